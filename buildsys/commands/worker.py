@@ -1,7 +1,6 @@
 """buildsys worker: runs steps for a cluster on this machine, with a folder and a store of its own."""
 
 import argparse
-import os
 import re
 import socket
 import sys
@@ -76,8 +75,6 @@ def run(options: argparse.Namespace) -> int:
         place = shorten(options.scheduler)
         raise InputError.at(place, str(error)) from error
     certificate = read_certificate(options.ca, "--ca") if options.ca else None
-    if options.store:
-        os.environ["BUILDSYS_STORE"] = str(options.store.absolute())
     try:
         from buildsys.execution.cluster import worker
     except ImportError as error:
@@ -90,6 +87,7 @@ def run(options: argparse.Namespace) -> int:
             labels=labels,
             gpus=options.gpus,
             host=options.host,
+            store=str(options.store.absolute()) if options.store else "",
         ),
         Workspace(options.folder.resolve()),
         say,

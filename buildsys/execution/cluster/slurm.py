@@ -10,6 +10,7 @@ import os
 import shlex
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from buildsys.errors import BuildsysError, CannotReach
 from buildsys.execution.cluster import connections
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.unexpected import UNEXPECTED
+from buildsys.files import remove_tree
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
@@ -26,8 +28,21 @@ if TYPE_CHECKING:
 _START_SECONDS = 300
 """How long a job's worker looks for the scheduler; a run that is gone leaves jobs in the queue."""
 _WHOLE_NODE = ["--exclusive", "--mem=0"]
-_PASSED = ("BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE", "BUILDSYS_STORE", "XDG_CACHE_HOME")
-"""Where the stores are: sites may start jobs without the variables of the shell."""
+_PASSED = (
+    "BUILDSYS_REMOTE",
+    "BUILDSYS_REMOTE_MODE",
+    "BUILDSYS_STORE",
+    "BUILDSYS_SIGNING_KEY",
+    "BUILDSYS_ISOLATION",
+    "BUILDSYS_TENSORRT_PYTHON",
+    "BUILDSYS_DOWNLOAD_GIB",
+    "BUILDSYS_DOWNLOAD_HOURS",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+)
+"""What a worker reads: sites may start jobs without the variables of the shell."""
+_LEFT_SECONDS = 30 * 24 * 3600.0
+"""Longer than a job runs: what is older belongs to none."""
 
 
 class Slurm:
@@ -38,6 +53,7 @@ class Slurm:
         connections.configure()
         folder = cache_root() / "slurm"
         folder.mkdir(parents=True, exist_ok=True)
+        remove_left(cache_root(), time.time())
         name = f"{socket.gethostname()}-{os.getpid()}"
         self.certificate = folder / f"{name}.pem"
         self.certificate.unlink(missing_ok=True)
@@ -89,6 +105,20 @@ class Slurm:
         self.certificate.unlink(missing_ok=True)
 
 
+def remove_left(cache: Path, now: float) -> None:
+    """Remove what jobs of long ago printed, and the folders of workers that were killed. `now`: seconds since
+    1970.
+    """
+    printed = (path for path in (cache / "slurm").glob("*") if path.suffix in (".out", ".err"))
+    for path in (*printed, *(cache / "workers").glob("slurm-*")):
+        with contextlib.suppress(OSError):
+            newest = max(
+                each.stat().st_mtime for each in (path, *path.glob("*"), *path.glob("*/*"))
+            )
+            if now - newest > _LEFT_SECONDS:
+                path.unlink() if path.is_file() else remove_tree(path)
+
+
 def main(words: Sequence[str]) -> int:
     """One job: the worker of a node."""
     parser = argparse.ArgumentParser()
@@ -108,6 +138,7 @@ def main(words: Sequence[str]) -> int:
                 scheduler=options.scheduler,
                 certificate=options.tls_ca_file,
                 name=options.name,
+                keeps_folder=False,
                 folder=f"slurm-{os.environ.get('SLURM_JOB_ID', os.getpid())}",
                 labels=(),
                 gpus=None,

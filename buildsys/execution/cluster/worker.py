@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from distributed import Reschedule, Status, Worker, WorkerPlugin, get_worker
@@ -37,6 +38,7 @@ from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import process
 from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.unexpected import UNEXPECTED, explain
+from buildsys.files import remove_tree
 from buildsys.locks import locked
 
 _PLUGIN = "buildsys"
@@ -138,8 +140,8 @@ def cancelled_when_unwanted(
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
     """How a worker is started. `name`: how people know it; `folder`: of the user's cache, where it works,
-    empty: its name; `labels`, `gpus`: what the command line says that it has; `seconds`: how long it looks
-    for the scheduler.
+    empty: its name; `store`: an absolute path, empty for the store of the workspace; `labels`, `gpus`: what
+    the command line says that it has; `seconds`: how long it looks for the scheduler.
     """
 
     scheduler: str
@@ -149,6 +151,9 @@ class WorkerOptions:
     gpus: int | None
     host: str = ""
     folder: str = ""
+    store: str = ""
+    keeps_folder: bool = True
+    """Whether a worker of that folder may come again: it goes on with what it finds there."""
     seconds: float = _ANSWER_SECONDS
 
 
@@ -160,17 +165,19 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
     BuildsysError where there is no remote store, or it takes nothing.
     """
     connections.configure()
-    store = written_store(default_store(workspace))
+    store = written_store(default_store(workspace, options.store))
     place = Workspace(cache_root() / "workers" / (options.folder or options.name))
     place.root.mkdir(parents=True, exist_ok=True)
     place.claim()
-    children.end_on_signals(lambda: None, "steps that were running begin again elsewhere")
+    leave = partial(remove_tree, place.root) if not options.keeps_folder else lambda: None
+    children.end_on_signals(leave, "steps that were running begin again elsewhere")
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locked(place.root / "lock", f"process {os.getpid()}"))
         except BlockingIOError as error:
             message = f"a worker {options.name} is running on this machine; `--name` names another"
             raise CannotReach(message) from error
+        held.callback(leave)
         workplace = Workplace(
             place,
             lambda: OrderStore(store.root, store.remote.settings),

@@ -34,15 +34,15 @@ _OWN = "name a folder of its own, which is made where it is missing"
 _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is used then"
 
 
-def default_store(workspace: Workspace) -> Store:
-    """BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory; with the
+def default_store(workspace: Workspace, named: str = "") -> Store:
+    """What `--store` has `named`, else BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory; with the
     remote store behind it that the workspace shares, if it does.
 
     One in the repository, or a folder of other things, is refused: InputError where buildsys.yaml
     names it, CannotWrite where the variable does. Raises CannotWrite where no directory can be there,
     too; one that may only be read is a store.
     """
-    root, remote = _find_root(workspace), find_remote(workspace)
+    root, remote = _find_root(workspace, named), find_remote(workspace)
     if remote is None:
         return Store(root)
     from buildsys.execution.store.shared_store import SharedStore
@@ -90,13 +90,16 @@ def find_remote(workspace: Workspace) -> RemoteSettings | None:
     return found
 
 
-def _find_root(workspace: Workspace) -> Path:
-    place = os.environ.get("BUILDSYS_STORE")
+def _find_root(workspace: Workspace, named: str) -> Path:
+    place, whose = (
+        named or os.environ.get("BUILDSYS_STORE"),
+        "--store" if named else "BUILDSYS_STORE",
+    )
     if place:
-        root = absolute(place, "BUILDSYS_STORE")
+        root = absolute(place, whose)
         problem = _problem(root, workspace)
         if problem is not None:
-            raise CannotWrite(f"BUILDSYS_STORE is {root}: {problem[0]}.\n    help: {problem[1]}")
+            raise CannotWrite(f"{whose} is {root}: {problem[0]}.\n    help: {problem[1]}")
         return _usable(root)
     configured = configured_places(workspace).store
     found = workspace.root / os.path.expanduser(configured) if configured else None

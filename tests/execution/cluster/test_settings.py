@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from buildsys.cli import main
 from buildsys.cluster_settings import ClusterSettings, SlurmSettings, is_loopback
 from buildsys.errors import BuildsysError, InputError
 from buildsys.execution.cluster.connections import listening_host
+from buildsys.execution.cluster.slurm import remove_left
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.configured_cluster import find_certificate, find_cluster
 from tests.conftest import REPOSITORY, Sample
@@ -147,3 +149,22 @@ def test_a_run_without_work_needs_no_library_of_a_cluster_or_a_remote(
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "0 []", done.stdout + done.stderr
+
+
+def test_what_jobs_of_long_ago_left_is_removed(tmp_path: Path) -> None:
+    """Workers that were killed, and what they printed; not those of today."""
+    for name in ("1", "2"):
+        (tmp_path / "workers" / f"slurm-{name}" / ".buildsys").mkdir(parents=True)
+        (tmp_path / "slurm").mkdir(exist_ok=True)
+        (tmp_path / "slurm" / f"buildsys-{name}.out").write_text("")
+    (tmp_path / "workers" / "gpu-1").mkdir()
+    for place in (
+        tmp_path / "workers" / "slurm-1" / ".buildsys",
+        tmp_path / "workers" / "slurm-1",
+        tmp_path / "workers" / "gpu-1",
+        tmp_path / "slurm" / "buildsys-1.out",
+    ):
+        os.utime(place, (0, 0))
+    remove_left(tmp_path, time.time())
+    left = sorted(path.name for path in tmp_path.glob("*/*"))
+    assert left == ["buildsys-2.out", "gpu-1", "slurm-2"]
