@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.digest import digest_bytes
+from buildsys.python_source import parse_source
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _LAUNCHER = "buildsys.steps.lib.runtime.launcher"
@@ -161,7 +162,7 @@ def _statements(text: str) -> tuple[_Statement, ...]:
     """The top-level statements of a file: steps share most of theirs, and parsing takes time."""
     return tuple(
         _read(part)
-        for node in ast.parse(text).body
+        for node in parse_source(text).body
         if not _is_idle(node)
         for part in _single_imports(node)
     )

@@ -16,6 +16,7 @@ from buildsys.execution import children
 from buildsys.execution.places import cache_root
 from buildsys.files import write_atomic
 from buildsys.locks import locked
+from buildsys.python_source import parse_source
 
 PACKAGE = Path(__file__).resolve().parents[2]
 _WARM_UP = str(Path(__file__).with_name("warm_up.py"))
@@ -108,7 +109,7 @@ def imported_names() -> tuple[str, ...]:
 
     found: set[str] = set()
     for path in sorted((PACKAGE / "steps").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parse_source(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 found |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
