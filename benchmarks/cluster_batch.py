@@ -44,7 +44,7 @@ name: {name}
 source: {{family: tflite, weights: {{path: {name}.tflite}}}}
 targets: [host, {{target: host, as: second}}, {{target: host, as: third}}]
 """
-HERE = "here"
+HERE, FOUND = "here", "another run has made it meanwhile"
 LONGEST_SECONDS = 3600.0
 """Of one run."""
 
@@ -56,7 +56,8 @@ _DONE = re.compile(r"done in .*?(?: on (w\d+))?(?:,|$)")
 class Run:
     """What a run printed: the steps that it began, those that it finished, and where.
 
-    `again`: how often one began once more on another worker.
+    `found`: those whose result a worker had from a run that was killed before it heard of it; `again`: how
+    often one began once more on another worker.
     """
 
     what: str
@@ -64,6 +65,7 @@ class Run:
     code: int
     begun: frozenset[str]
     done: dict[str, str]
+    found: frozenset[str]
     again: int
     text: str
 
@@ -96,12 +98,14 @@ class Started:
 def read_run(what: str, seconds: float, code: int, text: str) -> Run:
     """What a run printed, as values."""
     lines = [(name, outcome, _DONE.match(outcome)) for name, outcome in _LINE.findall(text)]
+    found = frozenset(name for name, outcome, _ in lines if outcome == FOUND)
     return Run(
         what=what,
         seconds=seconds,
         code=code,
-        begun=frozenset(name for name, _, _ in lines),
-        done={name: found[1] or HERE for name, _, found in lines if found is not None},
+        begun=frozenset(name for name, _, _ in lines) - found,
+        done={name: match[1] or HERE for name, _, match in lines if match is not None},
+        found=found,
         again=text.count(" begins again on "),
         text=text,
     )
@@ -218,7 +222,7 @@ class Batch:
         self.problems += [f"{name} was finished twice" for name in done if done[name] > 1]
         self.problems += [
             f"{name} was not made"
-            for name in serial.done.keys() - {n for r in others for n in r.begun}
+            for name in serial.done.keys() - {n for r in others for n in r.begun | r.found}
         ]
         self.problems += damaged(self.root)
         self.problems += [
@@ -268,11 +272,16 @@ def damaged(root: Path) -> list[str]:
 
 def table(runs: list[Run], workers: list[str]) -> str:
     """One row a run."""
-    head = ["run", "seconds", "exit code", "steps", HERE, *workers, "again elsewhere"]
+    head = ["run", "seconds", "exit code", "steps", HERE, *workers, "found made", "again elsewhere"]
     rows = [head]
     for run in runs:
         where = Counter(run.done.values())
-        counts = [len(run.done), *(where[name] for name in (HERE, *workers)), run.again]
+        counts = [
+            len(run.done),
+            *(where[name] for name in (HERE, *workers)),
+            len(run.found),
+            run.again,
+        ]
         rows.append([run.what, f"{run.seconds:.0f}", str(run.code), *map(str, counts)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
