@@ -376,3 +376,14 @@ def test_annotations_of_val_without_images_are_a_mistake(
     fill(folder, {"train.jpg": ""})
     assert new(workspace, "--data", "data/d") == 2
     assert "data/d/val.json: error: its images were not found" in capsys.readouterr().err
+
+
+def test_class_folders_beside_a_file_without_words_are_to_classify(
+    workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The recipe says `task: classify`, which the file cannot; without, its data would be refused."""
+    fill(folder, {f"{s}/{c}/1.png": "" for s in ("train", "val") for c in ("red", "blue")})
+    assert new(workspace, "--from", "weights/model.tflite", "--data", "data/d") == 0
+    assert "  task: classify" in recipe(workspace)
+    capsys.readouterr()
+    assert cli.main(["-C", str(workspace), "check"]) == 0, capsys.readouterr().out

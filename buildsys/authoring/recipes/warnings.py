@@ -7,6 +7,9 @@ from buildsys.authoring.recipes.firmware_checks import is_unseen
 from buildsys.authoring.recipes.model import model_fits, model_spec
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
+from buildsys.text import first_of
+
+_SHOWN = 5
 
 
 def remarks(build: Build, locate: Locate) -> list[Diagnostic]:
@@ -46,10 +49,13 @@ def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
     model = model_spec(build)
     if not model.classes or model_fits(model, facts):
         return []
-    message = (
-        f"accuracy is not measured: the network has {_counted(len(model.classes), model.keypoints)},"
-        f" the dataset {_counted(len(facts.names), facts.keypoints)}"
+    has, given = (
+        _counted(len(model.classes), model.keypoints),
+        _counted(len(facts.names), facts.keypoints),
     )
+    if has == given:
+        has, given = first_of(model.classes, _SHOWN), first_of(facts.names, _SHOWN)
+    message = f"accuracy is not measured: the network has {has}, the dataset {given}"
     hint = "a dataset with labels of the network's own classes, or leave `evaluate` out"
     return [locate(("evaluate", "split"), message, hint, key=True, severity="warning")]
 

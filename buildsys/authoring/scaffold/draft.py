@@ -88,8 +88,10 @@ class Draft:
     @property
     def task(self) -> str:
         """The checkpoint's, as far as the data can teach it; else the data's; empty: not known."""
+        if self.network is None and self.probe and self.probe.checkpoint:
+            return self.probe.checkpoint.task
         if self.network is None:
-            return self.probe.checkpoint.task if self.probe and self.probe.checkpoint else ""
+            return "classify" if self.facts is not None and not self.facts.file else ""
         given = "detect" if self.boxes_alone else "pose"
         if self.probe and self.probe.checkpoint:
             given = self.probe.checkpoint.task
@@ -188,7 +190,9 @@ def _source(draft: Draft) -> list[str]:
         lines.append(noted(f"  task: {draft.task}", " | ".join(draft.network.tasks)))
         lines += _architecture_line(draft, draft.network)
     elif draft.task:
-        lines.append(noted(f"  task: {draft.task}", "the file says so, and names its classes"))
+        says = draft.probe is not None and draft.probe.checkpoint is not None
+        note = "the file says so, and names its classes" if says else "folders of classes say so"
+        lines.append(noted(f"  task: {draft.task}", note))
     else:
         lines.append(
             "  # task: detect                    # with `firmware`: what its decoder is for"
