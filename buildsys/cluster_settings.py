@@ -5,12 +5,14 @@ under TLS, and both sides show the cluster's certificate, or it stays on this ma
 has to be asked for.
 """
 
-import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Annotated
 from urllib.parse import urlsplit
 
+from buildsys.typed_json import Mismatch, check_at
+
+VARIABLE = "BUILDSYS_CLUSTER"
+"""Names a scheduler on the machine of a person."""
 DEFAULT_PORT = 8786
 """dask's."""
 WAIT_SECONDS = 60.0
@@ -38,16 +40,19 @@ def check_address(address: str) -> None:
 
 
 def check_protection(address: str, insecure: bool) -> None:
-    """Raises ValueError for an address that leads to another machine without TLS, unless that is allowed."""
+    """Raises Mismatch for an address that leads to another machine without TLS, unless that is allowed."""
     parts = urlsplit(address)
     if parts.scheme == "tcp" and not insecure and not is_loopback(parts.hostname or ""):
-        raise ValueError(f"it leads to another machine without TLS; {INSECURE}")
+        message = f"it leads to another machine without TLS; {INSECURE}"
+        raise Mismatch(message, ("scheduler",))
 
 
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine, and nobody else can mean it."""
     if host in _LOCAL_NAMES:
         return True
+    import ipaddress  # a run without a cluster does without
+
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -82,14 +87,23 @@ def check_wait(seconds: float) -> None:
 class SlurmSettings:
     """Workers that SLURM starts for a run, and ends with it."""
 
-    partition: Annotated[str, check_partition]
-    workers: Annotated[int, check_workers]
-    walltime: Annotated[str, check_walltime]
+    partition: str
+    workers: int
+    walltime: str
+
+    def __post_init__(self) -> None:
+        """Raises Mismatch, at its place, for what a value cannot be."""
+        check_at(check_partition, self.partition, "partition")
+        check_at(check_workers, self.workers, "workers")
+        check_at(check_walltime, self.walltime, "walltime")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
-    """A scheduler that is there, or workers of SLURM with one that a run brings along."""
+    """A scheduler that is there, or workers of SLURM with one that a run brings along.
+
+    With neither, `insecure` alone: a scheduler that a person names may be without TLS.
+    """
 
     scheduler: str = ""
     ca: str = ""
@@ -97,17 +111,35 @@ class ClusterSettings:
     settings, never in the repository.
     """
     insecure: bool = False
-    wait_seconds: Annotated[float, check_wait] = WAIT_SECONDS
+    wait_seconds: float = WAIT_SECONDS
     """How long a step waits for a worker that fits while there is none."""
     slurm: SlurmSettings | None = None
 
+    def __post_init__(self) -> None:
+        """Raises Mismatch, at its place, for what a value cannot be, and for values that do not go together."""
+        check_at(check_wait, self.wait_seconds, "wait_seconds")
+        only_allows = self.insecure and not self.scheduler and self.slurm is None
+        if bool(self.scheduler) == (self.slurm is not None) and not only_allows:
+            raise Mismatch("a cluster has a `scheduler`, or is `slurm`'s: one of the two")
+        if self.slurm is not None:
+            for name in ("ca", "insecure"):
+                if getattr(self, name):
+                    what = f"`{name}` belongs to `scheduler`"
+                    raise Mismatch(f"{what}: with SLURM a run makes its own certificate", (name,))
+        if self.scheduler:
+            check_at(check_address, self.scheduler, "scheduler")
+            check_protection(self.scheduler, self.insecure)
+            if self.scheduler.startswith("tls:") and not self.ca:
+                message = "tls:// needs `ca`, the file that `buildsys scheduler --tls` made"
+                raise Mismatch(message, ("scheduler",))
 
-def check_settings(settings: ClusterSettings) -> None:
-    """Raises ValueError for values that do not go together."""
-    if bool(settings.scheduler) == (settings.slurm is not None):
-        raise ValueError("a cluster has a `scheduler`, or is `slurm`'s: one of the two")
-    if settings.scheduler:
-        check_address(settings.scheduler)
-        check_protection(settings.scheduler, settings.insecure)
-        if settings.scheduler.startswith("tls:") and not settings.ca:
-            raise ValueError("tls:// needs `ca`, the file that `buildsys scheduler --tls` made")
+
+def check_file(settings: ClusterSettings) -> None:
+    """Raises Mismatch for a scheduler that buildsys.yaml may not choose, as a person may."""
+    parts = urlsplit(settings.scheduler)
+    if parts.scheme == "tcp" and not is_loopback(parts.hostname or ""):
+        raise Mismatch(
+            "a scheduler without TLS: whoever can change this file could have code run here; set"
+            f" {VARIABLE}={settings.scheduler} to use it, and leave `insecure: true` here to allow it",
+            ("scheduler",),
+        )

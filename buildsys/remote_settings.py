@@ -3,8 +3,10 @@
 import hashlib
 import os
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
+
+from buildsys.typed_json import Mismatch, check_at
 
 SCHEMES = ("s3", "gs", "az", "file", "https", "http")
 READ_ONLY_SCHEMES = ("https", "http")
@@ -33,11 +35,6 @@ def check_endpoint(url: str) -> None:
     scheme, parts = _split(url)
     if scheme not in READ_ONLY_SCHEMES or not parts.hostname:
         raise ValueError("an endpoint is the address of a server: https://s3.example.com")
-
-
-def _check_endpoint_or_none(url: str) -> None:
-    if url:
-        check_endpoint(url)
 
 
 def _split(url: str) -> tuple[str, SplitResult]:
@@ -87,12 +84,24 @@ def _decode(text: str) -> bytes:
 class RemoteSettings:
     """A remote store; its credentials are the provider's affair and stand nowhere here."""
 
-    url: Annotated[str, check_url]
-    endpoint: Annotated[str, _check_endpoint_or_none] = ""
+    url: str
+    endpoint: str = ""
     """Address of the server, for s3:// elsewhere than at Amazon."""
     mode: Mode = "read"
-    trusted: tuple[Annotated[str, check_public_key], ...] = ()
+    trusted: tuple[str, ...] = ()
     """Public keys: where there are some, what none of them has signed counts as absent."""
+
+    def __post_init__(self) -> None:
+        """Raises Mismatch, at its place, for what a value cannot be, and for values that do not go together."""
+        check_at(check_url, self.url, "url")
+        if self.endpoint:
+            check_at(check_endpoint, self.endpoint, "endpoint")
+        for index, key in enumerate(self.trusted):
+            check_at(check_public_key, key, "trusted", index)
+        if self.endpoint and self.scheme != "s3":
+            raise Mismatch("`endpoint` belongs to s3:// alone", ("endpoint",))
+        if self.writes and self.scheme in READ_ONLY_SCHEMES:
+            raise Mismatch("what http:// and https:// lead to can only be read", ("mode",))
 
     @property
     def scheme(self) -> str:
@@ -123,21 +132,3 @@ def remote_id(settings: RemoteSettings) -> str:
     """Names a remote store in the store of a machine: the same bucket of another server is another."""
     text = "\n".join((settings.url, *addresses(settings)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def check_mode(url: str, mode: str) -> None:
-    """Raises ValueError where a store that can only be read is to be written."""
-    if mode == "read-write" and url.partition(":")[0] in READ_ONLY_SCHEMES:
-        raise ValueError("what http:// and https:// lead to can only be read")
-
-
-def check_place(url: str, endpoint: str) -> None:
-    """Raises ValueError for an endpoint beside a URL that names its server itself."""
-    if endpoint and not url.startswith("s3:"):
-        raise ValueError("`endpoint` belongs to s3:// alone")
-
-
-def check_settings(settings: RemoteSettings) -> None:
-    """Raises ValueError for values that do not go together."""
-    check_place(settings.url, settings.endpoint)
-    check_mode(settings.url, settings.mode)

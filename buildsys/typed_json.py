@@ -53,6 +53,14 @@ class Mismatch(ValueError):
         return f"`{where}`: {self.what}" if where else self.what
 
 
+def check_at(check: Callable[[T], None], value: T, *place: str | int) -> None:
+    """Check a field's value as its dataclass is made. Raises Mismatch there for a ValueError of the check."""
+    try:
+        check(value)
+    except ValueError as error:
+        raise Mismatch(str(error), place) from error
+
+
 def _within(error: ValueError, key: str | int) -> Mismatch:
     known = error.place if isinstance(error, Mismatch) else ()
     return Mismatch(str(error), (key, *known))

@@ -80,14 +80,15 @@ def s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Ser
 class Proxy:
     """Between a client and a server: bytes per second, 0 for as many as there are.
 
-    Where `silent`, it takes connections and says nothing.
+    Where `silent`, it takes connections and says nothing. `at`: its own port, 0 for any.
     """
 
-    def __init__(self, port: int, rate: int = 0, silent: bool = False) -> None:
+    def __init__(self, port: int, rate: int = 0, silent: bool = False, at: int = 0) -> None:
         self._to, self._rate, self._silent = port, rate, silent
         self.passed = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.endpoint = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._listener = socket.create_server(("127.0.0.1", at))
+        self.port = int(self._listener.getsockname()[1])
+        self.endpoint = f"http://127.0.0.1:{self.port}"
         self._held: list[socket.socket] = []
         self._clock = threading.Lock()
         self._next = time.monotonic()

@@ -3,104 +3,71 @@ and which machines run its steps.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    StrictBool,
-    StrictFloat,
-    StrictInt,
-    StrictStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
 from buildsys.authoring.syntax.document import Document, parse_document, read_document
 from buildsys.authoring.syntax.validation import Block, parse
 from buildsys.authoring.syntax.values import NAME
-from buildsys.cluster_settings import (
-    WAIT_SECONDS,
-    check_address,
-    check_partition,
-    check_protection,
-    check_wait,
-    check_walltime,
-    check_workers,
-)
-from buildsys.remote_settings import (
-    Mode,
-    check_endpoint,
-    check_mode,
-    check_place,
-    check_public_key,
-    check_url,
-)
+from buildsys.cluster_settings import WAIT_SECONDS, ClusterSettings, SlurmSettings, check_file
+from buildsys.remote_settings import Mode, RemoteSettings
 
 FILE = "buildsys.yaml"
-
-
-def _checked(check: Callable[[Any], None]) -> AfterValidator:
-    def validate(value: object) -> object:
-        check(value)
-        return value
-
-    return AfterValidator(validate)
 
 
 class RemoteBlock(Block):
     """The remote store that a team shares."""
 
-    url: Annotated[StrictStr, _checked(check_url)]
-    endpoint: Annotated[StrictStr, _checked(check_endpoint)] | None = None
+    url: StrictStr
+    endpoint: StrictStr = ""
     mode: Mode = "read"
-    trusted: tuple[Annotated[StrictStr, _checked(check_public_key)], ...] = ()
+    trusted: tuple[StrictStr, ...] = ()
 
-    @field_validator("endpoint")
-    @classmethod
-    def _belongs(cls, value: str | None, info: ValidationInfo) -> str | None:
-        check_place(info.data.get("url", "s3:"), value or "")
-        return value
-
-    @field_validator("mode")
-    @classmethod
-    def _can_be_written(cls, value: Mode, info: ValidationInfo) -> Mode:
-        check_mode(info.data.get("url", ""), value)
-        return value
+    @model_validator(mode="after")
+    def _check(self) -> "RemoteBlock":
+        RemoteSettings(url=self.url, endpoint=self.endpoint, mode=self.mode, trusted=self.trusted)
+        return self
 
 
 class SlurmBlock(Block):
     """Workers that SLURM starts for a run."""
 
-    partition: Annotated[StrictStr, _checked(check_partition)]
-    workers: Annotated[StrictInt, _checked(check_workers)]
-    walltime: Annotated[StrictStr, _checked(check_walltime)]
+    partition: StrictStr
+    workers: StrictInt
+    walltime: StrictStr
+
+    @model_validator(mode="after")
+    def _check(self) -> "SlurmBlock":
+        self.settings()
+        return self
+
+    def settings(self) -> SlurmSettings:
+        """Its values. Raises Mismatch."""
+        return SlurmSettings(partition=self.partition, workers=self.workers, walltime=self.walltime)
 
 
 class ClusterBlock(Block):
     """The machines that run steps: those of a scheduler, or of SLURM."""
 
-    ca: Annotated[StrictStr, Field(min_length=1)] | None = None
+    ca: StrictStr = ""
     insecure: StrictBool = False
-    scheduler: Annotated[StrictStr, _checked(check_address)] | None = None
+    scheduler: StrictStr = ""
     slurm: SlurmBlock | None = None
-    wait_seconds: Annotated[StrictInt | StrictFloat, _checked(check_wait)] = WAIT_SECONDS
-
-    @field_validator("scheduler")
-    @classmethod
-    def _is_protected(cls, value: str | None, info: ValidationInfo) -> str | None:
-        check_protection(value or "tcp://localhost:1", bool(info.data.get("insecure")))
-        if value and value.startswith("tls:") and not info.data.get("ca"):
-            raise ValueError("tls:// needs `ca`, the file that `buildsys scheduler --tls` made")
-        return value
+    wait_seconds: StrictInt | StrictFloat = WAIT_SECONDS
 
     @model_validator(mode="after")
-    def _is_one(self) -> "ClusterBlock":
-        if bool(self.scheduler) == (self.slurm is not None):
-            raise ValueError("a cluster has a `scheduler`, or is `slurm`'s: one of the two")
+    def _check(self) -> "ClusterBlock":
+        check_file(
+            ClusterSettings(
+                scheduler=self.scheduler,
+                ca=self.ca,
+                insecure=self.insecure,
+                wait_seconds=self.wait_seconds,
+                slurm=self.slurm.settings() if self.slurm else None,
+            )
+        )
         return self
 
 

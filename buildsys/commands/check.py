@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
     from buildsys.execution.running import isolation
     from buildsys.execution.session.loading import make_plans
-    from buildsys.execution.state.configured_store import default_store
+    from buildsys.execution.state.configured_store import FILE, default_store
     from buildsys.operating_system import TRIED, host_name
     from buildsys.printing import guard
 
@@ -42,9 +42,10 @@ def run(options: argparse.Namespace) -> int:
         hint = "`buildsys check` looks at every recipe; add --data"
         raise InputError.at(options.builds[0], message, hint)
     workspace = Workspace(options.folder.resolve())
-    default_store(workspace)
     isolation.read_variable()
     plans = make_plans(workspace)
+    if not any(mistake.path == FILE for mistake in plans.errors):
+        default_store(workspace)
     for diagnostic in plans.diagnostics:
         print(plans.render(diagnostic))
         if options.format == "github":

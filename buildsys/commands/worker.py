@@ -51,7 +51,7 @@ def say(text: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Until the scheduler is gone (1), or a signal ends it (128 and its number)."""
-    from buildsys.cluster_settings import ClusterSettings, check_settings
+    from buildsys.cluster_settings import ClusterSettings, check_address
     from buildsys.errors import CannotReach, InputError, shorten
     from buildsys.execution.cluster.connections import read_certificate
     from buildsys.execution.cluster.executor import MISSING_LIBRARY
@@ -64,12 +64,9 @@ def run(options: argparse.Namespace) -> int:
         raise InputError.at("--name", f"`{shorten(name)}` cannot be the name of a worker", hint)
     labels = tuple(check_label(text) for text in options.label)
     try:
-        check_settings(
-            ClusterSettings(
-                scheduler=options.scheduler,
-                ca=str(options.ca or ""),
-                insecure=options.insecure,
-            )
+        check_address(options.scheduler)
+        ClusterSettings(
+            scheduler=options.scheduler, ca=str(options.ca or ""), insecure=options.insecure
         )
     except ValueError as error:
         place = shorten(options.scheduler)

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.errors import Diagnostic, InputError, shorten
 from buildsys.text import did_you_mean
+from buildsys.typed_json import Mismatch
 
 T = TypeVar("T")
 
@@ -204,8 +205,10 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
         key, words = _LIMITS[code]
         return locate(where, f"`{name}` is {words} {context[key]:g}, not {_show(value)}", "")
     if code == "value_error":
-        message, _, hint = str(context["error"]).partition("; ")
-        return locate(where, message, hint)
+        found = context["error"]
+        message, _, hint = str(found).partition("; ")
+        inside = found.place if isinstance(found, Mismatch) else ()
+        return locate((*where, *inside), message, hint)
     return locate(where, f"`{name}`: {error['msg']}", "")
 
 

@@ -9,17 +9,15 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from buildsys.cluster_settings import ClusterSettings, check_protection, check_settings
+from buildsys.cluster_settings import VARIABLE, ClusterSettings
 from buildsys.errors import BuildsysError, InputError, shorten
 from buildsys.execution.places import Workspace, config_root
 from buildsys.execution.state.configured_store import configured_places, is_inside
 
-VARIABLE = "BUILDSYS_CLUSTER"
-
 
 def find_cluster(workspace: Workspace) -> ClusterSettings | None:
     """BUILDSYS_CLUSTER, the address of a scheduler, else what buildsys.yaml says; None where neither names a
-    cluster, and for `none`. Raises BuildsysError for a variable that cannot be right.
+    cluster, and for `none`. Raises BuildsysError for a variable that cannot be right, InputError.
 
     The certificate of a scheduler, and whether it may be without one, the file says in either case.
     """
@@ -28,26 +26,13 @@ def find_cluster(workspace: Workspace) -> ClusterSettings | None:
         return None
     found = configured_places(workspace).cluster
     if not place:
-        if found is not None and found.scheduler:
-            _refuse_open(found.scheduler)
-        return found
+        return found if found is not None and (found.scheduler or found.slurm) else None
     try:
-        chosen = replace(found or ClusterSettings(), scheduler=place, slurm=None)
-        check_settings(chosen)
+        if found is None:
+            return ClusterSettings(scheduler=place)
+        return replace(found, scheduler=place, slurm=None)
     except ValueError as error:
         raise BuildsysError(f"{VARIABLE} is `{shorten(place)}`: {error}") from error
-    return chosen
-
-
-def _refuse_open(scheduler: str) -> None:
-    """Raises BuildsysError for an address of buildsys.yaml that leads elsewhere without TLS."""
-    try:
-        check_protection(scheduler, insecure=False)
-    except ValueError as error:
-        raise BuildsysError(
-            f"buildsys.yaml names the scheduler {scheduler}, which has no TLS: whoever can change that file"
-            f" could have code run here. Set {VARIABLE}={scheduler} to use it, or {VARIABLE}=none."
-        ) from error
 
 
 def find_certificate(workspace: Workspace, settings: ClusterSettings) -> Path | None:

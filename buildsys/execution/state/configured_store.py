@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
-from buildsys import cluster_settings
-from buildsys.cluster_settings import ClusterSettings
+from buildsys.cluster_settings import ClusterSettings, check_file
 from buildsys.digest import plain
 from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
 from buildsys.escaping import hide_passwords
@@ -20,11 +19,14 @@ from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
 from buildsys.execution.store.store import Store, foreign_name
 from buildsys.files import stat_text
-from buildsys.remote_settings import Mode, RemoteSettings, check_settings, check_url
-from buildsys.typed_json import decode
+from buildsys.remote_settings import Mode, RemoteSettings
+from buildsys.typed_json import Mismatch, decode
 from buildsys.write_errors import obstacle, way_out
 
-_FILE = "buildsys.yaml"
+FILE = "buildsys.yaml"
+_READER = "store, remote and cluster; none left out"
+"""What the file was read for: another release may have read less of it."""
+_CHECK = "`buildsys check` shows the mistake"
 REMOTE, REMOTE_MODE = "BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"
 _INSIDE = "the store would lie in the repository, where a commit could fill it"
 _NO_STORE = (
@@ -62,15 +64,13 @@ def find_remote(workspace: Workspace) -> RemoteSettings | None:
     if mode not in ("", "read", "read-write"):
         raise BuildsysError(f"{REMOTE_MODE} is `{shorten(mode)}`; it is read, read-write or none")
     found = configured_places(workspace).remote
+    wanted = cast(Mode, mode or (found.mode if found else "read"))
     try:
         if place:
-            trusted, kept = (found.trusted, found.mode) if found else ((), "read")
-            found = RemoteSettings(url=place, mode=kept, trusted=trusted)
-            check_url(place)
-        if found is not None and mode:
-            found = replace(found, mode=cast(Mode, mode))
-        if found is not None:
-            check_settings(found)
+            trusted = found.trusted if found else ()
+            found = RemoteSettings(url=place, mode=wanted, trusted=trusted)
+        elif found is not None:
+            found = replace(found, mode=wanted)
     except ValueError as error:
         variable = (
             f"{REMOTE} is `{shorten(hide_passwords(place))}`"
@@ -84,9 +84,9 @@ def find_remote(workspace: Workspace) -> RemoteSettings | None:
             message = "the remote store would lie in the repository, where a commit could fill it"
             if place:
                 raise BuildsysError(f"{REMOTE} is {place}: {message}")
-            line, column, source = _position(workspace.root / _FILE, "remote")
+            line, column, source = _position(workspace.root / FILE, "remote")
             hint = "name a folder outside of it"
-            raise InputError.at(_FILE, message, hint, line=line, column=column, source=source)
+            raise InputError.at(FILE, message, hint, line=line, column=column, source=source)
     return found
 
 
@@ -105,8 +105,8 @@ def _find_root(workspace: Workspace, named: str) -> Path:
     found = workspace.root / os.path.expanduser(configured) if configured else None
     problem = _problem(found, workspace) if found is not None else None
     if problem is not None:
-        line, column, source = _position(workspace.root / _FILE, "store")
-        raise InputError.at(_FILE, *problem, line=line, column=column, source=source)
+        line, column, source = _position(workspace.root / FILE, "store")
+        raise InputError.at(FILE, *problem, line=line, column=column, source=source)
     return _usable(found or cache_root() / "store")
 
 
@@ -122,7 +122,7 @@ def _usable(root: Path) -> Path:
     """The path of a store that is there, or can be made. Raises CannotWrite."""
     found = obstacle(root)
     if found:
-        way = way_out(root) or f" `store` in {_FILE} may name another folder."
+        way = way_out(root) or f" `store` in {FILE} may name another folder."
         raise CannotWrite(f"the store cannot be used: {found}.{way}")
     return root
 
@@ -132,31 +132,35 @@ def is_inside(place: Path, workspace: Workspace) -> bool:
     root = workspace.root
     repository = next((p for p in (root, *root.parents) if (p / ".git").exists()), None)
     if repository is None:
-        if not (workspace.has_recipes or (root / _FILE).exists()):
+        if not (workspace.has_recipes or (root / FILE).exists()):
             return False  # there is no workspace here, let alone a repository
         repository = root
     names = (Path(os.path.abspath(place)), Path(os.path.realpath(place)))
     return any(name.is_relative_to(p) for name in names for p in (repository, repository.resolve()))
 
 
-def _position(file: Path, key: str) -> tuple[int, int, str]:
-    """Line, column and text of what a key says; zeros where it cannot be found any more."""
+def _position(file: Path, *place: str | int) -> tuple[int, int, str]:
+    """Line, column and text of the value that keys and indexes lead to, or of the last one on the way; zeros
+    where it cannot be found any more.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    line, column = 0, 0
     try:
         text = file.read_text(encoding="utf-8-sig")
-        line, column = YAML(pure=True).load(text).lc.value(key)
-    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, KeyError):
-        return 0, 0, ""
-    return line + 1, column + 1, text.splitlines()[line]
+        node = YAML(pure=True).load(text)
+        for part in place:
+            line, column = (node.lc.item if isinstance(part, int) else node.lc.value)(part)
+            line, column, node = line + 1, column + 1, node[part]
+        return line, column, text.splitlines()[line - 1] if line else ""
+    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, LookupError, TypeError):
+        return line, column, ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """What buildsys.yaml says of stores and machines, as far as it is valid: `buildsys check` reports
-    mistakes.
-    """
+    """What buildsys.yaml says of stores and machines."""
 
     store: str = ""
     remote: RemoteSettings | None = None
@@ -165,45 +169,55 @@ class Places:
 
 def configured_places(workspace: Workspace) -> Places:
     """The stores and the cluster of buildsys.yaml; the file is parsed once a change: parsing costs more
-    than building.
+    than building. Raises InputError: who is trusted is never left out because of a mistake.
     """
-    file, cache = workspace.root / _FILE, workspace.state / "store.json"
+    file, cache = workspace.root / FILE, workspace.state / "store.json"
     stat = stat_text(str(file))
     if stat == "absent":
         return Places()
-    known = unchanged.find(cache, "")
+    known = unchanged.find(cache, _READER)
     if known is not None and known.files.keys() == {str(file)}:  # no record that rests on nothing
         with contextlib.suppress(ValueError):
             return decode(Places, known.value)
     found = _read_places(file)
     if workspace.state.is_dir():  # which a run makes
-        unchanged.keep(cache, unchanged.Entry(value=plain(found), files={str(file): stat}))
+        entry = unchanged.Entry(value=plain(found), text=_READER, files={str(file): stat})
+        unchanged.keep(cache, entry)
     return found
 
 
 def _read_places(file: Path) -> Places:
-    """The values of the keys `store`, `remote` and `cluster` at the top of a YAML file."""
+    """The values of the keys `store`, `remote` and `cluster` at the top of a YAML file. Raises InputError."""
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
         data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError, YAMLError):
-        return Places()
+    except OSError as error:
+        raise InputError.at(FILE, f"it cannot be read: {error.strerror or error}") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        raise InputError.at(
+            FILE, "it cannot be read as YAML", _CHECK, line=line, column=column
+        ) from error
     if not isinstance(data, dict):
         return Places()
-    store, remote = data.get("store"), None
-    with contextlib.suppress(ValueError):
-        remote = decode(RemoteSettings, data["remote"]) if data.get("remote") else None
-        if remote is not None:
-            check_settings(remote)
-    named = store if isinstance(store, str) else ""
-    return Places(store=named, remote=remote, cluster=_read_cluster(data.get("cluster")))
+    wanted = ("store", "remote", "cluster")
+    try:
+        found = decode(Places, {key: data[key] for key in wanted if data.get(key) is not None})
+        if found.cluster is not None:
+            _check_cluster(found.cluster)
+    except Mismatch as error:
+        line, column, source = _position(file, *error.place)
+        raise InputError.at(
+            FILE, error.text, _CHECK, line=line, column=column, source=source
+        ) from error
+    return found
 
 
-def _read_cluster(data: object) -> ClusterSettings | None:
-    with contextlib.suppress(ValueError):
-        found = decode(ClusterSettings, data)
-        cluster_settings.check_settings(found)
-        return found
-    return None
+def _check_cluster(cluster: ClusterSettings) -> None:
+    try:
+        check_file(cluster)
+    except Mismatch as error:
+        raise Mismatch(error.what, ("cluster", *error.place)) from error

@@ -56,6 +56,10 @@ def test_the_file_names_a_scheduler_and_the_variable_another(
         ("{scheduler: 'tls://farm:8786'}", "1:22: error: tls:// needs `ca`"),
         ("{slurm: {partition: a b, workers: 1, walltime: '1:00:00'}}", "1:30: error: a partition"),
         ("{slurm: {partition: a, workers: 1, walltime: 4:00}}", "a walltime is HOURS"),
+        (
+            "{slurm: {partition: a, workers: 1, walltime: '1:00:00'}, ca: x}",
+            "1:71: error: `ca` belongs",
+        ),
         ("{wait_seconds: 3}", "a cluster has a `scheduler`, or is `slurm`'s"),
         ("{schedular: x}", "unknown key `schedular`"),
     ],
@@ -89,8 +93,11 @@ def test_a_pull_request_chooses_no_scheduler(
     """It could run code here: a certificate lies outside the repository, and without TLS a person names it."""
     here, address = Workspace(workspace), "tcp://farm:8786"
     write(workspace, f"{{scheduler: '{address}', insecure: true}}")
-    with pytest.raises(BuildsysError, match=f"Set BUILDSYS_CLUSTER={address} to use it"):
-        find_cluster(here)
+    for read in (find_cluster, lambda _: read_workspace_file(workspace)):
+        with pytest.raises(InputError, match=f"set BUILDSYS_CLUSTER={address} to use it"):
+            read(here)
+    write(workspace, "{insecure: true}")
+    assert find_cluster(here) is None
     monkeypatch.setenv("BUILDSYS_CLUSTER", address)
     assert find_cluster(here) == ClusterSettings(scheduler=address, insecure=True)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
@@ -168,3 +175,17 @@ def test_what_jobs_of_long_ago_left_is_removed(tmp_path: Path) -> None:
     remove_left(tmp_path, time.time())
     left = sorted(path.name for path in tmp_path.glob("*/*"))
     assert left == ["buildsys-2.out", "gpu-1", "slurm-2"]
+
+
+def test_check_shows_what_ends_a_run(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside all other mistakes, with what would be right."""
+    write(workspace, "{scheduler: }")
+    (workspace / "recipes" / "tags.yaml").write_text("name: tags\n")
+    assert main(["-C", str(workspace), "check"]) == 2
+    printed = capsys.readouterr().out
+    assert "buildsys.yaml:1:11: error: `scheduler` is text, not nothing" in printed
+    assert "recipes/tags.yaml:1:1: error: " in printed
+    assert main(["-C", str(workspace), "plan"]) == 2
+    assert "`cluster.scheduler`: it is not a text" in capsys.readouterr().err

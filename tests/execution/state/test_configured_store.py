@@ -7,6 +7,7 @@ import pytest
 
 from buildsys.errors import BuildsysError, CannotWrite, InputError
 from buildsys.execution.places import Workspace
+from buildsys.execution.state.configured_cluster import find_cluster
 from buildsys.execution.state.configured_store import default_store, find_remote
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.store import Store
@@ -133,6 +134,53 @@ def test_a_variable_that_names_no_remote_store_is_an_error(
         find_remote(workspace)
     assert why in str(error.value)
     assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "remote: {url: s3://t, endpoint: , trusted: [KEY]}",
+            "1:32: error: `remote.endpoint`: it is",
+        ),
+        ("remote: {url: s3://t, trusted: }", "1:31: error: `remote.trusted`: it is not a list"),
+        (
+            "remote: {url: s3://t, trusted: [ed25519:x]}",
+            "1:33: error: `remote.trusted.0`: a public",
+        ),
+        ("remote: {url: s3://t}\nremote: {url: s3://u}", ":2:1: error: it cannot be read as YAML"),
+        ("remote: {url: 'http://h/x', mode: read-write}", "1:35: error: `remote.mode`: what http:"),
+        ("remote: {url: s3://t, 1: 2}", "error: `remote.1`: there is no `1`"),
+        ("remote: [x]", "1:9: error: `remote`: it is not an object"),
+        ("cluster: {scheduler: }", "`cluster.scheduler`: it is not a text"),
+        (
+            "cluster: {scheduler: 'tls://farm:8786'}",
+            "1:22: error: `cluster.scheduler`: tls:// needs",
+        ),
+        ("cluster: {wait_seconds: 3}", "1:10: error: `cluster`: a cluster has a `scheduler`, or"),
+        ("store: 3", "1:8: error: `store`: it is not a text"),
+        ("{", "error: it cannot be read as YAML"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["", "s3://mine"])
+def test_a_mistake_in_the_file_leaves_nobody_out_of_trusted(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    message: str,
+    variable: str,
+) -> None:
+    """Never a run without the remote, the keys or the cluster that somebody wrote down; also where a variable
+    names another remote.
+    """
+    monkeypatch.setenv("BUILDSYS_REMOTE", variable)
+    (workspace.root / "buildsys.yaml").write_text(text.replace("KEY", KEY) + "\n")
+    for find in (find_remote, find_cluster):
+        with pytest.raises(InputError) as error:
+            find(workspace)
+        assert message in str(error.value)
+        assert str(error.value).startswith("buildsys.yaml:")
+        assert "`buildsys check` shows the mistake" in str(error.value)
 
 
 def test_a_remote_store_in_the_repository_is_refused(

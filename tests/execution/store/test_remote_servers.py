@@ -215,8 +215,10 @@ def test_the_server_is_killed_while_a_large_file_goes_there(
     s3_server.start()
     objects = Objects(RemoteSettings(url=URL, endpoint=s3_server.endpoint))
     assert objects.size(blob_name(digest)) is None
-    again = connect(tmp_path / "one", s3_server.endpoint)
+    proxy = Proxy(s3_server.port, at=proxy.port)
+    again = connect(tmp_path / "one", proxy.endpoint)
     again.finish_run()
+    proxy.close()
     assert objects.size(blob_name(digest)) == 20_000_000
     assert unpushed(one.root) == []
 
