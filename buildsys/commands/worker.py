@@ -32,6 +32,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", type=Path, metavar="FOLDER", help="its store; that of the workspace without"
     )
+    parser.add_argument(
+        "--trust",
+        choices=["code"],
+        help="checkpoints may run code here where the recipe says `trust: code`",
+    )
     parser.add_argument("--host", default="", help="address that other machines reach it at")
     parser.add_argument(
         "--insecure", action="store_true", help="tcp:// may lead to another machine, without TLS"
@@ -84,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
             labels=labels,
             gpus=options.gpus,
             host=options.host,
+            trusts_code=options.trust == "code",
             store=str(options.store.absolute()) if options.store else "",
         ),
         Workspace(options.folder.resolve()),

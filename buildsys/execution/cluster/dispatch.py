@@ -4,6 +4,7 @@ Loaded when the first step is sent out.
 """
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ from buildsys.execution.cluster.placement import Needs, Place
 from buildsys.execution.running import process
 from buildsys.execution.running.process import open_log
 from buildsys.execution.state.action_keys import ActionKey
-from buildsys.execution.store.action_entry import make_entry
+from buildsys.execution.store.action_entry import blob_name, make_entry
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.tree_index import encode_index
@@ -45,6 +46,8 @@ _LOOK_SECONDS = 0.5
 """How often a step that waits looks whether its worker is still there."""
 _DELIVERY_PAUSES = (5.0, 30.0, 60.0)
 """Seconds before a worker is asked again for a result that it could not put into the remote store."""
+_MOST_REFUSALS = 20
+"""Of one step, by workers that come and go."""
 _MOST_LOST = 5
 """Times that workers may die with a step that they had not begun."""
 
@@ -77,7 +80,9 @@ class _Watch:
             if first:
                 self._on_start()
             else:
-                self._executor.say(f"{self._step.stage} begins again on {event.worker}")
+                before = self.begun[-2]
+                gone = f"worker {before} is gone: " if before != event.worker else ""
+                self._executor.say(f"{gone}{self._step.stage} begins again on {event.worker}")
         elif isinstance(event, Reported):
             self._on_progress(event.done, event.total, event.unit, event.note)
         else:
@@ -89,8 +94,19 @@ class Dispatch:
 
     def __init__(self, executor: "ClusterExecutor", farm: Farm, store: SharedStore) -> None:
         self.executor, self.farm, self.store = executor, farm, store
+        self._is_store_lost = False
+        """Whether nobody can put anything into the remote store any more."""
+        self._told_left_out: set[str] = set()
+        self._proof = store.put_bytes(os.urandom(32))
+        store.push_blobs(self._proof, tree=False)
         self._refusals: dict[str, str] = {}
         """Worker -> why it did not begin a step; it gets no other one in this run."""
+
+    def close(self) -> None:
+        """The end of the run."""
+        with contextlib.suppress(RemoteFailure, BuildsysError):
+            self.store.remote.remove(blob_name(self._proof))
+        self.farm.close()
 
     def make(
         self,
@@ -106,6 +122,7 @@ class Dispatch:
         watch, attempt, lost = _Watch(self.executor, step, on_start, on_progress), 0, 0
         sent_again: set[str] = set()
         holders: list[str] = []
+        refusals = 0
         try:
             self._await_worker(step, needs)
             order = self._order(step, action_key)
@@ -114,7 +131,7 @@ class Dispatch:
                 holding = [place for place in fitting if place.name in holders[-1:]]
                 fitting = holding or fitting
                 asked = placement.request(step, needs, fitting)
-                are_some = bool(holding or self._refusals)
+                are_some = bool(holding or self._refusals or self.farm.left_out)
                 only = tuple(place.address for place in fitting) if are_some else ()
                 try:
                     with self.farm.ordered(order, asked, only, watch.hear, attempt) as ordered:
@@ -126,12 +143,29 @@ class Dispatch:
                     reply = None  # they died of something else: it had not begun there
                 match reply:
                     case Refused():
+                        refusals += 1
+                        if reply.lacks_store:
+                            self._require_store()
                         self._note_refusal(step, reply.worker, reply.why)
+                        if refusals == _MOST_REFUSALS:
+                            raise NobodyFits
+                    case InputsLost() if self._is_elsewhere(reply):
+                        why = (
+                            f"{self.store.settings.url} is another store there than here: look at `endpoint`"
+                            " of `remote`, and at what is mounted"
+                        )
+                        self._note_refusal(step, reply.worker, why)
                     case InputsLost():
                         self._send_again(step, action_key, order, reply, sent_again)
                     case Undelivered():
                         holders.append(reply.worker)
                         self._await_delivery(step, reply, len(holders) - 1)
+                    case Answer() if not self._is_delivered(reply):
+                        why = "the remote store does not have what it says that it put there"
+                        self._note_refusal(step, reply.worker, why)
+                        refusals += 1
+                        if refusals == _MOST_REFUSALS:
+                            raise NobodyFits
                     case Answer() | Failed():
                         return self._take(step, action_key, reply, watch.begun)
                 attempt += 1
@@ -140,23 +174,27 @@ class Dispatch:
 
     def _await_worker(self, step: Step, needs: Needs) -> list[Place]:
         """The workers that fit, as soon as there is one. Raises NobodyFits."""
+        patience = self.executor.patience
         while True:
-            fitting = [
-                place
-                for place in self.farm.places()
-                if placement.fits(needs, place.has) and place.name not in self._refusals
-            ]
-            if not self.store.remote.writes:
+            places = [p for p in self.farm.places() if p.name not in self._refusals]
+            for address in self.farm.left_out.keys() - self._told_left_out:
+                self._told_left_out.add(address)
+                self.executor.say(self.farm.left_out[address])
+            fitting = [place for place in places if placement.fits(needs, place.has)]
+            if self._is_store_lost or not self.store.remote.writes:
                 raise NobodyFits
+            if places:
+                patience.note_there({})
             if fitting:
-                self.executor.patience.note_there(needs)
+                patience.note_there(needs)
                 return fitting
-            if self.executor.patience.begin(needs):
+            missed = needs if places else {}  # while there is none, all wait together
+            if patience.begin(missed):
                 self.executor.say(
-                    f"{step.stage} waits for a worker: {placement.described(needs)}"
+                    f"{step.stage} waits for a worker: {placement.described(missed) or 'there is none'}"
                     f" (at most {self.executor.settings.wait_seconds:g} s)"
                 )
-            if self.executor.patience.is_over(needs):
+            if patience.is_over(missed):
                 raise NobodyFits
             time.sleep(min(_LOOK_SECONDS, self.executor.settings.wait_seconds))
 
@@ -189,6 +227,7 @@ class Dispatch:
             code=step.code,
             tool_identity=step.tool_identity,
             remote=self.store.remote.settings.url,
+            proof=self._proof,
         )
 
     def _send(self, item: Input, action_key: ActionKey) -> WireInput:
@@ -214,6 +253,20 @@ class Dispatch:
         return WireInput(
             name=item.name, digest=digest, tree=tree, suffix=suffix, role=role_of(item)
         )
+
+    def _is_elsewhere(self, reply: InputsLost) -> bool:
+        """Whether a worker cannot find what is in the remote store, although it is there. Raises NobodyFits."""
+        if self._proof not in reply.blobs:
+            return False
+        try:
+            if self.store.remote.size(self._proof) is not None:
+                return True
+            self.store.note_absent([self._proof])
+            self.store.push_blobs(self._proof, tree=False)
+        except (RemoteFailure, FileNotFoundError) as failure:
+            self._require_store()
+            raise NobodyFits from failure
+        return False
 
     def _send_again(
         self,
@@ -254,15 +307,32 @@ class Dispatch:
             f"{step.stage} is done on {reply.worker}, and its result is not in the remote store yet:"
             f" {reply.why}"
         )
-        try:
-            self.store.remote.prove_writing()
-        except BuildsysError as error:
-            self.executor.say(str(error))
-            raise NobodyFits from error
+        self._require_store()
         if rounds == len(_DELIVERY_PAUSES):
             self._note_refusal(step, reply.worker, reply.why)
             return
         time.sleep(_DELIVERY_PAUSES[rounds])
+
+    def _require_store(self) -> None:
+        """Raises NobodyFits where this machine cannot put anything into the remote store either: no step goes
+        out any more.
+        """
+        try:
+            self.store.remote.prove_writing()
+        except BuildsysError as error:
+            if not self._is_store_lost:
+                self._is_store_lost = True
+                self.executor.say(f"{error}; steps run here")
+            raise NobodyFits from error
+
+    def _is_delivered(self, reply: Answer) -> bool:
+        """Whether the remote store has what a worker says. Raises NobodyFits."""
+        digests = [digest for _, digest in reply.outputs]
+        try:
+            return None not in self.store.remote.each(self.store.remote.size, digests)
+        except RemoteFailure as failure:
+            self._require_store()
+            raise NobodyFits from failure
 
     def _keep_source(self, item: Input, digest: str, tree: bool) -> None:
         """What a person gave, in the store of this machine: workers get nothing from a folder here."""
@@ -292,7 +362,8 @@ class Dispatch:
         log = self.executor.log(action_key.key)
         self._fetch_log(reply.log, log)
         if isinstance(reply, Failed):
-            text = reply.text.replace(reply.place, str(log)) if reply.place else reply.text
+            is_path = reply.place.endswith(f"{action_key.key}.log")
+            text = reply.text.replace(reply.place, str(log)) if is_path else reply.text
             raise StepFailed(f"on worker {reply.worker}: {text}", refused=reply.refused)
         declared = sorted(output.name for output in step.outputs)
         if sorted(name for name, _ in reply.outputs) != declared:

@@ -25,6 +25,7 @@ from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.configured_cluster import find_certificate
 from buildsys.execution.state.decide import State
+from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Step, StepResult
 from buildsys.locks import locked
@@ -76,7 +77,11 @@ class ClusterExecutor(Runner):
                     raise CannotReach(
                         f"the scheduler at {farm.address} is gone. {_HERE}"
                     ) from error
-                self._dispatch = Dispatch(self, farm, store)
+                try:
+                    self._dispatch = Dispatch(self, farm, store)
+                except RemoteFailure as error:
+                    farm.close()
+                    raise CannotReach(f"{store.settings.url}: {error}. {_HERE}") from error
                 self.say(
                     f"cluster {farm.address}: {count} worker{'s' * (count != 1)};"
                     " steps run there, `-n` says how many at once"
@@ -85,7 +90,7 @@ class ClusterExecutor(Runner):
     def close(self) -> None:
         """The end of the run: nobody waits for orders any more."""
         if self._dispatch is not None:
-            self._dispatch.farm.close()
+            self._dispatch.close()
         if self._slurm is not None:
             self._slurm.close()
 
@@ -95,7 +100,8 @@ class ClusterExecutor(Runner):
         if not here or self._dispatch is None:
             return here
         needs = placement.needs_of(step, host_name())
-        return here if needs is None or self.patience.is_over(needs) else ()
+        is_over = needs is None or self.patience.is_over(needs) or self.patience.is_over({})
+        return here if is_over else ()
 
     def _needs(self, step: Step) -> Needs | None:
         """What a step takes of a worker; None where it runs here."""

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,8 +16,11 @@ from buildsys.execution.cluster import connections
 from buildsys.execution.cluster.orders import (
     EVENTS,
     Event,
+    InputsLost,
     Order,
+    Refused,
     Reply,
+    Undelivered,
     read_event,
     read_reply,
     write_order,
@@ -49,6 +52,8 @@ class Farm:
         self._lost = False
         self._looking = threading.Lock()
         self._places: tuple[Place, ...] = ()
+        self.left_out: dict[str, str] = {}
+        """Address of a worker that gets no order -> why."""
         self._looked = 0.0
         try:
             connections.probe(address, _CONNECT_SECONDS, certificate)
@@ -77,14 +82,27 @@ class Farm:
             found = self._client.scheduler_info(n_workers=-1)["workers"]
         except UNEXPECTED as error:
             self.lose(error)
-        return tuple(
-            Place(
-                name=str(each["name"]),
-                address=address,
-                has={str(label): int(count) for label, count in each["resources"].items()},
-            )
-            for address, each in sorted(found.items())
-        )
+        places = []
+        for address, each in sorted(found.items()):
+            try:
+                has = {str(label): int(count) for label, count in each["resources"].items()}
+            except (ValueError, OverflowError, TypeError, AttributeError):
+                what = shorten(f"{each.get('name')} at {address}")
+                self.left_out[address] = (
+                    f"worker {what} gets no step: its resources are not amounts"
+                )
+                continue
+            places.append(Place(name=str(each["name"]), address=address, has=has))
+        return tuple(places)
+
+    def name_of(self, future: Future) -> str:
+        """The worker that holds a reply, as the scheduler knows it: a reply may say any name."""
+        try:
+            addresses = self._client.who_has([future]).get(future.key, ())
+        except UNEXPECTED as error:
+            self.lose(error)
+        names = {place.address: place.name for place in self.places()}
+        return next((names[each] for each in addresses if each in names), "")
 
     def check(self) -> None:
         """Raises SchedulerLost where it is known to be gone."""
@@ -174,8 +192,13 @@ class Ordered:
                 ) from error
             self.farm.lose(error)
         try:
-            return read_reply(text)
+            reply = read_reply(text)
         except ValueError as error:
             raise StepFailed(
-                f"a worker's reply cannot be read ({error}): install the same buildsys there"
+                f"the reply of worker {self.farm.name_of(self.future)} cannot be read ({error}):"
+                " install the same buildsys there"
             ) from error
+        if isinstance(reply, Refused | InputsLost | Undelivered):
+            name = self.farm.name_of(self.future)
+            return replace(reply, worker=name) if name else reply
+        return reply

@@ -21,6 +21,8 @@ _MODULE = re.compile(r"[a-z][a-z0-9_]{0,99}", re.ASCII)
 _WORKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\[\]-]{0,99}", re.ASCII)
 """What `--name` takes, and the addresses that dask names its own workers by."""
 _LONGEST_STAGE, _LONGEST_LINE, _LONGEST_TEXT = 200, 1000, 1 << 17
+_LONGEST_REPLY = 1 << 24
+"""The digests of 200,000 files that are lost have room."""
 _SHOWN = 400
 """Characters of a line that are sent of a longer one."""
 
@@ -135,6 +137,8 @@ class Order:
     tool_identity: str
     remote: str
     """The URL of the store that the bytes go through; the worker's own must be the same."""
+    proof: Digest
+    """A blob that the coordinator has put there: one URL may be two stores."""
     format: Literal[1] = 1
 
 
@@ -162,10 +166,11 @@ class Answer:
 @dataclass(frozen=True, kw_only=True)
 class Refused:
     """The worker did not start the step: it is another machine, or has another buildsys, than the order is
-    for, or cannot read or write the remote store.
+    for, or cannot read or write the remote store (`lacks_store`).
     """
 
     why: Line
+    lacks_store: bool = False
     worker: WorkerName
     kind: Literal["refused"] = "refused"
     format: Literal[1] = 1
@@ -266,6 +271,8 @@ def write_reply(reply: Reply) -> str:
 
 def read_reply(text: str) -> Reply:
     """What became of an order. Raises ValueError for what none can be."""
+    if len(text) > _LONGEST_REPLY:
+        raise ValueError("it is too long")
     reply: Reply = parse(Reply, text)  # type: ignore[arg-type]
     return reply
 

@@ -82,15 +82,21 @@ class Workplace:
         store: Callable[[], OrderStore],
         name: str,
         labels: frozenset[str],
+        trusts_code: bool,
         ensure: EnsureEnv = environments.ensure,
     ) -> None:
-        """`store`: makes the one of an order; `labels`: what a person says that this machine has."""
+        """`store`: makes the one of an order; `labels`: what a person says that this machine has;
+        `trusts_code`: whether checkpoints may run code here.
+        """
+        self.trusts_code = trusts_code
         self.workspace, self.store, self.name, self.labels = workspace, store, name, labels
         self.ensure = ensure
         self.database = Database(workspace.state / "state.sqlite")
         self.admission = Admission()
         self._before: Remote | None = None
         """The remote store as the order before found it."""
+        self._proofs: set[str] = set()
+        """Of runs whose remote store is that of here."""
         self._package, self._looked = look_at_package(PACKAGE), time.monotonic()
         self._is_changed = False
         self._warned = False
@@ -131,10 +137,14 @@ class Workplace:
             require_shared(store, writes=True)
             if not store.remote.is_connected:
                 store.remote.prove_writing()
-        except BuildsysError as error:
+            if order.proof not in self._proofs:
+                if store.remote.size(order.proof) is None:
+                    return InputsLost(blobs=(order.proof,), worker=self.name)
+                self._proofs.add(order.proof)
+        except (BuildsysError, RemoteFailure) as error:
             if store.has_result(order.key):
                 return Undelivered(why=line_of(str(error)), worker=self.name)
-            return self._refused(str(error))
+            return self._refused(str(error), lacks_store=True)
         state = State((), self.database, store)
         for item in order.inputs:
             state.know(*_given(order, item))
@@ -177,7 +187,8 @@ class Workplace:
                 )
         except (RemoteFailure, BuildsysError) as error:
             if not began and not store.remote.reads:
-                return self._refused(f"{store.remote.settings.url} cannot be read any more")
+                why = f"{store.remote.settings.url} cannot be read any more"
+                return self._refused(why, lacks_store=True)
             if isinstance(error, MissingBytes):
                 lost = {blob for i in order.inputs for blob in store.missed(i.digest, i.tree)}
                 if lost:
@@ -240,6 +251,16 @@ class Workplace:
         )
         if placement.needs_of(step, host_name()) is None:
             raise _Difference(f"{order.module} runs on the machine that plans it")
+        if not step.outputs or any(
+            definition.outputs.get(output.name, output.tree) != output.tree
+            for output in step.outputs
+        ):
+            raise _Difference(f"its {order.module} has other outputs; {_SAME}")
+        if order.trusts_code and not self.trusts_code:
+            raise _Difference(
+                "it runs no code of checkpoints: `buildsys worker --trust code` allows what the recipe's"
+                " `trust: code` asks for"
+            )
         if step.code != order.code:
             raise _Difference(f"its code of {order.module} is another; {_SAME}")
         if step.tool_identity != order.tool_identity:
@@ -291,8 +312,8 @@ class Workplace:
             log=log,
         )
 
-    def _refused(self, why: str) -> Refused:
-        return Refused(why=line_of(why), worker=self.name)
+    def _refused(self, why: str, lacks_store: bool = False) -> Refused:
+        return Refused(why=line_of(why), worker=self.name, lacks_store=lacks_store)
 
     def _failed(self, store: SharedStore, log: Path, text: str, refused: bool) -> Failed:
         return Failed(

@@ -92,7 +92,7 @@ def run_order(text: str) -> str:
     except Reschedule:
         raise
     except UNEXPECTED as error:  # an exception would have to be unpickled by whoever waits
-        text = text_of(explain(error, f"making {order.stage}", post.workplace.workspace.root))
+        text = text_of(explain(error, f"making {order.stage}", None))
         return write_reply(Failed(text=text, worker=_name(worker), log="", place="", refused=False))
 
 
@@ -152,6 +152,8 @@ class WorkerOptions:
     host: str = ""
     folder: str = ""
     store: str = ""
+    trusts_code: bool = False
+    """Whether checkpoints may run code, where a recipe says `trust: code`."""
     keeps_folder: bool = True
     """Whether a worker of that folder may come again: it goes on with what it finds there."""
     seconds: float = _ANSWER_SECONDS
@@ -183,22 +185,27 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
             lambda: OrderStore(store.root, store.remote.settings),
             options.name,
             frozenset(options.labels),
+            options.trusts_code,
         )
         held.callback(workplace.close)
         has = find_labels(options.labels, options.gpus)
         return asyncio.run(_serve(options, workplace, has, say))
 
 
-async def _find_scheduler(options: WorkerOptions) -> None:
+async def _find_scheduler(options: WorkerOptions, say: Callable[[str], None]) -> None:
     """Wait until something listens there. Raises CannotReach."""
-    end = time.monotonic() + options.seconds
+    end, is_known = time.monotonic() + options.seconds, False
     while True:
         try:
             connections.probe(options.scheduler, options.seconds, options.certificate)
             return
         except OSError as error:
+            why = f"{options.scheduler}: {explain_failure(error)}"
             if isinstance(error, ssl.SSLError) or time.monotonic() > end:
-                raise CannotReach(f"{options.scheduler}: {explain_failure(error)}") from error
+                raise CannotReach(why) from error
+            if not is_known:
+                is_known = True
+                say(f"{why}; it is tried again for {options.seconds:g} s")
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
 
@@ -208,7 +215,7 @@ async def _serve(
     has: Mapping[str, int],
     say: Callable[[str], None],
 ) -> int:
-    await _find_scheduler(options)
+    await _find_scheduler(options, say)
     worker = Worker(
         options.scheduler,
         name=options.name,

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,8 +14,11 @@ from buildsys.execution.cluster import dispatch
 from buildsys.execution.cluster.executor import ClusterExecutor
 from buildsys.execution.cluster.labels import find_labels
 from buildsys.execution.cluster.orders import (
+    Answer,
     Event,
+    InputsLost,
     Order,
+    Refused,
     Reply,
     read_order,
     read_reply,
@@ -46,8 +50,11 @@ class NearConnection:
         self.settings = RemoteSettings(url=f"file://{root}/remote", mode="read-write")
         self.workers: dict[str, Workplace] = {}
         self.has = find_labels((), 0)
+        self.left_out: dict[str, str] = {}
         self.before: Callable[[Order], None] = lambda order: None
         """What happens when an order goes out."""
+        self.lie: Callable[[Order], Reply | None] = lambda order: None
+        """What comes back instead of a reply."""
         self.took: list[tuple[str, str, str]] = []
         """(worker, stage, kind of its reply) of each order."""
 
@@ -61,7 +68,8 @@ class NearConnection:
             lambda: OrderStore(self.root / f"store-{name}", self.settings),
             name,
             frozenset(),
-            no_environment,
+            trusts_code=False,
+            ensure=no_environment,
         )
         worker.pauses = (0.0,)
 
@@ -85,6 +93,12 @@ class NearConnection:
     ) -> Iterator["NearConnection"]:
         """See `Farm.ordered`."""
         self.before(order)
+        lie = self.lie(order)
+        if lie is not None:
+            self._reply = read_reply(write_reply(lie))
+            self.took.append((lie.worker, order.stage, lie.kind))
+            yield self
+            return
         name = next(name for name in self.workers if not only or name in only)
         reply = self.workers[name].carry_out(read_order(write_order(order)), hear, self.tools)
         self._reply = read_reply(write_reply(reply))
@@ -179,6 +193,77 @@ def test_a_remote_that_loses_everything_at_once_leaves_the_step_to_this_machine(
     build(workspace, near)
     assert set(kinds(near, "prepare")) == {("w0", "lost")}
     assert "loses what is put there; prepare runs here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("lie", "sentence"),
+    [
+        (
+            lambda order: Answer(
+                outputs=tuple((output.name, "e" * 64) for output in order.outputs),
+                seconds=1.0,
+                passed=True,
+                made=True,
+                worker="w9",
+                variant="",
+                isolation="",
+                diary=(),
+                log="",
+            ),
+            "refused probe: the remote store does not have what it says that it put there",
+        ),
+        (
+            lambda order: InputsLost(blobs=(order.proof,), worker="w9"),
+            "refused probe: file:// is another store there than here",
+        ),
+    ],
+)
+def test_a_worker_whose_files_are_elsewhere_gets_no_other_step(
+    workspace: Path,
+    near: NearConnection,
+    capsys: pytest.CaptureFixture[str],
+    lie: Callable[[Order], Reply],
+    sentence: str,
+) -> None:
+    """What it says that it put there is looked for at once, not where it is read."""
+    near.lie = lambda order: None if near.took else lie(order)
+    build(workspace, near)
+    assert {worker for worker, _, _ in near.took[1:]} == {"w0"}
+    printed = re.sub(r"file:\S+", "file://", capsys.readouterr().err)
+    assert re.search(sentence.replace("probe", r"\S+"), printed)
+
+
+def test_a_step_that_is_always_refused_runs_here(workspace: Path, near: NearConnection) -> None:
+    """By workers that come under a new name each time."""
+
+    def refuse(order: Order) -> Refused | None:
+        if order.stage != "train":
+            return None
+        return Refused(why="no", worker=f"x{len(near.took)}")
+
+    near.lie = refuse
+    build(workspace, near)
+    assert len(kinds(near, "train")) == 20
+    assert near.tools.ran.count("train_ultralytics") == 1
+
+
+def test_without_the_remote_store_every_step_runs_here_after_one_line(
+    workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No worker is blamed for it, and nobody waits for another."""
+    place = tmp_path / "remote"
+
+    def lose(order: Order) -> None:
+        if order.stage == "float" and place.is_dir():
+            place.rename(tmp_path / "away")
+            place.write_text("")
+
+    near.before = lose
+    build(workspace, near)
+    printed = capsys.readouterr().err
+    assert printed.count("steps run here") == 1
+    assert "refused" not in printed
+    assert "waits for a worker" not in printed
 
 
 class Stubborn(OrderStore):

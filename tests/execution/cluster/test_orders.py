@@ -44,6 +44,7 @@ ORDER = Order(
     code="c",
     tool_identity="d",
     remote="file:///srv/results",
+    proof="f" * 64,
 )
 ANSWER = Answer(
     outputs=(("checkpoint", "b" * 64),),

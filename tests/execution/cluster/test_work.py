@@ -56,7 +56,8 @@ def workplace(tmp_path: Path, remote: RemoteSettings) -> Workplace:
         lambda: OrderStore(tmp_path / "there", remote),
         "w0",
         frozenset(),
-        no_environment,
+        trusts_code=False,
+        ensure=no_environment,
     )
 
 
@@ -64,6 +65,8 @@ def make_order(store: SharedStore, remote: RemoteSettings) -> Order:
     """An order for a small step, whose input is in the remote store."""
     digest = store.put_bytes(b"what the board recorded")
     store.push_blobs(digest, tree=False)
+    proof = store.put_bytes(b"the store of this run")
+    store.push_blobs(proof, tree=False)
     params = get_step(MODULE).params(classes=1, trained=True, head="yolov8", described=True)
     plain = new_step(
         get_step(MODULE),
@@ -88,6 +91,7 @@ def make_order(store: SharedStore, remote: RemoteSettings) -> Order:
         code=step.code,
         tool_identity=step.tool_identity,
         remote=remote.url,
+        proof=proof,
     )
 
 
@@ -123,6 +127,12 @@ def test_a_result_goes_through_the_remote_store(
         ({"tool_identity": "0" * 64}, "its lock of evaluate is another"),
         ({"key": "0" * 64}, "the action key of signal is another one there"),
         ({"remote": "file:///elsewhere"}, "its remote store is file:///"),
+        ({"outputs": ()}, f"its {MODULE} has other outputs"),
+        (
+            {"outputs": (WireOutput(name="verdict", tree=True, suffix=""),)},
+            f"its {MODULE} has other outputs",
+        ),
+        ({"trusts_code": True}, "it runs no code of checkpoints: `buildsys worker --trust code`"),
     ],
 )
 def test_any_difference_is_refused_before_anything_runs(
@@ -130,7 +140,7 @@ def test_any_difference_is_refused_before_anything_runs(
     workplace: Workplace,
     remote: RemoteSettings,
     tools: StandIn,
-    change: dict[str, str],
+    change: dict[str, object],
     why: str,
 ) -> None:
     """In one sentence."""
@@ -185,7 +195,7 @@ def test_an_input_that_the_remote_has_lost_is_asked_for(
 ) -> None:
     """Somebody cleaned up the bucket, or a disk is damaged: whoever sent the order sends the bytes again."""
     order = make_order(coordinator, remote)
-    (path,) = (tmp_path / "remote" / "blobs").glob("*/*")
+    (path,) = (tmp_path / "remote" / "blobs").glob(f"*/{order.inputs[0].digest}")
     path.chmod(0o644)
     if damage is None:
         path.unlink()
@@ -200,6 +210,15 @@ def test_an_input_that_the_remote_has_lost_is_asked_for(
     coordinator.note_absent({digest})
     coordinator.push_blobs(digest, tree=False)
     assert isinstance(workplace.carry_out(order, lambda event: None, tools), Answer)
+
+
+def test_another_store_under_the_same_url_is_noticed_first(
+    coordinator: SharedStore, workplace: Workplace, remote: RemoteSettings, tools: StandIn
+) -> None:
+    """A folder that is not mounted, another endpoint: what the run has put there is not there."""
+    order = dataclasses.replace(make_order(coordinator, remote), proof="0" * 64)
+    reply = workplace.carry_out(order, lambda event: None, tools)
+    assert reply == InputsLost(blobs=("0" * 64,), worker="w0")
 
 
 def close_remote(place: Path) -> None:
