@@ -132,3 +132,9 @@ def remote_id(settings: RemoteSettings) -> str:
     """Names a remote store in the store of a machine: the same bucket of another server is another."""
     text = "\n".join((settings.url, *addresses(settings)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def trust_id(settings: RemoteSettings) -> str:
+    """Names a remote store and whom one trusts there: results of it count where both are the same."""
+    text = "\n".join((remote_id(settings), *sorted(settings.trusted)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -19,7 +19,7 @@ from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
 from buildsys.execution.store.store import Store, foreign_name
 from buildsys.files import stat_text
-from buildsys.remote_settings import Mode, RemoteSettings
+from buildsys.remote_settings import Mode, RemoteSettings, trust_id
 from buildsys.typed_json import Mismatch, decode
 from buildsys.write_errors import obstacle, way_out
 
@@ -37,8 +37,8 @@ _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is u
 
 
 def default_store(workspace: Workspace, named: str = "") -> Store:
-    """What `--store` has `named`, else BUILDSYS_STORE, else what buildsys.yaml says, else the one in this user's cache directory; with the
-    remote store behind it that the workspace shares, if it does.
+    """What `--store` has `named`, else BUILDSYS_STORE, else what buildsys.yaml says, else the one in this
+    user's cache directory; with the remote store behind it that the workspace shares, if it does.
 
     One in the repository, or a folder of other things, is refused: InputError where buildsys.yaml
     names it, CannotWrite where the variable does. Raises CannotWrite where no directory can be there,
@@ -46,7 +46,10 @@ def default_store(workspace: Workspace, named: str = "") -> Store:
     """
     root, remote = _find_root(workspace, named), find_remote(workspace)
     if remote is None:
-        return Store(root)
+        store, switched_off = Store(root), configured_places(workspace).remote
+        if switched_off is not None:  # what was found there before is no less true
+            store.trust = trust_id(switched_off)
+        return store
     from buildsys.execution.store.shared_store import SharedStore
 
     return SharedStore(root, remote)

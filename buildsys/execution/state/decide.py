@@ -108,7 +108,7 @@ class State:
     def finish(self, step: Step, action_key: ActionKey, result: StepResult) -> None:
         """Record a result at once, and decide anew about what depends on it."""
         with self._lock:
-            self.database.record_result(action_key.key, result)
+            self._record(action_key.key, result)
             self._wanted.discard(step.id)
             self._note_roles(step, action_key)
             self._results[step.id] = result
@@ -210,7 +210,7 @@ class State:
         if action_key is None:
             return ""
         self._fresh_keys[step.id] = action_key
-        return "" if self.database.result(action_key.key) is not None else action_key.key
+        return "" if self._recorded(action_key.key) is not None else action_key.key
 
     def request_inputs(self, plans: tuple[BuildPlan, ...]) -> None:
         """Request the bytes that the steps which have to run will read: a result known by digest alone is
@@ -276,7 +276,7 @@ class State:
         recorded = self._training(step, action_key)
         if recorded is not None:
             return self._keep_training(step, action_key, recorded)
-        result = self.database.result(action_key.key)
+        result = self._recorded(action_key.key)
         status = Status.UP_TO_DATE
         if result is None:
             result = self.recall(step, action_key.key)
@@ -285,9 +285,21 @@ class State:
             return self._to_make(step, action_key, was_made=result is not None)
         self._results[step.id] = result
         if status == Status.RESTORABLE:
-            self.database.record_result(action_key.key, result)
+            self._record(action_key.key, result)
         self._note_roles(step, action_key)
         return Decision(status=status, key=action_key.key)
+
+    def _recorded(self, key: str) -> StepResult | None:
+        """A result that the workspace knows: of this machine, or of the remote store that counts now."""
+        found = self.database.result(key)
+        if found is None and self.store.trust:
+            found = self.database.result(f"{key}.{self.store.trust}")
+        return found
+
+    def _record(self, key: str, result: StepResult) -> None:
+        """Remember a result; one from elsewhere with where it is from, and who was trusted then."""
+        foreign = self.store.is_foreign(key, result.outputs)
+        self.database.record_result(f"{key}.{self.store.trust}" if foreign else key, result)
 
     def _to_make(self, step: Step, action_key: ActionKey, was_made: bool) -> Decision:
         """The decision on a step whose output is not here; what it waits for is the first reason."""

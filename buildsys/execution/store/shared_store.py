@@ -19,7 +19,7 @@ from buildsys.execution.store.store import UNPUSHED, Store, seal
 from buildsys.execution.store.tree_index import Tree
 from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.records import is_digest
-from buildsys.remote_settings import RemoteSettings, remote_id
+from buildsys.remote_settings import RemoteSettings, remote_id, trust_id
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -93,6 +93,7 @@ class SharedStore(Store):
     def __init__(self, root: Path, settings: RemoteSettings) -> None:
         super().__init__(root)
         self.settings = settings
+        self.trust = trust_id(settings)
         self._remote: Remote | None = None
         self._connecting = threading.Lock()
         self._began = time.monotonic()
@@ -280,6 +281,13 @@ class SharedStore(Store):
         own = self.entry(entry.key)
         return own is not None and own.outputs == entry.outputs
 
+    def is_foreign(self, key: str, outputs: Iterable[tuple[str, str]]) -> bool:
+        """See `Store`."""
+        with contextlib.suppress(OSError):
+            own = self.entry(key)
+            return own is None or {(o.name, o.digest) for o in own.outputs} != set(outputs)
+        return True
+
     def _foreign_bytes(self, entry: ActionEntry) -> bytes | None:
         """A result as it came from the remote; None where it is this machine's own."""
         if self.is_own(entry):
@@ -449,6 +457,11 @@ def require_shared(store: Store, writes: bool = False) -> SharedStore:
     is none, or where nothing may be put there: `writes`.
     """
     if not isinstance(store, SharedStore):
+        if store.trust:
+            raise BuildsysError(
+                "the remote store of buildsys.yaml is switched off: BUILDSYS_REMOTE or"
+                " BUILDSYS_REMOTE_MODE is `none`"
+            )
         raise BuildsysError(
             "no remote store is configured: `remote: {url: …}` in buildsys.yaml, or BUILDSYS_REMOTE"
         )

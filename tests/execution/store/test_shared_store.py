@@ -346,3 +346,31 @@ def test_one_moment_of_a_server_is_one_failure(connect: Connect) -> None:
     asked = 16
     ask("")
     assert not remote.reads
+
+
+def test_a_workspace_forgets_what_a_remote_said_that_it_does_not_use_any_more(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """As it does for results of a remote whose signers it begins to choose; what it made itself stays."""
+    step = make_step("convert")
+    plan, database = make_plan(step), Database(IN_MEMORY)
+    one = connect("one", "read-write")
+    key = State((plan,), Database(IN_MEMORY), one).key(step)
+    assert key is not None
+    result = StepResult(outputs=(("made", one.put_bytes(b"x")),), seconds=1.0)
+    entry = make_entry(step, key.key, result)
+    one.record(entry)
+    one.push(entry)
+
+    def status(store: Store) -> str:
+        return State((plan,), database, store).decide(step).status
+
+    assert [status(connect("two")) for _ in range(2)] == ["restorable", "up-to-date"]
+    wary = connect("two", trusted=(f"ed25519:{'A' * 43}=",))
+    for store in (Store(tmp_path / "two"), connect("two", remote="other"), wary):
+        assert status(store) == "stale"
+    assert status(connect("two")) == "up-to-date"
+    connect("two").record(entry)
+    connect("two").put_bytes(b"x")
+    assert status(Store(tmp_path / "two")) == "restorable"
+    assert status(Store(tmp_path / "two")) == "up-to-date"
