@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from buildsys.cluster_settings import is_loopback
 from buildsys.errors import CannotWrite, InputError, shorten
 from buildsys.execution.places import cache_root
-from buildsys.files import write_atomic
+from buildsys.files import write_new
 from buildsys.write_errors import writing
 
 if TYPE_CHECKING:
@@ -115,12 +115,10 @@ def make_certificate(path: Path, say: Callable[[str], None]) -> None:
         serialization.NoEncryption(),
     )
     with writing("the certificate of the cluster", path.parent):
-        before = os.umask(0o077)
         try:
-            write_atomic(path, text)
-        finally:
-            os.umask(before)
-        path.chmod(0o600)
+            write_new(path, text.decode(), mode=0o600)
+        except FileExistsError:  # another scheduler has made it meanwhile
+            return
     say(
         f"{path}: made. Copy it to every worker and to everybody who builds; who has it runs code on the"
         " workers."

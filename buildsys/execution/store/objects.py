@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from buildsys.errors import BuildsysError, shorten
+from buildsys.execution.store.remote_entry import MARK
 from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.remote_settings import RemoteSettings, addresses
 
@@ -94,7 +95,7 @@ class Objects:
         library, store = self._library, self._reading
         if self.url.startswith("http"):
             with contextlib.suppress(FileNotFoundError):
-                self._do(lambda: library.head_async(store, "buildsys-remote.json"), seconds)
+                self._do(lambda: library.head_async(store, MARK), seconds)
         else:
             self._do(lambda: library.list_with_delimiter_async(store), seconds)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from buildsys.digest import canonical
 from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.execution.store.action_entry import ActionEntry, check_entry
-from buildsys.files import open_regular
+from buildsys.files import open_regular, write_new
 from buildsys.records import read_record, write_record
 from buildsys.remote_settings import read_public_key, write_public_key
 from buildsys.write_errors import writing
@@ -176,13 +176,10 @@ def make_key(path: Path) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     private = Ed25519PrivateKey.generate()
-    text = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    text = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     with writing("a key", path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            write_new(path, text, mode=0o600)
         except FileExistsError as error:
             raise CannotWrite(f"{path} is there already; name another file") from error
-        with os.fdopen(file, "wb") as stream:
-            stream.write(text)
     return SigningKey(private).public
