@@ -45,6 +45,7 @@ def _check(options: argparse.Namespace) -> int:
             f"{count_text(found.results, 'result')} and {count_text(found.blobs, 'file')},"
             f" {size_text(found.bytes)}"
         )
+    _print_odd(found.odd)
     if settings.trusted:
         print(
             f"{count_text(len(settings.trusted), 'trusted key')};"
@@ -74,6 +75,7 @@ def _gc(options: argparse.Namespace) -> int:
     for files, noun, why in (
         (swept.results, "result", "put there longer ago"),
         (swept.blobs, "file", "no result names them"),
+        (swept.leftovers, "unfinished file", "left by transfers that were cut off"),
     ):
         if files:
             size = size_text(sum(file.size for file in files))
@@ -85,11 +87,22 @@ def _gc(options: argparse.Namespace) -> int:
             "    help: `doit` makes what is damaged again, and puts it there with mode read-write; a result"
             " of another release is read by that release; --max-age removes both in time"
         )
+    _print_odd(swept.odd)
     print(
         f"{store.remote.settings.url}: {count_text(swept.kept_results, 'result')} and"
         f" {count_text(swept.kept_blobs, 'file')}, {size_text(swept.kept_bytes)}"
     )
     return 0
+
+
+def _print_odd(count: int) -> None:
+    from buildsys.text import count_text
+
+    if count:
+        print(
+            f"{count_text(count, 'folder or file')} left out: the server lists names or sizes that no"
+            " object can have"
+        )
 
 
 def _keygen(options: argparse.Namespace) -> int:

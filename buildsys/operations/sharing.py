@@ -1,9 +1,10 @@
 """`buildsys store push` and `pull`, `buildsys remote check` and `gc`: a team's store, by hand."""
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildsys.digest import digest_bytes
 from buildsys.errors import BuildsysError
@@ -15,11 +16,12 @@ from buildsys.execution.store.action_entry import (
     parse_action_name,
     parse_blob_name,
 )
+from buildsys.execution.store.folder_objects import Listed, is_leftover
 from buildsys.execution.store.garbage_collection import files_of
-from buildsys.execution.store.objects import Listed, Objects
+from buildsys.execution.store.objects import LARGEST, RemoteObjects
 from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_entry import LARGEST_ENTRY, NotTrusted, read_remote_entry
-from buildsys.execution.store.remote_failure import RemoteFailure
+from buildsys.execution.store.remote_failure import OddName, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore, require_shared
 from buildsys.execution.store.tree_index import read_index
 from buildsys.graph import BuildPlan
@@ -46,13 +48,14 @@ class Moved:
 
 @dataclass(frozen=True, kw_only=True)
 class Looked:
-    """What `buildsys remote check` found."""
+    """What `buildsys remote check` found. `odd`: see `_Inventory`."""
 
     seconds: float
     results: int
     blobs: int
     bytes: int
     untrusted: int
+    odd: int
     damaged: tuple[str, ...]
 
 
@@ -61,11 +64,13 @@ class Swept:
     """What `buildsys remote gc` removes, and what is left.
 
     `unreadable`: results that stay, and of which it is not known what they consist of: as long as there are
-    any, all blobs stay.
+    any, all blobs stay. `leftovers`: what transfers that were cut off have left. `odd`: see `_Inventory`.
     """
 
     results: tuple[Listed, ...]
     blobs: tuple[Listed, ...]
+    leftovers: tuple[Listed, ...]
+    odd: int
     kept_results: int
     kept_blobs: int
     kept_bytes: int
@@ -141,8 +146,11 @@ def check(store: SharedStore, every_byte: bool) -> Looked:
             objects.write("check", b"buildsys remote check\n")
             objects.delete(["check"])
         if settings.scheme.startswith("http"):
-            return Looked(seconds=seconds, results=0, blobs=0, bytes=0, untrusted=0, damaged=())
-        actions, blobs = _inventory(objects)
+            return Looked(
+                seconds=seconds, results=0, blobs=0, bytes=0, untrusted=0, odd=0, damaged=()
+            )
+        there = _take_stock(store.remote, objects)
+        actions, blobs = there.actions, there.blobs
         trust = store.remote.settings.trusted
         untrusted = sum(_is_untrusted(objects, each, trust) for each in actions) if trust else 0
         damaged = tuple(_damaged(store.remote, objects, blobs)) if every_byte else ()
@@ -157,6 +165,7 @@ def check(store: SharedStore, every_byte: bool) -> Looked:
         blobs=len(blobs),
         bytes=size,
         untrusted=untrusted,
+        odd=there.odd,
         damaged=damaged,
     )
 
@@ -171,7 +180,8 @@ def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -
     lock = read_lock(workspace.lock)
     protected = {training.checkpoint for training in lock.trainings().values()}
     try:
-        actions, blobs = _inventory(objects)
+        there = _take_stock(store.remote, objects)
+        actions, blobs = there.actions, there.blobs
         now = time.time()
         old = [each for each in actions if now - each.changed > age]
         stay = [each for each in actions if now - each.changed <= age]
@@ -179,6 +189,7 @@ def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -
         named = store.remote.each(lambda name: _named(objects, name), names)
         live = protected.union(*(found for found in named if found is not None))
         unreadable = [n for n, found in zip(names, named, strict=True) if found is None]
+        unreadable += there.unlisted
         gone = [
             each
             for each in blobs
@@ -186,7 +197,9 @@ def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -
             and parse_blob_name(each.name) not in live
             and now - each.changed > _YOUNG_SECONDS
         ]
+        leftovers = [each for each in there.leftovers if now - each.changed > _YOUNG_SECONDS]
         if not dry_run:
+            objects.delete(each.name for each in leftovers)
             objects.delete(each.name for each in old)  # before the blobs that they name
             store.remote.each(lambda name: objects.delete([name]), [each.name for each in gone])
     except RemoteFailure as failure:
@@ -195,6 +208,8 @@ def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -
     return Swept(
         results=tuple(old),
         blobs=tuple(gone),
+        leftovers=tuple(leftovers),
+        odd=there.odd,
         kept_results=len(stay),
         kept_blobs=len(blobs) - len(gone),
         kept_bytes=size - sum(each.size for each in (*old, *gone)),
@@ -202,7 +217,7 @@ def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -
     )
 
 
-def _connect(remote: Remote) -> Objects:
+def _connect(remote: Remote) -> RemoteObjects:
     try:
         return remote.objects()
     except RemoteFailure as failure:
@@ -217,15 +232,58 @@ def _is_there(remote: Remote, entry: ActionEntry) -> bool:
     return known is not None and known.outputs == entry.outputs
 
 
-def _inventory(objects: Objects) -> tuple[list[Listed], list[Listed]]:
-    """Entries and blobs; objects of other names are left alone."""
-    actions = [each for each in objects.list("actions") if parse_action_name(each.name)]
+@dataclass(frozen=True, kw_only=True)
+class _Inventory:
+    """Entries, blobs, and what transfers that were cut off have left; objects of other names are left alone.
+
+    `unlisted`: folders of entries that cannot be listed. `odd`: such folders, of blobs too, and objects of
+    which the server states a size that none has; it counts as 0 then.
+    """
+
+    actions: tuple[Listed, ...]
+    blobs: tuple[Listed, ...]
+    leftovers: tuple[Listed, ...]
+    unlisted: tuple[str, ...]
+    odd: int
+
+
+def _take_stock(remote: Remote, objects: RemoteObjects) -> _Inventory:
+    actions, no_actions = _list(remote, objects, "actions")
     # after the entries: a result that comes meanwhile has its blobs there
-    blobs = [each for each in objects.list("blobs") if parse_blob_name(each.name)]
-    return actions, blobs
+    blobs, no_blobs = _list(remote, objects, "blobs")
+    everything = (*actions, *blobs)
+    oversized = {each.name for each in everything if each.size > LARGEST}
+    sane = [replace(each, size=0) if each.name in oversized else each for each in everything]
+    return _Inventory(
+        actions=tuple(each for each in sane if parse_action_name(each.name)),
+        blobs=tuple(each for each in sane if parse_blob_name(each.name)),
+        leftovers=tuple(each for each in sane if is_leftover(each.name)),
+        unlisted=no_actions,
+        odd=len(oversized) + len(no_actions) + len(no_blobs),
+    )
 
 
-def _read(objects: Objects, name: str, trusted: Iterable[str] = ()) -> ActionEntry:
+def _list(
+    remote: Remote, objects: RemoteObjects, prefix: str
+) -> tuple[list[Listed], tuple[str, ...]]:
+    """All objects below a prefix, and the folders that cannot be listed: an odd name hides what is listed
+    with it, and so each folder is listed by itself then.
+    """
+    with contextlib.suppress(OddName):
+        return list(objects.list(prefix)), ()
+
+    def look(folder: str) -> list[Listed] | None:
+        with contextlib.suppress(OddName):
+            return list(objects.list(folder))
+        return None
+
+    folders = [f"{prefix}/{number:02x}" for number in range(256)]
+    found = remote.each(look, folders)
+    unlisted = (folder for folder, each in zip(folders, found, strict=True) if each is None)
+    return [one for each in found if each for one in each], tuple(unlisted)
+
+
+def _read(objects: RemoteObjects, name: str, trusted: Iterable[str] = ()) -> ActionEntry:
     """Raises ValueError."""
     parts = parse_action_name(name)
     data = objects.read(name, LARGEST_ENTRY)
@@ -234,7 +292,7 @@ def _read(objects: Objects, name: str, trusted: Iterable[str] = ()) -> ActionEnt
     return read_remote_entry(data, *parts, trusted)
 
 
-def _is_untrusted(objects: Objects, found: Listed, trusted: Iterable[str]) -> bool:
+def _is_untrusted(objects: RemoteObjects, found: Listed, trusted: Iterable[str]) -> bool:
     try:
         _read(objects, found.name, trusted)
     except NotTrusted:
@@ -244,7 +302,7 @@ def _is_untrusted(objects: Objects, found: Listed, trusted: Iterable[str]) -> bo
     return False
 
 
-def _named(objects: Objects, name: str) -> set[str] | None:
+def _named(objects: RemoteObjects, name: str) -> set[str] | None:
     """Every blob that an entry names, those in its trees too; None where that cannot be read. It may be the
     entry of another release, or have been damaged on the way.
     """
@@ -262,7 +320,7 @@ def _named(objects: Objects, name: str) -> set[str] | None:
     return found
 
 
-def _damaged(remote: Remote, objects: Objects, blobs: list[Listed]) -> list[str]:
+def _damaged(remote: Remote, objects: RemoteObjects, blobs: Iterable[Listed]) -> list[str]:
     def is_whole(name: str) -> bool:
         state = hashlib.sha256()
         try:

@@ -118,13 +118,14 @@ def test_a_remote_is_looked_at_and_cleaned_up(
     code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d")
     assert code == 0
     golden.check("remote-gc-young", text, tmp_path)
+    (blob.parent / f"{'a' * 64}#1").write_bytes(b"of a transfer that was killed")
     for path in remote.rglob("*"):
         if path.is_file():
             os.utime(path, (0, 0))
     code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d", "--dry-run")
     golden.check("remote-gc-dry-run", text, tmp_path)
     assert say(workspace, capsys, "remote", "gc", "--max-age", "90d")[0] == 0
-    assert list((remote / "actions").glob("*/*")) == []
+    assert list((remote / "actions").glob("*/*")) == list(remote.rglob("*#1")) == []
     lock = (workspace / "buildsys.lock").read_text()
     left = {path.name for path in (remote / "blobs").glob("*/*")}
     assert left
@@ -224,9 +225,10 @@ def test_a_key_is_made_and_printed(workspace: Path, tmp_path: Path, capsys: Capt
 
 
 def test_without_the_library_a_sentence_says_what_to_install(
-    workspace: Path, remote: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run goes on; a command fails."""
+    monkeypatch.setenv("BUILDSYS_REMOTE", "s3://team")
     monkeypatch.setitem(sys.modules, "obstore", None)
     code, text = say(workspace, capsys, "remote", "check")
     assert (code, "`pip install 'buildsys[remote]'`" in text) == (1, True)

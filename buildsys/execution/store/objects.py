@@ -1,38 +1,47 @@
 """A remote store's objects by name, through obstore: nothing else here knows that library.
 
-Objects are read in one stream that may pause, but not for long, and written in parts, so that a slow
-line is no error. Nothing rests on conditional writes: some servers overwrite silently.
+Objects are read in one stream and written in parts, so that a slow line is no error; one that stands
+still is. Nothing rests on conditional writes: some servers overwrite silently.
 """
 
 import contextlib
 import datetime as dt
 import functools
 import os
+import re
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit
 
 from buildsys.errors import BuildsysError, shorten
+from buildsys.execution.store.folder_objects import FolderObjects, Listed
 from buildsys.execution.store.remote_entry import MARK
-from buildsys.execution.store.remote_failure import RemoteFailure
+from buildsys.execution.store.remote_failure import OddName, RemoteFailure
 from buildsys.remote_settings import RemoteSettings, addresses
+from buildsys.text import size_text
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
 
+    from obstore import ObjectMeta
     from obstore.store import ClientConfig, ObjectStore, RetryConfig
 
 T = TypeVar("T")
-PROBE_SECONDS = 3.0
-_CONNECT, _PAUSE, _PART = "3s", "20s", "120s"
+_CONNECT, _PAUSE, _PART_SECONDS = "3s", "20s", 120.0
 """How long a connection may take, a server may be silent while it sends, one part of a file may take."""
 _PART_BYTES = 8 << 20
 _PARTS_AT_ONCE = 2
-_READ_CHUNK = 1 << 20
+_READ_CHUNK = 96 << 10
+_SMALL = 1 << 20
+"""Bytes: what is at most so large has to come as a whole in the time of an answer."""
+_UPLOAD_BYTES_PER_SECOND = 10_000
+LARGEST = 64 << 30
+"""Bytes that no file is longer than, whatever a server announces."""
+_MOST_NAMES = 4_000_000
 _MISSING_LIBRARY = (
     "a remote store needs obstore, which is not installed: `pip install 'buildsys[remote]'`"
 )
@@ -54,27 +63,44 @@ _REASONS = (
     ("IncompleteBody", "the connection was cut"),
     ("error decoding response body", "the connection was cut"),
     ("169.254.169.254", "no credentials: set the provider's variables"),
-    ("Unable to canonicalize filesystem root", "there is no such folder"),
+    ("error following redirect", "it redirects in a circle"),
     ("error sending request", "the server cannot be reached"),
 )
 """What obstore's errors contain, and what that means."""
+_STATUS = re.compile(r"non-2xx status code: (\d{3}(?: [A-Z][A-Za-z' -]{0,40})?)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
-    """An object as a listing has it: bytes, and seconds since 1970 of its last change."""
+class Patience:
+    """Seconds that a server has."""
 
-    name: str
-    size: int
-    changed: float
+    probe: float = 3.0
+    """For the first answer of a run."""
+    answer: float = 10.0
+    """Until it answers, or has sent or taken a small object."""
+    chunk: float = 20.0
+    """Until 96 KiB more of a file have come: 16 files at once need 80 KB/s."""
+    page: float = 30.0
+    """For 1,000 names of a listing."""
+    line: float = 10.0
+    """Until a line says what is waited for; and until the next one."""
 
 
 class Objects:
     """The objects below a URL. Names are ours; methods raise RemoteFailure."""
 
-    def __init__(self, settings: RemoteSettings) -> None:
-        """Raises BuildsysError without the library, RemoteFailure where the URL leads nowhere."""
-        self.url = settings.url
+    def __init__(
+        self,
+        settings: RemoteSettings,
+        say: Callable[[str], None] = lambda _: None,
+        patience: Patience = Patience(),
+    ) -> None:
+        """Raises BuildsysError without the library, RemoteFailure where the URL leads nowhere.
+
+        `say`: what is printed while an answer takes long.
+        """
+        self.url, self.say, self._patience = settings.url, say, patience
+        self._said = time.monotonic()
         self._stopped = False
         self._under_way: set[Future[Any]] = set()
         self._stopping = threading.Lock()
@@ -85,24 +111,26 @@ class Objects:
         self._library = obstore
         with _explained():
             self._reading = _open(settings, {"timeout": "12h", "read_timeout": _PAUSE})
-            self._writing = _open(settings, {"timeout": _PART})
+            self._writing = _open(settings, {"timeout": f"{_PART_SECONDS:g}s"})
 
-    def probe(self, seconds: float = PROBE_SECONDS) -> None:
-        """Ask for anything at all; returns when the server has answered, within `seconds`.
+    def probe(self) -> None:
+        """Ask for anything at all; returns when the server has answered.
 
         http has no listing: there the object that marks a remote store is asked for, see `read`.
         """
-        library, store = self._library, self._reading
-        if self.url.startswith("http"):
-            with contextlib.suppress(FileNotFoundError):
-                self._do(lambda: library.head_async(store, MARK), seconds)
-        else:
-            self._do(lambda: library.list_with_delimiter_async(store), seconds)
+        library, store, seconds = self._library, self._reading, self._patience.probe
+        with contextlib.suppress(FileNotFoundError, OddName):  # it has answered
+            if self.url.startswith("http"):
+                self._do(lambda: library.head_async(store, MARK), f"asking for {MARK}", seconds)
+            else:
+                self._do(lambda: library.list_with_delimiter_async(store), "listing it", seconds)
 
     def size(self, name: str) -> int | None:
         """Bytes of an object; None where there is none."""
         try:
-            found = self._do(lambda: self._library.head_async(self._reading, name))
+            found = self._do(
+                lambda: self._library.head_async(self._reading, name), f"asking for {name}"
+            )
         except FileNotFoundError as error:
             if any(sign in str(error) for sign in _NO_BUCKET):
                 raise RemoteFailure("there is no such bucket") from error
@@ -111,10 +139,11 @@ class Objects:
         return size
 
     def read(self, name: str, most: int) -> bytes | None:
-        """A small object; None where there is none, or where it is longer than `most` bytes."""
+        """An object as a whole; None where there is none, or where it is longer than `most` bytes."""
         data = bytearray()
+        seconds = self._patience.answer if most <= _SMALL else None
         try:
-            for chunk in self.stream(name):
+            for chunk in self.stream(name, seconds):
                 data += chunk
                 if len(data) > most:
                     return None
@@ -122,9 +151,17 @@ class Objects:
             return None
         return bytes(data)
 
-    def stream(self, name: str) -> Iterator[bytes]:
-        """The bytes of an object as they come. Raises FileNotFoundError where there is none."""
-        answer = self._do(lambda: self._library.get_async(self._reading, name))
+    def stream(self, name: str, seconds: float | None = None) -> Iterator[bytes]:
+        """The bytes of an object as they come. Raises FileNotFoundError where there is none.
+
+        `seconds`: how long all of it may take.
+        """
+        doing = f"reading {name}"
+        end = None if seconds is None else time.monotonic() + seconds
+        answer = self._do(lambda: self._library.get_async(self._reading, name), doing)
+        announced: int = answer.meta["size"]
+        if announced > LARGEST:
+            raise RemoteFailure(f"it announces {size_text(announced)} for {name}")
         chunks = answer.stream(min_chunk_size=_READ_CHUNK)
 
         async def following() -> bytes:
@@ -132,24 +169,43 @@ class Objects:
                 return bytes(chunk)
             return b""
 
-        while chunk := self._do(following):
+        came, limit = 0, self._patience.chunk
+        slow = f"less than {size_text(_READ_CHUNK)} of a file came in {limit:g} s"
+        if seconds is not None:
+            slow = f"it does not send {name} within {seconds:g} s"
+        while True:
+            left = limit if end is None else max(0.0, end - time.monotonic())
+            chunk = self._do(following, doing, left, slow)
+            if not chunk:
+                return
+            came += len(chunk)
+            if came > announced:
+                raise RemoteFailure(f"it sends more of {name} than it announces")
             yield chunk
 
     def write(self, name: str, data: bytes) -> None:
         """Put a small object."""
         library, store = self._library, self._writing
-        self._do(lambda: library.put_async(store, name, data, use_multipart=False))
+        seconds = min(self._patience.answer + len(data) / _UPLOAD_BYTES_PER_SECOND, _PART_SECONDS)
+        self._do(
+            lambda: library.put_async(store, name, data, use_multipart=False),
+            f"putting {name} there",
+            seconds,
+        )
 
     def write_file(self, name: str, path: Path) -> None:
         """Put a file; a large one goes in parts, and is there when the last has come."""
-        library, store = self._library, self._writing
-        if path.stat().st_size <= _PART_BYTES:
+        library, store, size = self._library, self._writing, path.stat().st_size
+        if size <= _PART_BYTES:
             self.write(name, path.read_bytes())
             return
+        parts = -(-size // _PART_BYTES)
         self._do(
             lambda: library.put_async(
                 store, name, path, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
-            )
+            ),
+            f"putting {name} there, {size_text(size)}",
+            (parts + 2) * _PART_SECONDS,
         )
 
     def stop(self) -> None:
@@ -160,10 +216,19 @@ class Objects:
         for each in under_way:
             each.cancel()
 
-    def _do(self, ask: Callable[[], Awaitable[T]], seconds: float | None = None) -> T:
-        """Ask, and wait for the answer; from any thread. Raises FileNotFoundError, RemoteFailure."""
+    def _do(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        doing: str,
+        seconds: float | None = None,
+        late: str = "",
+    ) -> T:
+        """Ask, and wait for the answer; from any thread. Raises FileNotFoundError, RemoteFailure.
+
+        `seconds`: how long it may take, else as long as any answer; `late`: what is said of one that takes
+        longer.
+        """
         import asyncio
-        from concurrent.futures import CancelledError
 
         async def answer() -> T:
             return await ask()
@@ -175,39 +240,86 @@ class Objects:
             self._under_way.add(future)
         try:
             with _explained():
-                try:
-                    return future.result(seconds)
-                except TimeoutError as error:
-                    within = "in time" if seconds is None else f"within {seconds:g} s"
-                    message = f"it does not answer {within}{_without_credentials(self.url)}"
-                    raise RemoteFailure(message) from error
-                except CancelledError as error:
-                    raise RemoteFailure("it was ended") from error
+                limit = self._patience.answer if seconds is None else seconds
+                return self._wait(future, doing, limit, late)
         finally:
             future.cancel()
             with self._stopping:
                 self._under_way.discard(future)
 
-    def list(self, prefix: str) -> Iterator[Listed]:
-        """Every object below a prefix; the server may send any name."""
-        with _explained():
-            pages = iter(self._library.list(self._reading, prefix, chunk_size=1000))
+    def _wait(self, future: "Future[T]", doing: str, seconds: float, late: str) -> T:
+        """The answer; a line says now and then what is waited for."""
+        from concurrent.futures import CancelledError
+
+        began = time.monotonic()
         while True:
-            with _explained():
-                try:
-                    page = next(pages)
-                except StopIteration:
-                    return
-            for each in page:
+            left = began + seconds - time.monotonic()
+            try:
+                return future.result(max(0.0, min(left, self._patience.line)))
+            except TimeoutError as error:
+                if left <= self._patience.line:
+                    message = late or (
+                        f"it does not answer within {seconds:.3g} s{_without_credentials(self.url)}"
+                    )
+                    raise RemoteFailure(message) from error
+                self._say_waiting(f"{doing} takes {time.monotonic() - began:.0f} s so far")
+            except CancelledError as error:
+                raise RemoteFailure("it was ended") from error
+
+    def _say_waiting(self, text: str) -> None:
+        """A line, unless there was one just now."""
+        with self._stopping:
+            now = time.monotonic()
+            if now - self._said < self._patience.line or self._stopped:
+                return
+            self._said = now
+        self.say(text)
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """Every object below a prefix; the server may send any name.
+
+        Raises OddName where it sends one that no object can have, also RemoteFailure for a listing that
+        comes to no end.
+        """
+        with _explained():
+            pages = self._library.list(self._reading, prefix, chunk_size=1000)
+        names: set[str] = set()
+        began = time.monotonic()
+
+        async def following() -> "Sequence[ObjectMeta]":
+            async for page in pages:
+                return page
+            return ()
+
+        while page := self._do(following, f"listing {prefix}", self._patience.page):
+            found = {each["path"]: each for each in page if each["path"] not in names}
+            names |= found.keys()
+            if not found:
+                raise RemoteFailure("its listing repeats itself without an end")
+            if len(names) > _MOST_NAMES:
+                raise RemoteFailure(f"its listing has no end after {len(names):,} names")
+            if time.monotonic() - began > self._patience.line:
+                self._say_waiting(f"listing {prefix}: {len(names):,} names so far")
+            for name, each in found.items():
                 changed = each["last_modified"].timestamp()
-                yield Listed(name=each["path"], size=each["size"], changed=changed)
+                yield Listed(name=name, size=each["size"], changed=changed)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are gone already are no error."""
         library, store = self._library, self._writing
         for name in names:
             with contextlib.suppress(FileNotFoundError):
-                self._do(functools.partial(library.delete_async, store, name))
+                self._do(functools.partial(library.delete_async, store, name), f"removing {name}")
+
+
+RemoteObjects = Objects | FolderObjects
+
+
+def open_objects(
+    settings: RemoteSettings, say: Callable[[str], None] = lambda _: None
+) -> RemoteObjects:
+    """The objects of a remote store, wherever it is. Raises as the two do."""
+    return FolderObjects(settings) if settings.scheme == "file" else Objects(settings, say)
 
 
 @functools.cache
@@ -221,11 +333,8 @@ def _loop() -> "asyncio.AbstractEventLoop":
 
 
 def _open(settings: RemoteSettings, times: "ClientConfig") -> "ObjectStore":
-    from obstore.store import AzureStore, GCSStore, HTTPStore, LocalStore, S3Store
+    from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 
-    if settings.scheme == "file":
-        folder = Path(unquote(urlsplit(settings.url).path))
-        return LocalStore(folder, mkdir=settings.writes)
     options: ClientConfig = {"connect_timeout": _CONNECT, **times}
     if any(each.startswith("http:") for each in (settings.url, *addresses(settings))):
         options["allow_http"] = True
@@ -269,6 +378,10 @@ class _explained:  # noqa: N801 # used as a statement
         if isinstance(error, Exception) and not isinstance(
             error, FileNotFoundError | RemoteFailure | BuildsysError
         ):
+            from obstore.exceptions import InvalidPathError
+
+            if isinstance(error, InvalidPathError):
+                raise OddName("a name in its listing cannot be that of an object") from error
             raise RemoteFailure(_explain(error)) from error
 
 
@@ -281,4 +394,6 @@ def _explain(error: Exception) -> str:
             return reason
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return "the server refuses the credentials"
-    return shorten(text.partition("\n")[0], 200)
+    if status := _STATUS.search(text):
+        return f"the server answers with status {status[1].strip()}"
+    return f"its answer is of no use: {shorten(text.partition(chr(10))[0], 120)}"

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.store.action_entry import ActionEntry, action_name, blob_name
-from buildsys.execution.store.objects import Objects
+from buildsys.execution.store.objects import RemoteObjects, open_objects
 from buildsys.execution.store.remote_entry import (
     LARGEST_ENTRY,
     MARK,
@@ -88,7 +88,7 @@ class Remote:
             self._without += (
                 ", and what it makes is put there by a later run, or by `buildsys store push`"
             )
-        self._objects: Objects | None = None
+        self._objects: RemoteObjects | None = None
         self._signing: SigningKey | None = None
         self._opening, self._counting = threading.RLock(), threading.Lock()
         self._marking = threading.Lock()
@@ -96,7 +96,7 @@ class Remote:
         self._pool: ThreadPoolExecutor | None = None
         self._shown: set[str] = set()
         self._progress = _Progress(settings.url, say)
-        self._marked = False
+        self._marked = self._tried = False
         self._ended = False
 
     @property
@@ -143,13 +143,19 @@ class Remote:
         """Bytes of a blob; None where it is not there."""
         return self._ask(lambda objects: objects.size(blob_name(digest)))
 
-    def fetch(self, digest: str, file: Path) -> None:
-        """A blob's bytes into a file. Raises FileNotFoundError, Damaged, OSError."""
+    def fetch(self, digest: str, file: Path, size: int | None = None) -> None:
+        """A blob's bytes into a file; no more than its `size`, where that is known.
+
+        Raises FileNotFoundError, Damaged, OSError.
+        """
         began = time.monotonic()
         chunks = self._ask(lambda objects: _begin(objects.stream(blob_name(digest))))
-        state = hashlib.sha256()
+        state, came = hashlib.sha256(), 0
         with file.open("wb") as out:
             while chunk := self._ask(lambda _: next(chunks, b""), began=began):
+                came += len(chunk)
+                if size is not None and came > size:
+                    raise Damaged(digest)
                 state.update(chunk)
                 out.write(chunk)
                 self._count(bytes_read=len(chunk))
@@ -162,7 +168,9 @@ class Remote:
         size = file.stat().st_size
         large = self._large if size > _LARGE else contextlib.nullcontext()
 
-        def put(objects: Objects) -> None:
+        self._mark(try_it=True)
+
+        def put(objects: RemoteObjects) -> None:
             with large:
                 objects.write_file(blob_name(digest), file)
 
@@ -185,16 +193,19 @@ class Remote:
         """Remove objects, by their names there."""
         self._ask(lambda objects: objects.delete(names), writing=True)
 
-    def objects(self) -> Objects:
+    def objects(self) -> RemoteObjects:
         """The objects themselves. Raises RemoteFailure where the server cannot be reached, BuildsysError
         where something is missing here.
         """
         if self.settings.trusted:
             check_signatures()
-        found = Objects(self.settings)
+        found = open_objects(self.settings, self._say_waiting)
         found.probe()
         self._marked = _has_mark(found)
         return found
+
+    def _say_waiting(self, text: str) -> None:
+        self.say(f"{self.settings.url}: {text}")
 
     def go_on_from(self, other: "Remote") -> None:
         """Use what another run of the same settings has found, if it still got its answers: the server is
@@ -202,6 +213,7 @@ class Remote:
         """
         if other._objects is not None and other._reading.on and other._writing.on:
             self._objects, self._signing = other._objects, other._signing
+            self._objects.say = self._say_waiting
             self._marked = other._marked
 
     @property
@@ -258,7 +270,7 @@ class Remote:
 
     def _ask(
         self,
-        action: Callable[[Objects], T],
+        action: Callable[[RemoteObjects], T],
         writing: bool = False,
         began: float | None = None,
     ) -> T:
@@ -287,13 +299,17 @@ class Remote:
                 self.say(f"{self.settings.url} is not asked any more: {self._without}")
             raise
 
-    def _mark(self) -> None:
-        """Say in the store which layout it has; once."""
+    def _mark(self, try_it: bool = False) -> None:
+        """Say in the store which layout it has; once.
+
+        `try_it`: also where it says so, unless something was put there in this run. Whether a server takes
+        anything shows soon with a small object, and late with a large one.
+        """
         with self._marking:  # a lock of its own: others go on reading
-            if self._marked:
+            if self._tried or (self._marked and not try_it):
                 return
             self._ask(lambda objects: objects.write(MARK, write_mark()), writing=True)
-            self._marked = True
+            self._marked = self._tried = True
 
     def _count(self, **changes: int) -> None:
         with self._counting:
@@ -373,7 +389,7 @@ def write_mark() -> bytes:
     return write_record(RemoteMark())
 
 
-def _has_mark(objects: Objects) -> bool:
+def _has_mark(objects: RemoteObjects) -> bool:
     """Whether it says which layout it has; one without a whole mark is empty, or has lost it.
 
     Raises RemoteFailure for a store of another layout, and for http without any mark.

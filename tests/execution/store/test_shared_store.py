@@ -20,7 +20,7 @@ from buildsys.execution.store.action_entry import (
     make_entry,
 )
 from buildsys.execution.store.garbage_collection import Limits, choose, take_stock
-from buildsys.execution.store.objects import Objects
+from buildsys.execution.store.objects import RemoteObjects
 from buildsys.execution.store.remote_entry import make_key
 from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
@@ -156,12 +156,13 @@ def test_steps_of_one_level_are_asked_for_together(
 
 
 def test_without_its_libraries_a_run_goes_on(
-    connect: Connect, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line says what to install."""
     for library, trusted in (("obstore", ()), ("cryptography", (f"ed25519:{'A' * 43}=",))):
         monkeypatch.setitem(sys.modules, library, None)
-        store, said = connect("one", trusted=trusted), list[str]()
+        settings = RemoteSettings(url="s3://team", trusted=trusted)
+        store, said = SharedStore(tmp_path / "one", settings), list[str]()
         store.say = said.append
         store.look_up([(KEY, "")])
         assert store.recall(KEY) is None
@@ -331,7 +332,7 @@ def test_one_moment_of_a_server_is_one_failure(connect: Connect) -> None:
     assert remote.reads
     all_there = threading.Barrier(16)
 
-    def fail(_: Objects) -> None:
+    def fail(_: RemoteObjects) -> None:
         if not all_there.broken and asked < 16:
             all_there.wait()
         raise RemoteFailure("the connection was cut")
