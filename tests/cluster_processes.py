@@ -48,7 +48,7 @@ class Cluster:
         """Start it on a port that is free; its address."""
         self._start("scheduler", "scheduler", "--port", "0", *arguments)
         self.wait_for("scheduler", "scheduler at ")
-        found = re.search(r"scheduler at (\S+)", self.told("scheduler"))
+        found = re.search(r"scheduler at (\S+)", self.printed_by("scheduler"))
         assert found is not None
         self.address = found[1]
         self.configure()
@@ -80,15 +80,17 @@ class Cluster:
         """Wait until the scheduler has a worker."""
         self.wait_for(name, f"worker {name} at ")
 
-    def told(self, name: str) -> str:
+    def printed_by(self, name: str) -> str:
         """All that a process has printed."""
         return (self.root / f"{name}.out").read_text()
 
     def wait_for(self, name: str, text: str) -> None:
         """Wait until a process has printed something, or has ended."""
         process = self.processes[name]
-        wait_until(lambda: text in self.told(name) or process.poll() is not None, f"{name}: {text}")
-        assert text in self.told(name), self.told(name)
+        wait_until(
+            lambda: text in self.printed_by(name) or process.poll() is not None, f"{name}: {text}"
+        )
+        assert text in self.printed_by(name), self.printed_by(name)
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """End a process."""

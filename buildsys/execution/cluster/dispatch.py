@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from buildsys.errors import BuildsysError, Interrupted, MissingBytes, StepFailed
 from buildsys.execution.cluster import placement
 from buildsys.execution.cluster.connections import MOST_DEATHS
-from buildsys.execution.cluster.farm import Farm, Ordered, SchedulerLost, WorkersDied
 from buildsys.execution.cluster.orders import (
     Answer,
     Begun,
@@ -30,6 +29,12 @@ from buildsys.execution.cluster.orders import (
     wire_outputs,
 )
 from buildsys.execution.cluster.placement import Needs, Place
+from buildsys.execution.cluster.scheduler_connection import (
+    Ordered,
+    SchedulerConnection,
+    SchedulerLost,
+    WorkersDied,
+)
 from buildsys.execution.running import process
 from buildsys.execution.running.process import open_log
 from buildsys.execution.state.action_keys import ActionKey
@@ -56,8 +61,8 @@ class NobodyFits(Exception):
     """No worker has had what a step needs for as long as one waits, or none can get its inputs."""
 
 
-class _Watch:
-    """What a run hears of a step that is out."""
+class _StepEvents:
+    """What becomes of a step that is out, as its worker reports it."""
 
     def __init__(
         self,
@@ -71,7 +76,7 @@ class _Watch:
         self.begun: list[str] = []
         """Workers that began it, in order."""
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """One event, in the thread of the connection."""
         if isinstance(event, Begun):
             first = not self.begun
@@ -92,11 +97,13 @@ class _Watch:
 class Dispatch:
     """Sends the steps of one run to the workers of a scheduler."""
 
-    def __init__(self, executor: "ClusterExecutor", farm: Farm, store: SharedStore) -> None:
-        self.executor, self.farm, self.store = executor, farm, store
+    def __init__(
+        self, executor: "ClusterExecutor", connection: SchedulerConnection, store: SharedStore
+    ) -> None:
+        self.executor, self.connection, self.store = executor, connection, store
         self._is_store_lost = False
         """Whether nobody can put anything into the remote store any more."""
-        self._told_left_out: set[str] = set()
+        self._reported_left_out: set[str] = set()
         self._proof = store.put_bytes(os.urandom(32))
         store.push_blobs(self._proof, tree=False)
         self._refusals: dict[str, str] = {}
@@ -106,7 +113,7 @@ class Dispatch:
         """The end of the run."""
         with contextlib.suppress(RemoteFailure, BuildsysError):
             self.store.remote.remove(blob_name(self._proof))
-        self.farm.close()
+        self.connection.close()
 
     def make(
         self,
@@ -119,7 +126,7 @@ class Dispatch:
         """The result of a step on a worker; None where it was there already. Raises NobodyFits, StepFailed,
         MissingBytes, Interrupted.
         """
-        watch, attempt, lost = _Watch(self.executor, step, on_start, on_progress), 0, 0
+        events, attempt, lost = _StepEvents(self.executor, step, on_start, on_progress), 0, 0
         sent_again: set[str] = set()
         holders: list[str] = []
         refusals = 0
@@ -131,15 +138,17 @@ class Dispatch:
                 holding = [place for place in fitting if place.name in holders[-1:]]
                 fitting = holding or fitting
                 asked = placement.request(step, needs, fitting)
-                are_some = bool(holding or self._refusals or self.farm.left_out)
+                are_some = bool(holding or self._refusals or self.connection.left_out)
                 only = tuple(place.address for place in fitting) if are_some else ()
                 try:
-                    with self.farm.ordered(order, asked, only, watch.hear, attempt) as ordered:
+                    with self.connection.ordered(
+                        order, asked, only, events.on_event, attempt
+                    ) as ordered:
                         reply = self._await_reply(ordered, asked, only)
                 except WorkersDied:
                     lost += 1
-                    if len(watch.begun) > MOST_DEATHS or lost == _MOST_LOST:
-                        raise _died(step, watch.begun) from None
+                    if len(events.begun) > MOST_DEATHS or lost == _MOST_LOST:
+                        raise _died(step, events.begun) from None
                     reply = None  # they died of something else: it had not begun there
                 match reply:
                     case Refused():
@@ -167,19 +176,19 @@ class Dispatch:
                         if refusals == _MOST_REFUSALS:
                             raise NobodyFits
                     case Answer() | Failed():
-                        return self._take(step, action_key, reply, watch.begun)
+                        return self._take(step, action_key, reply, events.begun)
                 attempt += 1
         except SchedulerLost:
-            raise Interrupted(f"the scheduler at {self.farm.address} is gone") from None
+            raise Interrupted(f"the scheduler at {self.connection.address} is gone") from None
 
     def _await_worker(self, step: Step, needs: Needs) -> list[Place]:
         """The workers that fit, as soon as there is one. Raises NobodyFits."""
         patience = self.executor.patience
         while True:
-            places = [p for p in self.farm.places() if p.name not in self._refusals]
-            for address in self.farm.left_out.keys() - self._told_left_out:
-                self._told_left_out.add(address)
-                self.executor.say(self.farm.left_out[address])
+            places = [p for p in self.connection.places() if p.name not in self._refusals]
+            for address in self.connection.left_out.keys() - self._reported_left_out:
+                self._reported_left_out.add(address)
+                self.executor.say(self.connection.left_out[address])
             fitting = [place for place in places if placement.fits(needs, place.has)]
             if self._is_store_lost or not self.store.remote.writes:
                 raise NobodyFits
@@ -206,7 +215,7 @@ class Dispatch:
                 return reply
             if not any(
                 all(place.has.get(label, 0) >= count for label, count in asked.items())
-                for place in self.farm.places()
+                for place in self.connection.places()
                 if not only or place.address in only
             ):
                 return None

@@ -34,7 +34,7 @@ from buildsys.write_errors import writing
 
 if TYPE_CHECKING:  # a run whose steps are all done needs neither
     from buildsys.execution.cluster.dispatch import Dispatch
-    from buildsys.execution.cluster.farm import Farm
+    from buildsys.execution.cluster.scheduler_connection import SchedulerConnection
     from buildsys.execution.cluster.slurm import Slurm
     from buildsys.execution.store.shared_store import SharedStore
 
@@ -66,24 +66,24 @@ class ClusterExecutor(Runner):
         with self._opening:
             if self._dispatch is None:
                 store = self._shared()
-                farm = self._connect()
+                connection = self._connect()
                 from buildsys.execution.cluster.dispatch import Dispatch
-                from buildsys.execution.cluster.farm import SchedulerLost
+                from buildsys.execution.cluster.scheduler_connection import SchedulerLost
 
                 try:
-                    count = len(farm.places())
+                    count = len(connection.places())
                 except SchedulerLost as error:
-                    farm.close()
+                    connection.close()
                     raise CannotReach(
-                        f"the scheduler at {farm.address} is gone. {_HERE}"
+                        f"the scheduler at {connection.address} is gone. {_HERE}"
                     ) from error
                 try:
-                    self._dispatch = Dispatch(self, farm, store)
+                    self._dispatch = Dispatch(self, connection, store)
                 except RemoteFailure as error:
-                    farm.close()
+                    connection.close()
                     raise CannotReach(f"{store.settings.url}: {error}. {_HERE}") from error
                 self.say(
-                    f"cluster {farm.address}: {count} worker{'s' * (count != 1)};"
+                    f"cluster {connection.address}: {count} worker{'s' * (count != 1)};"
                     " steps run there, `-n` says how many at once"
                 )
 
@@ -147,17 +147,17 @@ class ClusterExecutor(Runner):
         """The store, with the remote one that everything goes through, which takes what is put there. Raises
         BuildsysError.
         """
-        from buildsys.execution.cluster.work import written_store
+        from buildsys.execution.cluster.order_handler import written_store
 
         try:
             return written_store(self.state.store)
         except BuildsysError as error:
             raise BuildsysError(f"{error}. {_HERE}") from error
 
-    def _connect(self) -> "Farm":
+    def _connect(self) -> "SchedulerConnection":
         """Raises BuildsysError."""
         try:
-            from buildsys.execution.cluster.farm import Farm
+            from buildsys.execution.cluster.scheduler_connection import SchedulerConnection
         except ImportError as error:
             raise CannotReach(f"{MISSING_LIBRARY}. {_HERE}") from error
         settings = self.settings
@@ -165,11 +165,11 @@ class ClusterExecutor(Runner):
             from buildsys.execution.cluster.slurm import Slurm
 
             self._slurm = Slurm(settings.slurm, self.workspace)
-            return Farm(self._slurm.address, self._slurm.certificate)
+            return SchedulerConnection(self._slurm.address, self._slurm.certificate)
         file = find_certificate(self.workspace, settings)
         certificate = read_certificate(file, "buildsys.yaml") if file is not None else None
         try:
-            return Farm(settings.scheduler, certificate)
+            return SchedulerConnection(settings.scheduler, certificate)
         except CannotReach as error:
             raise CannotReach(
                 f"the scheduler {settings.scheduler} cannot be reached: {error}. Start it with"

@@ -21,6 +21,7 @@ from buildsys.execution import children
 from buildsys.execution.cluster import connections
 from buildsys.execution.cluster.connections import explain_failure
 from buildsys.execution.cluster.labels import describe, find_labels
+from buildsys.execution.cluster.order_handler import OrderHandler, OrderStore, written_store
 from buildsys.execution.cluster.orders import (
     EVENTS,
     Event,
@@ -33,7 +34,6 @@ from buildsys.execution.cluster.orders import (
     write_reply,
 )
 from buildsys.execution.cluster.placement import THREADS
-from buildsys.execution.cluster.work import OrderStore, Workplace, written_store
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import process
 from buildsys.execution.state.configured_store import default_store
@@ -47,13 +47,13 @@ _LOOK_EVERY_SECONDS = 0.25
 _ANSWER_SECONDS = 20.0
 
 
-class Post(WorkerPlugin):  # type: ignore[misc]
+class OrderPlugin(WorkerPlugin):  # type: ignore[misc]
     """What `run_order` finds in the worker that it runs in."""
 
     name = _PLUGIN
 
-    def __init__(self, workplace: Workplace) -> None:
-        self.workplace = workplace
+    def __init__(self, handler: OrderHandler) -> None:
+        self.handler = handler
 
     def setup(self, worker: Worker) -> None:
         """dask calls it when the worker begins; nothing is to be done."""
@@ -62,8 +62,8 @@ class Post(WorkerPlugin):  # type: ignore[misc]
 def run_order(text: str) -> str:
     """The one thing that a worker does: an order as JSON in, a reply as JSON out."""
     worker = get_worker()
-    post = worker.plugins.get(_PLUGIN)
-    if not isinstance(post, Post):  # a worker of dask's own command
+    plugin = worker.plugins.get(_PLUGIN)
+    if not isinstance(plugin, OrderPlugin):  # a worker of dask's own command
         return write_reply(
             Refused(why="it was not started by `buildsys worker`", worker=_name(worker))
         )
@@ -85,7 +85,7 @@ def run_order(text: str) -> str:
 
     try:
         with cancelled_when_unwanted(cancellation, _is_wanted(worker)):
-            reply = post.workplace.carry_out(order, send, run)
+            reply = plugin.handler.handle(order, send, run)
         if cancellation.requested:  # who has asked again meanwhile gets no reply of then
             raise Reschedule
         return write_reply(reply)
@@ -180,16 +180,16 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
             message = f"a worker {options.name} is running on this machine; `--name` names another"
             raise CannotReach(message) from error
         held.callback(leave)
-        workplace = Workplace(
+        handler = OrderHandler(
             place,
             lambda: OrderStore(store.root, store.remote.settings),
             options.name,
             frozenset(options.labels),
             options.trusts_code,
         )
-        held.callback(workplace.close)
+        held.callback(handler.close)
         has = find_labels(options.labels, options.gpus)
-        return asyncio.run(_serve(options, workplace, has, say))
+        return asyncio.run(_serve(options, handler, has, say))
 
 
 async def _find_scheduler(options: WorkerOptions, say: Callable[[str], None]) -> None:
@@ -211,7 +211,7 @@ async def _find_scheduler(options: WorkerOptions, say: Callable[[str], None]) ->
 
 async def _serve(
     options: WorkerOptions,
-    workplace: Workplace,
+    handler: OrderHandler,
     has: Mapping[str, int],
     say: Callable[[str], None],
 ) -> int:
@@ -223,12 +223,12 @@ async def _serve(
         resources=dict(has),
         security=connections.security(options.certificate),
         host=connections.listening_host(options.scheduler, options.host),
-        local_directory=str(workplace.workspace.state / "dask"),
+        local_directory=str(handler.workspace.state / "dask"),
         memory_limit=0,
         death_timeout=options.seconds,
         dashboard=False,
         dashboard_address=connections.NO_PAGES,
-        plugins=(Post(workplace),),
+        plugins=(OrderPlugin(handler),),
     )
     try:
         await worker

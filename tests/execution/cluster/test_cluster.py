@@ -25,8 +25,8 @@ __all__ = ["s3_server"]
 HELD = "examine_tflite"
 """The first of the two steps of `plain@host`."""
 NO_PAUSES = """\
-from buildsys.execution.cluster.work import Workplace
-Workplace.pauses = (0.0,)
+from buildsys.execution.cluster.order_handler import OrderHandler
+OrderHandler.pauses = (0.0,)
 """
 OTHER_CODE = """
 
@@ -229,7 +229,7 @@ def test_without_its_scheduler_a_run_is_interrupted(cluster: Cluster) -> None:
     assert f"interrupted: the scheduler at {cluster.address} is gone" in output
     assert processes.statuses(cluster.place)["tags@xiao-esp32s3"] == "interrupted at train"
     processes.wait_until(lambda: not cluster.tools_on("w0"), "the end of the step", 20)
-    assert "is gone" in cluster.told("w0")
+    assert "is gone" in cluster.printed_by("w0")
     shutil.rmtree(cluster.place / ".buildsys")
     shutil.rmtree(cluster.root / "store")
     run = start_doit(cluster.place, "build:tags@xiao-esp32s3")
@@ -284,7 +284,7 @@ def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
     assert "the certificate is not one of this cluster" in run.stdout
     cluster.worker("w1", "--ca", str(other), wait=False)
     assert cluster.processes["w1"].wait(60) == 1
-    assert "the certificate is not one of this cluster" in cluster.told("w1")
+    assert "the certificate is not one of this cluster" in cluster.printed_by("w1")
 
 
 def test_a_batch_whose_run_and_servers_are_killed_ships_the_bytes_of_a_serial_one() -> None:

@@ -13,6 +13,7 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.cluster import dispatch
 from buildsys.execution.cluster.executor import ClusterExecutor
 from buildsys.execution.cluster.labels import find_labels
+from buildsys.execution.cluster.order_handler import OrderHandler, OrderStore
 from buildsys.execution.cluster.orders import (
     Answer,
     Event,
@@ -27,7 +28,6 @@ from buildsys.execution.cluster.orders import (
 )
 from buildsys.execution.cluster.placement import Place
 from buildsys.execution.cluster.unfinished_trainings import keep_now
-from buildsys.execution.cluster.work import OrderStore, Workplace
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import ActionEntry
@@ -48,7 +48,7 @@ class NearConnection:
     def __init__(self, root: Path, tools: StandIn) -> None:
         self.root, self.tools = root, tools
         self.settings = RemoteSettings(url=f"file://{root}/remote", mode="read-write")
-        self.workers: dict[str, Workplace] = {}
+        self.workers: dict[str, OrderHandler] = {}
         self.has = find_labels((), 0)
         self.left_out: dict[str, str] = {}
         self.before: Callable[[Order], None] = lambda order: None
@@ -63,7 +63,7 @@ class NearConnection:
         place = Workspace(self.root / name)
         place.root.mkdir()
         place.claim()
-        worker = self.workers[name] = Workplace(
+        worker = self.workers[name] = OrderHandler(
             place,
             lambda: OrderStore(self.root / f"store-{name}", self.settings),
             name,
@@ -88,10 +88,10 @@ class NearConnection:
         order: Order,
         needs: object,
         only: tuple[str, ...],
-        hear: Callable[[Event], None],
+        on_event: Callable[[Event], None],
         attempt: int = 0,
     ) -> Iterator["NearConnection"]:
-        """See `Farm.ordered`."""
+        """See `SchedulerConnection.ordered`."""
         self.before(order)
         lie = self.lie(order)
         if lie is not None:
@@ -100,7 +100,7 @@ class NearConnection:
             yield self
             return
         name = next(name for name in self.workers if not only or name in only)
-        reply = self.workers[name].carry_out(read_order(write_order(order)), hear, self.tools)
+        reply = self.workers[name].handle(read_order(write_order(order)), on_event, self.tools)
         self._reply = read_reply(write_reply(reply))
         self.took.append((name, order.stage, self._reply.kind))
         yield self

@@ -63,14 +63,14 @@ class OrderStore(SharedStore):
     """The store of one order, whose result is put into the remote before the reply."""
 
     def publish(self, entry: ActionEntry) -> None:
-        """Nothing: `Workplace` puts it there, and waits for that."""
+        """Nothing: `OrderHandler` puts it there, and waits for that."""
 
     def has_result(self, key: str) -> bool:
         """Whether this machine alone has what an action made."""
         return self._is_whole_here(key)
 
 
-class Workplace:
+class OrderHandler:
     """What a worker has for its orders: a folder, a store of its own with the remote one behind it."""
 
     pauses: tuple[float, ...] = (0.0, 5.0, 30.0)
@@ -104,7 +104,7 @@ class Workplace:
         """CPython's parser may count wrongly where two threads use it: "AST constructor recursion depth
         mismatch", and code digests are made of syntax trees."""
 
-    def carry_out(self, order: Order, send: Send, run: process.CommandRunner) -> Reply:
+    def handle(self, order: Order, send: Send, run: process.CommandRunner) -> Reply:
         """One order from its inputs in the remote store to its outputs there.
 
         `send` gets what happens meanwhile; `run` starts the step's process.

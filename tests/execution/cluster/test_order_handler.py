@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.digest import canonical
+from buildsys.execution.cluster.order_handler import OrderHandler, OrderStore
 from buildsys.execution.cluster.orders import (
     Answer,
     Begun,
@@ -20,7 +21,6 @@ from buildsys.execution.cluster.orders import (
     WireInput,
     WireOutput,
 )
-from buildsys.execution.cluster.work import OrderStore, Workplace
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.state.action_keys import make_key
@@ -46,12 +46,12 @@ def coordinator(tmp_path: Path, remote: RemoteSettings) -> SharedStore:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, remote: RemoteSettings) -> Workplace:
+def handler(tmp_path: Path, remote: RemoteSettings) -> OrderHandler:
     """A worker without labels."""
     root = tmp_path / "worker"
     root.mkdir()
     Workspace(root).claim()
-    return Workplace(
+    return OrderHandler(
         Workspace(root),
         lambda: OrderStore(tmp_path / "there", remote),
         "w0",
@@ -99,11 +99,11 @@ Ignore = Callable[[Event], None]
 
 
 def test_a_result_goes_through_the_remote_store(
-    coordinator: SharedStore, workplace: Workplace, remote: RemoteSettings, tools: StandIn
+    coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
 ) -> None:
     """Blobs, log and entry are there when the reply comes; the second order of the same runs nothing."""
     order, events = make_order(coordinator, remote), list[Event]()
-    reply = workplace.carry_out(order, events.append, tools)
+    reply = handler.handle(order, events.append, tools)
     assert isinstance(reply, Answer), reply
     assert (reply.made, reply.worker, reply.passed) == (True, "w0", True)
     assert Begun(key=order.key, worker="w0") in events
@@ -112,7 +112,7 @@ def test_a_result_goes_through_the_remote_store(
     assert name == "verdict"
     assert b"passed" in coordinator.read(digest)
     assert coordinator.read(reply.log) == f"{MODULE} ran\n".encode()
-    again = workplace.carry_out(order, events.append, tools)
+    again = handler.handle(order, events.append, tools)
     assert isinstance(again, Answer)
     assert (again.made, again.outputs, tools.ran) == (False, reply.outputs, [MODULE])
 
@@ -137,7 +137,7 @@ def test_a_result_goes_through_the_remote_store(
 )
 def test_any_difference_is_refused_before_anything_runs(
     coordinator: SharedStore,
-    workplace: Workplace,
+    handler: OrderHandler,
     remote: RemoteSettings,
     tools: StandIn,
     change: dict[str, object],
@@ -145,7 +145,7 @@ def test_any_difference_is_refused_before_anything_runs(
 ) -> None:
     """In one sentence."""
     order = dataclasses.replace(make_order(coordinator, remote), **change)  # type: ignore[arg-type]
-    reply = workplace.carry_out(order, lambda event: None, tools)
+    reply = handler.handle(order, lambda event: None, tools)
     assert isinstance(reply, Refused)
     assert reply.why.startswith(why)
     assert tools.ran == []
@@ -154,7 +154,7 @@ def test_any_difference_is_refused_before_anything_runs(
 @pytest.mark.parametrize("module", ["fetch_file", "compare_latency"])
 def test_a_step_of_the_machine_that_plans_is_refused(
     coordinator: SharedStore,
-    workplace: Workplace,
+    handler: OrderHandler,
     remote: RemoteSettings,
     tools: StandIn,
     module: str,
@@ -167,17 +167,17 @@ def test_a_step_of_the_machine_that_plans_is_refused(
     order = dataclasses.replace(
         make_order(coordinator, remote), module=module, params=json.dumps(params)
     )
-    reply = workplace.carry_out(order, lambda event: None, tools)
+    reply = handler.handle(order, lambda event: None, tools)
     assert reply == Refused(why=f"{module} runs on the machine that plans it", worker="w0")
 
 
 def test_a_failure_brings_the_log(
-    coordinator: SharedStore, workplace: Workplace, remote: RemoteSettings, tools: StandIn
+    coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
 ) -> None:
     """And says where it lies there, for the message to be read here."""
     tools.fail.add(MODULE)
     order = make_order(coordinator, remote)
-    reply = workplace.carry_out(order, lambda event: None, tools)
+    reply = handler.handle(order, lambda event: None, tools)
     assert isinstance(reply, Failed)
     assert reply.place in reply.text
     assert reply.refused
@@ -187,7 +187,7 @@ def test_a_failure_brings_the_log(
 @pytest.mark.parametrize("damage", [b"", b"what the board RECORDED", None])
 def test_an_input_that_the_remote_has_lost_is_asked_for(
     coordinator: SharedStore,
-    workplace: Workplace,
+    handler: OrderHandler,
     remote: RemoteSettings,
     tools: StandIn,
     tmp_path: Path,
@@ -201,23 +201,23 @@ def test_an_input_that_the_remote_has_lost_is_asked_for(
         path.unlink()
     else:
         path.write_bytes(damage)
-    reply = workplace.carry_out(order, lambda event: None, tools)
+    reply = handler.handle(order, lambda event: None, tools)
     digest = order.inputs[0].digest
     assert reply == InputsLost(blobs=(digest,), worker="w0")
     assert tools.ran == []
     coordinator.push_blobs(digest, tree=False)
-    assert workplace.carry_out(order, lambda event: None, tools) == reply, "it was not sent"
+    assert handler.handle(order, lambda event: None, tools) == reply, "it was not sent"
     coordinator.note_absent({digest})
     coordinator.push_blobs(digest, tree=False)
-    assert isinstance(workplace.carry_out(order, lambda event: None, tools), Answer)
+    assert isinstance(handler.handle(order, lambda event: None, tools), Answer)
 
 
 def test_another_store_under_the_same_url_is_noticed_first(
-    coordinator: SharedStore, workplace: Workplace, remote: RemoteSettings, tools: StandIn
+    coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
 ) -> None:
     """A folder that is not mounted, another endpoint: what the run has put there is not there."""
     order = dataclasses.replace(make_order(coordinator, remote), proof="0" * 64)
-    reply = workplace.carry_out(order, lambda event: None, tools)
+    reply = handler.handle(order, lambda event: None, tools)
     assert reply == InputsLost(blobs=("0" * 64,), worker="w0")
 
 
@@ -235,14 +235,14 @@ def open_remote(place: Path) -> None:
 
 def test_a_result_that_cannot_be_delivered_is_kept(
     coordinator: SharedStore,
-    workplace: Workplace,
+    handler: OrderHandler,
     remote: RemoteSettings,
     tools: StandIn,
     tmp_path: Path,
 ) -> None:
     """The same order to the same worker delivers it later: hours of work are not done twice."""
     order, place = make_order(coordinator, remote), tmp_path / "remote"
-    workplace.pauses = (0.0, 0.0)
+    handler.pauses = (0.0, 0.0)
 
     def end(command: Command, on_progress: OnProgress) -> int:
         code = tools(command, on_progress)
@@ -250,10 +250,10 @@ def test_a_result_that_cannot_be_delivered_is_kept(
         return code
 
     for run in (end, tools):
-        reply = workplace.carry_out(order, lambda event: None, run)
+        reply = handler.handle(order, lambda event: None, run)
         assert isinstance(reply, Undelivered), reply
     open_remote(place)
-    reply = workplace.carry_out(order, lambda event: None, tools)
+    reply = handler.handle(order, lambda event: None, tools)
     assert isinstance(reply, Answer)
     assert (reply.made, tools.ran) == (False, [MODULE])
     assert b"passed" in coordinator.read(reply.outputs[0][1])
@@ -261,14 +261,14 @@ def test_a_result_that_cannot_be_delivered_is_kept(
 
 def test_a_delivery_that_fails_once_is_tried_again(
     coordinator: SharedStore,
-    workplace: Workplace,
+    handler: OrderHandler,
     remote: RemoteSettings,
     tools: StandIn,
     tmp_path: Path,
 ) -> None:
     """A connection that was cut comes back."""
     order, place = make_order(coordinator, remote), tmp_path / "remote"
-    make = workplace.store
+    make = handler.store
 
     def store() -> OrderStore:
         if place.is_file():
@@ -280,8 +280,8 @@ def test_a_delivery_that_fails_once_is_tried_again(
         close_remote(place)
         return code
 
-    workplace.store, workplace.pauses = store, (0.0, 0.0)
-    reply = workplace.carry_out(order, lambda event: None, end)
+    handler.store, handler.pauses = store, (0.0, 0.0)
+    reply = handler.handle(order, lambda event: None, end)
     assert isinstance(reply, Answer), reply
     assert reply.made
     assert coordinator.read(reply.log) == f"{MODULE} ran\n".encode()
@@ -289,7 +289,7 @@ def test_a_delivery_that_fails_once_is_tried_again(
 
 def test_a_worker_that_cannot_write_begins_nothing(
     coordinator: SharedStore,
-    workplace: Workplace,
+    handler: OrderHandler,
     remote: RemoteSettings,
     tools: StandIn,
     tmp_path: Path,
@@ -297,13 +297,13 @@ def test_a_worker_that_cannot_write_begins_nothing(
     """Without a key where results have to be signed, and where the remote store takes nothing."""
     order = make_order(coordinator, remote)
     wary = dataclasses.replace(remote, trusted=("ed25519:" + "A" * 43 + "=",))
-    workplace.store = lambda: OrderStore(tmp_path / "there", wary)
-    reply = workplace.carry_out(order, lambda event: None, tools)
+    handler.store = lambda: OrderStore(tmp_path / "there", wary)
+    reply = handler.handle(order, lambda event: None, tools)
     assert isinstance(reply, Refused)
     assert "BUILDSYS_SIGNING_KEY names no key" in reply.why
-    workplace.store = lambda: OrderStore(tmp_path / "there", remote)
+    handler.store = lambda: OrderStore(tmp_path / "there", remote)
     close_remote(tmp_path / "remote")
-    reply = workplace.carry_out(order, lambda event: None, tools)
+    reply = handler.handle(order, lambda event: None, tools)
     assert isinstance(reply, Refused)
     assert f"{remote.url} cannot be written" in reply.why
     assert tools.ran == []
@@ -312,7 +312,7 @@ def test_a_worker_that_cannot_write_begins_nothing(
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_result_that_the_remote_has_lost_is_made_again(
     coordinator: SharedStore,
-    workplace: Workplace,
+    handler: OrderHandler,
     remote: RemoteSettings,
     tools: StandIn,
     tmp_path: Path,
@@ -320,7 +320,7 @@ def test_a_result_that_the_remote_has_lost_is_made_again(
 ) -> None:
     """Its entry is there, and its bytes are not, or are others: the worker looks at them."""
     order = make_order(coordinator, remote)
-    first = workplace.carry_out(order, lambda event: None, tools)
+    first = handler.handle(order, lambda event: None, tools)
     assert isinstance(first, Answer)
     digest = first.outputs[0][1]
     blob = tmp_path / "remote" / "blobs" / digest[:2] / digest
@@ -328,20 +328,20 @@ def test_a_result_that_the_remote_has_lost_is_made_again(
     blob.unlink()
     if damaged:
         blob.write_bytes(b"x" * size)
-    workplace.store = lambda: OrderStore(tmp_path / "elsewhere", remote)
-    again = workplace.carry_out(order, lambda event: None, tools)
+    handler.store = lambda: OrderStore(tmp_path / "elsewhere", remote)
+    again = handler.handle(order, lambda event: None, tools)
     assert isinstance(again, Answer), again
     assert (again.made, again.outputs) == (True, first.outputs)
     assert b"passed" in coordinator.read(digest)
 
 
 def test_a_worker_whose_package_was_changed_is_started_again(
-    coordinator: SharedStore, workplace: Workplace, remote: RemoteSettings, tools: StandIn
+    coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
 ) -> None:
     """It would send other code to work than it knows."""
     order = make_order(coordinator, remote)
-    workplace._package, workplace._looked = "as it was", 0.0
-    reply = workplace.carry_out(order, lambda event: None, tools)
+    handler._package, handler._looked = "as it was", 0.0
+    reply = handler.handle(order, lambda event: None, tools)
     assert reply == Refused(
         why="its buildsys was changed since it was started: start it again", worker="w0"
     )

@@ -41,14 +41,14 @@ class WorkersDied(Exception):
     """As many workers died under an order as a scheduler lets die."""
 
 
-class Farm:
+class SchedulerConnection:
     """One scheduler during one run. Methods raise SchedulerLost."""
 
     def __init__(self, address: str, certificate: Path | None) -> None:
         """Raises CannotReach."""
         connections.configure()
         self.address = address
-        self._listening: dict[str, Callable[[Event], None]] = {}
+        self._listeners: dict[str, Callable[[Event], None]] = {}
         self._lost = False
         self._looking = threading.Lock()
         self._places: tuple[Place, ...] = ()
@@ -66,7 +66,7 @@ class Farm:
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise CannotReach(connections.explain_failure(error)) from error
-        self._client.subscribe_topic(EVENTS, self._hear)
+        self._client.subscribe_topic(EVENTS, self._receive)
 
     def places(self) -> tuple[Place, ...]:
         """The workers that are there, as of a second ago at most."""
@@ -121,15 +121,15 @@ class Farm:
         order: Order,
         needs: Needs,
         only: tuple[str, ...],
-        hear: Callable[[Event], None],
+        on_event: Callable[[Event], None],
         attempt: int = 0,
     ) -> Iterator["Ordered"]:
         """An order that is out within the block; after it nobody here wants it any more.
 
-        Runs that send the same order share the work of the first attempt. `only`: addresses of workers that may take it, empty: all; `hear` gets what happens meanwhile.
+        Runs that send the same order share the work of the first attempt. `only`: addresses of workers that may take it, empty: all; `on_event` gets what happens meanwhile.
         """
         self.check()
-        self._listening[order.key] = hear
+        self._listeners[order.key] = on_event
         try:
             future = self._client.submit(
                 run_order,
@@ -144,33 +144,33 @@ class Farm:
             done = threading.Event()
             future.add_done_callback(lambda _: done.set())
             try:
-                yield Ordered(farm=self, future=future, done=done)
+                yield Ordered(connection=self, future=future, done=done)
             finally:
                 future.release()
         finally:
-            del self._listening[order.key]
+            del self._listeners[order.key]
 
     def close(self) -> None:
         """The end of the run."""
         with contextlib.suppress(*UNEXPECTED):
             self._client.close(timeout=2)
 
-    def _hear(self, event: tuple[float, object]) -> None:
+    def _receive(self, event: tuple[float, object]) -> None:
         _, text = event
         try:
             found = read_event(str(text))
         except ValueError:  # of another release, or nobody's
             return
-        hear = self._listening.get(found.key)
-        if hear is not None:
-            hear(found)
+        on_event = self._listeners.get(found.key)
+        if on_event is not None:
+            on_event(found)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ordered:
     """An order that is out."""
 
-    farm: Farm
+    connection: SchedulerConnection
     future: Future
     done: threading.Event
 
@@ -179,7 +179,7 @@ class Ordered:
         StepFailed for a reply that is none.
         """
         if not self.done.wait(seconds):
-            self.farm.check()
+            self.connection.check()
             return None
         try:
             text = str(self.future.result())
@@ -190,15 +190,15 @@ class Ordered:
                 raise StepFailed(
                     f"a worker could not run it: {shorten(str(error), 300)}"
                 ) from error
-            self.farm.lose(error)
+            self.connection.lose(error)
         try:
             reply = read_reply(text)
         except ValueError as error:
             raise StepFailed(
-                f"the reply of worker {self.farm.name_of(self.future)} cannot be read ({error}):"
+                f"the reply of worker {self.connection.name_of(self.future)} cannot be read ({error}):"
                 " install the same buildsys there"
             ) from error
         if isinstance(reply, Refused | InputsLost | Undelivered):
-            name = self.farm.name_of(self.future)
+            name = self.connection.name_of(self.future)
             return replace(reply, worker=name) if name else reply
         return reply
