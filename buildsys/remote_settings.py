@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
+from buildsys.escaping import hide_passwords
 from buildsys.typed_json import Mismatch, check_at
 
 SCHEMES = ("s3", "gs", "az", "file", "https", "http")
@@ -126,6 +127,12 @@ def addresses(settings: RemoteSettings) -> tuple[str, ...]:
     if settings.endpoint:
         return (settings.endpoint,)
     return tuple(os.environ.get(name, "") for name in _ADDRESSES.get(settings.scheme, ()))
+
+
+def describe_remote(settings: RemoteSettings) -> str:
+    """A remote store as messages name it, with the server that is asked where the URL does not say it."""
+    address = next(filter(None, addresses(settings)), "")
+    return f"{settings.url} at {hide_passwords(address)}" if address else settings.url
 
 
 def remote_id(settings: RemoteSettings) -> str:

@@ -27,6 +27,7 @@ from buildsys.execution.store.tree_index import read_index
 from buildsys.graph import BuildPlan
 from buildsys.lockfile import read_lock
 from buildsys.operations.transfer import MissingResult, gather
+from buildsys.remote_settings import describe_remote
 
 _YOUNG_SECONDS = 24 * 3600.0
 """Blobs this new may belong to a result that is on its way."""
@@ -221,7 +222,7 @@ def _connect(remote: Remote) -> RemoteObjects:
     try:
         return remote.objects()
     except RemoteFailure as failure:
-        raise BuildsysError(f"{remote.settings.url}: {failure}") from failure
+        raise BuildsysError(f"{describe_remote(remote.settings)}: {failure}") from failure
 
 
 def _is_there(remote: Remote, entry: ActionEntry) -> bool:

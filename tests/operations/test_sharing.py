@@ -206,6 +206,15 @@ def test_without_a_remote_a_sentence_says_how_to_get_one(
     assert (code, text.startswith("no remote store is configured: `remote: {url: …}`")) == (1, True)
 
 
+def test_a_remote_that_a_variable_switches_off_is_named_so(
+    workspace: Path, remote: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two it is."""
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "none")
+    code, text = say(workspace, capsys, "remote", "check")
+    assert (code, text.startswith("the remote store is switched off: ")) == (1, True)
+
+
 def test_a_remote_that_does_not_answer_fails_the_command(
     workspace: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -46,13 +46,23 @@ def default_store(workspace: Workspace, named: str = "") -> Store:
     """
     root, remote = _find_root(workspace, named), find_remote(workspace)
     if remote is None:
-        store, switched_off = Store(root), configured_places(workspace).remote
+        store, switched_off = Store(root), _switched_off(workspace)
         if switched_off is not None:  # what was found there before is no less true
             store.trust = trust_id(switched_off)
         return store
     from buildsys.execution.store.shared_store import SharedStore
 
     return SharedStore(root, remote)
+
+
+def _switched_off(workspace: Workspace) -> RemoteSettings | None:
+    """The remote store that would be used if a variable were not `none`, where there is one."""
+    found, place = configured_places(workspace).remote, os.environ.get(REMOTE, "")
+    if place in ("", "none"):
+        return found
+    with contextlib.suppress(ValueError):
+        return RemoteSettings(url=place, trusted=found.trusted if found else ())
+    return None
 
 
 def find_remote(workspace: Workspace) -> RemoteSettings | None:

@@ -31,7 +31,7 @@ from buildsys.execution.store.remote_entry import (
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.remote_results import RemoteResult
 from buildsys.records import read_record, write_record
-from buildsys.remote_settings import RemoteSettings
+from buildsys.remote_settings import RemoteSettings, describe_remote
 from buildsys.text import count_text, size_text
 from buildsys.typed_json import Mismatch
 
@@ -257,7 +257,7 @@ class Remote:
                 self._objects = self.objects()
             except (RemoteFailure, BuildsysError) as error:
                 self._reading.on = self._writing.on = False
-                self.say(f"{self.settings.url}: {error}; {self._without}")
+                self.say(f"{describe_remote(self.settings)}: {error}; {self._without}")
 
     def _key(self) -> SigningKey | None:
         """The key that signs; without the one that is wanted, nothing is written."""

@@ -459,8 +459,7 @@ def require_shared(store: Store, writes: bool = False) -> SharedStore:
     if not isinstance(store, SharedStore):
         if store.trust:
             raise BuildsysError(
-                "the remote store of buildsys.yaml is switched off: BUILDSYS_REMOTE or"
-                " BUILDSYS_REMOTE_MODE is `none`"
+                "the remote store is switched off: BUILDSYS_REMOTE or BUILDSYS_REMOTE_MODE is `none`"
             )
         raise BuildsysError(
             "no remote store is configured: `remote: {url: …}` in buildsys.yaml, or BUILDSYS_REMOTE"

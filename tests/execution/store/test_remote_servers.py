@@ -160,7 +160,7 @@ def test_a_run_goes_on_without_the_server(
     }[trouble]
     lines = [line for line in capsys.readouterr().err.splitlines() if "s3://" in line]
     assert [line.partition("] ")[2] for line in lines] == [
-        f"{url}: {why}; this run goes on with the store of this machine, and what it makes is put there"
+        f"{url} at {endpoint}: {why}; this run goes on with the store of this machine, and what it makes is put there"
         " by a later run, or by `buildsys store push`"
     ]
     if trouble == "refused":
