@@ -262,6 +262,8 @@ class Objects:
                         f"it does not answer within {seconds:.3g} s{_without_credentials(self.url)}"
                     )
                     raise RemoteFailure(message) from error
+                if left < 1.25 * self._patience.line:
+                    continue  # what comes of it is said soon
                 self._say_waiting(f"{doing} takes {time.monotonic() - began:.0f} s so far")
             except CancelledError as error:
                 raise RemoteFailure("it was ended") from error

@@ -230,7 +230,8 @@ class Remote:
         except RemoteFailure as failure:
             raise BuildsysError(f"{self.settings.url} cannot be written: {failure}") from failure
         with self._opening:
-            self._objects, self._signing, self._marked = objects, signing, True
+            self._objects, self._signing = objects, signing
+            self._marked = self._tried = True
 
     def expect(self, files: int) -> None:
         """So many files are to be moved: lines on the progress say so."""

@@ -203,10 +203,16 @@ class SharedStore(Store):
         if not tree:
             return True
         try:
-            missing = self._missing(self.index(digest))
+            files = self.index(digest)
+            missing = self._missing(files)
         except FileNotFoundError:
             return False
-        return all(self.remote.each(self._bring_blob, dict.fromkeys(missing))) if missing else True
+        sizes = {file.digest: file.size for file in files}
+
+        def bring(digest: str) -> bool:
+            return self._bring_blob(digest, sizes[digest])
+
+        return all(self.remote.each(bring, dict.fromkeys(missing))) if missing else True
 
     def read(self, digest: str) -> bytes:
         """As `Store.read`; what is not here, or damaged, comes from the remote."""
@@ -397,15 +403,15 @@ class SharedStore(Store):
             self._blobs.note_absent(digest)
             self._blobs.note_damaged([digest])
 
-    def _bring_blob(self, digest: str) -> bool:
-        """Whether a blob is here now. Raises CannotWrite."""
+    def _bring_blob(self, digest: str, size: int | None = None) -> bool:
+        """Whether a blob is here now; its `size`, where that is known. Raises CannotWrite."""
         if self.size(digest) is not None:
             return True
         if not is_digest(digest) or self._blobs.is_absent(digest) or not self.remote.reads:
             return False
         try:
             with self._new(self.blob(digest), 0) as temporary:
-                self.remote.fetch(digest, temporary)
+                self.remote.fetch(digest, temporary, size)
                 seal(temporary)
         except Damaged:
             self.note_absent([digest])
