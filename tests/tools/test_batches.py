@@ -51,7 +51,7 @@ matrix:
     obb: {source: {task: obb, architecture: yolov8n-obb}}
     obb-decoded: {source: {task: obb, architecture: yolov8n-obb}, export: {head: decoded}}
     shares: {export: {head: normalized}}
-    yolox: {source: {family: yolox, architecture: yolox-nano, classes: [box]}, export: {head: decoded}}
+    yolox: {source: {family: yolox, architecture: yolox-nano}, export: {head: decoded}}
 targets: [nvidia-rtx-aot]
 """
 _READ = """

@@ -109,7 +109,8 @@ def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnos
         message = "`classes` is missing here: what the weights tell apart, in their order"
         return [locate(at, message, "classes: [person, …], or a `dataset` that says it", key=True)]
     if known is not None and source.classes and source.classes != known.names:
-        where = "the dataset" if recipe.train is not None or found is None else source.weights.path
+        of_file = source.weights.path if known is found else "a network of random weights"
+        where = "the dataset" if known is build.dataset else of_file
         message = f"`classes` is not what {where} has: {first_of(known.names, _SHOWN)}"
         return [locate((*at, "classes"), message, "leave `classes` out", key=True)]
     if found is None:
