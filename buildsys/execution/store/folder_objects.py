@@ -120,19 +120,20 @@ class FolderObjects:
         self._stopped = True
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        """Every regular file below a prefix."""
+        """Every regular file below a prefix; links below it are left out."""
         top = self._root / prefix
         if any(each.is_symlink() for each in (top, *top.parents[: prefix.count("/")])):
-            return
-        for place, _, names in os.walk(top):
-            folder = Path(place).relative_to(self._root).as_posix()
-            for name in names:
-                self._check_going_on()
-                with contextlib.suppress(OSError):
-                    found = os.lstat(os.path.join(place, name))
-                    if stat.S_ISREG(found.st_mode):
-                        path, size, changed = f"{folder}/{name}", found.st_size, found.st_mtime
-                        yield Listed(name=path, size=size, changed=changed)
+            raise RemoteFailure(f"{prefix} there is a link")
+        with _explained():
+            for place, _, names in os.walk(top, onerror=_raise):
+                folder = Path(place).relative_to(self._root).as_posix()
+                for name in names:
+                    self._check_going_on()
+                    with contextlib.suppress(FileNotFoundError):
+                        found = os.lstat(os.path.join(place, name))
+                        if stat.S_ISREG(found.st_mode):
+                            path, size, changed = f"{folder}/{name}", found.st_size, found.st_mtime
+                            yield Listed(name=path, size=size, changed=changed)
 
     def delete(self, names: Iterable[str]) -> None:
         """Remove objects; those that are gone already are no error."""
@@ -212,6 +213,12 @@ class FolderObjects:
                     raise RemoteFailure(f"{place} there is a link, or not a folder") from error
                 held.callback(os.close, number)
             yield number, last
+
+
+def _raise(error: OSError) -> None:
+    """What cannot be listed is not taken for empty; what is gone is."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @contextlib.contextmanager
