@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from buildsys.cluster_settings import is_loopback
 from buildsys.errors import CannotWrite, InputError, shorten
 from buildsys.execution.places import cache_root
-from buildsys.files import write_new
+from buildsys.files import open_regular, write_new
 from buildsys.write_errors import writing
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from distributed import Security
 
 _DAYS = 3650
+_LARGEST_CERTIFICATE = 1 << 20
 
 
 MOST_DEATHS = 1
@@ -78,7 +79,8 @@ def read_certificate(path: Path, place: str) -> Path:
     `place`: who named it, as messages say it.
     """
     try:
-        text = path.read_text(encoding="ascii")
+        with open_regular(path, follow=True) as stream:
+            text = stream.read(_LARGEST_CERTIFICATE).decode("ascii")
     except (OSError, UnicodeDecodeError) as error:
         what = getattr(error, "strerror", "") or "it is not text"
         raise InputError.at(
