@@ -60,8 +60,9 @@ def publish(
     runner: Runner,
     built: frozenset[str],
     say: published.Say,
-) -> None:
-    """Fill the folder beside its place, then move it there; the old one goes as one piece.
+) -> bool:
+    """Fill the folder beside its place, then move it there; the old one goes as one piece. Returns whether
+    the next run has nothing to add to it.
 
     `say` gets a line for what was changed in the old one, and for what was moved out of it.
     """
@@ -76,7 +77,7 @@ def publish(
         latency = find_latency(plan, state, fresh)
         if latency:
             _write(fresh / "latency.json", {"entries": latency})
-        _copy_curves(fresh, plan, state, say)
+        is_complete = _copy_curves(fresh, plan, state, say)
         _link_logs(fresh, folder, plan, state, runner)
         make_tree_durable(fresh)
         published.say_changes(workspace, plan.build, folder, "the package is published again", say)
@@ -86,8 +87,9 @@ def publish(
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     shutil.rmtree(workspace.own(_rejected_folder(workspace, plan)), ignore_errors=True)
-    record = published.describe(folder, _publication(plan, state))
+    record = published.describe(folder, _publication(plan, state) if is_complete else "")
     published.write(workspace, plan.build, record)
+    return is_complete
 
 
 def withdraw(workspace: Workspace, build: str, say: published.Say) -> None:
@@ -216,12 +218,14 @@ def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str])
     )
 
 
-def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: published.Say) -> None:
+def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: published.Say) -> bool:
     """Of the training and of every measured file, where the store has them whole: of a recorded
     training, or of results known by digest alone, it may not, and no step runs again for them.
 
-    `say` gets a line where they were lost, and not left out on purpose.
+    `say` gets a line where they were lost, and not left out on purpose. Returns False where a remote store
+    that could not be asked may have them.
     """
+    is_complete = True
     for step in plan.steps:
         result = state.result(step.id)
         outputs = dict(result.outputs) if result else {}
@@ -239,10 +243,15 @@ def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: published.Say)
                     entry = state.store.recall(state.decide(step).key)
                     lost = entry is not None and not entry.digests_only
         if lost:
-            say(
-                f"{plan.build} is published without the curves of {step.stage}:"
-                " the store does not have them whole any more"
+            is_sure = state.store.is_sure
+            is_complete &= is_sure
+            why = (
+                "the store does not have them whole any more"
+                if is_sure
+                else "the remote store could not be asked; the next run tries again"
             )
+            say(f"{plan.build} is published without the curves of {step.stage}: {why}")
+    return is_complete
 
 
 def _link_logs(fresh: Path, folder: Path, plan: BuildPlan, state: State, runner: Runner) -> None:

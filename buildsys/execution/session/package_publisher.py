@@ -48,6 +48,8 @@ class PackagePublisher:
         self.candidates = candidate_names(plans.values())
         """Variants of a recipe with `select`: rows of the table, without a folder of their own."""
         self.outcomes: dict[str, Outcome] = {}
+        self.incomplete: set[str] = set()
+        """Builds whose packages the next run adds to, see `publish`."""
         """What became of builds."""
         self._unseen: dict[str, str] = {}
 
@@ -167,11 +169,13 @@ class PackagePublisher:
             if step.trains and self.state.recorded(step) is None:
                 self.executor.record_training(step)  # it was made elsewhere, and found in the store
         built, runner = frozenset(self.executor.built), self.executor.runner
-        self.executor.retry_with_bytes(
+        is_complete = self.executor.retry_with_bytes(
             lambda: publish.publish(
                 self.workspace, self.state, plan, runner, built, self.console.say
             )
         )
+        if not is_complete:
+            self.incomplete.add(plan.build)
         made = self.executor.has_made(plan)
         asked = self.plans.get(plan.build, plan)
         self.outcomes[plan.build] = self.compared(BUILT if made else RESTORED, asked)

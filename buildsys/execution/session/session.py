@@ -214,7 +214,7 @@ class Session:
             self.console.say(f"buildsys.lock was not brought up to date: {error}")
             self.is_recorded = False
             return  # the next run looks at every one of these builds again
-        done = {b for b, o in outcomes.items() if not o.differs}
+        done = {b for b, o in outcomes.items() if not o.differs} - self.publisher.incomplete
         unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.record, done)
 
     def rows(self, builds: list[str]) -> list[Row]:

@@ -217,6 +217,11 @@ class Remote:
             self._marked = other._marked
 
     @property
+    def has_answered(self) -> bool:
+        """Whether it has answered all that was asked of it."""
+        return self.reads and not self._reading.failures
+
+    @property
     def is_connected(self) -> bool:
         """Whether the server has answered already."""
         return self._objects is not None

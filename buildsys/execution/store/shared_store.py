@@ -118,6 +118,11 @@ class SharedStore(Store):
                 self._remote = Remote(self.settings, self._print_line)
             return self._remote
 
+    @property
+    def is_sure(self) -> bool:  # type: ignore[override]
+        """See `Store`."""
+        return self.remote.has_answered
+
     def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Ask for what actions made, (key, architecture) each, all at once; each once a run."""
         with self._lock:

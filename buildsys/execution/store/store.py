@@ -65,6 +65,8 @@ class Store:
 
     is_shared = False
     """Whether results of other machines may be found through it."""
+    is_sure = True
+    """Whether what was not found is nowhere: a remote store that has failed in this run may have it."""
     trust = ""
     """Whose results count beside this machine's own, see `trust_id`; empty for nobody's."""
 

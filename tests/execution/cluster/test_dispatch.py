@@ -31,6 +31,7 @@ from buildsys.execution.cluster.unfinished_trainings import keep_now
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import ActionEntry
+from buildsys.execution.store.folder_objects import FolderObjects
 from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_entry import make_key
 from buildsys.execution.store.remote_failure import RemoteFailure
@@ -264,6 +265,45 @@ def test_without_the_remote_store_every_step_runs_here_after_one_line(
     assert printed.count("steps run here") == 1
     assert "refused" not in printed
     assert "waits for a worker" not in printed
+
+
+def test_a_package_without_what_could_not_be_asked_for_is_published_again(
+    workspace: Path,
+    near: NearConnection,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The remote store failed for a moment: the next run adds the curves, and runs no step."""
+    session = build(workspace, near)
+    whole = shipped(workspace)
+    state = session.state
+    (training,) = {
+        digest
+        for step in state.steps.values()
+        for name, digest in getattr(state.result(step.id), "outputs", ())
+        if step.trains and name == "training"
+    }
+    forget(workspace, tmp_path)
+    shutil.rmtree(workspace / "build")
+    stream = FolderObjects.stream
+
+    def fail(objects: FolderObjects, name: str) -> Iterator[bytes]:
+        if name.endswith(training):
+            raise RemoteFailure("the connection was cut")
+        return stream(objects, name)
+
+    with monkeypatch.context() as cut:
+        cut.setattr(FolderObjects, "stream", fail)
+        build(workspace, near)
+    assert (
+        "the remote store could not be asked; the next run tries again" in capsys.readouterr().err
+    )
+    assert shipped(workspace) != whole
+    build(workspace, near)
+    assert near.tools.ran == []
+    assert shipped(workspace) == whole
+    assert "published" not in capsys.readouterr().err
 
 
 class Stubborn(OrderStore):
