@@ -100,8 +100,8 @@ def _print_odd(count: int) -> None:
 
     if count:
         print(
-            f"{count_text(count, 'folder or file')} left out: the server lists names or sizes that no"
-            " object can have"
+            f"{count_text(count, 'part')} of the server's listing left out: names or sizes that no object"
+            " can have"
         )
 
 
