@@ -12,7 +12,7 @@ from buildsys.authoring.workspace import read_workspace_file
 from buildsys.cli import main
 from buildsys.cluster_settings import ClusterSettings, SlurmSettings, is_loopback
 from buildsys.errors import BuildsysError, InputError
-from buildsys.execution.cluster.connections import listening_host
+from buildsys.execution.cluster.connections import listening_host, read_certificate
 from buildsys.execution.cluster.slurm import remove_left
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.configured_cluster import find_certificate, find_cluster
@@ -189,3 +189,10 @@ def test_check_shows_what_ends_a_run(
     assert "recipes/tags.yaml:1:1: error: " in printed
     assert main(["-C", str(workspace), "plan"]) == 2
     assert "`cluster.scheduler`: it is not a text" in capsys.readouterr().err
+
+
+def test_a_certificate_is_a_file(tmp_path: Path) -> None:
+    """A device has no end, and nobody writes into the terminal."""
+    for place in ("/dev/zero", str(tmp_path)):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_certificate(Path(place), "--ca")
