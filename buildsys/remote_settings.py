@@ -4,8 +4,9 @@ import hashlib
 import os
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
+from buildsys.cluster_settings import is_loopback
 from buildsys.escaping import hide_passwords
 from buildsys.typed_json import Mismatch, check_at
 
@@ -24,6 +25,8 @@ def check_url(url: str) -> None:
         raise ValueError(f"a remote store begins with one of {known}")
     if parts.query or parts.fragment:
         raise ValueError("a remote store has no `?` and no `#` in its URL")
+    if not unquote(url).isprintable():
+        raise ValueError("a URL has no control characters")
     if scheme == "file":
         if parts.netloc or not parts.path.strip("/"):
             raise ValueError("a folder is written with an absolute path: file:///srv/results")
@@ -36,6 +39,11 @@ def check_endpoint(url: str) -> None:
     scheme, parts = _split(url)
     if scheme not in READ_ONLY_SCHEMES or not parts.hostname:
         raise ValueError("an endpoint is the address of a server: https://s3.example.com")
+    if scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError(
+            "credentials would cross the network unprotected: use https://, or AWS_ENDPOINT_URL where"
+            " that is meant"
+        )
 
 
 def _split(url: str) -> tuple[str, SplitResult]:

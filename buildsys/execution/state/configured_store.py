@@ -52,7 +52,26 @@ def default_store(workspace: Workspace, named: str = "") -> Store:
         return store
     from buildsys.execution.store.shared_store import SharedStore
 
+    _keep_apart(root, remote)
     return SharedStore(root, remote)
+
+
+def _keep_apart(root: Path, remote: RemoteSettings) -> None:
+    """Raises CannotWrite for a remote store that is the store of this machine, lies in it or around it: each
+    would find the other's files.
+    """
+    if remote.scheme != "file":
+        return
+    own, other = os.path.realpath(root), os.path.realpath(_folder(remote))
+    if os.path.commonpath((own, other)) in (own, other):
+        raise CannotWrite(
+            f"the remote store {remote.url} and the store of this machine, {root}, lie in one another: name"
+            " another folder."
+        )
+
+
+def _folder(remote: RemoteSettings) -> Path:
+    return Path(unquote(urlsplit(remote.url).path))
 
 
 def _switched_off(workspace: Workspace) -> RemoteSettings | None:
@@ -86,20 +105,18 @@ def find_remote(workspace: Workspace) -> RemoteSettings | None:
             found = replace(found, mode=wanted)
     except ValueError as error:
         variable = (
-            f"{REMOTE} is `{shorten(hide_passwords(place))}`"
+            f"{REMOTE} is `{shorten(hide_passwords(place.partition('?')[0]))}`"
             if place
             else f"{REMOTE_MODE} is `{mode}`"
         )
         raise BuildsysError(f"{variable}: {error}") from error
-    if found is not None and found.scheme == "file":
-        folder = Path(unquote(urlsplit(found.url).path))
-        if is_inside(folder, workspace):
-            message = "the remote store would lie in the repository, where a commit could fill it"
-            if place:
-                raise BuildsysError(f"{REMOTE} is {place}: {message}")
-            line, column, source = _position(workspace.root / FILE, "remote")
-            hint = "name a folder outside of it"
-            raise InputError.at(FILE, message, hint, line=line, column=column, source=source)
+    if found is not None and found.scheme == "file" and is_inside(_folder(found), workspace):
+        message = "the remote store would lie in the repository, where a commit could fill it"
+        if place:
+            raise BuildsysError(f"{REMOTE} is {place}: {message}")
+        line, column, source = _position(workspace.root / FILE, "remote")
+        hint = "name a folder outside of it"
+        raise InputError.at(FILE, message, hint, line=line, column=column, source=source)
     return found
 
 

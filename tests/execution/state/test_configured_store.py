@@ -118,6 +118,8 @@ def test_a_workspace_shares_a_remote_store(
     [
         ({"BUILDSYS_REMOTE": "s3://me:secret@team"}, "`s3://***@team`: credentials do not belong"),
         ({"BUILDSYS_REMOTE_MODE": "write"}, "BUILDSYS_REMOTE_MODE is `write`; it is read, "),
+        ({"BUILDSYS_REMOTE": "https://h/x?sig=secret"}, "`https://h/x`: a remote store has no `?`"),
+        ({"BUILDSYS_REMOTE": "file:///tmp/a%00b"}, "a URL has no control characters"),
         (
             {"BUILDSYS_REMOTE": "https://h/x", "BUILDSYS_REMOTE_MODE": "read-write"},
             "can only be read",
@@ -150,6 +152,10 @@ def test_a_variable_that_names_no_remote_store_is_an_error(
         ),
         ("remote: {url: s3://t}\nremote: {url: s3://u}", ":2:1: error: it cannot be read as YAML"),
         ("remote: {url: 'http://h/x', mode: read-write}", "1:35: error: `remote.mode`: what http:"),
+        (
+            "remote: {url: s3://t, endpoint: 'http://minio:9000'}",
+            "1:33: error: `remote.endpoint`: credentials would cross the network unprotected",
+        ),
         ("remote: {url: s3://t, 1: 2}", "error: `remote.1`: there is no `1`"),
         ("remote: [x]", "1:9: error: `remote`: it is not an object"),
         ("cluster: {scheduler: }", "`cluster.scheduler`: it is not a text"),
@@ -197,3 +203,14 @@ def test_a_remote_store_in_the_repository_is_refused(
     monkeypatch.setenv("BUILDSYS_REMOTE", url)
     with pytest.raises(BuildsysError, match="where a commit could fill it"):
         find_remote(workspace)
+
+
+@pytest.mark.parametrize("place", ["", "/inside", "/.."])
+def test_a_remote_store_is_not_the_store_of_this_machine(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    """Its mark would make it a folder of other things for every other workspace."""
+    monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "cache" / "store"))
+    monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/cache/store{place}")
+    with pytest.raises(CannotWrite, match="lie in one another"):
+        default_store(workspace)
