@@ -23,7 +23,7 @@ _WALLTIME = re.compile(r"(\d+-)?\d{1,3}:\d\d:\d\d", re.ASCII)
 _MOST_WORKERS = 1000
 INSECURE = (
     "whoever reaches a scheduler without TLS can run code on its workers: use tls://, or allow it with"
-    " `insecure` where a VPN or a firewall keeps others out"
+    " `--insecure` (`insecure: true` in buildsys.yaml) where a VPN or a firewall keeps others out"
 )
 
 
@@ -60,7 +60,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_partition(name: str) -> None:
-    """Raises ValueError for what is no partition of SLURM."""
+    """Raises ValueError for what cannot be the name of a SLURM partition."""
     if _PARTITION.fullmatch(name) is None:
         raise ValueError("a partition is a word, as `sinfo` prints it")
 
@@ -72,7 +72,7 @@ def check_workers(count: int) -> None:
 
 
 def check_walltime(text: str) -> None:
-    """Raises ValueError for what is no time as SLURM writes it."""
+    """Raises ValueError unless the text is a time as SLURM writes it."""
     if _WALLTIME.fullmatch(text) is None:
         raise ValueError('a walltime is HOURS:MINUTES:SECONDS in quotes, such as "4:00:00"')
 

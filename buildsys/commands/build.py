@@ -9,7 +9,7 @@ _NO_SUCH_TASK = 3
 def positive(text: str) -> int:
     """A number of steps: at least one."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"`{text}` is no number of steps; at least 1")
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number of steps: at least 1")
     return int(text)
 
 

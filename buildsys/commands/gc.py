@@ -66,7 +66,7 @@ def _parse(option: str, text: str, units: dict[str, int], examples: str) -> floa
         return None
     match = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(units)}])", text)
     if match is None:
-        message = f"`{text}` is no number with one of the units {', '.join(units)}"
+        message = f"`{text}` is not a number with one of the units {', '.join(units)}"
         raise InputError.at(option, message, f"for example {examples}")
     return float(match[1]) * units[match[2]]
 

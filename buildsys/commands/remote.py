@@ -40,7 +40,7 @@ def _check(options: argparse.Namespace) -> int:
     require_shared(store, settings.writes)
     found = check(store, options.every_byte)
     print(f"{settings.url} answers in {1000 * found.seconds:.0f} ms; mode {settings.mode}")
-    if not settings.scheme.startswith("http"):  # there is no list of what lies there
+    if not settings.scheme.startswith("http"):  # http has no listing
         print(
             f"{count_text(found.results, 'result')} and {count_text(found.blobs, 'file')},"
             f" {size_text(found.bytes)}"

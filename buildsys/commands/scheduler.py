@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) < 1 << 16:
-        raise argparse.ArgumentTypeError(f"`{text}` is no port; 0 to 65535, 0 for a free one")
+        raise argparse.ArgumentTypeError(f"`{text}` is not a port: 0 to 65535, 0 for a free one")
     return int(text)
 
 

@@ -45,7 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"`{text}` is no number of GPUs")
+        raise argparse.ArgumentTypeError(f"`{text}` is not a number of GPUs")
     return int(text)
 
 
@@ -68,6 +68,9 @@ def run(options: argparse.Namespace) -> int:
         hint = "letters, digits, and . _ - in between"
         raise InputError.at("--name", f"`{shorten(name)}` cannot be the name of a worker", hint)
     labels = tuple(check_label(text) for text in options.label)
+    if options.scheduler.startswith("tls:") and options.ca is None:
+        hint = "name the file that `buildsys scheduler --tls` made"
+        raise InputError.at("--ca", "missing, and tls:// needs it", hint)
     try:
         check_address(options.scheduler)
         ClusterSettings(

@@ -222,7 +222,7 @@ def test_a_remote_that_does_not_answer_fails_the_command(
     monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/nowhere")
     for words in (("remote", "check"), ("store", "pull")):
         code, text = say(workspace, capsys, *words)
-        assert (code, text) == (1, f"file://{tmp_path}/nowhere: there is no such folder\n")
+        assert (code, text) == (1, f"file://{tmp_path}/nowhere: the folder does not exist\n")
 
 
 def test_a_key_is_made_and_printed(workspace: Path, tmp_path: Path, capsys: Capture) -> None:

@@ -191,7 +191,9 @@ def _source(draft: Draft) -> list[str]:
         lines += _architecture_line(draft, draft.network)
     elif draft.task:
         says = draft.probe is not None and draft.probe.checkpoint is not None
-        note = "the file says so, and names its classes" if says else "folders of classes say so"
+        note = (
+            "from the file, as are the classes" if says else "the data is a folder for each class"
+        )
         lines.append(noted(f"  task: {draft.task}", note))
     else:
         lines.append(

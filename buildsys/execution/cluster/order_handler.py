@@ -1,6 +1,6 @@
 """A worker's work: an order in, by its own catalogue, code and locks; a reply out.
 
-What an order says is compared with what is here before anything begins: the same step of the same
+An order is compared with this machine's own code before anything begins: the same step of the same
 code, tools and inputs has the same action key, and any difference is refused in a sentence.
 """
 
@@ -125,7 +125,7 @@ class OrderHandler:
         try:
             return self._make(order, step, store, send, run)
         finally:
-            store.say = _ignore  # what was moved is no news of the run
+            store.say = _ignore  # transfers of one order are not the run's
             store.finish_run()
             self._before = store.remote
 

@@ -47,7 +47,7 @@ def default_store(workspace: Workspace, named: str = "") -> Store:
     root, remote = _find_root(workspace, named), find_remote(workspace)
     if remote is None:
         store, switched_off = Store(root), _switched_off(workspace)
-        if switched_off is not None:  # what was found there before is no less true
+        if switched_off is not None:  # earlier results of that remote still count
             store.trust = trust_id(switched_off)
         return store
     from buildsys.execution.store.shared_store import SharedStore

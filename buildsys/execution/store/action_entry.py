@@ -17,7 +17,7 @@ _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})", re.ASCII)
 
 
 def check_machine(name: str) -> None:
-    """Raises ValueError for what is no architecture as the system calls it: x86_64, aarch64."""
+    """Raises ValueError unless the text is an architecture as the system calls it: x86_64, aarch64."""
     if not _MACHINE.fullmatch(name):
         raise ValueError("it is not the name of an architecture")
 

@@ -42,7 +42,7 @@ class FolderObjects:
     """The objects in a folder, with the methods of `Objects`."""
 
     def __init__(self, settings: RemoteSettings) -> None:
-        """Raises RemoteFailure where there is no such folder."""
+        """Raises RemoteFailure where the folder does not exist."""
         self.url = settings.url
         self.say: Callable[[str], None] = lambda _: None
         """Of no use here: no answer is waited for."""
@@ -69,7 +69,7 @@ class FolderObjects:
         if looking.is_alive():
             raise RemoteFailure(f"it does not answer within {_PROBE_SECONDS:g} s")
         if failures and isinstance(failures[0], FileNotFoundError | NotADirectoryError):
-            raise RemoteFailure("there is no such folder") from failures[0]
+            raise RemoteFailure("the folder does not exist") from failures[0]
         with _explained():
             for error in failures:
                 raise error

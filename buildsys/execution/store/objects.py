@@ -47,9 +47,9 @@ _MISSING_LIBRARY = (
 )
 _NO_BUCKET = ("NoSuchBucket", "bucket does not exist")
 _REASONS = (
-    ("NoSuchBucket", "there is no such bucket"),
-    ("The specified bucket does not exist", "there is no such bucket"),
-    ("ContainerNotFound", "there is no such container"),
+    ("NoSuchBucket", "the bucket does not exist"),
+    ("The specified bucket does not exist", "the bucket does not exist"),
+    ("ContainerNotFound", "the container does not exist"),
     ("SignatureDoesNotMatch", "the server refuses the credentials"),
     ("InvalidAccessKeyId", "the server refuses the credentials"),
     ("ConnectionRefused", "the connection is refused"),
@@ -133,7 +133,7 @@ class Objects:
             )
         except FileNotFoundError as error:
             if any(sign in str(error) for sign in _NO_BUCKET):
-                raise RemoteFailure("there is no such bucket") from error
+                raise RemoteFailure("the bucket does not exist") from error
             return None
         size: int = found["size"]
         return size

@@ -403,7 +403,7 @@ class SharedStore(Store):
         return found
 
     def note_absent(self, digests: Iterable[str]) -> None:
-        """Somebody has missed blobs in the remote, or found them damaged: what is here is put there again."""
+        """Blobs are missing or damaged in the remote: those that this machine has are put there again."""
         for digest in digests:
             self._blobs.note_absent(digest)
             self._blobs.note_damaged([digest])

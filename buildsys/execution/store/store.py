@@ -278,7 +278,7 @@ class Store:
             self._settle()
 
     def put_record(self, path: Path, data: bytes) -> None:
-        """Write a file of the store that is no blob; it takes the place of what was there. Raises CannotWrite."""
+        """Write a file of the store other than a blob, in place of an earlier one. Raises CannotWrite."""
         with self._new(path, len(data)) as temporary:
             temporary.write_bytes(data)
 

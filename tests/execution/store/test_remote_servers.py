@@ -156,7 +156,7 @@ def test_a_run_goes_on_without_the_server(
         "refused": "the connection is refused",
         "silent": "it does not answer within 3 s",
         "key": "the server refuses the credentials",
-        "bucket": "there is no such bucket",
+        "bucket": "the bucket does not exist",
     }[trouble]
     lines = [line for line in capsys.readouterr().err.splitlines() if "s3://" in line]
     assert [line.partition("] ")[2] for line in lines] == [

@@ -45,7 +45,7 @@ def network(path: Path) -> Callable[[Any], dict[str, Any]]:
 
 
 def without_softmax(model: Any) -> Any:
-    """The network with ONNX's own definition in place of each Softmax and LogSoftmax; itself if it has none.
+    """The network with ONNX's own definition in place of each Softmax and LogSoftmax; the same object if it has neither.
 
     onnxruntime's kernels of both add up as many values at once as the CPU's registers hold, so that
     the sum is rounded otherwise with AVX-512; those of the operators of the definition (ReduceMax, Sub,
