@@ -164,6 +164,21 @@ def tools_in(place: Path, module: str = "") -> list[int]:
     return found
 
 
+def tool_at_work(place: Path) -> int:
+    """The one step that runs, once it has started a child of its own: by then its settings are read."""
+    scratch = place / ".buildsys" / "scratch"
+    wait_until(lambda: b"sleep" in map(_program, processes_in(scratch)), "a tool")
+    return min(tools_in(place))
+
+
+def _program(number: int) -> bytes:
+    """How a process was called; nothing where it has ended."""
+    try:
+        return Path(f"/proc/{number}/cmdline").read_bytes().partition(b"\0")[0]
+    except OSError:
+        return b""
+
+
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Poll; AssertionError when it never comes true."""
     end = time.monotonic() + seconds

@@ -50,13 +50,9 @@ def test_whoever_is_ended_however(tmp_path: Path, victims: str, number: signal.S
     run_doit(place, "build:plain@host")
     set_tool(tmp_path, seconds=30)
     process = start_doit(place, "build:tags@xiao-esp32s3")
-    processes.wait_until(  # between fork and exec its child looks like it
-        lambda: len(processes_in(place / ".buildsys/scratch")) > 1 and len(tools_in(place)) == 1,
-        "a tool",
-    )
+    tool = processes.tool_at_work(place)
     before, kept = begun(place), finished(store)
     set_tool(tmp_path, seconds=0.01)
-    tool = min(tools_in(place))  # what it forks looks like it, and has a later number
     for target in {"doit": [process.pid], "tool": [tool], "both": [process.pid, tool]}[victims]:
         os.kill(target, number)
     output, _ = process.communicate(timeout=60)
