@@ -9,7 +9,10 @@ from typing import IO, Any
 
 _CHUNK = 1 << 20
 _SCALARS = frozenset({str, int, float, bool, type(None)})
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+_LISTS = (list, tuple)
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, check_circular=False
+)
 
 
 def digest_bytes(data: bytes) -> str:
@@ -52,8 +55,9 @@ def plain(value: Any) -> Any:
         return value
     names = _field_names(value.__class__)
     if names is not None:
-        return {name: plain(getattr(value, name)) for name in names}
-    if isinstance(value, list | tuple):
+        fields = ((name, getattr(value, name)) for name in names)
+        return {name: item if item.__class__ in _SCALARS else plain(item) for name, item in fields}
+    if isinstance(value, _LISTS):
         return [item if item.__class__ in _SCALARS else plain(item) for item in value]
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}

@@ -4,11 +4,11 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, Literal, Protocol, Union, cast, get_args, get_origin
 
 import buildsys.steps
@@ -69,11 +69,13 @@ class StepDefinition:
         """What messages call it where its place in the plan has no name of its own."""
         return self.spec.stage or self.name.split("_")[0]
 
-    @property
-    def outputs(self) -> dict[str, bool]:
+    @cached_property
+    def outputs(self) -> Mapping[str, bool]:
         """What it makes: name -> whether it is a tree."""
         first = () if self.spec.produces is None else (self.spec.produces,)
-        return {name: name in TREES for name in (*first, *self.spec.also_produces)}
+        return MappingProxyType(
+            {name: name in TREES for name in (*first, *self.spec.also_produces)}
+        )
 
     def tool_env(self, params: Any) -> str:
         """The tool environment for these parameters; empty: the Python that runs buildsys."""

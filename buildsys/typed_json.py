@@ -1,12 +1,12 @@
 """From JSON to frozen dataclasses: what is read from disk becomes one typed value, or is refused."""
 
-import contextlib
 import dataclasses
 import enum
 import functools
 import itertools
 import json
 import math
+import operator
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import (
@@ -290,19 +290,23 @@ def _dataclass(kind: Any, known: frozenset[str] = frozenset()) -> Callable[..., 
     }
 
     scalars = {keys[f.name]: hints[f.name] for f in fields if hints[f.name] in _SCALARS}
-    others = {name: each for name, each in decoders.items() if name not in scalars}
-    make = _maker(kind)
+    others = tuple((name, each) for name, each in decoders.items() if name not in scalars)
+    types_of, wanted = _types_of(tuple(scalars)), list(scalars.values())
+    make = maker(kind)
 
     def decode_dataclass(data: Any, values: Mapping[str, object] = _NONE) -> Any:
         if not isinstance(data, dict):
             _refuse(dict)
         if data.keys() != decoders.keys():
             _check_keys(data.keys(), decoders.keys(), optional)
-        elif not renamed and all(type(data[name]) is scalars[name] for name in scalars):
-            with contextlib.suppress(ValueError):  # below it is said of the first field
-                return make(
-                    {**data, **{name: each(data[name]) for name, each in others.items()}, **values}
-                )
+        elif not renamed and types_of(data) == wanted:
+            fields = {**data, **values}
+            try:
+                for name, each in others:
+                    fields[name] = each(data[name])
+                return make(fields)
+            except ValueError:
+                pass  # below it is said of the first field
         found = dict(values)
         for name, each in decoders.items():
             if name not in data:
@@ -319,8 +323,16 @@ def _dataclass(kind: Any, known: frozenset[str] = frozenset()) -> Callable[..., 
     return decode_dataclass
 
 
-def _maker(kind: Any) -> Callable[[dict[str, Any]], Any]:
-    """Makes a dataclass of the values of all its fields.
+def _types_of(names: tuple[str, ...]) -> Callable[[dict[str, Any]], list[type]]:
+    """The types of what an object has under some names, in their order."""
+    if len(names) > 1:
+        values = operator.itemgetter(*names)
+        return lambda data: list(map(type, values(data)))
+    return lambda data: [type(data[name]) for name in names]
+
+
+def maker(kind: type[T]) -> Callable[[Mapping[str, object]], T]:
+    """Makes a dataclass of the values of all its fields, whose types are known to be right.
 
     A frozen one's constructor sets field by field, and takes ten times as long as its dictionary does.
     """
@@ -328,7 +340,7 @@ def _maker(kind: Any) -> Callable[[dict[str, Any]], Any]:
         return lambda values: kind(**values)
     empty = kind.__new__
 
-    def make(values: dict[str, Any]) -> Any:
+    def make(values: Mapping[str, object]) -> T:
         made = empty(kind)
         vars(made).update(values)
         return made

@@ -5,7 +5,8 @@ and `ExportSettings`, what only some have is a protocol by itself.
 """
 
 import dataclasses
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from functools import cache
+from typing import Any, ClassVar, Protocol, TypeGuard
 
 
 class StepSettings(Protocol):
@@ -14,7 +15,6 @@ class StepSettings(Protocol):
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
-@runtime_checkable
 class TrainSettings(StepSettings, Protocol):
     """The `train` block of every family."""
 
@@ -40,7 +40,6 @@ class TrainSettings(StepSettings, Protocol):
     def threads(self) -> int: ...
 
 
-@runtime_checkable
 class QuantizationAware(Protocol):
     """A training that can imitate quantization."""
 
@@ -48,7 +47,6 @@ class QuantizationAware(Protocol):
     def quantization_aware(self) -> str: ...
 
 
-@runtime_checkable
 class Validates(Protocol):
     """A training that can measure its epochs on the val split."""
 
@@ -56,7 +54,6 @@ class Validates(Protocol):
     def validate(self) -> bool | int: ...
 
 
-@runtime_checkable
 class ExportSettings(StepSettings, Protocol):
     """The `export` block of every family."""
 
@@ -64,7 +61,6 @@ class ExportSettings(StepSettings, Protocol):
     def opset(self) -> int: ...
 
 
-@runtime_checkable
 class ChoosesHead(Protocol):
     """An export that can write several heads; None: the contract or the family decides."""
 
@@ -72,9 +68,60 @@ class ChoosesHead(Protocol):
     def head(self) -> str | None: ...
 
 
-@runtime_checkable
 class TakesBatch(Protocol):
     """An export of files that take several images at once."""
 
     @property
     def batch(self) -> int | dict[str, int]: ...
+
+
+def is_training(settings: StepSettings | None) -> TypeGuard[TrainSettings]:
+    """Whether these are the settings of a training."""
+    return _has(settings, TrainSettings)
+
+
+def is_export(settings: StepSettings | None) -> TypeGuard[ExportSettings]:
+    """Whether these are the settings of an export."""
+    return _has(settings, ExportSettings)
+
+
+def is_quantization_aware(settings: StepSettings | None) -> TypeGuard[QuantizationAware]:
+    """Whether the training can imitate quantization."""
+    return _has(settings, QuantizationAware)
+
+
+def validates(settings: StepSettings | None) -> TypeGuard[Validates]:
+    """Whether the training can measure its epochs."""
+    return _has(settings, Validates)
+
+
+def chooses_head(settings: StepSettings | None) -> TypeGuard[ChoosesHead]:
+    """Whether the export can write several heads."""
+    return _has(settings, ChoosesHead)
+
+
+def takes_batch(settings: StepSettings | None) -> TypeGuard[TakesBatch]:
+    """Whether the export can write files that take several images at once."""
+    return _has(settings, TakesBatch)
+
+
+def _has(settings: object, protocol: Any) -> bool:
+    """Whether settings have all that a protocol asks for.
+
+    `isinstance` would look for every member in every value; those of one class have the same fields.
+    """
+    kind: Any = type(settings)
+    return _members(protocol) <= _fields(kind)
+
+
+@cache
+def _fields(kind: type) -> frozenset[str]:
+    known = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    return frozenset(field.name for field in known)
+
+
+@cache
+def _members(protocol: type) -> frozenset[str]:
+    """The properties of a protocol and of those that it extends."""
+    found = (item for kind in protocol.__mro__ for item in vars(kind).items())
+    return frozenset(name for name, item in found if isinstance(item, property))

@@ -10,7 +10,7 @@ from buildsys.authoring.recipes.families import holds_objects
 from buildsys.authoring.recipes.model import board_spec, model_spec
 from buildsys.digest import digest_value, encode, plain
 from buildsys.graph import HostFacts, Input, Origin, Output, Source, Step, is_checkpoint
-from buildsys.planning.origins import Places, are_origins, find_origins
+from buildsys.planning.origins import Places, are_origins, find_origins, make_origin
 from buildsys.registry import PACKAGE, StepDefinition, new_step
 from buildsys.spec import SUFFIXES, Format, Templates
 
@@ -26,6 +26,7 @@ class KnownSteps:
         self.complete = complete
         self.by_content: dict[Hashable, list[Step]] = {}
         """By all that a step is made from but for its origins, which each build may have of its own."""
+        self.make_origin = cache(make_origin)
 
 
 class PlanBuilder:
@@ -102,7 +103,7 @@ def make_step(
     """
     outputs = definition.outputs if outputs is None else outputs
     named = tuple(
-        item if type(item.name) is str and item.name == key else replace(item, name=str(key))
+        item if type(item.name) is str and item.name == key else _named(item, str(key))
         for key, item in inputs.items()
     )
     made = _outputs(tuple(outputs.items()))
@@ -112,7 +113,7 @@ def make_step(
     for step in same:
         if are_origins(step.origins, stage, block, places):
             return step
-    origins = find_origins(stage, block, values, places)
+    origins = find_origins(stage, block, values, places, known.make_origin)
     if same:
         step = replace(same[0], origins=origins)
     else:
@@ -121,6 +122,11 @@ def make_step(
         )
     same.append(step)
     return step
+
+
+def _named(item: Input, name: str) -> Input:
+    """An artifact under the name that a step has for it."""
+    return Input(name=name, source=item.source, step=item.step, output=item.output)
 
 
 @cache

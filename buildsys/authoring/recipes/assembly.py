@@ -27,8 +27,10 @@ from buildsys.authoring.recipes.recipe import (
 from buildsys.authoring.step_settings import (
     ExportSettings,
     StepSettings,
-    TakesBatch,
     TrainSettings,
+    is_export,
+    is_training,
+    takes_batch,
 )
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope, merge
@@ -134,17 +136,17 @@ class Assembler:
         """Settings of the family's export, or its defaults; None for a finished file."""
         at: KeyPath = ("export",)
         settings = self.settings("export", recipe.source.family, recipe.export or {}, at)
-        if isinstance(settings, TakesBatch):
+        if takes_batch(settings):
             problems = check_batch(settings.batch, self.scope.locate)
             if problems:
                 raise InputError(*problems)
-        assert settings is None or isinstance(settings, ExportSettings)
+        assert settings is None or is_export(settings)
         return settings
 
     def _train(self, recipe: Recipe) -> TrainSettings | None:
         """Settings of the training, which happens at the recipe's own size for all its builds."""
         train = self.settings("train", recipe.source.family, recipe.train, ("train",))
-        assert train is None or isinstance(train, TrainSettings)
+        assert train is None or is_training(train)
         if train is None or train.size is not None:
             return train
         base = self.root.merged().get("input")

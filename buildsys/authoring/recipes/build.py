@@ -10,11 +10,11 @@ from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.given_file import GivenFile
 from buildsys.authoring.recipes.recipe import Recipe
 from buildsys.authoring.step_settings import (
-    ChoosesHead,
     ExportSettings,
     StepSettings,
-    TakesBatch,
     TrainSettings,
+    chooses_head,
+    takes_batch,
 )
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.target import Target
@@ -63,12 +63,12 @@ class Build:
     @cached_property
     def batch(self) -> Batch:
         """Images that the exported file takes at once."""
-        return settle(self.export.batch if isinstance(self.export, TakesBatch) else 1)
+        return settle(self.export.batch if takes_batch(self.export) else 1)
 
     @cached_property
     def asked_head(self) -> str:
         """The word of `export.head`; empty where it is left to the contract or the family."""
-        return (self.export.head or "") if isinstance(self.export, ChoosesHead) else ""
+        return (self.export.head or "") if chooses_head(self.export) else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from buildsys.authoring.recipes.recipe import (
     SourceModel,
 )
 from buildsys.authoring.recipes.sources import check_converter, check_source
-from buildsys.authoring.step_settings import QuantizationAware, TrainSettings, Validates
+from buildsys.authoring.step_settings import TrainSettings, is_quantization_aware, validates
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.lookup import Boards
@@ -141,7 +141,7 @@ def check_task(recipe: Recipe, train: TrainSettings | None, locate: Locate) -> l
     """Settings that make sense for other tasks alone."""
     task = recipe.source.task
     problems = []
-    aware = isinstance(train, QuantizationAware) and train.quantization_aware != "no"
+    aware = is_quantization_aware(train) and train.quantization_aware != "no"
     if aware and task not in ("detect", "pose"):
         message = f"`quantization_aware` is for detect and pose, not for {task}"
         problems.append(locate(("train", "quantization_aware"), message, "leave it out"))
@@ -197,7 +197,7 @@ def _trains(build: Build) -> bool:
 
 
 def _validates(build: Build) -> bool:
-    return _trains(build) and isinstance(build.train, Validates) and bool(build.train.validate)
+    return _trains(build) and validates(build.train) and bool(build.train.validate)
 
 
 def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:

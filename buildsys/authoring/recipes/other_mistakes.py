@@ -21,7 +21,7 @@ from buildsys.authoring.recipes.gates import check_each_gate
 from buildsys.authoring.recipes.path_checks import check_paths
 from buildsys.authoring.recipes.pipelines import is_finished
 from buildsys.authoring.recipes.recipe import Recipe, TargetEntry
-from buildsys.authoring.step_settings import TrainSettings
+from buildsys.authoring.step_settings import is_training
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import leave_out_mistakes, parse
 from buildsys.errors import Diagnostic, InputError
@@ -145,7 +145,7 @@ def _look_at_steps(found: _Collector) -> None:
     )
     values, _ = leave_out_mistakes(step.settings, recipe.train, {})
     found.problems += check_training(values, True, found.locate)
-    if isinstance(train, TrainSettings) and found.is_right("source.task"):
+    if is_training(train) and found.is_right("source.task"):
         found.problems += ask_step(recipe.source, train, found.locate)
         found.problems += check_task(recipe, train, found.locate)
 

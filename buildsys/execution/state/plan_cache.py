@@ -4,6 +4,7 @@ What a plan rests on is in its entry: the files that were read for its recipe, o
 """
 
 import dataclasses
+import operator
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,19 +23,28 @@ from buildsys.graph import (
     WaitingPlan,
 )
 from buildsys.recorded_facts import Fact
-from buildsys.typed_json import decode, decode_rest
+from buildsys.typed_json import decode, decode_rest, maker
 
 T = TypeVar("T")
+_BY_PLACE = ("params", "inputs", "outputs", "origins")
+"""Fields of a step that are kept elsewhere: its row has their places there."""
+_OWN = ("id", "stage")
+"""Fields that no two steps need have in common; the others say how a module is run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Step:
-    """A step whose inputs, outputs and origins are kept elsewhere, by their places there."""
+class _Origins:
+    """Origins as columns: they are most of what is kept."""
 
-    step: dict[str, object]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    origins: tuple[int, ...]
+    parameters: tuple[str, ...]
+    labels: tuple[str, ...]
+    paths: tuple[str, ...]
+    lines: tuple[int, ...]
+
+
+Places = tuple[int, ...]
+_Row = tuple[str, str, int, int, Places, Places, Places]
+"""A step: its id and stage, the places of its module, its parameters, inputs, outputs and origins."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +52,8 @@ class _Build:
     """A build's plan, whose steps and facts are kept elsewhere, by their places there."""
 
     plan: dict[str, object]
-    steps: tuple[int, ...]
-    facts: tuple[int, ...]
+    steps: Places
+    facts: Places
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,9 +63,11 @@ class _Kept:
     name: str
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
-    origins: tuple[tuple[str, str, str, int], ...]
-    """Parameter, label, path, line: most of what is kept."""
-    steps: tuple[_Step, ...]
+    origins: _Origins
+    params: tuple[str, ...]
+    modules: tuple[dict[str, object], ...]
+    """The fields of steps that are neither their own nor kept by their places."""
+    steps: tuple[_Row, ...]
     facts: tuple[Fact, ...]
     plans: tuple[_Build | WaitingPlan | SelectionPlan, ...]
     diagnostics: tuple[Diagnostic, ...]
@@ -72,23 +84,34 @@ def find(workspace: Workspace, path: Path, installation: str) -> RecipePlans | N
 
 def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
     """For runs to come; a plan that cannot be kept is made again."""
-    inputs, outputs, origins = dict[Input, int](), dict[Output, int](), dict[Origin, int]()
-    steps, facts = dict[Step, int](), dict[Fact, int]()
+    steps, facts = _SameSteps(), dict[Fact, int]()
     plans = tuple(_kept(plan, steps, facts) for plan in recipe.plans)
+    inputs, outputs, origins = dict[Input, int](), dict[Output, int](), dict[Origin, int]()
+    params, modules = dict[str, int](), dict[tuple[object, ...], int]()
     rows = tuple(
-        _Step(
-            step=_without(step, "inputs", "outputs", "origins"),
-            inputs=_places(step.inputs, inputs),
-            outputs=_places(step.outputs, outputs),
-            origins=_places(step.origins, origins),
+        (
+            step.id,
+            step.stage,
+            modules.setdefault(_module_values(step), len(modules)),
+            params.setdefault(step.params, len(params)),
+            _places(step.inputs, inputs),
+            _places(step.outputs, outputs),
+            _places(step.origins, origins),
         )
-        for step in steps
+        for step in steps.found
     )
     kept = _Kept(
         name=recipe.name,
         inputs=tuple(inputs),
         outputs=tuple(outputs),
-        origins=tuple((o.parameter, o.label, o.path, o.line) for o in origins),
+        origins=_Origins(
+            parameters=tuple(origin.parameter for origin in origins),
+            labels=tuple(origin.label for origin in origins),
+            paths=tuple(origin.path for origin in origins),
+            lines=tuple(origin.line for origin in origins),
+        ),
+        params=tuple(params),
+        modules=tuple(dict(zip(_MODULE, values, strict=True)) for values in modules),
         steps=rows,
         facts=tuple(facts),
         plans=plans,
@@ -98,24 +121,46 @@ def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
     unchanged.keep(_place(workspace, recipe.name), entry)
 
 
-def _places(values: tuple[T, ...], table: dict[T, int]) -> tuple[int, ...]:
+_MODULE = tuple(
+    field.name for field in dataclasses.fields(Step) if field.name not in (*_OWN, *_BY_PLACE)
+)
+_module_values = operator.attrgetter(*_MODULE)
+
+
+class _SameSteps:
+    """Steps by identity: planning makes those that are equal once, and to compare them takes long."""
+
+    def __init__(self) -> None:
+        self.found: list[Step] = []
+        self._places: dict[int, int] = {}
+
+    def places(self, steps: tuple[Step, ...]) -> Places:
+        """Where they are in `found`; those that are not yet come last in it."""
+        for step in steps:
+            if id(step) not in self._places:
+                self._places[id(step)] = len(self.found)
+                self.found.append(step)
+        return tuple(self._places[id(step)] for step in steps)
+
+
+def _places(values: tuple[T, ...], table: dict[T, int]) -> Places:
     """Where values are in a table; those that are not yet come last in it."""
-    return tuple(table.setdefault(value, len(table)) for value in values)
+    return tuple([table.setdefault(value, len(table)) for value in values])
 
 
-def _without(value: Step | BuildPlan, *names: str) -> dict[str, object]:
-    """The fields of a value but for those that are kept elsewhere."""
+def _without(value: BuildPlan, *names: str) -> dict[str, object]:
+    """The fields of a plan but for those that are kept elsewhere."""
     return {name: item for name, item in vars(value).items() if name not in names}
 
 
 def _kept(
-    plan: Plan, steps: dict[Step, int], facts: dict[Fact, int]
+    plan: Plan, steps: _SameSteps, facts: dict[Fact, int]
 ) -> _Build | WaitingPlan | SelectionPlan:
     """Builds share a step's id; each may have its own name for it, and its own lines of parameters."""
     if isinstance(plan, BuildPlan):
         return _Build(
             plan=_without(plan, "steps", "facts"),
-            steps=_places(plan.steps, steps),
+            steps=steps.places(plan.steps),
             facts=_places(plan.facts, facts),
         )
     return plan
@@ -124,21 +169,26 @@ def _kept(
 def _decode(entry: unchanged.Entry) -> RecipePlans:
     """Raises ValueError, IndexError where the content is not plans of a recipe."""
     kept = decode(_Kept, entry.value)
+    columns = kept.origins
+    rows = zip(columns.parameters, columns.labels, columns.paths, columns.lines, strict=True)
     origins = [
-        Origin(parameter=parameter, label=label, path=path, line=line)
-        for parameter, label, path, line in kept.origins
+        _make_origin({"parameter": parameter, "label": label, "path": path, "line": line})
+        for parameter, label, path, line in rows
     ]
+    modules = [vars(decode_rest(Step, fields, _NO_FIELDS)) for fields in kept.modules]
     steps = [
-        decode_rest(
-            Step,
-            row.step,
+        _make_step(
             {
-                "inputs": tuple(kept.inputs[place] for place in row.inputs),
-                "outputs": tuple(kept.outputs[place] for place in row.outputs),
-                "origins": tuple(origins[place] for place in row.origins),
-            },
+                **modules[module],
+                "id": step_id,
+                "stage": stage,
+                "params": kept.params[params],
+                "inputs": tuple([kept.inputs[place] for place in inputs]),
+                "outputs": tuple([kept.outputs[place] for place in outputs]),
+                "origins": tuple([origins[place] for place in places]),
+            }
         )
-        for row in kept.steps
+        for step_id, stage, module, params, inputs, outputs, places in kept.steps
     ]
     return RecipePlans(
         name=kept.name,
@@ -147,6 +197,10 @@ def _decode(entry: unchanged.Entry) -> RecipePlans:
         files=tuple(entry.files.items()),
         lasting=True,
     )
+
+
+_make_step, _make_origin = maker(Step), maker(Origin)
+_NO_FIELDS = dict.fromkeys((*_OWN, *_BY_PLACE))
 
 
 def _plan(

@@ -11,6 +11,7 @@ import buildsys
 from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.state.build_patterns import matching, select
 from buildsys.graph import BuildPlan, Plan, Step
+from buildsys.typed_json import maker
 
 if TYPE_CHECKING:
     from buildsys.execution.tools.definitions import ToolEnv
@@ -130,12 +131,19 @@ def complete_step(step: Step) -> Step:
     from buildsys.execution.tools.definitions import tool_env
 
     env = tool_env(step.tool_env) if step.tool_env else None
-    return dataclasses.replace(
-        step,
-        code=code_digest.code_digest(step.module, code_digest.PACKAGE),
-        tool=f"{env.title} {_version(env, step)}" if env else f"buildsys {buildsys.__version__}",
-        tool_identity=env.identity if env else "",
+    return _make_step(
+        {
+            **vars(step),
+            "code": code_digest.code_digest(step.module, code_digest.PACKAGE),
+            "tool": f"{env.title} {_version(env, step)}"
+            if env
+            else f"buildsys {buildsys.__version__}",
+            "tool_identity": env.identity if env else "",
+        }
     )
+
+
+_make_step = maker(Step)
 
 
 def _version(env: "ToolEnv", step: Step) -> str:
