@@ -92,8 +92,8 @@ def cluster(root: Path, workers: int, instant: bool = False) -> Iterator[Path]:
     place = root / "place"
     place.mkdir(parents=True)
     os.environ["BUILDSYS_STORE"] = str(root / "store")
-    remote = f"remote: {{url: 'file://{root}/remote', mode: read-write}}\n"
-    (place / "buildsys.yaml").write_text(remote)
+    os.environ["BUILDSYS_REMOTE"] = f"file://{root}/remote"
+    os.environ["BUILDSYS_REMOTE_MODE"] = "read-write"
     with contextlib.ExitStack() as ended:
         log = start(ended, root, "scheduler", ["-m", "buildsys"], "scheduler", "--port", "0")
         address = wait_for(log, r"scheduler at (\S+)")
@@ -105,7 +105,7 @@ def cluster(root: Path, workers: int, instant: bool = False) -> Iterator[Path]:
             logs.append(start(ended, root, name, command, "-C", str(place), *words))
         for log in logs:
             wait_for(log, r"(worker) \S+ at ")
-        (place / "buildsys.yaml").write_text(f"{remote}cluster: {{scheduler: '{address}'}}\n")
+        (place / "buildsys.yaml").write_text(f"cluster: {{scheduler: '{address}'}}\n")
         yield place
 
 
@@ -183,8 +183,7 @@ def compare_no_op(root: Path, runs: int) -> None:
     plain = make_workspace(root / "plain", 100)
     keys = make_workspace(root / "keys", 100)
     (keys / "buildsys.yaml").write_text(
-        f"remote: {{url: 'file://{root}/remote', mode: read-write}}\n"
-        "cluster: {scheduler: 'tcp://127.0.0.1:1'}\n"
+        f"remote: {{url: 'file://{root}/remote'}}\ncluster: {{scheduler: 'tcp://127.0.0.1:1'}}\n"
     )
     for name in ("build", "doit"):
         command = (sys.executable, "-m", *(("buildsys", "build") if name == "build" else ("doit",)))

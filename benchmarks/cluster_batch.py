@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +73,9 @@ class Run:
 class Started:
     """A run that goes on, and what it has printed so far."""
 
-    def __init__(self, what: str, place: Path, *arguments: str) -> None:
+    def __init__(
+        self, what: str, place: Path, *arguments: str, extra: Mapping[str, str] | None = None
+    ) -> None:
         self.what, self.began = what, time.monotonic()
         self.log = place.parent / f"{what.replace(' ', '-')}.out"
         with self.log.open("wb") as out:
@@ -82,7 +84,7 @@ class Started:
                 cwd=place,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=processes.environment(place.parent),
+                env={**processes.environment(place.parent), **(extra or {})},
             )
 
     def done(self) -> int:
@@ -122,7 +124,8 @@ class Batch:
         self.server = S3Server(root / "server")
         self.alone = processes.make_place(root / "alone", seconds=0.01)
         self.cluster = Cluster(root / "cluster")
-        self.cluster.remote = f"url: 's3://{BUCKET}/team', endpoint: '{self.server.endpoint}'"
+        self.cluster.remote = f"s3://{BUCKET}/team"
+        self.cluster.endpoint = self.server.endpoint
         for place in (self.alone, self.cluster.place):
             write_recipes(place, recipes)
 
@@ -150,12 +153,15 @@ class Batch:
         self._compare(runs)
         return runs
 
-    def _start(self, what: str, place: Path, *arguments: str) -> Started:
-        self.started.append(Started(what, place, *arguments))
+    def _start(
+        self, what: str, place: Path, *arguments: str, extra: Mapping[str, str] | None = None
+    ) -> Started:
+        self.started.append(Started(what, place, *arguments, extra=extra))
         return self.started[-1]
 
     def _on_workers(self, what: str) -> Started:
-        return self._start(what, self.cluster.place, "-n", str(self.wide))
+        words, variables = ("-n", str(self.wide)), self.cluster.variables
+        return self._start(what, self.cluster.place, *words, extra=variables)
 
     def _hit(self, what: str, done: float, kill: Callable[[Started], None]) -> Run:
         """A run that is hit when it has finished so many steps."""

@@ -15,6 +15,11 @@ READ_ONLY_SCHEMES = ("https", "http")
 _KEY = "ed25519:"
 
 Mode = Literal["read", "read-write"]
+MODE_MOVED = (
+    "buildsys.yaml names a store to read; to write, set BUILDSYS_REMOTE=URL and"
+    " BUILDSYS_REMOTE_MODE=read-write in your environment"
+)
+"""What is said of `mode` in the file, where it was once."""
 
 
 def check_url(url: str) -> None:
@@ -90,13 +95,14 @@ def _decode(text: str) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RemoteSettings:
-    """A remote store; its credentials are the provider's affair and stand nowhere here."""
+class RemotePlace:
+    """A remote store, as a commit may name it; its credentials are the provider's affair and stand nowhere
+    here.
+    """
 
     url: str
     endpoint: str = ""
     """Address of the server, for s3:// elsewhere than at Amazon."""
-    mode: Mode = "read"
     trusted: tuple[str, ...] = ()
     """Public keys: where there are some, what none of them has signed counts as absent."""
 
@@ -109,13 +115,24 @@ class RemoteSettings:
             check_at(check_public_key, key, "trusted", index)
         if self.endpoint and self.scheme != "s3":
             raise Mismatch("`endpoint` belongs to s3:// alone", ("endpoint",))
-        if self.writes and self.scheme in READ_ONLY_SCHEMES:
-            raise Mismatch("what http:// and https:// lead to can only be read", ("mode",))
 
     @property
     def scheme(self) -> str:
         """How the URL begins."""
         return self.url.partition(":")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteSettings(RemotePlace):
+    """A remote store, and what a person lets a run do there."""
+
+    mode: Mode = "read"
+
+    def __post_init__(self) -> None:
+        """Raises Mismatch, see `RemotePlace`; for a store to write that can only be read, too."""
+        super().__post_init__()
+        if self.writes and self.scheme in READ_ONLY_SCHEMES:
+            raise Mismatch("what http:// and https:// lead to can only be read", ("mode",))
 
     @property
     def writes(self) -> bool:
@@ -130,26 +147,29 @@ _ADDRESSES = {
 """Variables of the providers that say where the server is, or whose: the URL alone does not."""
 
 
-def addresses(settings: RemoteSettings) -> tuple[str, ...]:
-    """Where a remote store is, beside its URL: its endpoint, else what the provider's variables say."""
+def addresses(settings: RemotePlace) -> tuple[str, ...]:
+    """Where a remote store is, beside its URL: its endpoint, else what the provider's variables say. Who
+    reads by the file and writes by variables has one store.
+    """
     if settings.endpoint:
         return (settings.endpoint,)
-    return tuple(os.environ.get(name, "") for name in _ADDRESSES.get(settings.scheme, ()))
+    found = (os.environ.get(name, "") for name in _ADDRESSES.get(settings.scheme, ()))
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
-def describe_remote(settings: RemoteSettings) -> str:
+def describe_remote(settings: RemotePlace) -> str:
     """A remote store as messages name it, with the server that is asked where the URL does not say it."""
-    address = next(filter(None, addresses(settings)), "")
+    address = next(iter(addresses(settings)), "")
     return f"{settings.url} at {hide_passwords(address)}" if address else settings.url
 
 
-def remote_id(settings: RemoteSettings) -> str:
+def remote_id(settings: RemotePlace) -> str:
     """Names a remote store in the store of a machine: the same bucket of another server is another."""
     text = "\n".join((settings.url, *addresses(settings)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def trust_id(settings: RemoteSettings) -> str:
+def trust_id(settings: RemotePlace) -> str:
     """Names a remote store and whom one trusts there: results of it count where both are the same."""
     text = "\n".join((remote_id(settings), *sorted(settings.trusted)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.processes import environment, make_place, processes_in, wait_until
+from tests.processes import environment, make_place, processes_in, start_doit, wait_until
 
 TENSORRT = """\
 from buildsys.execution.tools import environments
@@ -31,8 +31,8 @@ class Cluster:
         self.place = make_place(root, seconds=0.01, **tool)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.wait_seconds = wait_seconds
-        self.remote = f"url: 'file://{root}/remote'"
-        """Where the bytes go, as keys of `remote`."""
+        self.remote, self.endpoint = f"file://{root}/remote", ""
+        """Where the bytes go, and the address of an S3 server."""
         self.address = ""
 
     def start(self, *workers: str) -> "Cluster":
@@ -55,12 +55,28 @@ class Cluster:
         return self.address
 
     def configure(self, **cluster: str) -> None:
-        """Write buildsys.yaml: the remote store, and the cluster with further keys."""
+        """Write buildsys.yaml: the cluster with further keys."""
         keys = {"scheduler": self.address, "wait_seconds": str(self.wait_seconds)} | cluster
         text = ", ".join(f"{key}: {value}" for key, value in keys.items())
-        (self.place / "buildsys.yaml").write_text(
-            f"remote: {{{self.remote}, mode: read-write}}\ncluster: {{{text}}}\n"
-        )
+        (self.place / "buildsys.yaml").write_text(f"cluster: {{{text}}}\n")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What lets runs and workers write to the remote store."""
+        found = {"BUILDSYS_REMOTE": self.remote, "BUILDSYS_REMOTE_MODE": "read-write"}
+        return found | ({"AWS_ENDPOINT_URL": self.endpoint} if self.endpoint else {})
+
+    def begin(
+        self, *arguments: str, extra: Mapping[str, str] | None = None
+    ) -> "subprocess.Popen[str]":
+        """doit in the background, in the workspace."""
+        return start_doit(self.place, *arguments, extra={**self.variables, **(extra or {})})
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """doit to its end; stdout and stderr together."""
+        process = self.begin(*arguments)
+        output, _ = process.communicate(timeout=120)
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
 
     def worker(
         self,
@@ -127,7 +143,7 @@ class Cluster:
                 cwd=self.root,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**environment(self.root), **(extra or {})},
+                env={**environment(self.root), **self.variables, **(extra or {})},
             )
 
 

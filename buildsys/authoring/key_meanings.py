@@ -257,15 +257,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "datasets": "Datasets by name, each a `dataset` block whose paths may lead anywhere on this"
         " machine.",
         "store": "Folder of the store, outside the repository; BUILDSYS_STORE has precedence.",
-        "remote": "A store that a team shares; BUILDSYS_REMOTE has precedence.",
+        "remote": "A store that a team shares, to read from; BUILDSYS_REMOTE has precedence, and lets"
+        " results be put there.",
         "cluster": "Machines that run steps, of a scheduler or of SLURM; BUILDSYS_CLUSTER has precedence.",
     },
     "remote": {
         "url": "Where it is: s3://, gs://, az:// with a bucket, file:// with a folder, or https:// and"
         " http:// to read only. Credentials come from the provider's own variables.",
         "endpoint": "Address of the server, for s3:// elsewhere than at Amazon.",
-        "mode": "`read`: results are fetched; `read-write`: what is made here is put there, too."
-        " BUILDSYS_REMOTE_MODE has precedence.",
         "trusted": "Public keys: what none of them has signed counts as absent.",
     },
     "cluster": {

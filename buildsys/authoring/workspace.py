@@ -4,7 +4,7 @@ and which machines run its steps.
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
@@ -12,7 +12,7 @@ from buildsys.authoring.syntax.document import Document, parse_document, read_do
 from buildsys.authoring.syntax.validation import Block, parse
 from buildsys.authoring.syntax.values import NAME
 from buildsys.cluster_settings import WAIT_SECONDS, ClusterSettings, SlurmSettings, check_file
-from buildsys.remote_settings import Mode, RemoteSettings
+from buildsys.remote_settings import MODE_MOVED, RemotePlace
 
 FILE = "buildsys.yaml"
 
@@ -20,14 +20,15 @@ FILE = "buildsys.yaml"
 class RemoteBlock(Block):
     """The remote store that a team shares."""
 
+    ELSEWHERE: ClassVar[dict[str, str]] = {"mode": MODE_MOVED}
+
     url: StrictStr
     endpoint: StrictStr = ""
-    mode: Mode = "read"
     trusted: tuple[StrictStr, ...] = ()
 
     @model_validator(mode="after")
     def _check(self) -> "RemoteBlock":
-        RemoteSettings(url=self.url, endpoint=self.endpoint, mode=self.mode, trusted=self.trusted)
+        RemotePlace(url=self.url, endpoint=self.endpoint, trusted=self.trusted)
         return self
 
 

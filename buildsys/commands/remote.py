@@ -12,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--every-byte",
         action="store_true",
-        help="read every file; with mode read-write, damaged ones are removed",
+        help="read every file; with BUILDSYS_REMOTE_MODE=read-write, damaged ones are removed",
     )
     text = "remove results that were put there long ago, and files that no result names"
     gc = actions.add_parser("gc", help=text, description=text)
@@ -84,7 +84,7 @@ def _gc(options: argparse.Namespace) -> int:
         print(
             f"files that no result names stay: {count_text(len(swept.unreadable), 'result')} cannot be read,"
             f" or the lists of their files cannot ({swept.unreadable[0]}).\n"
-            "    help: `doit` makes what is damaged again, and puts it there with mode read-write; a result"
+            "    help: `doit` makes what is damaged again, and puts it there where it may write; a result"
             " of another release is read by that release; --max-age removes both in time"
         )
     _print_odd(swept.odd)

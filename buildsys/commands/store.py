@@ -56,7 +56,7 @@ def _share(options: argparse.Namespace) -> int:
     from buildsys.text import count_text, size_text
 
     pushes = options.action == "push"
-    session = Session(options.folder.resolve())
+    session = Session(options.folder.resolve(), pushes=pushes)
     try:
         remote = require_shared(session.state.store, writes=pushes).remote
         asked = [session.plans[build] for build in select(options.builds, list(session.plans))]

@@ -86,6 +86,27 @@ def test_a_clone_restores_what_was_pushed(
     code, text = say(workspace, capsys, "store", "push")
     assert code == 1
     golden.check("store-push-read", text, tmp_path)
+    for name in ("BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"):
+        monkeypatch.delenv(name)
+    (workspace / "buildsys.yaml").write_text(f"remote: {{url: 'file://{remote}'}}\n")
+    shutil.rmtree(remote / "actions")
+    code, text = say(workspace, capsys, "store", "push")
+    assert (code, "put there" in text, (remote / "actions").is_dir()) == (0, True, True)
+    code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d")
+    assert (code, " is only read: BUILDSYS_REMOTE=file://" in text) == (1, True)
+
+
+def test_a_mode_in_the_file_is_an_error_that_names_the_variables(
+    workspace: Path, capsys: Capture, tmp_path: Path
+) -> None:
+    """It decided once who writes, and a commit could change it."""
+    file = workspace / "buildsys.yaml"
+    file.write_text("remote: {url: s3://team, mode: read-write}\n")
+    code, text = say(workspace, capsys, "plan")
+    assert code == 2
+    checked, found = say(workspace, capsys, "check")
+    assert checked == 2
+    golden.check("remote-mode", f"{text}---\n{found}", tmp_path)
 
 
 def test_the_recorded_network_is_found_by_its_digest(

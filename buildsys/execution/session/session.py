@@ -63,11 +63,12 @@ class Session:
         plans: Plans | None = None,
         *,
         locked: bool = False,
+        pushes: bool = False,
     ) -> None:
         """`settled`: recipes that are known to need nothing: they are not even looked at.
 
         `plans`: other ones than those of the workspace's recipes. `locked`: nothing may change
-        buildsys.lock, as BUILDSYS_LOCKED asks, too.
+        buildsys.lock, as BUILDSYS_LOCKED asks, too. `pushes`: see `find_remote`.
         """
         self.workspace = Workspace(root.resolve())
         stat = stat_text(str(self.workspace.lock))
@@ -76,7 +77,7 @@ class Session:
         isolation.read_variable()
         self.locked = locked or read_variable()
         self.settled = dict(settled or {})
-        store = default_store(self.workspace)
+        store = default_store(self.workspace, pushes=pushes)
         self.loaded = plans or self._load(store, run)
         self.plans = {plan.build: plan for plan in self.loaded.plans}
         self.labels = {build: label for rows in self.settled.values() for build, label in rows}

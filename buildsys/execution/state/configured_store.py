@@ -1,12 +1,13 @@
 """Which store a workspace uses, and which remote one behind it: never one in its repository.
 
 What lies there may have come with a commit, and a store is believed: what it says was made is not
-made again.
+made again. buildsys.yaml comes with a commit, too: it names a remote store to read, and only the
+environment of a person names one to write.
 """
 
 import contextlib
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,7 @@ from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
 from buildsys.execution.store.store import Store, foreign_name
 from buildsys.files import stat_text
-from buildsys.remote_settings import Mode, RemoteSettings, trust_id
+from buildsys.remote_settings import MODE_MOVED, Mode, RemotePlace, RemoteSettings, trust_id
 from buildsys.typed_json import Mismatch, decode
 from buildsys.write_errors import obstacle, way_out
 
@@ -36,15 +37,15 @@ _OWN = "name a folder of its own, which is made where it is missing"
 _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is used then"
 
 
-def default_store(workspace: Workspace, named: str = "") -> Store:
+def default_store(workspace: Workspace, named: str = "", *, pushes: bool = False) -> Store:
     """What `--store` has `named`, else BUILDSYS_STORE, else what buildsys.yaml says, else the one in this
     user's cache directory; with the remote store behind it that the workspace shares, if it does.
 
     One in the repository, or a folder of other things, is refused: InputError where buildsys.yaml
     names it, CannotWrite where the variable does. Raises CannotWrite where no directory can be there,
-    too; one that may only be read is a store.
+    too; one that may only be read is a store. `pushes`: see `find_remote`.
     """
-    root, remote = _find_root(workspace, named), find_remote(workspace)
+    root, remote = _find_root(workspace, named), find_remote(workspace, pushes=pushes)
     if remote is None:
         store, switched_off = Store(root), _switched_off(workspace)
         if switched_off is not None:  # earlier results of that remote still count
@@ -70,25 +71,27 @@ def _keep_apart(root: Path, remote: RemoteSettings) -> None:
         )
 
 
-def _folder(remote: RemoteSettings) -> Path:
+def _folder(remote: RemotePlace) -> Path:
     return Path(unquote(urlsplit(remote.url).path))
 
 
-def _switched_off(workspace: Workspace) -> RemoteSettings | None:
+def _switched_off(workspace: Workspace) -> RemotePlace | None:
     """The remote store that would be used if a variable were not `none`, where there is one."""
     found, place = configured_places(workspace).remote, os.environ.get(REMOTE, "")
     if place in ("", "none"):
         return found
     with contextlib.suppress(ValueError):
-        return RemoteSettings(url=place, trusted=found.trusted if found else ())
+        return RemotePlace(url=place, trusted=found.trusted if found else ())
     return None
 
 
-def find_remote(workspace: Workspace) -> RemoteSettings | None:
+def find_remote(workspace: Workspace, *, pushes: bool = False) -> RemoteSettings | None:
     """BUILDSYS_REMOTE, else what buildsys.yaml says; None where neither names a remote store.
 
     The variable counts for all that says where the store is; who is trusted, the file says in either
-    case. Raises InputError, and BuildsysError for a variable.
+    case. A run writes only to the store that the variable names, where BUILDSYS_REMOTE_MODE allows it;
+    `pushes`: somebody asks for that by a command, and a variable need not. Raises InputError, and
+    BuildsysError for variables.
     """
     place, mode = os.environ.get(REMOTE, ""), os.environ.get(REMOTE_MODE, "")
     if "none" in (place, mode):
@@ -96,28 +99,42 @@ def find_remote(workspace: Workspace) -> RemoteSettings | None:
     if mode not in ("", "read", "read-write"):
         raise BuildsysError(f"{REMOTE_MODE} is `{shorten(mode)}`; it is read, read-write or none")
     found = configured_places(workspace).remote
-    wanted = cast(Mode, mode or (found.mode if found else "read"))
+    if mode == "read-write" and not place and not pushes:
+        raise BuildsysError(
+            f"{REMOTE_MODE} is `read-write`, and {REMOTE} is not set: a run writes only to a store that your"
+            f" environment names, {_variables(found)}"
+        )
+    wanted = cast(Mode, mode or ("read-write" if pushes else "read"))
+    trusted = found.trusted if found else ()
+    remote: RemoteSettings | None = None
     try:
         if place:
-            trusted = found.trusted if found else ()
-            found = RemoteSettings(url=place, mode=wanted, trusted=trusted)
+            remote = RemoteSettings(url=place, mode=wanted, trusted=trusted)
         elif found is not None:
-            found = replace(found, mode=wanted)
+            remote = RemoteSettings(
+                url=found.url, endpoint=found.endpoint, mode=wanted, trusted=trusted
+            )
     except ValueError as error:
-        variable = (
-            f"{REMOTE} is `{shorten(hide_passwords(place.partition('?')[0]))}`"
-            if place
-            else f"{REMOTE_MODE} is `{mode}`"
-        )
-        raise BuildsysError(f"{variable}: {error}") from error
-    if found is not None and found.scheme == "file" and is_inside(_folder(found), workspace):
+        named = f"{REMOTE} is" if place else f"`remote` in {FILE} is"
+        url = place or (found.url if found else "")
+        raise BuildsysError(
+            f"{named} `{shorten(hide_passwords(url.partition('?')[0]))}`: {error}"
+        ) from error
+    if remote is not None and remote.scheme == "file" and is_inside(_folder(remote), workspace):
         message = "the remote store would lie in the repository, where a commit could fill it"
         if place:
             raise BuildsysError(f"{REMOTE} is {place}: {message}")
         line, column, source = _position(workspace.root / FILE, "remote")
         hint = "name a folder outside of it"
         raise InputError.at(FILE, message, hint, line=line, column=column, source=source)
-    return found
+    return remote
+
+
+def _variables(place: RemotePlace | None) -> str:
+    """What names a remote store in the environment."""
+    if place is None:
+        return f"{REMOTE}=URL"
+    return f"{REMOTE}={place.url}{f' AWS_ENDPOINT_URL={place.endpoint}' * bool(place.endpoint)}"
 
 
 def _find_root(workspace: Workspace, named: str) -> Path:
@@ -193,7 +210,7 @@ class Places:
     """What buildsys.yaml says of stores and machines."""
 
     store: str = ""
-    remote: RemoteSettings | None = None
+    remote: RemotePlace | None = None
     cluster: ClusterSettings | None = None
 
 
@@ -240,8 +257,9 @@ def _read_places(file: Path) -> Places:
             _check_cluster(found.cluster)
     except Mismatch as error:
         line, column, source = _position(file, *error.place)
+        hint = MODE_MOVED if error.place == ("remote", "mode") else _CHECK
         raise InputError.at(
-            FILE, error.text, _CHECK, line=line, column=column, source=source
+            FILE, error.text, hint, line=line, column=column, source=source
         ) from error
     return found
 

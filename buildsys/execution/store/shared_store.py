@@ -1,7 +1,7 @@
 """A store on this machine with a remote one behind it.
 
 A result that the remote has counts as here; its bytes come when something reads them. What this
-machine makes is put there while other steps run, blobs first, where `mode` allows it.
+machine makes is put there while other steps run, blobs first, where the environment allows it.
 """
 
 import contextlib
@@ -481,8 +481,8 @@ def require_shared(store: Store, writes: bool = False) -> SharedStore:
         settings = store.settings
         if not settings.writes:
             raise BuildsysError(
-                f"{settings.url} is only read: `mode: read-write` in buildsys.yaml, or"
-                " BUILDSYS_REMOTE_MODE=read-write, allows more"
+                f"{settings.url} is only read: BUILDSYS_REMOTE={settings.url} and"
+                " BUILDSYS_REMOTE_MODE=read-write in your environment let results be put there"
             )
         signing_key(settings)
     return store

@@ -17,7 +17,7 @@ from tests.cluster_processes import TENSORRT, Cluster, python_path
 from tests.conftest import REPOSITORY, copy_package
 from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
 from tests.object_servers import S3Server, s3_server
-from tests.processes import let_go, run_doit, set_tool, start_doit
+from tests.processes import let_go, run_doit, set_tool
 
 pytestmark = pytest.mark.slow
 __all__ = ["s3_server"]
@@ -83,7 +83,7 @@ def test_two_workers_ship_what_one_machine_ships(farm: Cluster, tmp_path: Path) 
     """Packages and buildsys.lock are the same, and intermediate files stay with the workers."""
     here = processes.make_place(tmp_path, seconds=0.01)
     assert run_doit(here, "-n", "4").returncode == 0
-    run = run_doit(farm.place, "-n", "4")
+    run = farm.run("-n", "4")
     assert run.returncode == 0, run.stdout
     assert f"cluster {farm.address}: 2 workers" in run.stdout
     assert set(re.findall(r"done in .* on (\w+)", run.stdout)) == {"w0", "w1"}
@@ -94,7 +94,7 @@ def test_two_workers_ship_what_one_machine_ships(farm: Cluster, tmp_path: Path) 
         assert processes.damage(farm.place, farm.root / f"store-{name}") == []
     logs = {path.name for path in (here / ".buildsys/logs").iterdir()}
     assert logs <= {path.name for path in (farm.place / ".buildsys/logs").iterdir()}
-    assert run_doit(farm.place, "-n", "4").returncode == 0
+    assert farm.run("-n", "4").returncode == 0
 
 
 def without_seconds(place: Path) -> str:
@@ -106,7 +106,7 @@ def test_a_failure_on_a_worker_reads_like_one_of_here(farm: Cluster) -> None:
     """With the worker's name, and the log in this workspace."""
     changed_epochs(farm.place, 3)
     set_tool(farm.root, seconds=0.01, fail="train_ultralytics")
-    run = run_doit(farm.place, "build:tags@xiao-esp32s3")
+    run = farm.run("build:tags@xiao-esp32s3")
     set_tool(farm.root, seconds=0.01)
     assert run.returncode != 0
     assert re.search(r"train \(tags\): failed\non worker w[01]: train .*: exit code 1", run.stdout)
@@ -126,12 +126,12 @@ def test_an_engine_is_built_by_the_worker_that_has_its_library(farm: Cluster) ->
     (farm.place / "model.onnx").write_bytes(onnx_bytes((picture(),), rows, metadata=words))
     (farm.place / "recipes" / "eng.yaml").write_text(ENGINE)
     status = "waiting for TensorRT 10.3, compute capability 8.7"
-    run = run_doit(farm.place, "build:eng@jetson-orin")
+    run = farm.run("build:eng@jetson-orin")
     assert (run.returncode, processes.statuses(farm.place)["eng@jetson-orin"]) == (10, status)
     assert "engine waits for a worker: env-tensorrt" not in run.stdout
     assert "engine waits for a worker: tensorrt-10.3-sm87 (at most 1 s)" in run.stdout
     farm.configure(wait_seconds="60")
-    later = start_doit(farm.place, "build:eng@jetson-orin")
+    later = farm.begin("build:eng@jetson-orin")
     farm.worker(
         "orin", "--label", "tensorrt-10.3-sm87", extra=python_path(farm.root, TENSORRT), wait=False
     )
@@ -153,7 +153,7 @@ def test_a_worker_of_other_code_gets_no_step(cluster: Cluster, tmp_path: Path) -
     cluster.scheduler()
     path = f"{tmp_path / 'site'}:{tmp_path / 'other'}"
     cluster.worker("old", extra={"PYTHONPATH": path})
-    run = run_doit(cluster.place, "build:plain@host")
+    run = cluster.run("build:plain@host")
     assert run.returncode == 0, run.stdout
     sentence = f"worker old refused signal: its code of {HELD} is another"
     assert run.stdout.count(sentence) == 1
@@ -164,7 +164,7 @@ def test_a_step_whose_worker_dies_begins_again_once(cluster: Cluster) -> None:
     """Elsewhere; when that one dies, too, it has failed."""
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.start("w0", "w1", "w2")
-    run = start_doit(cluster.place, "build:plain@host")
+    run = cluster.begin("build:plain@host")
     first = begun_on(cluster, "w0", "w1", "w2")
     cluster.kill(first)
     rest = {"w0", "w1", "w2"} - {first}
@@ -177,7 +177,7 @@ def test_a_step_whose_worker_dies_begins_again_once(cluster: Cluster) -> None:
     assert processes.statuses(cluster.place)["plain@host"] == "failed at signal: two workers died"
     let_go(cluster.root)
     (last,) = rest - {second}
-    run = start_doit(cluster.place, "build:plain@host")
+    run = cluster.begin("build:plain@host")
     output = ended(run)
     assert run.returncode == 0, output
     assert "done in" in output
@@ -189,7 +189,7 @@ def test_nobody_waits_for_ever_when_all_workers_are_gone(cluster: Cluster) -> No
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.wait_seconds = 1
     cluster.start("w0")
-    run = start_doit(cluster.place, "build:plain@host")
+    run = cluster.begin("build:plain@host")
     begun_on(cluster, "w0")
     cluster.kill("w0")
     let_go(cluster.root)
@@ -203,10 +203,10 @@ def test_without_the_remote_store_a_run_goes_on_here(cluster: Cluster, s3_server
     """Its server dies while a worker has a step; what is made here goes there later."""
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.wait_seconds = 1
-    cluster.remote = f"url: 's3://results/team', endpoint: '{s3_server.endpoint}'"
+    cluster.remote, cluster.endpoint = "s3://results/team", s3_server.endpoint
     cluster.scheduler()
     cluster.worker("w0", extra=python_path(cluster.root, NO_PAUSES))
-    run = start_doit(cluster.place, "build:plain@host")
+    run = cluster.begin("build:plain@host")
     begun_on(cluster, "w0")
     s3_server.kill()
     let_go(cluster.root)
@@ -221,7 +221,7 @@ def test_without_its_scheduler_a_run_is_interrupted(cluster: Cluster) -> None:
     """The next run goes on with what the remote store has, and says who cannot be reached."""
     set_tool(cluster.root, seconds=0.01, hold="train_ultralytics")
     cluster.start("w0")
-    run = start_doit(cluster.place, "build:tags@xiao-esp32s3")
+    run = cluster.begin("build:tags@xiao-esp32s3")
     processes.wait_until(lambda: cluster.tools_on("w0", "train_ultralytics"), "the training")
     cluster.kill("scheduler")
     output = ended(run)
@@ -232,13 +232,13 @@ def test_without_its_scheduler_a_run_is_interrupted(cluster: Cluster) -> None:
     assert "is gone" in cluster.printed_by("w0")
     shutil.rmtree(cluster.place / ".buildsys")
     shutil.rmtree(cluster.root / "store")
-    run = start_doit(cluster.place, "build:tags@xiao-esp32s3")
+    run = cluster.begin("build:tags@xiao-esp32s3")
     output = ended(run)
     assert run.returncode == 1
     assert f"the scheduler {cluster.address} cannot be reached: nothing listens there" in output
     assert "BUILDSYS_CLUSTER=none builds on this machine alone" in output
     let_go(cluster.root)
-    run = start_doit(cluster.place, "build:plain@host", extra={"BUILDSYS_CLUSTER": "none"})
+    run = cluster.begin("build:plain@host", extra={"BUILDSYS_CLUSTER": "none"})
     output = ended(run)
     assert run.returncode == 0, output
     assert " on w0" not in output
@@ -248,7 +248,7 @@ def test_interrupted_by_a_person_nothing_runs_on(cluster: Cluster) -> None:
     """Children on workers end at once; the next run goes on there."""
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.start("w0")
-    run = start_doit(cluster.place, "build:plain@host")
+    run = cluster.begin("build:plain@host")
     begun_on(cluster, "w0")
     run.send_signal(signal.SIGINT)
     processes.wait_until(lambda: not cluster.tools_on("w0"), "the end of the step", 20)
@@ -256,7 +256,7 @@ def test_interrupted_by_a_person_nothing_runs_on(cluster: Cluster) -> None:
     assert run.returncode == 130, output
     assert processes.statuses(cluster.place)["plain@host"] == "interrupted at signal"
     let_go(cluster.root)
-    run = start_doit(cluster.place, "build:plain@host")
+    run = cluster.begin("build:plain@host")
     output = ended(run)
     assert run.returncode == 0, output
     assert " on w0" in output
@@ -272,14 +272,14 @@ def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
     assert stat.S_IMODE(pem.stat().st_mode) == 0o600
     cluster.configure(ca=str(pem))
     cluster.worker("w0", "--ca", str(pem), "--store", str(tmp_path / "store"))  # of both
-    run = run_doit(cluster.place, "build:plain@host")
+    run = cluster.run("build:plain@host")
     assert run.returncode == 0, run.stdout
     assert " on w0" in run.stdout
     other = tmp_path / "other.pem"
     make_certificate(other, lambda text: None)
     cluster.configure(ca=str(other))
     (cluster.place / "model.tflite").write_bytes(tflite_bytes(metadata="y" * 100))
-    run = run_doit(cluster.place, "build:plain@host")
+    run = cluster.run("build:plain@host")
     assert run.returncode == 1
     assert "the certificate is not one of this cluster" in run.stdout
     cluster.worker("w1", "--ca", str(other), wait=False)

@@ -400,9 +400,8 @@ def test_a_second_coordinator_gets_signed_results_and_sends_no_order(
     trusted = make_key(key)
     near.settings = dataclasses.replace(near.settings, trusted=(trusted,))
     (workspace / "buildsys.yaml").write_text(
-        f"remote: {{url: '{near.settings.url}', mode: read-write, trusted: ['{trusted}']}}\n"
+        f"remote: {{url: '{near.settings.url}', trusted: ['{trusted}']}}\n"
     )
-    monkeypatch.delenv("BUILDSYS_REMOTE")
     with pytest.raises(BuildsysError, match="BUILDSYS_SIGNING_KEY names no key"):
         build(workspace, near)
     monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(key))

@@ -124,7 +124,7 @@ def test_a_cluster_without_a_remote_store_to_write_is_an_error_with_its_way_out(
     monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/remote")
     monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")
     assert main(["-C", str(workspace), "worker", "tcp://127.0.0.1:1"]) == 1
-    assert "is only read: `mode: read-write` in buildsys.yaml" in capsys.readouterr().err
+    assert "is only read: BUILDSYS_REMOTE=file://" in capsys.readouterr().err
     monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
     (tmp_path / "remote").write_text("")
     assert main(["-C", str(workspace), "worker", "tcp://127.0.0.1:1"]) == 1
@@ -140,7 +140,7 @@ def test_a_run_without_work_needs_no_library_of_a_cluster_or_a_remote(
     """It connects to nobody, and starts as fast as ever."""
     sample.copy(workspace, tmp_path / "store")
     (workspace / "buildsys.yaml").write_text(
-        f"remote: {{url: 'file://{tmp_path}/remote', mode: read-write}}\n"
+        f"remote: {{url: 'file://{tmp_path}/remote'}}\n"
         "cluster: {scheduler: 'tcp://127.0.0.1:1'}\n"
     )
     code = (

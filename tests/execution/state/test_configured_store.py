@@ -11,7 +11,7 @@ from buildsys.execution.state.configured_cluster import find_cluster
 from buildsys.execution.state.configured_store import default_store, find_remote
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.store import Store
-from buildsys.remote_settings import RemoteSettings
+from buildsys.remote_settings import RemoteSettings, trust_id
 
 
 @pytest.fixture
@@ -86,9 +86,7 @@ def test_a_folder_that_is_no_workspace_may_hold_the_store(
         default_store(Workspace(tmp_path))
 
 
-REMOTE = (
-    "remote: {url: s3://team/results, endpoint: 'https://h', mode: read-write, trusted: [KEY]}\n"
-)
+REMOTE = "remote: {url: s3://team/results, endpoint: 'https://h', trusted: [KEY]}\n"
 KEY = f"ed25519:{'A' * 43}="
 
 
@@ -99,18 +97,56 @@ def test_a_workspace_shares_a_remote_store(
     assert type(default_store(workspace)) is Store
     (workspace.root / "buildsys.yaml").write_text(REMOTE.replace("KEY", KEY))
     assert isinstance(default_store(workspace), SharedStore)
-    written = RemoteSettings(
-        url="s3://team/results", endpoint="https://h", mode="read-write", trusted=(KEY,)
-    )
+    written = RemoteSettings(url="s3://team/results", endpoint="https://h", trusted=(KEY,))
     assert find_remote(workspace) == written
-    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")
-    assert find_remote(workspace) == replace(written, mode="read")
     monkeypatch.setenv("BUILDSYS_REMOTE", "gs://mine")
-    assert find_remote(workspace) == RemoteSettings(url="gs://mine", trusted=(KEY,))
+    mine = RemoteSettings(url="gs://mine", trusted=(KEY,))
+    assert find_remote(workspace) == mine
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
+    assert find_remote(workspace) == replace(mine, mode="read-write")
     for variable in ("BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"):
         with monkeypatch.context() as patch:
             patch.setenv(variable, "none")
             assert find_remote(workspace) is None
+
+
+def test_a_run_writes_to_no_store_that_only_the_file_names(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stranger's branch would send results wherever the credentials here reach; a command that puts them
+    there is asked for by a person.
+    """
+    (workspace.root / "buildsys.yaml").write_text(REMOTE.replace("KEY", KEY))
+    found = find_remote(workspace)
+    assert found is not None
+    assert not found.writes
+    pushed = find_remote(workspace, pushes=True)
+    assert pushed == replace(found, mode="read-write")
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
+    assert find_remote(workspace, pushes=True) == pushed
+    with pytest.raises(BuildsysError) as error:
+        find_remote(workspace)
+    assert str(error.value) == (
+        "BUILDSYS_REMOTE_MODE is `read-write`, and BUILDSYS_REMOTE is not set: a run writes only to a store"
+        " that your environment names, BUILDSYS_REMOTE=s3://team/results AWS_ENDPOINT_URL=https://h"
+    )
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")
+    assert find_remote(workspace, pushes=True) == found
+
+
+def test_who_reads_by_the_file_and_writes_by_variables_has_one_store(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found there before counts."""
+    (workspace.root / "buildsys.yaml").write_text(REMOTE.replace("KEY", KEY))
+    read = find_remote(workspace)
+    monkeypatch.setenv("BUILDSYS_REMOTE", "s3://team/results")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://h")
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
+    written = find_remote(workspace)
+    assert read is not None
+    assert written is not None
+    assert trust_id(read) == trust_id(written)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +187,6 @@ def test_a_variable_that_names_no_remote_store_is_an_error(
             "1:33: error: `remote.trusted.0`: a public",
         ),
         ("remote: {url: s3://t}\nremote: {url: s3://u}", ":2:1: error: it cannot be read as YAML"),
-        ("remote: {url: 'http://h/x', mode: read-write}", "1:35: error: `remote.mode`: what http:"),
         (
             "remote: {url: s3://t, endpoint: 'http://minio:9000'}",
             "1:33: error: `remote.endpoint`: credentials would cross the network unprotected",

@@ -26,10 +26,24 @@ URL = f"s3://{BUCKET}/team"
 Capture = pytest.CaptureFixture[str]
 
 
-def configure(workspace: Path, endpoint: str, mode: str = "read-write", url: str = URL) -> None:
-    """The remote of a workspace."""
-    where = f", endpoint: '{endpoint}'" if endpoint else ""
-    (workspace / "buildsys.yaml").write_text(f"remote: {{url: '{url}'{where}, mode: {mode}}}\n")
+Configure = Callable[..., None]
+
+
+@pytest.fixture
+def configure(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
+    """Names the remote store: buildsys.yaml to read, and the environment where `writes`."""
+
+    def configure(endpoint: str, writes: bool = True, url: str = URL) -> None:
+        where = f", endpoint: '{endpoint}'" if endpoint else ""
+        (workspace / "buildsys.yaml").write_text(f"remote: {{url: '{url}'{where}}}\n")
+        for name, value in {
+            "BUILDSYS_REMOTE": url,
+            "BUILDSYS_REMOTE_MODE": "read-write",
+            "AWS_ENDPOINT_URL": endpoint,
+        }.items():
+            monkeypatch.setenv(name, value if writes else "")
+
+    return configure
 
 
 def build(workspace: Path, run: Callable[..., int]) -> set[str]:
@@ -88,19 +102,24 @@ def large(store: SharedStore, count: int) -> str:
 
 
 def test_a_second_machine_restores_from_the_server(
-    workspace: Path, tools: StandIn, tmp_path: Path, s3_server: S3Server, capsys: Capture
+    configure: Configure,
+    workspace: Path,
+    tools: StandIn,
+    tmp_path: Path,
+    s3_server: S3Server,
+    capsys: Capture,
 ) -> None:
     """No step runs, packages and manifests are the same, a part of the bytes moves; nothing is put
     there by who may only read. What is damaged there is made again, and mended by who may write.
     """
-    configure(workspace, s3_server.endpoint)
+    configure(s3_server.endpoint)
     assert build(workspace, tools) == {"built"}
     before, lock = shipped(workspace), (workspace / "buildsys.lock").read_bytes()
     assert unpushed(tmp_path / "store") == []
     assert f"{URL}: " in capsys.readouterr().err
 
     leave(workspace, tmp_path / "store")
-    configure(workspace, s3_server.endpoint, mode="read")
+    configure(s3_server.endpoint, writes=False)
     writes = s3_server.writes()
     tools.ran.clear()
     assert build(workspace, tools) == {"restored"}
@@ -117,7 +136,7 @@ def test_a_second_machine_restores_from_the_server(
         data = path.read_bytes()
         path.write_bytes(bytes((data[0] ^ 1,)) + data[1:])
     leave(workspace, tmp_path / "store")
-    configure(workspace, s3_server.endpoint)
+    configure(s3_server.endpoint)
     assert build(workspace, tools) == {"built"}
     assert "is damaged there; it counts as absent" in capsys.readouterr().err
     assert without_curves(workspace) == {k: v for k, v in before.items() if not is_curve(k)}
@@ -129,6 +148,7 @@ def test_a_second_machine_restores_from_the_server(
 
 @pytest.mark.parametrize("trouble", ["refused", "silent", "key", "bucket"])
 def test_a_run_goes_on_without_the_server(
+    configure: Configure,
     workspace: Path,
     tools: StandIn,
     tmp_path: Path,
@@ -148,7 +168,7 @@ def test_a_run_goes_on_without_the_server(
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     else:
         url = "s3://nowhere/team"
-    configure(workspace, endpoint, url=url)
+    configure(endpoint, url=url)
     assert build(workspace, tools) == {"built"}
     if proxy is not None:
         proxy.close()
@@ -173,10 +193,15 @@ def test_a_run_goes_on_without_the_server(
 
 
 def test_the_server_is_killed_while_steps_run(
-    workspace: Path, tools: StandIn, tmp_path: Path, s3_server: S3Server, capsys: Capture
+    configure: Configure,
+    workspace: Path,
+    tools: StandIn,
+    tmp_path: Path,
+    s3_server: S3Server,
+    capsys: Capture,
 ) -> None:
     """After two failures it is not asked any more; every result is kept for the next run."""
-    configure(workspace, s3_server.endpoint)
+    configure(s3_server.endpoint)
 
     def run(*arguments: object) -> int:
         if len(tools.ran) == 6:
@@ -269,17 +294,22 @@ def test_a_slow_line_is_no_failure(tmp_path: Path, s3_server: S3Server) -> None:
 
 
 def test_a_web_server_is_read_from(
-    workspace: Path, tools: StandIn, tmp_path: Path, s3_server: S3Server, capsys: Capture
+    configure: Configure,
+    workspace: Path,
+    tools: StandIn,
+    tmp_path: Path,
+    s3_server: S3Server,
+    capsys: Capture,
 ) -> None:
     """A folder that was filled by others, behind any web server; bodies that end early do not count."""
-    configure(workspace, s3_server.endpoint)
+    configure(s3_server.endpoint)
     assert build(workspace, tools) == {"built"}
     before = shipped(workspace)
     capsys.readouterr()
     for cut, outcome in ((False, "restored"), (True, "built")):
         leave(workspace, tmp_path / "store")
         with http_server(s3_server.folder / BUCKET / "team", cut=cut) as url:
-            configure(workspace, "", mode="read", url=url)
+            configure("", writes=False, url=url)
             assert build(workspace, tools) == {outcome}
         assert shipped(workspace) == before
         assert capsys.readouterr().err.count("the connection was cut") == int(cut)
