@@ -15,6 +15,7 @@ import buildsys.steps
 from buildsys.errors import MalformedStep
 from buildsys.graph import Input, Origin, Output, Step
 from buildsys.spec import (
+    SUFFIXES,
     TREES,
     BoardSpec,
     Format,
@@ -25,6 +26,7 @@ from buildsys.spec import (
 from buildsys.text import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent
+_SUFFIXES = {str(kind): suffix for kind, suffix in SUFFIXES.items()}
 
 
 class StepModule(Protocol):
@@ -91,6 +93,14 @@ class StepDefinition:
         """What of the host it cannot do without; empty: nothing."""
         found = self.spec.requires
         return found if isinstance(found, str) else found(params)
+
+
+@cache
+def make_outputs(named: tuple[tuple[str, bool], ...]) -> tuple[Output, ...]:
+    """Outputs of a step, each by its name and whether it is a tree."""
+    return tuple(
+        Output(name=str(key), tree=tree, suffix=_SUFFIXES.get(key, ".json")) for key, tree in named
+    )
 
 
 def new_step(

@@ -11,11 +11,10 @@ from buildsys.authoring.recipes.model import board_spec, model_spec
 from buildsys.digest import digest_value, encode, plain
 from buildsys.graph import HostFacts, Input, Origin, Output, Source, Step, is_checkpoint
 from buildsys.planning.origins import Places, are_origins, find_origins, make_origin
-from buildsys.registry import PACKAGE, StepDefinition, new_step
-from buildsys.spec import SUFFIXES, Format, Templates
+from buildsys.registry import PACKAGE, StepDefinition, make_outputs, new_step
+from buildsys.spec import Format, Templates
 
 _NOWHERE: Places = {}
-_SUFFIXES = {str(kind): suffix for kind, suffix in SUFFIXES.items()}
 
 
 class KnownSteps:
@@ -106,7 +105,7 @@ def make_step(
         item if type(item.name) is str and item.name == key else _named(item, str(key))
         for key, item in inputs.items()
     )
-    made = _outputs(tuple(outputs.items()))
+    made = make_outputs(tuple(outputs.items()))
     values, known = plain(params), known or KnownSteps()
     text, block = encode(values), definition.spec.block
     same = known.by_content.setdefault((stage, definition.name, text, named, made, about), [])
@@ -127,14 +126,6 @@ def make_step(
 def _named(item: Input, name: str) -> Input:
     """An artifact under the name that a step has for it."""
     return Input(name=name, source=item.source, step=item.step, output=item.output)
-
-
-@cache
-def _outputs(named: tuple[tuple[str, bool], ...]) -> tuple[Output, ...]:
-    """Of a step, by its name and whether it is a tree."""
-    return tuple(
-        Output(name=str(key), tree=tree, suffix=_SUFFIXES.get(key, ".json")) for key, tree in named
-    )
 
 
 def _new_step(

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.errors import StepFailed
 from buildsys.execution.running import isolation
+from buildsys.execution.running.checkpoints import refuse_code
 from buildsys.execution.running.isolation import Isolation, Mechanism
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
-from buildsys.graph import BuildPlan
+from buildsys.graph import BuildPlan, Input, Source
 from tests.checkpoints import archive_of
 from tests.conftest import StandIn, no_environment
+from tests.sample_steps import changed, make_step
 
 _HOSTILE = archive_of(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.")
 
@@ -53,6 +56,16 @@ def test_what_a_training_made_is_looked_at(
     )
     assert said in capsys.readouterr().err.replace("\n", " ")
     assert tools.safe["train_ultralytics"]
+
+
+@pytest.mark.parametrize("name", ["checkpoint", "checkpoint.pt"])
+def test_a_checkpoint_is_looked_at_whatever_its_name_ends_in(tmp_path: Path, name: str) -> None:
+    """`weights: {path: best}` is a file, too."""
+    given = Input(name="checkpoint", source=Source(path="/best", label="best", kind="model"))
+    step = changed(make_step("export_yolox"), inputs=(given,))
+    (tmp_path / name).write_bytes(_HOSTILE)
+    with pytest.raises(StepFailed, match="best: it runs code when it is loaded"):
+        refuse_code(step, tmp_path, Isolation(mechanism=Mechanism.NONE))
 
 
 def test_trusted_code_wants_isolation(

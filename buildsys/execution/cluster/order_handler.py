@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from buildsys.errors import BuildsysError, MissingBytes, StepFailed
+from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed
 from buildsys.execution.cluster import placement, unfinished_trainings
 from buildsys.execution.cluster.orders import (
     Answer,
@@ -25,8 +25,10 @@ from buildsys.execution.cluster.orders import (
     Reported,
     Undelivered,
     WireInput,
+    check_places,
     given_output,
     line_of,
+    outputs_of,
     text_of,
 )
 from buildsys.execution.places import Workspace
@@ -45,9 +47,9 @@ from buildsys.execution.store.shared_store import SharedStore, require_shared
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from buildsys.execution.tools.requirements import missing_here
-from buildsys.graph import Input, Output, Step, StepResult
+from buildsys.graph import Input, Step, StepResult
 from buildsys.operating_system import host_name
-from buildsys.registry import PACKAGE, get_step, new_step
+from buildsys.registry import PACKAGE, StepDefinition, get_step, new_step
 from buildsys.typed_json import decode, read
 
 Send = Callable[[Event], None]
@@ -225,37 +227,21 @@ class OrderHandler:
             raise _Difference("its buildsys was changed since it was started: start it again")
         try:
             definition = get_step(order.module)
-            params = decode(definition.params, read(order.params))
         except LookupError:
             raise _Difference(f"its buildsys has no step {order.module}; {_SAME}") from None
-        except ValueError as error:
+        try:
+            step = _step(order, definition)
+            is_local = placement.needs_of(step, host_name()) is None
+        except (ValueError, LookupError, InternalError) as error:
             raise _Difference(
                 f"its {order.module} has other parameters ({error}); {_SAME}"
             ) from None
-        step = complete_step(
-            new_step(
-                definition,
-                params,
-                order.params,
-                step_id=order.key[:32],
-                stage=order.stage,
-                inputs=tuple(_input(order, item) for item in order.inputs),
-                outputs=tuple(
-                    Output(name=output.name, tree=output.tree, suffix=output.suffix)
-                    for output in order.outputs
-                ),
-                device=order.device,
-                trusts_code=order.trusts_code,
-                holds_objects=order.holds_objects,
-            )
-        )
-        if placement.needs_of(step, host_name()) is None:
+        if is_local:
             raise _Difference(f"{order.module} runs on the machine that plans it")
-        if not step.outputs or any(
-            definition.outputs.get(output.name, output.tree) != output.tree
-            for output in step.outputs
-        ):
-            raise _Difference(f"its {order.module} has other outputs; {_SAME}")
+        try:
+            check_places(order, definition)
+        except ValueError as error:
+            raise _Difference(f"its {order.module} {error}; {_SAME}") from None
         if order.trusts_code and not self.trusts_code:
             raise _Difference(
                 "it runs no code of checkpoints: `buildsys worker --trust code` allows what the recipe's"
@@ -371,6 +357,27 @@ def _given(order: Order, item: WireInput) -> tuple[Step, StepResult]:
 
 def _given_id(order: Order, item: WireInput) -> str:
     return f"{order.key[:32]}/{item.name}"
+
+
+def _step(order: Order, definition: StepDefinition) -> Step:
+    """The step of an order, as this machine's code and tools make it. Raises ValueError, LookupError,
+    InternalError for parameters that no plan has.
+    """
+    params = decode(definition.params, read(order.params))
+    return complete_step(
+        new_step(
+            definition,
+            params,
+            order.params,
+            step_id=order.key[:32],
+            stage=order.stage,
+            inputs=tuple(_input(order, item) for item in order.inputs),
+            outputs=outputs_of(order),
+            device=order.device,
+            trusts_code=order.trusts_code,
+            holds_objects=order.holds_objects,
+        )
+    )
 
 
 def _input(order: Order, item: WireInput) -> Input:

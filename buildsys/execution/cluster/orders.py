@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from buildsys.digest import canonical
 from buildsys.errors import shorten
 from buildsys.escaping import plain_log
-from buildsys.graph import Input, Output, Step, is_checkpoint
+from buildsys.graph import WEIGHTS, Input, Output, Step, is_checkpoint
 from buildsys.names import check_relative_name
 from buildsys.records import Digest, Seconds, check_digest
-from buildsys.spec import Format
+from buildsys.registry import StepDefinition, make_outputs
+from buildsys.spec import TREES, Format
 from buildsys.typed_json import parse
 
 _MODULE = re.compile(r"[a-z][a-z0-9_]{0,99}", re.ASCII)
@@ -262,6 +263,39 @@ def read_order(text: str) -> Order:
         if len(set(names)) != len(names):
             raise ValueError("a name is in it twice")
     return order
+
+
+def check_places(order: Order, definition: StepDefinition) -> None:
+    """Whether an order gives a step, as its definition has it, the files that it takes and makes; no action
+    key shows that. How a file that a person gave is called is free. Raises ValueError, which goes on from
+    the step's name.
+    """
+    spec = definition.spec
+    declared, outputs = make_outputs(tuple(definition.outputs.items())), outputs_of(order)
+    if not outputs or (declared and set(outputs) != set(declared)):
+        raise ValueError("has other outputs")
+    if order.device != "auto" and not spec.trains:
+        raise ValueError("has no device to choose")
+    loads = False
+    for item in order.inputs:
+        is_checkpoint = item.name == WEIGHTS or (
+            item.name == Format.CHECKPOINT and (not spec.consumes or item.name in spec.consumes)
+        )
+        if (item.role == "checkpoint") != is_checkpoint:
+            what = "a" if is_checkpoint else "no"
+            raise ValueError(f"takes {what} checkpoint as `{item.name}`")
+        wanted = item.name in TREES if item.name in spec.consumes else None
+        wanted = False if is_checkpoint else True if item.role == "dataset" else wanted
+        if wanted is not None and item.tree != wanted:
+            raise ValueError(f"takes `{item.name}` as a {'folder' if wanted else 'file'}")
+        loads |= is_checkpoint
+    if not loads and (order.trusts_code or order.holds_objects):
+        raise ValueError("loads no checkpoint")
+
+
+def outputs_of(order: Order) -> tuple[Output, ...]:
+    """What an order says that its step makes."""
+    return tuple(Output(name=o.name, tree=o.tree, suffix=o.suffix) for o in order.outputs)
 
 
 def write_reply(reply: Reply) -> str:

@@ -31,7 +31,9 @@ def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
     for item in step.inputs:
         if not is_checkpoint(item.name, item):
             continue
-        for path in sorted(inputs.glob(f"{item.name}.*")):
+        for path in (inputs / item.name, *sorted(inputs.glob(f"{item.name}.*"))):
+            if not path.exists():
+                continue
             label = item.source.label if item.source is not None else f"the {item.name}"
             problem = _problem(path, step.holds_objects, step.trusts_code)
             if problem:

@@ -17,6 +17,7 @@ from buildsys.execution.cluster.orders import (
     InputsLost,
     Order,
     Refused,
+    Role,
     Undelivered,
     WireInput,
     WireOutput,
@@ -95,6 +96,11 @@ def make_order(store: SharedStore, remote: RemoteSettings) -> Order:
     )
 
 
+def given(name: str, tree: bool = False, role: Role = "") -> WireInput:
+    """An input of an order that nobody has sent."""
+    return WireInput(name=name, digest="d" * 64, tree=tree, suffix=".x", role=role)
+
+
 Ignore = Callable[[Event], None]
 
 
@@ -129,10 +135,19 @@ def test_a_result_goes_through_the_remote_store(
         ({"remote": "file:///elsewhere"}, "its remote store is file:///"),
         ({"outputs": ()}, f"its {MODULE} has other outputs"),
         (
-            {"outputs": (WireOutput(name="verdict", tree=True, suffix=""),)},
+            {"outputs": (WireOutput(name="verdict", tree=True, suffix=".json"),)},
             f"its {MODULE} has other outputs",
         ),
-        ({"trusts_code": True}, "it runs no code of checkpoints: `buildsys worker --trust code`"),
+        (
+            {"outputs": (WireOutput(name="verdict", tree=False, suffix=".pt"),)},
+            f"its {MODULE} has other outputs",
+        ),
+        ({"device": "cuda"}, f"its {MODULE} has no device to choose"),
+        ({"holds_objects": True}, f"its {MODULE} loads no checkpoint"),
+        ({"inputs": (given("model", role="checkpoint"),)}, f"its {MODULE} takes no checkpoint as"),
+        ({"inputs": (given("weights"),)}, f"its {MODULE} takes a checkpoint as `weights`"),
+        ({"inputs": (given("tflite", tree=True),)}, f"its {MODULE} takes `tflite` as a file"),
+        ({"inputs": (given("x", role="dataset"),)}, f"its {MODULE} takes `x` as a folder"),
     ],
 )
 def test_any_difference_is_refused_before_anything_runs(
@@ -149,6 +164,57 @@ def test_any_difference_is_refused_before_anything_runs(
     assert isinstance(reply, Refused)
     assert reply.why.startswith(why)
     assert tools.ran == []
+
+
+@pytest.mark.parametrize(
+    ("item", "why"),
+    [
+        (given("checkpoint"), "its package_files takes a checkpoint as `checkpoint`"),
+        (
+            given("checkpoint", tree=True, role="checkpoint"),
+            "its package_files takes `checkpoint` as a file",
+        ),
+        (
+            given("checkpoint", role="checkpoint"),
+            "it runs no code of checkpoints: `buildsys worker",
+        ),
+    ],
+)
+def test_a_checkpoint_is_one_whatever_an_order_calls_it(
+    coordinator: SharedStore,
+    handler: OrderHandler,
+    remote: RemoteSettings,
+    tools: StandIn,
+    item: WireInput,
+    why: str,
+) -> None:
+    """One that is not declared as such would be loaded unseen."""
+    order = dataclasses.replace(
+        make_order(coordinator, remote),
+        module="package_files",
+        params='{"classes":[],"stem":"x"}',
+        inputs=(item,),
+        outputs=(WireOutput(name="package", tree=True, suffix=".json"),),
+        trusts_code=True,
+    )
+    reply = handler.handle(order, lambda event: None, tools)
+    assert isinstance(reply, Refused)
+    assert reply.why.startswith(why)
+
+
+def test_parameters_that_no_plan_has_are_refused(
+    coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
+) -> None:
+    """Also where they are of the right types: of a tool that is not there."""
+    frame = {"height": 96, "width": 96, "color": "rgb", "resize": "letterbox"}
+    stored = {"scheme": "int8", "granularity": "per-tensor", "io": "int8"}
+    params = json.dumps({"tool": "onnx9tf", "quantization": stored, "preprocessing": frame})
+    order = dataclasses.replace(
+        make_order(coordinator, remote), module="convert_tflite", params=params
+    )
+    reply = handler.handle(order, lambda event: None, tools)
+    assert isinstance(reply, Refused)
+    assert reply.why.startswith("its convert_tflite has other parameters (no tool environment")
 
 
 @pytest.mark.parametrize("module", ["fetch_file", "compare_latency"])
