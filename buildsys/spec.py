@@ -3,7 +3,7 @@
 Standard library only: step modules import it inside their tool environments.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -296,6 +296,14 @@ def _refuses_nothing(architecture: str) -> tuple[str, str] | None:
     return None
 
 
+def _one_branch(architecture: str) -> tuple[str, ...]:
+    return ("one-to-many",)
+
+
+def _trains_so(architecture: str, train: Mapping[str, object]) -> "SettingProblem | None":
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Family:
     """Everything about a family that recipes, checks and plans have to know."""
@@ -316,6 +324,12 @@ class Family:
     """Every architecture, or the usual ones where there are too many: what a typo is held against."""
     strides: Callable[[str], tuple[int, ...]] = _usual_strides
     """Of an architecture's cells."""
+    heads_of: Callable[[str], tuple[tuple[str, str], ...]] | None = None
+    """Of an architecture, where not all have `heads`."""
+    branches_of: Callable[[str], tuple[str, ...]] = _one_branch
+    """Of an architecture's head (`steps.lib.heads.branches`), the default first."""
+    training_problem: Callable[[str, Mapping[str, object]], "SettingProblem | None"] = _trains_so
+    """(architecture, `train` block) -> settings that this network cannot be trained with."""
     architecture_problem: Callable[[str], tuple[str, str] | None] = _refuses_nothing
     """Of a network that the family has and no step takes: why, and what to do."""
     sizes: str = ""
@@ -339,6 +353,10 @@ class Family:
     def tasks(self) -> tuple[str, ...]:
         """What its networks do."""
         return tuple(task for task, _ in self.examples)
+
+    def heads_for(self, architecture: str) -> dict[str, str]:
+        """Word of `export.head` -> head, of an architecture."""
+        return dict(self.heads if self.heads_of is None else self.heads_of(architecture))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,6 +112,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     "export": {
         "opset": "ONNX opset.",
         "head": "Form of the outputs. Default: what the firmware contract needs, else the family's first.",
+        "branch": "Of a network with two (YOLOv10, YOLO26): `one-to-one` needs no suppression. Default:"
+        " `one-to-many` where a firmware suppresses and for YOLOv10, else `one-to-one`.",
         "batch": "Images at once: a number, or {min, opt, max} for engines and ONNX.",
     },
     "convert": {"tool": "The converter from ONNX to TensorFlow."},

@@ -68,6 +68,13 @@ class ChoosesHead(Protocol):
     def head(self) -> str | None: ...
 
 
+class ChoosesBranch(Protocol):
+    """An export of networks that may have two branches; None: the contract or the network decides."""
+
+    @property
+    def branch(self) -> str | None: ...
+
+
 class TakesBatch(Protocol):
     """An export of files that take several images at once."""
 
@@ -98,6 +105,11 @@ def validates(settings: StepSettings | None) -> TypeGuard[Validates]:
 def chooses_head(settings: StepSettings | None) -> TypeGuard[ChoosesHead]:
     """Whether the export can write several heads."""
     return _has(settings, ChoosesHead)
+
+
+def chooses_branch(settings: StepSettings | None) -> TypeGuard[ChoosesBranch]:
+    """Whether the export can write one of two branches."""
+    return _has(settings, ChoosesBranch)
 
 
 def takes_batch(settings: StepSettings | None) -> TypeGuard[TakesBatch]:

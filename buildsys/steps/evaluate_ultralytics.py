@@ -1,10 +1,17 @@
-"""Accuracy of an Ultralytics checkpoint, through Ultralytics' own decoded head."""
+"""Accuracy of an Ultralytics checkpoint, through Ultralytics' own decoded head.
+
+Of a one-to-one branch that is its choice of the best cells, too.
+"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources, StepSpec
+from buildsys.steps.lib.heads.branches import branch_of, is_one_to_one, of_branch
 from buildsys.steps.lib.metrics.accuracy import Params, Predict, measure
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["STEP", "Params", "run"]
 
@@ -28,31 +35,50 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         ultralytics_setup.prepare(Path.cwd())
     source = inputs["checkpoint"]
     task = "pose" if params.keypoints else params.task or "detect"
-    network = open_network(source, task)
-    decoded = replace(params, head="decoded")
+    decoded = replace(params, head=of_branch("decoded", branch_of(params.head)))
+    network = open_network(source, task, decoded.head, len(params.classes))
     data, target, curves = inputs["dataset"], outputs["metrics"], outputs.get("curves")
     measure(source, data, network, decoded, target, "checkpoint", curves_target=curves)
 
 
-def open_network(checkpoint: Path, task: str) -> Predict:
+def open_network(checkpoint: Path, task: str, head: str = "decoded", classes: int = 0) -> Predict:
     """A checkpoint as a function: picture uint8 [h, w, 3] -> the outputs of the decoded head.
 
-    Ultralytics has been set up before.
+    Ultralytics has been set up before. `head`: decoded, or that of the one-to-one branch, of `classes`.
     """
     import torch
 
     from buildsys.steps.lib.datasets import prepared_images
-    from buildsys.steps.lib.families import ultralytics_checkpoint
+    from buildsys.steps.lib.families import ultralytics_checkpoint, ultralytics_head
 
-    model = ultralytics_checkpoint.load_model(checkpoint, task).fuse(verbose=False)
+    model = ultralytics_head.fuse(ultralytics_checkpoint.load_model(checkpoint, task), head)
 
     def predict(picture: Any) -> dict[str, Any]:
         with torch.no_grad():
             values = model(torch.from_numpy(prepared_images.to_nchw(picture[None])))
         values = values[0] if isinstance(values, tuple | list) else values
-        if task == "segment":
-            detections, prototypes = (value.numpy() for value in values)
-            return {"detections": detections, "prototypes": prototypes.transpose(0, 2, 3, 1)}
-        return {"probabilities" if task == "classify" else "detections": values.numpy()}
+        if task == "classify":
+            return {"probabilities": values.numpy()}
+        detections, *prototypes = values if task == "segment" else (values,)
+        found = {"detections": detections.numpy()}
+        if is_one_to_one(head):
+            found["detections"] = _as_cells(found["detections"], classes, task == "obb")
+        if prototypes:
+            found["prototypes"] = prototypes[0].numpy().transpose(0, 2, 3, 1)
+        return found
 
     return predict
+
+
+def _as_cells(rows: "np.ndarray", classes: int, turned: bool) -> "np.ndarray":
+    """Ultralytics' best cells [1, n, 6 + …], x1 y1 x2 y2 score class …, as the decoded head's columns
+    [1, 4 + classes + …, n]; turned boxes have cx, cy, w, h in the first place already.
+    """
+    import numpy as np
+
+    boxes, score, category, more = np.split(rows[0].astype(np.float64), [4, 5, 6], axis=1)
+    if not turned:
+        low, high = boxes[:, :2], boxes[:, 2:]
+        boxes = np.concatenate([(low + high) / 2, high - low], 1)
+    scores = score * (category == np.arange(classes))
+    return np.concatenate([boxes, scores, more], 1).T[None]

@@ -1,4 +1,4 @@
-"""Ultralytics checkpoint -> ONNX, with the raw or the decoded head.
+"""Ultralytics checkpoint -> ONNX, with the raw or the decoded head of one of its branches.
 
 The raw head leaves the network as it computes: box and class logits per stride, keypoints of all
 strides together, each a tensor of its own (so that int8 gives each its own scale), named as in
@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.spec import BoardSpec, Family, Format, ModelSpec, Preprocessing, Resources, StepSpec
-from buildsys.steps.lib.families.ultralytics_architectures import (
+from buildsys.steps.lib.families.ultralytics_architectures import architecture_strides
+from buildsys.steps.lib.families.ultralytics_file import SUFFIXES, architecture_task, example_of
+from buildsys.steps.lib.families.ultralytics_networks import (
     ARCHITECTURES,
+    HEADS,
     USUAL,
     architecture_problem,
-    architecture_strides,
-)
-from buildsys.steps.lib.families.ultralytics_file import (
-    SUFFIXES,
-    architecture_task,
-    example_of,
+    branches_of,
+    heads_of,
     read_checkpoint,
+    training_problem,
 )
 from buildsys.steps.lib.heads.batch import Batch, memory_mib
 
@@ -35,22 +35,21 @@ STEP = StepSpec(
         memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 50), framework=True
     ),
     family=Family(
-        heads=(
-            ("raw", "raw"),
-            ("decoded", "decoded"),
-            ("normalized", "normalized"),
-            ("split", "split"),
-        ),
+        heads=HEADS,
+        heads_of=heads_of,
+        branches_of=branches_of,
         decoders=(
             ("yolov8-raw", "raw"),
             ("yolov8-decoded", "decoded"),
             ("yolov8-normalized", "normalized"),
             ("yolov8-split", "split"),
+            ("yolo26-raw", "yolo26-raw"),
         ),
         architectures=ARCHITECTURES,
         listed=USUAL,
         architecture_problem=architecture_problem,
         strides=architecture_strides,
+        training_problem=training_problem,
         examples=tuple((task, example_of(task)) for task in SUFFIXES),
         task_of=architecture_task,
         suffixes=(".pt", ".pth"),
@@ -68,10 +67,13 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `export` block. `batch`: pictures at once, a number or {min, opt, max}."""
+    """The `export` block. `batch`: pictures at once, a number or {min, opt, max}. `branch`: of networks
+    that have two; not said: one-to-many where a firmware suppresses, else the network's own.
+    """
 
     opset: int = 13
     head: Literal["raw", "decoded", "normalized", "split"] | None = None
+    branch: Literal["one-to-many", "one-to-one"] | None = None
     batch: int | dict[str, int] = 1
 
 
@@ -113,7 +115,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     with torch_light.without_torchvision():
         ultralytics_setup.prepare(Path.cwd())
     model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
-    model = model.fuse(verbose=False)
+    model = ultralytics_head.fuse(model, params.head)
     ultralytics_head.set_head(model, params.head)
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
     onnx_export.export(model, frame, params.opset, names, target, params.batch)

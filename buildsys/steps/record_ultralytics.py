@@ -24,7 +24,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Which head (`raw` or `decoded`), the outputs' canonical names, how many pictures."""
+    """Which head (of `outputs.HEADS`), the outputs' canonical names, how many pictures."""
 
     task: str
     head: str
@@ -57,7 +57,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     with torch_light.without_torchvision():
         ultralytics_setup.prepare(Path.cwd())
     model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
-    model = model.fuse(verbose=False)
+    model = ultralytics_head.fuse(model, params.head)
     ultralytics_head.set_head(model, params.head)
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
     recording_files.record_torch(model, params.names, pictures, outputs["recording"])

@@ -13,6 +13,7 @@ from typing import Any
 from buildsys.spec import BoardSpec, ModelSpec, Quantization
 from buildsys.steps.lib.datasets import prepared_images
 from buildsys.steps.lib.heads import instance_masks, oriented_boxes, yolov8_decoding
+from buildsys.steps.lib.heads.branches import is_raw, layout
 from buildsys.steps.lib.heads.outputs import head_outputs
 from buildsys.steps.lib.metrics import predictions
 from buildsys.steps.lib.metrics.accuracy import Params as Reading
@@ -25,11 +26,12 @@ import shapes
 import vision
 
 CONFIDENCE = 0.25
+_LATER = ("yolo26-raw", "yolo26-raw-one-to-one", "decoded-one-to-one")
 HEADS = {
     "detect": ("raw", "decoded", "normalized", "split"),
-    "pose": ("raw", "decoded"),
-    "segment": ("raw", "decoded"),
-    "obb": ("raw", "decoded"),
+    "pose": ("raw", "decoded", *_LATER),
+    "segment": ("raw", "decoded", *_LATER),
+    "obb": ("raw", "decoded", *_LATER),
     "classify": ("raw", "decoded"),
 }
 
@@ -76,13 +78,13 @@ def answers(params: Reading, seed: int) -> dict[str, Any]:
         params.keypoint_dims,
         params.task,
     ):
-        if params.head == "raw" or tensor.name == "prototypes":
+        if is_raw(params.head) or tensor.name == "prototypes":
             values[tensor.name] = rng.normal(-1, 3, tensor.shape).astype(np.float32)
         elif tensor.name == "detections":
             found = rng.random(tensor.shape)
             found[:, 4 : 4 + len(params.classes)] **= 6
             found[:, 4 + len(params.classes) :] -= 0.5
-            found[:, :4] *= 1 if params.head == "normalized" else 60
+            found[:, :4] *= 1 if layout(params.head) == "normalized" else 60
             values[tensor.name] = found.astype(np.float32)
         else:
             values[tensor.name] = rng.random(tensor.shape).astype(np.float32)
@@ -160,7 +162,8 @@ def check_masks_are_the_builds_own() -> None:
         theirs, _ = seen(params, outputs, photo)
         boxes, scores, _ = vision.decode(outputs, facts(params), HEIGHT, WIDTH)
         rows, classes = vision.select(scores, CONFIDENCE)
-        kept = vision.suppress(boxes[rows], classes, yolov8_decoding.IOU)
+        alone = vision.is_one_to_one({"head": params.head})
+        kept = list(vision.keep(boxes[rows], classes, yolov8_decoding.IOU, alone))
         coefficients = instance_masks.decode_coefficients(outputs, params.head, len(params.classes))
         _, place = prepared_images.letterbox(photo[..., ::-1], frame())
         around = np.array([item.box for item in theirs])

@@ -15,8 +15,9 @@ from buildsys.steps.check_operators import EVERY, judge_list
 from buildsys.steps.check_operators import Params as Registered
 from buildsys.steps.lib.datasets import prepared_images
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
-from buildsys.steps.lib.heads import yolov8_decoding
-from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.steps.lib.heads import choosing, yolov8_decoding
+from buildsys.steps.lib.heads.branches import is_raw, layout
+from buildsys.steps.lib.heads.outputs import HEADS, head_outputs
 from buildsys.steps.lib.heads.placement import Placement, to_photo
 from buildsys.steps.lib.metrics import accuracy
 from buildsys.steps.lib.runtime import litert
@@ -89,11 +90,13 @@ def check_pictures_are_placed_as_in_training() -> None:
                 assert (placed.left, placed.top) == (at.left, at.top)
 
 
-def check_every_head_of_yolov8_is_decoded_alike() -> None:
-    """Boxes, scores, keypoints, and what survives suppression, to rounding."""
-    for head in ("raw", "decoded", "normalized", "split"):
+def check_every_head_of_yolov8_and_yolo26_is_decoded_alike() -> None:
+    """Boxes, scores, keypoints, and what is left as objects, to rounding."""
+    heads = [head for head in HEADS if not head.startswith("yolox-")]
+    assert {"raw", "yolo26-raw", "yolo26-raw-one-to-one", "split-one-to-one"} <= set(heads)
+    for head in heads:
         for keypoints, dims in ((0, 0), (4, 3), (4, 2)):
-            if not keypoints or head != "split":
+            if not keypoints or layout(head) != "split":
                 task = "pose" if keypoints else "detect"
                 params = reading(head, 3, keypoints, dims, task)
                 _compare(params, _answers(params, seed=keypoints + dims))
@@ -114,11 +117,11 @@ def _answers(params: accuracy.Params, seed: int) -> dict[str, Any]:
         params.task,
     )
     for tensor in wanted:
-        if params.head == "raw":
+        if is_raw(params.head):
             values[tensor.name] = rng.normal(-1, 3, tensor.shape).astype(np.float32)
         elif tensor.name == "detections":
             found = rng.random(tensor.shape)
-            found[:, :4] *= 1 if params.head == "normalized" else 60
+            found[:, :4] *= 1 if layout(params.head) == "normalized" else 60
             values[tensor.name] = found.astype(np.float32)
         else:
             values[tensor.name] = rng.random(tensor.shape).astype(np.float32)
@@ -133,17 +136,18 @@ def _compare(params: accuracy.Params, outputs: dict[str, Any]) -> None:
     for wanted, found in zip(ours, theirs, strict=True):
         assert wanted.shape == found.shape, (params.head, wanted.shape, found.shape)
         assert np.allclose(wanted, found, atol=1e-9), params.head
-    _compare_choice(ours, theirs)
+    _compare_choice(ours, theirs, params.head)
 
 
-def _compare_choice(ours: Any, theirs: Any) -> None:
-    """Suppression and the way back into the photograph, whose border cuts some of the boxes."""
+def _compare_choice(ours: Any, theirs: Any, head: str) -> None:
+    """What is left and the way back into the photograph, whose border cuts some of the boxes."""
     import numpy as np
 
     placed = vision.Placed(np.zeros(1), (120, 90), (0.37, 0.36), 5, -3)
     place = Placement(width=120, height=90, gain_x=0.37, gain_y=0.36, left=5, top=-3)
-    kept = yolov8_decoding.suppress(*ours, choice=yolov8_decoding.prediction(0.25))
-    found = vision.choose(theirs, placed, 0.25, yolov8_decoding.IOU)
+    kept = choosing.choose(head, *ours, choice=yolov8_decoding.prediction(0.25))
+    alone = vision.is_one_to_one({"head": head})
+    found = vision.choose(theirs, placed, 0.25, yolov8_decoding.IOU, alone)
     assert len(found) == len(kept.scores) > 3
     boxes = to_photo(kept.boxes, place)
     assert np.allclose([item.box for item in found], boxes)
@@ -167,6 +171,19 @@ def check_a_box_is_reported_as_one_class_and_measured_as_all() -> None:
     choice = yolov8_decoding.prediction(0.25)
     assert yolov8_decoding.suppress(boxes, scores, points, choice=choice).classes.tolist() == [1]
     assert yolov8_decoding.suppress(boxes, scores, points).classes.tolist() == [1, 0, 2]
+
+
+def check_nothing_is_suppressed_of_a_one_to_one_head() -> None:
+    """Two boxes that overlap by nine tenths are two objects there, and one of any other head."""
+    import numpy as np
+
+    boxes, points = np.array([[5.0, 5, 45, 45], [5, 5, 45, 41]]), np.zeros((2, 0, 3))
+    answer = (boxes, np.array([[0.9], [0.8]]), points)
+    placed = vision.Placed(np.zeros(1), (90, 90), (1.0, 1.0), 0, 0)
+    for head, count in (("decoded", 1), ("decoded-one-to-one", 2)):
+        alone = vision.is_one_to_one({"head": head})
+        assert len(vision.choose(answer, placed, 0.25, yolov8_decoding.IOU, alone)) == count
+        assert len(choosing.choose(head, *answer).scores) == count
 
 
 def check_every_head_of_yolox_is_decoded_by_its_formula() -> None:
@@ -203,7 +220,7 @@ def check_every_head_of_yolox_is_decoded_by_its_formula() -> None:
         found = vision.decode(outputs, facts(params), HEIGHT, WIDTH)
         assert np.allclose(found[0], boxes, atol=1e-3), head
         assert np.allclose(found[1], scores), head
-        _compare_choice((boxes, scores, np.zeros((CELLS, 0, 3))), (boxes, scores, found[2]))
+        _compare_choice((boxes, scores, np.zeros((CELLS, 0, 3))), (boxes, scores, found[2]), head)
         if importlib.util.find_spec("buildsys.steps.lib.heads.yolox_decoding") is not None:
             ours = importlib.import_module("buildsys.steps.lib.heads.yolox_decoding")
             for one, other in zip(ours.decode(outputs, head, 3, HEIGHT, WIDTH), found, strict=True):

@@ -21,10 +21,13 @@ import copy, json, re, sys
 from pathlib import Path
 
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/buildsys/templates/common"]
-import vision
+import numpy as np
+import shapes, vision
 from buildsys.steps.lib.families import ultralytics_head, ultralytics_setup
 from buildsys.steps.lib.families.ultralytics_architectures import architecture_strides
-from buildsys.steps.lib.heads import yolov8_decoding
+from buildsys.steps.lib.families.ultralytics_networks import branches_of, heads_of
+from buildsys.steps.lib.heads import decoders, oriented_boxes, yolo26_decoding
+from buildsys.steps.lib.heads.branches import layout, of_branch
 from buildsys.steps.lib.heads.outputs import head_outputs
 from buildsys.steps.lib.runtime.torch_light import without_torchvision
 
@@ -33,43 +36,71 @@ with without_torchvision():
 import torch, ultralytics, yaml
 from ultralytics import YOLO
 
-taken, heads, side = re.compile(sys.argv[2]), sys.argv[3].split(","), int(sys.argv[4])
+taken, side = re.compile(sys.argv[2]), int(sys.argv[3])
+
+
+def answer(model, picture):
+    with torch.no_grad():
+        found = model(picture)
+    return [v.numpy() for v in (found if isinstance(found, (tuple, list)) else (found,))
+            if hasattr(v, "shape")]
+
+
+def ours(head, values, task, facts):
+    if task == "obb":
+        if layout(head) == "raw":
+            return oriented_boxes.decode_raw(values, side, side)
+        if layout(head) == "yolo26-raw":
+            return yolo26_decoding.decode_turned(values, side, side)
+        return oriented_boxes.decode_detections(values["detections"], len(facts["classes"]))
+    return decoders.decode(
+        values, head, side, side, len(facts["classes"]), facts["keypoint_dims"]
+    )
+
+
+def shipped(head, values, task, facts):
+    if task == "obb":
+        return shapes.decode_turned(values, facts | {"head": head}, side, side)
+    return vision.decode(values, facts | {"head": head}, side, side)
+
+
+def distance(first, second):
+    return max(float(abs(a - b).max()) for a, b in zip(first, second) if a.size)
+
+
 for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob("*.yaml")):
     name, sizes = path.stem, list(yaml.safe_load(path.read_text()).get("scales") or ())
     version = re.match(r"yolo(e-)?v?[0-9]+$|yolo(e-)?v?[0-9]+(?=-)", name)
     if version and sizes:
         name = name.replace(version[0], version[0] + sizes[0], 1)
-    outputs = {}
-    if taken.fullmatch(name):
-        network = YOLO(f"{name}.yaml")
-        fused = network.model.float().eval().fuse(verbose=False)
-        last = fused.model[-1]
-        shape = getattr(last, "kpt_shape", (0, 0))
-        classes = getattr(last, "nc", 0) or last.linear.out_features
-        picture, values = torch.rand(1, 3, side, side), {}
-        for head in heads:
-            if head in ("raw", "decoded") or network.task == "detect":
-                model = copy.deepcopy(fused)
-                ultralytics_head.set_head(model, head)
-                with torch.no_grad():
-                    found = model(picture)
-                found = found if isinstance(found, (tuple, list)) else (found,)
-                values[head] = found
-                outputs[head] = [list(v.shape) if hasattr(v, "shape") else [] for v in found]
-        apart = 0.0
-        if network.task == "detect":
-            strides = architecture_strides(name)
-            names = [t.name for t in head_outputs("raw", side, side, classes, 0, 0, "", strides)]
-            raw = {n: v.numpy() for n, v in zip(names, values["raw"])}
-            ours = yolov8_decoding.decode_raw(raw, side, side, 0)
-            theirs = yolov8_decoding.decode_detections(values["decoded"][0].numpy(), classes, 0)
-            shipped = vision.decode(raw, {"head": "raw", "keypoint_dims": 0}, side, side)
-            pairs = [*zip(ours[:2], theirs[:2]), *zip(shipped[:2], theirs[:2])]
-            apart = max(float(abs(a - b).max()) for a, b in pairs)
-        facts = {"apart": apart, "task": network.task, "classes": classes, "keypoints": list(shape)}
-        print("BUILT", json.dumps({"name": name, "outputs": outputs, **facts}), flush=True)
-    else:
+    if not taken.fullmatch(name):
         print("BUILT", json.dumps({"name": name}), flush=True)
+        continue
+    network = YOLO(f"{name}.yaml")
+    task, whole, strides = network.task, network.model.float().eval(), architecture_strides(name)
+    last = whole.model[-1]
+    points = list(getattr(last, "kpt_shape", (0, 0)))
+    classes = getattr(last, "nc", 0) or last.linear.out_features
+    facts = {"classes": [""] * classes, "keypoints": points[0], "keypoint_dims": points[1]}
+    picture, outputs, apart = torch.rand(1, 3, side, side), {}, 0.0
+    for branch in branches_of(name):
+        decoded = {}
+        for word, plain in heads_of(name):
+            if word not in ("raw", "decoded") and task != "detect":
+                continue
+            head = of_branch(plain, branch)
+            model = ultralytics_head.fuse(copy.deepcopy(whole), head)
+            ultralytics_head.set_head(model, head)
+            found = answer(model, picture)
+            outputs[head] = [list(v.shape) for v in found]
+            wanted = head_outputs(head, side, side, classes, *points, task, strides)
+            values = {tensor.name: v for tensor, v in zip(wanted, found)}
+            if task != "classify":
+                decoded[head] = [ours(head, values, task, facts), shipped(head, values, task, facts)]
+        ways = [way for pair in decoded.values() for way in pair]
+        apart = max([apart, *(distance(way, ways[0]) for way in ways[1:])])
+    print("BUILT", json.dumps({"name": name, "outputs": outputs, "apart": apart, "task": task,
+                               "classes": classes, "keypoints": points}), flush=True)
 """
 
 
@@ -78,9 +109,8 @@ def test_every_architecture_is_exported_as_described_or_refused_with_a_reason(
 ) -> None:
     """A name of Ultralytics' is neither trained for nothing nor unknown here."""
     family = networks()["ultralytics"]
-    heads = ",".join(name for name, _ in family.heads)
     _, python = environments.ensure("ultralytics", print)
-    command = [str(python), "-c", _BUILD, str(REPOSITORY), family.architectures, heads, str(_SIDE)]
+    command = [str(python), "-c", _BUILD, str(REPOSITORY), family.architectures, str(_SIDE)]
     run = subprocess.run(
         command,
         cwd=tmp_path,
@@ -93,7 +123,7 @@ def test_every_architecture_is_exported_as_described_or_refused_with_a_reason(
     lines = [line.partition(" ")[2] for line in run.stdout.splitlines() if line[:6] == "BUILT "]
     found = [json.loads(line) for line in lines]
     names = {network["name"] for network in found}
-    assert {"yolov8n-p2", "yolov8n-p6", "yolov8n-world", "rtdetr-l", "yolov8n-seg"} <= names
+    assert {"yolov8n-p2", "yolov8n-p6", "yolov8n-world", "rtdetr-l", "yolo26n-seg"} <= names
     unknown = {name for name in names if not _is_described(name)}
     assert not unknown, "neither taken nor refused with a reason"
     for network in (network for network in found if "task" in network):
@@ -101,7 +131,7 @@ def test_every_architecture_is_exported_as_described_or_refused_with_a_reason(
         points, values = network["keypoints"]
         assert family.task_of(name) == task
         assert network["apart"] < 0.01, (
-            f"{name}: boxes in pixels and scores, decoded by us and by it"
+            f"{name}: boxes, scores, keypoints, by it, by us and by the programs of a package"
         )
         for head, shapes in network["outputs"].items():
             wanted = head_outputs(

@@ -97,7 +97,7 @@ def test_the_programs_are_written_for_old_boards() -> None:
     """A word of a newer Python is a syntax error on a board that has an older one."""
     for path in (*PROGRAMS.glob("*.py"), *PROGRAMS.with_name("common").glob("*.py")):
         ast.parse(path.read_text(), feature_version=(3, 9))
-        assert len(path.read_text().splitlines()) < 260
+        assert len(path.read_text().splitlines()) < 300
 
 
 def test_the_board_runs_the_version_that_accuracy_was_measured_with() -> None:

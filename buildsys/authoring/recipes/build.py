@@ -13,6 +13,7 @@ from buildsys.authoring.step_settings import (
     ExportSettings,
     StepSettings,
     TrainSettings,
+    chooses_branch,
     chooses_head,
     takes_batch,
 )
@@ -69,6 +70,17 @@ class Build:
     def asked_head(self) -> str:
         """The word of `export.head`; empty where it is left to the contract or the family."""
         return (self.export.head or "") if chooses_head(self.export) else ""
+
+    @cached_property
+    def asked_branch(self) -> str:
+        """The word of `export.branch`; empty where it is left to the contract or the network."""
+        return (self.export.branch or "") if chooses_branch(self.export) else ""
+
+    @property
+    def architecture(self) -> str:
+        """What the recipe names, or else the checkpoint; empty where neither says it."""
+        named = self.recipe.source.architecture
+        return named or (self.checkpoint.architecture if self.checkpoint else "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,10 +79,28 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     if train is not None:
         problems += check_training(vars(train), "size" in (recipe.train or {}), locate)
         problems += ask_step(recipe.source, train, locate)
+    problems += _check_network(build, locate)
     opset = build.export.opset if build.export is not None else _OPSETS[0]
     if not _OPSETS[0] <= opset <= _OPSETS[1]:
         message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
         problems.append(locate(("export", "opset"), message))
+    return problems
+
+
+def _check_network(build: Build, locate: Locate) -> list[Diagnostic]:
+    """What this network of its family cannot be: trained with a setting, exported from a branch."""
+    family, name = network(build.recipe.source.family), build.architecture
+    if family is None:
+        return []
+    problems = []
+    found = family.training_problem(name, vars(build.train)) if build.train is not None else None
+    if found is not None:
+        problems.append(locate(("train", *found.key), found.message, found.hint, key=True))
+    branches = family.branches_of(name)
+    if build.asked_branch and build.asked_branch not in branches:
+        message = f"{name or 'the network'} has no {build.asked_branch} branch"
+        hint = f"leave `branch` out; it has {' and '.join(branches)} alone"
+        problems.append(locate(("export", "branch"), message, hint))
     return problems
 
 

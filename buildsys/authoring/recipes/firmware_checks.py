@@ -8,9 +8,10 @@ from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.contract import Contract, contract_spec
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.errors import Diagnostic
-from buildsys.spec import STRIDES, Family, ModelSpec
+from buildsys.spec import REG_MAX, STRIDES, Family, ModelSpec
 from buildsys.steps.lib.firmware.contract_layout import Found, actual, expected
-from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.steps.lib.heads.branches import ONE_TO_MANY, branch_of, is_one_to_one, layout
+from buildsys.steps.lib.heads.outputs import head_formulas, head_outputs
 
 
 def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
@@ -54,21 +55,52 @@ def check_decoder(build: Build, locate: Locate, index: int, boards: Boards) -> l
     family, contract = network(build.recipe.source.family), build.contract
     if family is None or contract is None or contract.head is None:
         return []
-    if contract.head in dict(family.heads).values():
+    if fits_network(contract.head, family, build.architecture):
         return []
     at: KeyPath = ("firmware",) if build.recipe.firmware else ("targets", index)
-    message = (
-        f"{contract.name} ({contract.label}) decodes {decoded_by(contract.head)} networks; the recipe makes"
-        f" {build.recipe.source.architecture}, family {build.recipe.source.family}"
-    )
+    label, name = f"{contract.name} ({contract.label})", build.architecture
+    if layout(contract.head) in dict(family.heads).values():
+        message = f"{label} does not decode {name}: {_difference(contract.head, family, name)}"
+    else:
+        message = (
+            f"{label} decodes {decoded_by(contract.head)} networks; the recipe makes {name}, family"
+            f" {build.recipe.source.family}"
+        )
     return [locate(at, message, _choices(build, family, boards))]
+
+
+def fits_network(head: str, family: Family, architecture: str) -> bool:
+    """Whether an architecture has a head that a contract names, in a branch of its own."""
+    known = layout(head) in family.heads_for(architecture).values()
+    return known and branch_of(head) in family.branches_of(architecture)
+
+
+def _difference(head: str, family: Family, architecture: str) -> str:
+    """What a firmware that decodes `head` would read wrongly of a network of the same family."""
+    if layout(head) in family.heads_for(architecture).values():
+        return f"it suppresses nothing, and the network has no {branch_of(head)} branch"
+    (wanted, *_), (found, *_) = (
+        head_formulas(name, "detect")
+        for name in (head, next(iter(family.heads_for(architecture).values())))
+    )
+    bins = f"{REG_MAX} bins a side"
+    return (
+        f"it reads boxes of {wanted.shape[-1]} values a cell ({bins}), the network gives"
+        f" {found.shape[-1]} (each side one number)"
+    )
 
 
 def _choices(build: Build, family: Family, boards: Boards) -> str:
     """The contracts that decode such a network, the targets that ask for no decoder, or one's own."""
-    task, heads = build.recipe.source.task, dict(family.heads).values()
+    task = build.recipe.source.task
     found = [boards.contract(path) for path in boards.contracts.values()]
-    fitting = [contract.name for contract in found if contract.head in heads]
+    fitting = [
+        contract.name
+        for contract in found
+        if contract.head is not None
+        and contract.task == task
+        and fits_network(contract.head, family, build.architecture)
+    ]
     open_to_all = []
     for name in sorted(boards.targets):
         target = boards.board(name).target
@@ -84,14 +116,21 @@ def _choices(build: Build, family: Family, boards: Boards) -> str:
 def _check_head(build: Build, contract: Contract, label: str, locate: Locate) -> list[Diagnostic]:
     """A head that is asked for, or that a file is said to have, and that the firmware cannot read."""
     family, decoder = network(build.recipe.source.family), build.recipe.source.decoder
-    heads = dict(family.heads) if family else {}
+    heads = family.heads_for(build.architecture) if family else {}
     asked = heads.get(build.asked_head)
     at: KeyPath = ("export", "head")
     hint = "leave `head` out; the contract chooses it"
     if family is None and decoder != "none":
         asked, at = decoders()[decoder], ("source", "decoder")
         hint = f"a file with the {contract.head} head, another `firmware`, or `firmware: unchecked`"
-    if contract.head is None or asked in (None, contract.head):
+    if contract.head is None:
+        return []
+    if is_one_to_one(contract.head) and build.asked_branch == ONE_TO_MANY:
+        message = f"{label} suppresses nothing: it decodes a one-to-one branch"
+        return [
+            locate(("export", "branch"), message, "leave `branch` out; the contract chooses it")
+        ]
+    if asked in (None, layout(contract.head), contract.head):
         return []
     message = f"{label} decodes the {contract.head} head, not the {asked} one"
     layouts = _layouts(build, contract, asked)

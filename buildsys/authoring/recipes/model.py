@@ -20,6 +20,7 @@ from buildsys.spec import (
 )
 from buildsys.steps.check_operators import EVERY
 from buildsys.steps.lib.files.edge import settled_sides
+from buildsys.steps.lib.heads.branches import of_branch
 from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.outputs import head_outputs
 
@@ -109,11 +110,10 @@ def model_spec(build: Build) -> ModelSpec:
 
 def strides(build: Build) -> tuple[int, ...]:
     """Of the network's cells, by the architecture that the recipe names, or else its checkpoint."""
-    family, checkpoint = network(build.recipe.source.family), build.checkpoint
+    family = network(build.recipe.source.family)
     if family is None:
         return _strides_of_file(build)
-    named = build.recipe.source.architecture or (checkpoint.architecture if checkpoint else "")
-    return family.strides(named)
+    return family.strides(build.architecture)
 
 
 def _strides_of_file(build: Build) -> tuple[int, ...]:
@@ -134,18 +134,21 @@ def _resize(build: Build) -> str:
 
 def _head(build: Build) -> str:
     """What is said of a finished file; else the firmware contract decides; else `export.head`; else
-    the family's first head, which survives int8.
+    the network's first head, which survives int8. Of two branches `export.branch` decides; else a
+    firmware's decoder, which suppresses; else the network.
     """
     family = network(build.recipe.source.family)
     declared = decoders()[build.recipe.source.decoder]
     if family is None and declared != "none":
         return declared
-    if build.contract is not None and build.contract.head is not None:
-        return build.contract.head
+    stated = build.contract.head if build.contract is not None else None
     if family is None:
-        return declared
-    heads = dict(family.heads)
-    return heads.get(build.asked_head, next(iter(heads.values()), "none"))
+        return stated or declared
+    heads, branches = family.heads_for(build.architecture), family.branches_of(build.architecture)
+    head = stated or heads.get(build.asked_head, next(iter(heads.values()), "none"))
+    if len(branches) == 1 or (stated is not None and not build.asked_branch):
+        return head
+    return of_branch(head, build.asked_branch or branches[0])
 
 
 def _quantization(build: Build) -> Quantization:

@@ -381,10 +381,12 @@ def _firmware(draft: Draft, contracts: tuple[Contract | None, ...]) -> list[str]
 
 def misfit(draft: Draft, contract: Contract) -> str:
     """Why the contract cannot decode this network; empty where it can, or where that is not known yet."""
-    heads = [head for _, head in draft.network.heads] if draft.network else []
+    named = draft.probe.checkpoint.architecture if draft.probe and draft.probe.checkpoint else ""
+    heads = list(draft.network.heads_for(named).values()) if draft.network else []
     heads = heads or ([decoders()[draft.decoder]] if draft.decoder else [])
     if contract.head is not None and heads and contract.head not in heads:
-        ours = f", not {draft.decoder}" if draft.decoder else ""
+        later = draft.network is not None and contract.head in dict(draft.network.heads).values()
+        ours = f", not {draft.decoder or named}" if draft.decoder or later else ""
         return f"decodes {decoded_by(contract.head)} networks{ours}"
     found = draft.facts if draft.trains or draft.probe is None else None
     known = found or (draft.probe.checkpoint if draft.probe else None)

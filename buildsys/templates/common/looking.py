@@ -111,5 +111,6 @@ def arguments(parser: argparse.ArgumentParser, pictures: str) -> None:
     add("--json", action="store_true", help="print JSON in place of lines")
     add("--draw", metavar="FILE", help="write the picture with what was seen; for one picture")
     add("--confidence", type=share, metavar="SCORE", help="leave out what is below")
-    add("--iou", type=share, help="of two of a class that overlap by more, leave out the worse")
+    worse = "of two of a class that overlap by more, leave out the worse"
+    add("--iou", type=share, help=f"{worse}; without effect on a one-to-one head")
     add("--save", metavar="NPZ", help="write what the network answered; for one picture")

@@ -42,7 +42,7 @@ def see(
     decoded = vision.decode(outputs, facts, *frame)
     if task == "segment":
         return find_masks(outputs, facts, decoded, photo, placed, confidence, iou)
-    return vision.choose(decoded, placed, confidence, iou)
+    return vision.choose(decoded, placed, confidence, iou, vision.is_one_to_one(facts))
 
 
 def find_masks(
@@ -57,12 +57,13 @@ def find_masks(
     """Boxes with masks: an object's 32 coefficients times the prototypes; above 0 is inside."""
     boxes, scores, _ = decoded
     rows, classes = vision.select(scores, confidence)
-    if facts["head"] == "raw":
+    if "mask_coefficients" in outputs:
         every = outputs["mask_coefficients"][0]
     else:
         every = outputs["detections"][0].T[:, 4 + scores.shape[1] :][:, :COEFFICIENTS]
     found = []
-    for index in vision.suppress(boxes[rows], classes, iou):
+    alone = vision.is_one_to_one(facts)
+    for index in vision.keep(boxes[rows], classes, iou, alone):
         row, category = rows[index], int(classes[index])
         box = vision.to_photo(boxes[row].reshape(-1, 2), placed).ravel()
         logits = outputs["prototypes"][0].astype(np.float32) @ every[row].astype(np.float32)
@@ -102,7 +103,7 @@ def find_turned(
     boxes, scores = decode_turned(outputs, facts, *placed.pixels.shape[:2])
     rows, classes = vision.select(scores, confidence)
     alive = np.ones(len(rows), bool)
-    for category in np.unique(classes):
+    for category in () if vision.is_one_to_one(facts) else np.unique(classes):
         own = np.flatnonzero(classes == category)
         alive[own] = unsuppressed(boxes[rows[own]], iou)
     found = []
@@ -135,7 +136,7 @@ def decode_turned(
     outputs: Outputs, facts: dict[str, Any], height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Boxes [N, 5] x, y, w, h in the input's pixels and an angle in radians; scores [N, classes]."""
-    if facts["head"] != "raw":
+    if "angles" not in outputs:
         rows = outputs["detections"][0].T.astype(np.float64)
         classes = len(facts["classes"])
         turned = rows[:, 4 + classes : 5 + classes]
@@ -144,7 +145,9 @@ def decode_turned(
     upright, scores, _ = vision.decode(outputs, facts, height, width)
     corners, strides = vision.cells(height, width, vision.grids_of(outputs))
     centres = (corners + 0.5) * strides
-    turned = (vision.sigmoid(outputs["angles"][0].astype(np.float64)) - 0.25) * np.pi
+    turned = outputs["angles"][0].astype(np.float64)
+    if vision.layout(facts) == "raw":  # YOLO26's are radians already
+        turned = (vision.sigmoid(turned) - 0.25) * np.pi
     along = (upright[:, :2] + upright[:, 2:]) / 2 - centres
     cos, sin = np.cos(turned[:, 0]), np.sin(turned[:, 0])
     x = along[:, 0] * cos - along[:, 1] * sin + centres[:, 0]

@@ -22,6 +22,8 @@ STRIDES = (8, 16, 32)
 """Of YOLOX's cells; YOLOv8's raw head has them in the names of its outputs."""
 BINS = 16
 """Of a box side's distribution in YOLOv8's head."""
+BRANCH = "-one-to-one"
+"""Ending of heads of a branch that answers an object in one cell: nothing is suppressed."""
 GREY = 114
 MOST_CANDIDATES, MOST_DETECTIONS = 30_000, 300
 TOP = 5  # classes of a whole picture that are told
@@ -124,9 +126,9 @@ def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 def decode(outputs: Outputs, model: dict[str, Any], height: int, width: int) -> Decoded:
     """Every cell's box, scores and keypoints, by the head that model.json names."""
-    head, values = model["head"], {k: v.astype(np.float64) for k, v in outputs.items()}
-    if head == "raw":
-        return _decode_raw(values, model["keypoint_dims"], height, width)
+    head, values = layout(model), {k: v.astype(np.float64) for k, v in outputs.items()}
+    if head in ("raw", "yolo26-raw"):
+        return _decode_raw(values, model["keypoint_dims"], height, width, head == "raw")
     if head.startswith("yolox-"):
         return _decode_yolox(values, head, height, width)
     if head == "split":
@@ -143,23 +145,36 @@ def decode(outputs: Outputs, model: dict[str, Any], height: int, width: int) -> 
     return _corners(rows[:, :2], rows[:, 2:4]), rows[:, 4 : 4 + classes], keypoints
 
 
-def _decode_raw(values: Outputs, dims: int, height: int, width: int) -> Decoded:
-    """YOLOv8 before its decoder: each side of a box is a distribution over lengths, in strides, from
-    the cell's centre; scores are logits.
+def layout(model: dict[str, Any]) -> str:
+    """The head without its branch."""
+    head: str = model["head"]
+    return head[: -len(BRANCH)] if is_one_to_one(model) else head
+
+
+def is_one_to_one(model: dict[str, Any]) -> bool:
+    """Whether nothing is suppressed."""
+    return bool(model["head"].endswith(BRANCH))
+
+
+def _decode_raw(values: Outputs, dims: int, height: int, width: int, binned: bool) -> Decoded:
+    """Before the network's own decoder: each side of a box is a length, in strides, from the cell's
+    centre, in YOLOv8 (`binned`) as a distribution over lengths; scores are logits.
     """
     grids = grids_of(values)
     corners, strides = cells(height, width, grids)
     centres = corners + 0.5
-    bins = np.concatenate([values[f"box_s{stride}"][0] for stride in grids])
-    bins = bins.reshape(-1, 4, BINS)
-    bins = np.exp(bins - bins.max(-1, keepdims=True))
-    sides = (bins / bins.sum(-1, keepdims=True)) @ np.arange(BINS)
+    sides = np.concatenate([values[f"box_s{stride}"][0] for stride in grids])
+    if binned:
+        bins = sides.reshape(-1, 4, BINS)
+        bins = np.exp(bins - bins.max(-1, keepdims=True))
+        sides = (bins / bins.sum(-1, keepdims=True)) @ np.arange(BINS)
     boxes = np.concatenate([centres - sides[:, :2], centres + sides[:, 2:]], 1) * strides
     scores = sigmoid(np.concatenate([values[f"cls_s{stride}"][0] for stride in grids]))
     keypoints = np.zeros((len(boxes), 0, 3))
     if "keypoints" in values:
         raw = values["keypoints"][0].reshape(len(boxes), -1, dims)
-        places = (raw[..., :2] * 2 + corners[:, None]) * strides[:, None]
+        places = raw[..., :2] * 2 + corners[:, None] if binned else raw[..., :2] + centres[:, None]
+        places = places * strides[:, None]
         seen = sigmoid(raw[..., 2:]) if dims == 3 else np.ones_like(raw[..., :1])
         keypoints = np.concatenate([places, seen], -1)
     return boxes, scores, keypoints
@@ -200,12 +215,14 @@ def cells(height: int, width: int, grids: Sequence[int]) -> tuple[np.ndarray, np
     return np.concatenate(corners).astype(np.float64), np.concatenate(strides)
 
 
-def choose(decoded: Decoded, placed: Placed, confidence: float, iou: float) -> list[Found]:
-    """What is surer than that, best first, in the photograph's pixels."""
+def choose(
+    decoded: Decoded, placed: Placed, confidence: float, iou: float, one_to_one: bool = False
+) -> list[Found]:
+    """What is surer than that, best first, in the photograph's pixels; `one_to_one`: see BRANCH."""
     boxes, scores, keypoints = decoded
     rows, classes = select(scores, confidence)
     found = []
-    for index in suppress(boxes[rows], classes, iou):
+    for index in keep(boxes[rows], classes, iou, one_to_one):
         row, category = rows[index], int(classes[index])
         box = to_photo(boxes[row].reshape(-1, 2), placed).ravel().tolist()
         points = np.concatenate([to_photo(keypoints[row, :, :2], placed), keypoints[row, :, 2:]], 1)
@@ -221,6 +238,13 @@ def select(scores: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarra
     rows = np.flatnonzero(values > confidence)
     rows = rows[np.argsort(-values[rows], kind="stable")[:MOST_CANDIDATES]]
     return rows, best[rows]
+
+
+def keep(boxes: np.ndarray, classes: np.ndarray, iou: float, one_to_one: bool) -> Sequence[int]:
+    """Which of the boxes, best first, are objects: all of a one-to-one branch's, up to a limit."""
+    if one_to_one:
+        return range(min(len(boxes), MOST_DETECTIONS))
+    return suppress(boxes, classes, iou)
 
 
 def suppress(boxes: np.ndarray, classes: np.ndarray, iou: float) -> list[int]:

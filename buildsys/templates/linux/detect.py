@@ -61,7 +61,8 @@ def parse() -> argparse.Namespace:
     add(
         "--iou",
         type=share,
-        help="of two boxes of a class that overlap by more, leave out the worse",
+        help="of two boxes of a class that overlap by more, leave out the worse; without effect on a"
+        " one-to-one head",
     )
     add("--threads", type=count, default=1, help="that LiteRT computes with (1)")
     options = parser.parse_args()

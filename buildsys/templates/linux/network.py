@@ -90,7 +90,7 @@ class Model:
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
             message = f"the outputs are {shapes}: not those of the head `{facts['head']}`"
             raise Failure(message, 3) from error
-        return vision.choose(decoded, placed, confidence, iou)
+        return vision.choose(decoded, placed, confidence, iou, vision.is_one_to_one(facts))
 
 
 def _read_json(name: str) -> Any:

@@ -18,6 +18,7 @@ def load_model(path: Path, task: str) -> Any:
     The file was looked at before the step began; here it is loaded by torch's own restricted unpickler,
     with the classes that Ultralytics' loader names to it.
     """
+    _name_tasks()
     if not os.environ.get(_SAFE):
         return ultralytics_setup.load_model(path, task)
     from ultralytics.nn.tasks import _SafeLoad
@@ -25,3 +26,12 @@ def load_model(path: Path, task: str) -> Any:
     os.environ[_FORCED] = "1"
     with _SafeLoad.loading(path):
         return ultralytics_setup.load_model(path, task)
+
+
+def _name_tasks() -> None:
+    """Networks whose file does not say their task, and whose head has another name than before YOLO26."""
+    from ultralytics.nn import tasks
+
+    tasks.SegmentationModel.task = "segment"
+    tasks.PoseModel.task = "pose"
+    tasks.OBBModel.task = "obb"

@@ -5,23 +5,47 @@ Never in site-packages; every step that runs the checkpoint as the exported file
 
 from typing import Any
 
+from buildsys.steps.lib.heads.branches import is_one_to_one, is_raw, layout
+from buildsys.steps.lib.runtime.progress import fail
+
+
+def fuse(model: Any, head: str) -> Any:
+    """The network with batch norms folded in, and of two branches the one that `head` is of alone."""
+    if hasattr(model.model[-1], "end2end"):
+        choose_branch(model.model[-1], is_one_to_one(head))
+    return model.fuse(verbose=False)
+
+
+def choose_branch(last: Any, one_to_one: bool) -> None:
+    """Ends the step where the checkpoint has another branch alone."""
+    has = {True: getattr(last, "one2one_cv2", None), False: getattr(last, "cv2", None)}
+    if has[one_to_one] is None:
+        word, other = ("one-to-one", "many") if one_to_one else ("one-to-many", "one")
+        fail(
+            f"the checkpoint's head has no {word} branch: it was trained or saved without; write"
+            f" `export: {{branch: one-to-{other}}}`."
+        )
+    last.end2end = one_to_one
+
 
 def set_head(model: Any, head: str) -> None:
     """Make a fused network return the `raw`, the `decoded`, the `normalized` or the `split` head.
 
-    The decoded head builds its anchors on the first call: call the network once before tracing it.
+    Of two branches `fuse` has left one. The decoded head builds its anchors on the first call: call the network once before tracing it.
     """
     for module in model.modules():
         if hasattr(module, "forward_split"):
             # chunk() traces to slices with computed bounds, around which converters put transposes
             module.forward = module.forward_split
-    last = model.model[-1]
-    if head == "raw":
+    last, form = model.model[-1], layout(head)
+    if is_raw(head):
         last.forward = lambda features: _raw_forward(last, features)
-    elif head in ("normalized", "split"):
-        last.forward = lambda features: _share_forward(last, features, head == "split")
+    elif form in ("normalized", "split"):
+        last.forward = lambda features: _share_forward(last, features, form == "split")
     else:
         last.export, last.format, last.dynamic = True, "onnx", False
+        if is_one_to_one(head):
+            last.forward = lambda features: _cells_forward(last, features)
         if hasattr(last, "proto"):
             decode = last.forward
             last.forward = lambda features: _last_channels(decode(features))
@@ -39,13 +63,47 @@ def _raw_forward(head: Any, features: list[Any]) -> tuple[Any, ...]:
         x = branch[scale](features[scale]).permute(0, 2, 3, 1)
         return x.reshape(x.shape[0], -1, x.shape[-1])
 
-    scales = range(head.nl)
-    results = [flatten(head.cv2, i) for i in scales] + [flatten(head.cv3, i) for i in scales]
-    if hasattr(head, "cv4"):
-        results.append(torch.cat([flatten(head.cv4, i) for i in scales], dim=1))
+    scales, branch = range(head.nl), _branch(head)
+    results = [flatten(branch[name], i) for name in ("box_head", "cls_head") for i in scales]
+    more = _more_head(branch)
+    if more is not None:
+        results.append(torch.cat([flatten(more, i) for i in scales], dim=1))
     if hasattr(head, "proto"):
-        results.append(head.proto(features[0]).permute(0, 2, 3, 1))
+        results.append(_prototypes(head, features).permute(0, 2, 3, 1))
     return tuple(results)
+
+
+def _branch(head: Any) -> dict[str, Any]:
+    """The layers of the branch that is exported, by the names that Ultralytics gives them."""
+    layers: dict[str, Any] = head.one2one if head.end2end else head.one2many
+    return layers
+
+
+def _more_head(branch: dict[str, Any]) -> Any:
+    """The layers of what a cell says beside box and classes, one for each scale; None without any."""
+    if "kpts_head" in branch:  # Pose26's in two parts; the third is for training alone
+        parts = zip(branch["pose_head"], branch["kpts_head"], strict=True)
+        return [lambda x, first=first, second=second: second(first(x)) for first, second in parts]
+    names = ("mask_head", "pose_head", "angle_head")
+    return next((branch[name] for name in names if name in branch), None)
+
+
+def _prototypes(head: Any, features: list[Any]) -> Any:
+    """Of all scales in YOLO26, of the finest in the networks before."""
+    return head.proto(features if hasattr(head.proto, "feat_refine") else features[0])
+
+
+def _cells_forward(head: Any, features: list[Any]) -> Any:
+    """The decoded head of the one-to-one branch, cell by cell: Ultralytics picks the best in the network.
+
+    Boxes are cx, cy, w, h as in the other branch.
+    """
+    from ultralytics.utils.tal import dist2bbox
+
+    if "angle_head" not in head.one2one:
+        head.decode_bboxes = lambda sides, anchors, _: dist2bbox(sides, anchors, xywh=True, dim=1)
+    found = head._inference(head.forward_head(features, **head.one2one))
+    return (found, _prototypes(head, features)) if hasattr(head, "proto") else found
 
 
 def _last_channels(values: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -62,9 +120,10 @@ def _share_forward(head: Any, features: list[Any], split: bool) -> Any:
     import torch
     from ultralytics.utils.tal import make_anchors
 
-    scales = range(head.nl)
-    distances = head.dfl(torch.cat([head.cv2[i](features[i]).flatten(2) for i in scales], 2))
-    scores = torch.cat([head.cv3[i](features[i]).flatten(2) for i in scales], 2).sigmoid()
+    scales, branch = range(head.nl), _branch(head)
+    box, cls = branch["box_head"], branch["cls_head"]
+    distances = head.dfl(torch.cat([box[i](features[i]).flatten(2) for i in scales], 2))
+    scores = torch.cat([cls[i](features[i]).flatten(2) for i in scales], 2).sigmoid()
     anchors, strides = (x.transpose(0, 1) for x in make_anchors(features, head.stride, 0.5))
     before, behind = distances.split(2, 1)
     cell = float(head.stride[0])

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from buildsys.steps.lib.heads.branches import layout
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -16,12 +18,15 @@ def decode(
 
     `head`: of `outputs.HEADS`; `dims`: values a keypoint, 0 where there are none.
     """
-    from buildsys.steps.lib.heads import yolov8_decoding, yolox_decoding
+    from buildsys.steps.lib.heads import yolo26_decoding, yolov8_decoding, yolox_decoding
 
+    head = layout(head)
     if head.startswith("yolox-"):
         return yolox_decoding.decode(outputs, head, classes, height, width)
     if head == "raw":
         return yolov8_decoding.decode_raw(outputs, height, width, dims)
+    if head == "yolo26-raw":
+        return yolo26_decoding.decode_raw(outputs, height, width, dims)
     if head == "split":
         outputs = {"detections": yolov8_decoding.join_split(outputs["boxes"], outputs["scores"])}
     detections = outputs["detections"]

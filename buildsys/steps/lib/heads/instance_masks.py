@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import MASK_CHANNELS, MASK_STRIDE
+from buildsys.steps.lib.heads.branches import is_raw
 from buildsys.steps.lib.heads.placement import Placement
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def decode_coefficients(outputs: "dict[str, np.ndarray]", head: str, classes: in
     """Mask coefficients [N, 32] of every cell, from the raw or the decoded head."""
     import numpy as np
 
-    if head == "raw":
+    if is_raw(head):
         return np.asarray(outputs["mask_coefficients"][0])
     rows = outputs["detections"][0].T
     return np.asarray(rows[:, 4 + classes : 4 + classes + MASK_CHANNELS])

@@ -1,9 +1,11 @@
 """What each output of a head means, in words: for whoever writes a decoder from a package alone.
 
-The numbers are those of `yolov8_decoding`, `yolox_decoding`, `oriented_boxes` and `instance_masks`. Standard library alone.
+The numbers are those of `yolov8_decoding`, `yolo26_decoding`, `yolox_decoding`, `oriented_boxes` and
+`instance_masks`. Standard library alone.
 """
 
 from buildsys.spec import MASK_CHANNELS, MASK_STRIDE, REG_MAX, STRIDE_SETS
+from buildsys.steps.lib.heads.branches import is_one_to_one, layout
 
 _SHARES = "as shares of the input's width and height"
 _LOGITS = "logit of each class, before the sigmoid"
@@ -32,6 +34,14 @@ _RAW = {
     "logits": "logit of each class, before the softmax",
     "angles": "a row a cell: the box's angle, before the sigmoid",
 }
+_RAW_26 = _RAW | {
+    **{
+        f"box_s{stride}": f"a row a cell of stride {stride}: distances left, top, right, bottom from the"
+        " cell's centre, in cells"
+        for stride in _STRIDES
+    },
+    "angles": "a row a cell: the box's angle in radians",
+}
 _MORE = {
     "pose": ", then of each keypoint x, y in pixels and, where it has three values, visibility 0..1",
     "segment": f", then {_COEFFICIENTS}",
@@ -40,6 +50,7 @@ _MORE = {
 """What a cell holds behind its classes."""
 _MEANINGS: dict[str, dict[str, str]] = {
     "raw": _RAW,
+    "yolo26-raw": _RAW_26,
     "decoded": {
         "detections": "a column a cell: cx, cy, w, h in pixels of the input, probability of each class",
         "prototypes": _PROTOTYPES,
@@ -71,14 +82,18 @@ _ORDER = (
 )
 _BINS = f"""\
     p       = softmax of the {REG_MAX} bins of a side
-    side    = sum of i * p[i], i = 0 .. {REG_MAX - 1}
+    side    = sum of i * p[i], i = 0 .. {REG_MAX - 1}"""
+_SIDES = """\
     x1, y1  = (column + 0.5 - left) * stride, (row + 0.5 - top) * stride
     x2, y2  = (column + 0.5 + right) * stride, (row + 0.5 + bottom) * stride
     score   = sigmoid(logit)"""
-_TURNED = """\
-    angle   = (sigmoid(value) - 0.25) * pi; left, top, right, bottom are along the turned axes"""
+_ANGLE = "    angle   = (sigmoid(value) - 0.25) * pi"
+_TURNED = "    left, top, right, bottom are along the turned axes"
 _POINTS = """\
     point   = (2 * x + column) * stride, (2 * y + row) * stride; visibility = sigmoid(third value)"""
+_POINTS_26 = """\
+    point   = (x + column + 0.5) * stride, (y + row + 0.5) * stride; visibility = sigmoid(third value)"""
+_ONE_TO_ONE = "    an object is in one cell: nothing has to be suppressed"
 _CENTRE = "    x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2"
 _CELLS = """\
     cx, cy  = (column + offset x) * stride, (row + offset y) * stride
@@ -88,7 +103,7 @@ _PRODUCT = "    score   = objectness * probability of the class"
 
 def tell_output(head: str, task: str, name: str) -> str:
     """One sentence without its stop; empty where the output's meaning is unknown."""
-    meaning = _MEANINGS.get(head, {}).get(name, "")
+    meaning = _MEANINGS.get(layout(head), {}).get(name, "")
     behind = _MORE.get(task, "") if name == "detections" and not head.startswith("yolox-") else ""
     return meaning + behind
 
@@ -101,10 +116,18 @@ def tell_order(task: str, strides: tuple[int, ...]) -> str:
 
 def tell_formula(head: str, task: str) -> str:
     """From a cell's values to a box in the input's pixels, as an indented block; empty for none."""
-    if task == "classify" or head not in _MEANINGS:
+    text = "" if task == "classify" else _way_to_boxes(layout(head), task)
+    return f"{text}\n{_ONE_TO_ONE}" if text and is_one_to_one(head) else text
+
+
+def _way_to_boxes(head: str, task: str) -> str:
+    if head not in _MEANINGS:
         return ""
     if head == "raw":
-        return "\n".join((_BINS, *{"pose": (_POINTS,), "obb": (_TURNED,)}.get(task, ())))
+        more = {"pose": (_POINTS,), "obb": (_ANGLE, _TURNED)}.get(task, ())
+        return "\n".join((_BINS, _SIDES, *more))
+    if head == "yolo26-raw":
+        return "\n".join((_SIDES, *{"pose": (_POINTS_26,), "obb": (_TURNED,)}.get(task, ())))
     if head.startswith("yolox-"):
         cells = () if head == "yolox-decoded" else (_CELLS,)
         return "\n".join((*cells, _CENTRE, _PRODUCT))

@@ -5,6 +5,7 @@ YOLOv8's heads have plain words, other networks' carry the network's name. Decod
 """
 
 from buildsys.spec import MASK_CHANNELS, MASK_STRIDE, REG_MAX, STRIDES, OutputFormula, TensorSpec
+from buildsys.steps.lib.heads.branches import ONE_TO_ONE, of_branch
 from buildsys.steps.lib.heads.formulas import dimensions, shapes
 
 
@@ -16,14 +17,26 @@ _SIDE = f"//{MASK_STRIDE}"
 _PROTOTYPES = _output("prototypes", f"H{_SIDE}", f"W{_SIDE}", str(MASK_CHANNELS))
 
 
-def _raw(strides: tuple[int, ...]) -> tuple[OutputFormula, ...]:
+def _raw(strides: tuple[int, ...], channels: str) -> tuple[OutputFormula, ...]:
     return (
-        *(_output(f"box_s{stride}", f"hw{stride}", str(4 * REG_MAX)) for stride in strides),
+        *(_output(f"box_s{stride}", f"hw{stride}", channels) for stride in strides),
         *(_output(f"cls_s{stride}", f"hw{stride}", "nc") for stride in strides),
     )
 
 
-_RAW = _raw(STRIDES)
+def _of_tasks(
+    channels: str,
+) -> dict[str, tuple[OutputFormula, ...]]:
+    """The raw head of each task of boxes; `channels`: of a cell's box."""
+    raw = _raw(STRIDES, channels)
+    return {
+        "detect": raw,
+        "pose": (*raw, _output("keypoints", "N", "K*D")),
+        "segment": (*raw, _output("mask_coefficients", "N", str(MASK_CHANNELS)), _PROTOTYPES),
+        "obb": (*raw, _output("angles", "N", "1")),
+    }
+
+
 _DECODED = {
     "detect": (_output("detections", "4+nc", "N"),),
     "pose": (_output("detections", "4+nc+K*D", "N"),),
@@ -35,13 +48,8 @@ _SPLIT: dict[str, tuple[OutputFormula, ...]] = {
     "detect": (_output("boxes", "4", "N"), _output("scores", "N", "nc")),
 }
 HEADS: dict[str, dict[str, tuple[OutputFormula, ...]]] = {
-    "raw": {
-        "detect": _RAW,
-        "pose": (*_RAW, _output("keypoints", "N", "K*D")),
-        "segment": (*_RAW, _output("mask_coefficients", "N", str(MASK_CHANNELS)), _PROTOTYPES),
-        "classify": (_output("logits", "nc"),),
-        "obb": (*_RAW, _output("angles", "N", "1")),
-    },
+    "raw": {**_of_tasks(str(4 * REG_MAX)), "classify": (_output("logits", "nc"),)},
+    "yolo26-raw": _of_tasks("4"),
     "decoded": _DECODED,
     "normalized": _DECODED,
     "split": _SPLIT,
@@ -57,12 +65,21 @@ HEADS: dict[str, dict[str, tuple[OutputFormula, ...]]] = {
 }
 """Head -> task -> outputs in their canonical order.
 
-raw: box logits [1, hw, 64] and class logits of each stride, all before their sigmoid. decoded:
+raw: box logits [1, hw, 64] and class logits of each stride, all before their sigmoid; yolo26-raw: the
+same with boxes [1, hw, 4], a side a number. decoded:
 Ultralytics' own, boxes cx, cy, w, h in pixels; normalized: the same as shares of the input; split:
 boxes as shares, and scores, apart (Himax's detector). yolox-decoded: cx, cy, w, h in pixels,
 objectness, class probabilities; yolox-concatenated: boxes as offset from the cell's corner in cells
-and logarithm of the size in cells; yolox-split: the same three things apart.
+and logarithm of the size in cells; yolox-split: the same three things apart. Of networks with two
+branches each head is there once more, with the ending -one-to-one.
 """
+_OF_TWO_BRANCHES = tuple(head for head in HEADS if not head.startswith("yolox-"))
+HEADS |= {
+    of_branch(head, ONE_TO_ONE): {
+        task: outputs for task, outputs in HEADS[head].items() if task != "classify"
+    }
+    for head in _OF_TWO_BRANCHES
+}
 
 
 def head_formulas(
@@ -71,9 +88,10 @@ def head_formulas(
     """The outputs of a head; a task that it does not serve has those of detect."""
     tasks = HEADS[head]
     found = tasks.get(task, tasks["detect"])
-    if strides == STRIDES or found[: len(_RAW)] != _RAW:
+    count = 2 * len(STRIDES)  # boxes and classes of each
+    if strides == STRIDES or not found[0].name.startswith("box_s"):
         return found
-    return (*_raw(strides), *found[len(_RAW) :])
+    return (*_raw(strides, found[0].shape[-1]), *found[count:])
 
 
 def head_outputs(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from buildsys.spec import MASK_CHANNELS, Preprocessing
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
+from buildsys.steps.lib.heads.branches import is_raw, layout
 from buildsys.steps.lib.heads.outputs import head_formulas
 from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.steps.lib.metrics import curves, keypoint_sigmas
@@ -148,10 +149,12 @@ def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
 
 def decode_turned(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
     """Named outputs of an obb network -> (boxes [N, 5], scores [N, classes])."""
-    from buildsys.steps.lib.heads import oriented_boxes
+    from buildsys.steps.lib.heads import oriented_boxes, yolo26_decoding
 
     frame = params.preprocessing
-    if params.head == "raw":
+    if layout(params.head) == "yolo26-raw":
+        return yolo26_decoding.decode_turned(outputs, frame.height, frame.width)
+    if is_raw(params.head):
         return oriented_boxes.decode_raw(outputs, frame.height, frame.width)
     return oriented_boxes.decode_detections(outputs["detections"], len(params.classes))
 
@@ -160,7 +163,7 @@ def decode_classes(outputs: "dict[str, np.ndarray]", params: Params) -> "np.ndar
     """Named outputs of a classify network -> probabilities [classes]."""
     import numpy as np
 
-    if params.head != "raw":
+    if not is_raw(params.head):
         return np.asarray(outputs["probabilities"][0], np.float64)
     logits = outputs["logits"][0].astype(np.float64)
     powers = np.exp(logits - logits.max())
@@ -186,7 +189,7 @@ def _measure_boxes(
     from dataclasses import replace
 
     from buildsys.steps.lib.datasets import images, prepared_images
-    from buildsys.steps.lib.heads import yolov8_decoding
+    from buildsys.steps.lib.heads import choosing, yolov8_decoding
     from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
 
@@ -196,7 +199,8 @@ def _measure_boxes(
     for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
         photo = images.read_image(path)
         picture, place = prepared_images.letterbox(photo, params.preprocessing)
-        found = yolov8_decoding.suppress(*decode(predict(picture), params), choice=choice)
+        answer = decode(predict(picture), params)
+        found = choosing.choose(params.head, *answer, choice=choice)
         number = tally.add_picture(place.width, place.height, objects)
         boxes = to_photo(found.boxes, place)
         points = found.keypoints.copy()
@@ -220,7 +224,7 @@ def _measure_masks(
     from dataclasses import replace
 
     from buildsys.steps.lib.datasets import images, prepared_images
-    from buildsys.steps.lib.heads import instance_masks, yolov8_decoding
+    from buildsys.steps.lib.heads import choosing, instance_masks, yolov8_decoding
     from buildsys.steps.lib.heads.placement import to_photo
     from buildsys.steps.lib.metrics import coco_metrics
 
@@ -232,7 +236,7 @@ def _measure_masks(
         picture, place = prepared_images.letterbox(photo, params.preprocessing)
         outputs = predict(picture)
         boxes, scores, _ = decode(outputs, params)
-        cells, classes, values = yolov8_decoding.select(boxes, scores, choice)
+        cells, classes, values = choosing.select(params.head, boxes, scores, choice)
         rows = instance_masks.decode_coefficients(outputs, params.head, len(params.classes))[cells]
         boxes = to_photo(boxes[cells], place)
         number = tally.add_picture(place.width, place.height, objects)
@@ -252,7 +256,7 @@ def _measure_turned(
     import numpy as np
 
     from buildsys.steps.lib.datasets import images, prepared_images
-    from buildsys.steps.lib.heads import oriented_boxes
+    from buildsys.steps.lib.heads import choosing, oriented_boxes
     from buildsys.steps.lib.heads.placement import turned_to_photo
 
     every = [labels_of(dataset, path, params) for path in pictures]
@@ -262,7 +266,8 @@ def _measure_turned(
         photo = images.read_image(path)
         size = np.array([photo.shape[1], photo.shape[0]])
         picture, place = prepared_images.letterbox(photo, params.preprocessing)
-        found = oriented_boxes.suppress(*decode_turned(predict(picture), params), choice=choice)
+        answer = decode_turned(predict(picture), params)
+        found = choosing.choose_turned(params.head, *answer, choice=choice)
         found = replace(found, boxes=turned_to_photo(found.boxes, place))
         corners = [oriented_boxes.fit_corners(np.array(item.outline) * size) for item in labels]
         tally.add_picture(found, corners, [item.category for item in labels])

@@ -111,10 +111,11 @@ Outputs = dict[str, "np.ndarray"]
 
 
 def _detect_boxes(outputs: Outputs, place: Placement, params: Params) -> tuple[Seen, ...]:
-    from buildsys.steps.lib.heads import yolov8_decoding
+    from buildsys.steps.lib.heads import choosing, yolov8_decoding
 
     choice = yolov8_decoding.prediction(params.confidence)
-    found = yolov8_decoding.suppress(*accuracy.decode(outputs, params.reading), choice=choice)
+    answer = accuracy.decode(outputs, params.reading)
+    found = choosing.choose(params.reading.head, *answer, choice=choice)
     boxes = to_photo(found.boxes, place)
     points = found.keypoints.copy()
     points[..., :2] = to_photo(points[..., :2], place)
@@ -129,12 +130,12 @@ def _detect_boxes(outputs: Outputs, place: Placement, params: Params) -> tuple[S
 
 
 def _detect_masks(outputs: Outputs, place: Placement, params: Params) -> tuple[Seen, ...]:
-    from buildsys.steps.lib.heads import instance_masks, yolov8_decoding
+    from buildsys.steps.lib.heads import choosing, instance_masks, yolov8_decoding
 
     reading = params.reading
     boxes, scores, _ = accuracy.decode(outputs, reading)
     choice = yolov8_decoding.prediction(params.confidence)
-    cells, classes, values = yolov8_decoding.select(boxes, scores, choice)
+    cells, classes, values = choosing.select(reading.head, boxes, scores, choice)
     rows = instance_masks.decode_coefficients(outputs, reading.head, len(reading.classes))[cells]
     boxes = to_photo(boxes[cells], place)
     masks = instance_masks.draw_masks(rows, outputs["prototypes"][0], boxes, place)
@@ -149,10 +150,11 @@ def _detect_masks(outputs: Outputs, place: Placement, params: Params) -> tuple[S
 
 
 def _detect_turned(outputs: Outputs, place: Placement, params: Params) -> tuple[Seen, ...]:
-    from buildsys.steps.lib.heads import oriented_boxes, yolov8_decoding
+    from buildsys.steps.lib.heads import choosing, oriented_boxes, yolov8_decoding
 
     choice = yolov8_decoding.prediction(params.confidence)
-    found = oriented_boxes.suppress(*accuracy.decode_turned(outputs, params.reading), choice=choice)
+    answer = accuracy.decode_turned(outputs, params.reading)
+    found = choosing.choose_turned(params.reading.head, *answer, choice=choice)
     corners = oriented_boxes.corners_of(turned_to_photo(found.boxes, place))
     return tuple(
         Seen(

@@ -1,0 +1,92 @@
+"""Which of Ultralytics' networks the steps take, YOLO26 among them, and which heads and branches they have.
+
+`ultralytics_architectures` and `ultralytics_file` describe the networks before YOLO26. Trainings that
+people have recorded are found by a digest over those two, so what came later stands here.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from buildsys.spec import CheckpointFacts, SettingProblem
+from buildsys.steps.lib.families import ultralytics_architectures, ultralytics_file
+from buildsys.steps.lib.heads.branches import BRANCHES, ONE_TO_MANY
+
+_YOLO26 = r"yolo26[nsmlx](-(seg|pose|obb|cls|p2|p6))?"
+_YOLOV10 = r"yolov10[nsmblx]"
+ARCHITECTURES = f"{ultralytics_architectures.ARCHITECTURES}|{_YOLO26}"
+"""Regular expression of the names that the steps take."""
+
+USUAL = (
+    *ultralytics_architectures.USUAL,
+    *(
+        f"yolo26{size}{ending}"
+        for size in "nsmlx"
+        for ending in ("", "-seg", "-pose", "-obb", "-cls")
+    ),
+)
+"""The names that are offered where a word is nearly one of them."""
+
+Heads = tuple[tuple[str, str], ...]
+HEADS: Heads = (
+    ("raw", "raw"),
+    ("decoded", "decoded"),
+    ("normalized", "normalized"),
+    ("split", "split"),
+)
+"""(word of `export.head`, name in `outputs.HEADS`), the default first."""
+_HEADS_26: Heads = (("raw", "yolo26-raw"), *HEADS[1:])
+
+_REFUSED = (
+    (r"yolo26.*-sem", "no step here measures or decodes semantic segmentation", "yolo26{size}-seg"),
+    (r"yolo26.*-depth", "no step here measures or decodes depth", "yolo26{size}"),
+)
+"""(names of YOLO26's, why no step takes them, what does instead)."""
+
+
+def architecture_problem(name: str) -> tuple[str, str] | None:
+    """Why no step takes a network that Ultralytics has, and what to take; None for any other name."""
+    if re.fullmatch(_YOLO26, name):
+        return None
+    for pattern, why, instead in _REFUSED:
+        if re.fullmatch(pattern, name):
+            size = re.match(r"yolo26([nsmlx]?)", name)
+            plain = instead.format(size=(size and size[1]) or "n")
+            return why, f"`architecture: {plain}`"
+    return ultralytics_architectures.architecture_problem(name)
+
+
+def heads_of(architecture: str) -> Heads:
+    """The heads that a network is exported with."""
+    detects = re.fullmatch(_YOLO26, architecture) and not architecture.endswith("-cls")
+    return _HEADS_26 if detects else HEADS
+
+
+def branches_of(architecture: str) -> tuple[str, ...]:
+    """The branches of a network's head, the default first where no firmware contract decides.
+
+    YOLO26 is made to be run without suppression. YOLOv10's one-to-many branch is the more exact one.
+    """
+    if heads_of(architecture) == _HEADS_26:
+        return tuple(reversed(BRANCHES))
+    return BRANCHES if re.fullmatch(_YOLOV10, architecture) else (ONE_TO_MANY,)
+
+
+def training_problem(architecture: str, train: Mapping[str, object]) -> SettingProblem | None:
+    """Settings of the `train` block that this network's loss cannot follow."""
+    if len(branches_of(architecture)) == 1 or not architecture.endswith("-pose"):
+        return None
+    for key in ("quantization_aware", "smooth_visibility"):
+        if train.get(key) not in (None, False, "no"):
+            message = f"`{key}` does not go with {architecture}: its loss is of two branches"
+            return SettingProblem(key=(key,), message=message, hint="leave it out")
+    return None
+
+
+def read_checkpoint(path: Path) -> CheckpointFacts | None:
+    """Facts from a `.pt`'s pickle, as `ultralytics_file` reads them; see there."""
+    found = ultralytics_file.read_checkpoint(path)
+    if found is None or not re.fullmatch(_YOLO26, found.architecture):
+        return found
+    return dataclasses.replace(found, problem=None)

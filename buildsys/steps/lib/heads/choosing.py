@@ -1,0 +1,52 @@
+"""From every cell's answer to the objects of a picture, by the branch that the head is of.
+
+Of a one-to-one branch the surest cells are the objects; of any other suppression comes in between.
+"""
+
+from typing import TYPE_CHECKING
+
+from buildsys.steps.lib.heads import oriented_boxes, yolov8_decoding
+from buildsys.steps.lib.heads.branches import is_one_to_one
+from buildsys.steps.lib.heads.yolov8_decoding import MEASURED, Choice, Detections
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def choose(
+    head: str,
+    boxes: "np.ndarray",
+    scores: "np.ndarray",
+    keypoints: "np.ndarray",
+    *,
+    choice: Choice = MEASURED,
+) -> Detections:
+    """Upright boxes [N, 4] with scores [N, classes] and keypoints [N, k, 3] -> the objects."""
+    cells, classes, values = select(head, boxes, scores, choice)
+    return Detections(
+        boxes=boxes[cells], scores=values, classes=classes, keypoints=keypoints[cells]
+    )
+
+
+def select(
+    head: str, boxes: "np.ndarray", scores: "np.ndarray", choice: Choice = MEASURED
+) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
+    """Best first: the cells [n] of the objects, their classes [n] and scores [n]."""
+    if not is_one_to_one(head):
+        return yolov8_decoding.select(boxes, scores, choice)
+    cells, classes, values = yolov8_decoding.candidates(scores, choice)
+    return cells[: choice.most], classes[: choice.most], values[: choice.most]
+
+
+def choose_turned(
+    head: str,
+    boxes: "np.ndarray",
+    scores: "np.ndarray",
+    *,
+    choice: Choice = oriented_boxes.MEASURED,
+) -> oriented_boxes.Turned:
+    """The same of turned boxes [N, 5]."""
+    if not is_one_to_one(head):
+        return oriented_boxes.suppress(boxes, scores, choice=choice)
+    cells, classes, values = select(head, boxes, scores, choice)
+    return oriented_boxes.Turned(boxes=boxes[cells], scores=values, classes=classes)
