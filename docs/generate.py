@@ -29,6 +29,7 @@ from buildsys.cli import COMMANDS
 from buildsys.execution.state import manifests
 from buildsys.execution.tools import definitions
 from buildsys.outcome import Kind, Outcome
+from docs import networks
 
 ROOT = Path(__file__).resolve().parent.parent
 _PART = re.compile(r"(<!-- generated: ([^>]*?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -533,7 +534,13 @@ def tool_environments() -> str:
     return _table(head, rows)
 
 
+def network_table() -> str:
+    """What builds: network, task, scheme, target."""
+    return networks.table(ROOT)
+
+
 PARTS: dict[str, Callable[..., str]] = {
+    "networks": network_table,
     "keys": keys,
     "commands": commands,
     "command-list": command_list,

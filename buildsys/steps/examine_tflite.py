@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources, StepSpec
+from buildsys.steps.lib.heads.branches import usual
 from buildsys.steps.lib.runtime.progress import StepError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     except StepError as error:
         answers, failed = (), [str(error)]
     joint = signal.joint(edges, cells) if params.described else ()
-    cure = output_figures.head_cure(params.head)
+    cure = output_figures.head_cure(usual(params.head))
     problems = failed + (signal.shared_scale(edges, cells, cure) if params.described else [])
     rows = []
     for place, edge in enumerate(edges):
@@ -124,7 +125,7 @@ def _examine(
 
     from buildsys.steps.lib.parity import output_figures, signal
 
-    values, cure = output.values, output_figures.still_cure(params.head)
+    values, cure = output.values, output_figures.still_cure(usual(params.head))
     problems = signal.not_numbers(edge.name, values)
     share, full = signal.saturated(edge.name, values)
     figures = {"distinct_values": len(np.unique(values)), "saturated": round(share, 4)}

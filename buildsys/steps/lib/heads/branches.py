@@ -31,6 +31,11 @@ def of_branch(head: str, branch: str) -> str:
     return f"{layout(head)}{_ENDING}" if branch == ONE_TO_ONE else layout(head)
 
 
+def usual(head: str) -> str:
+    """YOLOv8's head of the same kinds of outputs: yolo26-raw-one-to-one -> raw."""
+    return "raw" if is_raw(head) else layout(head)
+
+
 def is_raw(head: str) -> bool:
     """Whether outputs are as the network computes them, before any sigmoid."""
     return layout(head) in _RAW

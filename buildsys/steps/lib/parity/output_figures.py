@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import GRID, STRIDES
-from buildsys.steps.lib.heads.branches import layout
 from buildsys.steps.lib.parity import tolerances
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ _CURES = {
     " gives each a scale of its own",
     "yolox-split": _MORE_DIGITS,
     "raw": _MORE_DIGITS,
-    "yolo26-raw": _MORE_DIGITS,
     "split": _MORE_DIGITS,
 }
 _CURES["yolox-concatenated"] = _CURES["yolox-decoded"]
@@ -79,7 +77,7 @@ _CELLS = sum((GRID // stride) ** 2 for stride in STRIDES)
 
 def head_cure(head: str) -> str:
     """What to change where a head, by its name, does not hold what it should."""
-    return _CURES.get(layout(head), RAW_HEAD)
+    return _CURES.get(head, RAW_HEAD)
 
 
 def still_cure(head: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from buildsys.steps.lib.firmware.output_layout import Network
 from buildsys.steps.lib.heads import decoders
+from buildsys.steps.lib.heads.branches import usual
 from buildsys.steps.lib.parity import (
     conversion,
     firmware_rung,
@@ -120,7 +121,7 @@ class Ladder:
         if least is not None and self.scheme == "float16" and end == "quantized-onnx":
             least = tolerances.LEAST_SIGNAL_IN_HALF
         figures = {a.name: output_figures.signal(a, b, least) for a, b in pairs}
-        better = self.cure or output_figures.head_cure(self.head)
+        better = self.cure or output_figures.head_cure(usual(self.head))
         cures = better if self.cure else f"{output_figures.CALIBRATE}; or {better}"
         rung = _rung(start, end, figures, "", f"Cure: {cures}")
         detections: dict[str, Any] = {}

@@ -1,0 +1,184 @@
+"""The table of networks for docs/reference/networks.md: what `check` says of each on each kind of target."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.authoring.recipes.builds import LoadedRecipe, Loader, Unwritten
+from buildsys.authoring.recipes.families import networks
+from buildsys.authoring.targets.lookup import Boards
+from buildsys.lockfile import Lock
+from buildsys.steps.lib.families.ultralytics_file import SUFFIXES
+
+_EVERY_TASK = tuple(SUFFIXES)
+_VERSIONS: dict[str, tuple[str, ...]] = {
+    "yolov3": ("detect",),
+    "yolov5n": ("detect",),
+    "yolov6n": ("detect",),
+    "yolov8n": _EVERY_TASK,
+    "yolov9c": ("detect", "segment"),
+    "yolov10n": ("detect",),
+    "yolo11n": _EVERY_TASK,
+    "yolo12n": _EVERY_TASK,
+    "yolo26n": _EVERY_TASK,
+    "rtdetr-l": ("detect",),
+    "yolov8n-world": ("detect",),
+}
+"""Of Ultralytics' networks one of each version, with the tasks that it is there for."""
+_OTHERS = (("yolox", "yolox-nano"), ("yolov4", "yolov4-tiny"))
+_KINDS = {
+    "LiteRT": "raspberry-pi-5",
+    "Engines": "jetson-orin",
+    "Triton": "triton-onnx",
+    "Microcontroller, own decoder": "grove-vision-ai-v2",
+}
+"""Columns, and a target that stands for each."""
+_CALIBRATION = 'calibration: {images: "some/*.jpg", count: 4}'
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A network: `schemes` by kind of target, `firmware` that decodes it, `reasons` by kind of target or
+    contract where nothing is built; `branches` with the default first.
+    """
+
+    architecture: str
+    task: str
+    branches: tuple[str, ...]
+    schemes: dict[str, tuple[str, ...]]
+    firmware: tuple[str, ...]
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    """One build of a row's recipe. `column`: of _KINDS, or the name of a contract."""
+
+    column: str
+    target: str
+    scheme: str
+    firmware: str
+
+
+def rows(root: Path) -> Iterator[Row]:
+    """Every row, checked with the targets and contracts of the workspace `root`."""
+    boards = Boards(root)
+    entries = tuple(_entries(boards))
+    with tempfile.TemporaryDirectory() as place:
+        (Path(place) / "some").mkdir()
+        (Path(place) / "some" / "one.jpg").write_bytes(b"")
+        (Path(place) / "recipes").mkdir()
+        (Path(place) / "targets").symlink_to(root / "targets")
+        for family, architecture, task in _networks():
+            yield _row(Path(place), family, architecture, task, boards, entries)
+
+
+def _networks() -> Iterator[tuple[str, str, str]]:
+    for version, tasks in _VERSIONS.items():
+        for task in tasks:
+            ending = SUFFIXES[task]
+            yield "ultralytics", f"{version}-{ending}" if ending else version, task
+    for family, architecture in _OTHERS:
+        yield family, architecture, "detect"
+
+
+def _entries(boards: Boards) -> Iterator[_Entry]:
+    for column, target in _KINDS.items():
+        for scheme in boards.board(target).target.pipelines:
+            yield _Entry(column=column, target=target, scheme=scheme, firmware="unchecked")
+    for name, path in sorted(boards.contracts.items()):
+        if boards.contract(path).head is not None:
+            target = "xiao-esp32s3" if "esp32" in name else "grove-vision-ai-v2"
+            yield _Entry(column=name, target=target, scheme="int8", firmware=name)
+
+
+def _row(
+    place: Path,
+    family: str,
+    architecture: str,
+    task: str,
+    boards: Boards,
+    entries: tuple[_Entry, ...],
+) -> Row:
+    fitting = [
+        entry
+        for entry in entries
+        if entry.column in _KINDS or boards.contract(boards.contracts[entry.column]).task == task
+    ]
+    problems = dict(_check(place, family, architecture, task, fitting))
+    built = [entry for number, entry in enumerate(fitting) if number not in problems]
+    kind = networks()[family]
+    return Row(
+        architecture=architecture,
+        task=task,
+        branches=kind.branches_of(architecture) if built and kind.heads else (),
+        schemes={
+            column: tuple(entry.scheme for entry in built if entry.column == column)
+            for column in _KINDS
+        },
+        firmware=tuple(entry.column for entry in built if entry.column not in _KINDS),
+        reasons={
+            fitting[number].column: _without_label(text, boards, fitting[number].column)
+            for number, text in problems.items()
+        },
+    )
+
+
+def _check(
+    place: Path, family: str, architecture: str, task: str, entries: list[_Entry]
+) -> Iterator[tuple[int, str]]:
+    """(number of an entry, why it is refused), each entry on a line of its own."""
+    head = [
+        "name: network",
+        f"source: {{family: {family}, task: {task}, architecture: {architecture}, weights: random}}",
+        "input: {size: 96}",
+        "evaluate: none",
+        "targets:",
+    ]
+    lines = [
+        f"  - {{target: {entry.target}, as: build-{number}, firmware: {entry.firmware}, quantization:"
+        f" {{scheme: {entry.scheme}, {_CALIBRATION}}}}}"
+        for number, entry in enumerate(entries)
+    ]
+    path = place / "recipes" / "network.yaml"
+    unwritten = Unwritten(recipes={path: "\n".join([*head, *lines, ""])})
+    loaded: LoadedRecipe = Loader(place, Lock(), place, unwritten).recipe(path)
+    known = {build.id.rpartition("-")[2] for build in loaded.builds}
+    for number in range(len(entries)):
+        if str(number) not in known:
+            line = len(head) + 1 + number
+            errors = [found for found in loaded.diagnostics if found.is_error]
+            own = [found for found in errors if found.line == line] or errors
+            yield number, own[0].message
+
+
+def table(root: Path) -> str:
+    """Markdown: a row a network, reasons below."""
+    head = ("Network", "Task", "Branches", *_KINDS, "Firmware contracts")
+    reasons: dict[str, int] = {}
+    lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
+    for row in rows(root):
+        cells = [_cell(row.schemes[column], row.reasons.get(column), reasons) for column in _KINDS]
+        names = [f"`{name}`" for name in row.firmware]
+        why = [text for column, text in row.reasons.items() if column not in _KINDS]
+        marks = dict.fromkeys(_cell((), text, reasons) for text in why)
+        cells = [f"`{row.architecture}`", row.task, ", ".join(row.branches), *cells]
+        lines.append(f"| {' | '.join([*cells, ', '.join((*names, *marks)) or 'none'])} |")
+    notes = [f"{number}. {text[0].upper()}{text[1:]}." for text, number in reasons.items()]
+    return "\n".join([*lines, "", *notes])
+
+
+def _cell(schemes: tuple[str, ...], reason: str | None, reasons: dict[str, int]) -> str:
+    """Schemes, or the number of the reason that there are none."""
+    if reason is None:
+        return ", ".join(schemes)
+    return f"no ({reasons.setdefault(reason, len(reasons) + 1)})"
+
+
+def _without_label(text: str, boards: Boards, column: str) -> str:
+    """What is wrong, without the names of the network and the firmware."""
+    if column in boards.contracts:
+        contract = boards.contract(boards.contracts[column])
+        text = text.removeprefix(f"{contract.name} ({contract.label}) ")
+    return text.split(": ", 1)[-1].split(";")[0].rstrip(".")
