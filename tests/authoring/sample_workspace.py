@@ -71,6 +71,7 @@ class Head:
     classes: tuple[str, ...]
     keypoints: int = 0
     levels: int = 0
+    architecture: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +194,8 @@ def write_checkpoint(path: Path, head: Head) -> None:
         facts = {"kpt_shape": [head.keypoints, 3], **facts}
     if head.levels:
         facts = {"nl": head.levels, **facts}
+    if head.architecture:
+        facts = {"yaml_file": f"{head.architecture}.yaml", **facts}
     protocol, body = b"\x80\x02", pickle.dumps(facts, protocol=2)[2:-1]
     name = f"cultralytics.nn.modules.head\n{head.kind}\n".encode()
     member = zipfile.ZipInfo("archive/data.pkl", date_time=(2020, 1, 1, 0, 0, 0))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from buildsys.authoring.datasets.data_yaml import read_dataset
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
-from buildsys.steps.lib.families.ultralytics_file import read_checkpoint
+from buildsys.steps.lib.families.ultralytics_networks import read_checkpoint
 from tests.authoring.sample_workspace import Data, Head, expecting, write_checkpoint, write_data
 from tests.authoring.spellings import STEADY
 from tests.repetitions import repetitions
@@ -145,7 +145,10 @@ def test_head_names_the_task(tmp_path: Path, kind: str, task: str) -> None:
     [
         (Head(kind="WorldDetect", classes=("tag",)), "it gets its classes as words"),
         (Head(kind="RTDETRDecoder", classes=("tag",)), "RT-DETR's decoder has no step here"),
-        (Head(kind="Pose26", classes=("tag",), keypoints=4), "YOLO26's head has no step here"),
+        (
+            Head(kind="Pose26", classes=("tag",), keypoints=4),
+            "its head is YOLO26's, and the file does not say",
+        ),
         (Head(kind="Detect", classes=("tag",), levels=4), "its head has 4 grids of cells"),
     ],
     ids=lambda value: getattr(value, "kind", ""),
@@ -159,6 +162,26 @@ def test_networks_that_no_step_takes_are_known_by_their_checkpoint(
     assert facts is not None
     assert facts.problem is not None
     assert why in facts.problem[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "architecture", "task"),
+    [
+        ("Detect", "yolo26n", "detect"),
+        ("Pose26", "yolo26s-pose", "pose"),
+        ("OBB26", "yolo26n-obb", "obb"),
+    ],
+)
+def test_yolo26_is_known_by_the_name_in_its_checkpoint(
+    tmp_path: Path, kind: str, architecture: str, task: str
+) -> None:
+    """Its head alone would be refused: which branches and outputs it has is known by the name."""
+    keypoints = 4 if task == "pose" else 0
+    head = Head(kind=kind, classes=("tag",), keypoints=keypoints, architecture=architecture)
+    write_checkpoint(tmp_path / "model.pt", head)
+    facts = read_checkpoint(tmp_path / "model.pt")
+    assert facts is not None
+    assert (facts.task, facts.architecture, facts.problem) == (task, architecture, None)
 
 
 def test_checkpoint_that_runs_code_is_only_read(tmp_path: Path) -> None:

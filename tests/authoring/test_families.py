@@ -4,6 +4,8 @@ import ast
 import json
 from pathlib import Path
 
+import pytest
+
 from buildsys.authoring.recipes.families import decoders, networks, source_names
 from buildsys.registry import find_step
 from buildsys.steps.lib.heads.outputs import HEADS
@@ -85,3 +87,40 @@ def test_a_firmware_of_ones_own_decodes_the_second_family(workspace: Path) -> No
     assert json.loads(steps["export"].params)["head"] == "yolox-split"
     assert json.loads(steps["bind"].params)["order"] == ["objectness", "boxes", "classes"]
     assert "contract" in steps
+
+
+_TWO_BRANCHES = """\
+source: {{family: ultralytics, task: {task}, architecture: {architecture}, weights: random}}
+input: {{size: 192}}
+evaluate: none
+quantization: {{scheme: int8, calibration: {{images: "pictures/*.jpg", count: 4}}}}
+targets:
+  - {{target: linux-arm64-tflite, as: free}}
+  - {{target: linux-arm64-tflite, as: many, export: {{branch: one-to-many}}}}
+  - {{target: linux-arm64-tflite, as: one, export: {{branch: one-to-one, head: decoded}}}}
+  - {{target: grove-vision-ai-v2, as: board, firmware: {firmware}}}
+"""
+_RAW_26 = ("yolo26-raw-one-to-one", "yolo26-raw", "decoded-one-to-one")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task", "firmware", "heads"),
+    [
+        ("yolo26n", "detect", "himax-yolov8-od", (*_RAW_26, "split")),
+        ("yolo26s-pose", "pose", "unchecked", (*_RAW_26, "yolo26-raw-one-to-one")),
+        ("yolov10n", "detect", "sscma-1.0-world", ("raw", "raw", "decoded-one-to-one", "raw")),
+    ],
+)
+def test_firmware_network_and_recipe_choose_the_branch(
+    workspace: Path, architecture: str, task: str, firmware: str, heads: tuple[str, ...]
+) -> None:
+    """A decoder that suppresses gets one-to-many; else the network's own, or what the recipe says."""
+    (workspace / "pictures").mkdir()
+    (workspace / "pictures" / "one.jpg").write_bytes(b"")
+    text = _TWO_BRANCHES.format(architecture=architecture, task=task, firmware=firmware)
+    write_recipe(workspace, "two", text)
+    plans = plan_good(workspace)
+    exports = [
+        by_stage(plans[f"two@{name}"])["export"] for name in ("free", "many", "one", "board")
+    ]
+    assert tuple(json.loads(step.params)["head"] for step in exports) == heads

@@ -44,6 +44,11 @@ _REFUSED = (
 )
 """(names of YOLO26's, why no step takes them, what does instead)."""
 
+_NAMELESS = (
+    "its head is YOLO26's, and the file does not say which of its networks it is",
+    "bring the checkpoint that Ultralytics' own training wrote; it holds the architecture's name",
+)
+
 
 def architecture_problem(name: str) -> tuple[str, str] | None:
     """Why no step takes a network that Ultralytics has, and what to take; None for any other name."""
@@ -87,6 +92,11 @@ def training_problem(architecture: str, train: Mapping[str, object]) -> SettingP
 def read_checkpoint(path: Path) -> CheckpointFacts | None:
     """Facts from a `.pt`'s pickle, as `ultralytics_file` reads them; see there."""
     found = ultralytics_file.read_checkpoint(path)
-    if found is None or not re.fullmatch(_YOLO26, found.architecture):
+    if found is None or found.problem is None:
         return found
-    return dataclasses.replace(found, problem=None)
+    if re.fullmatch(_YOLO26, found.architecture):
+        return dataclasses.replace(found, problem=None)
+    before = ultralytics_architectures.head_problem
+    without_bins = (before("Pose26", 0, 0, ""), before("Detect", 0, 1, ""))
+    nameless = found.problem in without_bins and not found.architecture
+    return dataclasses.replace(found, problem=_NAMELESS) if nameless else found
