@@ -73,8 +73,8 @@ def _share(options: argparse.Namespace) -> int:
         print(explain_missing(moved.missing, partial=True), file=sys.stderr)
     if moved.foreign:
         print(
-            f"{count_text(moved.foreign, 'result')} left out: only their digests are known here, not who"
-            " made them",
+            f"{count_text(moved.foreign, 'result')} left out: this machine has no record that it made them,"
+            " and none that is signed by who did",
             file=sys.stderr,
         )
     if not moved.results and not moved.known:

@@ -38,7 +38,8 @@ _LARGEST_INDEX = 1 << 30
 class Moved:
     """How many results there are, how many had been there, and what is missing of the builds.
 
-    `foreign`: results that were neither made here nor came from there: nobody here can vouch for them.
+    `foreign`: results that nobody here can vouch for: only their digests are known, or a worker made them,
+    and what it signed is gone.
     """
 
     results: int
@@ -87,7 +88,7 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     entries = {entry.key: entry for entry in found.actions if not entry.digests_only}
     there = store.remote.each(lambda key: _is_there(store.remote, entries[key]), entries)
     absent = [entry for entry, known in zip(entries.values(), there, strict=True) if not known]
-    new = [each for each in absent if store.is_own(each) or store.find_foreign(each.key)]
+    new = [each for each in absent if store.can_pass_on(each)]
     files = {digest for entry in new for digest in files_of(store, entry)}
     store.remote.expect(len(files))
     try:

@@ -62,7 +62,11 @@ def probe(address: str, seconds: float, certificate: Path | None) -> None:
     with socket.create_connection((parts.hostname or "", parts.port or 0), seconds) as connection:
         if certificate is not None:
             context = security(certificate).get_connection_args("client")["ssl_context"]
-            context.wrap_socket(connection).close()
+            with context.wrap_socket(connection) as protected:
+                # TLS 1.3: what the other side says of our certificate comes after the handshake; who takes
+                # it speaks first (distributed.comm.core.Listener.on_connection)
+                if not protected.recv(1):
+                    raise ConnectionResetError("the other side ends the connection")
 
 
 def listening_host(scheduler: str, host: str) -> str | None:
@@ -174,6 +178,7 @@ def security(certificate: Path | None) -> "Security":
 _REASONS = (
     ("certificate", "the certificate is not one of this cluster"),
     ("CERTIFICATE", "the certificate is not one of this cluster"),
+    ("UNKNOWN_CA", "the certificate is not one of this cluster"),
     ("SSL", "one side speaks TLS and the other does not, or with another certificate"),
     ("name taken", "a worker of that name is there already; `--name` gives another one"),
     ("refused", "nothing listens there"),

@@ -37,15 +37,16 @@ from buildsys.execution.cluster.scheduler_connection import (
 )
 from buildsys.execution.running import process
 from buildsys.execution.running.process import open_log
+from buildsys.execution.running.runner import Runner
 from buildsys.execution.state.action_keys import ActionKey
-from buildsys.execution.store.action_entry import blob_name, make_entry
+from buildsys.execution.store.action_entry import WORKER, blob_name, machine_of, make_entry
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.tree_index import encode_index
 from buildsys.graph import Input, Step, StepResult
 
 if TYPE_CHECKING:
-    from buildsys.execution.cluster.executor import ClusterExecutor
+    from buildsys.execution.cluster.executor import Patience
 
 _LOOK_SECONDS = 0.5
 """How often a step that waits looks whether its worker is still there."""
@@ -66,12 +67,12 @@ class _StepEvents:
 
     def __init__(
         self,
-        executor: "ClusterExecutor",
+        runner: Runner,
         step: Step,
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
     ) -> None:
-        self._executor, self._step = executor, step
+        self._runner, self._step = runner, step
         self._on_start, self._on_progress = on_start, on_progress
         self.begun: list[str] = []
         """Workers that began it, in order."""
@@ -81,26 +82,34 @@ class _StepEvents:
         if isinstance(event, Begun):
             first = not self.begun
             self.begun.append(event.worker)
-            self._executor.workers[self._step.id] = event.worker
+            self._runner.workers[self._step.id] = event.worker
             if first:
                 self._on_start()
             else:
                 before = self.begun[-2]
                 gone = f"worker {before} is gone: " if before != event.worker else ""
-                self._executor.say(f"{gone}{self._step.stage} begins again on {event.worker}")
+                self._runner.say(
+                    f"{gone}{self._runner.name(self._step)} begins again on {event.worker}"
+                )
         elif isinstance(event, Reported):
             self._on_progress(event.done, event.total, event.unit, event.note)
         else:
-            self._executor.say(f"{event.worker}: {event.text}")
+            self._runner.say(f"{self._runner.name(self._step)} on {event.worker}: {event.text}")
 
 
 class Dispatch:
     """Sends the steps of one run to the workers of a scheduler."""
 
     def __init__(
-        self, executor: "ClusterExecutor", connection: SchedulerConnection, store: SharedStore
+        self,
+        runner: Runner,
+        patience: "Patience",
+        connection: SchedulerConnection,
+        store: SharedStore,
     ) -> None:
-        self.executor, self.connection, self.store = executor, connection, store
+        """`runner`: of this machine, which knows the steps' inputs, logs and names."""
+        self.runner, self.patience = runner, patience
+        self.connection, self.store = connection, store
         self._is_store_lost = False
         """Whether nobody can put anything into the remote store any more."""
         self._reported_left_out: set[str] = set()
@@ -126,7 +135,7 @@ class Dispatch:
         """The result of a step on a worker; None where it was there already. Raises NobodyFits, StepFailed,
         MissingBytes, Interrupted.
         """
-        events, attempt, lost = _StepEvents(self.executor, step, on_start, on_progress), 0, 0
+        events, attempt, lost = _StepEvents(self.runner, step, on_start, on_progress), 0, 0
         sent_again: set[str] = set()
         holders: list[str] = []
         refusals = 0
@@ -169,8 +178,7 @@ class Dispatch:
                     case Undelivered():
                         holders.append(reply.worker)
                         self._await_delivery(step, reply, len(holders) - 1)
-                    case Answer() if not self._is_delivered(reply):
-                        why = "the remote store does not have what it says that it put there"
+                    case Answer() if why := self._missing_result(step, action_key, reply):
                         self._note_refusal(step, reply.worker, why)
                         refusals += 1
                         if refusals == _MOST_REFUSALS:
@@ -183,12 +191,12 @@ class Dispatch:
 
     def _await_worker(self, step: Step, needs: Needs) -> list[Place]:
         """The workers that fit, as soon as there is one. Raises NobodyFits."""
-        patience = self.executor.patience
+        patience = self.patience
         while True:
             places = [p for p in self.connection.places() if p.name not in self._refusals]
             for address in self.connection.left_out.keys() - self._reported_left_out:
                 self._reported_left_out.add(address)
-                self.executor.say(self.connection.left_out[address])
+                self.runner.say(self.connection.left_out[address])
             fitting = [place for place in places if placement.fits(needs, place.has)]
             if self._is_store_lost or not self.store.remote.writes:
                 raise NobodyFits
@@ -199,13 +207,13 @@ class Dispatch:
                 return fitting
             missed = needs if places else {}  # while there is none, all wait together
             if patience.begin(missed):
-                self.executor.say(
-                    f"{step.stage} waits for a worker: {placement.described(missed) or 'there is none'}"
-                    f" (at most {self.executor.settings.wait_seconds:g} s)"
+                self.runner.say(
+                    f"{self.runner.name(step)} waits for a worker: {placement.described(missed) or 'there is none'}"
+                    f" (at most {self.patience.seconds:g} s)"
                 )
             if patience.is_over(missed):
                 raise NobodyFits
-            time.sleep(min(_LOOK_SECONDS, self.executor.settings.wait_seconds))
+            time.sleep(min(_LOOK_SECONDS, self.patience.seconds))
 
     def _await_reply(self, ordered: Ordered, asked: Needs, only: tuple[str, ...]) -> Reply | None:
         """What became of an order; None where no worker is left that could take it as it was sent."""
@@ -222,7 +230,7 @@ class Dispatch:
 
     def _order(self, step: Step, action_key: ActionKey) -> Order:
         """The order for a step, whose inputs are in the remote store then."""
-        self.executor.check_sources(step, action_key)
+        self.runner.check_sources(step, action_key)
         return Order(
             key=action_key.key,
             stage=step.stage,
@@ -243,7 +251,7 @@ class Dispatch:
         """An input, whose bytes are in the remote store then. Raises MissingBytes, StepFailed, NobodyFits."""
         digest, store = dict(action_key.inputs)[item.name], self.store
         if item.source is None:
-            producer = self.executor.state.steps[item.step]
+            producer = self.runner.state.steps[item.step]
             output = next(o for o in producer.outputs if o.name == item.output)
             tree, suffix = output.tree, output.suffix
         else:
@@ -291,8 +299,8 @@ class Dispatch:
         store = self.store
         lost = set(reply.blobs) - sent_again
         if not lost:
-            self.executor.say(
-                f"{store.settings.url} loses what is put there; {step.stage} runs here"
+            self.runner.say(
+                f"{store.settings.url} loses what is put there; {self.runner.name(step)} runs here"
             )
             raise NobodyFits
         sent_again |= lost
@@ -301,8 +309,8 @@ class Dispatch:
             with contextlib.suppress(OSError, BuildsysError):
                 blobs |= {file.digest for file in store.index(sent.digest)} if sent.tree else set()
             if blobs & lost:
-                self.executor.say(
-                    f"{store.settings.url} has lost `{item.name}` of {step.stage}:"
+                self.runner.say(
+                    f"{store.settings.url} has lost `{item.name}` of {self.runner.name(step)}:"
                     " it is put there again"
                 )
                 store.note_absent((blobs & lost) | {sent.digest})
@@ -312,8 +320,8 @@ class Dispatch:
         """Returns when the worker, which has the result, is to be asked again. Raises NobodyFits where nobody
         can put anything into the remote store any more.
         """
-        self.executor.say(
-            f"{step.stage} is done on {reply.worker}, and its result is not in the remote store yet:"
+        self.runner.say(
+            f"{self.runner.name(step)} is done on {reply.worker}, and its result is not in the remote store yet:"
             f" {reply.why}"
         )
         self._require_store()
@@ -331,21 +339,28 @@ class Dispatch:
         except BuildsysError as error:
             if not self._is_store_lost:
                 self._is_store_lost = True
-                self.executor.say(f"{error}; steps run here")
+                self.runner.say(f"{error}; steps run here")
             raise NobodyFits from error
 
-    def _is_delivered(self, reply: Answer) -> bool:
-        """Whether the remote store has what a worker says. Raises NobodyFits."""
-        digests = [digest for _, digest in reply.outputs]
+    def _missing_result(self, step: Step, action_key: ActionKey, reply: Answer) -> str:
+        """Why the remote store does not have what a worker says that it put there; empty where it has it. Raises
+        NobodyFits.
+        """
+        digests, store = [digest for _, digest in reply.outputs], self.store
         try:
-            return None not in self.store.remote.each(self.store.remote.size, digests)
+            if None in store.remote.each(store.remote.size, digests):
+                return "the remote store does not have what it says that it put there"
+            if not store.settings.trusted:
+                return ""
+            is_signed = store.keep_signed(action_key.key, machine_of(step), reply.outputs)
         except RemoteFailure as failure:
             self._require_store()
             raise NobodyFits from failure
+        return "" if is_signed else "nobody in `remote.trusted` has signed what it put there"
 
     def _keep_source(self, item: Input, digest: str, tree: bool) -> None:
         """What a person gave, in the store of this machine: workers get nothing from a folder here."""
-        source, store = item.source, self.executor.state.store
+        source, store = item.source, self.runner.state.store
         assert source is not None
         if store.has(digest, tree):
             return
@@ -354,7 +369,7 @@ class Dispatch:
             if not tree:
                 found = store.put_file(root)
             else:
-                names = self.executor.state.sources.files(source)
+                names = self.runner.state.sources.files(source)
                 rows = [(n, (root / n).stat().st_size, store.put_file(root / n)) for n in names]
                 found = store.put_bytes(encode_index(rows))
         except OSError as error:
@@ -368,7 +383,7 @@ class Dispatch:
         """The result of a step from what the worker says; None where it was not made for this run: nobody
         has `begun` it. Raises StepFailed.
         """
-        log = self.executor.log(action_key.key)
+        log = self.runner.log(action_key.key)
         self._fetch_log(reply.log, log)
         if isinstance(reply, Failed):
             is_path = reply.place.endswith(f"{action_key.key}.log")
@@ -381,15 +396,15 @@ class Dispatch:
             )
         result = StepResult(outputs=reply.outputs, seconds=reply.seconds, passed=reply.passed)
         self.store.note_there(digest for _, digest in reply.outputs)
-        diary = dict(reply.diary) | {"worker": reply.worker}
+        diary = dict(reply.diary) | {WORKER: reply.worker}
         self.store.note(make_entry(step, action_key.key, result, diary))
         if not reply.made and reply.worker not in begun:
-            self.executor.state.finish(step, action_key, result)
+            self.runner.state.finish(step, action_key, result)
             return None
-        self.executor.variants[step.tool_env] = reply.variant
-        self.executor.isolations[step.id] = reply.isolation
-        self.executor.state.finish(step, action_key, result)
-        self.executor.state.database.record_duration(step.module, reply.seconds)
+        self.runner.variants[step.tool_env] = reply.variant
+        self.runner.isolations[step.id] = reply.isolation
+        self.runner.state.finish(step, action_key, result)
+        self.runner.state.database.record_duration(step.module, reply.seconds)
         return result
 
     def _fetch_log(self, digest: str, log: Path) -> None:
@@ -406,7 +421,7 @@ class Dispatch:
         """It is said once; that worker gets no other step in this run."""
         if worker not in self._refusals:
             self._refusals[worker] = why
-            self.executor.say(f"worker {worker} refused {step.stage}: {why}")
+            self.runner.say(f"worker {worker} refused {self.runner.name(step)}: {why}")
 
 
 def _died(step: Step, workers: list[str]) -> StepFailed:

@@ -11,20 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from buildsys.cluster_settings import ClusterSettings
-from buildsys.errors import (
-    BuildsysError,
-    CannotReach,
-    Waiting,
-)
+from buildsys.errors import BuildsysError, CannotReach, Waiting
 from buildsys.execution.cluster import placement
 from buildsys.execution.cluster.connections import read_certificate
 from buildsys.execution.cluster.placement import Needs
-from buildsys.execution.places import Workspace
 from buildsys.execution.running import process
-from buildsys.execution.running.runner import EnsureEnv, Runner
+from buildsys.execution.running.runner import Runner, make_once
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.configured_cluster import find_certificate
-from buildsys.execution.state.decide import State
 from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Step, StepResult
@@ -39,27 +33,16 @@ if TYPE_CHECKING:  # a run whose steps are all done needs neither
     from buildsys.execution.store.shared_store import SharedStore
 
 
-class ClusterExecutor(Runner):
-    """A runner whose steps run on workers, once `open` has found them. See `Runner`."""
+class ClusterExecutor:
+    """Runs the steps of a run on workers, once `open` has found them; `here`: what runs all else."""
 
-    places_steps = True
-
-    def __init__(
-        self,
-        workspace: Workspace,
-        state: State,
-        say: Callable[[str], None],
-        run: process.CommandRunner,
-        ensure: EnsureEnv,
-        settings: ClusterSettings,
-    ) -> None:
-        super().__init__(workspace, state, say, run, ensure)
-        self.settings = settings
+    def __init__(self, here: Runner, settings: ClusterSettings) -> None:
+        self.here, self.settings = here, settings
         self._dispatch: Dispatch | None = None
         self._slurm: Slurm | None = None
         self._opening = threading.Lock()
         self.patience = Patience(settings.wait_seconds)
-        state.missing = self.missing
+        here.state.missing = self.missing
 
     def open(self) -> None:
         """Connect. Raises CannotReach, and BuildsysError for a cluster without a remote store to write."""
@@ -78,11 +61,11 @@ class ClusterExecutor(Runner):
                         f"the scheduler at {connection.address} is gone. {_HERE}"
                     ) from error
                 try:
-                    self._dispatch = Dispatch(self, connection, store)
+                    self._dispatch = Dispatch(self.here, self.patience, connection, store)
                 except RemoteFailure as error:
                     connection.close()
                     raise CannotReach(f"{store.settings.url}: {error}. {_HERE}") from error
-                self.say(
+                self.here.say(
                     f"cluster {connection.address}: {count} worker{'s' * (count != 1)};"
                     " steps run there, `-n` says how many at once"
                 )
@@ -103,45 +86,42 @@ class ClusterExecutor(Runner):
         is_over = needs is None or self.patience.is_over(needs) or self.patience.is_over({})
         return here if is_over else ()
 
-    def _needs(self, step: Step) -> Needs | None:
-        """What a step takes of a worker; None where it runs here."""
-        return placement.needs_of(step, host_name()) if self._dispatch is not None else None
+    def execute(
+        self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
+    ) -> StepResult | None:
+        """As `Runner.execute`, on a worker that has what the step needs. Raises Waiting where none has it, nor
+        this machine.
+        """
+        dispatch, needs = self._dispatch, placement.needs_of(step, host_name())
+        if dispatch is None or needs is None:
+            return self.here.execute(step, on_start, on_progress)
+
+        def make(action_key: ActionKey) -> StepResult | None:
+            from buildsys.execution.cluster.dispatch import NobodyFits
+
+            try:
+                return dispatch.make(step, action_key, needs, on_start, on_progress)
+            except NobodyFits:
+                missing = missing_here(step)
+                if missing:
+                    raise Waiting(f"{self.here.name(step)} waits for {missing[0]}") from None
+                self.here.workers.pop(step.id, None)  # one that is gone may have begun it
+                with self.here.alone(step, action_key):
+                    return self.here.make(step, action_key, on_start, on_progress)
+
+        return make_once(self.here.state, step, self._alone, make)
 
     @contextlib.contextmanager
     def _alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
         """Of a step that is sent out the worker holds the store's lock, whose store may be this one: here
         steps of this workspace alone wait for each other.
         """
+        workspace = self.here.workspace
+        place = workspace.own(workspace.state / "orders") / action_key.key
         with contextlib.ExitStack() as held:
-            if self._needs(step) is None:
-                held.enter_context(super()._alone(step, action_key))
-            else:
-                place = self.workspace.own(self.workspace.state / "orders") / action_key.key
-                with writing("the lock of a step", place.parent):
-                    held.enter_context(locked(place, self._owner, self._waiting(step)))
+            with writing("the lock of a step", place.parent):
+                held.enter_context(locked(place, self.here.owner, self.here.waiting(step)))
             yield
-
-    def _execute(
-        self,
-        step: Step,
-        action_key: ActionKey,
-        on_start: Callable[[], None],
-        on_progress: process.OnProgress,
-    ) -> StepResult | None:
-        needs = self._needs(step)
-        if self._dispatch is None or needs is None:
-            return super()._execute(step, action_key, on_start, on_progress)
-        from buildsys.execution.cluster.dispatch import NobodyFits
-
-        try:
-            return self._dispatch.make(step, action_key, needs, on_start, on_progress)
-        except NobodyFits:
-            missing = missing_here(step)
-            if missing:
-                raise Waiting(f"{step.stage} waits for {missing[0]}") from None
-            self.workers.pop(step.id, None)  # one that is gone may have begun it
-            with super()._alone(step, action_key):
-                return super()._execute(step, action_key, on_start, on_progress)
 
     def _shared(self) -> "SharedStore":
         """The store, with the remote one that everything goes through, which takes what is put there. Raises
@@ -150,7 +130,7 @@ class ClusterExecutor(Runner):
         from buildsys.execution.cluster.order_handler import written_store
 
         try:
-            return written_store(self.state.store)
+            return written_store(self.here.state.store)
         except BuildsysError as error:
             raise BuildsysError(f"{error}. {_HERE}") from error
 
@@ -164,9 +144,9 @@ class ClusterExecutor(Runner):
         if settings.slurm is not None:
             from buildsys.execution.cluster.slurm import Slurm
 
-            self._slurm = Slurm(settings.slurm, self.workspace)
+            self._slurm = Slurm(settings.slurm, self.here.workspace)
             return SchedulerConnection(self._slurm.address, self._slurm.certificate)
-        file = find_certificate(self.workspace, settings)
+        file = find_certificate(self.here.workspace, settings)
         certificate = read_certificate(file, "buildsys.yaml") if file is not None else None
         try:
             return SchedulerConnection(settings.scheduler, certificate)
@@ -187,7 +167,7 @@ class Patience:
     """Since when no worker has had what some steps need: they wait for one together."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+        self.seconds = seconds
         self._since: dict[frozenset[tuple[str, int]], float] = {}
         self._lock = threading.Lock()
 
@@ -207,7 +187,7 @@ class Patience:
         """Whether it was waited for long enough."""
         with self._lock:
             since = self._since.get(_key(needs))
-            return since is not None and time.monotonic() - since >= self._seconds
+            return since is not None and time.monotonic() - since >= self.seconds
 
 
 def _key(needs: Needs) -> frozenset[tuple[str, int]]:

@@ -10,8 +10,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from buildsys.errors import InputError, StepFailed
 from buildsys.escaping import plain_log
@@ -49,6 +50,25 @@ REFUSED = 3
 _REQUEST, _ERROR, _DIARY = "request.json", "error.txt", "diary.json"
 EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
 """(environment, say) -> (variant, interpreter)."""
+Alone = Callable[[Step, ActionKey], contextlib.AbstractContextManager[None]]
+"""Held by the one run that makes a step."""
+_NO_NAMES: Mapping[str, str] = MappingProxyType({})
+
+
+def make_once(
+    state: State, step: Step, alone: Alone, make: Callable[[ActionKey], StepResult | None]
+) -> StepResult | None:
+    """Make a step, on whichever machine, while nobody else does. None: another run, or another build of this
+    one, made the same meanwhile.
+    """
+    action_key = state.key(step)
+    assert action_key is not None
+    with alone(step, action_key):
+        result = state.recall(step, action_key.key)
+        if result is not None and state.holds(step, result):
+            state.finish(step, action_key, result)
+            return None
+        return make(action_key)
 
 
 class Runner:
@@ -61,9 +81,11 @@ class Runner:
         say: Callable[[str], None],
         run: process.CommandRunner = process.run_command,
         ensure: EnsureEnv = environments.ensure,
+        names: Mapping[str, str] = _NO_NAMES,
     ) -> None:
+        """`names`: step id -> the step and the builds that it is for, as lines for people name it."""
         self.workspace, self.state, self.say = workspace, state, say
-        self.run, self.ensure = run, ensure
+        self.run, self.ensure, self.names = run, ensure, names
         self.admission = Admission()
         self.variants: dict[str, str] = {}
         self.isolations: dict[str, str] = {}
@@ -79,62 +101,56 @@ class Runner:
         """A runner of the same run for other plans, whose results are of no use to others; what is printed
         once a run was printed.
         """
-        other = Runner(self.workspace, state, self.say, self.run, self.ensure)
+        other = Runner(self.workspace, state, self.say, self.run, self.ensure, self.names)
         other.warned, other.publishes = self.warned, False
         return other
-
-    places_steps = False
-    """Whether steps may run on other machines, once `open` has found them."""
-
-    def open(self) -> None:
-        """Before the first step of a run: find the other machines. Raises BuildsysError."""
-
-    def close(self) -> None:
-        """After the last step of a run."""
 
     def execute(
         self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
     ) -> StepResult | None:
         """Run a step when the machine has room for it, publish what it made.
 
-        None: another run, or another build of this one, made the same meanwhile. Raises StepFailed, CannotWrite.
+        None: see `make_once`. Raises StepFailed, CannotWrite.
         """
-        action_key = self.state.key(step)
-        assert action_key is not None
-        with self._alone(step, action_key):
-            result = self.state.recall(step, action_key.key)
-            if result is not None and self.state.holds(step, result):
-                self.state.finish(step, action_key, result)
-                return None
-            return self._execute(step, action_key, on_start, on_progress)
+        return make_once(
+            self.state,
+            step,
+            self.alone,
+            lambda action_key: self.make(step, action_key, on_start, on_progress),
+        )
 
     @contextlib.contextmanager
-    def _alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
+    def alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
         """One run at a time for an action, on the machines that share a store."""
-        with self.state.store.alone(action_key.key, self._owner, self._waiting(step)):
+        with self.state.store.alone(action_key.key, self.owner, self.waiting(step)):
             yield
 
+    def name(self, step: Step) -> str:
+        """A step as lines for people name it."""
+        return self.names.get(step.id, step.stage)
+
     @property
-    def _owner(self) -> str:
+    def owner(self) -> str:
         """Who holds a lock, for those who wait."""
         return f"process {os.getpid()} in {self.workspace.root}"
 
-    def _waiting(self, step: Step) -> Callable[[str], None]:
+    def waiting(self, step: Step) -> Callable[[str], None]:
         """Says for whom a step waits; two builds of this run may need the same: nobody waits for long."""
 
         def say(who: str) -> None:
-            if who != self._owner:
-                self.say(f"{step.stage}: waiting for another run that makes the same: {who}")
+            if who != self.owner:
+                self.say(f"{self.name(step)}: waiting for another run that makes the same: {who}")
 
         return say
 
-    def _execute(
+    def make(
         self,
         step: Step,
         action_key: ActionKey,
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
-    ) -> StepResult | None:
+    ) -> StepResult:
+        """The same for a step that nobody else makes, and that is not made."""
         isolated = self._isolation(step)
         variant, python = self.ensure(step.tool_env, self.say)
         self.variants[step.tool_env] = variant

@@ -239,7 +239,7 @@ class Session:
 
     def close(self) -> None:
         """End of the run."""
-        self.executor.runner.close()
+        self.executor.close()
         self.state.store.finish_run(wait=False)
         self.console.close()
         self.database.close()

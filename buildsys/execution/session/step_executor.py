@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from buildsys.errors import (
     BuildsysError,
@@ -33,6 +33,9 @@ from buildsys.graph import BuildPlan, Decision, Status, Step
 from buildsys.lockfile import Lock
 from buildsys.text import duration
 
+if TYPE_CHECKING:  # a run on this machine alone does without
+    from buildsys.execution.cluster.executor import ClusterExecutor
+
 T = TypeVar("T")
 _MOST_REPAIRS = 50
 _MADE_HERE = "the same was made for another build"
@@ -49,9 +52,12 @@ class StepExecutor:
         runner: Runner,
         console: Console,
         record: Record,
+        stages: dict[str, str],
+        cluster: "ClusterExecutor | None" = None,
     ) -> None:
+        """`stages`: step id -> what lines for people call it; `cluster`: who runs steps on other machines."""
         self.state, self.runner, self.console, self.record = state, runner, console, record
-        self.stages = stage_names(plans)
+        self.stages, self.cluster = stages, cluster
         self._repairing = threading.RLock()  # one repair at a time: they share working folders
         self.built: set[str] = set()
         self.seconds: dict[str, float] = {}
@@ -99,11 +105,16 @@ class StepExecutor:
         to run or waits. Returns whether that may have changed what has to run. Raises BuildsysError.
         """
         due = (Status.STALE, Status.PENDING, Status.MISSING, Status.WAITING)
-        if not self.runner.places_steps or not any(self._status(step) in due for step in steps):
+        if self.cluster is None or not any(self._status(step) in due for step in steps):
             return False
-        self.runner.open()
+        self.cluster.open()
         self.state.ask_again()
         return True
+
+    def close(self) -> None:
+        """After the last step of a run."""
+        if self.cluster is not None:
+            self.cluster.close()
 
     def _status(self, step: Step) -> Status | None:
         with contextlib.suppress(BuildsysError, *UNEXPECTED):  # its step will say so
@@ -144,7 +155,7 @@ class StepExecutor:
         maker = self._makers.setdefault(decision.key, step.id)
         try:
             result = self.retry_with_bytes(
-                lambda: self.runner.execute(
+                lambda: (self.cluster or self.runner).execute(
                     step,
                     lambda: self.console.start(name, step.module, f"{reason}{self._place(step)}"),
                     lambda *report: self.console.progress(name, *report),
@@ -258,11 +269,11 @@ def make_executor(
 ) -> StepExecutor:
     """An executor of these plans' steps, with a state, a console and a record of its own."""
     state, console = State(plans, database, store, lock, missing), Console(database)
-    cluster = find_cluster(workspace)
-    if cluster is None:
-        runner = Runner(workspace, state, console.say, run, ensure)
-    else:
+    stages, settings, cluster = stage_names(plans), find_cluster(workspace), None
+    runner = Runner(workspace, state, console.say, run, ensure, stages)
+    if settings is not None:
         from buildsys.execution.cluster.executor import ClusterExecutor
 
-        runner = ClusterExecutor(workspace, state, console.say, run, ensure, cluster)
-    return StepExecutor(plans, state, runner, console, Record(workspace, plans, state, lock))
+        cluster = ClusterExecutor(runner, settings)
+    record = Record(workspace, plans, state, lock)
+    return StepExecutor(plans, state, runner, console, record, stages, cluster)

@@ -57,6 +57,10 @@ def parse_blob_name(name: str) -> str | None:
     return match[2] if match else None
 
 
+WORKER = "worker"
+"""In the diary of a result that a worker of a cluster made for this machine: its name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EntryOutput:
     """One output of an action. `tree`: its digest is that of a tree's index."""

@@ -113,6 +113,12 @@ class Remote:
         self._open()
         return self._objects is not None and self._writing.on
 
+    @property
+    def signs(self) -> bool:
+        """Whether a key of this machine signs what is put there."""
+        self._open()
+        return self._signing is not None
+
     def each(self, do: Callable[[str], T], names: Iterable[str]) -> list[T]:
         """Do something for every name, 16 at once."""
         with self._opening:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from buildsys.errors import BuildsysError, CannotWrite
-from buildsys.execution.store.action_entry import ActionEntry, write_entry
+from buildsys.execution.store.action_entry import WORKER, ActionEntry, write_entry
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.remote_results import RemoteResult, RemoteResults
 from buildsys.execution.store.store import UNPUSHED, Store, seal
@@ -287,10 +287,18 @@ class SharedStore(Store):
         by_key = {entry.key: entry for entry in entries}
         self.remote.each(lambda key: self._push_entry(by_key[key], foreign[key]), by_key)
 
-    def is_own(self, entry: ActionEntry) -> bool:
-        """Whether this machine made, or took in, what an entry says."""
+    def can_pass_on(self, entry: ActionEntry) -> bool:
+        """Whether a result may be put into the remote by this machine: as its own, or as it came."""
+        return self.vouches_for(entry) or self._foreign_bytes(entry) is not None
+
+    def vouches_for(self, entry: ActionEntry) -> bool:
+        """Whether this machine made, or took in, what an entry says. What a worker made the worker signs: no
+        key of this machine does.
+        """
         own = self.entry(entry.key)
-        return own is not None and own.outputs == entry.outputs
+        if own is None or own.outputs != entry.outputs:
+            return False
+        return WORKER not in dict(own.diary) or not self.remote.signs
 
     def is_foreign(self, key: str, outputs: Iterable[tuple[str, str]]) -> bool:
         """See `Store`."""
@@ -301,7 +309,7 @@ class SharedStore(Store):
 
     def _foreign_bytes(self, entry: ActionEntry) -> bytes | None:
         """A result as it came from the remote; None where it is this machine's own."""
-        if self.is_own(entry):
+        if self.vouches_for(entry):
             return None
         found = self.find_foreign(entry.key)
         return found.data if found is not None and found.entry.outputs == entry.outputs else None
@@ -461,6 +469,17 @@ class SharedStore(Store):
     def note(self, entry: ActionEntry) -> None:
         """Record what a worker of this run's cluster made; its bytes may come later."""
         self.put_record(self._action(entry.key), write_entry(entry))
+
+    def keep_signed(self, key: str, machine: str, outputs: Iterable[tuple[str, str]]) -> bool:
+        """Keep an action's entry as the remote has it; returns whether it says that these outputs were made,
+        and somebody who is trusted has signed it. Raises RemoteFailure.
+        """
+        found = self.remote.find_result(key, machine)
+        if found is None or {(o.name, o.digest) for o in found.entry.outputs} != set(outputs):
+            return False
+        with contextlib.suppress(OSError, CannotWrite):  # a store that may only be read
+            self._kept.keep(found)
+        return True
 
 
 def require_shared(store: Store, writes: bool = False) -> SharedStore:

@@ -128,8 +128,11 @@ def test_an_engine_is_built_by_the_worker_that_has_its_library(farm: Cluster) ->
     status = "waiting for TensorRT 10.3, compute capability 8.7"
     run = farm.run("build:eng@jetson-orin")
     assert (run.returncode, processes.statuses(farm.place)["eng@jetson-orin"]) == (10, status)
-    assert "engine waits for a worker: env-tensorrt" not in run.stdout
-    assert "engine waits for a worker: tensorrt-10.3-sm87 (at most 1 s)" in run.stdout
+    assert "engine (eng@jetson-orin) waits for a worker: env-tensorrt" not in run.stdout
+    assert (
+        "engine (eng@jetson-orin) waits for a worker: tensorrt-10.3-sm87 (at most 1 s)"
+        in run.stdout
+    )
     farm.configure(wait_seconds="60")
     later = farm.begin("build:eng@jetson-orin")
     farm.worker(
@@ -155,7 +158,7 @@ def test_a_worker_of_other_code_gets_no_step(cluster: Cluster, tmp_path: Path) -
     cluster.worker("old", extra={"PYTHONPATH": path})
     run = cluster.run("build:plain@host")
     assert run.returncode == 0, run.stdout
-    sentence = f"worker old refused signal: its code of {HELD} is another"
+    sentence = f"worker old refused signal (plain@host): its code of {HELD} is another"
     assert run.stdout.count(sentence) == 1
     assert " on old" not in run.stdout
 
@@ -172,7 +175,7 @@ def test_a_step_whose_worker_dies_begins_again_once(cluster: Cluster) -> None:
     cluster.kill(second)
     output = ended(run)
     assert run.returncode == 1, output
-    assert f"signal begins again on {second}" in output
+    assert f"signal (plain@host) begins again on {second}" in output
     assert f"two workers died while they had it ({first}, {second})" in output
     assert processes.statuses(cluster.place)["plain@host"] == "failed at signal: two workers died"
     let_go(cluster.root)
@@ -195,7 +198,7 @@ def test_nobody_waits_for_ever_when_all_workers_are_gone(cluster: Cluster) -> No
     let_go(cluster.root)
     output = ended(run)
     assert run.returncode == 0, output
-    assert "signal waits for a worker" in output
+    assert "signal (plain@host) waits for a worker" in output
     assert processes.statuses(cluster.place)["plain@host"] == "built"
 
 
@@ -212,7 +215,10 @@ def test_without_the_remote_store_a_run_goes_on_here(cluster: Cluster, s3_server
     let_go(cluster.root)
     output = ended(run)
     assert run.returncode == 0, output
-    assert "signal is done on w0, and its result is not in the remote store yet: " in output
+    assert (
+        "signal (plain@host) is done on w0, and its result is not in the remote store yet: "
+        in output
+    )
     assert "s3://results/team cannot be written: the connection is refused" in output
     assert processes.statuses(cluster.place)["plain@host"] == "built"
 

@@ -35,6 +35,8 @@ from buildsys.execution.store.folder_objects import FolderObjects
 from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_entry import make_key
 from buildsys.execution.store.remote_failure import RemoteFailure
+from buildsys.graph import build_plans
+from buildsys.operations.sharing import push
 from buildsys.remote_settings import RemoteSettings
 from tests.conftest import StandIn, no_environment
 from tests.processes import shipped
@@ -193,7 +195,7 @@ def test_a_remote_that_loses_everything_at_once_leaves_the_step_to_this_machine(
     near.before = lose
     build(workspace, near)
     assert set(kinds(near, "prepare")) == {("w0", "lost")}
-    assert "loses what is put there; prepare runs here" in capsys.readouterr().err
+    assert "loses what is put there; prepare (tags) runs here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -231,7 +233,7 @@ def test_a_worker_whose_files_are_elsewhere_gets_no_other_step(
     build(workspace, near)
     assert {worker for worker, _, _ in near.took[1:]} == {"w0"}
     printed = re.sub(r"file:\S+", "file://", capsys.readouterr().err)
-    assert re.search(sentence.replace("probe", r"\S+"), printed)
+    assert re.search(sentence.replace("probe", r"\S+ \(.*\)"), printed)
 
 
 def test_a_step_that_is_always_refused_runs_here(workspace: Path, near: NearConnection) -> None:
@@ -339,7 +341,7 @@ def test_a_finished_training_is_asked_for_where_it_was_made(
     session = build(workspace, near)
     Stubborn.left = 0
     printed = capsys.readouterr().err
-    assert "train is done on w0, and its result is not in the remote store yet" in printed
+    assert "train (tags) is done on w0, and its result is not in the remote store yet" in printed
     ways = [("w0", "undelivered")] * min(failures, 3)
     assert kinds(near, "train") == [*ways, ("w0" if failures == 1 else "w1", "answer")]
     assert near.tools.ran.count("train_ultralytics") == (1 if failures == 1 else 2)
@@ -392,10 +394,34 @@ def test_what_a_worker_had_already_was_not_made_in_this_run(
     assert {outcome.headline for outcome in session.publisher.outcomes.values()} == {"restored"}
 
 
+def unsigned(near: NearConnection, order: Order) -> Answer:
+    """The reply of a worker, w0, that has put files into the remote store, and no entry."""
+    store = near.workers["w0"].store()
+    made = store.put_bytes(b"{}")
+    store.push_blobs(made, tree=False)
+    return Answer(
+        outputs=tuple((output.name, made) for output in order.outputs),
+        seconds=1.0,
+        passed=True,
+        made=True,
+        worker="w0",
+        variant="",
+        isolation="",
+        diary=(),
+        log="",
+    )
+
+
 def test_a_second_coordinator_gets_signed_results_and_sends_no_order(
-    workspace: Path, near: NearConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path,
+    near: NearConnection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Workers sign what they make; who trusts their key restores it."""
+    """Workers sign what they make; who trusts their key restores it, and passes it on as it came. What nobody
+    has signed does not count.
+    """
     key = tmp_path / "key.pem"
     trusted = make_key(key)
     near.settings = dataclasses.replace(near.settings, trusted=(trusted,))
@@ -405,8 +431,22 @@ def test_a_second_coordinator_gets_signed_results_and_sends_no_order(
     with pytest.raises(BuildsysError, match="BUILDSYS_SIGNING_KEY names no key"):
         build(workspace, near)
     monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(key))
+    near.add("w1")
+    near.lie = lambda order: None if near.took else unsigned(near, order)
     build(workspace, near)
-    assert near.took
+    refused = r"worker w0 refused \S+ \(.*\): nobody in `remote.trusted` has signed what it put"
+    assert re.search(refused, capsys.readouterr().err)
+    assert {worker for worker, _, _ in near.took[1:]} == {"w1"}
+    near.lie = lambda order: None
+    actions = tmp_path / "remote" / "actions"
+    signed = {path: path.read_bytes() for path in actions.glob("*/*")}
+    shutil.rmtree(actions)
+    session = Session(workspace, near.tools, no_environment)
+    push(session, build_plans(session.loaded.plans))
+    session.close()
+    again = {path: path.read_bytes() for path in actions.glob("*/*")}
+    assert again == {path: signed[path] for path in again}
+    assert len(again) > 1
     forget(workspace, tmp_path)
     session = build(workspace, near)
     assert (near.took, near.tools.ran) == ([], [])

@@ -208,7 +208,8 @@ def test_what_came_from_a_remote_is_passed_on_as_it_came(
     two.look_up([(KEY, "")])
     found = two.recall(KEY)
     assert found is not None
-    assert not two.is_own(found)
+    assert two.can_pass_on(found)
+    assert not two.vouches_for(found)
     place.unlink()
     two.push(found)
     assert place.read_bytes() == signed

@@ -1,0 +1,40 @@
+"""What a connection says before dask is asked."""
+
+import contextlib
+import socket
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.cluster.connections import (
+    explain_failure,
+    make_certificate,
+    probe,
+    security,
+)
+
+
+def test_a_certificate_that_the_scheduler_refuses_is_named_at_once(tmp_path: Path) -> None:
+    """Ours trusts the scheduler's, and not the other way round: TLS says so after the handshake."""
+    farm, other, mixed = (tmp_path / f"{name}.pem" for name in ("farm", "other", "mixed"))
+    for path in (farm, other):
+        make_certificate(path, lambda text: None)
+    begin = "-----BEGIN PRIVATE KEY-----"
+    mixed.write_text(other.read_text() + farm.read_text().partition(begin)[0])
+    context = security(farm).get_listen_args("scheduler")["ssl_context"]
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def take() -> None:
+            connection, _ = listening.accept()
+            with contextlib.suppress(OSError):
+                context.wrap_socket(connection, server_side=True).close()
+            connection.close()
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        with pytest.raises(ssl.SSLError) as refused:
+            probe(f"tls://127.0.0.1:{listening.getsockname()[1]}", 30, mixed)
+        thread.join()
+    assert explain_failure(refused.value) == "the certificate is not one of this cluster"
