@@ -206,7 +206,7 @@ def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData |
     found = guess_data(root, data, _fixed_task(draft))
     if isinstance(found, Images) and draft.probe is None:
         message = "holds images without labels: they can calibrate a network, not train it"
-        hint = "give trained weights, too: --from weights/best.pt"
+        hint = "give the file or folder that has the labels, or trained weights: --from weights/best.pt"
         raise InputError.at(given, message, hint)
     return found
 

@@ -110,7 +110,8 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
     path = folder / PLAN
     if not os.path.isfile(path):
         message = f"no flash plan: its target {plan.target} or its firmware names no place in flash"
-        hint = "`flash` belongs into the target, `slot` into the firmware contract"
+        place = folder.relative_to(session.workspace.root).as_posix()
+        hint = f"copy {place} to a computer that runs it; for a board that is flashed, add `flash` to its target and `slot` to the firmware contract"
         raise InputError.at(plan.build, message, hint)
     try:
         found = typed_json.parse(_PlanFile, read_regular(path))
@@ -208,8 +209,9 @@ def choose_port(ports: Sequence[Port]) -> str:
         return boards[0].device
     message, hint = "no serial port was found", "connect the board; a port may be named, too"
     if ports:
-        found = f"{len(boards)} serial ports were found" if boards else "no USB port was found"
-        message = f"{found}: say which one is the board's"
+        message = "no USB port was found: connect the board, or name its port"
+        if boards:
+            message = f"{len(boards)} serial ports were found: say which one is the board's"
         hint = "; ".join(f"{port.device} ({port.description})" for port in boards or ports)
     raise InputError.at("--port", message, hint)
 

@@ -113,7 +113,7 @@ def test_images_alone_calibrate(
         (brought / name).parent.mkdir(exist_ok=True)
         (brought / name).write_bytes(b"pixels")
     assert new(workspace, "data/brought") == 2
-    assert "give trained weights, too: --from weights/best.pt" in capsys.readouterr().err
+    assert "or trained weights: --from weights/best.pt" in capsys.readouterr().err
     words = ("--from", "weights/boxes.pt", "--target", "grove-vision-ai-v2")
     assert new(workspace, "data/brought", *words) == 0
     text = (workspace / "recipes" / "mine.yaml").read_text()

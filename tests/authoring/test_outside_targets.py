@@ -84,3 +84,12 @@ def test_a_build_of_a_known_recipe_is_suggested_by_its_targets() -> None:
         "the targets of tags are: host, xiao-esp32s3; add others to `targets` in its recipe"
     )
     assert suggest("build:tag@grove", builds) == "did you mean `build:tag@grove-vision-ai-v2`?"
+
+
+def test_a_recipe_s_name_is_answered_with_its_builds() -> None:
+    """Commands that take one build want an id; others take the pattern."""
+    builds = [f"tags@{board}" for board in ("a", "b", "c", "d", "e")]
+    assert (
+        suggest("tags", builds[:2]) == "`tags` is a recipe: 'tags*' is its 2 builds: tags@a, tags@b"
+    )
+    assert suggest("tags", builds) == "`tags` is a recipe: 'tags*' is its 5 builds"

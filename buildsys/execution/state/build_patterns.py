@@ -5,6 +5,9 @@ from fnmatch import fnmatchcase
 
 from buildsys.errors import InputError
 
+_MOST_NAMED = 4
+"""Builds of a recipe; a longer list would hide the pattern."""
+
 
 def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
     """The builds that match, in order; all of them without patterns. Raises InputError."""
@@ -42,5 +45,8 @@ def suggest(name: str, builds: Sequence[str]) -> str:
         return f"the targets of {what} are: {', '.join(targets)}; add others to `targets` in its recipe"
     own = [build for build in builds if build.startswith((f"{name}@", f"{name}-"))]
     if own and "@" not in name:
-        return f"`{name}` is a recipe: '{name}*' is its {len(own)} build{'s' * (len(own) > 1)}"
+        names = f": {', '.join(own)}" if len(own) <= _MOST_NAMED else ""
+        return (
+            f"`{name}` is a recipe: '{name}*' is its {len(own)} build{'s' * (len(own) > 1)}{names}"
+        )
     return did_you_mean(name, builds)
