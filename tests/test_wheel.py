@@ -127,4 +127,4 @@ def test_boards_of_one_s_own_join_the_shipped_ones(scripts: Path, tmp_path: Path
     )
     run = _run(scripts / "buildsys", "check", cwd=workspace)
     assert run.returncode == 2
-    assert "`host` is the name of a shipped file" in run.stdout
+    assert "`host` is already the name of a shipped file" in run.stdout

@@ -15,13 +15,19 @@ def positive(text: str) -> int:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, and how."""
-    parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
-    parser.add_argument("-n", type=positive, default=1, metavar="N", help="steps at a time")
-    parser.add_argument("--strict", action="store_true", help="a build that waits is a failure")
+    parser.add_argument(
+        "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
+    )
+    parser.add_argument(
+        "-n", type=positive, default=1, metavar="N", help="number of steps at a time"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="count a build that waits as a failure"
+    )
     parser.add_argument(
         "--locked",
         action="store_true",
-        help="fail where buildsys.lock would change or is not met; BUILDSYS_LOCKED=1 does the same",
+        help="fail if buildsys.lock would change or is not met; the same as BUILDSYS_LOCKED=1",
     )
     parser.add_argument(
         "--format",

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Whether to look at the data, too, and whose."""
-    parser.add_argument("--data", action="store_true", help="look at the images and labels, too")
+    parser.add_argument("--data", action="store_true", help="also check the images and labels")
     parser.add_argument(
         "builds",
         nargs="*",
         metavar="BUILD or RECIPE",
-        help="with --data: whose data; ids, recipes or patterns, all without",
+        help="with --data: whose data to check; ids, recipes or patterns; default: all",
     )
     parser.add_argument(
         "--format",
@@ -38,8 +38,8 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.printing import guard
 
     if options.builds and not options.data:
-        message = "names choose whose data is looked at"
-        hint = "`buildsys check` looks at every recipe; add --data"
+        message = "a name chooses the data that --data checks"
+        hint = "`buildsys check` checks every recipe; add --data to choose data"
         raise InputError.at(options.builds[0], message, hint)
     workspace = Workspace(options.folder.resolve())
     isolation.read_variable()

@@ -14,15 +14,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, and how long."""
     parser.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns of builds")
     parser.add_argument(
-        "--runs", type=_between(1, 10000), default=50, metavar="N", help="timed runs a file (50)"
+        "--runs",
+        type=_between(1, 10000),
+        default=50,
+        metavar="N",
+        help="timed runs of each file (default: 50)",
     )
     parser.add_argument(
-        "--warmup", type=_between(0, 1000), default=5, metavar="N", help="runs before them (5)"
+        "--warmup",
+        type=_between(0, 1000),
+        default=5,
+        metavar="N",
+        help="untimed runs before them (default: 5)",
     )
     parser.add_argument(
-        "--threads", type=_between(1, 1024), default=1, metavar="N", help="CPU threads (1)"
+        "--threads", type=_between(1, 1024), default=1, metavar="N", help="CPU threads (default: 1)"
     )
-    parser.add_argument("--json", action="store_true", help="print the record")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,7 +65,7 @@ def _compare(session: "Session", options: argparse.Namespace) -> int:
     for item in group.left_out:
         print(f"{item.build} is left out: {item.reason}", file=sys.stderr)
     if len(group.plans) < 2:
-        print("nothing was timed: a comparison takes two builds with a file", file=sys.stderr)
+        print("nothing was timed: a comparison needs two builds with a file", file=sys.stderr)
         return group.exit_code
     rounds = Rounds(threads=options.threads, runs=options.runs, warmup=options.warmup)
     path = compare(session, group.plans, rounds)

@@ -67,13 +67,13 @@ def answer(build: "Build", found: "Fit") -> str:
     """What the trials show, and what to write."""
     if found.file_too_large:
         return (
-            f"{build.id}: no input size fits: the file alone is larger than its place in the flash;"
-            " a smaller network or int8 is what helps"
+            f"{build.id}: no input size fits: the file alone is larger than its slot in flash;"
+            " use a smaller network or int8"
         )
     if found.side is None:
         smallest = _frame(found.trials[0].frame)
         if found.proven:
-            return f"{build.id}: not even {smallest} px fits; a smaller network is what helps"
+            return f"{build.id}: {smallest} px does not fit; use a smaller network"
         return f"{build.id}: {smallest} px does not fit; smaller sizes were not tried"
     best = next(trial for trial in found.trials if trial.side == found.side)
     over = next((t for t in found.trials if t.side > found.side and not t.fits), None)
@@ -81,7 +81,7 @@ def answer(build: "Build", found: "Fit") -> str:
     if found.proven and over is not None:
         text += f", and {_frame(over.frame)} px does not: it is the largest"
     elif over is not None:
-        text += f"; between it and {_frame(over.frame)} px nothing was tried"
+        text += f"; sizes between it and {_frame(over.frame)} px were not tried"
     else:
         text += "; larger sizes were not tried"
     own = build.recipe.input.size if build.recipe.input else best.frame

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
     from buildsys.operations.flash import Flashing, Send
 
-_INTERRUPTED = b"\nthe board may hold half a model: flash it again before it is used\n"
+_INTERRUPTED = b"\nthe board may hold half a model: flash it again before you use it\n"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, to which port."""
     parser.add_argument("builds", nargs="+", metavar="BUILD", help="builds for one board")
-    parser.add_argument("--port", help="the serial port; without, the only one there is")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be sent")
+    parser.add_argument("--port", help="the serial port; default: the only one")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be sent")
 
 
 def run(options: argparse.Namespace, send: "Send | None" = None) -> int:
@@ -93,12 +93,12 @@ def _send(flashing: "Flashing", python: "Path", port: str, send: "Send") -> bool
     code = send(command(flashing, python, port), flashing.folder)
     if code:
         print(
-            f"{flashing.build} is not on the board: the vendor's tool ended with exit code {code},"
-            " its reason is above",
+            f"{flashing.build} was not flashed: the vendor's tool ended with exit code {code};"
+            " its output is above",
             file=sys.stderr,
         )
         return False
-    print(f"{flashing.build} is on the board, as far as its boot loader says")
+    print(f"{flashing.build} is on the board, as its boot loader reports")
     if flashing.labels:
         print("its labels: the line AT+INFO in README.md beside the file")
     return True

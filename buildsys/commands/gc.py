@@ -22,17 +22,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--max-size",
         metavar="20G",
         default="",
-        help="remove what was used longest ago until the store is this small",
+        help="remove the least recently used results until the store is this small",
     )
     parser.add_argument(
-        "--max-age", metavar="30d", default="", help="remove what nobody used for so long (h, d, w)"
+        "--max-age",
+        metavar="30d",
+        default="",
+        help="remove results that were not used for this long (h, d, w)",
     )
     parser.add_argument(
         "--tools",
         action="store_true",
-        help="remove tool environments of locks that this version does not have",
+        help="remove tool environments of other versions' locks",
     )
-    parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be removed")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -81,7 +84,7 @@ def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
         (choice.too_much, "result", "used longest ago"),
         (choice.incomplete, "result", "their files are lost"),
         (choice.blobs, "file", "no result names them"),
-        (choice.leftovers, "leftover", "of runs that were killed"),
+        (choice.leftovers, "leftover", "left by killed runs"),
         (swept.scratch, "working folder", "of finished steps"),
         (swept.environments, "tool environment", "of other locks"),
     ):
@@ -91,7 +94,7 @@ def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
     for path in swept.gone:
         yield f"forgot the workspace {path}: it is gone"
     if swept.busy:
-        yield "left the working folders alone: a run is under way in this workspace"
+        yield "kept the working folders: a run is under way in this workspace"
     if limits.bytes is not None and choice.kept_bytes > limits.bytes:
         yield (
             f"{size_text(choice.kept_bytes)} is more than {size_text(limits.bytes)}: the rest was used"

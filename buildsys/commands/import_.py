@@ -16,7 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="",
         metavar="NAME",
-        help="where benchmark.json was measured; without it, the GPU's name",
+        help="name of the device where benchmark.json was measured; default: the GPU's name",
     )
 
 

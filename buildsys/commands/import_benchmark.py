@@ -25,10 +25,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="of `litert-benchmark --result_json`, `trtexec --exportTimes` or a package's `benchmark.py --json`",
     )
     parser.add_argument(
-        "--device", required=True, type=_device, metavar="NAME", help='where, "Raspberry Pi 5"'
+        "--device",
+        required=True,
+        type=_device,
+        metavar="NAME",
+        help='name of the device, such as "Raspberry Pi 5"',
     )
     parser.add_argument(
-        "--sha256", default="", metavar="DIGEST", help="an earlier file of this build is what ran"
+        "--sha256",
+        default="",
+        metavar="DIGEST",
+        help="digest of the file that ran, if it was an earlier one of this build",
     )
 
 
@@ -55,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         if item.measurement.source == "trtexec":
             print(f"{path}: {NO_DIGEST}")
         if item.machine:
-            print(f"{path} itself names as its machine: {item.machine}")
+            print(f"{path} names as its machine: {item.machine}")
         if board and _PC.search(item.machine):
             print(_doubt(path, item, board), file=sys.stderr)
     for old in replaced:
@@ -83,9 +90,9 @@ def _read(paths: list[str], device: str, published: "Published") -> "dict[str, B
 def _doubt(path: str, item: "Benchmark", board: str) -> str:
     """A PC's figure under a board's name is taken, but not without a word."""
     return (
-        f"warning: {path} was measured on {item.machine}, no ARM board; the build is for {board}.\n"
-        f"  The figure is recorded as one of {item.measurement.device}: where it is none, take its row"
-        " out of measurements/."
+        f"warning: {path} was measured on {item.machine}, which is not an ARM board; the build is for {board}.\n"
+        f"  The figure is recorded for {item.measurement.device}. If that is wrong, delete its row"
+        " from measurements/."
     )
 
 

@@ -15,7 +15,7 @@ _IGNORED = ("/build/", "/.buildsys/")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Where."""
-    where = "the folder; without, the current one"
+    where = "the folder; default: the current one"
     parser.add_argument(
         "directory", nargs="?", type=Path, default=Path(), metavar="DIR", help=where
     )
@@ -69,7 +69,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
         elif name == "README.md" and not empty:
             continue
         elif name.startswith("recipes/") and any((root / "recipes").glob("*.yaml")):
-            kept.append(("recipes/", ": it has recipes, a first one is not needed"))
+            kept.append(("recipes/", ": the workspace has recipes already"))
         else:
             refuse_links(root, path)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,9 @@ def _lacks(path: Path, name: str) -> str:
     if name == LOADER_FILE:
         return "" if names_loader(path.parent) else "; add `loader = buildsys` to its [GLOBAL]"
     if name == "dodo.py" and _imports_other_release(text):
-        return "; it imports another release's buildsys: move it away and run `buildsys init` again"
+        return (
+            "; it imports another release of buildsys: move it away and run `buildsys init` again"
+        )
     if name != ".gitignore":
         return ""
     present = {line.strip().strip("/") for line in text.splitlines()}

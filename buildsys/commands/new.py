@@ -25,23 +25,23 @@ _DEFAULT_TARGET = "host"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """A name, and what is known already."""
-    parser.add_argument("name", metavar="NAME", help="of the recipe and its file")
+    parser.add_argument("name", metavar="NAME", help="name of the recipe and of its file")
     parser.add_argument(
         "--from", dest="file", metavar="FILE", help="a .pt, .pth, .onnx or .tflite file"
     )
     parser.add_argument(
         "--trust",
         choices=("code",),
-        help="FILE may run its code in the isolated steps that load it",
+        help="FILE may run code of its own in the isolated steps that load it",
     )
     parser.add_argument(
-        "--family", help="what trains the network, such as yolox; without it, what FILE is"
+        "--family", help="what trains the network, such as yolox; default: what FILE is"
     )
     parser.add_argument(
         "--target",
         action="append",
         metavar="NAME",
-        help="a board, see `buildsys targets`; several times for several; `host` without",
+        help="a board from `buildsys targets`; can be repeated; default: host",
     )
     parser.add_argument(
         "--data",
@@ -52,12 +52,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     bring.add_argument(
         "--copy",
         action="store_true",
-        help="copy FILEs that lie outside the workspace to weights/ and data/, over nothing",
+        help="copy FILEs from outside the workspace to weights/ and data/; nothing is overwritten",
     )
     bring.add_argument(
         "--link",
         action="store_true",
-        help="leave them there: a symbolic link in weights/, a name for the data in buildsys.yaml",
+        help="leave them there: link them in weights/, name the data in buildsys.yaml",
     )
 
 
@@ -124,7 +124,7 @@ def _place(root: Path, name: str) -> Path:
     if not re.fullmatch(NAME, name):
         better = re.sub(r"[^a-z0-9]+", "-", name.lower().removesuffix(".yaml")).strip("-")
         hint = f"for example {better}" if re.fullmatch(NAME, better) else ""
-        message = "is not a recipe name: small letters, digits, hyphens; a letter or digit first"
+        message = "is not a recipe name: use lowercase letters, digits and hyphens; start with a letter or digit"
         raise InputError.at(name or '""', message, hint)
     problem = name_problem(name)
     if problem is not None:
@@ -188,7 +188,7 @@ def _probe(
     trust = options.trust is not None
     if options.file is None:
         if trust:
-            raise InputError.at("--trust", "is for a checkpoint", "give it with --from")
+            raise InputError.at("--trust", "needs a checkpoint", "give it with --from")
         return None, ()
     if not ((options.copy or options.link) and _is_outside(root, options.file)):
         return probe(root, options.file, trust), ()
@@ -228,7 +228,7 @@ def _with_data(found: "LabelledData | Images", given: str, draft: "Draft") -> "D
 def _with_facts(facts: "DatasetFacts", block: str, given: str, draft: "Draft") -> "Draft":
     draft = dataclasses.replace(draft, facts=facts, block=block)
     if draft.network is not None and draft.task not in draft.network.tasks:
-        message = f"is data to {draft.task}; family {draft.family} has no networks for that"
+        message = f"is data for task {draft.task}; family {draft.family} has no networks for it"
         raise InputError.at(given, message, "there are: " + ", ".join(draft.network.tasks))
     return draft
 
@@ -244,7 +244,7 @@ def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
     found = read_named(Loader(root, recorded, datasets_root()), name, _fixed_task(draft))
     if found.dataset is not None:
         return _with_facts(found.dataset, _name_line(name), name, draft)
-    told = f"{found.waiting_for} is not here: its task, classes and splits are not known yet"
+    told = f"{found.waiting_for} does not exist yet: its task, classes and splits are unknown"
     draft = dataclasses.replace(draft, block=_name_line(name))
     return dataclasses.replace(draft, brought=(*draft.brought, told))
 
@@ -252,7 +252,7 @@ def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
 def _name_line(name: str) -> str:
     from buildsys.authoring.scaffold.draft import noted
 
-    return noted(f"dataset: {name}", "buildsys.yaml says where it is")
+    return noted(f"dataset: {name}", "buildsys.yaml names its place")
 
 
 def _read_outside(
@@ -296,9 +296,7 @@ def _calibrating(source: Path, found: "Images", options: argparse.Namespace) -> 
     from buildsys.authoring.scaffold.bringing import choose_files
 
     if options.link:
-        message = (
-            "holds images for a calibration, which a recipe names by a pattern in the workspace"
-        )
+        message = "holds calibration images; a recipe names them by a pattern inside the workspace"
         raise InputError.at(options.data, message, "--copy copies them to data/")
     return choose_files(source, str(source), tuple(found.files))
 
@@ -331,10 +329,10 @@ def _check_family(given: str | None, found: "Probe | None") -> None:
         return
     if given not in trained_names():
         hint = did_you_mean(given, trained_names(), cutoff=0.8)  # yolov4 is not a slip for yolox
-        raise InputError.at(given, "is not a family that is trained here", hint)
+        raise InputError.at(given, "is not a family that buildsys trains", hint)
     if found is not None and found.family != given:
         message = f"is of family {found.family}, not {given}"
-        raise InputError.at(found.path, message, "leave --family out")
+        raise InputError.at(found.path, message, "omit --family")
 
 
 def _write(draft: "Draft", boards: "Boards") -> str:
@@ -376,9 +374,9 @@ def _tell_rest(root: Path, draft: "Draft", found: list[Diagnostic]) -> int:
         print(f"\n{diagnostic.render()}")
     mistaken = any(diagnostic.is_error for diagnostic in found)
     if not (os.path.exists(root / "dodo.py") or names_loader(root)):
-        print("\nnext:  buildsys init    # doit finds no builds here yet; it keeps what is there")
+        print("\nnext:  buildsys init    # so that doit finds the builds; existing files are kept")
     elif mistaken:
-        print("\nnext:  buildsys check   # when that is settled")
+        print("\nnext:  buildsys check   # after these changes")
     else:
         name = draft.boards[0].target.name if len(draft.boards) == 1 else "*"
         words = f"build:{draft.name}@{name}"

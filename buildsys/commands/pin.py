@@ -20,10 +20,12 @@ _SHOWN_EVERY = 50 << 20
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which recipes, and whether digests that differ are replaced."""
     parser.add_argument(
-        "recipes", nargs="*", metavar="RECIPE", help="names or patterns; all without"
+        "recipes", nargs="*", metavar="RECIPE", help="names or patterns of recipes; default: all"
     )
     parser.add_argument(
-        "--update", action="store_true", help="replace digests that differ; asks servers again"
+        "--update",
+        action="store_true",
+        help="replace digests that differ; fetches remote files again",
     )
 
 
@@ -62,7 +64,7 @@ def _choose(root: Path, words: Sequence[str]) -> list[Path]:
     files = {path.stem: path for path in sorted((root / "recipes").glob("*.yaml"))}
     if not files:
         hint = Workspace(root).hint_without_recipes("`buildsys init` writes a first one")
-        raise InputError.at("recipes", "there is no recipe here", hint)
+        raise InputError.at("recipes", "no recipe found", hint)
     if not words:
         return [path for name, path in files.items() if not name.startswith("_")]
     chosen: dict[Path, None] = {}
@@ -165,19 +167,19 @@ def _digest(root: Path, block: "Pinnable", home: _Read, update: bool) -> str | N
         file = root / block.path
         if os.path.isfile(file):
             return digest_file(file)
-        what = "is a folder" if os.path.isdir(file) else "is not here"
+        what = "is a directory" if os.path.isdir(file) else "does not exist"
     except (OSError, ValueError) as error:
         what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
     if block.sha256 is not None:
         return None
-    hint = "put the file there and pin again; paths start at the workspace's root"
+    hint = "put the file there and pin again; paths are relative to the workspace root"
     found = home.document.diagnose(at, f"{block.path} {what}, so its sha256 is not known", hint)
     raise BuildsysError(found.render())
 
 
 def _differs(home: _Read, block: "Pinnable", digest: str) -> BuildsysError:
-    message = f"{block.named} has another sha256: {digest}"
-    hint = "if that file is the right one, `buildsys pin --update` writes its digest here"
+    message = f"{block.named} has a different sha256: {digest}"
+    hint = "if that file is the right one, `buildsys pin --update` replaces the digest"
     return BuildsysError(home.document.diagnose((*block.at, "sha256"), message, hint).render())
 
 
@@ -194,13 +196,13 @@ def _write(root: Path, home: _Read, block: "Pinnable", digest: str) -> None:
         text = write_digest(data.removeprefix(mark).decode(), block.at, digest)
         target = home.path.resolve()  # a link stays a link
         if target != home.path and not target.is_relative_to(root.resolve()):
-            message = f"{home.document.path} is a link to {target}, outside the workspace"
-            raise BuildsysError(f"{message}: pin it there, or put a file here")
+            message = f"{home.document.path} is a symbolic link to {target}, outside the workspace"
+            raise BuildsysError(f"{message}: pin it there, or replace the link by a file")
         with replacing(target) as temporary:
             temporary.write_bytes(mark + text.encode())
             shutil.copymode(target, temporary)
     except UnwritableError as error:
-        message = f"no digest can be put here without touching the rest: {error}"
+        message = f"the digest cannot be inserted without changing other lines: {error}"
         hint = f"write it yourself: sha256: {digest}"
         at = (*block.at, block.key)
         raise BuildsysError(home.document.diagnose(at, message, hint).render()) from error

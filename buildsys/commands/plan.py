@@ -14,7 +14,9 @@ _STATES = ("waiting", "stale", "rejected", "restorable", "broken", "blocked")
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, for whom, and what is a failure."""
-    parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
+    parser.add_argument(
+        "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument(
         "--format",
@@ -26,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--fail-on",
         default="",
         metavar="STATES",
-        help="exit with 1 where a build is in one of these: " + ", ".join(_STATES),
+        help="exit with 1 if a build is in one of these states: " + ", ".join(_STATES),
     )
 
 
@@ -69,7 +71,7 @@ def _states(text: str) -> list[str]:
     for word in words:
         if word not in _STATES:
             hint = "there are: " + ", ".join(_STATES)
-            message = f"no build is ever in the state `{word}`"
+            message = f"there is no state `{word}`"
             raise InputError.at("--fail-on", message, hint)
     return words
 

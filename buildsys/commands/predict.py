@@ -7,7 +7,7 @@ from pathlib import Path
 
 _BEFORE = {
     "vela-tflite": "This ran the int8 TFLite file that Vela compiled; the arithmetic of the NPU itself"
-    " runs nowhere here.",
+    " was not run.",
     "engine": "This ran the ONNX file that the engine was built from; the engine itself was not run.",
 }
 """By what ships, and only a device runs."""
@@ -15,11 +15,15 @@ _BEFORE = {
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """One build, pictures, where to draw."""
-    parser.add_argument("build", metavar="BUILD", help="the build whose file is run")
+    parser.add_argument("build", metavar="BUILD", help="the build whose file to run")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them")
     parser.add_argument("--out", type=Path, metavar="DIR", help="build/.predictions/BUILD without")
     parser.add_argument(
-        "--confidence", type=_share, default=0.25, metavar="SCORE", help="leave out what is below"
+        "--confidence",
+        type=_share,
+        default=0.25,
+        metavar="SCORE",
+        help="omit objects below this confidence",
     )
 
 

@@ -7,20 +7,20 @@ from pathlib import Path
 def arguments(parser: argparse.ArgumentParser) -> None:
     """check, gc and keygen."""
     actions = parser.add_subparsers(required=True, metavar="check|gc|keygen", dest="action")
-    text = "whether it answers, may be written where it is to be, and what lies in it"
+    text = "report whether it answers, whether it can be written (if it should), and what it holds"
     check = actions.add_parser("check", help=text, description=text)
     check.add_argument(
         "--every-byte",
         action="store_true",
-        help="read every file; with BUILDSYS_REMOTE_MODE=read-write, damaged ones are removed",
+        help="read every file; with BUILDSYS_REMOTE_MODE=read-write, remove damaged ones",
     )
-    text = "remove results that were put there long ago, and files that no result names"
+    text = "remove results that were uploaded long ago, and files that no result names"
     gc = actions.add_parser("gc", help=text, description=text)
     gc.add_argument("--max-age", metavar="90d", required=True, help="h, d or w")
-    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
+    gc.add_argument("--dry-run", action="store_true", help="only print what would be removed")
     text = "write a private key, and print the public key that `remote.trusted` lists"
     keygen = actions.add_parser("keygen", help=text, description=text)
-    keygen.add_argument("file", type=Path, metavar="FILE", help="where the private key is written")
+    keygen.add_argument("file", type=Path, metavar="FILE", help="file to write the private key to")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -82,9 +82,9 @@ def _gc(options: argparse.Namespace) -> int:
             print(f"{verb} {count_text(len(files), noun)}, {size}: {why}")
     if swept.unreadable:
         print(
-            f"files that no result names stay: {count_text(len(swept.unreadable), 'result')} cannot be read,"
+            f"files that no result names were kept: {count_text(len(swept.unreadable), 'result')} cannot be read,"
             f" or the lists of their files cannot ({swept.unreadable[0]}).\n"
-            "    help: `doit` makes what is damaged again, and puts it there where it may write; a result"
+            "    help: `doit` makes what is damaged again, and uploads it if it may write; a result"
             " of another release is read by that release; --max-age removes both in time"
         )
     _print_odd(swept.odd)
@@ -100,7 +100,7 @@ def _print_odd(count: int) -> None:
 
     if count:
         print(
-            f"{count_text(count, 'part')} of the server's listing left out: names or sizes that no object"
+            f"{count_text(count, 'part')} of the server's listing ignored: names or sizes that no object"
             " can have"
         )
 

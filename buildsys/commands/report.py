@@ -14,12 +14,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--accept",
         nargs="*",
         metavar="BUILD",
-        help="write the figures of these builds (all without) into baselines.json",
+        help="write the figures of these builds (default: all) into baselines.json",
     )
     parser.add_argument(
         "--fail-on-regression",
         action="store_true",
-        help="exit code 1 when a figure is worse than baselines.json",
+        help="exit with 1 if a figure is worse than in baselines.json",
     )
 
 

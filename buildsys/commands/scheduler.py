@@ -9,20 +9,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host",
         default="",
-        help="address to listen at; 127.0.0.1 without `--tls`, every address with it",
+        help="address to listen at; default: 127.0.0.1, or every address with `--tls`",
     )
-    parser.add_argument("--port", type=_port, default=8786, help="port to listen at (8786)")
+    parser.add_argument(
+        "--port", type=_port, default=8786, help="port to listen at (default: 8786)"
+    )
     parser.add_argument(
         "--tls",
         type=Path,
         metavar="FILE",
-        help="certificate and key of the cluster in one file, made where it is missing; workers and runs"
+        help="certificate and key of the cluster in one file, made if it is missing; workers and runs"
         " need a copy",
     )
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="listen without TLS where other machines can connect: whoever does can run code on workers",
+        help="listen without TLS where other machines can connect: any of them can run code on workers",
     )
 
 
@@ -42,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 
     host = options.host or ("" if options.tls else "127.0.0.1")
     if not (options.tls or options.insecure or is_loopback(host)):
-        raise InputError.at("--host", f"{host} can be reached without TLS from elsewhere", INSECURE)
+        raise InputError.at("--host", f"other machines can reach {host} without TLS", INSECURE)
     try:
         from buildsys.execution.cluster import scheduler
     except ImportError as error:

@@ -9,9 +9,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """export, import, push and pull."""
     words = "export|import|push|pull"
     actions = parser.add_subparsers(required=True, metavar=words, dest="action")
-    text = "the results of some builds into one file; digests decide, so take it to any machine"
+    text = "write the results of builds into one file, to take to another machine"
     export = actions.add_parser("export", help=text, description=text)
-    export.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns")
+    export.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns of builds")
     export.add_argument(
         "-o",
         dest="file",
@@ -23,18 +23,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--packages-only",
         action="store_true",
-        help="only the bytes that ship; of what lies between, the digests",
+        help="only the files that ship; of intermediate results only the digests",
     )
-    export.add_argument("--partial", action="store_true", help="what there is, without the rest")
-    text = "take in such a file; import only from people whom you trust"
+    export.add_argument(
+        "--partial", action="store_true", help="export what exists, even if results are missing"
+    )
+    text = "import such a file; import only from people you trust"
     load = actions.add_parser("import", help=text, description=text)
-    load.add_argument("file", type=Path, metavar="FILE", help="what `buildsys store export` wrote")
+    load.add_argument(
+        "file", type=Path, metavar="FILE", help="a file written by `buildsys store export`"
+    )
     for name, text in (
-        ("push", "put the results of builds into the store that the team shares"),
-        ("pull", "bring all that builds consist of from there, to work without it"),
+        ("push", "upload results of builds to the store that the team shares"),
+        ("pull", "download everything that builds consist of, to work without that store"),
     ):
         action = actions.add_parser(name, help=text, description=text)
-        action.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns")
+        action.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns of builds")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -73,12 +77,12 @@ def _share(options: argparse.Namespace) -> int:
         print(explain_missing(moved.missing, partial=True), file=sys.stderr)
     if moved.foreign:
         print(
-            f"{count_text(moved.foreign, 'result')} left out: this machine has no record that it made them,"
-            " and none that is signed by who did",
+            f"{count_text(moved.foreign, 'result')} left out: this machine did not make them, as far as its records show,"
+            " and they have no signature",
             file=sys.stderr,
         )
     if not moved.results and not moved.known:
-        raise BuildsysError("nothing of these builds is there")
+        raise BuildsysError("the remote store has no results of these builds")
     if pushes:
         print(
             f"{url}: {count_text(moved.results, 'result')} and"

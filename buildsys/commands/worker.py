@@ -12,34 +12,34 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which scheduler, and what this machine has."""
     parser.add_argument(
-        "scheduler", metavar="SCHEDULER", help="its address, such as tls://farm:8786"
+        "scheduler", metavar="SCHEDULER", help="address of the scheduler, such as tls://farm:8786"
     )
     parser.add_argument(
         "--ca",
         type=Path,
         metavar="FILE",
-        help="certificate and key of the cluster, which `buildsys scheduler --tls` made",
+        help="certificate and key of the cluster, from `buildsys scheduler --tls`",
     )
-    parser.add_argument("--name", default="", help="how people know it; the host's name without")
+    parser.add_argument("--name", default="", help="name of the worker; default: the host's name")
     parser.add_argument(
         "--label",
         action="append",
         default=[],
         metavar="NAME",
-        help="what this machine has beside what is found, such as tensorrt-10.3-sm87; can be repeated",
+        help="what this machine has beside what buildsys detects, such as tensorrt-10.3-sm87; can be repeated",
     )
-    parser.add_argument("--gpus", type=_count, metavar="N", help="how many GPUs; counted without")
+    parser.add_argument("--gpus", type=_count, metavar="N", help="number of GPUs; default: counted")
     parser.add_argument(
-        "--store", type=Path, metavar="FOLDER", help="its store; that of the workspace without"
+        "--store", type=Path, metavar="FOLDER", help="folder of its store; default: the workspace's"
     )
     parser.add_argument(
         "--trust",
         choices=["code"],
-        help="checkpoints may run code here where the recipe says `trust: code`",
+        help="let checkpoints run code here if the recipe has `trust: code`",
     )
-    parser.add_argument("--host", default="", help="address that other machines reach it at")
+    parser.add_argument("--host", default="", help="address at which other machines reach it")
     parser.add_argument(
-        "--insecure", action="store_true", help="tcp:// may lead to another machine, without TLS"
+        "--insecure", action="store_true", help="allow tcp:// to another machine, without TLS"
     )
 
 
@@ -65,12 +65,12 @@ def run(options: argparse.Namespace) -> int:
 
     name = options.name or socket.gethostname()
     if _NAME.fullmatch(name) is None:
-        hint = "letters, digits, and . _ - in between"
+        hint = "use letters, digits, and . _ - in between"
         raise InputError.at("--name", f"`{shorten(name)}` cannot be the name of a worker", hint)
     labels = tuple(check_label(text) for text in options.label)
     if options.scheduler.startswith("tls:") and options.ca is None:
-        hint = "name the file that `buildsys scheduler --tls` made"
-        raise InputError.at("--ca", "missing, and tls:// needs it", hint)
+        hint = "give the file that `buildsys scheduler --tls` made"
+        raise InputError.at("--ca", "is missing; tls:// needs it", hint)
     try:
         check_address(options.scheduler)
         ClusterSettings(

@@ -69,13 +69,13 @@ def test_mistakes_are_told_together(
     messages = [error.message for error in plan_all(lent_workspace).errors]
     expected = {
         first: "",
-        "`weights` needs a `sha256`: loading it runs code": "family",
+        "`weights` needs a `sha256`: loading a checkpoint runs code": "family",
         "data/tags/data.yml does not exist": "",
         "`size` 100 is not a multiple of 32": "",
         "unknown key `epoch`": "family",
-        "`batch` is from 1 to 65536, not -8": "family",
-        "int8 needs `calibration`: images of what the camera will see": "family scheme",
-        "no metric `box.mAP` is measured for task detect": "family task",
+        "`batch` must be from 1 to 65536, not -8": "family",
+        "int8 needs `calibration`: representative images": "family scheme",
+        "there is no metric `box.mAP` for task detect": "family task",
         "unknown key `thread`": "",
         "there is no target `raspberry-pi-6`": "",
     }
@@ -99,7 +99,7 @@ def test_misspelt_targets_hide_nothing(lent_workspace: Path) -> None:
     assert [(error.message, error.hint) for error in plan_all(lent_workspace).errors] == [
         ("unknown key `targts`", "did you mean `targets`?"),
         ("unknown key `gatse`", "did you mean `gates`?"),
-        ("`threads` is at least 1, not 0", ""),
+        ("`threads` must be at least 1, not 0", ""),
     ]
 
 
@@ -149,7 +149,7 @@ def test_base_files_are_not_built(workspace: Path) -> None:
 def test_folder_without_recipes(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`check` in the wrong folder says that all is well."""
     assert cli.main(["-C", str(workspace), "check"]) == 2
-    assert "there is no recipe here" in capsys.readouterr().out
+    assert "no recipe found" in capsys.readouterr().out
     assert cli.main(["-C", str(workspace), "build"]) == 1
     assert not (workspace / "build").exists()
     (workspace / "notes").mkdir()

@@ -129,12 +129,12 @@ def test_a_folder_of_nothing_says_what_there_could_be(
     """Every form is named; two datasets in one folder are none."""
     assert new(workspace, "data/brought") == 2
     told = capsys.readouterr().err
-    assert "holds no data in a format that buildsys reads" in told
+    assert "has no data in a format that buildsys reads" in told
     assert "Pascal VOC's folders (Annotations, JPEGImages), darknet's obj.data" in told
     for year in ("VOC2007", "VOC2012"):
         bring("voc", brought / "VOCdevkit" / year, draw)
     assert new(workspace, "data/brought") == 2
-    assert "holds several datasets in Pascal VOC's format" in capsys.readouterr().err
+    assert "has several datasets in Pascal VOC format" in capsys.readouterr().err
     assert new(workspace, "data/brought/VOCdevkit/VOC2007") == 0
 
 
@@ -158,7 +158,7 @@ def test_what_is_not_a_data_yaml_is_refused_with_the_line(
     recipe = RECIPE[:before] + PLAIN + RECIPE[after:]
     write_recipe(workspace, "mine", recipe.replace("GIVEN", "data/brought"))
     (error,) = plan_all(workspace).errors
-    assert error.message == "data/brought is a folder; `path` is its data.yaml"
+    assert error.message == "data/brought is a directory; `path` names its data.yaml"
     assert LINES[form] in error.hint
     assert (error.line, error.column) == (3, 17)
 
@@ -176,7 +176,7 @@ def test_a_file_that_is_not_a_data_yaml(workspace: Path, brought: Path) -> None:
         ("darknet/obj.names", "is not a data.yaml", "write `dataset: {format: darknet, "),
         (
             "cam",
-            "is a folder",
+            "is a directory",
             'calibrate: `quantization: {calibration: {images: "data/brought/cam/**',
         ),
         ("old, format: voc", "is not the dataset", "write `path: …/VOC2007`"),
@@ -350,7 +350,7 @@ def test_a_given_name_that_no_recipe_can_hold(
     given = os.fsdecode(bytes(brought) + b"/\xff")
     bring("roboflow", Path(given), draw)
     assert cli.main(["-C", str(workspace), "new", "mine", *words, given]) == 2
-    assert r"/\udcff': error: is a name that is not UTF-8" in capsys.readouterr().err
+    assert r"/\udcff': error: has a name that is not UTF-8" in capsys.readouterr().err
     assert not (workspace / "recipes" / "mine.yaml").exists()
 
 

@@ -44,7 +44,7 @@ def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) ->
     """A newline in it shifts every label that follows."""
     (tmp_path / "train" / name).mkdir(parents=True)
     (tmp_path / "train" / name / "1.jpg").touch()
-    with pytest.raises(InputError, match="its name cannot be printed on a line"):
+    with pytest.raises(InputError, match="its name cannot be printed on one line"):
         read_class_folders(tmp_path, "fruit")
 
 
@@ -65,7 +65,7 @@ def test_a_class_more_is_seen(workspace: Path) -> None:
     before = plan_good(workspace)["fruit@host"].package
     plum = workspace / "data" / "fruit" / "train" / "plum"
     plum.mkdir()
-    assert "no image is in it" in plan_all(workspace).errors[0].message
+    assert "but has no image" in plan_all(workspace).errors[0].message
     (plum / "1.jpg").write_bytes(b"never opened while planning")
     assert plan_good(workspace)["fruit@host"].package != before
 

@@ -217,7 +217,7 @@ def test_new_says_what_it_cannot_find(workspace: Path, capsys: pytest.CaptureFix
     shutil.rmtree(workspace / "data" / "cells" / "images")
     words = ["-C", str(workspace), "new", "mine", "--data"]
     assert cli.main([*words, "data/cells/annotations/train.json"]) == 2
-    assert "its images were not found: a.jpg is not in any" in capsys.readouterr().err
+    assert "its images were not found: no usual folder has a.jpg" in capsys.readouterr().err
     (workspace / "data" / "cells" / "annotations" / "train.json").write_text("{")
     assert cli.main([*words, "data/cells/annotations/train.json"]) == 2
     assert "not valid JSON" in capsys.readouterr().err

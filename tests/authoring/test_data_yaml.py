@@ -99,7 +99,7 @@ def test_a_path_that_leads_out_is_refused_at_its_line(data: Path) -> None:
     """It means nothing on another machine, and the splits are not here."""
     (line,) = told(data, "path: /elsewhere/set\ntrain: photos\nnames: [box]\n")
     assert line.startswith("1:7: the path `/elsewhere/set` is absolute")
-    assert line.endswith("leave it out: paths start at this file's folder")
+    assert line.endswith("remove it: paths are relative to this file's folder")
 
 
 def test_data_yml_and_validation_are_understood(data: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_split_without_images_says_what_an_image_is(data: Path) -> None:
     (data / "images" / "train" / "a.jpg").rename(data / "images" / "train" / "a.heic")
     (lack,) = read(data, PLAIN).lacks
     assert lack.diagnostic.message == "the train split has no images: images/train"
-    assert lack.diagnostic.hint.startswith("an image's name ends in .bmp, .jpeg")
+    assert lack.diagnostic.hint.startswith("images end in .bmp, .jpeg")
 
 
 def test_a_list_that_leads_nowhere_is_told_at_its_line(data: Path) -> None:
@@ -193,11 +193,13 @@ def test_names_with_gaps_and_a_count_that_is_text(data: Path) -> None:
     """The line to write has the names that are there, at their numbers."""
     splits = "train: images/train\nval: images/val\n"
     assert told(data, splits + "names: {0: box, 2: lid}\n") == [
-        "3:8: `names` numbers the classes from 0 and leaves none out; write `names: {0: box, 1:"
+        "3:8: the numbers of the classes in `names` must be 0, 1, 2, …, without gaps; write `names: {0: box, 1:"
         " class_1, 2: lid}`, with your own names"
     ]
     assert told(data, splits + "names: {a: box}\n")[0].endswith("write `names: {0: tag}`")
-    assert told(data, PLAIN + 'nc: "2"\n') == ["4:5: `nc` is a number; this is text; write `nc: 2`"]
+    assert told(data, PLAIN + 'nc: "2"\n') == [
+        "4:5: `nc` must be a number, not text; write `nc: 2`"
+    ]
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
     assert told(data, pointer) == [
         "0:0: this is a Git LFS pointer, not the file itself; `git lfs pull` brings the file"
@@ -228,8 +230,8 @@ def test_after_a_warning_gates_and_firmware_are_looked_at(workspace: Path) -> No
     write_recipe(workspace, "tags", TRAINED.replace("box.mAP50-95", "bax.mAP50-95"))
     found = {known.severity: known.message for known in plan_all(workspace).diagnostics}
     assert found == {
-        "warning": "`flip_idx` is missing: images are not mirrored in training",
-        "error": "no metric `bax.mAP50-95` is measured for task pose",
+        "warning": "`flip_idx` is missing, so training does not mirror images",
+        "error": "there is no metric `bax.mAP50-95` for task pose",
     }
 
 
@@ -240,7 +242,7 @@ def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:
     found = read(data, f"{PLAIN}kpt_shape: [4, 3]\nflip_idx: [1, 0, 3, 2]\n")
     assert (found.facts.flip, found.lacks) == ((1, 0, 3, 2), ())
     (line,) = told(data, f"{PLAIN}kpt_shape: [4, 3]\nflip_idx: [1, 0]\n")
-    assert line == "5:11: `flip_idx` lists each keypoint from 0 to 3 once; "
+    assert line == "5:11: `flip_idx` must list each keypoint from 0 to 3 once; "
 
 
 @pytest.mark.parametrize(
@@ -264,28 +266,28 @@ def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:
         (
             'names: [box, ""]',
             [
-                "1:14: the name of class 1 is empty or cannot be printed; a class has a name that"
-                " can be read"
+                "1:14: the name of class 1 is empty or cannot be printed; give the class"
+                " a printable name"
             ],
         ),
         (
             "names: [box, lid, box]",
             [
-                "1:19: the class `box` is there twice: as 0 and as 2; every class has a name of its"
-                " own"
+                "1:19: duplicate class name `box`: class 0 and class 2; give every"
+                " class a different name"
             ],
         ),
         (
             "nc: 2",
             [
-                "1:1: `names` lists no classes; write `names: [class_0, class_1]`, as Ultralytics"
-                " calls them without, or their own names"
+                "1:1: `names` lists no classes; write `names: [class_0, class_1]`, which are"
+                " Ultralytics' defaults, or your own names"
             ],
         ),
         (
             "nc: 3\nnames: [box, lid]",
             [
-                "1:5: `nc` is 3, and `names` has 2; write `nc: 2`, or leave it out; or name the"
+                "1:5: `nc` is 3, but `names` has 2; write `nc: 2`, remove it, or name the"
                 " other classes"
             ],
         ),

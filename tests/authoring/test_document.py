@@ -28,5 +28,5 @@ def test_the_same_text_in_another_file_is_told_of_that_file() -> None:
 def test_a_mistake_is_told_every_time() -> None:
     """It is not forgotten by being told once."""
     for _ in range(2):
-        with pytest.raises(InputError, match="a second time"):
+        with pytest.raises(InputError, match="duplicate key"):
             parse_document("a: 1\na: 2\n", "a.yaml")

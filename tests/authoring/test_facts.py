@@ -38,12 +38,12 @@ _WRONG = {
     "names-with-a-gap": Wrong(text="names: {0: qr, 2: aruco}\n", message="`names`", place=(1, 8)),
     "shape-is-number": Wrong(
         text="names: [tag]\nkpt_shape: 4\n",
-        message="`kpt_shape` is [number of keypoints, 2 or 3]",
+        message="`kpt_shape` must be [number of keypoints, 2 or 3]",
         place=(2, 12),
     ),
     "shape-of-nine-values": Wrong(
         text="names: [tag]\nkpt_shape: [4, 9]\n",
-        message="`kpt_shape` is [number of keypoints, 2 or 3]",
+        message="`kpt_shape` must be [number of keypoints, 2 or 3]",
         place=(2, 12),
     ),
     "sigmas-are-words": Wrong(
@@ -56,7 +56,7 @@ _WRONG = {
         message="`kpt_oks_sigmas`",
         place=(3, 17),
     ),
-    "list": Wrong(text="- tag\n", message="this is not a data.yaml", place=(0, 0)),
+    "list": Wrong(text="- tag\n", message="this file is not a data.yaml", place=(0, 0)),
     "tab": Wrong(text="names:\n\t0: tag\n", message="not valid YAML", place=(2, 1)),
 }
 

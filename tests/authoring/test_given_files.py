@@ -183,7 +183,7 @@ def test_a_file_without_end_is_not_read(tmp_path: Path, form: Format) -> None:
     path = tmp_path / "model"
     path.touch()
     os.truncate(path, 30 << 30)
-    with pytest.raises(UnreadableModel, match="32212254720 bytes; more than 2 GiB are not read"):
+    with pytest.raises(UnreadableModel, match="32212254720 bytes; the limit is 2 GiB"):
         read_given(path, form)
 
 

@@ -82,7 +82,7 @@ def test_code_in_a_pickle_never_runs(
     text = _RECIPE.replace(", sha256: SHA", "").replace("FAMILY", "ultralytics")
     write_recipe(workspace, "evil", text)
     assert cli.main(["-C", str(workspace), "check"]) == 2
-    assert "needs a `sha256`: loading it runs code" in capsys.readouterr().out
+    assert "needs a `sha256`: loading a checkpoint runs code" in capsys.readouterr().out
     assert victim.exists()
 
 
@@ -168,7 +168,7 @@ def test_another_name_does_not_get_past_the_digest(
     text = _RECIPE.replace("weights/evil.pt, sha256: SHA", name).replace("FAMILY", "ultralytics")
     write_recipe(workspace, "evil", text)
     assert cli.main(["-C", str(workspace), "check"]) == 2
-    assert "needs a `sha256`: loading it runs code" in capsys.readouterr().out
+    assert "needs a `sha256`: loading a checkpoint runs code" in capsys.readouterr().out
 
 
 def _words(*lines: str) -> bytes:

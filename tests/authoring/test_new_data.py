@@ -202,7 +202,7 @@ def test_a_file_of_another_kind_is_answered_with_the_kinds(
     (folder / name).write_bytes(b"0 .5 .5 .2 .2" if name == "notes.txt" else b"\x08\xff\xfe")
     assert new(workspace, "--data", f"data/d/{name}") == 2
     told = capsys.readouterr().err
-    assert told.startswith(f"data/d/{name}: error: holds no data in a format that buildsys reads\n")
+    assert told.startswith(f"data/d/{name}: error: has no data in a format that buildsys reads\n")
     assert "there are: a data.yaml" in told
 
 
@@ -272,7 +272,8 @@ def test_a_named_archive_is_taken_before_and_after_it_is_here(
     assert new(workspace, "--data", "far") == 0
     told = capsys.readouterr().out
     assert (
-        "https://example.org/a.tar is not here: its task, classes and splits are not known" in told
+        "https://example.org/a.tar does not exist yet: its task, classes and splits are unknown"
+        in told
     )
     unpacked = tmp_path / "cache" / "buildsys" / "datasets" / digest
     write_data(unpacked / "set", DataYaml(classes=("far", "near")))
@@ -364,7 +365,7 @@ def test_a_val_split_that_is_missing_is_not_replaced_by_another(
     assert new(workspace, "--data", "data/d") == 2
     told = capsys.readouterr().err
     assert "which does not exist" in told
-    assert "without that line, a share of train becomes val" in told
+    assert "without this line, a share of train becomes val" in told
 
 
 def test_annotations_of_val_without_images_are_a_mistake(

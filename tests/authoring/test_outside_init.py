@@ -132,10 +132,10 @@ def test_somebody_s_repository_gets_what_it_lacks(
     before = _files(tmp_path)
     assert _init(tmp_path) == 0
     printed = capsys.readouterr().out
-    assert "kept   recipes/: it has recipes, a first one is not needed\n" in printed
+    assert "kept   recipes/: the workspace has recipes already\n" in printed
     assert "kept   .gitignore; add the lines /.buildsys/\n" in printed
     assert f"kept   requirements.txt; add the line {own_requirement()}\n" in printed
-    assert "kept   dodo.py; it imports another release's buildsys: " in printed
+    assert "kept   dodo.py; it imports another release of buildsys: " in printed
     assert "kept   doit.cfg; add `loader = buildsys` to its [GLOBAL]\n" in printed
     assert printed.endswith("buildsys check\n")
     assert _files(tmp_path) == before

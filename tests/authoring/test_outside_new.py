@@ -255,7 +255,7 @@ def test_what_is_missing_is_told_at_once(
     assert "error: no file matches data/mine/**/*.jpg" in printed
     assert cli.main(["-C", str(workspace), "check"]) == 2
     assert "error: no file matches data/mine/**/*.jpg" in capsys.readouterr().out
-    assert printed.endswith("next:  buildsys check   # when that is settled\n")
+    assert printed.endswith("next:  buildsys check   # after these changes\n")
 
 
 def test_what_check_says_of_the_data_is_told_too(
@@ -307,7 +307,7 @@ def test_absolute_path_inside_is_written_from_the_root(workspace: Path) -> None:
 _WRONG = {
     "bad name": (["Best Model.yaml"], "for example best-model"),
     "empty name": ([""], "is not a recipe name"),
-    "reserved": (["report"], "is the name of a task"),
+    "reserved": (["report"], "is reserved for a task"),
     "taken": (["taken"], "recipes/taken.yaml: error: exists"),
     "unknown target": (["x", "--target", "grove-vision-ai"], "did you mean `grove-vision-ai-v2`?"),
     "word of a target": (["x", "--target", "grove"], "did you mean `grove-vision-ai-v2`?"),
@@ -323,24 +323,27 @@ _WRONG = {
     ),
     "family without the task": (
         ["x", "--family", "yolox", "--data", "data/fruit"],
-        "family yolox has no networks for that",
+        "family yolox has no networks for it",
     ),
-    "not here": (["x", "--from", "weights/gone.pt"], "weights/gone.pt: error: is not here"),
-    "folder": (["x", "--from", "weights"], "is a folder"),
+    "not here": (["x", "--from", "weights/gone.pt"], "weights/gone.pt: error: does not exist"),
+    "folder": (["x", "--from", "weights"], "is a directory"),
     "truncated": (["x", "--from", "weights/cut.pt"], "the file is damaged or cut off"),
     "no checkpoint": (["x", "--from", "weights/text.pt"], "this is not a PyTorch checkpoint"),
-    "no network": (["x", "--from", "weights/other.pt"], "holds no whole model"),
-    "no step": (["x", "--from", "weights/world.pt"], "is a network that no step takes: it gets"),
+    "no network": (["x", "--from", "weights/other.pt"], "does not contain a whole model"),
+    "no step": (["x", "--from", "weights/world.pt"], "is a network that no step supports: it gets"),
     "empty": (["x", "--from", "weights/empty.onnx"], "is empty"),
     "no tflite": (["x", "--from", "weights/page.tflite"], "this is a page of a web site"),
-    "unknown ending": (["x", "--from", "doit.cfg"], "is not a model file"),
-    "outside": (["x", "--from", "../best.pt"], "--copy copies it to weights/, --link leaves"),
+    "unknown ending": (["x", "--from", "doit.cfg"], "does not have the ending of a model file"),
+    "outside": (
+        ["x", "--from", "../best.pt"],
+        "use --copy to copy it to weights/, or --link to leave",
+    ),
     "data outside": (
         ["x", "--data", "../d/data.yaml"],
-        "--copy copies it to data/, --link leaves it there",
+        "use --copy to copy it to data/, or --link to leave it there",
     ),
     "images alone": (["x", "--data", "data/cam"], "--from weights/best.pt"),
-    "one image": (["x", "--data", "data/mine/a.jpg"], "give the folder that it is in"),
+    "one image": (["x", "--data", "data/mine/a.jpg"], "give the folder that contains it"),
     "data not here": (
         ["x", "--data", "data/tag/data.yaml"],
         "data/tag/data.yaml: error: does not exist",

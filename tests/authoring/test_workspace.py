@@ -65,7 +65,9 @@ def test_mistake_of_a_base_is_told_in_the_base_once(workspace: Path) -> None:
     for name in ("one", "two"):
         write_recipe(workspace, name, "extends: _pose\n")
     (told,) = _told(workspace)
-    assert told.startswith("recipes/_pose.yaml:8:17: error: `epochs` is from 1 to 1000000, not 0")
+    assert told.startswith(
+        "recipes/_pose.yaml:8:17: error: `epochs` must be from 1 to 1000000, not 0"
+    )
     write_recipe(workspace, "two", "extends: _pose\ntrain: {epochs: -1}\n")
     assert [line.split(" ")[0] for line in _told(workspace)] == [
         "recipes/_pose.yaml:8:17:",
@@ -79,7 +81,7 @@ def test_bases_have_one_level(workspace: Path) -> None:
     _base(workspace, "_b", "extends: _a\n")
     write_recipe(workspace, "c", "extends: _b\n")
     (told,) = _told(workspace)
-    assert "recipes/_b.yaml extends _a: one level only" in told
+    assert "recipes/_b.yaml extends _a; only one level is allowed" in told
 
 
 def test_matrix_multiplies_and_trains_once(workspace: Path) -> None:
@@ -239,11 +241,17 @@ def test_target_may_change_a_shipped_one_of_its_name(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("extends: grove\n", "targets/mine.yaml:2:10: error: there is no target `grove` to extend"),
-        ("extends: mine\n", "targets/mine.yaml:2:10: error: there is no target `mine` to extend"),
+        (
+            "extends: grove\n",
+            "targets/mine.yaml:2:10: error: `extends` names a target that does not exist: `grove`",
+        ),
+        (
+            "extends: mine\n",
+            "targets/mine.yaml:2:10: error: `extends` names a target that does not exist: `mine`",
+        ),
         (
             "extends: grove-vision-ai-v2\nvela: {version: 5.2}\n",
-            "targets/mine.yaml:3:17: error: `version` is a quoted string, not a number",
+            "targets/mine.yaml:3:17: error: `version` must be a quoted string, not a number",
         ),
     ],
 )

@@ -174,7 +174,7 @@ def test_a_file_with_another_digest_is_refused(place: Path) -> None:
     write_recipe(place, "plain", RECIPE.replace("model.tflite", other))
     run = doit(place)
     assert run.returncode == 1
-    assert "recipes/plain.yaml:2:64: error: model.tflite has another sha256: " in run.stderr
+    assert "recipes/plain.yaml:2:64: error: model.tflite has a different sha256: " in run.stderr
     assert statuses(place) == {"plain": "failed at check"}
 
 
@@ -186,7 +186,7 @@ def test_a_file_that_changes_after_planning_is_refused(place: Path) -> None:
     (place / "model.tflite").write_bytes(OTHER)
     run = doit(place)
     assert run.returncode in (1, 2)
-    assert f"the recipe says {digest}" in run.stderr or "has another sha256" in run.stderr
+    assert f"the recipe says {digest}" in run.stderr or "has a different sha256" in run.stderr
 
 
 def test_parallel_equals_serial(place: Path, tmp_path: Path) -> None:

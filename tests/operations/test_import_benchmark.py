@@ -412,7 +412,7 @@ def test_a_machine_of_another_target_is_no_doubt(
     told = capsys.readouterr()
     assert told.err == ""
     (line,) = [line for line in told.out.splitlines() if "machine" in line]
-    assert line.startswith("board.json itself names as its machine: x86_64, [2J Linux 666")
+    assert line.startswith("board.json names as its machine: x86_64, [2J Linux 666")
     assert len(line) < 200
 
 

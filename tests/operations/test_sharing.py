@@ -173,7 +173,7 @@ def test_no_file_goes_where_a_result_does_not_say_which_it_needs(
         damaged.write_bytes(whole[:-2])
         os.utime(index, (0, 0))
         code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d")
-        assert (code, "files that no result names stay: " in text) == (0, True)
+        assert (code, "files that no result names were kept: " in text) == (0, True)
         assert set((remote / "blobs").glob("*/*")) == {*blobs, unused}
         damaged.write_bytes(whole)
     os.utime(index, (0, 0))

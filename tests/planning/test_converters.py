@@ -67,6 +67,6 @@ def test_a_converter_without_effect_is_told(workspace: Path) -> None:
     plans = plan_all(workspace)
     (told,) = [found for found in plans.diagnostics if "convert" in found.message]
     assert told.severity == "warning"
-    assert told.message == "`convert` has no effect: on the way to checkpoint no ONNX is converted"
+    assert told.message == "`convert` has no effect: no ONNX file is converted for checkpoint"
     write_recipe(workspace, "given", recipe)
     assert not plan_all(workspace).diagnostics

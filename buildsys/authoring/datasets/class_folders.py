@@ -17,25 +17,25 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
     """Classes are the folders of train, in the order of their names. Raises InputError."""
     splits = list(find_splits("*", lambda path: os.path.isdir(root / path)))
     if "train" not in dict(splits):
-        raise InputError.at(label, "holds no folder train", _LAYOUT)
+        raise InputError.at(label, "has no folder train", _LAYOUT)
     classes = list_folders(root / "train")
     if not classes:
-        raise InputError.at(f"{label}/train", "holds no folder of a class", _LAYOUT)
+        raise InputError.at(f"{label}/train", "has no folder for a class", _LAYOUT)
     for split, place in splits:
         for name in list_folders(root / place):
             if name not in classes:
-                message = f"is a class of the {split} split that train does not have"
+                message = f"is a class of the {split} split, but not of train"
                 raise InputError.at(
-                    f"{label}/{place}/{name}", message, "classes are the folders of train"
+                    f"{label}/{place}/{name}", message, "the folders of train are the classes"
                 )
     for name in classes:
         if not is_class_name(name):
-            message = "is the folder of a class, and its name cannot be printed on a line"
-            hint = "rename it: the names of classes stand in labels.txt, one a line"
+            message = "is the folder of a class, but its name cannot be printed on one line"
+            hint = "rename it: labels.txt lists the classes, one on each line"
             raise InputError.at(f"{label}/train/{name}", message, hint)
         if not _holds_picture(root / "train" / name):
-            message = "is the folder of a class, and no image is in it"
-            raise InputError.at(f"{label}/train/{name}", message, "fill it, or remove it")
+            message = "is the folder of a class, but has no image"
+            raise InputError.at(f"{label}/train/{name}", message, "add images, or remove it")
     facts = DatasetFacts(
         root=str(root),
         names=tuple(classes),

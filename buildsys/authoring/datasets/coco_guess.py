@@ -133,6 +133,6 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
     for folder in folders:
         if os.path.isfile(root / folder / written[0]):
             return folder.as_posix(), False
-    message = f"its images were not found: {written[0]} is not in any of the usual folders"
+    message = f"its images were not found: no usual folder has {written[0]}"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
     raise InputError.at(data, message, hint)

@@ -48,11 +48,11 @@ def check_format(scope: Scope, block: Dataset, task: str) -> None:
     """Whether the block's keys belong together. Raises InputError."""
     if block.format != "coco":
         key = "splits" if block.splits is not None else "match"
-        hint = "write `format: coco`, or `path: …/data.yaml` in its place"
+        hint = "write `format: coco`, or `path: …/data.yaml` instead"
         if key == "match":
-            hint = "leave it out: only `file_name`s of COCO lead elsewhere"
+            hint = "remove it: it is for `file_name`s of COCO files only"
         elif block.format in ("voc", "darknet"):
-            hint = "leave it out, or write `format: coco`"
+            hint = "remove it, or write `format: coco`"
         message = f"`{key}` belongs to `format: coco`"
         raise InputError(scope.locate(("dataset", key), message, hint, key=True))
     if task not in SHAPES:
@@ -62,13 +62,13 @@ def check_format(scope: Scope, block: Dataset, task: str) -> None:
     if block.generator is not None:
         return
     if block.splits is None:
-        message = "`format: coco` needs `splits`: which annotations, which images"
+        message = "`format: coco` needs `splits`, with `annotations` and `images` for each"
         raise InputError(scope.locate(("dataset", "format"), message, _EXAMPLE))
     if not block.splits.given:
-        raise InputError(scope.locate(("dataset", "splits"), "`splits` names no split", _EXAMPLE))
+        raise InputError(scope.locate(("dataset", "splits"), "`splits` is empty", _EXAMPLE))
     if block.path is not None:
-        message = "`path` has no meaning beside `format: coco`"
-        hint = "leave it out: `splits` names the files"
+        message = "`path` has no effect with `format: coco`"
+        hint = "remove it: `splits` names the files"
         raise InputError(scope.locate(("dataset", "path"), message, hint, key=True))
 
 
@@ -121,9 +121,9 @@ def check_files(scope: Scope, place: Place, start: str) -> None:
 def _missing(key: str, path: str, start: str) -> tuple[str, str]:
     """What is wrong with a path that is not what `key` names, and what to do."""
     if os.path.isdir(path):
-        return "is a folder; `annotations` is one file", did_you_mean("", os.listdir(path))
+        return "is a directory; `annotations` is one file", did_you_mean("", os.listdir(path))
     if os.path.exists(path):
-        return "is a file; `images` is the folder that every `file_name` starts at", ""
+        return "is a file; `images` is the folder that each `file_name` is relative to", ""
     return "does not exist", hint_missing(Path(path), start)
 
 

@@ -23,7 +23,7 @@ _KINDS = (
     "a data.yaml of Ultralytics' kind, COCO's JSON, Pascal VOC's folders (Annotations, JPEGImages),"
     " darknet's obj.data or classes.txt, a folder a class (train/<class>/), or images alone"
 )
-_NOTHING = "holds no data in a format that buildsys reads"
+_NOTHING = "has no data in a format that buildsys reads"
 
 
 def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
@@ -48,7 +48,7 @@ def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
     if path.name in darknet_format.NAMES:
         return _read_folder(root, _called(root, data, path.parent), "darknet")
     if is_image(path):
-        message, hint = "is one image", "give the folder that it is in"
+        message, hint = "is one image", "give the folder that contains it"
         raise InputError.at(data, message, hint)
     try:
         return _read_yaml(root, data)
@@ -97,8 +97,8 @@ def _guess_folder(root: Path, data: str, task: str) -> LabelledData | Images:
 def _read_voc(root: Path, data: str) -> LabelledData:
     home = voc_format.find_root(root / data)
     if home is None:
-        message = "holds several datasets in Pascal VOC's format"
-        raise InputError.at(data, message, "give the folder of one")
+        message = "has several datasets in Pascal VOC format"
+        raise InputError.at(data, message, "give the folder of one of them")
     return _read_folder(root, _called(root, data, home), "voc")
 
 

@@ -75,7 +75,7 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
         instead = foreign.stand_in("\n".join(document.lines).encode())
         if instead is not None:
             raise InputError.at(label, *instead)
-        raise InputError.at(label, "this is not a data.yaml: it has no `key: value` lines")
+        raise InputError.at(label, "this file is not a data.yaml: it has no `key: value` lines")
     names = _read_names(document)
     keypoints, dims, sigmas = _read_keypoints(document)
     flip = _read_flip(document, keypoints)
@@ -103,10 +103,10 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
         if (diagnostic := _unlabelled(document, path.parent, root, split, found, places[split][0]))
     ]
     if keypoints and not flip:
-        message = "`flip_idx` is missing: images are not mirrored in training"
+        message = "`flip_idx` is missing, so training does not mirror images"
         hint = (
-            "write `flip_idx: […]`, for each keypoint the number of the one that takes its place in a"
-            " mirror: a left ear that of the right one, a nose its own"
+            "write `flip_idx: […]`: for each keypoint, the number of the keypoint that takes its place in"
+            " a mirrored image (the left ear becomes the right ear, the nose stays)"
         )
         at = document.diagnose(("kpt_shape",), message, hint, key=True, severity="warning")
         lacks.append(Lack(split="", what="flip", diagnostic=at))
@@ -145,15 +145,13 @@ def _read_names(document: Document) -> tuple[str, ...]:
         number = document.get("nc")
         if type(number) is int and 0 < number <= _MOST_NAMED:
             names = ", ".join(f"class_{index}" for index in range(number))
-            hint = (
-                f"write `names: [{names}]`, as Ultralytics calls them without, or their own names"
-            )
+            hint = f"write `names: [{names}]`, which are Ultralytics' defaults, or your own names"
         raise InputError(document.diagnose(("names",), message, hint))
     keys: list[str | int] = list(range(len(names)))
     if isinstance(names, dict):
         keys = [str(number) for number in range(len(names))]
         if names.keys() != set(keys):
-            message = "`names` numbers the classes from 0 and leaves none out"
+            message = "the numbers of the classes in `names` must be 0, 1, 2, …, without gaps"
             raise InputError(document.diagnose(("names",), message, _fill_names(document, names)))
     words = [_written(document, key) for key in keys]
     problems = []
@@ -161,7 +159,7 @@ def _read_names(document: Document) -> tuple[str, ...]:
         value = document.get("names", key)
         if isinstance(value, str) and not is_class_name(value):
             message = f"the name of class {key} is empty or cannot be printed"
-            hint = "a class has a name that can be read"
+            hint = "give the class a printable name"
             problems.append(document.diagnose(("names", key), message, hint))
         elif not isinstance(value, str) or _is_plain_boolean(document, key):
             message = f"class names must be strings; {f'`{word}`' if word else 'this'} is not one"
@@ -171,9 +169,9 @@ def _read_names(document: Document) -> tuple[str, ...]:
     first: dict[str, str | int] = {}
     for key, word in zip(keys, words, strict=True):
         if first.setdefault(word, key) != key:
-            message = f"the class `{word}` is there twice: as {first[word]} and as {key}"
+            message = f"duplicate class name `{word}`: class {first[word]} and class {key}"
             problems.append(
-                document.diagnose(("names", key), message, "every class has a name of its own")
+                document.diagnose(("names", key), message, "give every class a different name")
             )
     if problems:
         raise InputError(*problems)
@@ -218,11 +216,11 @@ def _line_to_write(words: list[str]) -> str:
 def _check_count(document: Document, count: int) -> None:
     number = document.get("nc")
     if isinstance(number, str | bool):
-        message = f"`nc` is a number; this is {'text' if isinstance(number, str) else 'a boolean'}"
+        message = f"`nc` must be a number, not {'text' if isinstance(number, str) else 'a boolean'}"
         raise InputError(document.diagnose(("nc",), message, f"write `nc: {count}`"))
     if number is not None and number != count:
-        message = f"`nc` is {number}, and `names` has {count}"
-        hint = f"write `nc: {count}`, or leave it out; or name the other classes"
+        message = f"`nc` is {number}, but `names` has {count}"
+        hint = f"write `nc: {count}`, remove it, or name the other classes"
         raise InputError(document.diagnose(("nc",), message, hint))
 
 
@@ -235,11 +233,11 @@ def _read_keypoints(document: Document) -> tuple[int, int, tuple[float, ...]]:
         and all(type(number) is int for number in shape)
         and (shape == [0, 0] or (0 < shape[0] <= _MOST_KEYPOINTS and shape[1] in (2, 3)))
     ):
-        message = "`kpt_shape` is [number of keypoints, 2 or 3]"
+        message = "`kpt_shape` must be [number of keypoints, 2 or 3]"
         raise InputError(document.diagnose(("kpt_shape",), message))
     sigmas = document.get("kpt_oks_sigmas") or []
     if not isinstance(sigmas, list) or not all(map(_is_sigma, sigmas)):
-        message = "`kpt_oks_sigmas` is a list of numbers above 0, one a keypoint"
+        message = "`kpt_oks_sigmas` must be a list of numbers above 0, one for each keypoint"
         raise InputError(document.diagnose(("kpt_oks_sigmas",), message))
     if sigmas and len(sigmas) != shape[0]:
         message = f"`kpt_oks_sigmas` has {len(sigmas)} numbers for {shape[0]} keypoints"
@@ -262,7 +260,7 @@ def _read_flip(document: Document, keypoints: int) -> tuple[int, ...]:
     if not all(type(number) is int for number in numbers) or sorted(numbers) != list(
         range(keypoints)
     ):
-        message = f"`flip_idx` lists each keypoint from 0 to {keypoints - 1} once"
+        message = f"`flip_idx` must list each keypoint from 0 to {keypoints - 1} once"
         raise InputError(document.diagnose(("flip_idx",), message))
     return tuple(numbers)
 
@@ -313,7 +311,7 @@ def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:
         entry = document.get(key)
         items = entry if isinstance(entry, list) else [entry]
         if isinstance(entry, dict) or not all(type(item) in (str, int) for item in items):
-            message = f"`{key}` is a folder, or a list of folders"
+            message = f"`{key}` must be a folder, or a list of folders"
             raise InputError(document.diagnose((key,), message, "for example images/train"))
         at: list[KeyPath] = [(key,)]
         if isinstance(entry, list):
@@ -373,7 +371,7 @@ def _demand_base(document: Document, base: str, folder: Path, inside: Path | Non
     relative = os.path.relpath(base, inside)
     if check_inside(inside, relative) is None:
         return
-    hint = "leave it out: paths start at this file's folder"
+    hint = "remove it: paths are relative to this file's folder"
     start = os.path.relpath(folder, inside)
     wrong = check_inside(inside, str(written), start=start, hint=hint)
     if wrong is None:
@@ -431,7 +429,7 @@ def _unlabelled(
     if is_labelled(root, iterate_images(root, given)):
         return None
     message = f"no image of the {split} split has a label: {first.written}"
-    hint = "labels/….txt stands beside images/…, or each .txt beside its image"
+    hint = "labels belong into labels/… beside images/…, or each .txt beside its image"
     if not any(True for _ in iterate_images(root, given)):
         _, findings = find_images(root, given)
         listed = [finding for finding in findings if os.path.isfile(root / finding.path)]
@@ -449,5 +447,5 @@ def _unlabelled(
                 hint=listed[0].hint,
             )
         message = f"the {split} split has no images: {first.written}"
-        hint = f"an image's name ends in {', '.join(sorted(SUFFIXES_OF_IMAGES))}"
+        hint = f"images end in {', '.join(sorted(SUFFIXES_OF_IMAGES))}"
     return document.diagnose(first.at, message, hint)

@@ -148,7 +148,7 @@ def _find_data(build: Assembling, block: Dataset, task: str | None) -> Data:
     if block.splits is not None:
         return _read_sets(build, block, build.workspace, task)
     if block.path is None:
-        message = "`dataset` has a `path`, a `url` or a `generator`"
+        message = "`dataset` needs one of `path`, `url` and `generator`"
         raise InputError(build.scope.locate(("dataset",), message, key=True))
     path = Path(os.path.normpath(build.workspace / os.path.expanduser(block.path)))
     if block.format in folder_sets.FORMATS:
@@ -166,8 +166,8 @@ def _generated(build: Assembling, block: Dataset, task: str, extra: dict[str, ob
     name = block.generator or ""
     for key in _fields():
         if key != "format" and getattr(block, key) is not None:
-            message = f"`generator` draws the images; `{key}` has no meaning beside it"
-            hint = f"leave one out (`{key}: null` removes what a base says)"
+            message = f"`generator` draws the images; `{key}` has no effect with it"
+            hint = f"remove one of them (`{key}: null` removes the value of a base)"
             raise InputError(build.scope.locate(("dataset", key), message, hint, key=True))
     if name not in kinds("generate"):
         hint = did_you_mean(name, kinds("generate"))
@@ -191,8 +191,8 @@ def _draws(kind: str, task: str) -> bool:
 def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> Data:
     """A dataset that was fetched and unpacked, or is known from buildsys.lock, or is waited for."""
     if block.sha256 is None:
-        message = "`dataset` needs a `sha256`: what a server sends can change"
-        hint = "`buildsys pin` fetches the archive and writes it"
+        message = "`dataset` needs a `sha256`: the file on the server can change"
+        hint = "run `buildsys pin`, which fetches the archive and writes the digest"
         raise InputError(build.scope.locate(("dataset",), message, hint, key=True))
     archive = Archive(url=url, sha256=block.sha256)
     folder = build.around.datasets / block.sha256
@@ -225,7 +225,7 @@ def _find_data_yaml(build: Assembling, folder: Path, url: str) -> Path:
         message = f"the archive has {len(found) or 'no'} data.yaml" + (
             f": {names}" if names else ""
         )
-        hint = "say which with `path`, from the archive's root"
+        hint = "write `path`, relative to the archive's root"
         raise InputError(build.scope.locate(("dataset",), message, hint, key=True))
     return found[0]
 
@@ -238,7 +238,7 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
         if known is not None and not os.path.isdir(path.parent):
             return _recalled(build, block, known, path.parent)
         if os.path.isdir(path):
-            message = f"{block.path} is a folder; `path` is its data.yaml"
+            message = f"{block.path} is a directory; `path` names its data.yaml"
             hint = suggest_line(build.workspace, os.path.relpath(path, build.workspace))
             raise InputError(build.scope.locate(("dataset", "path"), message, hint))
         message = f"{block.path} does not exist"
@@ -260,7 +260,9 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
     build.read |= watched_folders(path)
     at = ("dataset", "path")
     if os.path.isfile(path):
-        message = f"{block.path} is a file; to classify, `path` is the folder that holds train"
+        message = (
+            f"{block.path} is a file; for task classify `path` names the folder that contains train"
+        )
         hint = f"{os.path.dirname(block.path or '') or '.'}, with train/<class>/*.jpg in it"
         raise InputError(build.scope.locate(at, message, hint))
     if not os.path.isdir(path):
@@ -301,7 +303,7 @@ def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> D
         hint = hint_missing(path)
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     if not os.path.isdir(path) and root == path:
-        message = f"{block.path} is a file; `path` is the folder of the dataset"
+        message = f"{block.path} is a file; `path` names the folder of the dataset"
         hint = os.path.dirname(block.path or "") or "."
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     _check_folder(build, block, root)
@@ -335,8 +337,8 @@ def _recorded(build: Assembling, label: str) -> RecordedDataset | None:
 def _recalled(build: Assembling, block: Dataset, known: RecordedDataset, folder: Path) -> Data:
     facts = recall_dataset(known, folder, block.match is not None)
     if os.path.lexists(facts.root):  # nothing is read where the lock alone says that data lies
-        message = f"buildsys.lock names a folder of {block.label} that is here, but {folder} is not"
-        hint = "bring the dataset, or delete its line of buildsys.lock; it is found again"
+        message = f"buildsys.lock names a folder of {block.label}, but {folder} does not exist"
+        hint = "restore the dataset, or delete its line in buildsys.lock; buildsys writes it again"
         raise InputError(build.scope.locate(("dataset",), message, hint, key=True))
     return _split(build, block, facts, known.parts, block.label, folder)
 
@@ -358,13 +360,11 @@ def _split(
         name for name in ("val", "test") if name in given and given[name] != given.get("train")
     ]
     if taken or "train" not in given:
-        what = f"has a {taken[0]} split of its own" if taken else "has no `train` to split"
-        message = f"the dataset {what}; `split` has nothing to do"
-        raise InputError(
-            build.scope.locate(("dataset", "split"), message, "leave it out", key=True)
-        )
+        what = f"already has a {taken[0]} split" if taken else "has no `train` split to divide"
+        message = f"the dataset {what}; `split` has no effect"
+        raise InputError(build.scope.locate(("dataset", "split"), message, "remove it", key=True))
     if block.split.val + block.split.test >= 1:
-        message = "`val` and `test` leave nothing to train on"
+        message = "`val` and `test` leave no images to train on"
         raise InputError(build.scope.locate(("dataset", "split"), message, "val: 0.2", key=True))
     names = ("train", "val", "test") if block.split.test else ("train", "val")
     made = dataclasses.replace(

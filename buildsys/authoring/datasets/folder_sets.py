@@ -39,13 +39,15 @@ def check_format(scope: Scope, block: Dataset, task: str) -> None:
     """Whether the block's keys belong together. Raises InputError."""
     if block.classes is not None and block.format != "voc":
         message = "`classes` belongs to `format: voc`, whose files have no order of classes"
-        hint = "leave it out: the dataset itself lists its classes"
+        hint = "remove it: the dataset lists its classes"
         raise InputError(scope.locate(("dataset", "classes"), message, hint, key=True))
     if block.format not in FORMATS:
         return
     if task != "detect":
         message = f"format {block.format} has no labels for task {task}"
-        raise InputError(scope.locate(("dataset", "format"), message, "it has boxes: task detect"))
+        raise InputError(
+            scope.locate(("dataset", "format"), message, "its labels are boxes, for task detect")
+        )
     if block.path is None and block.url is None and block.generator is None:
         message = f"`format: {block.format}` needs `path`: the folder of the dataset"
         raise InputError(scope.locate(("dataset", "format"), message, "path: data/my"))
@@ -97,14 +99,16 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
     splits = voc_format.find_splits(root)
     home = voc_format.find_root(root)
     if splits and home is None:
-        return [_error("holds several datasets in Pascal VOC's format", "write `path` of one")]
+        return [
+            _error("has several datasets in Pascal VOC format", "write the `path` of one of them")
+        ]
     if home is not None and home != root:
         hint = f"write `path: …/{os.path.relpath(home, root)}`"
-        return [_error("is not the dataset; a folder in it is", hint)]
+        return [_error("is not the dataset, but contains it", hint)]
     if not splits:
-        hint = "it holds Annotations/*.xml and JPEGImages/, or images with an .xml beside each"
+        hint = "the format has Annotations/*.xml and JPEGImages/, or an .xml beside each image"
         hint = _suggest_yaml(root) or hint
-        return [_error("holds no annotation file in Pascal VOC's format", hint)]
+        return [_error("has no annotation file in Pascal VOC format", hint)]
     entries, wrong = [], []
     for split in splits:
         found, findings = voc_format.read_entries(root, split)
@@ -114,7 +118,7 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
         return wrong
     names = classes or voc_format.class_names(entry for _, found in entries for entry in found)
     if not names:
-        return [_error("no object is labelled in any annotation file", "")]
+        return [_error("no annotation file has an object", "")]
     layout = Layout(classes=names, keypoints=0, dims=0)
     for _, found in entries:
         for entry in found:
@@ -194,7 +198,7 @@ def _diagnose(finding: Finding, label: str) -> Diagnostic:
 def _suggest_yaml(root: Path) -> str:
     """What to write where the folder is of Ultralytics' format; else empty."""
     name = next((name for name in data_yaml.NAMES if os.path.isfile(root / name)), "")
-    return f"it holds {name}: write `path: …/{name}`, and leave `format` out" if name else ""
+    return f"it contains {name}: write `path: …/{name}`, and remove `format`" if name else ""
 
 
 def _error(message: str, hint: str, path: str = "") -> Finding:

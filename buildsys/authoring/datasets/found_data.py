@@ -50,7 +50,7 @@ def labelled(facts: DatasetFacts, keys: tuple[str, ...], lacks: tuple[Lack, ...]
         return LabelledData(keys=keys, facts=facts)
     for lack in lacks:
         if (lack.split, lack.what) == ("val", "images"):
-            cure = "without that line, a share of train becomes val"
+            cure = "without this line, a share of train becomes val"
             hint = "; ".join(filter(None, (lack.diagnostic.hint, cure)))
             raise InputError(dataclasses.replace(lack.diagnostic, hint=hint))
     splits = prepared.places(("train", "val"), facts.format == "folders")

@@ -37,13 +37,13 @@ def describe_unnamed(folder: Path, data: str) -> tuple[str, str] | None:
     apart = {i: path for i, path in apart.items() if path in present and path != beside[i]}
     rows = _read(folder, apart.values())
     if rows.classes:
-        message = "holds labels in Ultralytics' layout, but no data.yaml that names their classes"
+        message = "has labels in Ultralytics' layout, but no data.yaml that names their classes"
         hint = f"write {_join(data, 'data.yaml')}: `{_data_yaml(list(apart), rows)}`"
         own = "name" if rows.classes == 1 else f"{rows.classes} names"
         return message, f"{hint}, with your own {own}{_keypoints(rows)}"
     rows = _read(folder, [path for path in beside.values() if path in present])
     if rows.classes:
-        message = "holds label files beside the images, but no file that names their classes"
+        message = "has label files beside the images, but no file that names their classes"
         return message, f"write {_join(data, 'classes.txt')}: {_lines(rows.classes)}"
     return None
 

@@ -152,7 +152,7 @@ class Assembler:
         base = self.root.merged().get("input")
         if not isinstance(base, dict) or base.get("size") is None:
             if recipe.input is not None and self._is_swept():
-                message = "`train` has no size of its own, and the variants differ in theirs"
+                message = "the variants have different sizes, and `train` has no size of its own"
                 hint = "write `train.size`, or `input.size` beside the matrix"
                 raise InputError(self.scope.locate(("train",), message, hint, key=True))
             return train
@@ -206,7 +206,7 @@ class Assembler:
             follow(board.target, recipe)
         except UnfitError as error:
             at = ("pipelines", error.scheme, error.position)
-            hint = f"a source of family {recipe.source.family} cannot go this way"
+            hint = f"a source of family {recipe.source.family} cannot use this pipeline"
             raise InputError(board.scope.locate(at, str(error), hint)) from error
 
     def _contract(self, recipe: Recipe, board: Target) -> Contract | None:
@@ -290,20 +290,28 @@ class Assembler:
         given = [weights.path is not None, weights.url is not None, weights.random]
         at: KeyPath = ("source", "weights")
         if given.count(True) != 1:
-            message = "`weights` has one of `path` and `url`, or is the word random"
+            message = "`weights` needs one of `path` and `url`, or the word random"
             raise InputError(self.scope.locate(at, message))
         if weights.random:
             return None, ""
         name = weights.path or weights.url or ""
         runs_code = name.endswith((".pt", ".pth")) or network(recipe.source.family) is not None
         if weights.sha256 is None and (weights.url or runs_code):
-            why = "loading it runs code" if weights.path else "what a server sends can change"
+            why = (
+                "loading a checkpoint runs code"
+                if weights.path
+                else "the file on the server can change"
+            )
             found = self.workspace / name
-            hint = "`buildsys pin` fetches it and writes the digest" if weights.url else ""
+            hint = (
+                "run `buildsys pin`, which fetches the file and writes the digest"
+                if weights.url
+                else ""
+            )
             if weights.path:
-                hint = f"{name} is not here; bring it, and `buildsys pin` writes the digest"
+                hint = f"{name} does not exist; put it there, then run `buildsys pin`, which writes the digest"
             if weights.path and os.path.isfile(found):
-                hint = f"sha256: {digest_file(found)}, or `buildsys pin`"
+                hint = f"write `sha256: {digest_file(found)}`, or run `buildsys pin`"
             message = f"`weights` needs a `sha256`: {why}"
             raise InputError(self.scope.locate(at, message, hint))
         if weights.path is None:
@@ -334,7 +342,7 @@ class Assembler:
         path, at = self.workspace / label, ("source", "weights")
         self.read.add(path)
         if not label or os.path.isdir(path):
-            what = f"{label} is a folder" if label else "`path` is empty"
+            what = f"{label} is a directory" if label else "`path` is empty"
             raise InputError(self.scope.locate((*at, "path"), f"{what}; `weights` is one file"))
         if not os.path.isfile(path):
             self.read.add(self.workspace / "buildsys.lock")
@@ -343,8 +351,8 @@ class Assembler:
                 return None, label
             return recall_checkpoint(known.facts), ""
         if sha256 is not None and (digest := self.around.digest(path)) != sha256:
-            message = f"{label} has another sha256: {digest}"
-            hint = "if that file is the right one, write its digest here"
+            message = f"{label} has a different sha256: {digest}"
+            hint = "if the file is the right one, write this digest here"
             raise InputError(self.scope.locate((*at, "sha256"), message, hint))
         if source_format(source.family) != Format.CHECKPOINT:
             return None, ""  # see `_given`

@@ -163,10 +163,8 @@ class _Reading:
             return  # every build would be told of the name once more
         count = len(entries) * len(variants(own))
         if count > _MOST_BUILDS:
-            message = (
-                f"`matrix` and `targets` make {count} builds; at most {_MOST_BUILDS} in a recipe"
-            )
-            raise InputError(own.locate(("targets",), message, "make several recipes", key=True))
+            message = f"`matrix` and `targets` make {count} builds; a recipe can have at most {_MOST_BUILDS}"
+            raise InputError(own.locate(("targets",), message, "write several recipes", key=True))
         for entry in self._distinct(own, entries):
             self._read_entry(own, entry)
 
@@ -195,9 +193,9 @@ class _Reading:
             raise InputError(document.diagnose(("extends",), "a recipe cannot extend itself"))
         if not isinstance(name, str) or name not in known:
             words = name.removesuffix(".yaml") if isinstance(name, str) else ""
-            message = f"there is no file recipes/{words[:60]}.yaml to extend"
+            message = f"`extends` names recipes/{words[:60]}.yaml, which does not exist"
             if words != name:
-                message = "`extends` is the name of a file in recipes/, without .yaml"
+                message = "`extends` takes the name of a file in recipes/, without .yaml"
             hint = did_you_mean(words, known)
             raise InputError(document.diagnose(("extends",), message, hint))
         self.files.add(folder / f"{name}.yaml")
@@ -205,20 +203,20 @@ class _Reading:
         if not isinstance(base.data, dict):
             raise InputError(base.diagnose((), "a base is a block of `key: value` lines"))
         if base.data.get("extends") is not None:
-            message = f"{base.path} extends {base.data['extends']}: one level only"
-            hint = "write what it takes from there into it"
+            message = f"{base.path} extends {base.data['extends']}; only one level is allowed"
+            hint = "copy the keys that it takes from there"
             raise InputError(document.diagnose(("extends",), message, hint))
         return base
 
     def _entries(self, own: Scope) -> list[_Entry]:
         items = own.merged().get("targets")
         if not isinstance(items, list) or not items:
-            message = "`targets` lists what to build for"
+            message = "`targets` must list at least one target"
             hint = self.loader.boards.suggest("")
             raise InputError(own.locate(("targets",), message, hint))
         if len(items) > _MOST_TARGETS:
             message = f"`targets` lists {len(items)} builds"
-            hint = f"at most {_MOST_TARGETS} in one recipe"
+            hint = f"a recipe can have at most {_MOST_TARGETS}"
             raise InputError(own.locate(("targets", _MOST_TARGETS), message, hint))
         home = own.home(("targets",))
         assert home is not None
@@ -241,14 +239,14 @@ class _Reading:
         name, stem = own.merged().get("name"), self.path.stem
         path = own.layers[-1].document.path
         if not re.fullmatch(NAME, stem):
-            message = f"the file's name {stem} is no build name: small letters, digits, hyphens"
+            message = f"the file name {stem} is not a recipe name: use lowercase letters, digits and hyphens"
             self.problems.append(Diagnostic(path=path, message=message))
             return False
         if problem := name_problem(stem):
             self.problems.append(own.locate(("name",), *problem))
             return False
         if isinstance(name, str) and name != stem and re.fullmatch(NAME, name):
-            message = f"`name` is {name}, the file's name says {stem}"
+            message = f"`name` is {name}, but the file is named {stem}.yaml"
             self.problems.append(own.locate(("name",), message))
         return True
 
@@ -258,8 +256,8 @@ class _Reading:
             if entry.entry.as_ and (problem := name_problem(entry.name)):
                 self.problems.append(own.locate(("targets", entry.index, "as"), *problem))
             elif entry.name in found:
-                message = f"a second build called `{entry.name}`"
-                hint = "give it a name of its own with `as`"
+                message = f"duplicate build name `{entry.name}`"
+                hint = "give one of them another name with `as`"
                 self.problems.append(own.locate(("targets", entry.index), message, hint))
             else:
                 found[entry.name] = entry
@@ -297,11 +295,11 @@ class _Reading:
         if data is None:
             return None
         if own.merged().get("matrix") is None:
-            message = "`select` chooses between the variants of a `matrix`; there is none"
+            message = "`select` needs a `matrix`"
             raise InputError(own.locate(("select",), message, key=True))
         found = parse(Select, data, ("select",), own.locate)
         if (found.maximize is None) == (found.minimize is None):
-            message = "`select` has one of `maximize` and `minimize`"
+            message = "`select` needs one of `maximize` and `minimize`"
             hint = "for example select: {maximize: box.mAP50-95}"
             raise InputError(own.locate(("select",), message, hint, key=True))
         return found

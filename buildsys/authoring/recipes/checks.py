@@ -60,13 +60,13 @@ def _has_error(problems: list[Diagnostic]) -> bool:
 
 def _missing_archive(build: Build, locate: Locate) -> Diagnostic:
     assert build.archive is not None
-    message = f"{build.archive.url} is not here yet"
-    hint = "a build fetches it, and so does `buildsys sync`"
+    message = f"{build.archive.url} has not been fetched yet"
+    hint = "a build fetches it; `buildsys sync` fetches it ahead of time"
     return locate(("dataset", "url"), message, hint, severity="warning")
 
 
 def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
-    message = f"{build.waiting_for} is not here; the build waits for it"
+    message = f"{build.waiting_for} does not exist; the build waits for it"
     hint = "put the file there; its digest is checked"
     at = ("source", "weights", "path")
     return locate(at, message, hint, severity="warning")
@@ -82,7 +82,7 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     problems += _check_network(build, locate)
     opset = build.export.opset if build.export is not None else _OPSETS[0]
     if not _OPSETS[0] <= opset <= _OPSETS[1]:
-        message = f"`opset` is from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
+        message = f"`opset` must be from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
         problems.append(locate(("export", "opset"), message))
     return problems
 
@@ -136,11 +136,11 @@ def check_training(train: Mapping[str, object], has_size: bool, locate: Locate) 
         value = train.get(name)
         if isinstance(value, int | float) and not low <= value <= high:
             problems.append(
-                locate(("train", name), f"`{name}` is from {low} to {high}, not {value}")
+                locate(("train", name), f"`{name}` must be from {low} to {high}, not {value}")
             )
     rate = train.get("learning_rate")
     if isinstance(rate, int | float) and not 0 < rate < 1:
-        message = f"`learning_rate` is between 0 and 1, not {rate:g}"
+        message = f"`learning_rate` must be between 0 and 1, not {rate:g}"
         problems.append(locate(("train", "learning_rate"), message, "for example 0.001"))
     size = train.get("size")
     if not isinstance(size, int):
@@ -161,11 +161,13 @@ def check_task(recipe: Recipe, train: TrainSettings | None, locate: Locate) -> l
     problems = []
     aware = is_quantization_aware(train) and train.quantization_aware != "no"
     if aware and task not in ("detect", "pose"):
-        message = f"`quantization_aware` is for detect and pose, not for {task}"
-        problems.append(locate(("train", "quantization_aware"), message, "leave it out"))
+        message = f"`quantization_aware` supports tasks detect and pose, not {task}"
+        problems.append(locate(("train", "quantization_aware"), message, "remove it"))
     if recipe.input is not None and recipe.input.resize == "center-crop" and task != "classify":
-        message = "`resize: center-crop` is for classify: objects at the edge would be cut off"
-        problems.append(locate(("input", "resize"), message, "leave `resize` out"))
+        message = (
+            "`resize: center-crop` is for task classify only: it would cut off objects at the edge"
+        )
+        problems.append(locate(("input", "resize"), message, "remove `resize`"))
     return problems
 
 
@@ -196,7 +198,7 @@ def check_calibrated(recipe: Recipe, locate: Locate) -> list[Diagnostic]:
     quantization = recipe.quantization
     if quantization.scheme not in CALIBRATED or quantization.calibration is not None:
         return []
-    message = f"{quantization.scheme} needs `calibration`: images of what the camera will see"
+    message = f"{quantization.scheme} needs `calibration`: representative images"
     hint = "calibration: {split: train, count: 100, seed: 0}"
     return [locate(("quantization", "scheme"), message, hint)]
 
@@ -249,13 +251,13 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     for place, split in wanted:
         if facts is None:
             message = "`split` needs a `dataset`"
-            problems.append(locate(place, message, "add `dataset`, or give `images`"))
+            problems.append(locate(place, message, "add `dataset`, or write `images`"))
         elif facts.split(split) is None:
             known = [name for name, _ in facts.splits]
             message = f"the dataset has no split `{split}`"
             hint = did_you_mean(split, known)
             if split == "val" and known == ["train"]:
-                hint = "take some images aside: `dataset: {…, split: {val: 0.2, seed: 0}}`"
+                hint = "hold back some images: `dataset: {…, split: {val: 0.2, seed: 0}}`"
             problems.append(locate(place, message, hint))
     if recipe.source.task == "pose" and facts is not None and not facts.keypoints:
         message = "`task: pose` needs keypoints; the dataset has none (no `kpt_shape`)"
@@ -268,7 +270,7 @@ def check_calibration(calibration: Calibration, locate: Locate) -> list[Diagnost
     at = ("quantization", "calibration")
     if calibration.split is not None and calibration.images is not None:
         message = "`calibration` has both `split` and `images`"
-        return [locate(at, message, "leave one out", key=True)]
+        return [locate(at, message, "remove one of them", key=True)]
     if calibration.split is None and calibration.images is None:
         message = "`calibration` has neither `split` nor `images`"
         return [locate(at, message, "for example split: train", key=True)]

@@ -11,7 +11,7 @@ from buildsys.steps.lib.heads.batch import LARGEST, WORDS
 from buildsys.text import did_you_mean
 
 _AT = ("export", "batch")
-_EXAMPLE = "batch: {min: 1, opt: 8, max: 16}, or a number that it always is"
+_EXAMPLE = "for example batch: {min: 1, opt: 8, max: 16}, or a single number"
 
 
 def check_batch(written: int | dict[str, int], locate: Locate) -> list[Diagnostic]:
@@ -25,11 +25,11 @@ def check_batch(written: int | dict[str, int], locate: Locate) -> list[Diagnosti
         named = [((*_AT, word), written[word]) for word in WORDS]
     for at, value in named:
         if not 1 <= value <= LARGEST:
-            return [locate(at, f"`{at[-1]}` is from 1 to {LARGEST}, not {value}")]
+            return [locate(at, f"`{at[-1]}` must be from 1 to {LARGEST}, not {value}")]
     for (at, value), (above, limit) in itertools.pairwise(named):
         if value > limit:
             message = f"`{at[-1]}` {value} is more than `{above[-1]}` {limit}"
-            return [locate(at, message, "`opt` lies between `min` and `max`")]
+            return [locate(at, message, "`min` ≤ `opt` ≤ `max` must hold")]
     return []
 
 
@@ -53,6 +53,6 @@ def check_takes_batch(build: Build, locate: Locate) -> list[Diagnostic]:
         return []
     if Format.SAVED_MODEL not in made_on_the_way(board, build.recipe):
         return []
-    message = f"files for {board.name} go through TensorFlow and take one image at once"
-    hint = "leave `batch` out here, and write it in the entries of the targets that take more"
+    message = f"files for {board.name} are converted by TensorFlow and take one image at a time"
+    hint = "remove `batch` here, and write it in the entries of targets that take more"
     return [locate(_AT, message, hint, key=True)]

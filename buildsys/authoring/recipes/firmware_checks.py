@@ -22,8 +22,8 @@ def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]
     at: KeyPath = ("firmware",) if recipe.firmware else ("targets", index)
     label = f"{contract.name} ({contract.label})"
     if contract.task is not None and recipe.source.task not in (None, contract.task):
-        message = f"{label} decodes {contract.task}, the recipe makes {recipe.source.task}"
-        return [locate(at, message, "another `firmware`, or `firmware: unchecked`")]
+        message = f"{label} decodes {contract.task}, but the recipe's task is {recipe.source.task}"
+        return [locate(at, message, "choose another `firmware`, or write `firmware: unchecked`")]
     problems = _check_head(build, contract, label, locate) or _check_strides(
         build, contract, label, locate, at
     )
@@ -63,7 +63,7 @@ def check_decoder(build: Build, locate: Locate, index: int, boards: Boards) -> l
         message = f"{label} does not decode {name}: {_difference(contract.head, family, name)}"
     else:
         message = (
-            f"{label} decodes {decoded_by(contract.head)} networks; the recipe makes {name}, family"
+            f"{label} decodes {decoded_by(contract.head)} networks, but the recipe has {name}, family"
             f" {build.recipe.source.family}"
         )
     return [locate(at, message, _choices(build, family, boards))]
@@ -108,7 +108,7 @@ def _choices(build: Build, family: Family, boards: Boards) -> str:
         heading = {contract.name: contract.head for contract in found}.get(bound or "")
         if heading is None and build.recipe.quantization.scheme in target.pipelines:
             open_to_all.append(name)
-    known = f"firmware: {', '.join(fitting)}" if fitting else "no firmware that is known decodes it"
+    known = f"firmware: {', '.join(fitting)}" if fitting else "no known firmware decodes it"
     elsewhere = f"; a target that fits: {', '.join(open_to_all)}" if open_to_all else ""
     return f"{known}; `firmware: unchecked` where the decoder is yours{elsewhere}"
 
@@ -119,20 +119,20 @@ def _check_head(build: Build, contract: Contract, label: str, locate: Locate) ->
     heads = family.heads_for(build.architecture) if family else {}
     asked = heads.get(build.asked_head)
     at: KeyPath = ("export", "head")
-    hint = "leave `head` out; the contract chooses it"
+    hint = "remove `head`: the contract chooses it"
     if family is None and decoder != "none":
         asked, at = decoders()[decoder], ("source", "decoder")
-        hint = f"a file with the {contract.head} head, another `firmware`, or `firmware: unchecked`"
+        hint = f"give a file with the {contract.head} head, choose another `firmware`, or write `firmware: unchecked`"
     if contract.head is None:
         return []
     if is_one_to_one(contract.head) and build.asked_branch == ONE_TO_MANY:
-        message = f"{label} suppresses nothing: it decodes a one-to-one branch"
+        message = f"{label} does not suppress overlapping boxes, so it decodes a one-to-one branch"
         return [
-            locate(("export", "branch"), message, "leave `branch` out; the contract chooses it")
+            locate(("export", "branch"), message, "remove `branch`: the contract chooses it")
         ]
     if asked in (None, layout(contract.head), contract.head):
         return []
-    message = f"{label} decodes the {contract.head} head, not the {asked} one"
+    message = f"{label} decodes the {contract.head} head, not {asked}"
     layouts = _layouts(build, contract, asked)
     return [locate(at, f"{message}; {layouts}" if layouts else message, hint)]
 
@@ -145,10 +145,10 @@ def _check_strides(
     if contract.head is None or found == STRIDES:
         return []
     message = (
-        f"{label} decodes cells of stride {', '.join(map(str, STRIDES))}; the network has"
+        f"{label} decodes strides {', '.join(map(str, STRIDES))}, but the network has"
         f" {', '.join(map(str, found))}"
     )
-    hint = "an architecture without p2 and p6, or `firmware: unchecked` where the decoder is yours"
+    hint = "use an architecture without p2 and p6, or write `firmware: unchecked` if you have your own decoder"
     return [locate(at, message, hint)]
 
 
@@ -174,26 +174,26 @@ def _check_numbers(
     """The network's classes and keypoints against what the firmware takes."""
     classes = len(model.classes)
     if contract.classes is not None and classes != contract.classes:
-        message = f"{label} decodes {contract.classes} class, the data has {classes}"
-        return [locate(at, message, "another `firmware`, or one class in the data")]
+        message = f"{label} decodes {contract.classes} class, but the data has {classes}"
+        return [locate(at, message, "choose another `firmware`, or use data with one class")]
     if classes in contract.refused_classes:
-        message = f"{label} cannot tell {classes} classes from a box output of the same width"
-        return [locate(at, message, "one class more or fewer")]
+        message = f"{label} cannot distinguish scores of {classes} classes from a box output, which has the same width"
+        return [locate(at, message, "use one class more or fewer")]
     values = model.keypoints * model.keypoint_dims
     if contract.keypoint_values is not None and values != contract.keypoint_values:
         message = (
-            f"{label} decodes {contract.keypoint_values} keypoint values, the data has {values}"
+            f"{label} decodes {contract.keypoint_values} keypoint values, but the data has {values}"
         )
         return [locate(at, message, "sscma-1.0-pose takes any number of keypoints")]
     if contract.keypoint_dims is not None and model.keypoint_dims != contract.keypoint_dims:
-        message = f"{label} decodes {contract.keypoint_dims} values a keypoint, the data has {model.keypoint_dims}"
+        message = f"{label} decodes {contract.keypoint_dims} values for each keypoint, but the data has {model.keypoint_dims}"
         return [locate(at, message, "kpt_shape: [K, 3]")]
     return []
 
 
 def _traps(contract: Contract, classes: int, locate: Locate, at: KeyPath) -> list[Diagnostic]:
     """What is known to go wrong there."""
-    hint = "nobody verified this contract" if not contract.verified else ""
+    hint = "this contract was not verified" if not contract.verified else ""
     return [
         locate(at, f"{contract.name}: {trap.text}", hint, severity="warning")
         for trap in contract.traps
@@ -208,7 +208,7 @@ def _check_compiler(
     known = contract.compilers.get("vela", ())
     if build.vela is None or not known or build.vela.version in known:
         return []
-    message = f"models of Vela {build.vela.version} are not known to run on {contract.label}"
+    message = f"{contract.label} is not known to run models of Vela {build.vela.version}"
     at: KeyPath = ("targets", index)
-    hint = "known are: " + ", ".join(known)
+    hint = "known versions: " + ", ".join(known)
     return [locate(at, message, hint, severity="warning")]

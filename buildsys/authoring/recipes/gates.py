@@ -26,16 +26,16 @@ def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
         return []
     if facts is None or not recipe.evaluate.measure:
         why = "without a `dataset`" if facts is None else "with `measure: false`"
-        message = f"`gates` have nothing to go by: {why} accuracy is not measured"
-        return [locate(_AT, message, "add `dataset`, or leave `gates` out", key=True)]
+        message = f"`gates` have no effect: {why} accuracy is not measured"
+        return [locate(_AT, message, "add `dataset`, or remove `gates`", key=True)]
     problems = check_each_gate(recipe, facts, (), locate)
     model = model_spec(build)
     if not problems and not is_unseen(build) and model.classes and not model_fits(model, facts):
-        message = "`gates` have nothing to go by: the dataset's classes are not the model's"
-        problems.append(locate(_AT, message, "a dataset with the model's own classes", key=True))
+        message = "`gates` have no effect: the dataset's classes are not the model's"
+        problems.append(locate(_AT, message, "use a dataset with the model's classes", key=True))
     unknown = model.head == "none" or network(recipe.source.family) is None
     if not problems and unknown and not model.outputs:
-        message = "`gates` have nothing to go by: nobody says what the outputs mean"
+        message = "`gates` have no effect: the meaning of the outputs is not given"
         hint = "add `input`, and `decoder` and `classes` to `source`"
         problems.append(locate(_AT, message, hint, key=True))
     return problems
@@ -65,14 +65,14 @@ def _unmeasured(
 ) -> Diagnostic:
     of = f" for task {task}" if task else ""
     hint = did_you_mean(name, every) or did_you_mean("", known)
-    message = f"no metric `{name}` is measured{of}"
+    message = f"there is no metric `{name}`{of}"
     return locate((*_AT, name), message, hint, key=True)
 
 
 def _check_limits(name: str, gate: Gate, locate: Locate) -> list[Diagnostic]:
     if gate.min is not None or gate.max_drop is not None:
         return []
-    message = f"`{name}` has neither `min` nor `max_drop`"
+    message = f"`{name}` needs `min` or `max_drop`"
     hint = "for example {min: 0.5} or {max_drop: 0.01}"
     return [locate((*_AT, name), message, hint, key=True)]
 
@@ -93,8 +93,8 @@ def check_selection(metric: str, key: str, build: Build, locate: Locate) -> list
         return []
     if metric not in every:
         hint = did_you_mean(metric, [*every, *SIZES])
-        return [locate(at, f"`{metric}` is no figure that is measured", hint)]
+        return [locate(at, f"there is no metric `{metric}`", hint)]
     if build.dataset is None or not build.recipe.evaluate.measure:
-        message = "accuracy is not measured here: there is nothing to go by"
-        return [locate(at, message, "add `dataset`, or choose by " + " or ".join(SIZES))]
+        message = "accuracy is not measured, so nothing can be compared"
+        return [locate(at, message, "add `dataset`, or select by " + " or ".join(SIZES))]
     return []

@@ -54,7 +54,7 @@ def checked(facts: CheckpointFacts | None) -> CheckpointFacts | None:
         if len(name) > _LONGEST_NAME:
             raise UnreadableModel(f"the name of its class {index} has {len(name)} letters", again)
         if not is_class_name(name):
-            what = f"the name of its class {index} is not one line of text: {name[:40]!a}"
+            what = f"the name of its class {index} is not a single line of text: {name[:40]!a}"
             raise UnreadableModel(what, again)
     if len(facts.names) > _MOST_CLASSES:
         raise UnreadableModel(f"it has {len(facts.names)} classes; at most {_MOST_CLASSES}")

@@ -91,8 +91,10 @@ def _check_input(given: _Given) -> list[Diagnostic]:
         return []
     if len(file.inputs) != 1:
         names = ", ".join(map(str, file.inputs)) or "none"
-        message = f"has {len(file.inputs)} inputs ({names}); with `input` it is given one image"
-        hint = "leave `input` out where other programs feed it" if file.inputs else _ANEW
+        message = (
+            f"has {len(file.inputs)} inputs ({names}); with `input` a file must take one image"
+        )
+        hint = "remove `input` if another program feeds it" if file.inputs else _ANEW
         return [given.at_file(message, hint)]
     (image,) = file.inputs
     if image.shape is None:
@@ -110,16 +112,18 @@ def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
     shape = image.sides
     if len(shape) != 4:
         message = f"takes {image}, which is not an image {wanted}"
-        return given.at_file(message, "leave `input` out where other programs feed it")
+        return given.at_file(message, "remove `input` if another program feeds it")
     channels, other = (shape[1], shape[3]) if first else (shape[3], shape[1])
     if channels in (3, None):
         return None
     if other == 3:
         order = "channels first (NCHW)" if first else "channels last (NHWC)"
-        return given.at_file(f"takes {image}; images are given as {wanted}", f"{_ANEW}, {order}")
+        return given.at_file(
+            f"takes {image}; buildsys gives images as {wanted}", f"{_ANEW}, {order}"
+        )
     message = f"takes images of {channels} channel{'s' if channels != 1 else ''} ({image});"
-    hint = f"{_ANEW} for three channels, or leave `input` out where other programs feed it"
-    return given.at_file(f"{message} here they have three: RGB", hint)
+    hint = f"{_ANEW} for three channels, or remove `input` if another program feeds it"
+    return given.at_file(f"{message} buildsys gives three: RGB", hint)
 
 
 def _check_type(given: _Given, image: Edge) -> Diagnostic | None:
@@ -129,7 +133,7 @@ def _check_type(given: _Given, image: Edge) -> Diagnostic | None:
     hint = f"{_ANEW} with float32 at its edges"
     if image.dtype == "float16":
         hint = f"{_ANEW} with half=False; `quantization: {{scheme: float16}}` makes it smaller here"
-    message = f"takes {image.dtype} images ({image}); images are given as float32 in 0..1"
+    message = f"takes {image.dtype} images ({image}); buildsys gives float32 in 0..1"
     return given.at_file(message, hint)
 
 
@@ -141,11 +145,11 @@ def _check_batch(given: _Given, image: Edge) -> list[Diagnostic]:
     if count == 1 or (onnx and (count is None or not converted)):
         return []
     if count is None:
-        message = f"leaves open how many images it takes ({image})"
+        message = f"has a dynamic batch size ({image})"
         hint = "convert it again with a fixed shape [1, height, width, 3]"
         return [given.at_file(message, hint)]
     message = (
-        f"takes {count} images at once ({image}); files for {given.build.target.name} take one"
+        f"takes {count} images at once ({image}); files for {given.build.target.name} must take one"
     )
     return [given.at_file(message, f"{_ANEW} with batch=1")]
 
@@ -160,11 +164,11 @@ def _check_size(given: _Given, image: Edge) -> list[Diagnostic]:
     if (height is None or width is None) and onnx:
         return []  # settled to the recipe's size
     if height is None or width is None:
-        message = f"leaves the size of its images open ({image})"
+        message = f"has a dynamic image size ({image})"
         return [given.at_file(message, "convert it again with a fixed shape [1, height, width, 3]")]
     size = f"{height}" if height == width else f"[{height}, {width}]"
     message = (
-        f"{given.name} takes images of {height} x {width} pixels, the recipe gives"
+        f"{given.name} takes images of {height} x {width} pixels, but the recipe gives"
         f" {block.size[0]} x {block.size[1]}"
     )
     return [given.locate(("input", "size"), message, f"size: {size}")]
@@ -176,20 +180,22 @@ def _check_words(given: _Given) -> list[Diagnostic]:
     if says is None:
         return []
     if source.task is not None and source.task != says.task:
-        message = f"`task` is {source.task}, {given.name} is a {says.task} network"
+        message = f"`task` is {source.task}, but {given.name} is a {says.task} network"
         return [given.locate(("source", "task"), message, f"write `task: {says.task}`")]
     if not source.classes or source.classes == says.names:
         return []
     at: KeyPath = ("source", "classes")
     if len(source.classes) != len(says.names):
         message = (
-            f"`classes` names {len(source.classes)}, {given.name} has {_counted(len(says.names))}:"
+            f"`classes` names {len(source.classes)}, but {given.name} has {_counted(len(says.names))}:"
             f" {first_of(says.names, _SHOWN)}"
         )
-        return [given.locate(at, message, "leave `classes` out: the file has its own")]
+        return [given.locate(at, message, "remove `classes`: the file names its own")]
     if sorted(source.classes) == sorted(says.names):
-        message = f"`classes` has another order than {given.name}: {first_of(says.names, _SHOWN)}"
-        return [given.locate(at, message, "leave `classes` out: the file has its own")]
+        message = (
+            f"`classes` has a different order than {given.name}: {first_of(says.names, _SHOWN)}"
+        )
+        return [given.locate(at, message, "remove `classes`: the file names its own")]
     return []
 
 
@@ -215,14 +221,14 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
         listed = bool(source.classes)
         what = f"`classes` names {len(model.classes)}" if listed else ""
         what = what or f"the dataset has {_counted(len(model.classes))}"
-        message = f"{what}; {given.name} has the outputs of {own}: {found}"
+        message = f"{what}, but {given.name} has the outputs of {own}: {found}"
         hint = f"list all {own}, in the file's order: classes: […]"
         place: KeyPath = ("source", "classes") if listed else at
         return [given.locate(place, message, hint)]
     expected = ", ".join(f"{each.name} {list(each.shape)}" for each in model.outputs)
     message = (
-        f"decoder {source.decoder} reads {expected} for {_counted(len(model.classes))};"
-        f" {given.name} has {found}"
+        f"decoder {source.decoder} reads {expected} for {_counted(len(model.classes))},"
+        f" but {given.name} has {found}"
     )
     hint = _decoder_hint(given)
     return [given.locate(at, message, hint)]
@@ -250,7 +256,7 @@ def _decoder_hint(given: _Given) -> str:
             continue
         if _has_head(given.file, head, size, len(model.classes), *counts, task):
             return f"decoder: {word}"
-    return "`decoder: none` where the decoder is yours"
+    return "write `decoder: none` if you have your own decoder"
 
 
 def _has_head(
@@ -312,7 +318,7 @@ def _check_firmware(given: _Given) -> list[Diagnostic]:
         found = check_operators.judge_list(dict(given_file.layers), params)
         problems = [f"{given.name}: {text}" for text in found]
     at: KeyPath = ("firmware",) if build.recipe.firmware else ("targets", given.index)
-    return [given.locate(at, text, "another file, or another `firmware`") for text in problems]
+    return [given.locate(at, text, "use another file, or another `firmware`") for text in problems]
 
 
 def _counted(classes: int) -> str:

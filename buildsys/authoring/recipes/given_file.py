@@ -79,7 +79,7 @@ def read_given(path: Path, form: Format) -> GivenFile:
     """Of an ONNX or TFLite file. Raises OSError, UnreadableModel."""
     stat = path.stat()
     if stat.st_size > _LARGEST:
-        what = f"the file has {stat.st_size} bytes; more than 2 GiB are not read"
+        what = f"the file has {stat.st_size} bytes; the limit is 2 GiB"
         raise UnreadableModel(what, "was another file meant?")
     return _read_once(path, form, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino))
 

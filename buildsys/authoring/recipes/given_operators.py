@@ -50,16 +50,16 @@ def _find_version(build: Build, file: OnnxFile) -> tuple[str, str] | None:
     what = "the conversion to TFLite" if converted else "onnxruntime"
     again = f"export it again with opset {most.opset} or lower"
     if file.opset is None:
-        return "does not say the opset of its operators", again
+        return "does not declare the opset of its operators", again
     if file.opset > most.opset:
-        return f"is of opset {file.opset}; {what} takes {most.opset} at most", again
+        return f"uses opset {file.opset}; {what} supports at most {most.opset}", again
     if file.opset < onnx_operators.LEAST_OPSET:
         message = (
-            f"is of opset {file.opset}; onnxruntime takes {onnx_operators.LEAST_OPSET} at least"
+            f"uses opset {file.opset}; onnxruntime needs at least {onnx_operators.LEAST_OPSET}"
         )
         return message, "export it again with opset 13 or higher"
     if file.ir > most.ir:
-        message = f"is of ONNX's file version (IR) {file.ir}; {what} takes {most.ir} at most"
+        message = f"has ONNX file version (IR) {file.ir}; {what} supports at most {most.ir}"
         return message, f"{again}, or by an older release of onnx"
     return None
 
@@ -78,14 +78,16 @@ def _find_in_onnx(build: Build, file: OnnxFile) -> tuple[str, str] | None:
         elif file.opset is not None and first > file.opset:
             early.append(f"{name} (opset {first})")
     if foreign:
-        message = f"has operators of somebody's own, which onnxruntime does not have: {first_of(foreign, _SHOWN)}"
-        return message, "export it again with ONNX's own operators"
+        message = (
+            f"has custom operators, which onnxruntime does not have: {first_of(foreign, _SHOWN)}"
+        )
+        return message, "export it again with standard ONNX operators"
     if unknown:
         hint = did_you_mean(unknown[0], onnx_operators.known(), 0.8)
         return f"has operators that ONNX does not have: {first_of(unknown, _SHOWN)}", hint
     if early:
         message = (
-            f"is of opset {file.opset} and has operators of later ones: {first_of(early, _SHOWN)}"
+            f"uses opset {file.opset}, but has operators of later opsets: {first_of(early, _SHOWN)}"
         )
         return message, "export it again with that opset"
     return None

@@ -100,7 +100,7 @@ def write_digest(text: str, at: KeyPath, digest: str) -> str:
     """`text` with `sha256: digest` in the mapping at `at`; every other character is kept.
 
     A digest that stands there is replaced. Raises UnwritableError where the spelling is so unusual
-    that the result would mean something else, and InputError for broken YAML.
+    that the recipe would have another meaning, and InputError for broken YAML.
     """
     before = parse_document(text, "recipe").data
     root = _compose(text)
@@ -122,7 +122,7 @@ def write_digest(text: str, at: KeyPath, digest: str) -> str:
     except InputError as error:
         raise UnwritableError(str(error)) from error
     if json.dumps(after, sort_keys=True) != json.dumps(wanted, sort_keys=True):
-        raise UnwritableError("the result would mean something else")
+        raise UnwritableError("the recipe would have another meaning")
     return result
 
 

@@ -51,7 +51,7 @@ def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
             continue  # the source is further on than this step
         if between is None or produced is None:
             wanted = " or ".join(step.spec.consumes)
-            message = f"{name} consumes {wanted}; what comes before it is {current}"
+            message = f"{name} consumes {wanted}, but the step before it makes {current}"
             raise UnfitError(scheme, position, message)
         legs.append(Leg(between=between, step=step))
         current = produced

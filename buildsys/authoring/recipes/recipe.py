@@ -75,7 +75,7 @@ def _size(value: object) -> object:
         and len(sides) == 2
         and all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
     ):
-        raise ValueError(f"`size` is a number or [height, width]; each a multiple of {GRID}")
+        raise ValueError(f"`size` must be a number or [height, width], in multiples of {GRID}")
     for side in sides:
         if side < GRID or side % GRID:
             near = max(GRID, round(side / GRID) * GRID)
@@ -140,7 +140,7 @@ class Benchmark(Block):
     """The `benchmark` block: latency on the machine that builds; in no other step's key."""
 
     ELSEWHERE: ClassVar[dict[str, str]] = {
-        "against": "builds are compared by a command: `buildsys compare BUILD BUILD...`"
+        "against": "to compare builds, run `buildsys compare BUILD BUILD...`"
     }
 
     threads: Count = 1

@@ -11,10 +11,10 @@ _LONGEST = 80
 def name_problem(name: str) -> tuple[str, str] | None:
     """What is wrong with a recipe's or build's name, which is made of the right letters, and a hint."""
     if name in RESERVED:
-        return f"`{name}` is the name of a task; no build can have it", ""
+        return f"`{name}` is reserved for a task", ""
     if name in _DEVICES:
-        return f"`{name}` is a device on Windows: no file or folder can be called so there", ""
+        return f"`{name}` is reserved on Windows, where it names a device", ""
     if len(name) > _LONGEST:
-        hint = f"at most {_LONGEST}: folders and files get it with more behind it"
+        hint = f"use at most {_LONGEST}: names of folders and files are longer than this name"
         return f"the name has {len(name)} characters", hint
     return None

@@ -24,7 +24,7 @@ def check_source(build: Build, locate: Locate) -> list[Diagnostic]:
     if family is None:
         return _check_file(build, locate)
     if source.task is None:
-        message = "`task` is missing here: what the network does"
+        message = "`task` is missing: it names what the network does"
         return [locate(at, message, "there are: " + ", ".join(family.tasks), key=True)]
     if source.task not in family.tasks:
         message = f"family {source.family} has no networks for {source.task}"
@@ -37,13 +37,13 @@ def _check_trust(build: Build, locate: Locate) -> Diagnostic | None:
     """Trust that nothing needs: of such a source no code is ever run."""
     source, family = build.recipe.source, network(build.recipe.source.family)
     if source.weights.random:
-        why = "random weights are no file"
+        why = "random weights are not a file"
     elif family is None or not family.holds_objects:
-        why = f"nothing in a file of family {source.family} is run"
+        why = f"a file of family {source.family} cannot run code"
     else:
         return None
     message = f"`trust` has no effect: {why}"
-    return locate(("source", "trust"), message, "leave it out", key=True)
+    return locate(("source", "trust"), message, "remove it", key=True)
 
 
 def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
@@ -53,26 +53,26 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
     example = f"for example {dict(family.examples)[source.task or '']}"
     problem = family.architecture_problem(source.architecture or "")
     if problem is not None:
-        message = f"no step takes the architecture {source.architecture}: {problem[0]}"
+        message = f"no step supports the architecture {source.architecture}: {problem[0]}"
         return [locate((*at, "architecture"), message, problem[1])]
     made = recipe.train is not None or source.weights.random or family.nameless
     if source.architecture is None and made:
         hint = example if family.sizes else _nearest(source, family) or example
-        return [locate(at, "`architecture` is missing here", hint, key=True)]
+        return [locate(at, "`architecture` is missing", hint, key=True)]
     if made and not re.fullmatch(family.architectures, source.architecture or ""):
         message = f"there is no architecture `{source.architecture}`"
         return [locate((*at, "architecture"), message, _nearest(source, family) or example)]
     if made and family.task_of(source.architecture or "") != source.task:
-        message = f"`architecture` {source.architecture} is no {source.task} network"
+        message = f"`architecture` {source.architecture} is not a network for task {source.task}"
         return [locate((*at, "architecture"), message, example)]
     if recipe.input is None:
         return [locate(at, "`input` is missing: the size of the images", "", key=True)]
     if source.weights.random and recipe.train is None and recipe.evaluate.measure:
-        message = "random weights without `train` have no accuracy to measure"
+        message = "without `train`, random weights have no accuracy to measure"
         return [locate((*at, "weights"), message, "add `train`, or write `evaluate: none`")]
     if recipe.train is not None and find_step("train", source.family) is None:
-        message = f"networks of family {source.family} are not trained here"
-        return [locate(("train",), message, "leave `train` out", key=True)]
+        message = f"buildsys does not train networks of family {source.family}"
+        return [locate(("train",), message, "remove `train`", key=True)]
     return []
 
 
@@ -106,34 +106,41 @@ def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnos
     source = recipe.source
     known = known_model(build)
     if known is None and not source.classes and family.nameless:
-        message = "`classes` is missing here: what the weights tell apart, in their order"
-        return [locate(at, message, "classes: [person, …], or a `dataset` that says it", key=True)]
+        message = "`classes` is missing: list the classes of the weights, in their order"
+        return [
+            locate(
+                at,
+                message,
+                "write classes: [person, …], or give a `dataset` that names them",
+                key=True,
+            )
+        ]
     if known is not None and source.classes and source.classes != known.names:
         of_file = source.weights.path if known is found else "a network of random weights"
         where = "the dataset" if known is build.dataset else of_file
-        message = f"`classes` is not what {where} has: {first_of(known.names, _SHOWN)}"
-        return [locate((*at, "classes"), message, "leave `classes` out", key=True)]
+        message = f"`classes` differs from {where}, which has {first_of(known.names, _SHOWN)}"
+        return [locate((*at, "classes"), message, "remove `classes`", key=True)]
     if found is None:
         return []
     if found.problem is not None:
         network = f" ({found.architecture})" if found.architecture else ""
-        message = f"no step takes the network in {source.weights.path}{network}: {found.problem[0]}"
+        message = (
+            f"no step supports the network in {source.weights.path}{network}: {found.problem[0]}"
+        )
         return [locate((*at, "weights"), message, found.problem[1])]
     size, wanted = found.architecture, source.architecture or ""
     same_grids = family.strides(size) == family.strides(wanted)
     if family.branched and (same_grids or recipe.train is not None):  # one size for several tasks
         size, wanted = size.split("-")[0], wanted.split("-")[0]
     if size and wanted and size != wanted:
-        message = (
-            f"`architecture` is {source.architecture}, {source.weights.path} is a {size} network"
-        )
+        message = f"`architecture` is {source.architecture}, but {source.weights.path} is a {size} network"
         hint = f"write `architecture: {found.architecture}`, or give other weights"
         return [locate((*at, "architecture"), message, hint)]
     if found.task == source.task:
         return []
     if recipe.train is not None and source.task == "detect" and found.task in family.branched:
         return []  # such a network is a detect network with one branch more: a start for it
-    message = f"`task` is {source.task}, {source.weights.path} is a {found.task} checkpoint"
+    message = f"`task` is {source.task}, but {source.weights.path} is a {found.task} checkpoint"
     return [locate((*at, "task"), message, f"write `task: {found.task}`, or give other weights")]
 
 
@@ -147,11 +154,13 @@ def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
     ]
     problems += _check_pixels(build, locate)
     if recipe.source.weights.random:
-        message = f"random weights are no {family} file"
-        problems.append(locate(("source", "weights"), message, "{path: …} or {url: …, sha256: …}"))
+        message = f"a source of family {family} needs a file, not random weights"
+        problems.append(
+            locate(("source", "weights"), message, "write {path: …} or {url: …, sha256: …}")
+        )
     made = made_on_the_way(build.target, recipe) - {Format.PACKAGE}
     if source_format(family) == Format.ONNX and recipe.input is None and made:
-        message = "`input` is missing: the size of the images, which converting takes"
+        message = "`input` is missing: conversion needs the size of the images"
         problems.append(locate(("source",), message, "input: {size: 192}", key=True))
     return problems
 
@@ -161,14 +170,12 @@ def _check_pixels(build: Build, locate: Locate) -> list[Diagnostic]:
     source, at = build.recipe.source, ("source",)
     if source.pixels is not None and source_format(source.family) != Format.ONNX:
         message = f"`pixels` has no effect on a source of family {source.family}"
-        return [locate((*at, "pixels"), message, "it is for onnx files", key=True)]
+        return [locate((*at, "pixels"), message, "it is for files of family onnx", key=True)]
     usual = {word: family.pixels for family in networks().values() for word, _ in family.decoders}
     known = usual.get(source.decoder, "")
     if known and source.pixels is None:
-        message = (
-            f"files with decoder {source.decoder} often take {known}; this one is given RGB 0..1"
-        )
-        hint = "pixels: {color: bgr, values: 0..255}, or `pixels: {}` where it takes RGB 0..1"
+        message = f"files with decoder {source.decoder} often take {known}; buildsys gives this one RGB 0..1"
+        hint = "write pixels: {color: bgr, values: 0..255}, or `pixels: {}` if it takes RGB 0..1"
         return [locate((*at, "decoder"), message, hint, severity="warning")]
     return []
 
@@ -181,5 +188,5 @@ def check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
         return []
     if Format.SAVED_MODEL in made:
         return []
-    message = f"`convert` has no effect: on the way to {board.name} no ONNX is converted"
-    return [locate(("convert",), message, "leave it out", key=True, severity="warning")]
+    message = f"`convert` has no effect: no ONNX file is converted for {board.name}"
+    return [locate(("convert",), message, "remove it", key=True, severity="warning")]

@@ -47,8 +47,8 @@ def variants(own: Scope) -> tuple[Variant, ...]:
     for axis in axes:
         count *= len(axis)
     if count > _MOST_VARIANTS:
-        message = f"`matrix` makes {count} variants; at most {_MOST_VARIANTS}"
-        problems.append(own.locate(("matrix",), message, "make several recipes", key=True))
+        message = f"`matrix` makes {count} variants; a recipe can have at most {_MOST_VARIANTS}"
+        problems.append(own.locate(("matrix",), message, "write several recipes", key=True))
     if problems:
         raise InputError(*problems)
     found = [_combine(values) for values in itertools.product(*axes)]
@@ -72,13 +72,13 @@ def _axis(own: Scope, name: str, values: object) -> tuple[_Value, ...]:
     if isinstance(values, dict) and values:
         return tuple(_patch(own, name, word) for word in values)
     if not isinstance(values, list) or not values:
-        message = f"`{name}` is a list of values, or a block of named patches"
+        message = f"`{name}` must be a list of values, or a block of named patches"
         hint = f"{name}: [160, 192], or {name}: {{small: {{input: {{size: 160}}}}}}"
         raise InputError(own.locate(at, message, hint))
     path = tuple(name.split("."))
     if path[0] in STRUCTURE or path[0] not in {*Recipe.model_fields, *OWN_BLOCKS} or "" in path:
-        message = f"`{name}` is no path of the recipe that a variant can change"
-        hint = "a dotted path, such as input.size or quantization.granularity"
+        message = f"`{name}` is not a path of the recipe that a variant can change"
+        hint = "use a dotted path, such as input.size or quantization.granularity"
         raise InputError(own.locate(at, message, hint, key=True))
     home = own.home(at)
     assert home is not None
@@ -86,11 +86,11 @@ def _axis(own: Scope, name: str, values: object) -> tuple[_Value, ...]:
     for index, value in enumerate(values):
         word, place = _word(value), (*at, index)
         if word is None:
-            message = "this value cannot name a variant"
+            message = "this value cannot be used as a variant's name"
             hint = f"give it a name: {path[-1]}: {{some-name: {{{path[0]}: …}}}}"
             raise InputError(own.locate(place, message, hint))
         if any(other.name == word for other in found):
-            raise InputError(own.locate(place, f"`{word}` stands here a second time"))
+            raise InputError(own.locate(place, f"duplicate value `{word}`"))
         found.append(_Value(name=word, layers=(_part(home.document, place, path),)))
     return tuple(found)
 
@@ -99,19 +99,23 @@ def _patch(own: Scope, axis: str, word: str) -> _Value:
     """A named patch: blocks of the recipe; each layer that says something of it counts."""
     at: KeyPath = ("matrix", axis, word)
     if not re.fullmatch(NAME, word):
-        hint = "small letters, digits, hyphens; a letter or digit first"
-        raise InputError(own.locate(at, f"`{word}` cannot name a variant", hint, key=True))
+        hint = "use lowercase letters, digits and hyphens; start with a letter or digit"
+        raise InputError(
+            own.locate(at, f"`{word}` cannot be used as a variant's name", hint, key=True)
+        )
     layers = []
     for layer in own.layers:
         if layer.place(at)[1] < len(at):
             continue
         patch = layer.document.get("matrix", axis, word)
         if patch is not None and not isinstance(patch, dict):
-            message = f"`{word}` is a block of what this variant changes"
-            raise InputError(layer.document.diagnose(at, message, "{input: {size: 160}}"))
+            message = f"`{word}` must be a block of the keys that this variant changes"
+            raise InputError(
+                layer.document.diagnose(at, message, "for example {input: {size: 160}}")
+            )
         for key in patch or {}:
             if key in STRUCTURE:
-                message = f"`{key}` says what is built; no variant changes it"
+                message = f"a variant cannot change `{key}`"
                 raise InputError(layer.document.diagnose((*at, key), message, key=True))
         layers += [_part(layer.document, at, ())] if patch else []
     return _Value(name=word, layers=tuple(layers))
@@ -146,6 +150,6 @@ def _check_distinct(own: Scope, found: list[Variant]) -> None:
     names = [variant.name for variant in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        message = f"two variants come to the same name `{twice[0]}`"
+        message = f"two variants have the same name `{twice[0]}`"
         problem: Diagnostic = own.locate(("matrix",), message, "name one of them", key=True)
         raise InputError(problem)

@@ -32,8 +32,8 @@ def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
     root = build.split[0] if build.split is not None else build.dataset.root
     if not root or os.path.isdir(root):
         return []
-    message = f"{block.label} is not here; it is known from buildsys.lock"
-    hint = "what was built is restored from the store; steps that read it wait"
+    message = f"{block.label} does not exist; its facts come from buildsys.lock"
+    hint = "built results are restored from the store; steps that read it wait"
     return [locate(("dataset",), message, hint, key=True, severity="warning")]
 
 
@@ -55,8 +55,8 @@ def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
     )
     if has == given:
         has, given = first_of(model.classes, _SHOWN), first_of(facts.names, _SHOWN)
-    message = f"accuracy is not measured: the network has {has}, the dataset {given}"
-    hint = "a dataset with labels of the network's own classes, or leave `evaluate` out"
+    message = f"accuracy is not measured: the network has {has}, but the dataset {given}"
+    hint = "use a dataset with labels of the network's classes, or remove `evaluate`"
     return [locate(("evaluate", "split"), message, hint, key=True, severity="warning")]
 
 

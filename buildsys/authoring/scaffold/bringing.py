@@ -45,8 +45,8 @@ def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> tuple[
         is_copy = link and not os.path.islink(place)
         return name, f"kept   {name}, {'a copy of' if is_copy else 'the same as'} {source}"
     if os.path.exists(place) or os.path.islink(place):
-        message = f"{name} exists and is another file: nothing is overwritten"
-        raise InputError.at(given, message, "rename one of the two")
+        message = f"{name} exists with other content: nothing was overwritten"
+        raise InputError.at(given, message, "rename one of them")
     refuse_links(root, place.parent)
     with _writing(given, name):
         _make_folder(place.parent, undo)
@@ -122,7 +122,7 @@ def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
     name = f"{_DATA}/{data.folder.name}"
     inside = data.given.relative_to(data.folder).as_posix()
     if os.path.exists(place) or os.path.islink(place):
-        message = f"{name} exists: nothing is overwritten"
+        message = f"{name} exists: nothing was overwritten"
         same = shlex.quote(os.path.normpath(f"{name}/{inside}"))
         hint = f"if it is the same data, give --data {same}"
         raise InputError.at(str(data.given), message, hint)

@@ -177,7 +177,7 @@ def _head(draft: Draft) -> list[str]:
         lines.append(f"# The weights are {describe(found)}.")
     if found is not None and draft.trains:
         lines.append(
-            "# The data is of other classes or keypoints: the weights are a start, and are trained."
+            "# The data has other classes or keypoints: training starts from these weights."
         )
     return [*lines, noted(f"name: {draft.name}", "the file's name")]
 
@@ -200,23 +200,23 @@ def _source(draft: Draft) -> list[str]:
             "  # task: detect                    # with `firmware`: what its decoder is for"
         )
     if draft.decoder:
-        lines.append(noted(f"  decoder: {draft.decoder}", "what reads outputs of these shapes"))
+        lines.append(noted(f"  decoder: {draft.decoder}", "what decodes outputs of these shapes"))
     if draft.probe is None:
-        note = "no training went before; {path: weights/best.pt} where there are weights"
+        note = "trained from nothing; write {path: weights/best.pt} if you have weights"
         lines.append(noted("  weights: random", note))
     else:
         path = scalar(draft.probe.path)
         lines.append(f"  weights: {{path: {path}, sha256: {draft.probe.sha256}}}")
         if draft.probe.runs_code:
-            note = "the weights may run their code, in the isolated steps that load them"
+            note = "the weights may run code of their own in the isolated steps that load them"
             lines.append(noted("  trust: code", note))
     found = draft.probe.checkpoint if draft.probe else None
     if found is not None and not found.names and not draft.trains:
-        lines.append(noted("  # classes: [person, …]", "FILL IN what it tells apart, in its order"))
+        lines.append(noted("  # classes: [person, …]", "FILL IN the classes, in the file's order"))
     if draft.network is None and not draft.decoder:
         names = [scalar(name) for name in draft.facts.names] if draft.facts else ["tag"]
         lines += [
-            "  # What the file cannot say of itself, needed to measure accuracy (fill in, then `evaluate`):",
+            "  # Not in the file, but needed to measure accuracy (fill in, then `evaluate`):",
             noted("  # decoder: yolov8-raw", "yolov8-raw | yolov8-decoded | yolox | none"),
             f"  # classes: [{', '.join(names)}]",
         ]
@@ -239,7 +239,7 @@ def _architecture_line(draft: Draft, family: Family) -> list[str]:
         guess = "-".join([known.split("-")[0], *guess.split("-")[1:]])
     if known or found is None:
         return [noted(f"  architecture: {guess}", family.sizes or " | ".join(family.listed))]
-    note = "the file does not say it: make sure before you train"
+    note = "not in the file: make sure before you train"
     return [noted(f"  {'' if draft.trains else '# '}architecture: {guess}", note)]
 
 
@@ -251,7 +251,7 @@ def dataset_block(draft: Draft) -> list[str]:
         note = "or {path: data/my/data.yaml}"
         return [noted("dataset: {generator: fiducials, train: 300, val: 60}", note)]
     return [
-        "# dataset: {format: ultralytics, path: data/my/data.yaml}   # labelled images, where there are any"
+        "# dataset: {format: ultralytics, path: data/my/data.yaml}   # labelled images, if you have any"
     ]
 
 
@@ -266,9 +266,9 @@ def _input(draft: Draft) -> list[str]:
     small = small or not (draft.probe or draft.facts)
     usual = draft.network.side if draft.network else 0
     size = _SMALL if small else known or usual
-    note = f"pixels, a multiple of {GRID}: smaller is faster and sees less"
+    note = f"pixels, a multiple of {GRID}: smaller is faster and less accurate"
     if known and known != size:
-        note = f"trained at {known}; smaller is faster and sees less"
+        note = f"trained at {known}; smaller is faster and less accurate"
     return [noted(f"input: {{size: {size}}}", note)]
 
 
@@ -288,7 +288,7 @@ def _given_input(draft: Draft) -> list[str]:
     if draft.format == Format.TFLITE and not (known and draft.decoder):
         return [noted(f"# input: {{size: {text}}}", f"{note}; needed to measure accuracy")]
     if not known:
-        note = note if size is not None else "FILL IN the file's own: a number or [height, width]"
+        note = note if size is not None else "FILL IN the file's size: a number or [height, width]"
     return [noted(f"input: {{size: {text}}}", note)]
 
 
@@ -297,7 +297,7 @@ def _train(draft: Draft) -> list[str]:
         return []
     if draft.trains:
         epochs = 100 if draft.facts else 12
-        note = "more epochs, better weights; few images want hundreds"
+        note = "more epochs give better weights; few images need hundreds"
         return [noted(_training(draft, epochs), note)]
     return [f"# {_training(draft, 30)}   # fine-tunes on `dataset`; absent: used as they are"]
 
@@ -313,10 +313,10 @@ def _training(draft: Draft, epochs: int) -> str:
 def _conversion(draft: Draft) -> list[str]:
     lines = []
     if draft.network is not None:
-        lines.append(noted("# export: {opset: 13}", "the head is chosen by the firmware"))
+        lines.append(noted("# export: {opset: 13}", "default: the head that the firmware decodes"))
     if draft.format != Format.TFLITE:
         lines.append(
-            "# convert: {tool: onnx2tf}          # where the target's pipeline makes TFLite"
+            "# convert: {tool: onnx2tf}          # for targets whose pipeline makes TFLite"
         )
     return lines
 
@@ -327,19 +327,19 @@ def _quantization(draft: Draft) -> list[str]:
     listed = [tuple(board.target.pipelines) for board in draft.boards]
     common = " | ".join(name for name in listed[0] if all(name in other for other in listed))
     whose = draft.boards[0].target.name if len(draft.boards) == 1 else "all targets"
-    note = f"{whose}: {common}" if common else "a target without it has its own"
+    note = f"{whose}: {common}" if common else "a target that lacks it uses its own"
     lines = ["quantization:", noted(f"  scheme: {draft.scheme}", note)]
     if draft.scheme not in CALIBRATED:
-        return [*lines, "  # int8 and int16x8 also want `calibration: {split: train, count: 100}`"]
+        return [*lines, "  # int8 and int16x8 also need `calibration: {split: train, count: 100}`"]
     lines.append(
-        "  # granularity: per-tensor         # per-channel without it; try which keeps more"
+        "  # granularity: per-tensor         # default: per-channel; try which is more accurate"
     )
-    note = "images of what the camera will see set the ranges"
+    note = "images like those of the camera set the value ranges"
     if draft.splits:
         split = draft.splits[0]
         return [*lines, noted(f"  calibration: {{split: {split}, count: 100, seed: 0}}", note)]
     pattern = draft.images or f"data/{draft.name}/**/*.jpg"
-    more = "" if draft.images else "; put about a hundred there, no labels needed"
+    more = "" if draft.images else "; put about a hundred there, without labels"
     return [
         *lines,
         f"  # {note}{more}",
@@ -362,7 +362,7 @@ def _evaluate(draft: Draft) -> list[str]:
     return [
         "evaluate:",
         f"  split: {split}",
-        "  # A gate keeps a build from shipping: set it once you know what to expect.",
+        "  # A build that misses a gate does not ship: set one once you know what to expect.",
         f"  # gates: {{{_GATED.get(draft.task, 'box.mAP50-95')}: {{max_drop: 0.02, min: 0.4}}}}",
     ]
 
@@ -374,8 +374,8 @@ def _firmware(draft: Draft, contracts: tuple[Contract | None, ...]) -> list[str]
         return []
     why = misfit(draft, contract)
     if why:
-        return [noted("firmware: unchecked", f"{contract.name} {why}: the decoder is yours")]
-    note = "the target's own; `unchecked` where the decoder is yours"
+        return [noted("firmware: unchecked", f"{contract.name} {why}: you need your own decoder")]
+    note = "default: the target's; `unchecked` if you have your own decoder"
     return [noted(f"# firmware: {contract.name}", note)]
 
 
@@ -394,15 +394,15 @@ def misfit(draft: Draft, contract: Contract) -> str:
         return ""
     classes, values = len(known.names), known.keypoints * known.keypoint_dims
     if contract.classes is not None and classes != contract.classes:
-        return f"decodes {contract.classes} class, the network has {classes}"
+        return f"decodes {contract.classes} class, but the network has {classes}"
     if classes in contract.refused_classes:
-        return f"cannot tell {classes} classes from a box"
+        return f"cannot distinguish {classes} classes from a box"
     if draft.task != "pose":
         return ""
     if contract.keypoint_values not in (None, values):
-        return f"decodes {contract.keypoint_values} keypoint values, the network has {values}"
+        return f"decodes {contract.keypoint_values} keypoint values, but the network has {values}"
     if contract.keypoint_dims not in (None, known.keypoint_dims):
-        return f"decodes {contract.keypoint_dims} values a keypoint, the data has {known.keypoint_dims}"
+        return f"decodes {contract.keypoint_dims} values for each keypoint, but the data has {known.keypoint_dims}"
     return ""
 
 
@@ -416,7 +416,7 @@ def _targets(
             own.append(f"quantization: {{scheme: {scheme}}}")
         if len(draft.boards) > 1 and contract is not None and (why := misfit(draft, contract)):
             own.append("firmware: unchecked")
-            lines.append(f"  # {contract.name} {why}: the decoder is yours")
+            lines.append(f"  # {contract.name} {why}: you need your own decoder")
         name = board.target.name
         entry = f"{{{', '.join([f'target: {name}', *own])}}}" if own else name
         lines.append(noted(f"  - {entry}", printable(board.target.label)))
@@ -435,7 +435,7 @@ def describe(found: CheckpointFacts) -> str:
     size = f"; trained at {found.size} px" if found.size else ""
     classes = f"{len(found.names)} class{'es' if len(found.names) != 1 else ''}"
     if not found.names:
-        classes, names = "its classes not named in the file", ""
+        classes, names = "its classes are not named in the file", ""
     return f"a {found.task} network{what}, {classes}{names}{more}{points}{size}"
 
 

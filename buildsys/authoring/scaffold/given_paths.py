@@ -13,7 +13,7 @@ def whole(root: Path, given: str) -> Path:
     A relative path starts at the root, as in recipes. Raises InputError for a name that none can hold.
     """
     if not is_utf8(given):
-        message = "is a name that is not UTF-8: no recipe can hold it"
+        message = "has a name that is not UTF-8: a recipe cannot contain it"
         raise InputError.at(ascii(given), message, "rename it")
     path = Path(os.path.abspath(root / given))
     return path if path.is_relative_to(root) else path.parent.resolve() / path.name
@@ -26,6 +26,8 @@ def inside(root: Path, given: str, home: str) -> str:
     """
     path = whole(root, given)
     if not path.is_relative_to(root):
-        message = "lies outside the workspace; a recipe names files inside it"
-        raise InputError.at(given, message, f"--copy copies it to {home}/, --link leaves it there")
+        message = "is outside the workspace; a recipe can only name files inside it"
+        raise InputError.at(
+            given, message, f"use --copy to copy it to {home}/, or --link to leave it there"
+        )
     return path.relative_to(root).as_posix()

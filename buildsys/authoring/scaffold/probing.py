@@ -44,14 +44,14 @@ def probe(root: Path, given: str, trust: bool = False) -> Probe:
     name = inside(root, given, "weights")
     path = root / name
     if os.path.isdir(path):
-        raise InputError.at(given, "is a folder; give the model file in it")
+        raise InputError.at(given, "is a directory; give the model file in it")
     if not os.path.isfile(path):
         if os.path.exists(path):
             raise InputError.at(given, "is a pipe, a socket or a device; give the model file")
-        raise InputError.at(given, "is not here", "paths start at the workspace's root")
+        raise InputError.at(given, "does not exist", "the path is relative to the workspace root")
     families = families_of(path.suffix.lower())
     if not families:
-        raise InputError.at(given, "is not a model file by its ending", _endings())
+        raise InputError.at(given, "does not have the ending of a model file", _endings())
     try:
         return _read(given, name, path, families, trust)
     except OSError as error:
@@ -105,12 +105,12 @@ def _read_checkpoint(
     found = looked.facts
     if found is not None and found.problem is not None:
         network = f"a network ({found.architecture})" if found.architecture else "a network"
-        message = f"is {network} that no step takes: {found.problem[0]}"
+        message = f"is {network} that no step supports: {found.problem[0]}"
         raise InputError.at(given, message, found.problem[1])
     if found is not None:
         return name, found
     message = (
-        f"is damaged, or holds no whole model of a family that is known: {', '.join(families)}"
+        f"is damaged, or does not contain a whole model of a known family: {', '.join(families)}"
     )
     raise InputError.at(
         given, message, "give the file that the training wrote last, or an ONNX file"

@@ -162,7 +162,7 @@ def _check_directives(label: str, lines: tuple[str, ...]) -> None:
     """`%YAML 1.1` would give the same text another meaning. Raises InputError."""
     for number, line in enumerate(lines, 1):
         if line.startswith("%"):
-            message, hint = "a directive: this file has no need of one", "delete this line"
+            message, hint = "directives are not allowed in this file", "delete this line"
             raise InputError.at(label, message, hint, line=number, column=1, source=line)
         if line.strip(" \t\ufeff") and not line.lstrip(" \t\ufeff").startswith("#"):
             return
@@ -176,8 +176,8 @@ def _syntax_error(error: Any, label: str, lines: tuple[str, ...]) -> Diagnostic:
             line=mark.line + 1,
             column=mark.column + 1,
             source=lines[mark.line],
-            message="a second document begins here",
-            hint="one file is one document: split it",
+            message="a second YAML document begins here",
+            hint="write one document in each file",
         )
     unclosed = "quoted scalar" in (error.context or "") and "end of stream" in (error.problem or "")
     if unclosed:
@@ -186,7 +186,7 @@ def _syntax_error(error: Any, label: str, lines: tuple[str, ...]) -> Diagnostic:
     source = lines[line - 1] if line <= len(lines) else ""
     hint = "indent with spaces, not tabs" if "\t" in source else ""
     problem = (error.problem or error.context or "broken YAML").replace("\t", "\\t")
-    problem = "the quote that opens here is never closed" if unclosed else problem
+    problem = "the quote that opens here is not closed" if unclosed else problem
     return Diagnostic(
         path=label,
         line=line,
@@ -211,10 +211,10 @@ class _Reader:
         self.nodes += 1
         if not node.tag.startswith(_PLAIN_TAGS):
             tag = shorten(node.tag.replace("tag:yaml.org,2002:", "!!"))
-            self.problems.append(self._diagnose(node, f"`{tag}` is a tag: no value here has one"))
+            self.problems.append(self._diagnose(node, f"the tag `{tag}` is not allowed"))
             return None
         if self.nodes > _MOST_NODES:
-            message = f"more than {_MOST_NODES} values, aliases counted where they are used"
+            message = f"more than {_MOST_NODES} values, counting aliases where they are used"
             raise InputError(self._diagnose(node, message))
         if len(path) > _MOST_LEVELS:
             raise InputError(self._diagnose(node, _TOO_DEEP))
@@ -249,7 +249,7 @@ class _Reader:
         for key_node, value_node in node.value:
             if key_node.id != "scalar":
                 self.problems.append(
-                    self._diagnose(key_node, "a key is a word, not a block or list")
+                    self._diagnose(key_node, "a key must be a string, not a block or list")
                 )
                 continue
             key = str(key_node.value)
@@ -259,8 +259,8 @@ class _Reader:
                 continue
             place = (*path, key)
             if key in result:
-                hint = f"it stands first in line {self.keys[place].line}"
-                message = f"`{shorten(key)}` stands here a second time"
+                hint = f"the first one is in line {self.keys[place].line}"
+                message = f"duplicate key `{shorten(key)}`"
                 self.problems.append(self._diagnose(key_node, message, hint))
                 continue
             self.keys[place] = _mark(key_node)
@@ -301,9 +301,9 @@ def _number(text: str, tag: str) -> int | float:
         else:
             value = int(plain, 0 if re.match(r"[-+]?0[xob]", plain) else 10)
     except ValueError as error:
-        raise ValueError(f"is no {tag}") from error
+        raise ValueError(f"is not of type {tag}") from error
     if not abs(value) < _LARGEST:
-        words = "is no number" if math.isnan(value) else "is too large a number for anything here"
+        words = "is not a number" if math.isnan(value) else "is too large a number"
         raise ValueError(words)
     return value
 

@@ -29,8 +29,8 @@ def read_text(path: Path, label: str) -> str:
         if leads_out(path, label):
             raise InputError.at(label, *LED_OUT)
         if found.st_size > _MOST_BYTES:
-            message = f"it has {found.st_size / 1e6:.1f} MB; what people write has some kilobytes"
-            hint = "put data into files of their own, and name them here"
+            message = f"the file has {found.st_size / 1e6:.1f} MB; expected a few kilobytes"
+            hint = "put data into separate files, and name them here"
             raise InputError.at(label, message, hint)
         data = path.read_bytes()
     except OSError as error:
@@ -47,7 +47,7 @@ def split_lines(text: str) -> tuple[str, ...]:
 def _decode(data: bytes, label: str) -> str:
     for mark, name in _MARKS:
         if data.startswith(mark):
-            message, hint = f"this is {name}, not UTF-8", "save it as UTF-8"
+            message, hint = f"the file is {name}, not UTF-8", "save it as UTF-8"
             raise InputError.at(label, message, hint)
     try:
         text = data.decode("utf-8-sig")
@@ -58,7 +58,7 @@ def _decode(data: bytes, label: str) -> str:
             _at(before, data.decode("utf-8", "replace"), label, message, "save it as UTF-8")
         ) from error
     if wrong := _UNREADABLE.search(text):
-        message = f"a character that no text has: U+{ord(wrong[0]):04X}"
+        message = f"the character U+{ord(wrong[0]):04X} is not allowed"
         hint = "delete it; is this a text file?"
         raise InputError(_at(text[: wrong.start()], text, label, message, hint))
     return text

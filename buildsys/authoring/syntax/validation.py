@@ -77,7 +77,7 @@ def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
     """
     try:
         if not issubclass(kind, BaseModel) and not isinstance(data, dict):
-            message = f"{_name(path)} is a block of `key: value` lines, not {_show(data)}"
+            message = f"{_name(path)} must be a block of `key: value` lines, not {_show(data)}"
             raise InputError(locate(path, message))
         return _validate(kind, data)
     except pydantic.ValidationError as error:
@@ -181,7 +181,7 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
         )
         return locate(where, f"unknown key `{name}`", hint, key=True)
     if code in _MISSING:
-        return locate(where[:-1], f"`{name}` is missing here", "", key=True)
+        return locate(where[:-1], f"`{name}` is missing", "", key=True)
     if code == "literal_error":
         choices = [
             choice.strip("'") for choice in context["expected"].replace(" or ", ", ").split(", ")
@@ -190,20 +190,20 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
             where, f"`{name}` cannot be {_show(value)}", did_you_mean(str(value), choices)
         )
     if name in _DOTTED and isinstance(value, int | float):
-        found = locate(where, f"`{name}` is a quoted string, not a number", "")
+        found = locate(where, f"`{name}` must be a quoted string, not a number", "")
         hint = f'write "{_as_written(found, value)}": YAML reads 10.10 as 10.1'
         return dataclasses.replace(found, hint=hint)
     if code == "string_pattern_mismatch":
         dots = ", dots" if "." in context["pattern"] else ""
-        words = f"small letters, digits, hyphens{dots}; a letter or digit first"
+        words = f"use lowercase letters, digits, hyphens{dots}; start with a letter or digit"
         return locate(where, f"`{name}` cannot be {_show(value)}", words)
     if code == "too_short":
         return locate(where, f"`{name}` is empty", "")
     if code in _KINDS:
-        return locate(where, f"{_name(where)} is {error['kinds']}, not {_show(value)}", "")
+        return locate(where, f"{_name(where)} must be {error['kinds']}, not {_show(value)}", "")
     if code in _LIMITS:
         key, words = _LIMITS[code]
-        return locate(where, f"`{name}` is {words} {context[key]:g}, not {_show(value)}", "")
+        return locate(where, f"`{name}` must be {words} {context[key]:g}, not {_show(value)}", "")
     if code == "value_error":
         found = context["error"]
         message, _, hint = str(found).partition("; ")

@@ -18,10 +18,10 @@ assert set(SCHEMES) == set(Scheme.__args__)  # type: ignore[attr-defined]
 
 def _digest(value: str) -> str:
     if len(value) != 64:
-        raise ValueError(f"a sha256 is 64 hexadecimal digits, not {len(value)} characters")
+        raise ValueError(f"a sha256 has 64 hexadecimal digits, not {len(value)} characters")
     wrong = sorted(set(value) - set("0123456789abcdef"))
     if wrong:
-        raise ValueError(f"a sha256 is 64 hexadecimal digits; `{wrong[0]}` is not one of 0-9, a-f")
+        raise ValueError(f"a sha256 has 64 hexadecimal digits; `{wrong[0]}` is not one of 0-9, a-f")
     return value
 
 

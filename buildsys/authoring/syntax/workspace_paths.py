@@ -20,12 +20,12 @@ NAMES = "buildsys.yaml"
 """The file whose paths may lead anywhere."""
 
 FROM_ROOT = "the path is relative to the {} root"
-RELATIVE = "write it from the workspace's root"
-_COPIED = "copy it here; only a dataset that buildsys.yaml names may lie elsewhere"
-BY_NAME = "bring it here, or give the dataset a name in buildsys.yaml"
-LINKED = "bring it here, or put a link to it here: its digest is checked"
-PINNED = "bring it here, or pin its sha256"
-WITHIN = "it starts at the folder of the file that it is written in"
+RELATIVE = "write the path relative to the workspace root"
+_COPIED = "copy it into the workspace; only a dataset that buildsys.yaml names may be elsewhere"
+BY_NAME = "copy it into the workspace, or name the dataset in buildsys.yaml"
+LINKED = "copy it into the workspace, or link to it: its digest is checked"
+PINNED = "copy it into the workspace, or pin its sha256"
+WITHIN = "the path is relative to the folder of the file that contains it"
 _SHORTER = "write a shorter path"
 _LONGEST = 4096
 """Characters of a path: no system opens a longer one, and to follow its links takes long."""
@@ -47,17 +47,20 @@ def check_inside(
     """
     shown = f"the path `{shorten(path)}`"
     if not path.strip():
-        return "the path is empty", "name a file, or leave the key out"
+        return "the path is empty", "name a file, or remove the key"
     if len(path) > _LONGEST:
-        return f"{shown} is longer than {_LONGEST} characters: no system has such a file", _SHORTER
+        return f"{shown} is longer than {_LONGEST} characters", _SHORTER
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
-        return f"{shown} has a control character in it", "was a backslash meant? Folders take `/`"
+        return (
+            f"{shown} has a control character in it",
+            "did you mean a backslash? Separate folders by `/`",
+        )
     if "\\" in path:
-        return f"{shown} has a backslash in it", "folders are separated by `/` on every machine"
+        return f"{shown} has a backslash in it", "separate folders by `/`"
     if path.startswith("~"):
-        return f"{shown} starts in a home folder, which is another one elsewhere", hint
+        return f"{shown} starts in a home folder, which differs between machines", hint
     if path.startswith("/") or re.match(r"[A-Za-z]:", path):
-        return f"{shown} is absolute: it means nothing on another machine", hint
+        return f"{shown} is absolute: it would not work on another machine", hint
     whole = os.path.normpath(os.path.join(start, path))
     if whole.split("/")[0] == "..":
         return f"{shown} leads out of {name}", hint
@@ -76,22 +79,22 @@ def check_kind(folder: Path, path: str) -> tuple[str, str] | None:
     parts = path.split("/")
     wild = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
     if ".." in parts[wild:]:
-        return f"{shown} has `..` behind a wildcard", "write the folder that is meant"
+        return f"{shown} has `..` behind a wildcard", "write the folder itself"
     place = os.path.join(folder, path)
     try:
         mode = os.stat(place).st_mode
     except OSError as error:
         looped = error.errno == errno.ELOOP
         return (
-            (f"{shown} leads through a link that leads to itself", "remove the link")
+            (f"{shown} leads through a symbolic link that leads to itself", "remove the link")
             if looped
             else None
         )
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         spelled = other_spelling(folder, path) if sys.platform != "linux" else ""
-        message = f"{shown} is spelled `{shorten(spelled)}` on the disk: Linux would not find it"
-        return (message, "write it so") if spelled else None
-    return f"{shown} is a pipe, a socket or a device, not a file", "put the file in its place"
+        message = f"{shown} is spelled `{shorten(spelled)}` on disk: Linux would not find it"
+        return (message, "write it that way") if spelled else None
+    return f"{shown} is a pipe, a socket or a device, not a file", "replace it by the file"
 
 
 def other_spelling(folder: Path, path: str) -> str:
@@ -116,15 +119,18 @@ def other_spelling(folder: Path, path: str) -> str:
 def check_url(url: str) -> tuple[str, str] | None:
     """What is wrong with the address of a remote file, or None."""
     if not url.startswith(("https://", "http://")):
-        return f"`{shorten(url)}` is no address of a server", "https://…; a local file is a `path`"
+        return (
+            f"`{shorten(url)}` is not a URL of a server",
+            "write https://…; for a local file, use `path`",
+        )
     if not url.isascii() or any(letter <= " " or letter in '"<>\\^`{|}' for letter in url):
         return (
-            f"`{shorten(url)}` has characters that an address cannot have",
+            f"`{shorten(url)}` has characters that a URL cannot have",
             "write %20 for a space",
         )
     if "@" in url.split("/")[2]:
-        message = "the address has a user name or password in it, which everybody reads in recipes"
-        return message, "leave it out; fetch a file that takes one yourself, and name it by `path`"
+        message = "the URL has a user name or password, and everybody can read recipes"
+        return message, "remove it; fetch such a file yourself, and name it by `path`"
     return None
 
 

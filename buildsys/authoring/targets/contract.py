@@ -178,10 +178,12 @@ def contract_spec(contract: Contract) -> ContractSpec | None:
 
 def _cure(contract: Contract) -> str:
     if contract.head is None:
-        return "another `firmware`, or `firmware: unchecked` where the decoder is yours"
+        return (
+            "choose another `firmware`, or write `firmware: unchecked` if you have your own decoder"
+        )
     return (
-        f"export the {contract.head} head (leave `export.head` out: the contract chooses it),"
-        " or name another `firmware`, or `firmware: unchecked` where the decoder is yours"
+        f"export the {contract.head} head (remove `export.head`: the contract chooses it),"
+        " or name choose another `firmware`, or write `firmware: unchecked` if you have your own decoder"
     )
 
 
@@ -190,7 +192,7 @@ def check_contract(contract: Contract, locate: Locate) -> list[Diagnostic]:
     problems = []
     for name in contract.lines:
         if name not in STATED:
-            message = f"the contract has no line `{name}` that could have a source"
+            message = f"the contract has no line `{name}`, so it cannot have a source"
             problems.append(locate(("lines", name), message, did_you_mean(name, STATED), key=True))
     for index, name in enumerate(contract.operators):
         if name not in (*KERNELS, EVERY) and get_close_matches(name.upper(), KERNELS, 1, 0.8):
@@ -199,8 +201,8 @@ def check_contract(contract: Contract, locate: Locate) -> list[Diagnostic]:
             hint = did_you_mean(name.upper(), KERNELS)
             problems.append(locate(("operators", index), message, hint))
     if contract.head is not None and contract.task not in ("detect", "pose"):
-        message = f"`head` is of detect and pose networks, `task` is {contract.task or 'missing'}"
-        return [*problems, locate(("head",), message, "task: detect, or leave `head` out")]
+        message = f"`head` is for tasks detect and pose, but `task` is {contract.task or 'missing'}"
+        return [*problems, locate(("head",), message, "write task: detect, or remove `head`")]
     if contract.outputs is None:
         return problems
     return problems + (_check_formulas(contract, locate) or _check_outputs(contract, locate))
@@ -234,16 +236,16 @@ def _check_outputs(contract: Contract, locate: Locate) -> list[Diagnostic]:
             message = f"the {contract.head} head of {contract.task} has no output `{tensor.name}`"
             return [locate(at, message, did_you_mean(tensor.name, head))]
         if tensor.name in seen:
-            return [locate(at, f"`{tensor.name}` stands here a second time")]
+            return [locate(at, f"duplicate tensor `{tensor.name}`")]
         seen.add(tensor.name)
         wanted, given = head[tensor.name], tensor.formula
         if any(shapes([wanted], values) != shapes([given], values) for values in _SAMPLES):
             message = f"the {contract.head} head's {tensor.name} is [{', '.join(wanted.shape)}]"
             at = ("outputs", "tensors", row, "shape")
-            return [locate(at, message, "other shapes are another head's")]
+            return [locate(at, message, "other shapes belong to other heads")]
     missing = ", ".join(name for name in head if name not in seen)
     if missing:
-        message = f"`tensors` leaves out {missing}"
-        hint = "list every output once, or leave `outputs` out where any order will do"
+        message = f"`tensors` does not list {missing}"
+        hint = "list every output once, or remove `outputs` if the order does not matter"
         return [locate(("outputs", "tensors"), message, hint)]
     return []

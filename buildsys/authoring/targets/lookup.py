@@ -47,8 +47,8 @@ class Boards:
         """Files of the workspace that would hide a shipped one: a name means one thing."""
         mistakes: list[Diagnostic] = []
         for path in self._taken:
-            message = f"`{path.stem}` is the name of a shipped file"
-            hint = "give it a name of its own, in the file and as the file's name"
+            message = f"`{path.stem}` is already the name of a shipped file"
+            hint = "choose another name, for the file and for `name` in it"
             try:
                 document = read_document(path, self.label(path))
             except InputError as error:
@@ -97,13 +97,13 @@ class Boards:
             return None
         known = {**self.targets, **yaml_files(shipped_targets())}
         if not isinstance(name, str) or name not in known or known[name] == path:
-            message = f"there is no target `{str(name)[:60]}` to extend"
+            message = f"`extends` names a target that does not exist: `{str(name)[:60]}`"
             hint = did_you_mean(str(name)[:60], known.keys() - {path.stem})
             hint = hint or "`buildsys targets` lists them"
             raise InputError(document.diagnose(("extends",), message, hint))
         below = read_document(known[name], self.label(known[name])).data
         if isinstance(below, dict) and below.get("extends") is not None:
-            message = f"`{name}` extends `{below['extends']}`: one level only"
+            message = f"`{name}` extends `{below['extends']}`; only one level is allowed"
             hint = f"extend {below['extends']} and write here what differs"
             raise InputError(document.diagnose(("extends",), message, hint))
         return known[name]
@@ -134,7 +134,7 @@ class Boards:
             contract = self.contract(self.contracts[name])
             if contract.task not in (None, task):
                 message = f"{name} ({contract.label}) decodes {contract.task}, not {task}"
-                problems.append(locate(at, message, "another contract, or unchecked"))
+                problems.append(locate(at, message, "choose another contract, or write unchecked"))
         return problems
 
     def _find(self, folder: str) -> tuple[dict[str, Path], list[Path]]:

@@ -63,5 +63,5 @@ def yaml_files(folder: Path) -> dict[str, Path]:
 def _check_name(name: str, document: Document, path: Path) -> None:
     """Raises InputError where a file's `name` is not the file's own."""
     if name != path.stem:
-        message = f"`name` is {name}, the file's name says {path.stem}"
+        message = f"`name` is {name}, but the file is named {path.stem}.yaml"
         raise InputError(document.diagnose(("name",), message))

@@ -34,7 +34,7 @@ def check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
         last: KeyPath = ("pipelines", scheme, len(names) - 1)
         makes = None if found else get_step(names[-1]).spec.produces
         if not found and makes != Format.PACKAGE:
-            message = f"the pipeline ends with {names[-1]}, which makes {makes}, no package"
+            message = f"the pipeline must end with a package, but {names[-1]} makes {makes}"
             found.append(
                 locate(
                     last,
@@ -60,8 +60,8 @@ def _check_step(
         return [locate(at, f"there is no step `{name}`", hint)]
     spec = get_step(name).spec
     if not set(spec.consumes) & set(MODELS):
-        message = f"{name} turns no model file into another; it has no place in a pipeline"
-        return [locate(at, message, "training and measuring are the recipe's")]
+        message = f"{name} does not convert a model file, so it cannot be in a pipeline"
+        return [locate(at, message, "a recipe adds training and measuring")]
     block = spec.block
     if block in _EXAMPLES and block not in reported and getattr(target, block) is None:
         message = f"{name} needs the `{block}` block of this target"
@@ -135,8 +135,11 @@ def _ini_error(error: configparser.Error, label: str) -> Diagnostic:
         line = error.lineno or 0
     texts = {
         "MissingSectionHeaderError": "no [section] begins above this line",
-        "ParsingError": "this line is no `key=value`",
+        "ParsingError": "this line is not `key=value`",
     }
     words = texts.get(type(error).__name__, str(error.message).split("]: ", 1)[-1])
-    message, hint = f"no Vela configuration: {words}", "see the shipped ones, or Vela's OPTIONS.md"
+    message, hint = (
+        f"this is not a Vela configuration: {words}",
+        "see a shipped one, or Vela's OPTIONS.md",
+    )
     return Diagnostic(path=label, line=line, column=1 if line else 0, message=message, hint=hint)

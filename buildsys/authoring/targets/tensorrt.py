@@ -62,11 +62,11 @@ def check_tensorrt(settings: build_engine.Settings, locate: Locate) -> list[Diag
     rtx = settings.library == "tensorrt-rtx"
     problems = (_check_rtx if rtx else _check_host)(settings, locate)
     if not 1 <= settings.workspace_gib <= _MOST_GIB:
-        message = f"`workspace_gib` is from 1 to {_MOST_GIB}, not {settings.workspace_gib}"
+        message = f"`workspace_gib` must be from 1 to {_MOST_GIB}, not {settings.workspace_gib}"
         problems.append(locate(("tensorrt", "workspace_gib"), message))
     level = settings.optimization_level
     if not rtx and level is not None and not 0 <= level <= 5:
-        message = f"`optimization_level` is from 0 to 5, not {level}"
+        message = f"`optimization_level` must be from 0 to 5, not {level}"
         problems.append(locate(("tensorrt", "optimization_level"), message))
     return problems
 
@@ -80,14 +80,14 @@ def _check_rtx(settings: build_engine.Settings, locate: Locate) -> list[Diagnost
     capability = settings.compute_capability
     capabilities = build_engine.CAPABILITIES
     if capability is not None and capability not in capabilities:
-        message = f"{settings.library} builds for no GPU of compute capability {capability}"
+        message = f"{settings.library} does not support GPUs of compute capability {capability}"
         hint = "there are: " + ", ".join(capabilities)
         problems.append(locate(("tensorrt", "compute_capability"), message, hint))
     defaults = build_engine.Settings(version=settings.version)
     for name in _RTX_HAS_NOT:
         if vars(settings)[name] != vars(defaults)[name]:
-            message = f"`{name}` is a setting of TensorRT, and TensorRT-RTX has none such"
-            problems.append(locate(("tensorrt", name), message, "leave it out"))
+            message = f"`{name}` is a setting of TensorRT; TensorRT-RTX does not have it"
+            problems.append(locate(("tensorrt", name), message, "remove it"))
     return problems
 
 
@@ -95,15 +95,15 @@ def _check_host(settings: build_engine.Settings, locate: Locate) -> list[Diagnos
     problems = []
     if not _is_version(settings.version):
         message = f"`version` {settings.version} is not a TensorRT version"
-        hint = 'for example "10.3": 8.6 or later, in two numbers; or local, for what is here'
+        hint = 'write two numbers in quotes, such as "10.3" (8.6 or later); or local, for the one on this machine'
         problems.append(locate(("tensorrt", "version"), message, hint))
     capability = settings.compute_capability
     if capability is None:
-        message = "`compute_capability` is missing: an engine of TensorRT is for one kind of GPU"
+        message = "`compute_capability` is missing: a TensorRT engine runs on one kind of GPU"
         hint = 'for example "8.7" (Jetson Orin), or local'
         problems.append(locate(("tensorrt",), message, hint, key=True))
     elif capability not in (LOCAL, *_CAPABILITIES, *dict(_OLD_CAPABILITIES)):
-        message = f"TensorRT builds for no GPU of compute capability {capability}"
+        message = f"TensorRT does not support GPUs of compute capability {capability}"
         hint = "there are: " + ", ".join(_CAPABILITIES)
         problems.append(locate(("tensorrt", "compute_capability"), message, hint))
     return problems or _check_together(settings, locate)
@@ -115,28 +115,28 @@ def _check_together(settings: build_engine.Settings, locate: Locate) -> list[Dia
     level = settings.hardware_compatibility
     last = dict(_OLD_CAPABILITIES).get(capability or "")
     if last is not None and version != LOCAL and _parts(version) > last:
-        message = (
-            f"TensorRT {version} builds for no GPU of compute capability {capability} any more"
+        message = f"TensorRT {version} no longer supports GPUs of compute capability {capability}"
+        hint = f"the last version that does is {last[0]}.{last[1]}; or use one of " + ", ".join(
+            _CAPABILITIES
         )
-        hint = f"the last that does is {last[0]}.{last[1]}; or one of " + ", ".join(_CAPABILITIES)
         problems.append(locate(("tensorrt", "compute_capability"), message, hint))
     newest = build_engine.WEAKLY_TYPED_UNTIL
     if settings.int8 == "calibrator" and version != LOCAL and _parts(version)[0] > newest:
-        message = f"TensorRT {version} has no calibrator: int8 comes from the file"
-        problems.append(locate(("tensorrt", "int8"), message, "`int8: qdq`, or leave it out"))
+        message = f"TensorRT {version} has no calibrator: the ONNX file must be quantized"
+        problems.append(locate(("tensorrt", "int8"), message, "write `int8: qdq`, or remove it"))
     jetson = capability in build_engine.JETSONS
     if level != "none" and jetson:
         message = "engines of JetPack are not hardware-compatible"
-        problems.append(locate(("tensorrt", "hardware_compatibility"), message, "leave it out"))
+        problems.append(locate(("tensorrt", "hardware_compatibility"), message, "remove it"))
     named = capability is not None and capability != LOCAL and not jetson
     early = version != LOCAL and _parts(version) < _FIRST_WITH_SAME
     if level == "same-compute-capability" and early and not jetson:
         message = f"TensorRT {version} has no `same-compute-capability`"
-        hint = "10.9 is the first that has it; `ampere-plus`, or leave it out"
+        hint = "10.9 is the first version that has it; write `ampere-plus`, or remove it"
         problems.append(locate(("tensorrt", "hardware_compatibility"), message, hint))
     if level == "ampere-plus" and named and float(capability or 0) < 8:
-        message = f"`ampere-plus` begins with compute capability 8.0, and this is {capability}"
-        hint = "`same-compute-capability`, or leave it out"
+        message = f"`ampere-plus` needs compute capability 8.0 or later, not {capability}"
+        hint = "write `same-compute-capability`, or remove it"
         problems.append(locate(("tensorrt", "hardware_compatibility"), message, hint))
     first, last_one = _NOT_FOR_JETPACK
     if jetson and version != LOCAL and first <= _parts(version) <= last_one:
@@ -157,7 +157,7 @@ def check_precision(
     for scheme, names in pipelines.items():
         if scheme != "float32" and names[0] == "build_engine":
             title = "TensorRT" if settings.library == "tensorrt" else "TensorRT-RTX"
-            message = f"{title} {settings.version} takes {scheme} from the file alone"
+            message = f"{title} {settings.version} builds {scheme} only from a file that is {scheme} already"
             hint = "write quantize_onnx before build_engine"
             problems.append(locate(("pipelines", scheme, 0), message, hint))
     return problems

@@ -104,7 +104,7 @@ def _make(
     from buildsys.authoring.recipes.builds import Loader
 
     if not (paths or fingerprint.recipe_files(workspace)):
-        message = "there is no recipe here"
+        message = "no recipe found"
         hint = workspace.hint_without_recipes(
             "write recipes/NAME.yaml, or `buildsys init` in an empty folder"
         )

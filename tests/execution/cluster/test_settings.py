@@ -82,7 +82,7 @@ def test_without_tls_a_scheduler_is_for_this_machine(
     assert listening_host("tcp://127.0.0.1:8786", "") == "127.0.0.1"
     assert listening_host("tls://farm:8786", "") is None
     assert main(["scheduler", "--host", "0.0.0.0"]) == 2
-    assert "0.0.0.0 can be reached without TLS from elsewhere" in capsys.readouterr().err
+    assert "other machines can reach 0.0.0.0 without TLS" in capsys.readouterr().err
     assert main(["-C", str(workspace), "worker", "tcp://farm:8786"]) == 2
     assert "it leads to another machine without TLS" in capsys.readouterr().err
 

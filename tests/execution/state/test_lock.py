@@ -106,7 +106,9 @@ def test_what_needs_the_data_waits_for_it(
     capsys.readouterr()
     assert main(["-C", str(clone), "check"]) == 0
     told = capsys.readouterr().out
-    assert told.count("warning: tags/data.yaml is not here; it is known from buildsys.lock") == 1
+    assert (
+        told.count("warning: tags/data.yaml does not exist; its facts come from buildsys.lock") == 1
+    )
 
 
 def test_a_change_of_code_or_tool_does_not_train_again(
