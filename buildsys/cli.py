@@ -43,8 +43,8 @@ COMMANDS = {
     "scheduler": "run the scheduler of a cluster, which workers and runs connect to",
     "worker": "run steps for a cluster on this machine",
 }
-"""Each is a module of buildsys.commands, a hyphen being its underscore, and `import` import_; only the
-one that was asked for is imported.
+"""The commands in the order of the help. A command is a module of buildsys.commands, with
+underscores for hyphens (`import` is import_). Only the module of the requested command is imported.
 """
 
 
@@ -93,7 +93,7 @@ def _unexpected(error: BaseException, words: list[str], root: Path | None) -> in
 
 
 def _lost(out: Printed) -> int:
-    """1 where not all that was printed could be written."""
+    """Exit code 1 if part of the output could not be written."""
     out.flush()
     if out.complaint():
         print(out.complaint(), file=sys.stderr)
@@ -117,7 +117,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
 
 
 def _command(words: list[str]) -> str:
-    """The command of a command line; empty where it has none."""
+    """The command on a command line; empty if there is none."""
     rest = iter(words)
     for word in rest:
         if word == "-C":

@@ -1,8 +1,8 @@
-"""Where a cluster is: values of `cluster` in buildsys.yaml, and what each may be.
+"""Values of `cluster` in buildsys.yaml, and their checks.
 
-Whoever reaches a scheduler can run code on its workers: that is how dask works. So a connection is
-under TLS, and both sides show the cluster's certificate, or it stays on this machine; anything else
-has to be asked for.
+Any client of a dask scheduler can run code on its workers. So a connection uses TLS with the
+cluster's certificate on both sides, or stays on this machine; anything else must be requested
+explicitly.
 """
 
 import re
@@ -48,7 +48,7 @@ def check_protection(address: str, insecure: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, and nobody else can mean it."""
+    """Whether a host is certainly this machine."""
     if host in _LOCAL_NAMES:
         return True
     import ipaddress  # a run without a cluster does without
@@ -66,7 +66,7 @@ def check_partition(name: str) -> None:
 
 
 def check_workers(count: int) -> None:
-    """Raises ValueError for a number of workers that nobody can mean."""
+    """Raises ValueError for an impossible number of workers."""
     if not 1 <= count <= _MOST_WORKERS:
         raise ValueError(f"at least 1 worker, and at most {_MOST_WORKERS}")
 
@@ -100,9 +100,9 @@ class SlurmSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterSettings:
-    """A scheduler that is there, or workers of SLURM with one that a run brings along.
+    """A running scheduler, or SLURM workers with a scheduler that the run starts.
 
-    With neither, `insecure` alone: a scheduler that a person names may be without TLS.
+    With neither, `insecure` alone: a scheduler named by the environment may lack TLS.
     """
 
     scheduler: str = ""

@@ -50,7 +50,7 @@ def digest_value(value: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses and tuples as what JSON knows."""
+    """Dataclasses and tuples as JSON values."""
     if value.__class__ in _SCALARS:  # most of what a plan consists of
         return value
     names = _field_names(value.__class__)

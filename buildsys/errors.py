@@ -47,7 +47,7 @@ def shorten(text: str, most: int = _LONGEST_VALUE) -> str:
 class Diagnostic:
     """One mistake at one place. Lines and columns count from 1; 0 means the whole file.
 
-    Whatever stands in files and their names, path, message and hint are one printable line each.
+    Path, message and hint are one printable line each, whatever characters a file contains.
     """
 
     path: str
@@ -147,7 +147,7 @@ class InputError(BuildsysError):
 class StepFailed(BuildsysError):
     """A step's process ended with an error or without its outputs.
 
-    `refused`: the step itself said what is wrong with what it was given. `detail`: for the build's row.
+    `refused`: the step itself rejected its input with a message. `detail`: for the build's row.
     """
 
     def __init__(self, message: str, refused: bool = False, detail: str = "") -> None:
@@ -172,11 +172,11 @@ class ToolUnavailable(BuildsysError):
 
 
 class IsolationUnavailable(BuildsysError):
-    """Steps were to be isolated, and no mechanism works here; or none of that name is known."""
+    """Isolation is required and no mechanism works here, or the named mechanism is unknown."""
 
 
 class Waiting(BuildsysError):
-    """A build asked for by name needs something that is not here."""
+    """A build requested by name needs something that this machine does not have."""
 
     exit_code = 10
 
@@ -188,13 +188,13 @@ class Rejected(BuildsysError):
 
 
 class NotAsLocked(BuildsysError):
-    """buildsys.lock is to stay as it is, and lacks a line or says something else than what is here."""
+    """buildsys.lock must not change, and lacks a line or differs from what is here."""
 
     exit_code = 12
 
 
 class CannotReach(BuildsysError):
-    """A scheduler does not answer, or nobody can listen at an address."""
+    """A scheduler does not answer, or its address cannot be used."""
 
 
 class Interrupted(BuildsysError):

@@ -1,9 +1,9 @@
-"""Text from elsewhere, made harmless for where it goes: a terminal, HTML, Markdown.
+"""Escape untrusted text for its medium: a terminal, HTML, Markdown.
 
-Names, labels, messages and logs come from files, servers and tools that anybody may have written. A
-character that moves the cursor, reverses the reading order or begins a command is shown, never obeyed.
-HTML is escaped by Jinja, after `terminal` (steps/lib/report/pages.py); what is printed, and annotations
-of a workflow, are in printing.py.
+Names, labels, messages and logs come from untrusted files, servers and tools. A character that
+moves the cursor, reverses the reading order or begins a command is shown, never interpreted. HTML
+is escaped by Jinja, after `terminal` (steps/lib/report/pages.py); printed text and annotations of a
+workflow are escaped in printing.py.
 """
 
 import re

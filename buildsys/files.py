@@ -110,7 +110,7 @@ def read_regular(path: Path | str) -> bytes:
 
 
 LED_OUT = "this is a link that leads out of the workspace", "put the file itself here"
-"""What is said of such a file, and what helps: messages would quote it, and logs are read by others."""
+"""The message for such a file and its hint. Its content is not quoted: others read logs."""
 
 
 def leads_out(path: Path, label: str) -> bool:
@@ -157,10 +157,10 @@ def write_new(path: Path, content: str, mode: int = 0o666) -> None:
 
 
 def refuse_links(root: Path, path: Path) -> None:
-    """Raise CannotWrite where `path`, or a folder between it and `root`, is a symbolic link.
+    """Raise CannotWrite if `path`, or a folder between it and `root`, is a symbolic link.
 
-    For what may be written, replaced or removed below a folder that others commit to: a link leads
-    anywhere, and nothing tells one that a person made from one that came with a commit.
+    For places below a folder that others commit to: a link can lead anywhere, and a link that a
+    person made cannot be distinguished from one that came with a commit.
     """
     place = os.fspath(root)
     for part in path.relative_to(root).parts:
@@ -233,7 +233,7 @@ def remove_folder(folder: Path) -> None:
         folder.rename(old)
         if old.is_dir() and not old.is_symlink():
             remove_tree(old)
-        else:  # rmtree would wait for somebody to write into a pipe
+        else:  # rmtree would wait for a writer of a pipe
             old.unlink(missing_ok=True)
 
 

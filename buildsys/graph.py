@@ -18,11 +18,11 @@ WEIGHTS = "weights"
 
 @dataclass(frozen=True, kw_only=True)
 class HostFacts:
-    """What a plan takes from the machine that makes it: read once, handed to the planner.
+    """Facts about the machine that plans: read once, passed to the planner.
 
-    `cpu` names the machine: "AMD EPYC (x86_64)". `gpu`, its `compute_capability` and the exact version
-    of `tensorrt` are empty where there is none, and where no build asks for them: finding them starts
-    a process.
+    `cpu` names the machine: "AMD EPYC (x86_64)". `gpu`, its `compute_capability` and the exact
+    version of `tensorrt` are empty if there is none, and if no build needs them: finding them
+    starts a process.
     """
 
     cpu: str
@@ -49,9 +49,11 @@ class Source:
     label: str
     parts: tuple[str, ...] = ()
     sha256: str = ""
-    """What the recipe pins the content to; empty: whatever is there."""
+    """The digest that the recipe pins; empty: not pinned."""
     kind: str = ""
-    """dataset | model | pictures: its line in buildsys.lock; empty: it is in the repository."""
+    """dataset | model | pictures: the kind of its line in buildsys.lock; empty: it is in the
+    repository.
+    """
     home: str = ""
 
 
@@ -117,10 +119,10 @@ class Step:
     gpu: bool
     """It takes a whole GPU where the machine has one."""
     device: str
-    """auto | cpu | cuda: where the recipe wants it to run; no part of any key."""
+    """auto | cpu | cuda: the device that the recipe requests; not part of any key."""
     origins: tuple[Origin, ...]
     local: bool = False
-    """Its result tells of the machine that it ran on: no part of the manifest."""
+    """Its result depends on the machine that ran it: not part of the manifest."""
     requires: str = ""
     """What of the host it cannot do without, see host_tools.missing_requirement; where that is missing, it waits,
     and a proof is not done."""
@@ -188,7 +190,7 @@ class BuildPlan:
     proofs: tuple[str, ...] = ()
     """Ids of steps that no package rests on, and whose results are published beside it."""
     preprocessing: str = ""
-    """JSON: from a photograph to the input, for the manifest; empty where nobody said."""
+    """JSON: the way from a photograph to the input, for the manifest; empty if unknown."""
     fit: str = ""
     """What `buildsys fit` keeps its answer by; empty where the input's size is no choice."""
 
@@ -224,7 +226,7 @@ class WaitingPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionPlan:
-    """A recipe with `select`: of its variants one ships, under this id; it has no steps of its own."""
+    """A recipe with `select`: one of its variants ships under this id; it has no steps of its own."""
 
     build: str
     recipe: str
@@ -237,7 +239,7 @@ class SelectionPlan:
 
 
 Plan = BuildPlan | WaitingPlan | SelectionPlan
-"""What is known of one build. The kinds have fields of their own, so that JSON tells them apart."""
+"""The facts of one build. The kinds have different fields, so that JSON distinguishes them."""
 PROOFS = frozenset({"verdict", "metrics", "evidence"})
 """Outputs of steps that measure and judge."""
 
@@ -254,7 +256,7 @@ def candidate_names(plans: Iterable[Plan]) -> frozenset[str]:
 
 
 def candidates_of(plan: Plan, known: Mapping[str, Plan]) -> tuple[Plan, ...]:
-    """The plans that a selection chooses among; a candidate whose recipe has a mistake has none."""
+    """The plans that a selection compares; a candidate whose recipe has a mistake has none."""
     names = plan.candidates if isinstance(plan, SelectionPlan) else ()
     return tuple(known[name] for name in names if name in known)
 
@@ -315,7 +317,7 @@ class StepResult:
     """False for a gate whose verdict is red."""
 
     def output(self, name: str) -> str:
-        """The digest of one output. Raises BuildsysError for a record that lacks it."""
+        """The digest of one output. Raises BuildsysError if the record lacks it."""
         for known, digest in self.outputs:
             if known == name:
                 return digest

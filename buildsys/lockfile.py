@@ -47,7 +47,7 @@ _MOST_NAMED = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """The line of a dataset, a model or pictures; `facts`: None where planning needs none."""
+    """The line of a dataset, a model or images; `facts`: None if planning needs none."""
 
     digest: str
     facts: Facts | None
@@ -213,7 +213,7 @@ class _Conflict:
     end: int
     marks: tuple[int, ...]
     base: tuple[int, ...]
-    """Lines that both sides began from, where git was asked to show them."""
+    """Lines of the common ancestor, if git was configured to write them."""
     ours: dict[str, int]
     theirs: dict[str, int]
     source: str
@@ -368,7 +368,7 @@ def _parse(line: str, name: str, number: int) -> Line:
 
 
 def _start_of_json(line: str) -> int:
-    """Where a line's JSON begins; a name may have a brace of its own. -1 where none begins."""
+    """Where a line's JSON begins (a name may contain a brace); -1 if there is none."""
     begins = [found.end() for found in re.finditer(r" (?=\{)", line)]
     for begin in begins[:-1]:
         with contextlib.suppress(ValueError):

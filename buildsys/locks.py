@@ -34,7 +34,8 @@ def locked(
 def _acquire(path: Path, owner: str, busy: Callable[[str], None] | None) -> IO[bytes]:
     """The open file that holds the lock until it is closed.
 
-    A holder removes the file before it lets go; who waited for a removed file opens the new one.
+    A holder removes the file before it releases the lock; a process that waited for a removed file
+    opens the new one.
     """
     import fcntl
 
@@ -52,7 +53,9 @@ def _acquire(path: Path, owner: str, busy: Callable[[str], None] | None) -> IO[b
             except OSError:
                 return lock
             if _is_still(path, lock):
-                with contextlib.suppress(OSError):  # a full disk: who waits learns no owner
+                with contextlib.suppress(
+                    OSError
+                ):  # on a full disk, a waiting process does not learn the owner
                     os.ftruncate(lock.fileno(), 0)
                     os.write(lock.fileno(), owner.encode())
                 return lock

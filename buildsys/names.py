@@ -1,4 +1,4 @@
-"""Names of files below a folder, from wherever they come: one rule for archives, trees and records."""
+"""Names of files below a folder: one rule for archives, trees and records."""
 
 import re
 import unicodedata
@@ -22,10 +22,10 @@ class BadName(ValueError):
 
 
 def check_relative_name(name: str) -> None:
-    """Raises BadName for a name that could mean anything but one file below a folder.
+    """Raises BadName for a name that is not certainly one file below a folder.
 
-    Plain names have parts that are not empty, `.` or `..`, and neither a backslash, a drive letter
-    nor a control character; they can be written as UTF-8.
+    Plain names have parts that are not empty, `.` or `..`, and contain no backslash, drive letter
+    or control character; they can be written as UTF-8.
     """
     if name.startswith("/") or _DRIVE.match(name):
         raise BadName(f"`{shorten(name)}` is an absolute path", "pack the data with relative paths")
@@ -50,7 +50,7 @@ def _is_long(name: str, parts: list[str]) -> bool:
 
 
 class NameSet:
-    """The names so far, as a file system sees them that knows neither case nor normal form."""
+    """The names so far, as a file system compares them that ignores case and normal form."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, bool]] = {}
@@ -102,7 +102,7 @@ def _collision(first: str, second: str) -> BadName:
 
 
 def fold_name(name: str) -> str:
-    """The same for names that are one on a file system that knows neither case nor normal form."""
+    """The same for names that are equal on a file system that ignores case and normal form."""
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

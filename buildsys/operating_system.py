@@ -1,7 +1,7 @@
-"""What differs between operating systems, in one place.
+"""Differences between operating systems, in one place.
 
-Linux on x86-64 is where all of this was tried. Linux on ARM has the same calls; those of macOS were
-written by its manual pages, and nobody has run them.
+Everything was tested on Linux on x86-64. Linux on ARM has the same calls; those of macOS follow its
+manual pages and were never run.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ TRIED = "linux-x86_64"
 _SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
 _TITLES = {"linux": "Linux", "macos": "macOS", "windows": "Windows"}
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EROFS)
-"""What fsync answers where a file system has no such thing, for folders above all."""
+"""Errors of fsync on file systems that do not support it, mostly for folders."""
 _COARSE_CLOCK = 5
 """Linux' CLOCK_REALTIME_COARSE, which dates files: the fine clock is some milliseconds ahead of it."""
 _MOST_LOOKS = 200
@@ -39,7 +39,7 @@ def host_name() -> str:
 
 
 def is_x86_64() -> bool:
-    """Whether the processor is one of Intel's and AMD's, whatever the system calls it."""
+    """Whether the processor is from Intel or AMD, under any of its names."""
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
@@ -51,7 +51,7 @@ def host_title(host: str) -> str:
 
 @cache
 def cpu_brand() -> str:
-    """The CPU's name where the kernel tells it by a call, and by no file: on macOS. Else empty."""
+    """The CPU's name on systems where a call, not a file, returns it (macOS); else empty."""
     if sys.platform != "darwin":
         return ""
     import ctypes
@@ -107,10 +107,10 @@ def file_clock_ns() -> int:
 
 
 def next_file_tick_ns() -> int:
-    """`file_clock_ns`, one tick later than all that was written before the call.
+    """`file_clock_ns`, one tick later than anything written before the call.
 
-    Linux from 6.13 on dates a file that somebody has just looked at by the fine clock, which is ahead
-    of the other by up to a tick.
+    Since 6.13, Linux dates a file whose time was just read by the fine clock, which is ahead of the
+    coarse one by up to a tick.
     """
     if sys.platform != "linux":
         time.sleep(_TICK_SECONDS)
@@ -124,7 +124,7 @@ def next_file_tick_ns() -> int:
 
 
 def wait_for_exit(process: int) -> None:
-    """Wait until a child has ended, and leave it: its number is nobody else's until it is reaped."""
+    """Wait until a child has ended without reaping it, so that its process id is not reused."""
     if sys.platform != "darwin":
         os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
         return

@@ -69,4 +69,4 @@ BUILT = Outcome(kind=Kind.BUILT)
 RESTORED = Outcome(kind=Kind.RESTORED)
 UP_TO_DATE = Outcome(kind=Kind.UP_TO_DATE)
 HAS_MISTAKE = Outcome(kind=Kind.FAILED, subject="check")
-"""Of a recipe with a mistake: none of its builds is known."""
+"""The outcome of a recipe with a mistake: its builds are unknown."""

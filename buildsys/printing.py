@@ -15,7 +15,7 @@ _RUNNERS = ("CI", "GITHUB_ACTIONS", "TF_BUILD")
 
 
 def printed(text: str) -> str:
-    """`terminal`, in which no line is a command to whatever runs a workflow."""
+    """`terminal`, but no line can be a command of a workflow runner."""
     return _uncommanded(terminal(text)) if _in_workflow() else terminal(text)
 
 
@@ -57,7 +57,7 @@ class Printed:
         self._send("", flush=True)
 
     def complaint(self) -> str:
-        """What to say of text that was lost; who reads no further (`| head`) needs no sentence."""
+        """The message about lost output; a reader that stopped (`| head`) needs none."""
         if self.lost is None or isinstance(self.lost, BrokenPipeError):
             return ""
         return f"the output could not be written: {self.lost.strerror}"
@@ -77,7 +77,7 @@ class Printed:
             self.lost = self.lost or error
             with contextlib.suppress(
                 OSError, ValueError, AttributeError
-            ):  # no later flush fails, at exit neither
+            ):  # later flushes, also at exit, do not fail
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self.stream.fileno())
                 os.close(nowhere)

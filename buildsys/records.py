@@ -1,9 +1,9 @@
-"""Records that machines wrote: their values checked, their content under a digest of its own.
+"""Records that machines wrote: typed values under a digest of the content.
 
-A record is one line with the sha256 of what follows, then JSON. A flipped bit, a cut file or a
-record of somebody who did not know the form reads as nothing, and its owner makes it again. The
-digest finds damage, not malice: whoever can write a record can write its digest too. What a hostile
-record can do is bounded by the types of its values.
+A record is one line with the sha256 of what follows, then JSON. A flipped bit, a cut file or
+another format reads as absent, and the owner makes the record again. The digest detects damage, not
+malice: a writer of records can write digests. The types of the values bound what a hostile record
+can do.
 """
 
 import re
@@ -37,7 +37,7 @@ def check_size(count: int) -> None:
 
 
 def check_duration(count: float) -> None:
-    """Raises ValueError for a time below zero, in whatever unit."""
+    """Raises ValueError for a time below zero, in any unit."""
     if count < 0:
         raise ValueError("it is below zero")
 

@@ -32,10 +32,10 @@ _SUFFIXES = {str(kind): suffix for kind, suffix in SUFFIXES.items()}
 class StepModule(Protocol):
     """What every file in `steps/` provides.
 
-    A step whose parameters are chosen by a block of a recipe or target, or by the planner from the
-    model, provides `Settings` (a frozen dataclass: the block) and
-    `plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params` (pure) beside it; of the
-    others, whoever plans them gives the `Params`.
+    A step whose parameters come from a block of a recipe or target, or from the model by the
+    planner, also provides `Settings` (a frozen dataclass: the block) and `plan(settings: Settings,
+    model: ModelSpec, board: BoardSpec) -> Params` (pure). For other steps the planner gives
+    `Params` directly.
     """
 
     @property
@@ -68,7 +68,7 @@ class StepDefinition:
 
     @property
     def stage(self) -> str:
-        """What messages call it where its place in the plan has no name of its own."""
+        """The step's name in messages, if its place in the plan has none."""
         return self.spec.stage or self.name.split("_")[0]
 
     @cached_property

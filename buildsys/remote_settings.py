@@ -1,4 +1,4 @@
-"""Where a team's results are shared, and who may write there: values, and what each may be."""
+"""Values of `remote` in buildsys.yaml, and their checks."""
 
 import hashlib
 import os
@@ -89,7 +89,7 @@ def read_public_key(text: str) -> bytes:
 
 
 def _decode(text: str) -> bytes:
-    from base64 import b64decode  # a run that asks nothing does without
+    from base64 import b64decode  # a run that reads nothing does without it
 
     return b64decode(text.removeprefix(_KEY), validate=True)
 
@@ -104,7 +104,7 @@ class RemotePlace:
     endpoint: str = ""
     """Address of the server, for s3:// elsewhere than at Amazon."""
     trusted: tuple[str, ...] = ()
-    """Public keys: where there are some, what none of them has signed counts as absent."""
+    """Public keys; if there are any, results that none of them signed count as absent."""
 
     def __post_init__(self) -> None:
         """Raises Mismatch, at its place, for what a value cannot be, and for values that do not go together."""

@@ -70,7 +70,7 @@ MODELS = (
 )
 """Model files, the last of a pipeline first."""
 READ_AS: dict[str, Format] = {Format.QUANTIZED_ONNX: Format.ONNX}
-"""Formats of the same kind of file: whatever reads the one reads the other."""
+"""Formats of the same kind of file: a program that reads one reads the other."""
 MADE_FROM: dict[str, tuple[Format, ...]] = {
     Format.VELA: (Format.TFLITE,),
     Format.ENGINE: (Format.QUANTIZED_ONNX, Format.ONNX),
@@ -101,7 +101,7 @@ HEADLINES = {
 }
 """The metrics that stand for the rest, and what a column of a table calls them."""
 PAD_GREY = 114
-"""Ultralytics' letterbox colour: what the network saw around its pictures in training."""
+"""Ultralytics' letterbox colour, which surrounded the images in training."""
 REG_MAX = 16
 """Bins of a box side's distribution in YOLOv8's head (Ultralytics `reg_max`)."""
 MASK_CHANNELS, MASK_STRIDE = 32, 4
@@ -158,7 +158,7 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """What the planner knows of the network whose files the steps turn into one another."""
+    """Facts about the network whose files the steps convert."""
 
     name: str
     """The recipe's (and variant's) name: what shipped files are called."""
@@ -170,7 +170,7 @@ class ModelSpec:
     keypoint_dims: int
     preprocessing: Preprocessing | None
     head: str
-    """One of `steps.lib.heads.outputs.HEADS`: what the outputs mean; none: nobody said."""
+    """One of `steps.lib.heads.outputs.HEADS`: the meaning of the outputs; none: unknown."""
     outputs: tuple[TensorSpec, ...]
     quantization: Quantization
     trained: bool = True
@@ -191,10 +191,10 @@ class OutputFormula:
 
 @dataclass(frozen=True, kw_only=True)
 class ContractSpec:
-    """A firmware contract, as far as a model file can be held against it.
+    """A firmware contract, as far as a model file can be checked against it.
 
-    `outputs` empty: any, of any type. `in_order`: the firmware reads them by position, else by shape. `classes`,
-    `keypoint_values`, `keypoint_dims`: 0 where any number will do. `input_scale` 0: any.
+    `outputs` empty: any, of any type. `in_order`: the firmware reads them by position, else by
+    shape. `classes`, `keypoint_values`, `keypoint_dims`: 0 for any number. `input_scale` 0: any.
     """
 
     name: str
@@ -252,7 +252,7 @@ class BoardSpec:
     label: str
     firmware: str
     output_order: tuple[str, ...]
-    """Names of the outputs in the order that the firmware wants; empty: any order."""
+    """Names of the outputs in the firmware's order; empty: any order."""
     operators: tuple[str, ...]
     """CPU operators that the firmware registers; empty: not known."""
     contract: ContractSpec | None = None
@@ -279,7 +279,7 @@ class CheckpointFacts:
     architecture: str = ""
     """As recipes write it, "yolov8n-pose"; empty where unknown."""
     size: int = 0
-    """Side of the pictures that it was trained on, in pixels; 0 where unknown."""
+    """Side of its training images in pixels; 0 if unknown."""
     problem: tuple[str, str] | None = None
     """Why no step takes this network, and what to do; None where they do."""
 
@@ -306,10 +306,10 @@ def _trains_so(architecture: str, train: Mapping[str, object]) -> "SettingProble
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Everything about a family that recipes, checks and plans have to know."""
+    """Everything about a family that recipes, checks and plans need."""
 
     heads: tuple[tuple[str, str], ...]
-    """(word of `export.head`, name in `outputs.HEADS`), the default first; empty: nobody decodes."""
+    """(value of `export.head`, name in `outputs.HEADS`), the default first; empty: no decoder."""
     decoders: tuple[tuple[str, str], ...]
     """(word of `source.decoder`, head) for files of such networks that were exported elsewhere."""
     architectures: str
@@ -321,7 +321,7 @@ class Family:
     suffixes: tuple[str, ...]
     """Of its checkpoints."""
     listed: tuple[str, ...] = ()
-    """Every architecture, or the usual ones where there are too many: what a typo is held against."""
+    """Every architecture, or the usual ones if there are too many; suggestions come from these."""
     strides: Callable[[str], tuple[int, ...]] = _usual_strides
     """Of an architecture's cells."""
     heads_of: Callable[[str], tuple[tuple[str, str], ...]] | None = None
@@ -335,11 +335,11 @@ class Family:
     sizes: str = ""
     """How its architectures differ, in a few words, where `listed` does not say it."""
     side: int = 640
-    """Of the pictures, in pixels, where nothing else decides it: what its authors trained on."""
+    """Default size of the images in pixels: the size that its authors trained on."""
     branched: tuple[str, ...] = ()
     """Tasks whose checkpoints are a start for a detect network, too."""
     nameless: bool = False
-    """Its checkpoints do not say which network they are, or what it tells apart."""
+    """Its checkpoints do not name their network or its classes."""
     pixels: str = ""
     """What files that were exported elsewhere take, where it is not RGB 0..1."""
     licence: str = ""
@@ -397,10 +397,10 @@ class SettingProblem:
 
 @dataclass(frozen=True, kw_only=True)
 class StepSpec:
-    """What the planner, the checks and the runner know of a step without running it.
+    """What the planner, the checks and the runner need of a step without running it.
 
     A field that depends on the parameters can be a function of them. Nothing here is part of the
-    step's code digest: what it decides shows in the plan.
+    step's code digest: its effects are part of the plan.
     """
 
     tool_env: str | Callable[[Any], str] = ""
@@ -408,7 +408,7 @@ class StepSpec:
     consumes: tuple[Format, ...] = ()
     """Formats of the model file (or dataset) that it takes; any one of them is enough."""
     produces: Format | None = None
-    """The format that it makes; None where whoever plans the step names its outputs."""
+    """The format that it makes; None if the planner names its outputs."""
     also_produces: tuple[str, ...] = ()
     """Further outputs, by name; a tree where the name is a format of `TREES`, else a file."""
     needs: tuple[str, ...] = ()
@@ -440,7 +440,7 @@ class StepSpec:
     family: Family | None = None
     """Of an export: the model family whose checkpoints it reads."""
     unverified: str = ""
-    """A sentence for the manifest: what nobody could verify of its result."""
+    """A sentence for the manifest: what could not be verified about its result."""
 
 
 def status_text(status: str, proved: bool, as_locked: bool = True) -> str:

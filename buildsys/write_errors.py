@@ -26,7 +26,7 @@ def writing(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # sqlite3's are asked for below: who writes no database loads none
+    except Exception as error:  # sqlite3's are checked below: not every process imports it
         reason = _reason(error, folder, needed)
         if reason is None:
             raise
@@ -37,7 +37,7 @@ FOLDER_GONE = "the folder in which this was started is gone: go to one that is t
 
 
 def is_folder_gone(error: BaseException) -> bool:
-    """Whether an error is one about the current folder, which somebody removed."""
+    """Whether an error is about the current folder, which was removed."""
     if not isinstance(error, FileNotFoundError):
         return False
     try:

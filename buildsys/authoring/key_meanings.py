@@ -1,4 +1,4 @@
-"""What every key that people write means, in a sentence: for editors (JSON Schema) and the reference."""
+"""The meaning of every key that people write, in a sentence, for editors (JSON Schema) and docs."""
 
 MEANINGS: dict[str, dict[str, str]] = {
     "recipe": {
@@ -318,4 +318,4 @@ BLOCKS = {
     "ClusterBlock": "cluster",
     "SlurmBlock": "slurm",
 }
-"""The class that reads a block -> the block."""
+"""The class that reads a block, and the name of the block."""

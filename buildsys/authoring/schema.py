@@ -67,7 +67,7 @@ def recipe_schema() -> dict[str, object]:
 
 
 def target_schema() -> dict[str, object]:
-    """A target as it is written; what one with `extends` leaves out, its base says."""
+    """A target file; a target with `extends` may omit what its base has."""
     schema = _described(_with_own(Target.model_json_schema()), "target")
     whole = {"required": schema["required"]}
     return schema | {
@@ -79,7 +79,7 @@ def target_schema() -> dict[str, object]:
 
 
 def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:
-    """With `extends` every block may be a part of one: the base says the rest."""
+    """With `extends` every block may be partial: the base has the rest."""
     definitions = schema.pop("$defs")
     parts = {f"{name}Part": _part(body) for name, body in definitions.items()}
     whole = {"required": ["name", "source", "targets"], "properties": schema["properties"]}
@@ -99,7 +99,7 @@ def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part(rule: Any) -> Any:
-    """A schema without required keys, whose keys may be null: that removes what the base says."""
+    """A schema without required keys, whose keys may be null, which removes the base's value."""
     if isinstance(rule, list):
         return [_part(item) for item in rule]
     if not isinstance(rule, dict):
@@ -118,7 +118,7 @@ def _part(rule: Any) -> Any:
 
 
 def _with_own(schema: dict[str, Any]) -> dict[str, Any]:
-    """With the blocks that belong to targets, of which a file may say a part."""
+    """Add the blocks that belong to targets, which a file may give in part."""
     for block, name in (("vela", "compile_vela"), ("tensorrt", "build_engine")):
         own = settings_schema(get_step(name).settings)
         own.pop("required", None)
@@ -127,7 +127,7 @@ def _with_own(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _described(schema: dict[str, Any], block: str) -> dict[str, Any]:
-    """With the meaning of every key, which editors show beside it; blocks inside, too."""
+    """Add the meaning of every key, which editors show beside it, for nested blocks too."""
     for title, inner in schema.get("$defs", {}).items():
         _described(inner, BLOCKS[title])
     for key, rule in schema["properties"].items():

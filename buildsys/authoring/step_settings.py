@@ -1,7 +1,7 @@
-"""What recipes and plans take from the settings of steps, whichever family's they are.
+"""Settings of training and export steps that recipes and plans read, for every family.
 
-Each training and each export has a `Settings` of its own; what all of them have is in `TrainSettings`
-and `ExportSettings`, what only some have is a protocol by itself.
+Each training and each export has its own `Settings`; the common part is in `TrainSettings` and
+`ExportSettings`, optional parts are protocols.
 """
 
 import dataclasses

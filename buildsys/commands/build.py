@@ -1,20 +1,20 @@
-"""buildsys build: what `doit` builds; where nothing is stale, without loading anything for it."""
+"""buildsys build: build what is stale, as `doit` does. If nothing is stale, doit is not loaded."""
 
 import argparse
 
 _NO_SUCH_TASK = 3
-"""doit's own code for a name that nothing has; ours is 2: the input is wrong."""
+"""doit's exit code for an unknown name; buildsys exits with 2 (wrong input)."""
 
 
 def positive(text: str) -> int:
-    """A number of steps: at least one."""
+    """A number of steps, at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"`{text}` is not a number of steps: at least 1")
     return int(text)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which builds, and how."""
+    """Select builds and how to run them."""
     parser.add_argument(
         "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
     )
@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit codes: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected, 12 not as buildsys.lock says."""
+    """Exit codes: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected, 12 buildsys.lock differs."""
     import gc
 
     from buildsys.execution.places import Workspace
@@ -46,8 +46,8 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.state.locked_variable import read_variable
     from buildsys.report import stamp
 
-    read_variable()  # a word that it cannot be is refused where there is nothing to do, too
-    gc.disable()  # thousands of entries are all alive: collecting finds nothing
+    read_variable()  # reject a wrong pattern even if there is nothing to do
+    gc.disable()  # thousands of objects stay alive, so a garbage collection finds nothing
     workspace = Workspace(options.folder.resolve())
     settled = unchanged.settled_recipes(workspace)
     builds = [build for rows in settled.values() for build, _ in rows]

@@ -1,4 +1,4 @@
-"""buildsys bundle: an engine that another machine builds, as a folder to carry there."""
+"""buildsys bundle: write a folder from which another machine builds an engine."""
 
 import argparse
 import os
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """One build, and where to."""
+    """One build, and the folder to write."""
     parser.add_argument("build", metavar="BUILD", help="the id of one build that ships an engine")
     parser.add_argument("--out", type=Path, metavar="DIR", help="build/bundles/BUILD without")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what comes before the engine, write the folder, say what to do with it."""
+    """Run the steps before the engine, write the folder, print what to do with it."""
     from buildsys.errors import BuildsysError
     from buildsys.execution import children
     from buildsys.execution.places import Workspace
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
             written = bundle.make(session, remote, target.absolute())
         except BuildsysError as error:
             if session.executor.failures:
-                return error.exit_code  # told where it happened
+                return error.exit_code  # the failed step has printed its error
             raise
         finally:
             session.close()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Whether to look at the data, too, and whose."""
+    """Whether to check the data as well, and of which builds."""
     parser.add_argument("--data", action="store_true", help="also check the images and labels")
     parser.add_argument(
         "builds",
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print every diagnostic; 2 when one of them is an error."""
+    """Print every diagnostic; exit code 2 if one is an error."""
     from buildsys.errors import InputError, error_code
     from buildsys.execution.places import Workspace
     from buildsys.execution.running import isolation
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _look(root: Path, asked: list[str]) -> int:
-    """What the datasets hold; 2 when one of them has an error."""
+    """Print what the datasets contain; exit code 2 if one has an error."""
     from buildsys.execution import children
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
@@ -90,14 +90,16 @@ def _look(root: Path, asked: list[str]) -> int:
 
 
 def _show(session: "Session", dataset: "Dataset") -> int:
-    """One dataset: the table, what is wrong, where the sheet is."""
+    """Print one dataset: its table, its findings, the path of its contact sheet."""
     from buildsys.errors import BuildsysError, StepFailed
     from buildsys.operations.inspect_data import inspect, render_findings, report_folder
 
     try:
         look = inspect(session, dataset)
     except StepFailed as error:
-        return 2 if error.refused else 1  # it was told where it happened; other datasets wait
+        return (
+            2 if error.refused else 1
+        )  # the failed step has printed its error; other datasets go on
     except BuildsysError as error:
         return error.exit_code
     classes = f", {_number(len(look.classes), 'class')}" if look.classes else ""

@@ -1,4 +1,4 @@
-"""buildsys compare: the files of several builds timed side by side, one run of each in turn."""
+"""buildsys compare: time the files of several builds side by side, alternating single runs."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which builds, and how long."""
+    """Which builds, and how many runs."""
     parser.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns of builds")
     parser.add_argument(
         "--runs",
@@ -34,8 +34,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """The table; not 0 where a build that was asked for has no file to time: 1 not built, 2 another
-    format, 10 waiting, 11 rejected.
+    """Print the table. If a named build has no file to time, exit with 1 (not built), 2 (another
+    format), 10 (waiting) or 11 (rejected).
     """
     from buildsys.errors import BuildsysError
     from buildsys.execution import children
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
             return _compare(session, options)
     except BuildsysError as error:
         if session.executor.failures:
-            return error.exit_code  # the console has printed it
+            return error.exit_code  # the console has printed the error
         raise
     finally:
         session.close()
@@ -81,7 +81,7 @@ def _compare(session: "Session", options: argparse.Namespace) -> int:
 
 
 def render(found: "Comparison") -> str:
-    """The table, the fastest file first, and how it was measured."""
+    """The table, fastest file first, and how it was measured."""
     from buildsys.steps.lib.report import formatting
 
     header = ("build", "file", "bytes", "mean ms", "ratio", "accuracy")

@@ -1,14 +1,16 @@
-"""buildsys doctor: what is synced, what can be, what is missing."""
+"""buildsys doctor: report what is synced, what can be synced, and what is missing."""
 
 import argparse
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """No options."""
+    """This command has no options."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """One sentence a finding; 1 when one of them is bad news that builds cannot do without."""
+    """Print one sentence for each finding; exit code 1 if builds cannot work without what is
+    missing.
+    """
     from buildsys.operations.doctor import examine
 
     healthy = True

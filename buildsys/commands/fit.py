@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which build."""
+    """The build to try."""
     parser.add_argument("build", metavar="BUILD", help="the id of one build")
 
 
 def run(options: argparse.Namespace) -> int:
-    """The sizes that were tried, and the answer; 11 where no size fits."""
+    """Print the sizes that were tried and the result; exit code 11 if no size fits."""
     from buildsys.errors import Rejected
     from buildsys.execution import children
     from buildsys.execution.places import Workspace
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def render(found: "Fit") -> str:
-    """The table: KiB of both memories, with what there is."""
+    """The table: KiB of both memories, used and available."""
     slot = found.room.slot_bytes
     header = (
         "size",
@@ -64,7 +64,7 @@ def _cells(trial: "Trial") -> tuple[str, ...]:
 
 
 def answer(build: "Build", found: "Fit") -> str:
-    """What the trials show, and what to write."""
+    """The result of the trials, and what to write into the recipe."""
     if found.file_too_large:
         return (
             f"{build.id}: no input size fits: the file alone is larger than its slot in flash;"

@@ -1,4 +1,4 @@
-"""buildsys flash: bring shipped models onto a board, with the vendor's own tool."""
+"""buildsys flash: send shipped models to a board with the vendor's tool."""
 
 import argparse
 import os
@@ -14,14 +14,16 @@ _INTERRUPTED = b"\nthe board may hold half a model: flash it again before you us
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which builds, to which port."""
+    """Which builds, and the serial port."""
     parser.add_argument("builds", nargs="+", metavar="BUILD", help="builds for one board")
     parser.add_argument("--port", help="the serial port; default: the only one")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be sent")
 
 
 def run(options: argparse.Namespace, send: "Send | None" = None) -> int:
-    """0 when every model arrived; 1 when the tool failed, 2 when these cannot be flashed so."""
+    """Exit codes: 0 every model was sent, 1 the tool failed, 2 these builds cannot be flashed
+    together.
+    """
     from buildsys.execution import children
     from buildsys.execution.tools.environments import ensure
     from buildsys.operations import flash as engine
@@ -46,7 +48,7 @@ def _tell_interrupted() -> None:
 
 
 def _read(options: argparse.Namespace) -> "list[Flashing]":
-    """What is to be sent, once it is known to be what the recipes say now."""
+    """What to send, after checking that it matches the recipes."""
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.execution.state.build_patterns import select
@@ -62,7 +64,7 @@ def _read(options: argparse.Namespace) -> "list[Flashing]":
 
 
 def _announce(chosen: "list[Flashing]") -> None:
-    """What nobody has verified comes first."""
+    """Print unverified facts of the firmware first."""
     from buildsys.operations.flash import place_text
 
     for firmware, notes in {each.firmware: each.unverified for each in chosen}.items():

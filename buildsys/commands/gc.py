@@ -17,7 +17,7 @@ _AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """How large, how old."""
+    """Limits on size and age."""
     parser.add_argument(
         "--max-size",
         metavar="20G",
@@ -39,7 +39,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print what went and how much is left."""
+    """Print what was removed and how much is left."""
     from buildsys.execution.places import Workspace
     from buildsys.execution.state.configured_store import default_store
     from buildsys.execution.store.garbage_collection import Limits
@@ -75,7 +75,7 @@ def _parse(option: str, text: str, units: dict[str, int], examples: str) -> floa
 
 
 def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
-    """One line a kind of thing that goes."""
+    """One line for each kind of removed file."""
     from buildsys.text import count_text, size_text
 
     choice = swept.choice

@@ -1,11 +1,11 @@
-"""buildsys import: the result of a bundle, into the store; `doit` packages it without building."""
+"""buildsys import: put the result of a bundle into the store; `doit` then packages it."""
 
 import argparse
 from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What was brought back."""
+    """The result to import."""
     parser.add_argument(
         "result",
         type=Path,
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check all of it, then keep engine, timings and figures."""
+    """Check the whole result, then store engine, timing cache and measurements."""
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.operations import bundle, import_bundle

@@ -1,4 +1,4 @@
-"""buildsys import-benchmark: latency that was measured on a device, tied to the file that ran there."""
+"""buildsys import-benchmark: record latency measured on a device, with the digest of the file."""
 
 import argparse
 import re
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 _LONGEST_DEVICE = 80
 _PC = re.compile(r"\b(x86_64|amd64|i[3-6]86)\b", re.IGNORECASE)
-"""As `uname -m` names what no ARM board is."""
+"""Names of `uname -m` that are not ARM."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which build's file, what the tools wrote, where it ran."""
+    """The build, the files that the benchmark tools wrote, and the device."""
     parser.add_argument("build", metavar="ID", help="the build whose file ran on the device")
     parser.add_argument(
         "files",
@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Read everything, then write measurements/ID.json; one line a figure."""
+    """Read every file, then write measurements/ID.json; print one line for each measurement."""
     from buildsys.execution.packages import measurements
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.workspace_lock import exclusive
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     published = find_published(workspace, options.build, options.sha256.lower())
     found = _read(options.files, options.device, published)
     fresh = tuple(figure for item in found.values() for figure in item.measurements)
-    with exclusive(workspace):  # another import may add to the same file
+    with exclusive(workspace):  # another import may write the same file
         replaced = measurements.record(workspace, options.build, fresh)
         stamp.forget(workspace)
     board = find_arm_board(workspace, options.build)
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read(paths: list[str], device: str, published: "Published") -> "dict[str, Benchmark]":
-    """Every FILE by its path. Raises InputError, for two that measure the same, too."""
+    """Every FILE by its path. Raises InputError, also if two files measure the same thing."""
     from buildsys.errors import InputError
     from buildsys.operations.import_benchmark import read_benchmark
 
@@ -88,7 +88,7 @@ def _read(paths: list[str], device: str, published: "Published") -> "dict[str, B
 
 
 def _doubt(path: str, item: "Benchmark", board: str) -> str:
-    """A PC's figure under a board's name is taken, but not without a word."""
+    """Warn if a measurement from a PC is recorded for a board."""
     return (
         f"warning: {path} was measured on {item.machine}, which is not an ARM board; the build is for {board}.\n"
         f"  The figure is recorded for {item.measurement.device}. If that is wrong, delete its row"

@@ -1,4 +1,4 @@
-"""buildsys init: a workspace in a folder, from the installed package alone."""
+"""buildsys init: make a workspace in a folder, from the installed package alone."""
 
 import argparse
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 from buildsys.errors import InputError
 
 _IGNORED = ("/build/", "/.buildsys/")
-"""What must stay out of version control."""
+"""Lines of .gitignore."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Where."""
+    """The folder."""
     where = "the folder; default: the current one"
     parser.add_argument(
         "directory", nargs="?", type=Path, default=Path(), metavar="DIR", help=where
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write what is missing, keep what is there, say both and the next command."""
+    """Write missing files, keep existing ones, print both and the next command."""
     from buildsys.authoring.schema import write_schemas
     from buildsys.execution.places import Workspace
 
@@ -31,9 +31,7 @@ def run(options: argparse.Namespace) -> int:
         written, kept = _fill(root)
         workspace = Workspace(root)
         state = workspace.state
-        fresh = not os.path.exists(
-            state
-        )  # schemas are derived: written anew each time, told of once
+        fresh = not os.path.exists(state)  # schemas are written again each time; print them once
         workspace.check_own()
         schemas = [f"{state.name}/{path.name}" for path in write_schemas(state)]
     except OSError as error:
@@ -48,7 +46,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """(paths written, (path, what it lacks) kept); a folder with recipes gets no first recipe."""
+    """(paths written, (path, missing lines) of kept files); a folder with recipes gets no first
+    recipe.
+    """
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader, starter_files
     from buildsys.files import refuse_links
 
@@ -73,14 +73,16 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
         else:
             refuse_links(root, path)
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("x", encoding="utf-8") as stream:  # never over what somebody just wrote
+            with path.open(
+                "x", encoding="utf-8"
+            ) as stream:  # never overwrite a file that was written meanwhile
                 stream.write(text)
             written.append(name)
     return written, kept
 
 
 def _lacks(path: Path, name: str) -> str:
-    """What a file that is kept does not say; empty where nothing is missing."""
+    """The lines that a kept file lacks; empty if it lacks none."""
     from buildsys.authoring.scaffold.requirement import own_requirement
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader
 
@@ -104,14 +106,14 @@ def _lacks(path: Path, name: str) -> str:
 
 
 def _imports_other_release(dodo: str) -> bool:
-    """Whether it imports a module for tasks that this release does not have."""
+    """Whether the file imports a task module of another release."""
     lines = [line.split() for line in dodo.splitlines()]
     modules = {words[1] for words in lines if words[:1] in (["from"], ["import"]) and words[1:]}
     return any(name.startswith("buildsys.") and name != "buildsys.doit.loader" for name in modules)
 
 
 def _next(root: Path, written: list[str]) -> str:
-    """The command that shows the most, as it can be typed here."""
+    """The next command, as it can be typed here."""
     command = "doit" if any(name.startswith("recipes/") for name in written) else "buildsys check"
     beside = Path(sys.executable).with_name(command.split(maxsplit=1)[0])
     found = shutil.which(beside.name)

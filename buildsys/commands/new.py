@@ -1,4 +1,4 @@
-"""buildsys new: a commented recipe, from a model file where there is one."""
+"""buildsys new: write a commented recipe, from a model file if one is given."""
 
 import argparse
 import contextlib
@@ -24,7 +24,7 @@ _DEFAULT_TARGET = "host"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """A name, and what is known already."""
+    """A name, and what is known of model, data and boards."""
     parser.add_argument("name", metavar="NAME", help="name of the recipe and of its file")
     parser.add_argument(
         "--from", dest="file", metavar="FILE", help="a .pt, .pth, .onnx or .tflite file"
@@ -62,9 +62,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write recipes/NAME.yaml, never over another one; 2 where `check` has an error in it.
+    """Write recipes/NAME.yaml, never over an existing file; exit code 2 if `check` finds an error.
 
-    The draft is checked before it is written, so that its mistakes are reported with it.
+    The draft is checked before it is written, so its errors are reported together.
     """
     from buildsys.authoring.recipes.builds import Unwritten
     from buildsys.authoring.scaffold.draft import describe
@@ -105,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write_workspace_file(path: Path, text: str, undo: contextlib.ExitStack) -> None:
-    """Put buildsys.yaml in place; `undo` puts back what was there."""
+    """Write buildsys.yaml; `undo` restores the old file."""
     from buildsys.files import write_atomic
 
     if os.path.exists(path):
@@ -116,7 +116,7 @@ def _write_workspace_file(path: Path, text: str, undo: contextlib.ExitStack) -> 
 
 
 def _place(root: Path, name: str) -> Path:
-    """Where the recipe will stand. Raises InputError for a name that cannot be, or is taken."""
+    """The path of the recipe. Raises InputError if the name is invalid or taken."""
     from buildsys.authoring.recipes.reserved_names import name_problem
     from buildsys.authoring.syntax.values import NAME
     from buildsys.files import refuse_links
@@ -139,9 +139,9 @@ def _place(root: Path, name: str) -> Path:
 def _read_options(
     root: Path, options: argparse.Namespace, boards: "Boards", undo: contextlib.ExitStack
 ) -> tuple["Draft", str]:
-    """Everything that was asked for, read and checked; buildsys.yaml's new text, or empty.
+    """All options, read and checked, and the new text of buildsys.yaml (or empty).
 
-    `undo` takes away what was copied here. Raises InputError.
+    `undo` removes what was copied. Raises InputError.
     """
     from buildsys.authoring.scaffold.draft import Draft
     from buildsys.authoring.scaffold.given_paths import inside
@@ -180,7 +180,7 @@ def _is_outside(root: Path, given: str) -> bool:
 def _probe(
     root: Path, options: argparse.Namespace, undo: contextlib.ExitStack
 ) -> tuple["Probe | None", tuple[str, ...]]:
-    """The model file, brought here where that was asked for; and what was done, to print."""
+    """The model file, copied or linked if requested, and lines to print about it."""
     from buildsys.authoring.scaffold.bringing import bring_weights
     from buildsys.authoring.scaffold.given_paths import whole
     from buildsys.authoring.scaffold.probing import probe
@@ -193,13 +193,13 @@ def _probe(
     if not ((options.copy or options.link) and _is_outside(root, options.file)):
         return probe(root, options.file, trust), ()
     source = whole(root, options.file)
-    probe(Path("/"), str(source), trust)  # other files are not brought here
+    probe(Path("/"), str(source), trust)  # files of this kind are not copied
     name, done = bring_weights(root, options.file, options.link, undo)
     return probe(root, name, trust), (done,)
 
 
 def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData | Images":
-    """What lies at `data`, from the workspace's root or absolute. Raises InputError."""
+    """The data at `data`, relative to the workspace root or absolute. Raises InputError."""
     from buildsys.authoring.datasets.data_guess import guess_data
     from buildsys.authoring.datasets.found_data import Images
 
@@ -212,12 +212,12 @@ def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData |
 
 
 def _fixed_task(draft: "Draft") -> str:
-    """The task of a network that is known; empty where the data decides."""
+    """The task of a known network; empty if the data decides."""
     return draft.task if draft.probe or draft.boxes_alone else ""
 
 
 def _with_data(found: "LabelledData | Images", given: str, draft: "Draft") -> "Draft":
-    """The draft with what its data says. Raises InputError where the family has no use for it."""
+    """The draft with the facts of its data. Raises InputError if the family cannot use the data."""
     from buildsys.authoring.datasets.found_data import Images
 
     if isinstance(found, Images):
@@ -234,7 +234,7 @@ def _with_facts(facts: "DatasetFacts", block: str, given: str, draft: "Draft") -
 
 
 def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
-    """The draft with a dataset of buildsys.yaml, as that says it is. Raises InputError."""
+    """The draft with a dataset that buildsys.yaml names. Raises InputError."""
     from buildsys.authoring.recipes.builds import Loader
     from buildsys.authoring.scaffold.named_data import read_named
     from buildsys.execution.places import Workspace, datasets_root
@@ -262,8 +262,9 @@ def _read_outside(
     draft: "Draft",
     undo: contextlib.ExitStack,
 ) -> tuple["Draft", str]:
-    """The draft with data from elsewhere: named in buildsys.yaml, whose new text comes second, or
-    copied, for which it is named only until it is known what belongs to it.
+    """The draft with data from outside the workspace, and the new text of buildsys.yaml.
+
+    Copied data is named only until its files are known.
     """
     from buildsys.authoring.datasets.found_data import Images
     from buildsys.authoring.recipes.builds import Unwritten
@@ -292,7 +293,9 @@ def _read_outside(
 
 
 def _calibrating(source: Path, found: "Images", options: argparse.Namespace) -> "OutsideData":
-    """Images from elsewhere, which no name in buildsys.yaml leads to. Raises InputError for a link."""
+    """Calibration images from outside, which buildsys.yaml cannot name. Raises InputError for a
+    link.
+    """
     from buildsys.authoring.scaffold.bringing import choose_files
 
     if options.link:
@@ -321,14 +324,16 @@ def _copy(
 
 
 def _check_family(given: str | None, found: "Probe | None") -> None:
-    """Whether it trains here, and is the file's. Raises InputError."""
+    """Check that the family can be trained and matches the file. Raises InputError."""
     from buildsys.authoring.recipes.families import trained_names
     from buildsys.text import did_you_mean
 
     if given is None:
         return
     if given not in trained_names():
-        hint = did_you_mean(given, trained_names(), cutoff=0.8)  # yolov4 is not a slip for yolox
+        hint = did_you_mean(
+            given, trained_names(), cutoff=0.8
+        )  # no hint: yolov4 is not a typing error for yolox
         raise InputError.at(given, "is not a family that buildsys trains", hint)
     if found is not None and found.family != given:
         message = f"is of family {found.family}, not {given}"
@@ -354,12 +359,12 @@ def _write(draft: "Draft", boards: "Boards") -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise InputError.at(draft.name, "a file's name is not UTF-8; rename it") from error
-    parse_document(text, f"recipes/{draft.name}.yaml")  # what cannot be read is not written
+    parse_document(text, f"recipes/{draft.name}.yaml")  # do not write what cannot be read
     return text
 
 
 def _contract(draft: "Draft", target: "Target", boards: "Boards") -> "Contract | None":
-    """What the target's firmware decodes for the draft's task, where anybody has written it down."""
+    """The target's firmware contract for the draft's task, or None."""
     firmware = {str(task): name for task, name in target.firmware.items()}.get(draft.task)
     if not firmware or firmware == "unchecked":
         return None
@@ -367,7 +372,7 @@ def _contract(draft: "Draft", target: "Target", boards: "Boards") -> "Contract |
 
 
 def _tell_rest(root: Path, draft: "Draft", found: list[Diagnostic]) -> int:
-    """What `check` says of the new recipe, and the next command."""
+    """Print what `check` finds in the new recipe, and the next command."""
     from buildsys.authoring.scaffold.starters import names_loader
 
     for diagnostic in found:

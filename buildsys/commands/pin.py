@@ -18,7 +18,7 @@ _SHOWN_EVERY = 50 << 20
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which recipes, and whether digests that differ are replaced."""
+    """Which recipes, and whether to replace digests that differ."""
     parser.add_argument(
         "recipes", nargs="*", metavar="RECIPE", help="names or patterns of recipes; default: all"
     )
@@ -30,11 +30,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Pin one recipe after the other; the worst outcome is the exit code."""
+    """Pin one recipe after another; the worst outcome is the exit code."""
     root = options.folder.resolve()
     code = pinned = 0
     for path in _choose(root, options.recipes):
-        for at in range(_MOST_BLOCKS):  # each digest moves the lines below it: read anew
+        for at in range(_MOST_BLOCKS):  # each digest moves the lines below it: read the file again
             try:
                 done = _pin_block(root, path, at, options.update)
             except BuildsysError as error:
@@ -55,7 +55,7 @@ _MOST_BLOCKS = 1000
 
 
 def _choose(root: Path, words: Sequence[str]) -> list[Path]:
-    """Recipes by name, path or pattern; bases only where they are named. Raises InputError."""
+    """Recipes by name, path or pattern; bases only if they are named. Raises InputError."""
     from fnmatch import fnmatchcase
 
     from buildsys.execution.places import Workspace
@@ -80,16 +80,16 @@ def _choose(root: Path, words: Sequence[str]) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A recipe or base as it is now."""
+    """Read a recipe or base again."""
 
     path: Path
     document: "Document"
 
 
 def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
-    """Pin the recipe's block number `index`: whether something was written; None: no such block.
+    """Pin block number `index`; returns whether the file changed, None if there is no such block.
 
-    Raises InputError for broken YAML, BuildsysError for a digest that cannot be had or differs.
+    Raises InputError for broken YAML, BuildsysError for a digest that is unavailable or differs.
     """
     from buildsys.authoring.recipes.pinning import merged_pinnables
 
@@ -116,7 +116,7 @@ def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
 
 
 def _warn_of_code(root: Path, block: "Pinnable", home: _Read) -> None:
-    """A digest says which file is meant, not that it is harmless: `check` refuses it."""
+    """Print untrusted code in a pinned checkpoint: `check` refuses it, whatever its digest."""
     from buildsys.authoring.recipes.families import holds_objects
     from buildsys.steps.lib.families.pickled_code import code_hint, describe_code, find_untrusted
     from buildsys.steps.lib.files.foreign import UnreadableModel
@@ -132,7 +132,7 @@ def _warn_of_code(root: Path, block: "Pinnable", home: _Read) -> None:
     except UnreadableModel as error:
         message, hint = f"{block.path}: {error.what}", error.hint
     except OSError:
-        return  # it was there a moment ago
+        return  # the file existed a moment ago
     if message:
         at = (*block.at, block.key)
         found = home.document.diagnose(at, message, hint, severity="warning")
@@ -140,13 +140,15 @@ def _warn_of_code(root: Path, block: "Pinnable", home: _Read) -> None:
 
 
 def _read_base(root: Path, recipe: Path, name: object) -> _Read | None:
-    """The base beside a recipe; one that is not there is `check`'s to tell."""
+    """The base beside a recipe; `check` reports a missing one."""
     import os
 
     if not isinstance(name, str) or "/" in name:
         return None
     path = recipe.parent / f"{name}.yaml"
-    return _read(root, path) if os.path.isfile(path) else None  # Path raises for odd names
+    return (
+        _read(root, path) if os.path.isfile(path) else None
+    )  # Path raises ValueError for invalid names
 
 
 def _read(root: Path, path: Path) -> _Read:
@@ -156,7 +158,9 @@ def _read(root: Path, path: Path) -> _Read:
 
 
 def _digest(root: Path, block: "Pinnable", home: _Read, update: bool) -> str | None:
-    """The file's digest; None where there is nothing to compare: only pin downloads, only once."""
+    """The file's digest; None if it need not be compared. Downloads each URL once, and only for
+    pin.
+    """
     from buildsys.digest import digest_file
 
     at = (*block.at, block.key)
@@ -184,7 +188,7 @@ def _differs(home: _Read, block: "Pinnable", digest: str) -> BuildsysError:
 
 
 def _write(root: Path, home: _Read, block: "Pinnable", digest: str) -> None:
-    """The file is replaced as a whole: a kill leaves the old or the new one."""
+    """Replace the whole file: a killed process leaves the old or the new text."""
     import shutil
 
     from buildsys.authoring.recipes.pinning import UnwritableError, write_digest
@@ -194,7 +198,7 @@ def _write(root: Path, home: _Read, block: "Pinnable", digest: str) -> None:
         data = home.path.read_bytes()
         mark = b"\xef\xbb\xbf" if data.startswith(b"\xef\xbb\xbf") else b""
         text = write_digest(data.removeprefix(mark).decode(), block.at, digest)
-        target = home.path.resolve()  # a link stays a link
+        target = home.path.resolve()  # keep a link
         if target != home.path and not target.is_relative_to(root.resolve()):
             message = f"{home.document.path} is a symbolic link to {target}, outside the workspace"
             raise BuildsysError(f"{message}: pin it there, or replace the link by a file")
@@ -212,7 +216,7 @@ def _write(root: Path, home: _Read, block: "Pinnable", digest: str) -> None:
 
 
 def _digest_remote(url: str) -> str:
-    """sha256 of what a server sends; nothing is kept. Raises BuildsysError."""
+    """Sha256 of a remote file, which is not kept. Raises BuildsysError."""
     import hashlib
 
     from buildsys.steps.lib.files.download import DownloadError, download

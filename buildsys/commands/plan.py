@@ -1,4 +1,4 @@
-"""buildsys plan: what would run, and why."""
+"""buildsys plan: show what would run, and why."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ _STATES = ("waiting", "stale", "rejected", "restorable", "broken", "blocked")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which builds, for whom, and what is a failure."""
+    """Which builds, the output format, and which states count as failures."""
     parser.add_argument(
         "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
     )
@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one block a build; 2 when a recipe is broken and no build was named."""
+    """Print one block for each build; exit code 2 if a recipe has an error and no build was named."""
     from buildsys.errors import error_code
     from buildsys.execution.session.explain import explain, for_json, render
     from buildsys.execution.session.session import Session
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _states(text: str) -> list[str]:
-    """The words of --fail-on. Raises InputError."""
+    """The states of --fail-on. Raises InputError."""
     from buildsys.errors import InputError
 
     words = [word.strip() for word in text.split(",") if word.strip()]
@@ -77,7 +77,7 @@ def _states(text: str) -> list[str]:
 
 
 def _annotate(diagnostics: "Iterable[Diagnostic]", rows: "Iterable[BuildRow]") -> None:
-    """GitHub's workflow commands: mistakes at their lines, builds that wait or are stale."""
+    """Print GitHub workflow commands: errors at their lines, and builds that wait or are stale."""
     from buildsys.printing import annotation, guard
 
     for diagnostic in diagnostics:

@@ -10,11 +10,11 @@ _BEFORE = {
     " was not run.",
     "engine": "This ran the ONNX file that the engine was built from; the engine itself was not run.",
 }
-"""By what ships, and only a device runs."""
+"""Notes for files that only a device can run, by what ships."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """One build, pictures, where to draw."""
+    """One build, images, and where to draw."""
     parser.add_argument("build", metavar="BUILD", help="the build whose file to run")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them")
     parser.add_argument("--out", type=Path, metavar="DIR", help="build/.predictions/BUILD without")
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw, and print one line an image; 2 when one of them cannot be read."""
+    """Draw, and print one line for each image; exit code 2 if an image cannot be read."""
     from buildsys.errors import BuildsysError
     from buildsys.execution import children
     from buildsys.execution.places import Workspace
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
             found = engine.predict(session, prediction, target)
         except BuildsysError as error:
             if session.executor.failures:
-                return error.exit_code  # told where it happened
+                return error.exit_code  # the failed step has printed its error
             raise
         finally:
             session.close()

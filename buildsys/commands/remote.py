@@ -1,11 +1,11 @@
-"""buildsys remote: look at the store that a team shares, clean it up, make a key to sign with."""
+"""buildsys remote: check the team's store, clean it up, make a signing key."""
 
 import argparse
 from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """check, gc and keygen."""
+    """The subcommands check, gc and keygen."""
     actions = parser.add_subparsers(required=True, metavar="check|gc|keygen", dest="action")
     text = "report whether it answers, whether it can be written (if it should), and what it holds"
     check = actions.add_parser("check", help=text, description=text)
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One of the three."""
+    """Run the chosen subcommand."""
     return {"check": _check, "gc": _gc, "keygen": _keygen}[options.action](options)
 
 

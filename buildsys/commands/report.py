@@ -1,4 +1,4 @@
-"""buildsys report: build/report from what is recorded; nothing is built."""
+"""buildsys report: write build/report from recorded results; nothing is built."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """What to hold builds to from now on, and how strictly."""
+    """Whether to write or enforce baselines.json."""
     parser.add_argument(
         "--accept",
         nargs="*",
@@ -24,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Where the report is, and what got worse; 1 when its pages could not be made."""
+    """Print where the report is and what got worse; exit code 1 if its pages could not be made."""
     from buildsys.execution import children
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _accept(session: "Session", names: list[str]) -> None:
-    """Raises InputError for a name that nothing has and for a damaged baselines.json."""
+    """Raises InputError for an unknown build and for a damaged baselines.json."""
     from buildsys.execution.state.build_patterns import select
     from buildsys.report import baselines, writing
 

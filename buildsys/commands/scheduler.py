@@ -1,11 +1,11 @@
-"""buildsys scheduler: the scheduler of a cluster, which workers and runs connect to."""
+"""buildsys scheduler: run the scheduler that workers and runs connect to."""
 
 import argparse
 from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Where it listens, and to whom."""
+    """The address and the certificate."""
     parser.add_argument(
         "--host",
         default="",
@@ -35,7 +35,7 @@ def _port(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Until a signal ends it."""
+    """Run until a signal arrives."""
     from buildsys.cluster_settings import INSECURE, is_loopback
     from buildsys.commands.worker import say
     from buildsys.errors import CannotReach, InputError

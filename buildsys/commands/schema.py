@@ -1,14 +1,14 @@
-"""buildsys schema: JSON Schemas for editors."""
+"""buildsys schema: write JSON Schemas for editors."""
 
 import argparse
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """No options."""
+    """This command has no options."""
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write them into .buildsys and print their paths."""
+    """Write the schemas into .buildsys and print their paths."""
     from buildsys.authoring.schema import write_schemas
     from buildsys.execution.places import Workspace
 

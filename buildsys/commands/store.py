@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """export, import, push and pull."""
+    """The subcommands export, import, push and pull."""
     words = "export|import|push|pull"
     actions = parser.add_subparsers(required=True, metavar=words, dest="action")
     text = "write the results of builds into one file, to take to another machine"
@@ -42,14 +42,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One of the four."""
+    """Run the chosen subcommand."""
     if options.action in ("push", "pull"):
         return _share(options)
     return _export(options) if options.action == "export" else _import(options)
 
 
 def _share(options: argparse.Namespace) -> int:
-    """1 where nothing of the builds is there to be moved, 10 where they wait."""
+    """Exit code 1 if there is nothing of the builds to move, 10 if they wait."""
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
@@ -98,7 +98,7 @@ def _share(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    """10 when nothing but waiting builds was asked for, 1 when something was not made yet."""
+    """Exit code 10 if all named builds wait, 1 if something has not been built."""
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select

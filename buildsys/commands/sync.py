@@ -1,4 +1,4 @@
-"""buildsys sync: get ahead of time what builds need from elsewhere."""
+"""buildsys sync: fetch what builds need ahead of time."""
 
 import argparse
 import contextlib
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
-    """One line a thing; 1 when one of them failed, 10 when a build asked for by name waits."""
+    """Print one line for each thing; exit code 1 if one failed, 10 if a named build waits."""
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.tools.definitions import all_tool_envs
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
 
 
 def _with_archives(session: "Session", options: argparse.Namespace, root: "Path") -> "Session":
-    """The session again, once the archives of the chosen builds' datasets are here."""
+    """The session, read again after fetching the archives of the chosen builds' datasets."""
     from buildsys.errors import BuildsysError
     from buildsys.execution.session.dataset_archives import fetch_archive
     from buildsys.execution.session.session import Session
@@ -65,7 +65,9 @@ def _with_archives(session: "Session", options: argparse.Namespace, root: "Path"
         return session
     session.close()
     for archive in wanted:
-        with contextlib.suppress(BuildsysError):  # said where it happened; its builds wait
+        with contextlib.suppress(
+            BuildsysError
+        ):  # the error was printed; builds that need the archive wait
             fetch_archive(root, archive)
     return Session(root)
 
@@ -91,7 +93,7 @@ def _sync_workspace(
 
 
 def _say_what_waits(plans: "Iterable[Plan]", named: list[str]) -> bool:
-    """Whether a build that was asked for by its name waits."""
+    """Whether a build that was named by its id waits."""
     from buildsys.graph import WaitingPlan
 
     rows = [plan for plan in plans if isinstance(plan, WaitingPlan)]
@@ -130,7 +132,7 @@ def _work(
 def _announce(
     envs: "tuple[ToolEnv, ...]", steps: "tuple[Step, ...]", session: "Session | None", dry_run: bool
 ) -> bool:
-    """Say beforehand how much there is to do; returns whether there is anything."""
+    """Print how much there is to do; returns whether there is anything."""
     from buildsys.execution.tools.definitions import (
         expected_download_mib,
         find_synced,

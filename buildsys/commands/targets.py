@@ -1,10 +1,10 @@
-"""buildsys targets: the boards and devices that recipes can name."""
+"""buildsys targets: list the boards and devices that recipes can name."""
 
 import argparse
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The form."""
+    """The output format."""
     parser.description = (
         "The targets that recipes can name: shipped ones and the workspace's own. TASKS: what the"
         " target's firmware decodes. CONTRACT: whether every line of the firmware's contract was"
@@ -15,7 +15,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """One line a target, columns by spaces, no cell but the last with a space; 2 where one has an error."""
+    """Print one line for each target, in columns; only the last cell can contain spaces. Exit code
+    2 if a target has an error.
+    """
     import dataclasses
     import sys
 

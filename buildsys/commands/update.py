@@ -1,4 +1,6 @@
-"""buildsys update: take what is here into buildsys.lock, and train anew what other tools or code trained."""
+"""buildsys update: record this machine's results in buildsys.lock, and repeat trainings of other
+tools or code.
+"""
 
 import argparse
 import sys
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Whose lines, and whether even what is current."""
+    """Which recipes, and whether to repeat current trainings too."""
     parser.add_argument(
         "builds",
         nargs="*",
@@ -25,9 +27,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """A line for each change of buildsys.lock; then builds as `buildsys build` does, with recorded
-    trainings of other tools or code left out. 12 where nothing may change the file; 1 where a recipe has
-    a mistake.
+    """Print each change of buildsys.lock, then build as `buildsys build` does, ignoring recorded
+    trainings of other tools or code.
+
+    Exit code 12 if the file must not change, 1 if a recipe has an error.
     """
     from buildsys.doit.loader import run_builds
     from buildsys.doit.run import RunOptions
@@ -79,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _trainings(session: "Session", plans: "Sequence[BuildPlan]") -> tuple[list[str], set[str]]:
-    """What to know of the plans' trainings, in sentences, and the steps that train."""
+    """Notes about the plans' trainings, and the steps that train."""
     from buildsys.execution.state.recording import training_notes, trains_anew
 
     steps = {step.id: step for plan in plans for step in plan.steps if step.trains}
@@ -103,7 +106,7 @@ def _trainings(session: "Session", plans: "Sequence[BuildPlan]") -> tuple[list[s
 def _absences(
     session: "Session", chosen: "Sequence[Plan]", plans: "Sequence[BuildPlan]"
 ) -> list[str]:
-    """In sentences, what is not here: nothing can be said of it."""
+    """Notes about missing files, which cannot be recorded."""
     from buildsys.execution.state.lock_differences import absent_sources
     from buildsys.graph import WaitingPlan
 
@@ -116,7 +119,7 @@ def _absences(
 
 
 def _recipes_of_lines(session: "Session") -> frozenset[str]:
-    """The recipes that buildsys.lock has trainings of."""
+    """The recipes with trainings in buildsys.lock."""
     from buildsys.lockfile import is_training, recipe_of
 
     return frozenset(recipe_of(key) for key in session.record.lock.by_key if is_training(key))

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which build."""
+    """The build to verify."""
     parser.add_argument("build", metavar="BUILD", help="the id of one build")
     parser.add_argument("--train", action="store_true", help="train anew, too")
 
 
 def run(options: argparse.Namespace) -> int:
-    """One line a step; 0 when bytes or figures are equal, 1 with a step that differs, 10 with one that
-    another machine has to do.
+    """Print one line for each step; exit code 0 if bytes or figures are equal, 1 if a step differs,
+    10 if another machine has to run one.
     """
     from buildsys.errors import InputError, Waiting
     from buildsys.execution import children
@@ -59,13 +59,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _line(finding: "RebuiltStep") -> str:
-    """Verdict, step, and in what it differs, in what made it, too."""
+    """The verdict, the step, what differs, and what made it."""
     more = "; ".join(filter(None, (finding.detail, finding.machines)))
     return f"{finding.verdict:<22} {finding.stage:<20} {more}".rstrip()
 
 
 def _in_a_word(findings: "list[RebuiltStep]") -> str:
-    """How equal it is."""
+    """The verdict on the whole build."""
     from buildsys.operations.verify import Verdict
     from buildsys.text import count_text
 

@@ -1,4 +1,4 @@
-"""buildsys worker: runs steps for a cluster on this machine, with a folder and a store of its own."""
+"""buildsys worker: run steps for a cluster on this machine, with its own folder and store."""
 
 import argparse
 import re
@@ -10,7 +10,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which scheduler, and what this machine has."""
+    """The scheduler, and what this machine has."""
     parser.add_argument(
         "scheduler", metavar="SCHEDULER", help="address of the scheduler, such as tls://farm:8786"
     )
@@ -50,12 +50,12 @@ def _count(text: str) -> int:
 
 
 def say(text: str) -> None:
-    """A line for whoever started it."""
+    """Print a line for the person who started the worker."""
     print(text, file=sys.stderr, flush=True)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Until the scheduler is gone (1), or a signal ends it (128 and its number)."""
+    """Run until the scheduler is gone (exit code 1) or a signal arrives (128 plus its number)."""
     from buildsys.cluster_settings import ClusterSettings, check_address
     from buildsys.errors import CannotReach, InputError, shorten
     from buildsys.execution.cluster.connections import read_certificate

@@ -19,7 +19,7 @@ ClassName = Annotated[StrictStr, AfterValidator(_class_name)]
 
 
 class Split(Block):
-    """The `dataset.split` block: shares of the pictures that become the val and test splits."""
+    """The `dataset.split` block: shares of the images that become the val and test splits."""
 
     val: Annotated[float, Field(strict=True, gt=0, lt=1)]
     test: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.0
@@ -27,14 +27,14 @@ class Split(Block):
 
 
 class CocoSheet(Block):
-    """One split of a dataset in COCO format: its annotation file, and the folder of its pictures."""
+    """One split of a dataset in COCO format: its annotation file, and the folder of its images."""
 
     annotations: StrictStr
     images: StrictStr
 
 
 class CocoSplits(Block):
-    """The `dataset.splits` block; each split with files of its own."""
+    """The `dataset.splits` block: files for each split."""
 
     train: CocoSheet | None = None
     val: CocoSheet | None = None
@@ -42,17 +42,17 @@ class CocoSplits(Block):
 
     @property
     def given(self) -> tuple[tuple[str, CocoSheet], ...]:
-        """Those that are there, by name."""
+        """The splits that are given, by name."""
         sheets = (("train", self.train), ("val", self.val), ("test", self.test))
         return tuple((name, sheet) for name, sheet in sheets if sheet is not None)
 
 
 class Dataset(Block):
-    """The `dataset` block; a generator's own settings stand beside `generator`.
+    """The `dataset` block; a generator's settings are in the same block as `generator`.
 
-    With `url` the dataset comes in an archive, and `path` is its data.yaml inside, or `splits` are
-    paths inside. With `match: base-name` an image of format coco is the file of its name anywhere in
-    its folder, whatever path or URL `file_name` has.
+    With `url` the dataset comes in an archive, and `path` names its data.yaml inside, or `splits`
+    are paths inside. With `match: base-name` an image of format coco is the file with the same base
+    name anywhere in its folder, and the rest of `file_name` is ignored.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -69,7 +69,9 @@ class Dataset(Block):
 
     @property
     def label(self) -> str:
-        """What buildsys.lock and messages call it: its file, its address, its annotation files."""
+        """The dataset's name in buildsys.lock and messages: its file, its URL, or its annotation
+        files.
+        """
         files = (
             [f"{n} {s.annotations} {s.images}" for n, s in self.splits.given] if self.splits else []
         )

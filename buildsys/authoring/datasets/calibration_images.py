@@ -1,4 +1,4 @@
-"""Calibration pictures that are given by a pattern."""
+"""Calibration images that a pattern selects."""
 
 from pathlib import Path, PurePosixPath
 
@@ -16,7 +16,7 @@ def split_glob(pattern: str) -> tuple[str, str]:
 
 
 def find_problem(workspace: Path, pattern: str) -> tuple[str, str] | None:
-    """Why a pattern gives no image, and what to do; a pattern that is none matches nothing."""
+    """Why a pattern selects no image, and what to do; text without a wildcard selects nothing."""
     root, rest = split_glob(pattern)
     names = [name for name, _ in list_parts(str(workspace / root), (rest,)).files]
     if any(is_image(PurePosixPath(name)) for name in names):

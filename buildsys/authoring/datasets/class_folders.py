@@ -1,4 +1,6 @@
-"""Datasets to classify, in Ultralytics' layout: <split>/<class>/*.jpg, and no file that describes them."""
+"""Datasets for classification in Ultralytics' layout: <split>/<class>/*.jpg, without a description
+file.
+"""
 
 import os
 from pathlib import Path
@@ -50,7 +52,7 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
 
 
 def list_folders(folder: Path) -> list[str]:
-    """The folders in a folder, sorted; hidden ones are none of a dataset's."""
+    """The folders in a folder, sorted, without hidden ones."""
     try:
         with os.scandir(folder) as entries:
             names = [e.name for e in entries if not e.name.startswith(".") and is_utf8(e.name)]
@@ -60,7 +62,7 @@ def list_folders(folder: Path) -> list[str]:
 
 
 def watched_folders(root: Path) -> set[Path]:
-    """Folders whose coming or going, or whose first picture, changes what the dataset is."""
+    """Folders whose appearance, removal or first image changes the dataset."""
     found = {root}
     for place in [name for names in SPLITS.values() for name in names]:
         found.add(root / place)
@@ -69,7 +71,7 @@ def watched_folders(root: Path) -> set[Path]:
 
 
 def find_root(folder: Path) -> Path | None:
-    """The one folder of an unpacked archive that holds train; None where none or several do."""
+    """The one folder of an unpacked archive that contains train; None if there is not exactly one."""
     found = {path.parent for path in folder.glob("**/train") if os.path.isdir(path)}
     outer = [path for path in found if not found & set(path.parents)]
     return outer[0] if len(outer) == 1 else None

@@ -1,4 +1,4 @@
-"""One annotation file in COCO format -> a whole `dataset` block: its images and the other splits."""
+"""Derive a whole `dataset` block from one annotation file in COCO format: its images and splits."""
 
 import os
 import posixpath
@@ -59,8 +59,8 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
 
 
 def choose_task(path: Path, label: str, task: str) -> str:
-    """What an annotation file is read for: `task`; where that is empty or pose, pose if the categories
-    have keypoints, else detect: a pose network can start on boxes. Raises InputError.
+    """The task to read an annotation file for: `task`; if that is empty or pose, pose if the
+    categories have keypoints, else detect (a pose network can start on boxes). Raises InputError.
     """
     if task not in ("", "pose"):
         return task
@@ -68,9 +68,9 @@ def choose_task(path: Path, label: str, task: str) -> str:
 
 
 def split_of(path: str) -> str:
-    """The split that a file's name says, or else the nearest folder's; "" where neither does.
+    """The split that a file's name contains, or else the nearest folder's name; "" if neither does.
 
-    A folder `annotations` says nothing; the one around it does.
+    A folder `annotations` names no split; the folder around it may.
     """
     name = PurePosixPath(path)
     folders = [folder.name for folder in name.parents if folder.name.lower() != "annotations"]
@@ -83,8 +83,8 @@ def split_of(path: str) -> str:
 
 
 def _other(root: Path, data: str, own: str, split: str) -> str:
-    """The file of another split: the same path with that split's word for the last one of this split,
-    or for each; "" where that file does not exist.
+    """The annotation file of another split: the same path with the split's word replaced, once or
+    everywhere; "" if no such file exists.
     """
     word = "|".join(SPLITS[own])
     found = list(re.finditer(f"(?<![a-zA-Z])({word})(?![a-zA-Z])", data))

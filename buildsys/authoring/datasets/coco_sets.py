@@ -17,17 +17,18 @@ from buildsys.steps.lib.datasets.coco_splits import CocoSplit, read_splits
 from buildsys.text import did_you_mean
 
 Known = dict[Hashable, "CocoSet | tuple[Diagnostic, ...]"]
-"""What was read during one run: the builds of a recipe share their data."""
+"""Annotation files read in this run: the builds of a recipe share their data."""
 
 SHAPES = {"detect": "box", "segment": "outline", "pose": "keypoints"}
-"""What each task wants of an annotation; for the other tasks COCO's format has no labels."""
+"""What each task needs of an annotation; COCO's format has no labels for other tasks."""
 _EXAMPLE = "splits: {train: {annotations: data/my/train.json, images: data/my/images}}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a dataset's files are: their common folder, and (split, annotation file, folder of
-    pictures) from it; `labels`: how the author calls them. `base_names`: see `match` of the block.
+    """Where a dataset's files are: their common folder, and (split, annotation file, image folder)
+    relative to it. `labels`: the paths as the author wrote them. `base_names`: see `match` of the
+    block.
     """
 
     root: Path
@@ -38,7 +39,7 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class CocoSet:
-    """What annotation files say: the facts, and the splits without a labelled object."""
+    """The facts of annotation files, and the splits without a labelled object."""
 
     facts: DatasetFacts
     lacks: tuple[Lack, ...]
@@ -73,7 +74,7 @@ def check_format(scope: Scope, block: Dataset, task: str) -> None:
 
 
 def find_place(block: Dataset, base: Path) -> Place:
-    """The files, whether they are there or not; written paths start at `base`."""
+    """The files, whether they exist or not; written paths are relative to `base`."""
     assert block.splits is not None
     whole = [
         (name, _whole(base, sheet.annotations), _whole(base, sheet.images))
@@ -98,9 +99,9 @@ def _whole(base: Path, path: str) -> str:
 
 
 def check_files(scope: Scope, place: Place, start: str) -> None:
-    """Whether each annotation file is a file and each folder a folder. Raises InputError.
+    """Check that each annotation file is a file and each folder a directory. Raises InputError.
 
-    `start`: whose root the paths start at.
+    `start`: the root that the paths are relative to.
     """
     labels, problems = dict(place.labels), []
     for split, file, images in place.splits:
@@ -128,8 +129,8 @@ def _missing(key: str, path: str, start: str) -> tuple[str, str]:
 
 
 def read_sets(place: Place, task: str, known: Known) -> CocoSet:
-    """What the annotation files say of the data that is read from them. Raises InputError with every
-    mistake in them, the first ones in full.
+    """The facts of the annotation files. Raises InputError with every mistake in them, the first
+    ones in full.
     """
     shape = SHAPES[task]
     key = (place, shape)

@@ -1,4 +1,4 @@
-"""What a person gives as data -> a whole `dataset` block, by what lies there."""
+"""Derive a whole `dataset` block from a file or folder that a person gives as data."""
 
 import glob
 import os
@@ -59,7 +59,7 @@ def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
 
 
 def suggest_line(root: Path, data: str) -> str:
-    """What to write in a recipe to use what lies at `data`; empty where nothing is known of it."""
+    """What to write in a recipe to use what lies at `data`; empty if nothing is known of it."""
     try:
         found = guess_data(root, data, "")
     except (InputError, OSError):
@@ -72,7 +72,7 @@ def suggest_line(root: Path, data: str) -> str:
 
 
 def _guess_folder(root: Path, data: str, task: str) -> LabelledData | Images:
-    """By what says for sure what it is, first; an XML file alone says the least."""
+    """The formats in order of certainty; an XML file alone is the weakest sign."""
     folder = root / data
     for name in data_yaml.NAMES:
         if os.path.isfile(folder / name):
@@ -131,7 +131,7 @@ def _annotation_files(folder: Path) -> list[str]:
 
 
 def _find_images(folder: Path, data: str) -> Images:
-    """Images without a label: they can calibrate a network."""
+    """Images without labels, which can calibrate a network."""
     files = tuple(name for name in list_files(folder) if is_image(Path(name)))
     if not files:
         raise InputError.at(data, _NOTHING, f"there are: {_KINDS}")

@@ -23,7 +23,7 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images, i
 from buildsys.steps.lib.files import foreign
 
 NAMES = ("data.yaml", "data.yml")
-"""What the file is usually called."""
+"""The usual name of the file."""
 SUFFIXES = (".yaml", ".yml")
 _MOST_KEYPOINTS = 1000
 _MOST_NAMED = 20
@@ -34,9 +34,9 @@ _BOOLEANS = re.compile("(?i:true|false|yes|no|on|off)")
 
 @dataclass(frozen=True, kw_only=True)
 class Lack:
-    """What a dataset does not have, and where: told where a recipe needs it.
+    """A part that a dataset does not have, with the diagnostic for recipes that need it.
 
-    `what`: the images of a split, the labels of a split, or (`split` empty) the mirror's keypoints.
+    `what`: the images of a split, the labels of a split, or (`split` empty) the mirrored keypoints.
     """
 
     split: str
@@ -201,7 +201,7 @@ def _written(document: Document, key: str | int) -> str:
 
 
 def _is_plain_boolean(document: Document, key: str | int) -> bool:
-    """Whether a name without quotes is a boolean to other tools."""
+    """Whether other tools read an unquoted name as a boolean."""
     word, mark = str(document.get("names", key)), document.values.get(("names", key))
     if mark is None or not _BOOLEANS.fullmatch(word):
         return False
@@ -306,7 +306,7 @@ def _lack_images(
 def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:
     """What each split names, and where. Raises InputError for what is not a path."""
     entries: dict[str, list[tuple[KeyPath, str]]] = {}
-    # an empty list names as much as nothing does
+    # an empty list names no images either
     for split, key in find_splits("*", lambda key: document.get(key) not in (None, [])):
         entry = document.get(key)
         items = entry if isinstance(entry, list) else [entry]
@@ -401,7 +401,7 @@ def _listed_folders(root: Path, place: str) -> list[str]:
     """The folders whose images a list file names, from the dataset's root."""
     if not place.lower().endswith(".txt") or not os.path.isfile(root / place):
         return []
-    text, _ = read_text(root / place)  # a problem is a finding of the step that reads it
+    text, _ = read_text(root / place)  # the step that reads the list reports its problems
     found = set()
     for line in text.splitlines():
         written = line.strip()

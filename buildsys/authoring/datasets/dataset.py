@@ -63,7 +63,7 @@ class DatasetContext(Protocol):
 
 
 class Assembling(Protocol):
-    """What looking up data needs of the build that is being assembled."""
+    """What a lookup of data needs of the build that is being assembled."""
 
     workspace: Path
     scope: Scope
@@ -71,7 +71,7 @@ class Assembling(Protocol):
 
     @property
     def around(self) -> DatasetContext:
-        """What the loader knows."""
+        """The state of the loader."""
 
     def settings(self, verb: str, kind: str, data: object, at: KeyPath) -> StepSettings | None:
         """Settings of the step `<verb>_<kind>`."""
@@ -79,10 +79,11 @@ class Assembling(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What a build knows of its data; every field is empty for a build without.
+    """The data of a build; every field is empty for a build without.
 
-    `generator`: its settings; `split`: root and shares of data that is not split; `facts`: lines for
-    buildsys.lock; `home`: see `Source.home`; `waiting_for`: what is not on this machine; `lacks`: what it does not have.
+    `generator`: its settings; `split`: root and shares of data that is not split; `facts`: lines
+    for buildsys.lock; `home`: see `Source.home`; `waiting_for`: what is not on this machine;
+    `lacks`: missing parts.
     """
 
     generator: StepSettings | None = None
@@ -328,7 +329,9 @@ def _home(build: Assembling, block: Dataset) -> Path | None:
 
 
 def _recorded(build: Assembling, label: str) -> RecordedDataset | None:
-    """What buildsys.lock knows of a dataset, which need not be on this machine; the plan rests on it."""
+    """The facts that buildsys.lock records of a dataset, which need not be on this machine; the
+    plan uses them.
+    """
     build.read.add(build.workspace / "buildsys.lock")
     known = build.around.recorded.content(f"dataset {label}")
     return known.facts if known is not None and isinstance(known.facts, RecordedDataset) else None

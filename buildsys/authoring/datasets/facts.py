@@ -10,7 +10,7 @@ from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.datasets import coco_format, prepared
 
 _IMPLIED = ("ultralytics", "folders")
-"""Formats that `file` tells apart, so that the line need not name them."""
+"""Formats whose files are distinguishable, so that the line need not name the format."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,5 +112,5 @@ def describe_checkpoint(facts: CheckpointFacts) -> RecordedModel:
 
 
 def recall_checkpoint(known: Facts | None) -> CheckpointFacts | None:
-    """The facts of a checkpoint by its line; None where that has none."""
+    """The facts of a checkpoint by its line; None if there is no such line."""
     return CheckpointFacts(**vars(known)) if isinstance(known, RecordedModel) else None

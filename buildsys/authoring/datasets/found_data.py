@@ -9,7 +9,7 @@ from buildsys.errors import InputError
 from buildsys.steps.lib.datasets import prepared
 
 _SHARE = "split: {val: 0.2, seed: 0}"
-"""The key of a dataset that has no val split of its own."""
+"""The key for a dataset that has no val split."""
 _COMMENT = "   # "
 
 

@@ -86,7 +86,9 @@ class Assembler:
         given = self._given(recipe)
         checkpoint = given.says if given is not None else checkpoint
         facts = list(data.facts)
-        if checkpoint is not None and given is None:  # a finished file is waited for, not recalled
+        if (
+            checkpoint is not None and given is None
+        ):  # a missing finished file is waited for; no facts of it are recorded
             key = f"model {recipe.source.weights.path or ''}"
             facts.append(Fact(key=key, facts=describe_checkpoint(checkpoint)))
         origins = board.scope.origins() | self.scope.origins()
@@ -125,7 +127,7 @@ class Assembler:
         return rest, {name: raw.get(name) for name in OWN_BLOCKS}
 
     def settings(self, verb: str, kind: str, data: object, at: KeyPath) -> StepSettings | None:
-        """Settings of the step `<verb>_<kind>`; None where there is no block or no such step."""
+        """Settings of the step `<verb>_<kind>`; None without a block or without such a step."""
         step = find_step(verb, kind)
         if data is None or step is None:
             return None
@@ -201,7 +203,7 @@ class Assembler:
         """The source's way through the pipeline, or what is wrong with it, at the target's step."""
         scheme = recipe.quantization.scheme
         if scheme not in board.target.pipelines and not is_finished(recipe):
-            return  # told by the checks
+            return  # the checks report it
         try:
             follow(board.target, recipe)
         except UnfitError as error:
@@ -272,7 +274,7 @@ class Assembler:
         does: str,
         does_not: str,
     ) -> object:
-        """A block of the target's, merged with what was written over it; None where it has none."""
+        """A block of the target, merged with the overrides; None if the target has none."""
         removed = name in entry.model_fields_set and vars(entry)[name] is None
         if own is None:
             if written is not None or removed:
@@ -359,7 +361,7 @@ class Assembler:
         return self._checkpoint(path, label, source), ""
 
     def _checkpoint(self, path: Path, label: str, source: SourceModel) -> CheckpointFacts | None:
-        """What a checkpoint says that nothing speaks against."""
+        """The facts of a checkpoint that has no untrusted code."""
         at: KeyPath = ("source", "weights", "path")
         try:
             found = read_checkpoint(path, source.family, trust=source.trust == "code")

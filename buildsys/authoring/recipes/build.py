@@ -1,4 +1,4 @@
-"""One build, settled: what the author wrote, merged and validated, with the facts around it."""
+"""One build, settled: the recipe's values, merged and validated, with facts about its files."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,14 +28,14 @@ from buildsys.steps.lib.heads.batch import Batch, settle
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """One recipe for one target, with everything that planning needs settled.
+    """One recipe for one target, with everything settled that planning needs.
 
-    `train`, `export`, `vela`, `tensorrt`, `generator` are settings of step modules; `origins` says where each
-    key was written: (dotted key, file, line). `no_pictures`: why the pattern
-    for calibration images gives none, and what to do. `split`: where data that is not split lies, and how it is
-    split; `dataset_home`: see `Source.home`; `lacks`: what the dataset does not have; `facts` are lines for buildsys.lock. `given`: a
-    finished file that is here, opened; `checkpoint`: what a checkpoint, or such a file, says of its
-    network.
+    `train`, `export`, `vela`, `tensorrt`, `generator`: settings of step modules. `origins`: (dotted
+    key, file, line) of each key. `no_pictures`: why the pattern of calibration images selects none,
+    and what to do. `split`: root and shares of data that is not split. `dataset_home`: see
+    `Source.home`. `lacks`: missing parts of the dataset. `facts`: lines for buildsys.lock. `given`:
+    the finished file, opened, if it exists. `checkpoint`: facts of the network in a checkpoint or
+    finished file.
     """
 
     id: str

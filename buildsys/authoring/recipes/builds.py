@@ -160,7 +160,7 @@ class _Reading:
                 raise InputError(*others) from error  # written, but misspelt
             raise InputError(*error.diagnostics, *others) from error
         if not self._check_name(own):
-            return  # every build would be told of the name once more
+            return  # every build would report the name again
         count = len(entries) * len(variants(own))
         if count > _MOST_BUILDS:
             message = f"`matrix` and `targets` make {count} builds; a recipe can have at most {_MOST_BUILDS}"
@@ -169,10 +169,10 @@ class _Reading:
             self._read_entry(own, entry)
 
     def _without_target(self, own: Scope) -> list[Diagnostic]:
-        """What else is wrong in a recipe whose targets cannot be read: of the recipe itself alone."""
+        """Further mistakes in a recipe whose targets cannot be read, in the recipe itself."""
         scope, raw = self._root(own), self._root(own).merged()
         if "matrix" in own.merged() or isinstance(raw.get("dataset"), str):
-            return []  # its variants, or buildsys.yaml, say the rest of it
+            return []  # variants or buildsys.yaml complete it
         return other_mistakes(Assembler(self.loader, scope, scope, self.files), raw)
 
     def _own_scope(self) -> Scope:

@@ -28,7 +28,7 @@ from buildsys.spec import GRID
 from buildsys.text import did_you_mean
 
 _OPSETS = (11, 20)
-"""What torch's exporter writes and the converters read."""
+"""Opsets that torch's exporter writes and the converters read."""
 
 
 def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
@@ -42,7 +42,10 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     problems += _check_pipeline(build, locate, index)
     problems += check_takes_batch(build, locate)
     if build.archive is not None and build.dataset is None:
-        return [*problems, _missing_archive(build, locate)]  # the rest once it is here
+        return [
+            *problems,
+            _missing_archive(build, locate),
+        ]  # the other checks run once the file exists
     problems += _check_data(build, locate)
     problems += check_decoder(build, locate, index, boards)
     if not _has_error(problems):
@@ -54,7 +57,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
 
 
 def _has_error(problems: list[Diagnostic]) -> bool:
-    """Whether what rests on these would be reported twice; after a warning the rest is looked at."""
+    """Whether following checks would report a mistake twice; after a warning they still run."""
     return any(problem.is_error for problem in problems)
 
 
@@ -73,7 +76,7 @@ def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
 
 
 def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Numbers of `train` and `export` that no tool takes, and settings of another task."""
+    """Numbers of `train` and `export` that no tool accepts, and settings of other tasks."""
     recipe, train = build.recipe, build.train
     problems = check_task(recipe, train, locate)
     if train is not None:
@@ -278,7 +281,7 @@ def check_calibration(calibration: Calibration, locate: Locate) -> list[Diagnost
 
 
 def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:
-    """A pattern that matches no image; while weights are waited for, pictures may be too."""
+    """A pattern that matches no image; if weights are missing, images may be missing too."""
     if build.no_pictures is None:
         return []
     message, hint = build.no_pictures

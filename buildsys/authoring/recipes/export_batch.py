@@ -1,4 +1,4 @@
-"""What is wrong with `export.batch`: by itself, and on the way to a target."""
+"""Mistakes in `export.batch`, by itself and for a target."""
 
 import itertools
 
@@ -15,7 +15,7 @@ _EXAMPLE = "for example batch: {min: 1, opt: 8, max: 16}, or a single number"
 
 
 def check_batch(written: int | dict[str, int], locate: Locate) -> list[Diagnostic]:
-    """A block with other keys, numbers that nobody takes, or in the wrong order: the first of them."""
+    """The first mistake: unknown keys, numbers out of range, or numbers in the wrong order."""
     named: list[tuple[tuple[str, ...], int]]
     if isinstance(written, int):
         named = [(_AT, written)]
@@ -47,7 +47,7 @@ def _keys(written: dict[str, int], locate: Locate) -> Diagnostic | None:
 
 
 def check_takes_batch(build: Build, locate: Locate) -> list[Diagnostic]:
-    """More than one picture at once on a way through TensorFlow, whose files take one."""
+    """A batch of several images for files that TensorFlow converts, which take one image."""
     board = build.target
     if build.batch == (1, 1, 1):
         return []

@@ -1,4 +1,4 @@
-"""The model families, as their `export_` steps declare them; no other file knows one by its name."""
+"""The model families, as their `export_` steps declare them; no other module names a family."""
 
 from functools import cache
 
@@ -11,7 +11,7 @@ FILES = {"onnx": Format.ONNX, "tflite": Format.TFLITE}
 
 @cache
 def networks() -> dict[str, Family]:
-    """Families with checkpoints: whatever has an export; by name."""
+    """Families with checkpoints, by name: all that have an export step."""
     found = {name: get_step(f"export_{name}").spec.family for name in kinds("export")}
     return {name: family for name, family in found.items() if family is not None}
 

@@ -35,7 +35,7 @@ def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]
         return [locate(("input", "size"), message, f"size: {max(height, width)}")]
     warnings = _check_compiler(build, contract, locate, index)
     if network(recipe.source.family) is None and not recipe.source.classes:
-        return warnings  # the file's own shapes are held against the contract by a step
+        return warnings  # a step compares the file's shapes with the contract
     if known_model(build) is not None and not is_unseen(build):
         problems = _check_numbers(model_spec(build), contract, label, locate, at)
         problems = problems or _traps(contract, len(model_spec(build).classes), locate, at)
@@ -43,14 +43,16 @@ def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]
 
 
 def is_unseen(build: Build) -> bool:
-    """Whether weights are used as they are and are not here yet: the data may be of other classes."""
+    """Whether the weights are used without training and are missing: the data may have other
+    classes.
+    """
     return bool(build.waiting_for) and build.recipe.train is None
 
 
 def check_decoder(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
-    """A firmware that decodes no head of this family at all, and where else the network can go.
+    """A firmware that decodes no head of this family, and alternatives.
 
-    Told whatever else is wrong: no other scheme or calibration would help.
+    Reported even beside other mistakes: no other scheme or calibration would help.
     """
     family, contract = network(build.recipe.source.family), build.contract
     if family is None or contract is None or contract.head is None:
@@ -114,7 +116,7 @@ def _choices(build: Build, family: Family, boards: Boards) -> str:
 
 
 def _check_head(build: Build, contract: Contract, label: str, locate: Locate) -> list[Diagnostic]:
-    """A head that is asked for, or that a file is said to have, and that the firmware cannot read."""
+    """A requested head, or the head of a given file, that the firmware cannot decode."""
     family, decoder = network(build.recipe.source.family), build.recipe.source.decoder
     heads = family.heads_for(build.architecture) if family else {}
     asked = heads.get(build.asked_head)
@@ -140,7 +142,7 @@ def _check_head(build: Build, contract: Contract, label: str, locate: Locate) ->
 def _check_strides(
     build: Build, contract: Contract, label: str, locate: Locate, at: KeyPath
 ) -> list[Diagnostic]:
-    """A network with a grid of cells more than firmwares decode."""
+    """A network with more grids of cells than firmware decodes."""
     found = strides(build)
     if contract.head is None or found == STRIDES:
         return []
@@ -153,7 +155,7 @@ def _check_strides(
 
 
 def _layouts(build: Build, contract: Contract, asked: str) -> str:
-    """What the firmware decodes, and what would come, in words."""
+    """The outputs that the firmware expects, and the actual ones, as text."""
     spec, model = contract_spec(contract), model_spec(build)
     if spec is None or model.preprocessing is None:
         return ""
@@ -192,7 +194,7 @@ def _check_numbers(
 
 
 def _traps(contract: Contract, classes: int, locate: Locate, at: KeyPath) -> list[Diagnostic]:
-    """What is known to go wrong there."""
+    """Known problems of the firmware, as warnings."""
     hint = "this contract was not verified" if not contract.verified else ""
     return [
         locate(at, f"{contract.name}: {trap.text}", hint, severity="warning")
@@ -204,7 +206,7 @@ def _traps(contract: Contract, classes: int, locate: Locate, at: KeyPath) -> lis
 def _check_compiler(
     build: Build, contract: Contract, locate: Locate, index: int
 ) -> list[Diagnostic]:
-    """A generation of the compiler whose models nobody has seen run there."""
+    """A Vela version whose models were not tried on this firmware."""
     known = contract.compilers.get("vela", ())
     if build.vela is None or not known or build.vela.version in known:
         return []

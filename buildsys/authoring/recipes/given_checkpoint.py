@@ -15,20 +15,24 @@ from buildsys.steps.lib.families.torch_file import checkpoint_problem
 from buildsys.steps.lib.files.foreign import UnreadableModel
 
 _LONGEST_NAME, _MOST_CLASSES, _MOST_KEYPOINTS = 200, 100_000, 1000
-"""Far beyond every dataset that is in use."""
+"""A limit far above the number of classes in any known dataset."""
 _LONGEST_ARCHITECTURE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenCheckpoint:
-    """`facts`: None where it says nothing that is known; `code`: what speaks against it, see `find_untrusted`."""
+    """`facts`: None if the file has none that are known; `code`: reasons not to trust it, see
+    `find_untrusted`.
+    """
 
     facts: CheckpointFacts | None
     code: Code = NO_CODE
 
 
 def read_checkpoint(path: Path, family: str, trust: bool = False) -> GivenCheckpoint:
-    """Of a file of a family; `trust`: whatever it runs, where that can be loaded. Raises OSError, UnreadableModel."""
+    """Read a file of a family; `trust` allows any code that can be loaded. Raises OSError,
+    UnreadableModel.
+    """
     stat = path.stat()
     identity = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
     return _read_once(path, family, trust, identity)
@@ -36,7 +40,7 @@ def read_checkpoint(path: Path, family: str, trust: bool = False) -> GivenCheckp
 
 @lru_cache(maxsize=64)
 def _read_once(path: Path, family: str, trust: bool, stat: tuple[int, ...]) -> GivenCheckpoint:
-    """However many builds name it; `stat` changes when the file does."""
+    """Read once for all builds that name the file; `stat` changes when the file does."""
     if problem := checkpoint_problem(path):
         raise UnreadableModel(*problem)
     found = network(family)

@@ -26,14 +26,14 @@ from buildsys.text import first_of
 
 _AT: KeyPath = ("source", "weights")
 _MOST_CLASSES = 1200
-"""Beyond every dataset that is in use: how far a file's own number of classes is looked for."""
+"""Largest number of classes that is tried, above that of any known dataset."""
 _SHOWN = 5
 _ANEW = "export it again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Given:
-    """What every check asks for: the file, what the recipe calls it, where messages go."""
+    """What every check needs: the file, its name in the recipe, the place of messages."""
 
     build: Build
     file: GivenFile
@@ -52,7 +52,7 @@ class _Given:
 
 
 def check_given(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
-    """Everything that file, recipe and target do not agree in; nothing where the file is not here."""
+    """Every contradiction between file, recipe and target; nothing if the file is missing."""
     if build.given is None:
         return []
     given = _Given(build=build, file=build.given, locate=locate, index=index)
@@ -85,7 +85,7 @@ def _check_whole(given: _Given) -> list[Diagnostic]:
 
 
 def _check_input(given: _Given) -> list[Diagnostic]:
-    """The one image that every step gives; where nobody names a size, no step gives any."""
+    """The image input that every step fills; without a size in the recipe, no step does."""
     block, file = given.build.recipe.input, given.file
     if block is None:
         return []
@@ -301,7 +301,7 @@ def _alike(wanted: tuple[int, ...], found: tuple[int | None, ...] | None) -> boo
 
 
 def _check_firmware(given: _Given) -> list[Diagnostic]:
-    """What steps judge of a TFLite file once it is made can be told of a given one at once."""
+    """Judge a given TFLite file at once by the rules that steps apply to a file they made."""
     build, given_file = given.build, given.file
     if not isinstance(given_file, TfliteFile) or build.contract is None:
         return []

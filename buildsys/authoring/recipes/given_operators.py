@@ -1,4 +1,6 @@
-"""Operators of a finished file against what runs it: told at `check`, not by the first step's library."""
+"""Check the operators of a finished file against its runtime, before the first step's library
+fails.
+"""
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.given_file import GivenFile, OnnxFile, TfliteFile
@@ -14,7 +16,9 @@ _FLEX = "Flex"
 
 
 def find_problem(build: Build, file: GivenFile) -> tuple[str, str] | None:
-    """What a file asks for that nothing here has, after its name, and what to do; the first of all."""
+    """The first missing operator or version of a file, as a message without its name, and what to
+    do.
+    """
     if isinstance(file, TfliteFile):
         return _find_in_tflite(build, file)
     return _find_version(build, file) or _find_in_onnx(build, file)

@@ -1,4 +1,4 @@
-"""The network and the board of one build, as the steps will know them."""
+"""The network and the board of one build, as values for the steps."""
 
 from functools import cache
 from typing import Protocol
@@ -40,7 +40,7 @@ class KnownModel(Protocol):
 
 
 def known_model(build: Build) -> KnownModel | None:
-    """What tells classes and keypoints: the data, the checkpoint, or None where neither is here."""
+    """The classes and keypoints, from the data or the checkpoint; None if neither exists."""
     recipe, facts, found = build.recipe, build.dataset, build.checkpoint
     source = recipe.source
     if network(source.family) is None:
@@ -125,7 +125,7 @@ def _strides_of_file(build: Build) -> tuple[int, ...]:
 
 
 def _resize(build: Build) -> str:
-    """What the recipe says; else how Ultralytics prepares pictures for such a network."""
+    """The recipe's value; else Ultralytics' preparation of images for such a network."""
     block = build.recipe.input
     if block is not None and block.resize is not None:
         return block.resize
@@ -203,15 +203,15 @@ def board_spec(build: Build) -> BoardSpec:
 
 
 def _notes(contract: Contract) -> tuple[str, ...]:
-    """What a person is told before a model goes onto the board."""
+    """Warnings to show before a model is flashed."""
     lines = ", ".join(contract.unverified())
     return (*contract.notes, *((f"its {lines} (read, never run).",) if lines else ()))
 
 
 def model_fits(model: ModelSpec, facts: KnownModel) -> bool:
-    """Whether the dataset's labels speak of the model's classes and keypoints.
+    """Whether the dataset labels the model's classes and keypoints.
 
-    Folders are found by their classes' names, so that some of the model's classes are enough.
+    Class folders are found by name, so some of the model's classes are enough.
     """
     if model.task == "classify":
         return set(facts.names) <= set(model.classes)

@@ -1,4 +1,4 @@
-"""What else is wrong in a recipe with a mistake: all that does not rest on what is wrong already."""
+"""Further mistakes in a recipe that has one: all that do not depend on a known mistake."""
 
 import itertools
 import os
@@ -35,7 +35,7 @@ _INSTEAD: dict[KeyPath, object] = {
     ("source", "family"): source_names()[0],
     ("source", "weights"): {"random": True},
 }
-"""What a recipe is read with where its own word is wrong; nothing that rests on it is checked."""
+"""Values that replace wrong ones of a recipe; nothing that depends on them is checked."""
 _GATES = ("evaluate", "gates")
 
 
@@ -56,7 +56,7 @@ class _Collector:
         )
 
     def attempt(self, look_up: Callable[[], T]) -> T | None:
-        """What is looked up; None where that is a mistake."""
+        """The result of a lookup; None if it is a mistake."""
         try:
             return look_up()
         except InputError as error:
@@ -70,10 +70,10 @@ def other_mistakes(
     entry: tuple[TargetEntry, int] | None = None,
     known: Iterable[Diagnostic] = (),
 ) -> list[Diagnostic]:
-    """Every mistake of a build that is found without its other parts; known ones may be among them.
+    """Every mistake of a build that is found without its other parts, possibly known ones again.
 
-    `entry`: with its place among the targets; None where these cannot be read. `known`: what is wrong
-    with the build as a whole; nothing is said of what rests on a task that is wrong.
+    `entry`: with its place among the targets; None if these cannot be read. `known`: mistakes of
+    the whole build; nothing that depends on a wrong task is reported.
     """
     values = assembler.own_blocks(raw)[0]
     rest, wrong = leave_out_mistakes(Recipe, values, _INSTEAD)

@@ -52,7 +52,7 @@ class UnwritableError(Exception):
 
 
 def pinnables(data: object) -> tuple[Pinnable, ...]:
-    """Every `weights` block with a file, and every `dataset` with a `url`, wherever they stand."""
+    """Every `weights` block with a file, and every `dataset` with a `url`, anywhere in the recipe."""
     return tuple(_walk(data, ()))
 
 
@@ -146,7 +146,7 @@ def _child(node: Node, name: str) -> Node:
 
 
 def _places(node: Node, wanted: Node, at: KeyPath) -> Iterator[KeyPath]:
-    """Every path to one node: an anchored block stands wherever an alias names it."""
+    """Every path to a node: an anchored block appears at each of its aliases."""
     if node is wanted:
         yield at
     elif node.id == "mapping":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Family = str
     Decoder = str
     Converter = str
-else:  # what there is: step modules say so
+else:  # step modules define what exists
     Family, Decoder = Literal[source_names()], Literal[tuple(decoders())]
     Converter = Literal[converters()]
 OWN_BLOCKS = ("vela", "tensorrt")
@@ -91,7 +91,7 @@ Size = Annotated[tuple[int, int], BeforeValidator(_size)]
 class InputBlock(Block):
     """The `input` block: the one preprocessing contract.
 
-    `resize` without a word: center-crop to classify, letterbox for every other task.
+    Default of `resize`: center-crop to classify, letterbox for every other task.
     """
 
     size: Size
@@ -100,7 +100,7 @@ class InputBlock(Block):
 
 
 class Calibration(Block):
-    """The `quantization.calibration` block: a split of the dataset, or pictures without labels."""
+    """The `quantization.calibration` block: a split of the dataset, or images without labels."""
 
     split: StrictStr | None = None
     images: StrictStr | None = None
@@ -137,7 +137,7 @@ class Evaluate(Block):
 
 
 class Benchmark(Block):
-    """The `benchmark` block: latency on the machine that builds; in no other step's key."""
+    """The `benchmark` block: latency on the machine that builds; not part of any other step's key."""
 
     ELSEWHERE: ClassVar[dict[str, str]] = {
         "against": "to compare builds, run `buildsys compare BUILD BUILD...`"

@@ -1,4 +1,4 @@
-"""Names that a recipe or a build cannot have: something else has them, or no folder can."""
+"""Names that a recipe or a build cannot have: reserved ones, and ones that no folder can have."""
 
 RESERVED = frozenset({"build", "check", "list", "report"})
 """Tasks and commands of `doit`."""

@@ -1,4 +1,4 @@
-"""The `source` block against weights, data and pipeline: which network it is, and whether it goes on."""
+"""Check the `source` block against weights, data and pipeline."""
 
 import re
 
@@ -34,7 +34,7 @@ def check_source(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def _check_trust(build: Build, locate: Locate) -> Diagnostic | None:
-    """Trust that nothing needs: of such a source no code is ever run."""
+    """`trust` without effect: no code of such a source runs."""
     source, family = build.recipe.source, network(build.recipe.source.family)
     if source.weights.random:
         why = "random weights are not a file"
@@ -47,7 +47,7 @@ def _check_trust(build: Build, locate: Locate) -> Diagnostic | None:
 
 
 def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
-    """Which network it is, as far as its weights do not say it."""
+    """The architecture, if the weights do not name it."""
     recipe, at = build.recipe, ("source",)
     source = recipe.source
     example = f"for example {dict(family.examples)[source.task or '']}"
@@ -77,16 +77,18 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
 
 
 def _nearest(source: SourceModel, family: Family) -> str:
-    """yolox-s is none of yolox's: a letter or two may differ, not more."""
+    """Whether a name is probably a typing error: it differs by one or two letters (yolox-s, say, is
+    not yolox).
+    """
     fit = [name for name in family.listed if family.task_of(name) == source.task]
     return did_you_mean(source.architecture or "", fit, cutoff=0.85)
 
 
 def _check_grid(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Sides that the network's largest cells do not divide, where these are larger than usual."""
+    """Sizes that the network's largest cells do not divide, if these are larger than usual."""
     coarsest, block = max(strides(build)), build.recipe.input
     if coarsest == GRID:
-        return []  # every network's sizes are held against that
+        return []  # sizes of every network are multiples of that
     train = build.train.size if build.train is not None else None
     sizes = [(("input", "size"), side) for side in (block.size if block else ())]
     sizes += [(("train", "size"), train)] if train is not None else []

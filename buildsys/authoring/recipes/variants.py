@@ -1,4 +1,4 @@
-"""`matrix`: axes that multiply; each combination is a variant with a name of its own."""
+"""`matrix`: axes that multiply; each combination is a variant with its own name."""
 
 import itertools
 import re
@@ -11,7 +11,7 @@ from buildsys.authoring.syntax.values import NAME
 from buildsys.errors import Diagnostic, InputError
 
 STRUCTURE = ("name", *Recipe.BESIDE)
-"""Keys of a recipe that say what is built, not how: no variant changes them."""
+"""Keys that define what is built, not how: a variant cannot change them."""
 _MOST_VARIANTS = 1000
 
 
@@ -126,7 +126,7 @@ def _part(document: Document, base: KeyPath, prefix: KeyPath) -> Layer:
 
 
 def _word(value: object) -> str | None:
-    """How a value is called in an id: 160, 160x192, per-tensor; None where it cannot be."""
+    """The name of a value in an id: 160, 160x192, per-tensor; None if it cannot be one."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list) and value and all(type(item) is int for item in value):
@@ -146,7 +146,7 @@ def _combine(values: tuple[_Value, ...]) -> Variant:
 
 
 def _check_distinct(own: Scope, found: list[Variant]) -> None:
-    """Two combinations may come to one name: 1 and 2-3, 1-2 and 3."""
+    """Two combinations can get the same name: 1 and 2-3, 1-2 and 3."""
     names = [variant.name for variant in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

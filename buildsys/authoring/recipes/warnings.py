@@ -1,4 +1,4 @@
-"""What is no mistake of a build, and should be known before it runs."""
+"""Facts of a build that are not mistakes, but should be known before it runs."""
 
 import os
 
@@ -38,9 +38,9 @@ def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Accuracy that was asked for, on labels that speak of other things: it is not measured.
+    """A requested accuracy with labels of other classes, which is not measured.
 
-    With gates that is a mistake, see check_gates.
+    With gates it is an error, see check_gates.
     """
     evaluate, facts = build.recipe.evaluate, build.dataset
     asked = "split" in evaluate.model_fields_set and evaluate.measure and not evaluate.gates

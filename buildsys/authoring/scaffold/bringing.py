@@ -1,9 +1,9 @@
-"""Weights and data that lie outside the workspace, for `new --copy` and `new --link`.
+"""Weights and data from outside the workspace, for `new --copy` and `new --link`.
 
-A recipe names files inside the workspace, so that it means the same on every machine. `--copy` copies
-them in. `--link` leaves them where they are: weights get a symbolic link in weights/, for the recipe pins
-their digest; data gets a name in buildsys.yaml, the one file whose paths may lead anywhere, for no digest
-is written down that a changed folder could be held against.
+A recipe names files inside the workspace, so that it means the same on every machine. `--copy`
+copies them in. `--link` leaves them in place: weights get a symbolic link in weights/, because the
+recipe pins their digest; data gets a name in buildsys.yaml, the only file with paths outside the
+workspace, because no digest of the data is recorded.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
 
 _WEIGHTS, _DATA = "weights", "data"
 _READ = (".txt", ".xml", ".json", ".yaml", ".yml", ".data", ".names", ".labels", *UNREAD_SUFFIXES)
-"""What the readers of all formats open beside images, or tell of."""
+"""Files that readers of any format open beside images, or report."""
 
 
 def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> tuple[str, str]:
@@ -215,7 +215,7 @@ def _remove_empty(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _writing(given: str, name: str) -> Iterator[None]:
-    """What the disk refuses, as a mistake of what was asked for."""
+    """A refusal of the disk, as an InputError about the request."""
     try:
         yield
     except (OSError, shutil.Error) as error:

@@ -27,11 +27,11 @@ from buildsys.registry import find_step
 from buildsys.spec import GRID, CheckpointFacts, Family, Format
 
 _FIRST = source_names()[0]
-"""The family to begin with, where nobody has a model."""
+"""The family to start with if no model is given."""
 _SMALL = 192
 """Side of the input in pixels that a microcontroller's memory holds."""
 _SMALLEST, _LARGEST = GRID, 2048
-"""Sides that are believed when a checkpoint names them."""
+"""Sizes in pixels that are accepted from a checkpoint."""
 _GATED = {
     "segment": "masks.mAP50-95",
     "obb": "obb.mAP50-95",
@@ -440,7 +440,7 @@ def describe(found: CheckpointFacts) -> str:
 
 
 def architecture(found: CheckpointFacts) -> str:
-    """A checkpoint is anybody's text: only what looks like a name gets into a recipe."""
+    """Text from a checkpoint is untrusted: only what looks like a name gets into a recipe."""
     return found.architecture if _ARCHITECTURE.fullmatch(found.architecture) else ""
 
 

@@ -36,7 +36,7 @@ def read_named(loader: Loader, name: str, task: str) -> Data:
 
 
 def _task(loader: Loader, block: Dataset, task: str) -> str:
-    """The task that the labels are read for: what the block's format allows, before what is wanted."""
+    """The task to read the labels for: what the block's format allows, else the requested one."""
     if block.generator is not None:
         step = find_step("generate", block.generator)
         return task if step is None or task in step.spec.tasks else step.spec.tasks[0]
@@ -54,6 +54,6 @@ def _task(loader: Loader, block: Dataset, task: str) -> str:
 
 
 def _has_classes(folder: Path) -> bool:
-    """Whether a folder's folders are classes: it says nothing of itself, nor do labels."""
+    """Whether a folder's folders are classes: a classification dataset has no other sign."""
     declared = any(os.path.exists(folder / name) for name in NAMES)
     return os.path.isdir(folder / "train") and not declared and not describe_unnamed(folder, "")

@@ -181,7 +181,7 @@ def _syntax_error(error: Any, label: str, lines: tuple[str, ...]) -> Diagnostic:
         )
     unclosed = "quoted scalar" in (error.context or "") and "end of stream" in (error.problem or "")
     if unclosed:
-        mark = error.context_mark  # the end of the file says nothing: the quote may be far above
+        mark = error.context_mark  # the end of the file is no help: the quote may be far above
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     source = lines[line - 1] if line <= len(lines) else ""
     hint = "indent with spaces, not tabs" if "\t" in source else ""
@@ -220,7 +220,7 @@ class _Reader:
             raise InputError(self._diagnose(node, _TOO_DEEP))
         self.values[path] = _mark(node)
         if node.start_mark.index == node.end_mark.index and path in self.keys:
-            self.values[path] = self.keys[path]  # nothing stands there: the key is what one sees
+            self.values[path] = self.keys[path]  # the value is empty: mark the key
         if node.id == "mapping":
             return self._mapping(node, path)
         if node.id == "sequence":

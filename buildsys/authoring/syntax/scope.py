@@ -1,7 +1,7 @@
-"""What several places say of one thing, as one: merged values, and where each was written.
+"""Merged values from several places, and where each was written.
 
-A recipe is said by its base, its own file, the variant of its matrix, the target's entry, and the
-workspace's named datasets; a target by the one that it extends and its own file.
+A recipe comes from its base, its own file, the variant of its matrix, the target's entry and the
+workspace's named datasets; a target from the one that it extends and its own file.
 """
 
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ _NOTHING = object()
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A part of a file: what stands at `base` there says what `prefix` is.
+    """A part of a file: the value at `base` there is the value at `prefix`.
 
-    `leave_out`: keys at the top of the part that say something else.
+    `leave_out`: top-level keys of the part with another meaning.
     """
 
     document: Document
@@ -27,7 +27,7 @@ class Layer:
 
     @property
     def value(self) -> object:
-        """What it says, nested under its prefix."""
+        """The part's values, nested under its prefix."""
         value = self.document.get(*self.base)
         if isinstance(value, dict):
             value = {key: item for key, item in value.items() if key not in self.leave_out}
@@ -72,7 +72,7 @@ class Scope:
         key: bool = False,
         severity: str = "error",
     ) -> Diagnostic:
-        """At the place that decides: the deepest that was written, the later's before the earlier's."""
+        """The place that decides: the deepest one, of the last layer first."""
         best, most = self.layers[-1], -1.0
         place: KeyPath = ()
         for layer in self.layers:
@@ -85,11 +85,11 @@ class Scope:
         return best.document.diagnose(place, message, hint, key, severity)
 
     def holds(self, path: KeyPath) -> bool:
-        """Whether any layer says exactly this."""
+        """Whether any layer has exactly this path."""
         return self.home(path) is not None
 
     def home(self, path: KeyPath) -> Layer | None:
-        """The layer whose word on `path` counts; None where none has one."""
+        """The layer whose value of `path` counts; None if no layer has one."""
         found = [layer for layer in self.layers if layer.place(path)[1] == len(path)]
         return found[-1] if found else None
 

@@ -48,9 +48,9 @@ _KINDS = {
 }
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 _MOST_KEYS = 16
-"""Of a block, all of which are listed: a recipe has that many."""
+"""Keys of a block, all of which are listed: a recipe has that many."""
 _DOTTED = ("version", "compute_capability")
-"""What looks like a number and is none."""
+"""Text that looks like a number and is not one."""
 _LIMITS = {
     "greater_than": ("gt", "more than"),
     "greater_than_equal": ("ge", "at least"),
@@ -60,7 +60,7 @@ _LIMITS = {
 
 
 class Block(BaseModel):
-    """Base of everything that people write: unknown keys are errors, values stay as they are."""
+    """Base of everything that people write: unknown keys are errors, values are not converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
@@ -99,10 +99,10 @@ def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
 def leave_out_mistakes(
     kind: type, data: dict[str, object], instead: Mapping[KeyPath, object]
 ) -> tuple[dict[str, object], frozenset[KeyPath]]:
-    """What was written without its mistakes, and the places of those: what is left can be checked.
+    """The values without their mistakes, and the places of those, so that the rest can be checked.
 
-    `instead`: values for places that a block cannot do without. A block without a key that it needs is
-    left out whole; `kind` itself may stay without.
+    `instead`: values for places that a block requires. A block without a required key is left out
+    whole; `kind` itself may lack keys.
     """
     wrong: set[KeyPath] = set()
     while True:
@@ -164,7 +164,9 @@ def _replaced(data: object, place: KeyPath, value: object) -> dict[str, object]:
 
 @cache
 def _checked(kind: type) -> Any:
-    """The dataclass with pydantic's checks; strict, so that "30" is no number and 1 is no truth."""
+    """The dataclass with pydantic's checks in strict mode: "30" is not a number, 1 is not a
+    boolean.
+    """
     strict = ConfigDict(extra="forbid", strict=True)
     return validated_dataclass(kind, config=strict, frozen=True, kw_only=True)
 
@@ -222,9 +224,10 @@ def _as_written(place: Diagnostic, value: int | float) -> str:
 
 
 def _join_choices(errors: list[Any]) -> list[Any]:
-    """Of a value of one kind or another, pydantic tells once for each kind that it is not that one.
+    """One error for a value of several possible kinds; pydantic reports one for each kind.
 
-    Where it is a block with a mistake in it, that mistake is enough; else one error has all `kinds`.
+    If the value is a block with a mistake in it, that mistake is enough; else one error lists all
+    `kinds`.
     """
     at: dict[KeyPath, list[Any]] = {}
     for item in errors:

@@ -1,7 +1,7 @@
 """Paths that people write stay inside the workspace, so that a recipe means the same everywhere.
 
-What a digest pins may lie behind a link that leads out: its content is verified. Datasets elsewhere
-on the machine have a name in buildsys.yaml, and nothing here is asked of those.
+A pinned file may be behind a link that leads out: its content is verified. Datasets outside the
+workspace have a name in buildsys.yaml and are not restricted here.
 """
 
 import errno
@@ -142,7 +142,7 @@ def check_config(folder: Path, config: str, shipped: Path) -> tuple[str, str] | 
 
 
 def suggest_near(path: Path) -> str:
-    """What a path that does not exist may have meant, of what lies in its folder; else empty."""
+    """A suggestion for a path that does not exist, from the names in its folder; else empty."""
     folder, name = os.path.split(path)
     try:
         return did_you_mean(name, os.listdir(folder))
@@ -151,7 +151,7 @@ def suggest_near(path: Path) -> str:
 
 
 def hint_missing(path: Path, start: str = "workspace") -> str:
-    """What to do where nothing lies at a path that is relative to the root of `start`."""
+    """The hint for a missing path that is relative to the root of `start`."""
     return "; ".join(filter(None, (FROM_ROOT.format(start), suggest_near(path))))
 
 

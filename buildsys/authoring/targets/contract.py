@@ -23,7 +23,9 @@ else:
 
 
 class InputContract(Block):
-    """The tensor that the firmware fills. `scale` and `zero_point` null: it reads them from the file."""
+    """The firmware's input tensor. If `scale` and `zero_point` are null, it reads them from the
+    file.
+    """
 
     dtype: Literal["int8", "uint8", "float32"] = "int8"
     layout: Literal["nhwc"] = "nhwc"
@@ -42,7 +44,7 @@ class OutputTensor(Block):
 
     @property
     def formula(self) -> OutputFormula:
-        """As steps know it: a number is a formula, too."""
+        """The axis as steps take it: a number is a formula, too."""
         return OutputFormula(name=self.name, shape=tuple(map(str, self.shape)))
 
 
@@ -73,7 +75,7 @@ class Trap(Block):
 class Contract(Block):
     """What a firmware decodes; `null` in `classes` and `keypoint_values` means any number.
 
-    `task`, `head` and `outputs` null: the decoder is somebody else's, the rest still holds.
+    `task`, `head` and `outputs` null: the user has a decoder, the other lines still hold.
     """
 
     name: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -106,7 +108,7 @@ class Contract(Block):
 
     @property
     def square(self) -> bool:
-        """Whether it takes square pictures alone."""
+        """Whether it takes only square images."""
         return self.input.square if self.input else self.head is not None
 
     @property
@@ -123,7 +125,7 @@ class Contract(Block):
         return tuple((name, line.source, line.verified) for name, line in rows)
 
     def unverified(self) -> tuple[str, ...]:
-        """The lines that nobody verified."""
+        """The lines that were not verified."""
         return tuple(name for name, _, verified in self.provenance() if not verified)
 
 
@@ -152,7 +154,7 @@ def formulas(contract: Contract) -> tuple[OutputFormula, ...]:
 
 
 def contract_spec(contract: Contract) -> ContractSpec | None:
-    """What steps hold a file against; None where the contract says nothing of tensors."""
+    """The contract as steps check a file against it; None if it has no tensors."""
     outputs = formulas(contract)
     if not outputs and contract.input is None:
         return None
@@ -188,7 +190,7 @@ def _cure(contract: Contract) -> str:
 
 
 def check_contract(contract: Contract, locate: Locate) -> list[Diagnostic]:
-    """What one line cannot show to be wrong: outputs against the head, lines that are none."""
+    """Mistakes across lines: outputs that do not match the head, and unknown lines."""
     problems = []
     for name in contract.lines:
         if name not in STATED:
@@ -196,7 +198,7 @@ def check_contract(contract: Contract, locate: Locate) -> list[Diagnostic]:
             problems.append(locate(("lines", name), message, did_you_mean(name, STATED), key=True))
     for index, name in enumerate(contract.operators):
         if name not in (*KERNELS, EVERY) and get_close_matches(name.upper(), KERNELS, 1, 0.8):
-            # what resembles none of them may be an operator of the firmware's own
+            # a name that resembles none of them may be an operator of the firmware
             message = f"TensorFlow Lite has no operator `{name}`"
             hint = did_you_mean(name.upper(), KERNELS)
             problems.append(locate(("operators", index), message, hint))

@@ -1,4 +1,4 @@
-"""Targets and contracts by name, checked by themselves: a board's mistake is told in its own file."""
+"""Targets and contracts by name, each checked by itself: a mistake is reported in its own file."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,9 @@ from buildsys.text import did_you_mean
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """A target that is right, where it was written, and the files that were read for it.
+    """A valid target, where it was written, and the files that were read for it.
 
-    `folder`: where the paths of its `vela` block start.
+    `folder`: the paths of its `vela` block are relative to it.
     """
 
     target: Target
@@ -44,7 +44,7 @@ class Boards:
         self._contracts: dict[Path, Contract] = {}
 
     def taken_names(self) -> list[Diagnostic]:
-        """Files of the workspace that would hide a shipped one: a name means one thing."""
+        """Files of the workspace that would hide a shipped one: a name has one meaning."""
         mistakes: list[Diagnostic] = []
         for path in self._taken:
             message = f"`{path.stem}` is already the name of a shipped file"
@@ -147,7 +147,7 @@ class Boards:
         return own | shipped | extending, taken
 
     def suggest(self, name: str) -> str:
-        """What was probably meant by a target's name that there is not."""
+        """A suggestion for an unknown target name."""
         return did_you_mean(name, self.targets) or "`buildsys targets` lists them"
 
     def label(self, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The targets that there are, in a line each: for `buildsys targets`."""
+"""One line about each target, for `buildsys targets`."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ from buildsys.errors import Diagnostic, InputError
 
 @dataclass(frozen=True, kw_only=True)
 class FirmwareRow:
-    """What decodes a task's outputs on a target; `unverified`: lines of its contract that nobody
-    verified against the firmware's source.
+    """The contract for a task on a target; `unverified`: its lines that were not verified against
+    the firmware's source.
     """
 
     task: str
@@ -21,8 +21,10 @@ class FirmwareRow:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetRow:
-    """A target: what it builds, and what decodes that. `tasks`: those that its firmware decodes; all of
-    them where none is named. `file`: where it is written, from the workspace or the package.
+    """A target: what it builds, and what decodes that.
+
+    `tasks`: those that its firmware decodes; all of them if no firmware is named. `file`: its path,
+    from the workspace or the package.
     """
 
     name: str
@@ -34,7 +36,7 @@ class TargetRow:
 
     @property
     def contract(self) -> str:
-        """verified, partly or unverified, of the least of its contracts; none where there is none."""
+        """verified, partly or unverified, the lowest of its contracts; none without a contract."""
         if not self.firmware:
             return "none"
         if not all(row.verified for row in self.firmware):
@@ -43,7 +45,7 @@ class TargetRow:
 
 
 def describe_targets(boards: Boards) -> tuple[tuple[TargetRow, ...], tuple[Diagnostic, ...]]:
-    """Every target that is right, by name, and what is wrong with the others."""
+    """Every valid target by name, and the mistakes of the others."""
     rows: list[TargetRow] = []
     problems = list(boards.taken_names())
     for name in sorted(boards.targets):

@@ -1,4 +1,4 @@
-"""Where a firmware keeps its model, and by which tool it comes there, as people write it."""
+"""Where a firmware keeps its model, and which tool sends it there, as people write it."""
 
 from typing import Annotated, Literal
 
@@ -12,7 +12,7 @@ from buildsys.steps.lib.packages.flash import slot_faults
 
 Address = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
 BAUD = {"xmodem": 921600, "esptool": 115200}
-"""Where the target says nothing: Himax's and esptool's own documentation."""
+"""Defaults for a target: Himax's and esptool's documentation."""
 
 
 class Flash(Block):
@@ -56,7 +56,7 @@ def flash_spec(flash: Flash | None, block: SlotBlock) -> FlashSpec | None:
 
 
 def check_slot(block: SlotBlock | None, firmware: str, locate: Locate) -> list[Diagnostic]:
-    """A place where no model can lie is a mistake of the contract, whatever is built."""
+    """Check the slot by itself: a place that cannot hold a model is a mistake of the contract."""
     if block is None:
         return []
     faults = slot_faults(slot_spec(block), firmware)

@@ -1,4 +1,4 @@
-"""Whether a target's pipelines and blocks can be true: its steps exist, its tools know their settings."""
+"""Check a target's pipelines and blocks: steps exist, and tools accept their settings."""
 
 import configparser
 import os
@@ -70,7 +70,7 @@ def _check_step(
 
 
 def check_vela(settings: compile_vela.Settings, folder: Path, locate: Locate) -> list[Diagnostic]:
-    """What only this installation and the target's folder can say of a `vela` block."""
+    """Check a `vela` block against this installation and the target's folder."""
     problems = []
     if settings.version not in versions("vela"):
         message = f"there is no environment for Vela {settings.version}"
@@ -125,7 +125,9 @@ def _missing_sections(settings: compile_vela.Settings, config: Path) -> list[tup
 
 
 def _ini_error(error: configparser.Error, label: str) -> Diagnostic:
-    """A mistake in an ini at its line; configparser has as many ways to tell it as kinds."""
+    """A mistake in an ini file at its line; configparser has one error class for each kind of
+    mistake.
+    """
     line = 0
     if isinstance(error, configparser.MissingSectionHeaderError):  # a ParsingError without `errors`
         line = error.lineno

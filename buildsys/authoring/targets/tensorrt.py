@@ -1,4 +1,4 @@
-"""What a target's `tensorrt` block says that its values alone cannot show to be wrong."""
+"""Mistakes of a target's `tensorrt` block that no single value shows."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from buildsys.registry import versions
 from buildsys.steps import build_engine
 
 LOCAL = "local"
-"""In place of a version or a compute capability: what the machine that plans has."""
+"""Instead of a version or compute capability: that of the machine that plans."""
 _MOST_GIB = 1024
 _OLDEST = (8, 6)
 """TensorRT 8.6: the first with version and hardware compatibility (its release notes)."""
@@ -110,7 +110,7 @@ def _check_host(settings: build_engine.Settings, locate: Locate) -> list[Diagnos
 
 
 def _check_together(settings: build_engine.Settings, locate: Locate) -> list[Diagnostic]:
-    """What is right by itself, and not beside the rest."""
+    """Settings that are valid alone, but not together."""
     version, capability, problems = settings.version, settings.compute_capability, []
     level = settings.hardware_compatibility
     last = dict(_OLD_CAPABILITIES).get(capability or "")
@@ -149,7 +149,7 @@ def _check_together(settings: build_engine.Settings, locate: Locate) -> list[Dia
 def check_precision(
     settings: build_engine.Settings, pipelines: Mapping[Scheme, tuple[str, ...]], locate: Locate
 ) -> list[Diagnostic]:
-    """Pipelines that leave the precision to flags which the version has not."""
+    """Pipelines that set the precision by flags, which this version does not have."""
     problems: list[Diagnostic] = []
     flags = settings.library == "tensorrt" and settings.version != LOCAL
     if flags and _parts(settings.version)[0] <= build_engine.WEAKLY_TYPED_UNTIL:
