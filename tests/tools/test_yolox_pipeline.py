@@ -268,7 +268,7 @@ def test_a_board_whose_firmware_cannot_decode_it_is_refused(built: Path) -> None
     run = call(built, "buildsys", "check")
     path.write_text(EDGE)
     assert run.returncode == 2, run.stdout + run.stderr
-    assert "decodes yolov8 networks; the recipe makes yolox-nano, family yolox" in run.stdout
+    assert "decodes yolov8 networks, but the recipe has yolox-nano, family yolox" in run.stdout
     assert "`firmware: unchecked`" in run.stdout
     assert "linux-arm64-tflite" in run.stdout
 
