@@ -195,7 +195,10 @@ def test_what_is_known_by_digest_alone_is_signed_by_nobody(
         if '"gate"' in entry.read_text():
             entry.unlink()
     code, text = say(workspace, capsys, "store", "push")
-    assert (code, " left out: this machine did not make them, as far as its records show," in text) == (0, True)
+    assert (
+        code,
+        " left out: this machine did not make them, as far as its records show," in text,
+    ) == (0, True)
     assert not any('"gate"' in each.read_text() for each in (remote / "actions").glob("*/*"))
 
 

@@ -129,9 +129,7 @@ def _check_head(build: Build, contract: Contract, label: str, locate: Locate) ->
         return []
     if is_one_to_one(contract.head) and build.asked_branch == ONE_TO_MANY:
         message = f"{label} does not suppress overlapping boxes, so it decodes a one-to-one branch"
-        return [
-            locate(("export", "branch"), message, "remove `branch`: the contract chooses it")
-        ]
+        return [locate(("export", "branch"), message, "remove `branch`: the contract chooses it")]
     if asked in (None, layout(contract.head), contract.head):
         return []
     message = f"{label} decodes the {contract.head} head, not {asked}"
