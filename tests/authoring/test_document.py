@@ -1,7 +1,14 @@
 """YAML with positions: of a text that was parsed before, too."""
 
-import pytest
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import pytest
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from buildsys.authoring.syntax.composing import compose
 from buildsys.authoring.syntax.document import parse_document
 from buildsys.errors import InputError
 
@@ -30,3 +37,55 @@ def test_a_mistake_is_told_every_time() -> None:
     for _ in range(2):
         with pytest.raises(InputError, match="duplicate key"):
             parse_document("a: 1\na: 2\n", "a.yaml")
+
+
+ODD = """\
+# comment
+"quoted key": 'it''s'
+plain words: a b, c:d e#f
+-dash: -1.5e3
+anchor: &x {a: [1, 2,3], b:c: {d: }, ? e : f}
+alias: *x
+lines: |
+  text: here
+folded: >-
+  a
+  b
+several
+  lines: no
+"""
+
+
+def _shape(node: Any) -> object:
+    """A node's kind, tag, style, place and values."""
+    marks = [(mark.index, mark.line, mark.column) for mark in (node.start_mark, node.end_mark)]
+    parts = node.value
+    if node.id == "mapping":
+        parts = [(_shape(key), _shape(value)) for key, value in parts]
+    elif node.id == "sequence":
+        parts = [_shape(item) for item in parts]
+    style = node.style if node.id == "scalar" else node.flow_style
+    return node.id, str(node.tag), style, marks, parts
+
+
+def _found(parse: Callable[[str], Any], text: str) -> object:
+    try:
+        root = parse(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        return error.context, error.problem, (mark.line, mark.column)
+    return root and _shape(root)
+
+
+def test_a_text_is_composed_as_by_the_library_itself() -> None:
+    """Its scanner takes short cuts: every value, every place and every mistake stays what it was."""
+    whole = ODD.partition("several")[0]
+    texts = [
+        *(ODD[:end] for end in range(0, len(ODD), 5)),
+        *(ODD[start:] for start in range(0, 90, 7)),
+    ]
+    own = partial(compose, max_depth=31)
+    library = YAML(typ="safe", pure=True)
+    assert own(whole).id == "mapping"
+    for text in (whole, *texts):
+        assert _found(own, text) == _found(library.compose, text), text

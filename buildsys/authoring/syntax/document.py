@@ -18,6 +18,8 @@ KeyPath = tuple[str | int, ...]
 
 _MOST_NODES = 20_000
 _MOST_LEVELS = 30
+_MOST_TEXTS = 512
+"""Whose documents are kept: targets and contracts outlast the recipes that are read in between."""
 _LONGEST_WORD = 100
 _MOST_DIGITS = 100
 _LARGEST = 2**63
@@ -127,20 +129,20 @@ def parse_document(text: str, label: str) -> Document:
     return dataclasses.replace(found, data=copy.deepcopy(found.data))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_MOST_TEXTS)
 def _parse(text: str, label: str) -> Document:
-    from ruamel.yaml import YAML
     from ruamel.yaml.composer import MaxDepthExceededError
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+    from buildsys.authoring.syntax.composing import compose
+
     lines = split_lines(text)
     _check_directives(label, lines)
-    yaml = YAML(typ="safe", pure=True)
-    yaml.max_depth = _MOST_LEVELS + 1  # the root's own level; aliases lead deeper: see _Reader
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # YAML lets an anchor be used again; ruamel warns
-            root = yaml.compose(text)
+            # the root's own level; aliases lead deeper: see _Reader
+            root = compose(text, max_depth=_MOST_LEVELS + 1)
     except MaxDepthExceededError as error:
         mark = error.problem_mark
         line, column = mark.line + 1, mark.column + 1
