@@ -20,6 +20,8 @@ _LETTERS = "[A-Za-z0-9_./-]+"
 _KEY = re.compile(rf"{_LETTERS}(?=:[ \n])")
 _FLOW_WORD = re.compile(rf"{_LETTERS}(?=:[ \n]|[,\]}}])")
 """Plain scalars that end where these letters do, in a block and between brackets."""
+_EMPTY_LINES = re.compile(r"(?: *(?:#[^\n\r\0\x85\u2028\u2029\ufeff]*)?\n)+")
+"""The rest of a line, and lines, with nothing but comments in them."""
 
 
 def compose(text: str, max_depth: int) -> Any:
@@ -54,6 +56,18 @@ class _Scanner(Scanner):
     def stale_possible_simple_keys(self) -> None:
         if self.possible_simple_keys:
             super().stale_possible_simple_keys()
+
+    def scan_to_next_token(self) -> Any:
+        reader = self.reader
+        found = _EMPTY_LINES.match(reader.buffer, reader.pointer)
+        if found is not None:
+            reader.pointer += len(found[0])
+            reader.index += len(found[0])
+            reader.line += found[0].count("\n")
+            reader.column = 0
+            if not self.flow_context:
+                self.allow_simple_key = True
+        return super().scan_to_next_token()
 
     def scan_plain(self) -> Any:
         reader = self.reader
