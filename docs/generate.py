@@ -63,6 +63,7 @@ def stale(root: Path = ROOT) -> list[str]:
 def pages(root: Path = ROOT) -> list[Path]:
     """Every Markdown file that people read, without those of packages."""
     texts = [root / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
+    texts += [root / "examples" / "README.md", *sorted((root / "examples").glob("*/README.md"))]
     return [path for path in [*texts, *sorted((root / "docs").rglob("*.md"))] if path.is_file()]
 
 
@@ -539,6 +540,22 @@ def network_table() -> str:
     return networks.table(ROOT)
 
 
+def example(name: str) -> str:
+    """The page of an example, a heading lower, with its links as from a page in docs/."""
+    text = _read(ROOT / "examples" / name / "README.md")
+    pieces = re.split(r"(^```.*?^```)", text, flags=re.MULTILINE | re.DOTALL)
+    pieces[::2] = [re.sub(r"^#", "##", prose, flags=re.MULTILINE) for prose in pieces[::2]]
+    return re.sub(r"\]\(\.\./(\w+)/README\.md\)", _section, "".join(pieces)).replace(
+        "](../../docs/", "]("
+    )
+
+
+def _section(found: re.Match[str]) -> str:
+    """A link to another example, as to its part of the same page."""
+    title = _read(ROOT / "examples" / found[1] / "README.md").splitlines()[0].removeprefix("# ")
+    return f"](#{title.lower().replace(' ', '-')})"
+
+
 PARTS: dict[str, Callable[..., str]] = {
     "networks": network_table,
     "keys": keys,
@@ -554,6 +571,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "steps": steps,
     "step-fields": step_fields,
     "tool-environments": tool_environments,
+    "example": example,
 }
 
 if __name__ == "__main__":

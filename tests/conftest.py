@@ -61,6 +61,7 @@ LONGEST_FIRST = (
     "test_pipeline",
     "test_brought",
     "test_contracts",
+    "test_examples",
     "test_yolox_pipeline",
     "test_outside",
     "test_converters",

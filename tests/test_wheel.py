@@ -80,13 +80,16 @@ def test_wheel_carries_all_data(wheel: Path) -> None:
 
 
 def test_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    """Who builds from source gets another package; weights under another licence travel along."""
+    """Who builds from source gets another package; weights under another licence travel along, or
+    examples.
+    """
     from buildsys.execution.tools.uv_commands import find_uv
 
     _done(find_uv(), "build", "-q", "--sdist", "-o", tmp_path / "sdist", REPOSITORY, cwd=tmp_path)
     (archive,) = (tmp_path / "sdist").glob("*.tar.gz")
     with tarfile.open(archive) as members:
-        assert not [name for name in members.getnames() if name.endswith(".pt")]
+        names = members.getnames()
+    assert not [name for name in names if name.endswith(".pt") or "/examples/" in name]
     assert digest_file(_wheel(archive, tmp_path / "again")) == digest_file(wheel)
 
 
