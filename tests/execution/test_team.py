@@ -115,6 +115,20 @@ def anna(tmp_path: Path) -> Machine:
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
     """One trains and commits the lock; nobody's run rewrites it, and what differs from it is named."""
+    train_and_commit(anna)
+    ben = clone(tmp_path, "ben", anna)  # another CPU, an empty store
+    train_another_network(ben)
+    server = clone(tmp_path, "server", anna)
+    train_another_network_where_the_lock_counts(server)
+    commit_another_network(server)
+    restore_the_recorded_network(server, anna)
+    change_the_recipe_where_the_lock_counts(server)
+    number = pull_another_network(ben)
+    keep_one_of_two_networks(ben, number)
+
+
+def train_and_commit(anna: Machine) -> None:
+    """The lock goes to the others by git, the results in a file."""
     assert anna.buildsys("build").code == 0
     assert anna.status == "built"
     anna.git("add", "buildsys.lock")
@@ -122,7 +136,11 @@ def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
     assert anna.buildsys("store", "export", BUILD, "-o", "../results.tar").code == 0
     assert anna.changes == ""
 
-    ben = clone(tmp_path, "ben", anna)  # another CPU, an empty store
+
+def train_another_network(ben: Machine) -> None:
+    """Without the results the same training gives other bytes: every command names that, and none changes the
+    lock.
+    """
     built = ben.buildsys("build")
     assert (built.code, ben.status, ben.changes) == (0, "built, differs from lock", "")
     assert "training of tags: buildsys.lock records the network" in built.text
@@ -133,7 +151,9 @@ def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
     assert verified.code == 0
     assert "training of tags: buildsys.lock records the network" in verified.text
 
-    server = clone(tmp_path, "server", anna)
+
+def train_another_network_where_the_lock_counts(server: Machine) -> None:
+    """`--locked` fails, the second time before anything runs."""
     trained = server.buildsys("build", "--locked")
     assert (trained.code, server.changes) == (12, "")
     assert server.status == "built, differs from lock"
@@ -141,12 +161,19 @@ def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
     assert known.code == 12
     assert "::error file=buildsys.lock::buildsys.lock is not what these builds need" in known.text
 
+
+def commit_another_network(server: Machine) -> None:
+    """`update` takes what is here into the lock, on a branch."""
     server.git("switch", "-q", "-c", "of-the-server")
     taken = server.buildsys("update", "tags")
     assert taken.code == 0
     assert "the network " in taken.text
     server.git("commit", "-q", "-a", "-m", "the network of the server")
     assert server.buildsys("build", "--locked").code == 0
+
+
+def restore_the_recorded_network(server: Machine, anna: Machine) -> None:
+    """With the results of who trained the packages are the same."""
     server.git("switch", "-q", "main")
     assert server.buildsys("store", "import", "../../anna/results.tar").code == 0
     assert server.buildsys("build", "--locked").code == 0
@@ -156,6 +183,9 @@ def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
     assert server.status == "up-to-date"
     assert server.changes == ""
 
+
+def change_the_recipe_where_the_lock_counts(server: Machine) -> None:
+    """A training that the lock does not have is not begun."""
     recipe = server.place / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
     refused = server.run(sys.executable, "-m", "doit", BUILDSYS_LOCKED="1")
@@ -164,6 +194,11 @@ def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
     assert "done in" not in refused.text
     server.git("checkout", "-q", "--", "recipes")
 
+
+def pull_another_network(ben: Machine) -> int:
+    """Git cannot merge two networks of one training: `check` says what to do with the marks, at the line that
+    is returned.
+    """
     assert ben.buildsys("update").code == 0
     ben.git("commit", "-q", "-a", "-m", "the network of ben")
     assert ben.run("git", "pull", "-q", "--no-rebase", "../../server/place", "of-the-server").code
@@ -175,6 +210,11 @@ def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
     marks = f"delete lines {number}, {number + 2} and {number + 4}"
     assert f"{marks}; of `training tags " in found.text
     assert f"keep line {number + 1} or line {number + 3}" in found.text
+    return number
+
+
+def keep_one_of_two_networks(ben: Machine, number: int) -> None:
+    """Both lines are a mistake; with one the lock is whole again."""
     lines = ben.lock.read_text().split("\n")
     both = [line for line in lines if line[:7] not in ("<<<<<<<", "=======", ">>>>>>>")]
     ben.lock.write_text("\n".join(both))

@@ -6,7 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from tests.cluster_processes import TENSORRT, Cluster, python_path
 from tests.conftest import REPOSITORY, copy_package
 from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
 from tests.object_servers import S3Server, s3_server
-from tests.processes import let_go, run_doit, set_tool
+from tests.processes import let_go, run_doit, set_tool, start_doit
 
 pytestmark = pytest.mark.slow
 __all__ = ["s3_server"]
@@ -73,9 +73,9 @@ def begun_on(cluster: Cluster, *names: str) -> str:
     return next(name for name in names if cluster.tools_on(name, HELD))
 
 
-def ended(run: "subprocess.Popen[str]") -> str:
+def ended(run: "subprocess.Popen[str]", seconds: float = 60) -> str:
     """What a run has printed to its end."""
-    output, _ = run.communicate(timeout=60)
+    output, _ = run.communicate(timeout=seconds)
     return output
 
 
@@ -144,6 +144,39 @@ def test_an_engine_is_built_by_the_worker_that_has_its_library(farm: Cluster) ->
     assert processes.statuses(farm.place)["eng@jetson-orin"] == "built"
     farm.kill("orin")
     farm.configure()
+
+
+def test_two_runs_share_the_workers_of_a_scheduler(farm: Cluster, tmp_path: Path) -> None:
+    """At once, one recipe the same in both and one not: both end well, with the bytes of a run alone, and no
+    step is made twice.
+    """
+    places = [processes.make_place(tmp_path / name, seconds=0.01) for name in ("one", "two")]
+    for number, place in enumerate(places):
+        changed_epochs(place, 5 + number)
+        shutil.copyfile(farm.place / "buildsys.yaml", place / "buildsys.yaml")
+        (place / "model.tflite").write_bytes(tflite_bytes(metadata="of both"))
+    texts = run_at_once(places, farm.variables)
+    before = [processes.shipped(place) for place in places]
+    assert before[0] != before[1]
+    for place, text in zip(places, texts, strict=True):
+        assert " on w" in text
+        assert set(processes.statuses(place).values()) <= {"built", "restored"}, text
+        for folder in (place / "build", place / ".buildsys", place.parent / "store"):
+            shutil.rmtree(folder)
+    run_at_once(places, {"BUILDSYS_CLUSTER": "none"})
+    assert [processes.shipped(place) for place in places] == before
+    stores = [farm.root / f"store-{name}" for name in ("w0", "w1")]
+    made = [path.name for store in stores for path in (store / "actions").glob("*/*")]
+    assert len(made) == len(set(made))
+    assert [processes.damage(farm.place, store) for store in stores] == [[], []]
+
+
+def run_at_once(places: list[Path], variables: Mapping[str, str]) -> list[str]:
+    """A run in each place, to its end; what they have printed."""
+    runs = [start_doit(place, "-n", "4", extra=variables) for place in places]
+    texts = [ended(run, 240) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], texts
+    return texts
 
 
 def test_a_worker_of_other_code_gets_no_step(cluster: Cluster, tmp_path: Path) -> None:
