@@ -106,8 +106,7 @@ class ClusterExecutor:
                 if missing:
                     raise Waiting(f"{self.here.name(step)} waits for {missing[0]}") from None
                 self.here.workers.pop(step.id, None)  # one that is gone may have begun it
-                with self.here.alone(step, action_key):
-                    return self.here.make(step, action_key, on_start, on_progress)
+                return self.here.execute(step, on_start, on_progress)
 
         return make_once(self.here.state, step, self._alone, make)
 

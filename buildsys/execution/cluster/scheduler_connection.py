@@ -134,7 +134,7 @@ class SchedulerConnection:
             future = self._client.submit(
                 run_order,
                 write_order(order),
-                key=f"{order.stage}-{order.key}{f'-{attempt}' if attempt else ''}",
+                key=f"{order.module}-{order.key}{f'-{attempt}' if attempt else ''}",
                 pure=False,
                 retries=0,
                 resources=dict(needs),

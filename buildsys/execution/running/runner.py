@@ -115,12 +115,12 @@ class Runner:
         return make_once(
             self.state,
             step,
-            self.alone,
-            lambda action_key: self.make(step, action_key, on_start, on_progress),
+            self._alone,
+            lambda action_key: self._make(step, action_key, on_start, on_progress),
         )
 
     @contextlib.contextmanager
-    def alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
+    def _alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
         """One run at a time for an action, on the machines that share a store."""
         with self.state.store.alone(action_key.key, self.owner, self.waiting(step)):
             yield
@@ -143,14 +143,13 @@ class Runner:
 
         return say
 
-    def make(
+    def _make(
         self,
         step: Step,
         action_key: ActionKey,
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
     ) -> StepResult:
-        """The same for a step that nobody else makes, and that is not made."""
         isolated = self._isolation(step)
         variant, python = self.ensure(step.tool_env, self.say)
         self.variants[step.tool_env] = variant
