@@ -44,7 +44,7 @@ name: {name}
 source: {{family: tflite, weights: {{path: {name}.tflite}}}}
 targets: [host, {{target: host, as: second}}, {{target: host, as: third}}]
 """
-HERE, FOUND = "here", "another run has made it meanwhile"
+HERE, FOUND = "here", "another run has finished the same step"
 LONGEST_SECONDS = 3600.0
 """Of one run."""
 

@@ -22,7 +22,7 @@ _PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,99}", re.ASCII)
 _WALLTIME = re.compile(r"(\d+-)?\d{1,3}:\d\d:\d\d", re.ASCII)
 _MOST_WORKERS = 1000
 INSECURE = (
-    "whoever reaches a scheduler without TLS can run code on its workers: use tls://, or allow it with"
+    "anyone who reaches a scheduler without TLS can run code on its workers: use tls://, or allow it with"
     " `--insecure` (`insecure: true` in buildsys.yaml) where a VPN or a firewall keeps others out"
 )
 
@@ -120,7 +120,7 @@ class ClusterSettings:
         check_at(check_wait, self.wait_seconds, "wait_seconds")
         only_allows = self.insecure and not self.scheduler and self.slurm is None
         if bool(self.scheduler) == (self.slurm is not None) and not only_allows:
-            raise Mismatch("a cluster has a `scheduler`, or is `slurm`'s: one of the two")
+            raise Mismatch("`cluster` needs one of `scheduler` and `slurm`")
         if self.slurm is not None:
             for name in ("ca", "insecure"):
                 if getattr(self, name):
@@ -139,7 +139,7 @@ def check_file(settings: ClusterSettings) -> None:
     parts = urlsplit(settings.scheduler)
     if parts.scheme == "tcp" and not is_loopback(parts.hostname or ""):
         raise Mismatch(
-            "a scheduler without TLS: whoever can change this file could have code run here; set"
+            "a scheduler without TLS: anyone who can change this file could run code here; set"
             f" {VARIABLE}={settings.scheduler} to use it, and leave `insecure: true` here to allow it",
             ("scheduler",),
         )

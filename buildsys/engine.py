@@ -3,6 +3,6 @@
 from doit.exceptions import InvalidDodoFile
 
 raise InvalidDodoFile(
-    "dodo.py imports buildsys.engine of another release of buildsys: delete dodo.py and run"
-    " `buildsys init`, which writes dodo.py and doit.cfg of this one."
+    "dodo.py belongs to another release of buildsys: delete dodo.py and run"
+    " `buildsys init`, which writes dodo.py and doit.cfg of this release."
 )

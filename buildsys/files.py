@@ -109,7 +109,7 @@ def read_regular(path: Path | str) -> bytes:
         return stream.read()
 
 
-LED_OUT = "this is a link that leads out of the workspace", "put the file itself here"
+LED_OUT = "this is a symbolic link that leads out of the workspace", "replace it by the file"
 """The message for such a file and its hint. Its content is not quoted: others read logs."""
 
 
@@ -168,9 +168,9 @@ def refuse_links(root: Path, path: Path) -> None:
         if os.path.islink(place):
             shown, leads = shorten(os.path.relpath(place, root)), shorten(os.readlink(place))
             raise CannotWrite(
-                f"{shown} is a symbolic link to {leads}: nothing is written or removed through a"
+                f"{shown} is a symbolic link to {leads}: buildsys does not write or remove through a"
                 " link, because it may have come with a commit. Remove the link; for more room mount"
-                " a disk in its place, or move the store, which is what grows (BUILDSYS_STORE)."
+                " a disk in its place, or move the store, which takes most of it (BUILDSYS_STORE)."
             )
 
 

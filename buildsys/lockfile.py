@@ -34,9 +34,9 @@ VERSION = 1
 """Of the lines. A header that names none has this one; later ones are "# buildsys.lock version 2"."""
 _HEADER = "# buildsys.lock: facts and recorded trainings; written by buildsys, committed by people"
 _VERSION = re.compile(r"# buildsys\.lock version (\S+)")
-_FOUND_AGAIN = "delete the line; it is found again"
+_FOUND_AGAIN = "delete the line; buildsys writes it again"
 _TRAINED_AGAIN = (
-    "take the line from git again; without it the network is taken from the store, or trained again"
+    "restore the line from git; without it the network is restored from the store, or trained again"
 )
 _KINDS = ("dataset", "model", "pictures", "training")
 _BEGIN, _BASE, _MIDDLE, _END = "<<<<<<<", "|||||||", "=======", ">>>>>>>"
@@ -255,7 +255,7 @@ def _keys(rows: list[tuple[int, str]]) -> dict[str, int]:
 
 def _explain_conflict(found: _Conflict, name: str) -> Diagnostic:
     """What a person does with it: which lines go, and of which two one stays."""
-    message = f"a merge was left unfinished: lines {found.begin} to {found.end} hold both sides"
+    message = f"unfinished merge: lines {found.begin} to {found.end} hold both sides"
     gone = [str(number) for number in sorted({*found.marks, *found.base})]
     both = [key for key in found.ours if key in found.theirs]
     keep = [
@@ -288,7 +288,7 @@ def _check_version(line: str, name: str, number: int) -> None:
     found = _VERSION.match(line)
     if found is not None and found[1].rstrip(":") != str(VERSION):
         message = (
-            f"the file is of version {found[1].rstrip(':')},"
+            f"the file has version {found[1].rstrip(':')},"
             f" and this version of buildsys reads version {VERSION}"
         )
         hint = "update buildsys to the version that the others use"
@@ -310,7 +310,7 @@ def _check_new(
     key, source = found.key, f"{found.key} {found.text}"
     if key in places:
         message = f"duplicate key `{key}`: line {places[key]} has it, too"
-        hint = "keep one of the two, or delete both: it is found again"
+        hint = "keep one of the two, or delete both: buildsys writes it again"
         if is_training(key):
             hint = (
                 "keep the line of the network that is to ship, and delete the other;"
@@ -341,7 +341,7 @@ def _parse(line: str, name: str, number: int) -> Line:
 
     if line[: len(_BEGIN)] in (_BEGIN, _BASE, _MIDDLE, _END):
         hint = "delete this line, and keep the lines of both sides; of two with one key, keep one"
-        message = "a merge was left unfinished here"
+        message = "unfinished merge"
         raise InputError.at(name, message, hint, line=number, column=1, source=line)
     start = _start_of_json(line)
     if start < 0:
@@ -349,7 +349,7 @@ def _parse(line: str, name: str, number: int) -> Line:
     key, text = line[: start - 1], line[start:]
     kind, _, label = key.partition(" ")
     if kind not in _KINDS:
-        refuse(f"malformed lock entry: there is no kind `{kind}`, but {', '.join(_KINDS)}")
+        refuse(f"malformed lock entry: unknown kind `{kind}`; there are {', '.join(_KINDS)}")
     try:
         check_name(label)
         if kind == "training":

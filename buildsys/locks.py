@@ -80,7 +80,7 @@ def _open_lock(path: Path) -> IO[bytes]:
         if error.errno not in (errno.ELOOP, errno.ENXIO):
             raise
     raise CannotWrite(
-        f"{path} is a link, or no file, where a lock is wanted: nothing is written through links."
+        f"{path} is not a regular file, so it cannot be a lock: buildsys does not write through links."
         " Remove it, then run again."
     )
 

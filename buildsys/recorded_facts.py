@@ -16,7 +16,7 @@ _NO_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 def check_text(text: str) -> None:
     """Raises ValueError for what is no line of text."""
     if _NO_TEXT.search(text):
-        raise ValueError("it has a character that is no text")
+        raise ValueError("it has a character that is not text")
 
 
 def check_name(text: str) -> None:

@@ -27,7 +27,7 @@ def is_digest(text: str) -> bool:
 def check_digest(text: str) -> None:
     """Raises ValueError for what is no digest."""
     if not is_digest(text):
-        raise ValueError("it is not a digest, which has 64 lower-case hexadecimal digits")
+        raise ValueError("it is not a digest of 64 lower-case hexadecimal digits")
 
 
 def check_size(count: int) -> None:

@@ -33,7 +33,7 @@ def writing(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
         raise CannotWrite(f"{what} cannot be written: {reason}") from error
 
 
-FOLDER_GONE = "the folder in which this was started is gone: go to one that is there"
+FOLDER_GONE = "the current folder was removed: change to an existing folder"
 
 
 def is_folder_gone(error: BaseException) -> bool:
@@ -126,7 +126,7 @@ def _full(folder: Path, needed: int) -> str:
     if _lacks_inodes(folder, needed):
         return (
             f"the file system of {folder} holds as many files as it can: it has room for"
-            f" {_size(_free(folder))}, and none for more files (`df -i`). Remove files there, then run"
+            f" {_size(_free(folder))}, but not for more files (`df -i`). Remove files there, then run"
             " again."
         )
     wanted = f", {_size(needed)} needed" if needed else ""

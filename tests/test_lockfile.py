@@ -105,7 +105,7 @@ _WRONG: list[tuple[str, dict[str, object], str, str]] = [
     ("training", {"seconds": "61"}, '"61"', "`seconds`: it is not a finite number"),
     ("training", {"seconds": -1}, "-1", "`seconds`: it is below zero"),
     ("training", {"tool": ["x"]}, '["x"]', "`tool`: it is not a text"),
-    ("training", {"device": "a\nb"}, '"a\\nb"', "`device`: it has a character that is no text"),
+    ("training", {"device": "a\nb"}, '"a\\nb"', "`device`: it has a character that is not text"),
     ("training", {"action_key": None}, "{", "`action_key` is missing"),
     ("training", {"more": 1}, "1", "`more`: there is no `more`"),
     ("dataset", {"digest": "/etc/passwd"}, '"/etc', "it is not a digest"),
@@ -117,7 +117,7 @@ _WRONG: list[tuple[str, dict[str, object], str, str]] = [
     ("dataset", {"splits": {"train": []}}, "{}", "`splits`: it is not a list"),
     ("dataset", {"archive": "x"}, '"x"', "`archive`: it is not a digest"),
     ("model", {"size": -1}, "-1", "`size`: it is below zero, or too large"),
-    ("model", {"names": ["a\udc80"]}, '"a\\udc80"', "it has a character that is no text"),
+    ("model", {"names": ["a\udc80"]}, '"a\\udc80"', "it has a character that is not text"),
     ("model", {"task": None}, "{", "`task` is missing"),
 ]
 
@@ -136,7 +136,7 @@ def test_a_bad_value_is_an_error_at_its_place(
     assert place.startswith("buildsys.lock:3:")
     assert f"malformed lock entry `{LABELS[kind]}`: " in told
     assert words in told
-    hint = "take the line from git again" if kind == "training" else "it is found again"
+    hint = "restore the line from git" if kind == "training" else "buildsys writes it again"
     assert hint in told
 
 
@@ -156,16 +156,16 @@ def test_a_bad_value_is_an_error_at_its_place(
         ("model x " + "{" * 5000, "malformed lock entry"),
         (
             'network x {"digest":"a"}',
-            "1:1: error: malformed lock entry: there is no kind `network`",
+            "1:1: error: malformed lock entry: unknown kind `network`",
         ),
         ("training tags x {}", "1:10: error: malformed lock entry: the name after `training`"),
-        (" {}", "1:1: error: malformed lock entry: there is no kind ``"),
+        (" {}", "1:1: error: malformed lock entry: unknown kind ``"),
         ("\x00\x01", "1:1: error: malformed lock entry"),
-        ("=======\n>>>>>>> x", "2:1: error: a merge was left unfinished here"),
+        ("=======\n>>>>>>> x", "2:1: error: unfinished merge"),
         ("=======", "delete this line, and keep the lines of both sides; of two with one key, "),
         (
             "# buildsys.lock version 2: x",
-            "the file is of version 2, and this version of buildsys reads",
+            "the file has version 2, and this version of buildsys reads",
         ),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_duplicate_key_is_an_error(tmp_path: Path) -> None:
     assert f"buildsys.lock:3:1: error: duplicate key `{LABELS['training']}`: line 1 has it" in told
     assert "keep the line of the network that is to ship" in told
     told = complain(tmp_path, f"{line('model')}\n{line('model')}\n")
-    assert "keep one of the two, or delete both: it is found again" in told
+    assert "keep one of the two, or delete both: buildsys writes it again" in told
 
 
 def test_two_networks_of_one_training_are_an_error(tmp_path: Path) -> None:
@@ -198,18 +198,18 @@ def test_two_networks_of_one_training_are_an_error(tmp_path: Path) -> None:
 CONFLICTS = {
     "two sides of one key": (
         f"# x\n<<<<<<< HEAD\n{line('training')}\n=======\n{line('training', code=B)}\n>>>>>>> other\n",
-        "2:1: error: a merge was left unfinished: lines 2 to 6 hold both sides",
+        "2:1: error: unfinished merge: lines 2 to 6 hold both sides",
         "delete lines 2, 4 and 6; of `training tags aaaaaaaaaaaa…` keep line 3 or line 5: the network that"
         " is to ship; after that, `buildsys update tags` can take this machine's",
     ),
     "a line of each side": (
         f"<<<<<<< HEAD\n{line('dataset')}\n=======\n{line('model')}\n>>>>>>> other\n",
-        "1:1: error: a merge was left unfinished: lines 1 to 5 hold both sides",
+        "1:1: error: unfinished merge: lines 1 to 5 hold both sides",
         "delete lines 1, 3 and 5; keep all others",
     ),
     "with what both began from": (
         f"<<<<<<< a\n{line('model')}\n||||||| b\n{line('model')}\n=======\n{line('model', size=64)}\n>>>>>>> c",
-        "1:1: error: a merge was left unfinished: lines 1 to 7 hold both sides",
+        "1:1: error: unfinished merge: lines 1 to 7 hold both sides",
         "delete lines 1, 3, 4, 5 and 7; of `model x.pt` keep line 2 or line 6; a build names the one",
     ),
 }

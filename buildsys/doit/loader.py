@@ -93,8 +93,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
             isinstance(reporter, type) and issubclass(reporter, Reporter)
         ):
             raise InvalidTask(
-                "a run has a reporter of its own, which holds the lock of the workspace: leave"
-                f" `--reporter {reporter}` out."
+                "buildsys uses its own reporter, which holds the workspace lock: remove"
+                f" `--reporter {reporter}`."
             )
         command = cmd.get_name()
         names = tuple(takewhile(lambda argument: not argument.startswith("-"), pos_args))
@@ -176,7 +176,7 @@ def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions)
     """A run of doit in this process over a workspace; the exit code, doit's own 3 among them."""
     for name in names:
         if "=" in name:  # doit would take it for a variable, and build everything
-            print(f"ERROR: `{name}` names no build; see `doit list`.", file=guard(sys.stderr))
+            print(f"ERROR: `{name}` is not a build; see `doit list`.", file=guard(sys.stderr))
             return 3
     loader = Loader(root, options)
     main = DoitMain(loader, config_filenames=())
@@ -204,7 +204,7 @@ def _explained(run: Run, runs: bool) -> Iterator[None]:
         run.refused = error.exit_code
         raise InvalidTask(printed(str(error))) from None
     except KeyboardInterrupt:
-        print("\ninterrupted: nothing was begun", file=guard(sys.stderr))
+        print("\ninterrupted: nothing was started", file=guard(sys.stderr))
         raise SystemExit(128 + signal.SIGINT) from None
     except UNEXPECTED as error:
         text = explain(error, "planning", run.workspace.root)

@@ -59,4 +59,4 @@ def check_variables(builds: Iterable[str]) -> None:
 def _refuse_variable(name: str) -> None:
     value = get_var(name)
     if value is not None:
-        raise InvalidTask(f"`{name}={value}` names no build; see `doit list`.")
+        raise InvalidTask(f"`{name}={value}` is not a build; see `doit list`.")

@@ -27,7 +27,7 @@ _NO_SUCH_TASK = 3
 _PREPARATION = "preparation"
 """Where a build failed that the run did not come to."""
 _NO_LOADER = (
-    "archives of datasets are fetched where doit has buildsys' loader: run `buildsys init`, which"
+    "archives of datasets are fetched only by buildsys' loader of doit: run `buildsys init`, which"
     " writes doit.cfg, or `buildsys build`"
 )
 
@@ -195,7 +195,7 @@ class Reporter:
         lost = Outcome(kind=Kind.FAILED, subject="summary")
         rows = [Row(id=build, outcome=lost, seconds=0.0) for build in self.builds]
         code = 1
-        with self._ending("finding out what became of each build"):
+        with self._ending("determining the outcome of each build"):
             rows = current.rows(self.builds)
             rows += [] if self.names else current.broken_rows()
             code = exit_code(rows, bool(self.names), self.run.options.strict, current.locked)

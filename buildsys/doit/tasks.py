@@ -27,7 +27,7 @@ from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import Plan, Step, build_plans, candidates_of, steps_of
 from buildsys.report import stamp
 
-IN_PROCESSES = "steps are processes already; `-n N` is enough: leave `-P process` out."
+IN_PROCESSES = "steps are processes already, so `-n N` is enough: remove `-P process`."
 """What doit would run in a process of its own has no session."""
 
 
@@ -112,7 +112,7 @@ def make_tasks(run: Run, all_settled: bool) -> Iterator[Task]:
                 where="the next run writes the report",
             )
         ],
-        doc="build/report from what is recorded; builds nothing by itself",
+        doc="write build/report from recorded results; nothing is built",
         targets=[ShownFile("build/report/report.md")],
         clean=[(remove_report, [current.workspace])],
     )

@@ -65,7 +65,7 @@ def _set_aside(state: Path) -> None:
     if moved:
         print(
             f"{state.name} was not made here: it came with a commit, as a copy or from another user. It"
-            f" is begun anew, and results come back from the store; what was there is in"
+            f" starts empty, and results are restored from the store; the old content is in"
             f" {state.name}/{aside.name}.",
             file=sys.stderr,
             flush=True,

@@ -45,8 +45,8 @@ def absolute(place: str, variable: str) -> Path:
     if os.path.isabs(place):
         return Path(place)
     raise CannotWrite(
-        f"{variable} is `{place}`, which is not an absolute path: it would mean another folder wherever a"
-        f" command is run. Set it to an absolute path{'' if variable == 'HOME' else ', or unset it'}."
+        f"{variable} is `{place}`, which is not an absolute path: it would depend on the folder where a"
+        f" command runs. Set it to an absolute path{'' if variable == 'HOME' else ', or unset it'}."
     )
 
 
@@ -75,7 +75,7 @@ class Workspace:
         outer = next((p for p in self.root.parents if Workspace(p).has_recipes), None)
         if outer is None or self.has_recipes:
             return otherwise
-        return f"this folder is inside of the workspace {outer}: go there, or use `-C {outer}`"
+        return f"this folder is inside the workspace {outer}: change to it, or use `-C {outer}`"
 
     @property
     def state(self) -> Path:

@@ -65,12 +65,12 @@ def _reason(error: BaseException) -> str:
 
 def _way_out(error: BaseException) -> str:
     if isinstance(error, MemoryError):
-        return "this machine has no memory left for it: end other programs, or build with `-n 1`"
+        return "this machine is out of memory: end other programs, or build with `-n 1`"
     if isinstance(error, OSError):
         if error.errno in (errno.EMFILE, errno.ENFILE):
             return too_many_files()
-        return "look at what it names, then run again"
-    return "this is a mistake in buildsys: report it with that traceback"
+        return "check what the message names, then run again"
+    return "this is a bug in buildsys: please report it with the traceback"
 
 
 def _traceback(error: BaseException) -> str:
@@ -91,7 +91,7 @@ def _current_folder() -> str:
     try:
         return str(Path.cwd())
     except OSError:  # it was deleted
-        return "a folder that is gone"
+        return "a folder that was removed"
 
 
 def _write(text: str, root: Path | None) -> str:

@@ -57,14 +57,14 @@ _CUDART = PACKAGE / "templates" / "engine" / "cudart.py"
 _TRTEXEC = "/usr/src/tensorrt/bin"
 """Of its package libnvinfer-bin; no PATH has it."""
 _WHAT = {
-    "build.py": "what to run there",
+    "build.py": "the program to run there",
     "engine_program.py": "looks at the machine, and builds by the library's Python API",
     "separate_process.py": "starts that in a process of its own",
     "engine_calibration.py": "calibration by TensorRT up to 10: images, scales, what went wrong",
-    "engine_weakly_typed.py": "flags and calibrator of TensorRT up to 10: nobody has run it on a GPU",
+    "engine_weakly_typed.py": "flags and calibrator of TensorRT up to 10; was never run on a GPU",
     "model.onnx": "the network",
     "cudart.py": "the CUDA runtime, for calibration",
-    "pictures.npy": "calibration pictures, prepared, float32",
+    "pictures.npy": "calibration images, prepared, float32",
 }
 
 
@@ -152,7 +152,7 @@ def plan_remote_build(workspace: Workspace, name: str) -> RemoteBuild:
     engine = next((step for step in plan.steps if step.module == "build_engine"), None)
     if engine is None:
         hint = "builds for targets with a `tensorrt` block ship one"
-        message = "ships no engine: nothing of it is built on another machine"
+        message = "ships no engine, so another machine has nothing to build"
         raise InputError.at(build.id, message, hint)
     producers = {item.step for item in engine.inputs}
     calibration = (
@@ -164,8 +164,8 @@ def plan_remote_build(workspace: Workspace, name: str) -> RemoteBuild:
         build=build, plan=alone, whole=plan, engine=engine, calibration=next(calibration, None)
     )
     if LOCAL in (remote.params.version, remote.params.compute_capability):
-        message = "is for the GPU of the machine that it is built on, and nobody says which"
-        hint = "a target with `version` and `compute_capability`, as jetson-orin has them"
+        message = "is for the GPU of the machine that builds it, which is not given"
+        hint = "use a target with `version` and `compute_capability`, such as jetson-orin"
         raise InputError.at(build.id, message, hint)
     return remote
 
@@ -367,10 +367,10 @@ def _refuse_others(target: Path) -> None:
     if not os.path.exists(target) or is_empty(target):
         return
     if not os.path.isfile(target / BUNDLE):
-        message, hint = "is there, and no bundle", "name another folder with --out"
+        message, hint = "exists and is not a bundle", "name another folder with --out"
     elif os.path.exists(target / RESULT):
-        message = f"an engine was built in it: {RESULT} is there"
-        hint = f"`buildsys import {shlex.quote(str(target))}` takes it back; or remove it"
+        message = f"an engine was built in it: {RESULT} exists"
+        hint = f"`buildsys import {shlex.quote(str(target))}` imports it; or remove it"
     else:
         return
     raise InputError.at(str(target), message, hint)
@@ -401,7 +401,7 @@ def how_to_install(params: Params, locked: str) -> str:
 def describe(readme: BundleReadme) -> str:
     """The whole text."""
     rows = [f"| {code_cell(name)} | {_WHAT.get(name, '')} |" for name in readme.files]
-    rows.append("| `bundle.json` | what is asked for, and the keys that the result belongs to |")
+    rows.append("| `bundle.json` | the request, and the keys that the result belongs to |")
     timings = (_figures(readme.params),) if readme.params.library == "tensorrt" else ()
     back = f"    buildsys import FOLDER\n    doit build:{readme.build}"
     paragraphs = (
@@ -409,9 +409,9 @@ def describe(readme: BundleReadme) -> str:
         f" {markdown(readme.machine)}:",
         "    python3 build.py",
         "with Python 3.8 or later and nothing but its standard library and the library that builds"
-        f" ({readme.install}). It first holds these files and the machine against `bundle.json`, and"
-        " stops with one sentence where something is missing or another. Then there is a folder"
-        " `result`; bring it back, or all of this folder, and where the recipes are:",
+        f" ({readme.install}). It first checks these files and the machine against `bundle.json`, and"
+        " stops with a message if something is missing or differs. It writes a folder"
+        " `result`; copy it, or this whole folder, back to the workspace, and run there:",
         back,
         *timings,
         "\n".join(("| File | What it is |", "| --- | --- |", *rows)),

@@ -95,7 +95,7 @@ def _select(session: Session, patterns: Sequence[str]) -> list[BuildPlan | Waiti
     named = {pattern.removeprefix("build:") for pattern in patterns}
     for plan in chosen:
         if isinstance(plan, SelectionPlan) and plan.build in named:
-            message = "is a choice between variants, and has no file of its own"
+            message = "selects between variants and has no file of its own"
             hint = f"name a variant, for example {plan.candidates[0]}"
             raise InputError.at(plan.build, message, hint)
     found = [plan for plan in chosen if not isinstance(plan, SelectionPlan)]
@@ -112,7 +112,7 @@ def _left_out(session: Session, plan: BuildPlan | WaitingPlan) -> LeftOut | None
         return LeftOut(build=plan.build, reason=f"it waits for {plan.waiting_for}", kind=Waiting)
     if plan.shipped is None or plan.shipped.name not in _TIMED:
         kind = plan.shipped.name if plan.shipped else "no model"
-        reason = f"it ships {kind}, which neither LiteRT nor onnxruntime runs"
+        reason = f"it ships {kind}, which LiteRT and onnxruntime cannot run"
         return LeftOut(build=plan.build, reason=reason, kind=InputError)
     try:
         if session.state.input_digest(plan.shipped) is not None:

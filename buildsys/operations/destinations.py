@@ -27,7 +27,7 @@ def find_folder(named: Path) -> Path:
     """
     place, mode = _look(named)
     if mode is not None and not stat.S_ISDIR(mode):
-        raise _refusal(named, f"is {_kind(mode)}, and a folder is wanted")
+        raise _refusal(named, f"is {_kind(mode)}, not a directory")
     above = place if mode is not None else _nearest(place)
     if not os.path.isdir(above):
         raise _refusal(named, f"cannot be made: {above} is a file")
@@ -42,7 +42,7 @@ def find_file(named: Path) -> Path:
     """
     place, mode = _look(named)
     if mode is not None and not stat.S_ISREG(mode):
-        raise _refusal(named, f"is {_kind(mode)}, and a file is wanted")
+        raise _refusal(named, f"is {_kind(mode)}, not a file")
     if mode is None and not os.path.isdir(place.parent):
         above = _nearest(place)
         found = (
@@ -86,7 +86,7 @@ def _look(named: Path) -> tuple[Path, int | None]:
     except FileNotFoundError:
         for path in (named.absolute(), *named.absolute().parents):
             if os.path.islink(path) and not os.path.exists(path):
-                message = f"{path} is a link to {os.readlink(path)}, which is not there"
+                message = f"{path} is a symbolic link to {os.readlink(path)}, which does not exist"
                 raise _refusal(named, message) from None
     except NotADirectoryError:
         raise _refusal(named, f"cannot be made: {_nearest(place)} is a file") from None
@@ -105,10 +105,10 @@ def _nearest(place: Path) -> Path:
 
 def _words(error: OSError) -> str:
     if error.errno == errno.ELOOP:
-        return "leads in a circle: a link on the way points back to itself"
+        return "leads in a circle of symbolic links"
     if error.errno == errno.ENAMETOOLONG:
         return "has a name that is longer than the file system allows"
-    return f"cannot be looked at: {error.strerror or error}"
+    return f"cannot be read: {error.strerror or error}"
 
 
 def _kind(mode: int) -> str:

@@ -77,12 +77,14 @@ def _python() -> Check:
         ).returncode
     ]
     if missing:
-        absent = f"Python {', '.join(missing)}, which the tools run on, is not on this machine"
+        absent = f"Python {', '.join(missing)}, which the tools run on, is not installed"
         setting = os.environ.get("UV_PYTHON_DOWNLOADS", "automatic")
         if setting in ("automatic", "true"):
             text = f"{absent}; uv fetches it with the first tool environment."
             return Check(good=False, text=text, optional=True)
-        text = f"{absent}, and UV_PYTHON_DOWNLOADS={setting} keeps uv from fetching it: install it."
+        text = (
+            f"{absent}, and UV_PYTHON_DOWNLOADS={setting} prevents uv from fetching it: install it."
+        )
         return Check(good=False, text=text)
     return Check(good=True, text=f"Python {', '.join(wanted)} for the tool environments.")
 
@@ -130,7 +132,7 @@ def _disk() -> Check:
     while not os.path.exists(place):
         place = place.parent
     free = shutil.disk_usage(place).free // 2**20
-    text = f"{free} MiB free at {place}; {need} MiB for all that is not synced yet."
+    text = f"{free} MiB free at {place}; {need} MiB needed for tool environments that are not synced yet."
     return Check(good=free > need, text=text)
 
 
@@ -186,7 +188,7 @@ def _named_python() -> list[Check]:
     if not named or (os.path.isfile(Path(named)) and os.access(named, os.X_OK)):
         return []
     what = "cannot be started" if os.path.isfile(Path(named)) else "is not a file"
-    text = f"{VARIABLE} points to {named}, which {what}: no TensorRT is found by it."
+    text = f"{VARIABLE} names {named}, which {what}: TensorRT is not found."
     return [Check(good=False, text=text, optional=True)]
 
 
@@ -195,11 +197,11 @@ def _external(env: definitions.ToolEnv) -> Check:
     host = find_library(env.package)
     title = f"{env.name} ({env.title}: {env.purpose})"
     if not host.gpu:
-        text = f"{title}: no NVIDIA GPU is here; engines for one wait."
+        text = f"{title}: this machine has no NVIDIA GPU; builds of its engines wait."
         return Check(good=False, text=text, optional=True)
     where = host.python or "python3"
     if not host.version:
-        text = f"{title}: {host.gpu} is here, and {where} imports no {env.package} ({host.problem or 'it does not say why'}); {VARIABLE} names another Python."
+        text = f"{title}: {host.gpu} found, but {where} cannot import {env.package} ({host.problem or 'no reason given'}); {VARIABLE} names another Python."
         return Check(good=False, text=text, optional=True)
     text = f"{title}: {env.title} {host.version} in {where}, {host.gpu}, compute capability {host.compute_capability}."
     return Check(good=True, text=text)

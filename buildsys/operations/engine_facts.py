@@ -17,13 +17,13 @@ _VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,7}", re.ASCII)
 def check_words(text: str) -> None:
     """Raises ValueError for what cannot stand on a line: names from elsewhere reach READMEs and reports."""
     if len(text) > _LONGEST_WORDS or one_line(text) != text:
-        raise ValueError("it is too long, or no text for a line")
+        raise ValueError("it is too long, or not one line of text")
 
 
 def check_version(text: str) -> None:
     """Raises ValueError for what is no number of a release."""
     if not _VERSION.fullmatch(text):
-        raise ValueError("it is no version")
+        raise ValueError("it is not a version")
 
 
 def check_any(rows: tuple[object, ...]) -> None:
@@ -77,12 +77,12 @@ def differ(inputs: Iterable[Tensor], outputs: Iterable[Tensor], wanted: Header) 
         tensors = {edge.name: edge.shape for edge in edges}
         rows = {tensor.name: tensor.shape for tensor in found}
         if rows.keys() != tensors.keys():
-            return f"has the {kind}s {', '.join(rows)}, and the network {', '.join(tensors)}"
+            return f"has the {kind}s {', '.join(rows)}, but the network has {', '.join(tensors)}"
         for name, shape in tensors.items():
             if shape is not None and not _fits(rows[name], shape):
                 wanted_sides = " x ".join("?" if side is None else str(side) for side in shape)
                 here = " x ".join("?" if side < 0 else str(side) for side in rows[name])
-                return f"has the {kind} {name} of {here}, and the network of {wanted_sides}"
+                return f"has the {kind} {name} of {here}, but the network has {wanted_sides}"
     return ""
 
 

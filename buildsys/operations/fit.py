@@ -147,8 +147,10 @@ def find_room(build: Build) -> Room:
     arena = arena_bytes(build)
     if arena is None:
         firmware = build.contract.name if build.contract else "unchecked"
-        message = f"firmware {firmware} does not say how much arena it has: nothing to fit into"
-        hint = "name a firmware whose contract has `arena_kib`, or write a contract of your own"
+        message = (
+            f"firmware {firmware} does not declare the size of its arena, so nothing can be fitted"
+        )
+        hint = "name a firmware whose contract has `arena_kib`, or write your own contract"
         raise InputError.at(build.id, message, hint)
     return Room(arena_bytes=arena, slot_bytes=slot_bytes(build))
 
@@ -231,7 +233,7 @@ def _try(
     except BuildsysError as error:
         if not session.executor.failures:
             raise
-        message = f"{build.id} could not be made at {side} px; what failed is told above"
+        message = f"{build.id} could not be built at {side} px; see the error above"
         raise BuildsysError(message) from error
     finally:
         session.close()
@@ -279,17 +281,17 @@ def check_fittable(build: Build) -> None:
     source = build.recipe.source
     if network(source.family) is None:
         message = f"a source of family {source.family} has its input size in the file"
-        hint = "only a network that is exported here can be tried at other sizes"
+        hint = "only a network that buildsys exports can be tried at other sizes"
         raise InputError.at(build.id, message, hint)
     if build.recipe.input is None or known_model(build) is None or not architecture(build):
-        message = "nobody said which network this is and what its input and outputs are"
-        hint = "write `source.architecture` and `input`, and bring the data or the weights"
+        message = "the recipe does not describe the network, its input and its outputs"
+        hint = "write `source.architecture` and `input`, and provide the data or the weights"
         raise InputError.at(build.id, message, hint)
     if max(strides(build)) != GRID:
         message = (
             f"its sizes are multiples of {max(strides(build))}; sizes are tried in steps of {GRID}"
         )
-        raise InputError.at(build.id, message, "an architecture without p6")
+        raise InputError.at(build.id, message, "use an architecture without p6")
 
 
 def frame_of(build: Build, side: int) -> tuple[int, int]:
@@ -308,7 +310,7 @@ def plan_candidate(workspace: Workspace, build: Build, side: int) -> BuildPlan:
     probe = find_memory_probe(plan)
     if probe is None:
         raise BuildsysError(
-            f"{build.id}: how much arena a model takes on {build.target.label} cannot be told here:"
+            f"{build.id}: the arena that a model needs on {build.target.label} cannot be determined:"
             " its pipeline has no compiler that plans memory, and no step runs TFLite Micro"
         )
     return complete(
@@ -388,6 +390,6 @@ def _write_noise(path: Path) -> None:
     content = header + band + noise + b"\xff" * len(band)
     if os.path.isfile(path) and path.read_bytes() == content:
         return
-    with writing("a picture of noise", path.parent):
+    with writing("an image of noise", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

@@ -109,7 +109,7 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
     folder = build_folder(session.workspace, plan.build)
     path = folder / PLAN
     if not os.path.isfile(path):
-        message = f"no flash plan: its target {plan.target} or its firmware names no place in flash"
+        message = f"no flash plan: its target {plan.target} or its firmware does not define a place in flash"
         place = folder.relative_to(session.workspace.root).as_posix()
         hint = f"copy {place} to a computer that runs it; for a board that is flashed, add `flash` to its target and `slot` to the firmware contract"
         raise InputError.at(plan.build, message, hint)
@@ -124,7 +124,7 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
         not os.path.isfile(folder / region.file)
         or digest_file(folder / region.file) != region.sha256
     ):
-        message = f"{plan.build}: {region.file} is not the file that {PLAN} was made for"
+        message = f"{plan.build}: {region.file} is not the file that {PLAN} names"
         raise BuildsysError(f"{message}; run `doit build:{plan.build}` again")
     return Flashing(
         build=plan.build,
@@ -146,7 +146,7 @@ def check_together(flashings: Sequence[Flashing]) -> None:
     other = next((each for each in flashings if each.target != first.target), None)
     if other is not None:
         message = f"is for {other.target}, and {first.build} for {first.target}"
-        hint = "one board at a time"
+        hint = "flash one board at a time"
         raise InputError.at(other.build, message, hint)
     builds = {id(each.region): each.build for each in flashings}
     pairs = overlaps(tuple(each.region for each in flashings))
@@ -207,11 +207,11 @@ def choose_port(ports: Sequence[Port]) -> str:
     boards = [port for port in ports if port.usb]
     if len(boards) == 1:
         return boards[0].device
-    message, hint = "no serial port was found", "connect the board; a port may be named, too"
+    message, hint = "no serial port was found", "connect the board, or name a port"
     if ports:
         message = "no USB port was found: connect the board, or name its port"
         if boards:
-            message = f"{len(boards)} serial ports were found: say which one is the board's"
+            message = f"{len(boards)} serial ports were found: name the board's port"
         hint = "; ".join(f"{port.device} ({port.description})" for port in boards or ports)
     raise InputError.at("--port", message, hint)
 

@@ -107,12 +107,12 @@ def _references(root: Path, store: Store) -> frozenset[str]:
         return references(Workspace(root), store)
     except OSError as error:
         found = obstacle(Path(os.fsdecode(error.filename))) if error.filename else ""
-        hint = "let somebody run `buildsys gc` who may read it"
+        hint = "run `buildsys gc` as a user who can read it"
         if not isinstance(error, PermissionError):
-            hint = "put that right, or delete the workspace where nobody needs it; then run again"
+            hint = "correct that, or delete the workspace if it is unused; then run again"
         raise BuildsysError(
-            f"the workspace {root} uses this store and cannot be looked into"
-            f" ({found or error.strerror or error}): what it counts on is not known, so nothing was"
+            f"the workspace {root} uses this store and cannot be read"
+            f" ({found or error.strerror or error}): what it needs is unknown, so nothing was"
             f" removed.\n    help: {hint}"
         ) from error
 

@@ -8,8 +8,8 @@ from buildsys.operating_system import TRIED, host_name, host_title
 from buildsys.registry import get_step, step_names
 from buildsys.text import count_text
 
-_NEVER = "nobody has run buildsys there"
-_TRIALS = {"linux-aarch64": "buildsys was run in an emulator, and its tools nowhere"}
+_NEVER = "buildsys was never run there"
+_TRIALS = {"linux-aarch64": "buildsys was run in an emulator, its tools were never run"}
 """What is known of hosts that are not `TRIED`."""
 
 
@@ -17,7 +17,7 @@ def describe_host() -> str:
     """What can be expected of this host, in a few sentences."""
     host = host_title(host_name())
     if host_name() == TRIED:
-        return f"{host}: the locks were made for it."
+        return f"{host}: the tool environments are locked for it."
     envs = {env.name: not missing_package(env.name) for env in all_tool_envs()}
     text = (
         f"{host}: unverified, {_TRIALS.get(host_name(), _NEVER)}. check, plan, restoring and stores need"
@@ -32,7 +32,7 @@ def describe_host() -> str:
         return (
             f"{text} Of the steps {', '.join(here)} can run; results of others come from a store."
         )
-    return f"{text} The results of {', '.join(away)} come from a store alone."
+    return f"{text} The results of {', '.join(away)} can only come from a store."
 
 
 def describe_waiting(plans: Iterable[BuildPlan]) -> list[str]:

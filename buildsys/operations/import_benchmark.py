@@ -30,7 +30,9 @@ _MIB = 1 << 20
 _LONGEST_MS, _MOST = 1e12, 1 << 63
 """Bounds of what a figure and a count can be."""
 _LONGEST_MACHINE = 120
-NO_DIGEST = "trtexec's file has no digest: that this engine ran is the word of whoever imported it"
+NO_DIGEST = (
+    "trtexec's file has no digest: only the person who imported it states that this engine ran"
+)
 _PACKAGED = "buildsys benchmark.py"
 """As templates/linux/benchmark.py and templates/engine/benchmark.py call themselves."""
 TENSORRT = "tensorrt"
@@ -86,7 +88,7 @@ def _measurement(path: str, data: Any, device: str, published: Published) -> Mea
         return _trtexec(path, data, device, published)
     if isinstance(data, dict) and data.get("tool") == _PACKAGED:
         return _packaged(path, data, device, published)
-    message = "is no result of a benchmark that is known"
+    message = "is not a result of a known benchmark"
     hint = "litert-benchmark --result_json FILE, trtexec --exportTimes=FILE, or benchmark.py --json FILE of a package"
     raise InputError.at(path, message, hint)
 
@@ -101,12 +103,14 @@ def _load(path: str) -> Any:
     except OSError as error:
         raise InputError.at(path, f"cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:
-        message = f"is no JSON (line {error.lineno}): was the benchmark's text saved in its place?"
+        message = (
+            f"is not JSON (line {error.lineno}): did you save the benchmark's text output instead?"
+        )
         raise InputError.at(path, message) from error
     except UnicodeDecodeError as error:
-        raise InputError.at(path, "is no JSON: it is not UTF-8") from error
+        raise InputError.at(path, "is not JSON: it is not UTF-8") from error
     except ValueError as error:
-        raise InputError.at(path, f"is no JSON: {error}") from error
+        raise InputError.at(path, f"is not JSON: {error}") from error
 
 
 def _is_iteration(item: Any) -> bool:
@@ -120,7 +124,7 @@ def _litert(path: str, data: dict[str, Any], device: str, published: Published) 
     _check_model(path, data, published)
     accelerators = data.get("accelerators")
     if not isinstance(accelerators, list) or not all(isinstance(a, str) for a in accelerators):
-        raise InputError.at(path, "does not say which accelerators ran (`accelerators`)")
+        raise InputError.at(path, "does not name the accelerators that ran (`accelerators`)")
     others = "" if accelerators == ["CPU"] else f" ({_words(', '.join(accelerators))})"
     return Measurement(
         label=ON_A_DEVICE,
@@ -171,16 +175,14 @@ def _packaged(path: str, data: dict[str, Any], device: str, published: Published
     if data.get("sha256") != published.sha256:
         digest = str(data.get("sha256"))[:12]
         message = (
-            f"measured another file ({digest}) than {published.build} ships"
+            f"measured a file ({digest}) that {published.build} does not ship"
             f" ({published.sha256[:12]})"
         )
         hint = "copy the package to the device again, or name the file that ran with --sha256"
         raise InputError.at(path, message, hint)
     if (data.get("format") == "engine") != (published.format == "engine"):
-        message = (
-            f"was written by the benchmark.py of another kind of package than {published.build}"
-        )
-        raise InputError.at(path, message, "run the one that lies beside the file")
+        message = f"was written by benchmark.py of another kind of package than {published.build}"
+        raise InputError.at(path, message, "run the benchmark.py beside the file")
     engine, threads, batch = "litert", None, None
     if published.format == "engine":
         engine, batch = _check_engine_report(path, data, published)
@@ -225,10 +227,8 @@ def _check_order(path: str, least: float, mean: float, most: float) -> None:
     """A mean is summed: its last digit may be beyond what it is the mean of."""
     slack = 1e-6 * mean
     if not least - slack <= mean <= most + slack:
-        message = (
-            f"has a mean of {mean:g} ms between least {least:g} and most {most:g}: no such runs"
-        )
-        raise InputError.at(path, message, "was it changed by hand? take what the tool wrote")
+        message = f"has a mean of {mean:g} ms between least {least:g} and most {most:g}: runs cannot have these times"
+        raise InputError.at(path, message, "did someone edit it? Use the file that the tool wrote")
 
 
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:
@@ -264,9 +264,9 @@ def _reader(path: str, fields: dict[str, Any]) -> Callable[[str], float]:
     def number(name: str) -> float:
         value = fields.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError.at(path, f"has no number in `{name}`")
+            raise InputError.at(path, f"does not have a number in `{name}`")
         if not 0 <= value < _LONGEST_MS:
-            raise InputError.at(path, f"`{name}` is {shorten(str(value))}: no time")
+            raise InputError.at(path, f"`{name}` is {shorten(str(value))}: not a time")
         return float(value)
 
     return number
@@ -277,7 +277,7 @@ def _count(path: str, fields: dict[str, Any], name: str, least: int) -> int:
     if type(value) is not int or not least <= value < _MOST:
         raise InputError.at(
             path,
-            f"`{name}` is {shorten(repr(value))}; a whole number of at least {least} stands there",
+            f"`{name}` is {shorten(repr(value))}; expected a whole number of at least {least}",
         )
     return value
 

@@ -125,7 +125,7 @@ def opened(path: Path) -> Iterator[Result]:
         yield _read(_find(path, path), path)
         return
     if not os.path.isfile(path):
-        raise _refusal(path, "there is no such folder or file")
+        raise _refusal(path, "the folder or file does not exist")
     with tempfile.TemporaryDirectory(prefix="buildsys-import-") as place:
         target = Path(place) / "unpacked"
         unpack(path, target, str(path))
@@ -141,7 +141,7 @@ def take_back(session: Session, remote: RemoteBuild, result: Result, path: Path)
     names = {step.module for step in remote.remote_steps}
     if names != set(result.bundle.steps):
         hint = f"`buildsys bundle {remote.build.id}` makes a new one"
-        raise _refusal(path, f"{remote.build.id} is calibrated in another way now", hint)
+        raise _refusal(path, f"{remote.build.id} is now calibrated in another way", hint)
     missing = sorted(wanted - set(result.files))
     if missing:
         raise _refusal(path, f"{', '.join(missing)} is missing: {_RESULT_FILE} does not name it")
@@ -151,9 +151,9 @@ def take_back(session: Session, remote: RemoteBuild, result: Result, path: Path)
     _check_tensors(session, remote, result, path)
     for step in remote.local_steps:
         if session.state.result(step.id) is None:
-            message = f"{step.stage}, which comes before the engine, is not made here"
+            message = f"{step.stage}, which runs before the engine, has not run here"
             raise BuildsysError(
-                f"{remote.build.id}: {message} of what its recipe says; nothing was imported."
+                f"{remote.build.id}: {message} for the present recipe; nothing was imported."
                 f" `doit build:{remote.build.id}` makes it."
             )
     with writing(f"the engine of {remote.build.id}", session.workspace.state):
@@ -172,9 +172,11 @@ def _find(folder: Path, path: Path) -> Path:
         if os.path.isfile(place / _RESULT_FILE):
             return place
     if any(os.path.isfile(place / BUNDLE) for place in tried):
-        message = "is a bundle of which no engine was built yet"
+        message = "is a bundle whose engine was not built yet"
         raise _refusal(path, message, "run `python3 build.py` in it, on the machine that it is for")
-    raise _refusal(path, "holds no result of a bundle", "`python3 build.py` of a bundle makes one")
+    raise _refusal(
+        path, "does not contain a result of a bundle", "`python3 build.py` of a bundle makes one"
+    )
 
 
 def _read(folder: Path, path: Path) -> Result:
@@ -186,7 +188,7 @@ def _read(folder: Path, path: Path) -> Result:
     for name, digest in {BUNDLE: record.bundle, **record.files}.items():
         _check_file(folder, name, digest, path)
     if bundle.build != record.build:
-        raise _refusal(path, f"{BUNDLE} is of another build than {_RESULT_FILE}")
+        raise _refusal(path, f"{BUNDLE} belongs to another build than {_RESULT_FILE}")
     return Result(
         folder=folder,
         build=record.build,
@@ -202,25 +204,25 @@ def _read_record(kind: type[Record], file: Path, path: Path) -> Record:
     value = _read_json(file, path)
     found = value.get("format")
     if type(found) is int and found != FORMAT:
-        message = f"the format of {file.name} is {found}, this buildsys reads {FORMAT}"
+        message = f"{file.name} has format {found}, but this buildsys reads {FORMAT}"
         raise _refusal(path, message, "use the same version of buildsys on both machines")
     try:
         return typed_json.decode(kind, value)
     except ValueError as error:
-        message = f"{file.name} does not say what it should"
+        message = f"{file.name} lacks required values"
         raise _refusal(path, message, "copy it again") from error
 
 
 def _check_file(folder: Path, name: str, digest: str, path: Path) -> None:
     if name not in {BUNDLE, *_FILES.values()} and not _TIMING.fullmatch(name):
         raise _refusal(
-            path, f"{_RESULT_FILE} names what does not belong into a result: {name[:80]!r}"
+            path, f"{_RESULT_FILE} names a file that does not belong into a result: {name[:80]!r}"
         )
     file = folder / PurePosixPath(name)
     if any(os.path.islink(part) for part in (file, file.parent)) or not os.path.isfile(file):
-        raise _refusal(path, f"{name} is missing, or no plain file", "copy it again")
+        raise _refusal(path, f"{name} is missing, or not a regular file", "copy it again")
     if digest_file(file) != digest:
-        raise _refusal(path, f"{name} has other bytes than {_RESULT_FILE} says", "copy it again")
+        raise _refusal(path, f"the content of {name} differs from {_RESULT_FILE}", "copy it again")
 
 
 def _read_json(file: Path, path: Path) -> dict[str, Any]:
@@ -240,7 +242,7 @@ def _read_facts(folder: Path, path: Path) -> EngineFacts:
     try:
         return read_facts(_read_json(folder / "facts.json", path))
     except ValueError as error:
-        raise _refusal(path, "facts.json does not say what the engine is") from error
+        raise _refusal(path, "facts.json does not describe the engine") from error
 
 
 def _check_made_for(remote: RemoteBuild, result: Result, path: Path) -> None:
@@ -270,8 +272,8 @@ def _check_keys(
     if old == new and (bundled.key in ("", key) or not key):
         return
     reasons: tuple[Reason, ...] = compare(step, old, new, session.state.steps, session.state.store)
-    what = "; ".join(str(reason) for reason in reasons[:3]) or "its key is another"
-    message = f"was bundled from something else than {remote.build.id} is now: {what}"
+    what = "; ".join(str(reason) for reason in reasons[:3]) or "its key differs"
+    message = f"was bundled from an older state of {remote.build.id}: {what}"
     raise _refusal(path, message, f"`buildsys bundle {remote.build.id}` makes a new one")
 
 
@@ -289,7 +291,7 @@ def _check_tensors(session: Session, remote: RemoteBuild, result: Result, path: 
         return
     difference = differ(result.facts.inputs, result.facts.outputs, wanted)
     if difference:
-        raise _refusal(path, f"facts.json is of another network: the engine {difference}")
+        raise _refusal(path, f"facts.json describes another network: the engine {difference}")
 
 
 def _record(session: Session, step: Step, result: Result) -> None:

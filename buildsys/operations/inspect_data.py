@@ -312,7 +312,7 @@ def _read_look(folder: Path, stage: str) -> Inspection:
     try:
         table = render_table(read_object(text, stage, place.name))
     except (KeyError, IndexError) as error:
-        raise malformed(stage, place.name, "a split lacks what the others have") from error
+        raise malformed(stage, place.name, "a split lacks values that the others have") from error
     return Inspection(
         classes=report.classes, findings=report.findings, sheet=report.sheet, table=table
     )

@@ -68,11 +68,11 @@ def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
             inside = sorted(p for p in path.rglob("*") if _is_picture(p.relative_to(path), p))
             message = "no image is in this folder"
         elif not os.path.isfile(path):
-            message = "there is no such file"
+            message = "the file does not exist"
         elif path.suffix.lower() in SUFFIXES:
             inside, message = [path], ""
         else:
-            message = f"is no picture by its name ({', '.join(sorted(SUFFIXES))})"
+            message = f"does not have the ending of an image ({', '.join(sorted(SUFFIXES))})"
         if not inside:
             problems.append(Diagnostic(path=name, message=message))
         found |= dict.fromkeys(inside)
@@ -104,7 +104,7 @@ def plan_prediction(
     plan = plan_build(build, workspace)
     model = find_runnable(plan)
     step = _make_step(build, model, paths, confidence)
-    aside = plan_beside(f"{build.id} on pictures", plan.label, (step,), plan.recipe, plan.target)
+    aside = plan_beside(f"{build.id} on images", plan.label, (step,), plan.recipe, plan.target)
     return Prediction(plan=aside, build=plan, paths=paths)
 
 
@@ -257,7 +257,7 @@ def _fill(fresh: Path, target: Path, prediction: Prediction) -> Predictions:
     named = {picture.path: str(path) for picture, path in zip(asked, prediction.paths, strict=True)}
     unknown = next((row.picture for row in found.unreadable if row.picture not in named), None)
     if unknown is not None:
-        raise malformed(step.stage, _FILE, f"`{unknown}` is not among the pictures")
+        raise malformed(step.stage, _FILE, f"`{unknown}` is not among the images")
     found = replace(
         found,
         pictures=tuple(replace(row, picture=named[row.picture]) for row in found.pictures),
@@ -313,11 +313,11 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
     definition = find_step("predict", kind)
     if definition is None:
         hint = "a build for the target `host` makes a TFLite file of the same recipe"
-        message = f"ships a {kind}, and predicting from one is not offered"
+        message = f"ships a {kind}, which predict does not support"
         raise InputError.at(build.id, message, hint)
     if not spec.outputs or spec.preprocessing is None:
         hint = "write `input`, `source.decoder` and `source.classes` into the recipe"
-        message = "nobody said what this network's input and outputs mean"
+        message = "the recipe does not describe this network's input and outputs"
         raise InputError.at(build.id, message, hint)
     places, source = _gather(paths)
     params = predictions.Params(

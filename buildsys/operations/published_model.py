@@ -71,7 +71,11 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
     published = _ids(workspace)
     if build not in published:
         message = "is not published: there is no file to measure"
-        hint = did_you_mean(build, published) if published else "nothing is; build it first"
+        hint = (
+            did_you_mean(build, published)
+            if published
+            else "no build is published; build one first"
+        )
         plan = next((p for p in make_plans(workspace).plans if p.build == build), None)
         if plan is not None:
             message, hint = _unpublished(plan)
@@ -90,7 +94,7 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
             loads=_loads(folder),
         )
     if not is_digest(sha256):
-        message, hint = "a sha256 is 64 hexadecimal digits", "that of the file which ran"
+        message, hint = "a sha256 is 64 hexadecimal digits", "give the digest of the file that ran"
         raise InputError.at(f"--sha256 {sha256}", message, hint)
     return Published(build=build, name=name, bytes=None, sha256=sha256, format=kind)
 
@@ -133,7 +137,7 @@ def _ids(workspace: Workspace) -> list[str]:
 
 def _shipped(folder: Path, build: str) -> Model:
     """The model that the manifest lists."""
-    hint = f"doit build:{build} makes it anew"
+    hint = f"doit build:{build} makes it again"
     try:
         manifest = load_manifest(folder)
     except OSError as error:

@@ -97,7 +97,7 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
         done = store.remote.traffic
         raise BuildsysError(
             f"{store.remote.settings.url}: {failure}; {done.entries_written} of {len(new)} results were"
-            " put there. Run it again: what is there is not sent twice."
+            " uploaded. Run it again: nothing is uploaded twice."
         ) from failure
     return Moved(
         results=len(new),

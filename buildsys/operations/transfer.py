@@ -147,22 +147,22 @@ def explain_missing(missing: Iterable[MissingResult], partial: bool) -> str:
         lines += [f"{build}: {why}: {', '.join(found)}" for why, found in stages.items()]
     advice = []
     if any(_is_unmade(row) for row in rows):
-        advice.append("`doit` makes what was not made yet")
+        advice.append("`doit` builds the missing results")
     if any(row.waits_for for row in rows):
         advice.append(
-            "what waits is made where that is (an engine: `buildsys bundle` takes it there)"
+            "a build that waits has to run on another machine (an engine: see `buildsys bundle`)"
         )
     if any(row.lost for row in rows):
-        advice.append("without .buildsys/, `doit` makes again what the store has lost")
+        advice.append("delete .buildsys/, then `doit` makes lost results again")
     if not partial:
-        advice.append("--partial takes what there is")
+        advice.append("--partial exports the existing results")
     return "\n".join([*lines, f"    help: {'; '.join(advice)}"])
 
 
 def _why(row: MissingResult) -> str:
     if row.waits_for:
         return f"waits for {row.waits_for}"
-    return "made, but the store has lost it" if row.lost else "not made yet"
+    return "built, but the store has lost it" if row.lost else "not built yet"
 
 
 def _is_unmade(row: MissingResult) -> bool:
@@ -233,8 +233,8 @@ def _add_blob(archive: tarfile.TarFile, store: Store, digest: str) -> None:
             archive.addfile(member, stream)
     except FileNotFoundError as error:
         raise BuildsysError(
-            f"{digest[:12]} left the store meanwhile (`buildsys gc`?), or was damaged and is"
-            " removed; nothing was written. Export again to see which step it belongs to."
+            f"{digest[:12]} was removed from the store meanwhile (`buildsys gc`?), or was damaged and is"
+            " removed; nothing was written. Export again to learn which step it belongs to."
         ) from error
 
 
@@ -261,7 +261,7 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
         with tarfile.open(path, "r:", tarinfo=BoundedHeader) as archive:
             yield archive
     except DAMAGED as error:
-        message = f"no archive of `buildsys store export`, or only a part of one ({error})"
+        message = f"not an archive of `buildsys store export`, or incomplete ({error})"
         raise _refusal(path, message) from error
 
 
@@ -289,17 +289,17 @@ def _checked_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarIn
     counts = {"actions": 0, "blobs": 0}
     for member in members[1:]:
         if not (_key(member.name) or parse_blob_name(member.name)):
-            message = f"a member that does not belong into it: {shorten(member.name)!r}"
+            message = f"an unexpected member: {shorten(member.name)!r}"
             raise _refusal(path, message)
         if not _is_plain(member):
-            raise _refusal(path, f"{member.name} is no plain file")
+            raise _refusal(path, f"{member.name} is not a regular file")
         counts[member.name.partition("/")[0]] += 1
     if len({member.name for member in members}) != len(members):
-        raise _refusal(path, "a member is in it twice")
+        raise _refusal(path, "duplicate member")
     for kind, count in counts.items():
         listed = getattr(header, kind)
         if listed != count:
-            raise _refusal(path, f"{count} of its {listed} {kind} are there", "copy it again")
+            raise _refusal(path, f"it has {count} of its {listed} {kind}", "copy it again")
     return members[1:]
 
 
@@ -315,7 +315,7 @@ def _read_header(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) 
         value = read(data)
         known = value.get("format") if isinstance(value, dict) else None
         if type(known) is int and known != FORMAT:
-            message = f"its format is {known}, this buildsys reads {FORMAT}"
+            message = f"it has format {known}, but this buildsys reads {FORMAT}"
             raise _refusal(path, message, "use the same version of buildsys on both machines")
         return parse(Header, data)
     except ValueError as error:
@@ -337,7 +337,7 @@ def _read_actions(
             try:
                 actions.append(read_entry(key, _read_text(archive, member, path)))
             except ValueError as error:
-                message = f"{member.name}: it is no result of an action ({error})"
+                message = f"{member.name} is not an action result ({error})"
                 raise _refusal(path, message) from error
     return tuple(actions)
 
@@ -351,7 +351,7 @@ def _read_text(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) ->
 def _stream(archive: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     stream = archive.extractfile(member)
     if stream is None:
-        raise tarfile.ReadError(f"{member.name} is no plain file")
+        raise tarfile.ReadError(f"{member.name} is not a regular file")
     return stream
 
 
@@ -381,7 +381,7 @@ def _unpack(
                 if not known:
                     out.write(chunk)
         if state.hexdigest() != digest:
-            message = f"{member.name} has other bytes than its name says"
+            message = f"the content of {member.name} does not match its name"
             raise _refusal(path, message, "copy it again")
         if known:
             target.unlink()
@@ -410,23 +410,23 @@ def _check_complete(
             for file in tree:
                 named.add(file.digest)
                 if blobs.get(file.digest, file.size) != file.size:
-                    message = f"the tree {output.digest[:12]} lists another size than"
-                    raise _refusal(path, f"{message} {shorten(file.name)} has")
+                    message = f"the tree {output.digest[:12]} lists a size that is not that of"
+                    raise _refusal(path, f"{message} {shorten(file.name)}")
             wanted = (output.digest, *(file.digest for file in tree))
             lost = [d for d in wanted if d not in blobs and not store.has(d, tree=False)]
             if lost and not entry.digests_only:
-                message = f"the result {entry.key[:12]} lacks its file {lost[0][:12]}"
+                message = f"the file {lost[0][:12]} of the result {entry.key[:12]} is missing"
                 raise _refusal(path, message)
     foreign = sorted(blobs.keys() - named)
     if foreign:
-        raise _refusal(path, f"no result in it names its file {foreign[0][:12]}")
+        raise _refusal(path, f"no result in it uses the file {foreign[0][:12]}")
 
 
 def _read_tree(store: Store, digest: str, path: Path) -> Tree:
     try:
         return store.index(digest)
     except FileNotFoundError as error:
-        message = f"{blob_name(digest)} is not the list of files that it should be"
+        message = f"{blob_name(digest)} is not a valid list of files"
         raise _refusal(path, message) from error
 
 

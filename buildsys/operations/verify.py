@@ -41,7 +41,7 @@ from buildsys.spec import Format
 
 _OF_A_NETWORK = ("version", "compute_capability", "system", "inputs", "outputs")
 """Of an engine's facts: what two builds of one file have to have in common."""
-_AGAIN = "build what the recipe says now, or go back to the recipe that made it"
+_AGAIN = "build the present recipe, or restore the recipe that made the package"
 
 
 class Verdict(StrEnum):
@@ -52,7 +52,7 @@ class Verdict(StrEnum):
     """Other bytes, whose figures are within the tolerance of that kind of file (`agreement`)."""
     SAME_NETWORK = "same network"
     RECORDED = "taken from the record"
-    NOT_DONE = "not done here"
+    NOT_DONE = "not run here"
     WAITS = "waits"
     DIFFERS = "differs"
 
@@ -117,10 +117,10 @@ def shipped_plan(session: Session, plan: Plan) -> BuildPlan:
     Raises InputError, Waiting.
     """
     if isinstance(plan, WaitingPlan):
-        raise Waiting(f"{plan.build} waits for {plan.waiting_for}: nothing of it is built yet")
+        raise Waiting(f"{plan.build} waits for {plan.waiting_for}: it is not built yet")
     chooser = next((p.build for p in session.plans.values() if _chooses(p, plan.build)), "")
     if chooser:
-        message = f"ships nothing itself: {chooser} chooses among it and others"
+        message = f"ships nothing itself: {chooser} selects among several variants"
         hint = f"buildsys verify {chooser}"
         raise InputError.at(plan.build, message, hint)
     if isinstance(plan, BuildPlan):
@@ -169,12 +169,12 @@ def _manifest(workspace: Workspace, plan: BuildPlan) -> tuple[BuildPlan, tuple[M
         if old != new:
             raise InputError(_changed(label, old, new))
     if len(published) != len(now):
-        raise InputError.at(label, "the recipe has other steps now", _AGAIN)
+        raise InputError.at(label, "the recipe has different steps now", _AGAIN)
     return dataclasses.replace(plan, steps=repeated), steps
 
 
 def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnostic:
-    what = "other parameters" if old[:2] == new[:2] else "other steps"
+    what = "different parameters" if old[:2] == new[:2] else "different steps"
     message = f"the recipe has {what} now, from {new[0]} on"
     return Diagnostic(path=label, message=message, hint=_AGAIN)
 
@@ -237,7 +237,7 @@ def _with_machines(
         machines = (
             "the same CPU and kernels on both sides"
             if published.is_known
-            else "what published it is not recorded"
+            else "the publishing machine is not recorded"
         )
     return dataclasses.replace(finding, machines=machines)
 
@@ -248,9 +248,7 @@ def _take(
     """The recorded checkpoint, out of the user's store into the empty one."""
     wanted = (str(Format.CHECKPOINT),)
     if _carry_over(session.state.store, state, step, action_key, entry, wanted):
-        detail = (
-            "the store's copy of the recorded checkpoint is missing or damaged; --train trains anew"
-        )
+        detail = "the store's copy of the recorded checkpoint is missing or damaged; --train trains again"
         return _end(step, detail)
     return RebuiltStep(stage=step.stage, verdict=Verdict.RECORDED)
 
@@ -333,5 +331,5 @@ def _compare_engines(
         return differ
     if not shipped or any(old.get(name) != new.get(name) for name in _OF_A_NETWORK):
         return differ
-    detail = "other bytes of the same network"
+    detail = "the same network with different bytes"
     return RebuiltStep(stage=step.stage, verdict=Verdict.SAME_NETWORK, detail=detail)

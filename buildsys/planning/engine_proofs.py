@@ -13,7 +13,7 @@ from buildsys.steps.lib.tensorrt.engine_process import GpuLibrary
 
 _LOWERED_NOTE = (
     "Not verified: the accuracy of {scheme}. TensorRT lowers the network while it builds; what was"
-    " measured and judged is the float32 ONNX file. Of the engine itself tells evaluate-engine alone."
+    " measured and judged is the float32 ONNX file. Only evaluate-engine measures the engine itself."
 )
 
 

@@ -24,7 +24,7 @@ from buildsys.steps.lib.metrics import accuracy
 
 _NPU_NOTE = (
     "Not verified: the arithmetic of the NPU. Accuracy was measured on the TFLite file before Vela;"
-    " no Ethos-U runs here."
+    " no Ethos-U was run."
 )
 _FLASHED = (Format.VELA, Format.TFLITE)
 _EXAMINED = (Format.TFLITE, Format.QUANTIZED_ONNX)

@@ -55,10 +55,14 @@ def path(workspace: Workspace) -> Path:
 
 def read(workspace: Workspace) -> Baselines:
     """What was accepted; nothing where there is no file. Raises InputError."""
-    hint = "mend it, or remove it: `buildsys report --accept` writes one of what is built now"
+    hint = "correct it, or remove it: `buildsys report --accept` writes one from the present builds"
     try:
         rows = read_committed(
-            dict[str, dict[str, Figure]], path(workspace), FILE, "these are no baselines", hint
+            dict[str, dict[str, Figure]],
+            path(workspace),
+            FILE,
+            "the file does not contain baselines",
+            hint,
         )
     except FileNotFoundError:
         return Baselines()

@@ -35,7 +35,7 @@ _WORDS = {
     # of every verdict
     "passed": "Holds",
     # of the overlap
-    "calibration_overlap": "Calibration pictures among the measured",
+    "calibration_overlap": "Calibration images among the measured ones",
     "calibration_pictures": "Calibration pictures",
     "measured_pictures": "Measured pictures",
     "measured_split": "Measured split",

@@ -156,5 +156,5 @@ def test_folder_without_recipes(workspace: Path, capsys: pytest.CaptureFixture[s
     (workspace / "recipes").mkdir(exist_ok=True)
     assert cli.main(["-C", str(workspace / "notes"), "plan"]) == 2
     told = "".join(capsys.readouterr())
-    assert f"this folder is inside of the workspace {workspace}: go there" in told
+    assert f"this folder is inside the workspace {workspace}: change to it" in told
     assert "not made here" not in told

@@ -49,7 +49,7 @@ def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) ->
 
 
 def test_a_network_of_classes_is_planned_like_any_other(workspace: Path) -> None:
-    """Trained, measured as checkpoint, ONNX and TFLite, on pictures that are cut to the frame."""
+    """Trained, measured as checkpoint, ONNX and TFLite, on images that are cut to the frame."""
     write_recipe(workspace, "fruit", RECIPE)
     stages = by_stage(plan_good(workspace)["fruit@host"])
     assert {"train", "evaluate-checkpoint", "evaluate-onnx", "evaluate-tflite"} <= set(stages)

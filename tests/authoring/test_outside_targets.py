@@ -81,7 +81,7 @@ def test_a_build_of_a_known_recipe_is_suggested_by_its_targets() -> None:
     builds = ["build:tags@host", "build:tags@xiao-esp32s3", "build:tag@grove-vision-ai-v2"]
     assert suggest("build:tags@esp32", builds) == "did you mean `build:tags@xiao-esp32s3`?"
     assert suggest("tags@grove-vision-ai-v2", [b.removeprefix("build:") for b in builds]) == (
-        "the targets of tags are: host, xiao-esp32s3; add others to `targets` in its recipe"
+        "tags has the targets host, xiao-esp32s3; add others to `targets` in its recipe"
     )
     assert suggest("build:tag@grove", builds) == "did you mean `build:tag@grove-vision-ai-v2`?"
 

@@ -84,7 +84,7 @@ def test_a_dataset_that_was_edited_after_unpacking_is_unpacked_again(
     done = run_doit(place)
     assert done.returncode == 0
     said = done.stdout + str(done.stderr)
-    assert f"{image.relative_to(unpacked)} was changed; what was there is now" in said
+    assert f"{image.relative_to(unpacked)} was changed; the old content is now" in said
     assert f"{server}/tags.zip was unpacked again" in said
     assert set(processes.statuses(place).values()) <= {"restored", "up-to-date"}
     assert image.read_bytes() == whole

@@ -386,7 +386,7 @@ def test_tasks_of_a_dodo_run_after_the_builds_that_they_read(place: Path) -> Non
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("from buildsys.engine.tasks import tasks", "buildsys.engine of another release"),
+        ("from buildsys.engine.tasks import tasks", "belongs to another release"),
         ("import no_such_module", "dodo.py cannot be imported: No module named 'no_such_module'"),
         ("def task_report(): return {'actions': []}", "`report` is a task of buildsys"),
     ],
@@ -406,7 +406,7 @@ def test_a_dodo_of_another_release_is_one_sentence_without_the_loader_too(place:
     (place / "dodo.py").write_text("from buildsys.engine.tasks import DOIT_CONFIG, tasks\n")
     run = doit(place)
     assert run.returncode == 3
-    assert run.stderr.startswith("ERROR: dodo.py imports buildsys.engine of another release")
+    assert run.stderr.startswith("ERROR: dodo.py belongs to another release")
     assert "run `buildsys init`" in run.stderr
     assert "Traceback" not in run.stderr
 
@@ -432,4 +432,4 @@ def test_steps_run_in_no_process_of_doit(place: Path, config: str) -> None:
     (place / config).write_text(text)
     run = doit(place, "-n", "2", "-P", "process")
     assert run.returncode in (1, 3)
-    assert "leave `-P process` out" in run.stderr
+    assert "remove `-P process`" in run.stderr

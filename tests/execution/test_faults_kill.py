@@ -169,7 +169,7 @@ def test_processes_are_never_a_pool(tmp_path: Path) -> None:
     for words in (("-P", "process"), ("--parallel-type=process",)):
         done = run_doit(place, "-n", "2", *words)
         assert done.returncode == 3
-        assert "leave `-P process` out" in done.stdout
+        assert "remove `-P process`" in done.stdout
 
 
 GUARDED = """\

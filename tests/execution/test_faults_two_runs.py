@@ -60,7 +60,7 @@ def test_a_step_that_two_workspaces_need_runs_once(pair: tuple[Path, Path], tmp_
         if f"build:{plan.build}" == BUILD
     )
     assert len(ran) == len(set(ran)) == len(steps)
-    assert "another run has made it meanwhile" in outputs[1]
+    assert "another run has finished the same step" in outputs[1]
     assert processes.shipped(pair[0]) == processes.shipped(pair[1])
     assert processes.damage(pair[0], tmp_path / "store") == []
     assert list((tmp_path / "store/locks").iterdir()) == []

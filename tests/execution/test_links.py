@@ -235,5 +235,5 @@ def test_no_message_quotes_a_file_that_a_link_leads_to(
     said = "".join(capfd.readouterr())
     assert "s3cr3t" not in said
     assert "SECOND" not in said
-    assert "this is a link that leads out of the workspace" in said
+    assert "this is a symbolic link that leads out of the workspace" in said
     assert secret.read_text().startswith("API_TOKEN")

@@ -311,7 +311,7 @@ def test_a_workspace_with_a_file_in_the_place_of_a_folder_stops_it(
     assert gc(elsewhere) == 1
     said = capsys.readouterr().err
     assert f"{workspace}/.buildsys is a file, not a directory" in said
-    assert "help: put that right, or delete the workspace where nobody needs it" in said
+    assert "help: correct that, or delete the workspace if it is unused" in said
 
 
 @pytest.mark.usefixtures("built")

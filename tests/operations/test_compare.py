@@ -33,7 +33,7 @@ evaluate: none
 targets: [host]
 """
 VARIANTS = "matrix: {quantization.scheme: [float32, float16]}\nselect: {minimize: bytes}\n"
-NEITHER = "which neither LiteRT nor onnxruntime runs"
+NEITHER = "which LiteRT and onnxruntime cannot run"
 SHORT = Rounds(threads=1, runs=10, warmup=3)
 AS_SHORT = ("--runs", "10", "--warmup", "3")
 
@@ -255,7 +255,7 @@ def test_wrong_arguments_are_refused(
     write(pair, "one", VARIANTS)
     assert command(pair, ONE, TWO) == 2
     printed = capsys.readouterr().err
-    assert f"{ONE}: error: is a choice between variants, and has no file of its own" in printed
+    assert f"{ONE}: error: selects between variants and has no file of its own" in printed
     assert "name a variant, for example one-float32@host" in printed
     assert command(pair, "one-*") == 1
     printed = capsys.readouterr().err

@@ -35,7 +35,7 @@ def test_what_can_be_no_place_is_told(odd: Path) -> None:
                 find(odd / name)
             said.append(str(caught.value).replace(LONG, "LONG"))
     golden.check("destinations", "\n".join(said) + "\n", odd)
-    with pytest.raises(InputError, match="is a device or a pipe, and a file is wanted"):
+    with pytest.raises(InputError, match="is a device or a pipe, not a file"):
         find_file(Path("/dev/null"))
     assert stat.S_ISFIFO((odd / "pipe").stat().st_mode)
 

@@ -45,7 +45,7 @@ def test_a_python_of_the_tools_that_is_missing_is_named(
         monkeypatch.setenv("UV_PYTHON_DOWNLOADS", "never")
         (finding,) = [finding for finding in examine(workspace) if "3.99" in finding.text]
         assert not finding.optional
-        assert "UV_PYTHON_DOWNLOADS=never keeps uv from fetching it" in finding.text
+        assert "UV_PYTHON_DOWNLOADS=never prevents uv from fetching it" in finding.text
     finally:
         definitions.tool_env.cache_clear()
 

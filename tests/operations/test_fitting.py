@@ -213,7 +213,7 @@ def test_a_step_that_fails_is_told_once(
     """With the size at which it did."""
     tools = Compiler(per_pixel=1)
     tools.fail.add("compile_vela")
-    with pytest.raises(BuildsysError, match="could not be made at 64 px; what failed is told abov"):
+    with pytest.raises(BuildsysError, match="could not be built at 64 px; see the error abov"):
         fit(workspace, tools)
     assert capsys.readouterr().err.count("compile_vela ran") == 1
 

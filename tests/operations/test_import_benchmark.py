@@ -275,7 +275,7 @@ def test_an_engine_has_two_times_a_batch(
         ({"engine": "litert"}, "`engine` is 'litert'; it is one of tensorrt, tensorrt-rtx"),
         ({"batch": 0}, "`batch` is 0"),
         ({"format": "tflite"}, "of another kind of package than net@orin"),
-        ({"end_to_end": {"mean_ms": 1}}, "has no number in `min_ms`"),
+        ({"end_to_end": {"mean_ms": 1}}, "does not have a number in `min_ms`"),
         ({"batch": 9}, "`batch` is 9; the engine of net@orin takes 1 to 8"),
         (
             {"engine": "tensorrt-rtx"},
@@ -331,7 +331,7 @@ def test_a_figure_that_is_none_is_named(published: Path, value: str) -> None:
     path.write_text(re.sub(r'"mean_ms": [\d.]+', f'"mean_ms": {value}', path.read_text()))
     with pytest.raises(
         InputError,
-        match=r"these are no measurements: (NaN is not a number|`measurements.0.mean_ms`)",
+        match=r"the file does not contain measurements: (NaN is not a number|`measurements.0.mean_ms`)",
     ):
         measurements.read(Workspace(published), BUILD)
 

@@ -82,7 +82,7 @@ def test_wrong_arguments_are_told_before_any_work(
     assert predict(workspace, "tags@xiao-esp32s3", *places) == 2
     errors = capsys.readouterr().err
     assert errors.count("error:") == 3
-    assert f"{places[0]}: error: there is no such file" in errors
+    assert f"{places[0]}: error: the file does not exist" in errors
     assert f"{places[1]}: error: no image is in this folder" in errors
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
     assert predict(workspace, "tags@xiao", picture) == 2
@@ -101,7 +101,7 @@ def test_a_checkpoint_is_not_offered(workspace: Path, capsys: pytest.CaptureFixt
     recipe.write_text(text.replace("  calibration: {split: train, count: 3, seed: 0}\n", ""))
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
     assert predict(workspace, "tags@checkpoint", picture) == 2
-    assert "predicting from one is not offered" in capsys.readouterr().err
+    assert "which predict does not support" in capsys.readouterr().err
 
 
 def test_drawings_never_overwrite_one_another(tmp_path: Path) -> None:

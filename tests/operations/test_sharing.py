@@ -236,7 +236,7 @@ def test_a_remote_that_a_variable_switches_off_is_named_so(
     """Whichever of the two it is."""
     monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "none")
     code, text = say(workspace, capsys, "remote", "check")
-    assert (code, text.startswith("the remote store is switched off: ")) == (1, True)
+    assert (code, text.startswith("the remote store is disabled: ")) == (1, True)
 
 
 def test_a_remote_that_does_not_answer_fails_the_command(

@@ -121,7 +121,9 @@ def test_a_recipe_that_says_something_else_now(workspace: Path, tools: StandIn) 
     """The wrong recipe is verified, and is right."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("per-tensor", "per-channel"))
-    with pytest.raises(InputError, match="the recipe has other parameters now, from quantize on"):
+    with pytest.raises(
+        InputError, match="the recipe has different parameters now, from quantize on"
+    ):
         verdicts(workspace, tools)
 
 
@@ -137,7 +139,7 @@ def test_a_checkpoint_that_was_damaged_in_the_store_is_named(
     flip(store.blob(training.outputs["checkpoint"]), random.Random(0))
     finding = verdicts(workspace, tools)[-1]
     assert (finding.stage, finding.verdict) == ("train", "differs")
-    said = "the store's copy of the recorded checkpoint is missing or damaged; --train trains anew"
+    said = "the store's copy of the recorded checkpoint is missing or damaged; --train trains again"
     assert finding.detail == said
     assert finding.ends
     assert all(finding.good for finding in verdicts(workspace, tools, train=True))
@@ -150,7 +152,7 @@ def test_what_this_host_has_no_tools_for_is_passed_by(
     """One environment is missing, and nothing of the rest is compared."""
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     found = {finding.stage: finding for finding in verdicts(workspace, tools)}
-    left_out = [finding for finding in found.values() if finding.verdict == "not done here"]
+    left_out = [finding for finding in found.values() if finding.verdict == "not run here"]
     assert {finding.detail.partition(" (")[0] for finding in left_out} == {
         "for want of a host with the tool environment tflite-micro"
     }

@@ -202,7 +202,7 @@ def grove() -> Artifact:
             ("Package of that firmware", "mlia-ethos-u 0.1.0"),
         ),
         contract=(("Holds", "yes"), ("Contract", "sscma-1.0-pose")),
-        overlap=(("Calibration pictures among the measured", "0"),),
+        overlap=(("Calibration images among the measured ones", "0"),),
         unverified=("Not verified: the model on the device itself; none was attached.",),
         licences=("Trained with Example (AGPL-3.0).",),
         calibration=tuple(f"images/train/{i:05}.jpg" for i in range(100)),

@@ -124,7 +124,7 @@ def test_a_red_load_test_is_not_chosen(workspace: Path, tools: StandIn) -> None:
     recipe.write_text(text)
     tools.red = {"load_firmware"}
     found = statuses(workspace, tools)
-    assert found[GROVE] == "rejected by select: no variant fits and passes its gates"
+    assert found[GROVE] == "rejected by select: no variant both fits and passes its gates"
     assert not list(workspace.glob("build/*/*/manifest.json"))
 
 

@@ -359,12 +359,15 @@ def test_a_regression_is_shown_said_and_accepted(
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("{", "1:2: error: these are no baselines: this is not JSON"),
-        ("[]", "1:1: error: these are no baselines: it is not an object"),
-        ('{"a@b": 3}', "1:9: error: these are no baselines: `a@b`: it is not an object"),
+        ("{", "1:2: error: the file does not contain baselines: this is not JSON"),
+        ("[]", "1:1: error: the file does not contain baselines: it is not an object"),
+        (
+            '{"a@b": 3}',
+            "1:9: error: the file does not contain baselines: `a@b`: it is not an object",
+        ),
         (
             '{"a@b":\n {"bytes": "many"}}',
-            "2:12: error: these are no baselines: `a@b.bytes`: it is not a",
+            "2:12: error: the file does not contain baselines: `a@b.bytes`: it is not a",
         ),
         ('{"a@b": {"bytes": -1}}', "`a@b.bytes`: it is below zero"),
         ('{"tolerances": {"speed": 1}}', "error: `tolerances` has `speed`"),

@@ -296,7 +296,7 @@ def check_what_does_not_start_is_told(place: Place) -> None:
         assert not Path("model.engine").exists()
     place.scene.logged, place.scene.nothing = "", frozenset({"Builder"})
     assert place.build() == 3
-    assert "does not start here: it does not say why; a driver that is too old" in place.refused()
+    assert "does not start here: no reason given; a driver that is too old" in place.refused()
 
 
 def check_a_builder_that_gives_nothing_says_why(place: Place) -> None:

@@ -113,7 +113,9 @@ def test_there_and_back(bundled: Path, tmp_path: Path) -> None:
     (other / "result" / "result.json").write_text(json.dumps(told))
     run = buildsys(bundled, "import", str(other))
     assert run.returncode == 2
-    assert "is of another network: the engine has the output box_s8 of 1 x 65 x 64" in run.stderr
+    assert (
+        "describes another network: the engine has the output box_s8 of 1 x 65 x 64" in run.stderr
+    )
     run = buildsys(bundled, "import", str(away))
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith(f"{_BUILD}: engine built by TensorRT-RTX 1.7.1.116 on linux-")

@@ -37,7 +37,7 @@ targets: [nvidia-rtx-aot]
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A network calibrated on pictures like those it works on, and on pictures of the night. Only
+    """A network calibrated on images like those it works on, and on images of the night. Only
     read.
     """
     root = make_workspace(tmp_path_factory.mktemp("precision") / "place", spots=_SPOTS)

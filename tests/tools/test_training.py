@@ -1,4 +1,4 @@
-"""Trainings by Ultralytics on pictures of 64 px: validated, killed, gone on with."""
+"""Trainings by Ultralytics on images of 64 px: validated, killed, gone on with."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""YOLOX through the real tools, on pictures of 96 px: trained, resumed, exported, refused."""
+"""YOLOX through the real tools, on images of 96 px: trained, resumed, exported, refused."""
 
 import time
 from pathlib import Path

@@ -112,7 +112,7 @@ def make_certificate(path: Path, say: Callable[[str], None]) -> None:
         from cryptography.hazmat.primitives import serialization
     except ImportError as error:
         raise CannotWrite(
-            f"{path} cannot be made: `pip install 'buildsys[cluster]'` brings what makes certificates."
+            f"{path} cannot be made: run `pip install 'buildsys[cluster]'`, which can make certificates."
         ) from error
     key, certificate = _new_certificate()
     text = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
@@ -126,7 +126,7 @@ def make_certificate(path: Path, say: Callable[[str], None]) -> None:
         except FileExistsError:  # another scheduler has made it meanwhile
             return
     say(
-        f"{path}: made. Copy it to every worker and to everybody who builds; who has it runs code on the"
+        f"wrote {path}. Copy it to every worker and everyone who builds; anyone who has it can run code on the"
         " workers."
     )
 
@@ -176,14 +176,14 @@ def security(certificate: Path | None) -> "Security":
 
 
 _REASONS = (
-    ("certificate", "the certificate is not one of this cluster"),
-    ("CERTIFICATE", "the certificate is not one of this cluster"),
-    ("UNKNOWN_CA", "the certificate is not one of this cluster"),
-    ("SSL", "one side speaks TLS and the other does not, or with another certificate"),
-    ("name taken", "a worker of that name is there already; `--name` gives another one"),
+    ("certificate", "the certificate does not belong to this cluster"),
+    ("CERTIFICATE", "the certificate does not belong to this cluster"),
+    ("UNKNOWN_CA", "the certificate does not belong to this cluster"),
+    ("SSL", "only one side uses TLS, or the certificates differ"),
+    ("name taken", "there is already a worker of that name; use `--name`"),
     ("refused", "nothing listens there"),
-    ("in use", "something else listens there already"),
-    ("not known", "the host's name is not known here"),
+    ("in use", "another program listens there"),
+    ("not known", "the host name is unknown"),
     ("timed out", "it does not answer"),
     ("Timed out", "it does not answer"),
 )

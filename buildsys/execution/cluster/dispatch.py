@@ -262,7 +262,7 @@ class Dispatch:
         except FileNotFoundError as error:
             if item.source is None:
                 raise MissingBytes(item.step) from error
-            raise StepFailed(f"{item.source.label} is not here, and no store has it") from error
+            raise StepFailed(f"{item.source.label} does not exist here or in any store") from error
         except (
             RemoteFailure
         ) as failure:  # which was said: without the store this machine goes on alone
@@ -311,7 +311,7 @@ class Dispatch:
             if blobs & lost:
                 self.runner.say(
                     f"{store.settings.url} has lost `{item.name}` of {self.runner.name(step)}:"
-                    " it is put there again"
+                    " it is uploaded again"
                 )
                 store.note_absent((blobs & lost) | {sent.digest})
             self._send(item, action_key)
@@ -349,7 +349,7 @@ class Dispatch:
         digests, store = [digest for _, digest in reply.outputs], self.store
         try:
             if None in store.remote.each(store.remote.size, digests):
-                return "the remote store does not have what it says that it put there"
+                return "the remote store does not have the files that the worker reports to have uploaded"
             if not store.settings.trusted:
                 return ""
             is_signed = store.keep_signed(action_key.key, machine_of(step), reply.outputs)
@@ -375,7 +375,9 @@ class Dispatch:
         except OSError as error:
             raise StepFailed(f"{source.label} cannot be read: {error.strerror or error}") from error
         if found != digest:
-            raise StepFailed(f"{source.label} changed while this run needed it; nothing was kept.")
+            raise StepFailed(
+                f"{source.label} changed while this run used it; the results were discarded."
+            )
 
     def _take(
         self, step: Step, action_key: ActionKey, reply: Answer | Failed, begun: list[str]
@@ -392,7 +394,7 @@ class Dispatch:
         declared = sorted(output.name for output in step.outputs)
         if sorted(name for name, _ in reply.outputs) != declared:
             raise StepFailed(
-                f"worker {reply.worker} made other outputs of {step.stage} than it has"
+                f"worker {reply.worker} reported outputs that {step.stage} does not have"
             )
         result = StepResult(outputs=reply.outputs, seconds=reply.seconds, passed=reply.passed)
         self.store.note_there(digest for _, digest in reply.outputs)
@@ -429,7 +431,7 @@ def _died(step: Step, workers: list[str]) -> StepFailed:
     count = "two workers" if len(workers) == MOST_DEATHS + 1 else "workers"
     names = f" ({', '.join(workers)})" if workers else ""
     return StepFailed(
-        f"{step.stage} ({step.module}) failed: {count} died while they had it{names}; the machines may"
-        " have run out of memory. What was printed is on those machines.",
+        f"{step.stage} ({step.module}) failed: {count} died while they ran it{names}; the machines may"
+        " have run out of memory. The logs are on those machines.",
         detail=f"{count} died",
     )

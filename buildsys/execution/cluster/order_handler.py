@@ -189,7 +189,7 @@ class OrderHandler:
                 )
         except (RemoteFailure, BuildsysError) as error:
             if not began and not store.remote.reads:
-                why = f"{store.remote.settings.url} cannot be read any more"
+                why = f"{store.remote.settings.url} can no longer be read"
                 return self._refused(why, lacks_store=True)
             if isinstance(error, MissingBytes):
                 lost = {blob for i in order.inputs for blob in store.missed(i.digest, i.tree)}
@@ -202,7 +202,7 @@ class OrderHandler:
     def _go_on(self, store: OrderStore, step: Step, key: str) -> None:
         """A training goes on where another worker was."""
         if unfinished_trainings.take_up(store.remote, step, key, self.workspace.scratch / key):
-            store.say(f"{step.stage} goes on where another worker was")
+            store.say(f"{step.stage} continues the work of another worker")
 
     def _look_up(self, store: OrderStore, step: Step, key: str) -> None:
         """What the remote store says that this action made counts when its bytes came: whoever sends the
@@ -224,7 +224,9 @@ class OrderHandler:
             self._looked = time.monotonic()
             self._is_changed |= look_at_package(PACKAGE) != self._package
         if self._is_changed:  # a step would run other code than is known here
-            raise _Difference("its buildsys was changed since it was started: start it again")
+            raise _Difference(
+                "its buildsys changed since the worker was started: restart the worker"
+            )
         try:
             definition = get_step(order.module)
         except LookupError:
@@ -234,29 +236,29 @@ class OrderHandler:
             is_local = placement.needs_of(step, host_name()) is None
         except (ValueError, LookupError, InternalError) as error:
             raise _Difference(
-                f"its {order.module} has other parameters ({error}); {_SAME}"
+                f"its {order.module} has different parameters ({error}); {_SAME}"
             ) from None
         if is_local:
-            raise _Difference(f"{order.module} runs on the machine that plans it")
+            raise _Difference(f"{order.module} can only run on the machine that plans it")
         try:
             check_places(order, definition)
         except ValueError as error:
             raise _Difference(f"its {order.module} {error}; {_SAME}") from None
         if order.trusts_code and not self.trusts_code:
             raise _Difference(
-                "it runs no code of checkpoints: `buildsys worker --trust code` allows what the recipe's"
+                "it does not run code of checkpoints: `buildsys worker --trust code` allows what the recipe's"
                 " `trust: code` asks for"
             )
         if step.code != order.code:
-            raise _Difference(f"its code of {order.module} is another; {_SAME}")
+            raise _Difference(f"its code of {order.module} differs; {_SAME}")
         if step.tool_identity != order.tool_identity:
-            raise _Difference(f"its lock of {step.tool_env} is another; {_SAME}")
+            raise _Difference(f"its lock of {step.tool_env} differs; {_SAME}")
         if make_key(step, [(item.name, item.digest) for item in order.inputs]).key != order.key:
-            raise _Difference(f"the action key of {order.stage} is another one there; {_SAME}")
+            raise _Difference(f"its action key of {order.stage} differs; {_SAME}")
         if placement.label_of(step.requires) not in self.labels:
             missing = missing_here(step)
             if missing:
-                raise _Difference(f"it has no {', '.join(missing)}")
+                raise _Difference(f"it does not have {', '.join(missing)}")
         return step
 
     def _deliver(self, order: Order, step: Step, state: State, runner: Runner, made: bool) -> Reply:
@@ -319,7 +321,7 @@ def written_store(store: Store) -> SharedStore:
         found = require_shared(store, writes=True)
         found.remote.prove_writing()
     except BuildsysError as error:
-        message = "a cluster needs a remote store that can be written, through which files go"
+        message = "a cluster needs a writable remote store, through which it exchanges files"
         raise BuildsysError(f"{message}: {error}") from error
     return found
 

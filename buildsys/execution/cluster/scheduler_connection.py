@@ -88,9 +88,7 @@ class SchedulerConnection:
                 has = {str(label): int(count) for label, count in each["resources"].items()}
             except (ValueError, OverflowError, TypeError, AttributeError):
                 what = shorten(f"{each.get('name')} at {address}")
-                self.left_out[address] = (
-                    f"worker {what} gets no step: its resources are not amounts"
-                )
+                self.left_out[address] = f"worker {what} gets no steps: its resources are invalid"
                 continue
             places.append(Place(name=str(each["name"]), address=address, has=has))
         return tuple(places)

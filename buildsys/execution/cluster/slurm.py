@@ -61,7 +61,7 @@ class Slurm:
         words = (str(self.certificate), sys.executable, str(folder))
         if any(word != shlex.quote(word) for word in words):
             raise CannotReach(
-                f"a job of SLURM cannot name {' or '.join(words)}: no spaces there, please"
+                f"a SLURM job cannot name {' or '.join(words)}: use a path without spaces"
             )
         self._cluster = self._submit(settings, workspace, folder)
         self.address = str(self._cluster.scheduler_address)
@@ -96,7 +96,7 @@ class Slurm:
                 scheduler_options={"dashboard_address": connections.NO_PAGES, "dashboard": False},
             )
         except UNEXPECTED as error:
-            raise CannotReach(f"SLURM did not take the jobs: {error}") from error
+            raise CannotReach(f"SLURM rejected the jobs: {error}") from error
 
     def close(self) -> None:
         """Cancel the jobs."""

@@ -172,12 +172,12 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
     place.root.mkdir(parents=True, exist_ok=True)
     place.claim()
     leave = partial(remove_tree, place.root) if not options.keeps_folder else lambda: None
-    children.end_on_signals(leave, "steps that were running begin again elsewhere")
+    children.end_on_signals(leave, "running steps start again elsewhere")
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locked(place.root / "lock", f"process {os.getpid()}"))
         except BlockingIOError as error:
-            message = f"a worker {options.name} is running on this machine; `--name` names another"
+            message = f"a worker {options.name} is already running on this machine; use `--name` for another one"
             raise CannotReach(message) from error
         held.callback(leave)
         handler = OrderHandler(
@@ -205,7 +205,7 @@ async def _find_scheduler(options: WorkerOptions, say: Callable[[str], None]) ->
                 raise CannotReach(why) from error
             if not is_known:
                 is_known = True
-                say(f"{why}; it is tried again for {options.seconds:g} s")
+                say(f"{why}; trying again for {options.seconds:g} s")
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
 
@@ -236,5 +236,5 @@ async def _serve(
         raise CannotReach(f"{options.scheduler}: {explain_failure(error)}") from error
     say(f"worker {options.name} at {options.scheduler}: {describe(has)}")
     await worker.finished()
-    say(f"the scheduler at {options.scheduler} is gone, or has let this worker go")
+    say(f"the scheduler at {options.scheduler} is gone, or has dismissed this worker")
     return 1

@@ -125,7 +125,7 @@ def _unknown(evidence: dict[str, Any]) -> list[str]:
 def _untested(evidence: dict[str, Any]) -> list[str]:
     """Verdicts that passed because nothing could be tried."""
     return [
-        f"Not done: {stage}; {found.get('reason', 'nothing says why')}"
+        f"Not done: {stage}; {found.get('reason', 'no reason was recorded')}"
         for stage, found in evidence.items()
         if isinstance(found, dict) and found.get("tested") is False
     ]

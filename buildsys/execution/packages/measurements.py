@@ -98,8 +98,8 @@ def place(workspace: Workspace, build: str) -> Path:
 def read(workspace: Workspace, build: str) -> tuple[Measurement, ...]:
     """All figures of a build, sorted; none where there is no file. Raises InputError."""
     path = place(workspace, build)
-    hint = "bring back what was committed (an unfinished merge?), or delete the file"
-    label, wrong = str(path.relative_to(workspace.root)), "these are no measurements"
+    hint = "restore the committed file (an unfinished merge?), or delete it"
+    label, wrong = str(path.relative_to(workspace.root)), "the file does not contain measurements"
     try:
         found = read_committed(_File, path, label, wrong, hint)
     except FileNotFoundError:

@@ -246,9 +246,9 @@ def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: published.Say)
             is_sure = state.store.is_sure
             is_complete &= is_sure
             why = (
-                "the store does not have them whole any more"
+                "the store no longer has all of them"
                 if is_sure
-                else "the remote store could not be asked; the next run tries again"
+                else "the remote store did not answer; the next run tries again"
             )
             say(f"{plan.build} is published without the curves of {step.stage}: {why}")
     return is_complete

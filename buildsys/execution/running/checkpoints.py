@@ -24,8 +24,8 @@ def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
         if isolated.mechanism == Mechanism.NONE and not asked:
             message = (
                 f"{step.stage} ({step.module}) was not started: `trust: code` lets a checkpoint run code"
-                f" in an isolated step, and steps cannot be isolated here: {isolated.gap}."
-                f" {VARIABLE}=none runs it with all that you may do."
+                f" in an isolated step, but steps cannot be isolated here: {isolated.gap}."
+                f" {VARIABLE}=none runs it with all your permissions."
             )
             raise StepFailed(message, refused=True)
     for item in step.inputs:

@@ -145,7 +145,7 @@ def choose() -> Isolation:
     found = find() if wanted in (AUTOMATIC, REQUIRED) else _find_one(Mechanism(wanted))
     if found.mechanism == Mechanism.NONE and wanted != AUTOMATIC:
         raise IsolationUnavailable(
-            f"{VARIABLE}={wanted}, and steps cannot be isolated here: {found.gap}."
+            f"{VARIABLE}={wanted}, but steps cannot be isolated here: {found.gap}."
         )
     return found
 
@@ -169,7 +169,7 @@ def _find_one(mechanism: Mechanism) -> Isolation:
     from buildsys.execution.running import confine
 
     if not confine.seccomp_filter(network=False, mounted=False):
-        return _none(f"the system calls of {os.uname().machine} are not known")
+        return _none(f"the system calls of {os.uname().machine} are unknown")
     return _find_bubblewrap() if mechanism == Mechanism.BUBBLEWRAP else _find_landlock()
 
 
@@ -187,15 +187,19 @@ def _find_landlock() -> Isolation:
 
     abi = confine.landlock_abi()
     if abi < confine.FIRST_ABI:
-        older = f"version {abi}, {confine.FIRST_ABI} is needed" if abi else "the kernel has none"
+        older = (
+            f"version {abi}; {confine.FIRST_ABI} is needed"
+            if abi
+            else "the kernel does not have it"
+        )
         return _none(f"Landlock does not work: {older}")
     problem = _try((*_confine(os.devnull), "/bin/true"))
     # with an empty policy nothing may be run: that is the answer of a Landlock that works
     if "Permission denied" not in problem:
-        return _none(f"Landlock does not work: {problem or 'it keeps nothing back'}")
+        return _none(f"Landlock does not work: {problem or 'it blocks nothing'}")
     gap = f"{_SHARED_MEMORY} is shared with other programs"
     if abi < confine.SIGNALS_ABI:
-        gap += ", signals to them are not kept back"
+        gap += "; signals to them are not blocked"
     return Isolation(mechanism=Mechanism.LANDLOCK, gap=gap)
 
 

@@ -65,7 +65,7 @@ def describe_difference(published: MadeOn, here: MadeOn) -> str:
     sides = (_side(published, here, libraries, then), _side(here, published, libraries, now))
     if not any(sides):
         return ""
-    return f"published by {sides[0] or 'the same'}; here {sides[1] or 'the same'}"
+    return f"published by {sides[0] or 'the same'}; this machine has {sides[1] or 'the same'}"
 
 
 def _side(one: MadeOn, other: MadeOn, libraries: Iterable[str], kernels: Mapping[str, str]) -> str:

@@ -180,7 +180,9 @@ def copy_output(descriptor: int, log: IO[bytes]) -> None:
             with contextlib.suppress(OSError, ValueError):  # closed: see _LAST_REPORTS_SECONDS
                 log.write(kept)
     if last:
-        line = f"\n… {size - LONGEST_LOG - len(last)} bytes left out: a log has a bound …\n"
+        line = (
+            f"\n… {size - LONGEST_LOG - len(last)} bytes left out: the size of a log is limited …\n"
+        )
         with contextlib.suppress(OSError, ValueError):
             log.write(line.encode() + last)
 

@@ -157,7 +157,7 @@ class Runner:
             on_start()
             started = time.monotonic()
             self.check_sources(step, action_key)
-            with writing(f"what {step.stage} works with", self.workspace.scratch):
+            with writing(f"the inputs of {step.stage}", self.workspace.scratch):
                 scratch = self._prepare(step, action_key)
             checkpoints.refuse_code(step, scratch / "inputs", isolated)
             outputs = self._output_paths(step, scratch)
@@ -297,14 +297,14 @@ class Runner:
     ) -> None:
         if is_deep(scratch / "outputs"):
             raise StepFailed(
-                f"{step.stage} ({step.module}) made folders in folders, more than {DEEPEST} deep;"
-                " nothing was kept."
+                f"{step.stage} ({step.module}) made folders nested more than {DEEPEST} deep;"
+                " its outputs were discarded."
             )
         foreign = next(_foreign(scratch), "")
         if foreign:
             raise StepFailed(
-                f"{step.stage} ({step.module}) made {foreign}, which is not a file of its own;"
-                " nothing was kept."
+                f"{step.stage} ({step.module}) made {foreign}, which is not a regular file;"
+                " its outputs were discarded."
             )
         missing = [name for name, path in outputs.items() if not path.exists()]
         if missing:
@@ -317,7 +317,7 @@ class Runner:
             if output.suffix == ".json" and size > most:
                 raise StepFailed(
                     f"{step.stage} ({step.module}) wrote {outputs[output.name].name} with {size}"
-                    f" bytes, of which at most {most} are read; nothing was kept."
+                    f" bytes; the limit is {most}. Its outputs were discarded."
                 )
         self.check_sources(step, action_key)
 
@@ -339,8 +339,8 @@ class Runner:
                     return str(error)
                 if not same:
                     return (
-                        f"{item.source.label} changed while this run needed it for {step.stage};"
-                        " nothing was kept. Run again."
+                        f"{item.source.label} changed while {step.stage} used it;"
+                        " the outputs were discarded. Run again."
                     )
         return ""
 
@@ -368,8 +368,8 @@ class Runner:
             )
         except BadName as error:
             raise StepFailed(
-                f"{step.stage} ({step.module}) made files that cannot be kept: {error}."
-                " Rename what they are made from."
+                f"{step.stage} ({step.module}) made files that cannot be stored: {error}."
+                " Rename the files that they are made from."
             ) from error
         result = StepResult(outputs=digests, seconds=seconds, passed=passed)
         entry = make_entry(step, action_key.key, result, diary)
@@ -466,14 +466,14 @@ def _ends(path: Path) -> str:
             ]
     except OSError:
         return ""
-    return f"\n… {size - 2 * _SHOWN_BYTES} bytes left out, all are in {path} …\n".join(ends)
+    return f"\n… {size - 2 * _SHOWN_BYTES} bytes left out, see {path} …\n".join(ends)
 
 
 def _last_lines(log: Path) -> str:
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - _LAST_BYTES))
         lines = plain_log(file.read().decode(errors="replace")).splitlines()
-    return "\n".join(lines[-_LAST_LINES:]) or "it wrote nothing"
+    return "\n".join(lines[-_LAST_LINES:]) or "it printed nothing"
 
 
 def _indent(text: str) -> str:

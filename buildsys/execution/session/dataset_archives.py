@@ -80,7 +80,7 @@ def _put_away(folder: Path) -> tuple[str, str] | None:
             return None
         record = unpacked.find(folder)
         kept = unpacked.put_away(folder)
-        return f"{change}; what was there is now {kept}", record.url if record else ""
+        return f"{change}; the old content is now {kept}", record.url if record else ""
 
 
 def _unpack_again(
@@ -97,7 +97,7 @@ def _unpack_again(
         else:
             _unpack(store, archive)
     except FileNotFoundError:
-        why = "the store does not have it, and its address is not recorded"
+        why = "the store does not have it, and its URL is not recorded"
         say(f"{name} was not unpacked again: {why}; `buildsys sync` fetches it again")
     except BuildsysError as error:
         why = "see above" if url else str(error)

@@ -84,7 +84,7 @@ def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans
         for plan in recipe.plans:
             other = owners.setdefault(plan.build, recipe.name)
             if other != recipe.name:
-                message = f"its build {plan.build} has the id of one of recipes/{other}.yaml"
+                message = f"its build {plan.build} has the same id as one of recipes/{other}.yaml"
                 hint = "rename one of the recipes, or the variant"
                 path = f"recipes/{recipe.name}.yaml"
                 mistakes.append(Diagnostic(path=path, message=message, hint=hint))

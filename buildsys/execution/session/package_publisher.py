@@ -94,7 +94,7 @@ class PackagePublisher:
         try:
             return self.is_published(plan)
         except UNEXPECTED as error:
-            text = self.executor.explain(error, f"looking at the package of {plan.build}")
+            text = self.executor.explain(error, f"checking the package of {plan.build}")
             self._unseen[plan.build] = text
             self._fail(plan, text)
             return False
@@ -148,7 +148,7 @@ class PackagePublisher:
             case SelectionPlan():
                 self._publish_selection(plan)
             case WaitingPlan():
-                raise InternalError(f"{plan.build} waits, and was to be published")
+                raise InternalError(f"{plan.build} waits and cannot be published")
             case _:
                 assert_never(plan)
 
@@ -184,11 +184,11 @@ class PackagePublisher:
         """Ship the best of the variants that fit and pass; the others are rows."""
         broken = [name for name in plan.candidates if name not in self.plans]
         if broken:
-            raise BuildsysError(f"{plan.build} cannot choose: {broken[0]} has a mistake")
+            raise BuildsysError(f"{plan.build} cannot select a variant: {broken[0]} has a mistake")
         chosen = self._choose(plan, self.executor.retry_with_bytes)
         if chosen is None:
             publish.withdraw(self.workspace, plan.build, self.console.say)
-            self._reject(plan, "select", "no variant fits and passes its gates")
+            self._reject(plan, "select", "no variant both fits and passes its gates")
             return
         self._ship(chosen)
         if chosen.choice is not None:

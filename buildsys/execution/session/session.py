@@ -203,7 +203,7 @@ class Session:
             again = self.record.add(idle)
             if again:
                 keys = ", ".join(map(short_key, again))
-                self.console.say(f"buildsys.lock lacked lines of what is up to date; added: {keys}")
+                self.console.say(f"buildsys.lock lacked lines of up-to-date results; added: {keys}")
             self.record.add(made)
             if (
                 self.record.replaces
@@ -212,7 +212,7 @@ class Session:
                 for change in self.record.take(asked, self.whole_recipes(asked)):
                     self.console.say(f"buildsys.lock: {change}")
         except BuildsysError as error:  # what was built is built; only the record is missing
-            self.console.say(f"buildsys.lock was not brought up to date: {error}")
+            self.console.say(f"buildsys.lock was not updated: {error}")
             self.is_recorded = False
             return  # the next run looks at every one of these builds again
         done = {b for b, o in outcomes.items() if not o.differs} - self.publisher.incomplete
@@ -302,4 +302,4 @@ class Session:
                 return Outcome(kind=Kind.BLOCKED, subject=first)
         if self.stopped_at:
             return Outcome(kind=Kind.FAILED, subject=self.stopped_at)
-        return Outcome(kind=Kind.NOT_FINISHED, detail="the run ended before its turn came")
+        return Outcome(kind=Kind.NOT_FINISHED, detail="the run ended before it started")

@@ -38,8 +38,8 @@ if TYPE_CHECKING:  # a run on this machine alone does without
 
 T = TypeVar("T")
 _MOST_REPAIRS = 50
-_MADE_HERE = "the same was made for another build"
-_MADE_ELSEWHERE = "another run has made it meanwhile"
+_MADE_HERE = "the same step ran for another build"
+_MADE_ELSEWHERE = "another run has finished the same step"
 
 
 class StepExecutor:
@@ -96,7 +96,7 @@ class StepExecutor:
         except UNEXPECTED as error:
             if step.id not in self._undecided:
                 self._undecided.add(step.id)
-                self._fail(step, self.explain(error, f"deciding about {self.stages[step.id]}"))
+                self._fail(step, self.explain(error, f"checking {self.stages[step.id]}"))
             return True
         return status in (Status.STALE, Status.PENDING, Status.MISSING)
 
@@ -178,7 +178,7 @@ class StepExecutor:
         self.seconds[step.id] = result.seconds
         self.record_training(step)
         outcome = f"done in {duration(result.seconds)}{self._place(step)}"
-        self.console.finish(name, outcome if result.passed else f"{outcome}: the verdict is red")
+        self.console.finish(name, outcome if result.passed else f"{outcome}: the check failed")
 
     def _place(self, step: Step) -> str:
         """Where a step runs, if not here."""
@@ -221,7 +221,7 @@ class StepExecutor:
                     self.run_step(step)
                 if self.state.result(step.id) is None:
                     hopeless.add(step.id)
-        raise StepFailed("the store keeps losing what is put into it; look at its disk")
+        raise StepFailed("the store keeps losing files; check its disk")
 
     def _refusal(self, step: Step) -> BuildsysError:
         """Why a step was not made, although nothing failed."""
@@ -235,7 +235,9 @@ class StepExecutor:
         missing = self.record.missing_line(step, self._recipes.get(step, set()))
         if missing:
             self.not_in_lock[step.id] = no_line(missing)
-            raise NotAsLocked(f"{no_line(missing)}, and nothing may change it: it was not begun")
+            raise NotAsLocked(
+                f"{no_line(missing)}, and the file must not change: the step was not started"
+            )
 
     def record_training(self, step: Step) -> None:
         """Into buildsys.lock; nothing where the step trains nothing."""
@@ -253,7 +255,7 @@ class StepExecutor:
                     self.run_step(self.state.steps[item.step])
         decision = self.state.decide(step)
         if decision.status == Status.PENDING:
-            raise InternalError(f"{step.stage} still waits for inputs that were made")
+            raise InternalError(f"{step.stage} still waits for inputs although they exist")
         return decision
 
 

@@ -136,7 +136,10 @@ def _differences(rows: Iterable[Row]) -> list[str]:
         return []
     names = dict.fromkeys(row.id for row in rows if row.outcome.differs)
     asked = f" {' '.join(names)}" if len(names) <= _MOST_ALIKE else ""
-    return [*found, f"buildsys.lock stays as it is; `buildsys update{asked}` takes what is here"]
+    return [
+        *found,
+        f"buildsys.lock was not changed; `buildsys update{asked}` records these results",
+    ]
 
 
 def render_not_as_locked(found: list[str]) -> str:
@@ -145,10 +148,10 @@ def render_not_as_locked(found: list[str]) -> str:
     lines = [*found[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
     return "\n    ".join(
         [
-            "buildsys.lock is not what these builds need, and nothing may change it; nothing was built",
+            "these builds need another buildsys.lock, which must not change; nothing was built",
             *lines,
-            "help: `buildsys build` adds lines, `buildsys update` takes what differs: commit the file;"
-            " `buildsys store import` brings a recorded network",
+            "help: `buildsys build` adds lines, `buildsys update` replaces different ones: commit the file;"
+            " `buildsys store import` imports a recorded network",
         ]
     )
 
@@ -208,7 +211,7 @@ def _cells(row: Row, headlines: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-_FINDS_NOTHING = "it finds nothing, every figure is 0: train longer, and look at the data by `buildsys check --data`"
+_FINDS_NOTHING = "it detects nothing, every metric is 0: train longer, and check the data by `buildsys check --data`"
 
 
 def _finds_nothing(row: Row) -> bool:

@@ -42,7 +42,7 @@ def suggest(name: str, builds: Sequence[str]) -> str:
         if near.startswith("did you mean `"):
             return near.replace("`", f"`{recipe}@", 1)
         what = recipe.removeprefix("build:")
-        return f"the targets of {what} are: {', '.join(targets)}; add others to `targets` in its recipe"
+        return f"{what} has the targets {', '.join(targets)}; add others to `targets` in its recipe"
     own = [build for build in builds if build.startswith((f"{name}@", f"{name}-"))]
     if own and "@" not in name:
         names = f": {', '.join(own)}" if len(own) <= _MOST_NAMED else ""

@@ -46,7 +46,7 @@ def find_certificate(workspace: Workspace, settings: ClusterSettings) -> Path | 
     if is_inside(found, workspace):
         raise InputError.at(
             "buildsys.yaml",
-            f"the certificate {found} lies in the repository, where a commit could bring another one",
-            f"put it into {config_root()}, and name it alone: `ca: {found.name}`",
+            f"the certificate {found} is in the repository, where a commit could replace it",
+            f"move it to {config_root()}, and write its name: `ca: {found.name}`",
         )
     return found

@@ -141,7 +141,7 @@ class Database:
             return _code(other) & 0xFF not in _OF_THE_DISK
 
     def _begin_anew(self, why: str) -> None:
-        text = f"{self._path} {why}; begun anew: results come back from the store"
+        text = f"{self._path} {why}; it was started again: results are restored from the store"
         print(text, file=guard(sys.stderr), flush=True)
         self._db.close()
         with writing("the workspace's state", self._path.parent):
@@ -239,7 +239,9 @@ class Database:
         rows: list[Row] = self._do(lambda db: db.execute(query, values).fetchall())
         whole = [row[1:-1] for row in rows if _sum(table, row[1:-1]) == row[-1]]
         if len(whole) < len(rows):
-            text = f"{self._path}: damaged rows of `{table}` were removed; what they held is made again"
+            text = (
+                f"{self._path}: damaged rows of `{table}` were removed; their content is made again"
+            )
             print(text, file=guard(sys.stderr), flush=True)
             bad = [(row[0],) for row in rows if _sum(table, row[1:-1]) != row[-1]]
             remove = f"DELETE FROM {table} WHERE rowid = ?"
@@ -264,7 +266,7 @@ def _set_up(db: sqlite3.Connection) -> None:
     if version == FORMAT:
         return
     if version or tables:
-        raise _OtherFormat(f"is of format {version}, this version of buildsys writes {FORMAT}")
+        raise _OtherFormat(f"has format {version}, but this version of buildsys writes {FORMAT}")
     db.executescript(_SETUP)
 
 

@@ -270,7 +270,7 @@ class State:
             reasons = tuple(Reason(subject=f"after {stage}") for stage in stages)
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
         if any(self._is_red(item) for item in step.inputs):
-            return Decision(status=Status.REJECTED, reasons=(Reason(subject="a verdict is red"),))
+            return Decision(status=Status.REJECTED, reasons=(Reason(subject="a check failed"),))
         action_key = self._fresh_keys.pop(step.id, None) or self.key(step)
         assert action_key is not None
         recorded = self._training(step, action_key)
@@ -399,8 +399,8 @@ class State:
         """Why a step has to run that nothing is waited for."""
         found = self._differences(step, action_key)
         if found is None:
-            return (Reason(subject="never made here"),)
-        return found or (Reason(subject="its result is not known any more"),)
+            return (Reason(subject="no recorded result"),)
+        return found or (Reason(subject="its record was lost"),)
 
     def _differences(self, step: Step, action_key: ActionKey) -> tuple[Reason, ...] | None:
         """What differs from the last time that this role was made; None where it never was."""

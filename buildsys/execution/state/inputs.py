@@ -81,7 +81,7 @@ class Sources:
             message = f"{source.label} cannot be read: {error.strerror}"
             raise InputError.at(source.label, message) from error
         if not stat.S_ISREG(found.st_mode):  # a pipe makes its reader wait, a device never ends
-            raise InputError.at(source.label, "is not a file", "put the file in its place")
+            raise InputError.at(source.label, "is not a file", "replace it by the file")
         status, known = stat_line(found), self._database.file(str(path))
         if known is not None and known[0] == status and source.sha256 in ("", known[1]):
             digest = known[1]
@@ -93,7 +93,7 @@ class Sources:
         if source.sha256 and digest != source.sha256:
             raise InputError.at(
                 source.label,
-                f"its sha256 is {digest}, the recipe says {source.sha256}",
+                f"its sha256 is {digest}, but the recipe has {source.sha256}",
                 "if the new file is the right one, write its digest into the recipe",
             )
         return digest
@@ -167,7 +167,7 @@ def _digest(path: Path, label: str) -> str:
         return digest_file(path)
     except OSError as error:
         message = f"cannot be read: {error.strerror or error}"
-        raise InputError.at(label, message, "see its permissions, and its disk") from error
+        raise InputError.at(label, message, "check its permissions, and its disk") from error
 
 
 def _is_racy(status: os.stat_result) -> bool:

@@ -97,11 +97,11 @@ def compare_source(key: str, recorded: Content, digest: str, facts: Facts | None
         return ""
     if recorded.digest != digest:
         old, new = recorded.digest[:SHOWN], digest[:SHOWN]
-        return f"{key}: buildsys.lock records {old}, and {new} is here"
+        return f"{key}: buildsys.lock records {old}, but this workspace has {new}"
     others = other_facts(recorded.facts, facts)
     if not others:
         return ""
-    return f"{key}: buildsys.lock says something else of {others} than what is here"
+    return f"{key}: buildsys.lock differs in {others} from what is here"
 
 
 def _are_two_parts(recorded: Facts | None, found: Facts | None) -> bool:
@@ -138,7 +138,7 @@ def compare_training(state: State, step: Step, recipe: str, recorded: Training) 
     changes = changes_since(step, recorded)
     return (
         f"training of {recipe}: buildsys.lock records the network {recorded.checkpoint[:SHOWN]}"
-        f" ({describe_training(recorded)}), and {made[:SHOWN]} was trained here"
+        f" ({describe_training(recorded)}), but {made[:SHOWN]} was trained here"
         + (f"; since then {changes}" if changes else "")
     )
 

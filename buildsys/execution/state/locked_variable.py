@@ -13,5 +13,5 @@ def read_variable() -> bool:
     word = os.environ.get(VARIABLE, "")
     if word not in _WORDS:
         message = f"`{word}` is neither 0 nor 1"
-        raise InputError.at(VARIABLE, message, "1: nothing may change buildsys.lock")
+        raise InputError.at(VARIABLE, message, "write 1 to forbid changes of buildsys.lock")
     return _WORDS[word]

@@ -101,18 +101,18 @@ def training_note(state: State, step: Step) -> str:
     cost = f"trained in {duration(recorded.seconds)}"
     changed = changes_since(step, recorded)
     if step.id in state.kept:
-        since = f"since then {changed}" if changed else "it is of another action"
-        return f"the recorded network is kept, {cost}; {since}; `buildsys update` trains anew"
+        since = f"since then {changed}" if changed else "it belongs to another action"
+        return f"the recorded network is kept, {cost}; {since}; `buildsys update` trains again"
     if status in (Status.STALE, Status.MISSING):
         if not changed:
             return (
                 f"the recorded network is not in this store: it is trained again ({cost});"
-                " `buildsys store import` would bring it from a machine that has it"
+                " `buildsys store import` imports it from a machine that has it"
             )
         return (
-            f"WARNING: nothing of the recipe or its data changed, and it trains again ({cost}):"
+            f"WARNING: the training runs again although recipe and data did not change ({cost}):"
             f" the recorded network is not in this store, and since then {changed}."
-            " `buildsys store import` brings it from a machine that has it."
+            " `buildsys store import` imports it from a machine that has it."
         )
     return ""
 
@@ -202,7 +202,7 @@ class Record:
         return (
             f"the network differs from the one that buildsys.lock records"
             f" ({describe_training(recorded)}{f'; since then {changes}' if changes else ''});"
-            f" the lock stays as it is, and `buildsys update {' '.join(sorted(recipes))}` takes this one"
+            f" the lock was not changed; `buildsys update {' '.join(sorted(recipes))}` records this one"
         )
 
     def _say_earlier(self, recipes: set[str], say: Callable[[str], None]) -> None:
@@ -212,7 +212,7 @@ class Record:
                 lines = f"{count} earlier training{'s' * (count > 1)}"
                 say(
                     f"buildsys.lock keeps {lines} of {recipe}, too;"
-                    f" `buildsys update {recipe}` removes what the recipe does not use"
+                    f" `buildsys update {recipe}` removes unused ones"
                 )
 
     def add(self, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
@@ -258,9 +258,9 @@ class Record:
             changes += [
                 f"{short_key(key)}: removed, "
                 + (
-                    "the recipe does not use it any more"
+                    "the recipe no longer uses it"
                     if recipe_of(key) in known
-                    else "there is no such recipe any more"
+                    else "the recipe no longer exists"
                 )
                 for key in gone
             ]

@@ -118,7 +118,7 @@ def _damage(error: BaseException) -> str:
 
 def _trouble(error: OSError) -> tuple[str, str]:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full before all of it is unpacked", "make room and run again"
+        return "the disk became full during unpacking", "make room and run again"
     if error.errno is None:  # gzip and bz2 raise plain OSError for bytes that are not theirs
         return _damage(error), "fetch or pack it again"
     return f"it cannot be unpacked: {error.strerror}", ""
@@ -164,7 +164,7 @@ def _copy(stream: IO[bytes], out: IO[bytes]) -> tuple[int, str]:
 
 def _bomb(name: str, packed: int) -> Refused:
     return Refused(
-        f"`{shorten(name)}`: with it, {packed / 1e6:.3g} MB of archive unpack to more than anyone wants",
+        f"`{shorten(name)}`: with it, {packed / 1e6:.3g} MB of archive unpack to more than the limit",
         f"at most {_RATIO} times its size (1 GB is always allowed), {_MOST_BYTES // 10**9} GB in all,"
         f" {_MOST_IN_ONE // 10**9} GB a file, {_MOST_MEMBERS} files",
     )
@@ -249,7 +249,7 @@ class _Counted:
         data = self._raw.read(min(size, _STREAM_CHUNK) if size >= 0 else _STREAM_CHUNK)
         self._left -= len(data)
         if self._left < 0:
-            raise Refused("its headers alone unpack to more than anyone wants")
+            raise Refused("its headers alone exceed the limit")
         return data
 
 

@@ -123,7 +123,7 @@ class FolderObjects:
         """Every regular file below a prefix; links below it are left out."""
         top = self._root / prefix
         if any(each.is_symlink() for each in (top, *top.parents[: prefix.count("/")])):
-            raise RemoteFailure(f"{prefix} there is a link")
+            raise RemoteFailure(f"{prefix} there is a symbolic link")
         with _explained():
             for place, _, names in os.walk(top, onerror=_raise):
                 folder = Path(place).relative_to(self._root).as_posix()
@@ -146,7 +146,7 @@ class FolderObjects:
         try:
             self._replace(name, chunks)
         except FileNotFoundError as error:
-            raise RemoteFailure("its folder was removed meanwhile") from error
+            raise RemoteFailure("its folder was removed during the transfer") from error
 
     def _replace(self, name: str, chunks: Iterator[bytes]) -> None:
         with self._folder(name, make=True) as (folder, last):
@@ -166,7 +166,7 @@ class FolderObjects:
 
     def _check_going_on(self) -> None:
         if self._stopped:
-            raise RemoteFailure("it was ended")
+            raise RemoteFailure("it was cancelled")
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[int]:

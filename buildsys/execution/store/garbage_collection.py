@@ -190,7 +190,7 @@ def alone(store: Store) -> Iterator[None]:
         with locked(store.root / "gc.lock"):
             yield
     except BlockingIOError as error:
-        message = f"another `buildsys gc` is at work in {store.root}; wait for its end"
+        message = f"another `buildsys gc` is running in {store.root}; wait until it ends"
         raise BuildsysError(message) from error
     except OSError as error:
         raise BuildsysError(f"{error.filename or store.root}: {error.strerror or error}") from error

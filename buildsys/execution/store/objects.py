@@ -53,7 +53,7 @@ _REASONS = (
     ("SignatureDoesNotMatch", "the server refuses the credentials"),
     ("InvalidAccessKeyId", "the server refuses the credentials"),
     ("ConnectionRefused", "the connection is refused"),
-    ("dns error", "its name is not known here"),
+    ("dns error", "its host name is unknown"),
     ("TimedOut", "it does not answer in time"),
     ("timed out", "it does not answer in time"),
     ("CertificateError", "its certificate is not trusted"),
@@ -121,7 +121,7 @@ class Objects:
         library, store, seconds = self._library, self._reading, self._patience.probe
         with contextlib.suppress(FileNotFoundError, OddName):  # it has answered
             if self.url.startswith("http"):
-                self._do(lambda: library.head_async(store, MARK), f"asking for {MARK}", seconds)
+                self._do(lambda: library.head_async(store, MARK), f"requesting {MARK}", seconds)
             else:
                 self._do(lambda: library.list_with_delimiter_async(store), "listing it", seconds)
 
@@ -129,7 +129,7 @@ class Objects:
         """Bytes of an object; None where there is none."""
         try:
             found = self._do(
-                lambda: self._library.head_async(self._reading, name), f"asking for {name}"
+                lambda: self._library.head_async(self._reading, name), f"requesting {name}"
             )
         except FileNotFoundError as error:
             if any(sign in str(error) for sign in _NO_BUCKET):
@@ -189,7 +189,7 @@ class Objects:
         seconds = min(self._patience.answer + len(data) / _UPLOAD_BYTES_PER_SECOND, _PART_SECONDS)
         self._do(
             lambda: library.put_async(store, name, data, use_multipart=False),
-            f"putting {name} there",
+            f"uploading {name}",
             seconds,
         )
 
@@ -204,7 +204,7 @@ class Objects:
             lambda: library.put_async(
                 store, name, path, chunk_size=_PART_BYTES, max_concurrency=_PARTS_AT_ONCE
             ),
-            f"putting {name} there, {size_text(size)}",
+            f"uploading {name}, {size_text(size)}",
             (parts + 2) * _PART_SECONDS,
         )
 
@@ -235,7 +235,7 @@ class Objects:
 
         with self._stopping:
             if self._stopped:
-                raise RemoteFailure("it was ended")
+                raise RemoteFailure("it was cancelled")
             future = asyncio.run_coroutine_threadsafe(answer(), _loop())
             self._under_way.add(future)
         try:
@@ -266,7 +266,7 @@ class Objects:
                     continue  # what comes of it is said soon
                 self._say_waiting(f"{doing} takes {time.monotonic() - began:.0f} s so far")
             except CancelledError as error:
-                raise RemoteFailure("it was ended") from error
+                raise RemoteFailure("it was cancelled") from error
 
     def _say_waiting(self, text: str) -> None:
         """A line, unless there was one just now."""
@@ -297,9 +297,9 @@ class Objects:
             found = {each["path"]: each for each in page if each["path"] not in names}
             names |= found.keys()
             if not found:
-                raise RemoteFailure("its listing repeats itself without an end")
+                raise RemoteFailure("its listing repeats itself endlessly")
             if len(names) > _MOST_NAMES:
-                raise RemoteFailure(f"its listing has no end after {len(names):,} names")
+                raise RemoteFailure(f"its listing does not end after {len(names):,} names")
             if time.monotonic() - began > self._patience.line:
                 self._say_waiting(f"listing {prefix}: {len(names):,} names so far")
             for name, each in found.items():
@@ -398,4 +398,4 @@ def _explain(error: Exception) -> str:
         return "the server refuses the credentials"
     if status := _STATUS.search(text):
         return f"the server answers with status {status[1].strip()}"
-    return f"its answer is of no use: {shorten(text.partition(chr(10))[0], 120)}"
+    return f"its answer is not usable: {shorten(text.partition(chr(10))[0], 120)}"

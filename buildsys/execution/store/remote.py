@@ -83,11 +83,9 @@ class Remote:
         self.settings, self.say = settings, say
         self.traffic = Traffic()
         self._reading, self._writing = _Direction(), _Direction()
-        self._without = "this run goes on with the store of this machine"
+        self._without = "this run continues with the store of this machine"
         if settings.writes:
-            self._without += (
-                ", and what it makes is put there by a later run, or by `buildsys store push`"
-            )
+            self._without += "; a later run, or `buildsys store push`, uploads its results"
         self._objects: RemoteObjects | None = None
         self._signing: SigningKey | None = None
         self._opening, self._counting = threading.RLock(), threading.Lock()
@@ -140,7 +138,7 @@ class Remote:
         try:
             entry = read_remote_entry(data, key, machine, self.settings.trusted)
         except ValueError as error:
-            self._say_once(f"{self.settings.url}: a result there does not count: {error}")
+            self._say_once(f"{self.settings.url}: one of its results was ignored: {error}")
             return None
         self._count(entries_read=1, bytes_read=len(data))
         return RemoteResult(entry=entry, data=data)
@@ -289,7 +287,7 @@ class Remote:
         """Ask. `began`: when the request did that this goes on with."""
         direction = self._writing if writing else self._reading
         if not (self.writes if writing else self.reads):
-            raise RemoteFailure(f"{self.settings.url} is not asked any more in this run")
+            raise RemoteFailure(f"{self.settings.url} is not used for the rest of this run")
         assert self._objects is not None
         if began is None:
             began = time.monotonic()
@@ -308,7 +306,7 @@ class Remote:
             if first:
                 self.say(f"{self.settings.url}: {failure}")
             if last:
-                self.say(f"{self.settings.url} is not asked any more: {self._without}")
+                self.say(f"{self.settings.url} is not used for now: {self._without}")
             raise
 
     def _mark(self, try_it: bool = False) -> None:
@@ -389,7 +387,7 @@ def signing_key(settings: RemoteSettings) -> SigningKey | None:
     key = configured_key()
     if settings.trusted and key is None:
         raise BuildsysError(
-            "`remote.trusted` lists who may sign results, and BUILDSYS_SIGNING_KEY names no key"
+            "`remote.trusted` requires signed results, but BUILDSYS_SIGNING_KEY names no key"
         )
     if settings.trusted and key is not None and key.public not in settings.trusted:
         raise BuildsysError(f"`remote.trusted` does not list the key that signs here: {key.public}")
@@ -409,7 +407,7 @@ def _has_mark(objects: RemoteObjects) -> bool:
     data = objects.read(MARK, LARGEST_ENTRY)
     if data is None:
         if objects.url.startswith("http"):
-            raise RemoteFailure(f"there is no remote store of buildsys ({MARK} is missing)")
+            raise RemoteFailure(f"it is not a remote store of buildsys ({MARK} is missing)")
         return False
     try:
         read_record(RemoteMark, data)

@@ -76,7 +76,7 @@ def read_remote_entry(
         if found.signer not in known:
             raise NotTrusted("no trusted key has signed it")
         if not _is_signed(found):
-            raise NotTrusted("its signature is not that of a trusted key")
+            raise NotTrusted("its signature does not belong to a trusted key")
     return found.entry
 
 
@@ -147,7 +147,7 @@ def configured_key() -> SigningKey | None:
         raise BuildsysError(f"{VARIABLE} is {place}: {error.strerror or error}") from error
     if others:
         raise BuildsysError(
-            f"{VARIABLE} is {place}, which others may read or write: `chmod 600 {place}`"
+            f"{VARIABLE} is {place}, which other users can read or write: `chmod 600 {place}`"
         )
     check_signatures()
     from cryptography.exceptions import UnsupportedAlgorithm
@@ -160,7 +160,7 @@ def configured_key() -> SigningKey | None:
         private = None
     if not isinstance(private, Ed25519PrivateKey):
         raise BuildsysError(
-            f"{VARIABLE} is {place}, which holds no Ed25519 key without a password:"
+            f"{VARIABLE} is {place}, which does not contain an Ed25519 key without a password:"
             " `buildsys remote keygen FILE` writes one"
         )
     return SigningKey(private)
@@ -181,5 +181,5 @@ def make_key(path: Path) -> str:
         try:
             write_new(path, text, mode=0o600)
         except FileExistsError as error:
-            raise CannotWrite(f"{path} is there already; name another file") from error
+            raise CannotWrite(f"{path} already exists; name another file") from error
     return SigningKey(private).public

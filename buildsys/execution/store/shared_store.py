@@ -368,9 +368,9 @@ class SharedStore(Store):
         except FileNotFoundError:  # who makes the bytes again offers them again
             self._unmark(entry.key)
         except BuildsysError as error:
-            self.say(f"the result of {entry.module} was not put into the remote store: {error}")
+            self.say(f"the result of {entry.module} was not uploaded to the remote store: {error}")
         except UNEXPECTED as error:  # nobody waits for this thread
-            doing = f"putting the result of {entry.module} into the remote store"
+            doing = f"uploading the result of {entry.module} to the remote store"
             self.say(explain(error, doing, None))
 
     def _push_entry(self, entry: ActionEntry, foreign: bytes | None) -> None:
@@ -428,7 +428,7 @@ class SharedStore(Store):
                 seal(temporary)
         except Damaged:
             self.note_absent([digest])
-            self.say(f"{self.settings.url}: {digest[:12]} is damaged there; it counts as absent")
+            self.say(f"{self.settings.url}: {digest[:12]} is damaged there and was ignored")
             return False
         except (FileNotFoundError, RemoteFailure):
             self._blobs.note_absent(digest)
@@ -489,7 +489,7 @@ def require_shared(store: Store, writes: bool = False) -> SharedStore:
     if not isinstance(store, SharedStore):
         if store.trust:
             raise BuildsysError(
-                "the remote store is switched off: BUILDSYS_REMOTE or BUILDSYS_REMOTE_MODE is `none`"
+                "the remote store is disabled: BUILDSYS_REMOTE or BUILDSYS_REMOTE_MODE is `none`"
             )
         raise BuildsysError(
             "no remote store is configured: `remote: {url: …}` in buildsys.yaml, or BUILDSYS_REMOTE"

@@ -228,7 +228,7 @@ class Store:
             else:
                 self._fetch_file(file.digest, target / file.name)
             if self.size(file.digest) != file.size:
-                message = f"the index says another size than {shorten(file.name)} has"
+                message = f"the size of {shorten(file.name)} differs from the index"
                 raise FileNotFoundError(errno.ENOENT, message, digest)
 
     def _fetch_file(self, digest: str, target: Path) -> None:
@@ -271,7 +271,7 @@ class Store:
         try:
             read_entry(entry.key, data)
         except ValueError as error:
-            raise InternalError(f"no entry of an action: {error}: {entry}") from error
+            raise InternalError(f"not an action entry: {error}: {entry}") from error
         with self._recording:
             self._settle()
             self.put_record(self._action(entry.key), data)
@@ -415,7 +415,7 @@ def use(path: Path) -> bool:
 def _checked(digest: str) -> str:
     """A digest or a key, which becomes part of a path. Raises FileNotFoundError for anything else."""
     if not is_digest(digest):
-        message = "the store has nothing by this name, which is no digest"
+        message = "the name is not a digest, so the store cannot have it"
         raise FileNotFoundError(errno.ENOENT, message, shorten(digest))
     return digest
 
@@ -471,7 +471,7 @@ def _make_folder(path: Path) -> bool:
     except FileExistsError:
         if not stat.S_ISDIR(path.lstat().st_mode):
             raise CannotWrite(
-                f"{path} is a link or a file, and a folder is wanted there: nothing is written"
+                f"{path} must be a directory, but is a link or a file: buildsys does not write"
                 " through links. Remove it, then run again."
             ) from None
         return False
@@ -482,7 +482,7 @@ def _replace(fresh: Path, target: Path) -> None:
     try:
         fresh.replace(target)
     except IsADirectoryError as error:
-        message = f"{target} is a folder, where a file belongs. Remove it, then run again."
+        message = f"{target} is a directory, but must be a file. Remove it, then run again."
         raise CannotWrite(message) from error
 
 

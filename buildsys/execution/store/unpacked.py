@@ -60,13 +60,13 @@ def find_change(folder: Path) -> str:
     """What is not as it was unpacked, in words; nothing where all is. Raises OSError."""
     record = find(folder)
     if record is None:
-        return "there is no record of what was unpacked"
+        return "what was unpacked was not recorded"
     found = _look(folder)
     if _stats(found) == record.stats:
         return ""
     strange = [name for name, each in found.items() if not stat.S_ISREG(each.st_mode)]
     if strange:
-        return f"{strange[0]} is no plain file"
+        return f"{strange[0]} is not a regular file"
     now = {name: _digest(folder / name) for name in found}
     sizes = {name: each.st_size for name, each in found.items()}
     if digest_bytes(encode_index((n, sizes[n], now[n]) for n in now)) == record.tree:
@@ -74,7 +74,7 @@ def find_change(folder: Path) -> str:
             fresh = replace(record, stats=_stats(found))
             write_atomic(_beside(folder, _RECORD), write_record(fresh))
         return ""
-    return _difference(_index(folder), now) or "its files are others"
+    return _difference(_index(folder), now) or "its files differ"
 
 
 def put_away(folder: Path) -> Path:

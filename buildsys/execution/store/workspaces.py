@@ -45,7 +45,7 @@ def forget(store: Store, root: Path) -> None:
 def _read(data: bytes, entry: Path) -> Path:
     if entry.name != _name(data):
         message = (
-            "is damaged: which workspace it stands for is not known. Delete it, and run `buildsys"
+            "is damaged, so its workspace is unknown. Delete it, and run `buildsys"
             " plan` in every workspace that uses this store"
         )
         raise OSError(errno.EINVAL, message, str(entry))

@@ -79,7 +79,9 @@ def _make(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path
     changed = environment_record.find_change(_place(ready))
     if not changed:
         return ready
-    say(f"the tool environment {env.name} was changed since it was made ({changed}): made again")
+    say(
+        f"the tool environment {env.name} was changed since it was made ({changed}): it is made again"
+    )
     ready = _sync(env, say, run)
     if environment_record.verify(_place(ready)):
         # files are hard links into uv's cache: who edits one in place edits the cache, too

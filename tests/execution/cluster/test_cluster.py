@@ -87,7 +87,7 @@ def test_two_workers_ship_what_one_machine_ships(farm: Cluster, tmp_path: Path) 
     assert run.returncode == 0, run.stdout
     assert f"cluster {farm.address}: 2 workers" in run.stdout
     assert set(re.findall(r"done in .* on (\w+)", run.stdout)) == {"w0", "w1"}
-    assert re.search(r"train \(tags\): never made here on w[01]\n", run.stdout)
+    assert re.search(r"train \(tags\): no recorded result on w[01]\n", run.stdout)
     assert processes.shipped(farm.place) == processes.shipped(here)
     assert without_seconds(farm.place) == without_seconds(here)
     for name in ("w0", "w1"):
@@ -140,7 +140,7 @@ def test_an_engine_is_built_by_the_worker_that_has_its_library(farm: Cluster) ->
     )
     output = ended(later)
     assert later.returncode == 0, output
-    assert "engine (eng@jetson-orin): never made here on orin" in output
+    assert "engine (eng@jetson-orin): no recorded result on orin" in output
     assert processes.statuses(farm.place)["eng@jetson-orin"] == "built"
     farm.kill("orin")
     farm.configure()
@@ -209,7 +209,7 @@ def test_a_step_whose_worker_dies_begins_again_once(cluster: Cluster) -> None:
     output = ended(run)
     assert run.returncode == 1, output
     assert f"signal (plain@host) begins again on {second}" in output
-    assert f"two workers died while they had it ({first}, {second})" in output
+    assert f"two workers died while they ran it ({first}, {second})" in output
     assert processes.statuses(cluster.place)["plain@host"] == "failed at signal: two workers died"
     let_go(cluster.root)
     (last,) = rest - {second}
@@ -320,10 +320,10 @@ def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
     (cluster.place / "model.tflite").write_bytes(tflite_bytes(metadata="y" * 100))
     run = cluster.run("build:plain@host")
     assert run.returncode == 1
-    assert "the certificate is not one of this cluster" in run.stdout
+    assert "the certificate does not belong to this cluster" in run.stdout
     cluster.worker("w1", "--ca", str(other), wait=False)
     assert cluster.processes["w1"].wait(60) == 1
-    assert "the certificate is not one of this cluster" in cluster.printed_by("w1")
+    assert "the certificate does not belong to this cluster" in cluster.printed_by("w1")
 
 
 def test_a_batch_whose_run_and_servers_are_killed_ships_the_bytes_of_a_serial_one() -> None:

@@ -37,4 +37,4 @@ def test_a_certificate_that_the_scheduler_refuses_is_named_at_once(tmp_path: Pat
         with pytest.raises(ssl.SSLError) as refused:
             probe(f"tls://127.0.0.1:{listening.getsockname()[1]}", 30, mixed)
         thread.join()
-    assert explain_failure(refused.value) == "the certificate is not one of this cluster"
+    assert explain_failure(refused.value) == "the certificate does not belong to this cluster"

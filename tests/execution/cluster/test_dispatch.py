@@ -213,7 +213,7 @@ def test_a_remote_that_loses_everything_at_once_leaves_the_step_to_this_machine(
                 diary=(),
                 log="",
             ),
-            "refused probe: the remote store does not have what it says that it put there",
+            "refused probe: the remote store does not have the files that the worker reports to have uploaded",
         ),
         (
             lambda order: InputsLost(blobs=(order.proof,), worker="w9"),
@@ -298,9 +298,7 @@ def test_a_package_without_what_could_not_be_asked_for_is_published_again(
     with monkeypatch.context() as cut:
         cut.setattr(FolderObjects, "stream", fail)
         build(workspace, near)
-    assert (
-        "the remote store could not be asked; the next run tries again" in capsys.readouterr().err
-    )
+    assert "the remote store did not answer; the next run tries again" in capsys.readouterr().err
     assert shipped(workspace) != whole
     build(workspace, near)
     assert near.tools.ran == []
@@ -346,7 +344,7 @@ def test_a_finished_training_is_asked_for_where_it_was_made(
     assert kinds(near, "train") == [*ways, ("w0" if failures == 1 else "w1", "answer")]
     assert near.tools.ran.count("train_ultralytics") == (1 if failures == 1 else 2)
     assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
-    assert "train (tags): another run has made it meanwhile" not in printed
+    assert "train (tags): another run has finished the same step" not in printed
 
 
 def test_a_training_goes_on_where_another_worker_was(
@@ -367,7 +365,7 @@ def test_a_training_goes_on_where_another_worker_was(
 
     near.before = leave
     build(workspace, near)
-    said = "w0: train goes on where another worker was"
+    said = "w0: train continues the work of another worker"
     assert said in capsys.readouterr().err
     assert left[0]
     assert not list((tmp_path / "remote").glob(f"blobs/*/{left[0]}"))
@@ -389,7 +387,7 @@ def test_what_a_worker_had_already_was_not_made_in_this_run(
     session = build(workspace, near)
     assert near.tools.ran == []
     printed = capsys.readouterr().err
-    assert "train (tags): another run has made it meanwhile" in printed
+    assert "train (tags): another run has finished the same step" in printed
     assert "done in" not in printed
     assert {outcome.headline for outcome in session.publisher.outcomes.values()} == {"restored"}
 

@@ -131,7 +131,7 @@ def test_a_result_goes_through_the_remote_store(
         ({"params": "[]"}, f"its {MODULE} has other parameters"),
         ({"code": "0" * 64}, f"its code of {MODULE} is another"),
         ({"tool_identity": "0" * 64}, "its lock of evaluate is another"),
-        ({"key": "0" * 64}, "the action key of signal is another one there"),
+        ({"key": "0" * 64}, "its action key of signal differs"),
         ({"remote": "file:///elsewhere"}, "its remote store is file:///"),
         ({"outputs": ()}, f"its {MODULE} has other outputs"),
         (
@@ -176,7 +176,7 @@ def test_any_difference_is_refused_before_anything_runs(
         ),
         (
             given("checkpoint", role="checkpoint"),
-            "it runs no code of checkpoints: `buildsys worker",
+            "it does not run code of checkpoints: `buildsys worker",
         ),
     ],
 )
@@ -214,7 +214,7 @@ def test_parameters_that_no_plan_has_are_refused(
     )
     reply = handler.handle(order, lambda event: None, tools)
     assert isinstance(reply, Refused)
-    assert reply.why.startswith("its convert_tflite has other parameters (no tool environment")
+    assert reply.why.startswith("its convert_tflite has different parameters (no tool environment")
 
 
 @pytest.mark.parametrize("module", ["fetch_file", "compare_latency"])
@@ -234,7 +234,7 @@ def test_a_step_of_the_machine_that_plans_is_refused(
         make_order(coordinator, remote), module=module, params=json.dumps(params)
     )
     reply = handler.handle(order, lambda event: None, tools)
-    assert reply == Refused(why=f"{module} runs on the machine that plans it", worker="w0")
+    assert reply == Refused(why=f"{module} can only run on the machine that plans it", worker="w0")
 
 
 def test_a_failure_brings_the_log(
@@ -409,5 +409,5 @@ def test_a_worker_whose_package_was_changed_is_started_again(
     handler._package, handler._looked = "as it was", 0.0
     reply = handler.handle(order, lambda event: None, tools)
     assert reply == Refused(
-        why="its buildsys was changed since it was started: start it again", worker="w0"
+        why="its buildsys changed since the worker was started: restart the worker", worker="w0"
     )

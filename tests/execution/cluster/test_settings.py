@@ -60,7 +60,7 @@ def test_the_file_names_a_scheduler_and_the_variable_another(
             "{slurm: {partition: a, workers: 1, walltime: '1:00:00'}, ca: x}",
             "1:71: error: `ca` belongs",
         ),
-        ("{wait_seconds: 3}", "a cluster has a `scheduler`, or is `slurm`'s"),
+        ("{wait_seconds: 3}", "`cluster` needs one of `scheduler` and `slurm`"),
         ("{schedular: x}", "unknown key `schedular`"),
     ],
 )
@@ -119,7 +119,7 @@ def test_a_cluster_without_a_remote_store_to_write_is_an_error_with_its_way_out(
     monkeypatch.setenv("BUILDSYS_CLUSTER", "tcp://127.0.0.1:1")
     assert main(["-C", str(workspace), "build"]) == 1
     printed = capsys.readouterr()
-    assert "a cluster needs a remote store that can be written" in printed.out + printed.err
+    assert "a cluster needs a writable remote store" in printed.out + printed.err
     assert "BUILDSYS_CLUSTER=none builds on this machine" in printed.out + printed.err
     monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/remote")
     monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")

@@ -97,7 +97,7 @@ def test_nothing_ships_where_nothing_passes(workspace: Path) -> None:
     tools = Sized()
     rows = sweep(workspace, tools, "min: 0.9")
     assert [row.status for row in rows if not row.candidate] == [
-        "rejected by select: no variant fits and passes its gates"
+        "rejected by select: no variant both fits and passes its gates"
     ]
     assert exit_code(rows, named=False) == 11
     assert not list(workspace.glob("build/*/*/manifest.json"))

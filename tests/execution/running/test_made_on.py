@@ -21,17 +21,17 @@ AMD = MadeOn(cpu="AMD EPYC (x86_64)", instructions=("avx2", "avx512f"), kernels=
         (
             AMD,
             MadeOn(cpu="Intel (x86_64)", instructions=("avx2",), kernels=(("NumPy", "V4"),)),
-            "published by AMD EPYC (x86_64), with avx512f; here Intel (x86_64)",
+            "published by AMD EPYC (x86_64), with avx512f; this machine has Intel (x86_64)",
         ),
         (
             AMD,
             MadeOn(cpu=AMD.cpu, instructions=AMD.instructions, kernels=(("NumPy", "V3"),)),
-            "published by NumPy V4; here NumPy V3",
+            "published by NumPy V4; this machine has NumPy V3",
         ),
         (
             AMD,
             MadeOn(cpu=AMD.cpu, instructions=("avx2",), kernels=AMD.kernels),
-            "published by a CPU with avx512f; here a CPU without them",
+            "published by a CPU with avx512f; this machine has a CPU without them",
         ),
     ],
 )

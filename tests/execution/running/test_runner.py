@@ -261,7 +261,7 @@ def test_a_source_that_changes_under_the_tool_fails_the_step(
 
     bench.tool = change
     error = str(failure(bench, export))
-    assert error.startswith("model.pt changed while this run needed it for export")
+    assert error.startswith("model.pt changed while export used it")
     assert not list((tmp_path / "store" / "actions").rglob("*.json"))
 
 
@@ -409,12 +409,12 @@ def test_a_step_with_a_gpu_sees_its_own_alone(
 
 
 def test_the_state_of_a_failed_step_does_not_change(tmp_path: Path, export: Step) -> None:
-    """The next run says the same: never made here."""
+    """The next run says the same: no recorded result."""
     bench = Bench(tmp_path, export)
     bench.tool = lambda inputs, outputs: 1
     failure(bench, export)
     following = State((make_plan(export),), bench.state.database, bench.state.store)
-    assert [str(reason) for reason in following.decide(export).reasons] == ["never made here"]
+    assert [str(reason) for reason in following.decide(export).reasons] == ["no recorded result"]
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
@@ -433,7 +433,7 @@ def test_what_is_no_file_of_the_step_is_refused(tmp_path: Path, export: Step, ki
 
     bench.tool = make
     message = str(failure(bench, export))
-    assert "export (export_onnx) made outputs/made.bin, which is not a file of its own" in message
+    assert "export (export_onnx) made outputs/made.bin, which is not a regular file" in message
     assert bench.state.store.recall(bench.state.decide(export).key) is None
 
 
@@ -495,7 +495,7 @@ def test_folders_without_end_fail_the_step_and_not_the_next_run(
 
     bench.tool = dig
     assert str(failure(bench, export)) == (
-        "export (export_onnx) made folders in folders, more than 100 deep; nothing was kept."
+        "export (export_onnx) made folders nested more than 100 deep; its outputs were discarded."
     )
     bench.tool = write_outputs
     assert bench.execute(export) is not None
@@ -531,12 +531,12 @@ def test_what_a_step_writes_is_read_up_to_a_bound(tmp_path: Path, source: Path) 
     message = str(failure(bench, gate))
     assert len(message) < 40_000
     assert "    the beginning\n" in message
-    assert "bytes left out, all are in" in message
+    assert "bytes left out, see" in message
     assert "    the end\n" in message
     bench.tool = answer_without_end
     assert str(failure(bench, gate)).endswith(
-        " wrote verdict.json with 64424509440 bytes, of which at most 16777216 are read;"
-        " nothing was kept."
+        " wrote verdict.json with 64424509440 bytes; the limit is 16777216."
+        " its outputs were discarded."
     )
     bench.tool = answer
     assert bench.execute(gate) is not None
@@ -557,5 +557,5 @@ def test_a_log_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert process.run_command(command, lambda *_: None) == 0
     beginning, line, end = (tmp_path / "log").read_bytes().split(b"\n")
     assert beginning == b"0123456789"
-    assert line.decode() == "… 234467 bytes left out: a log has a bound …"
+    assert line.decode() == "… 234467 bytes left out: the size of a log is limited …"
     assert end == bytes((1 << 16) - 3) + b"end"

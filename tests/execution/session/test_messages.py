@@ -161,7 +161,7 @@ def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> Non
         ("train", 0.615, 16, "epochs"),
         ("measure", 1137, 12000, "pictures"),
     ):
-        console.start(step, step, "never made here")
+        console.start(step, step, "no recorded result")
         console.progress(step, done, total, unit, "")
     console.progress("measure", 12000, 12000, "pictures", "")
     told = capsys.readouterr().err

@@ -90,7 +90,7 @@ def test_a_log_that_cannot_be_written_is_said_in_full(
     assert cli.main(["-C", str(tmp_path), "targets"]) == 1
     words = capsys.readouterr().err
     assert "in run\n" in words
-    assert "this is a mistake in buildsys" in words
+    assert "this is a bug in buildsys" in words
 
 
 class Refusing(io.StringIO):
@@ -149,4 +149,4 @@ def test_a_folder_that_is_gone(
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     assert cli.main(["plan"]) == 1
-    assert capsys.readouterr().err.startswith("the folder in which this was started is gone: go to")
+    assert capsys.readouterr().err.startswith("the current folder was removed: change to")

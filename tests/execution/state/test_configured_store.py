@@ -198,7 +198,10 @@ def test_a_variable_that_names_no_remote_store_is_an_error(
             "cluster: {scheduler: 'tls://farm:8786'}",
             "1:22: error: `cluster.scheduler`: tls:// needs",
         ),
-        ("cluster: {wait_seconds: 3}", "1:10: error: `cluster`: a cluster has a `scheduler`, or"),
+        (
+            "cluster: {wait_seconds: 3}",
+            "1:10: error: `cluster`: `cluster` needs one of `scheduler`",
+        ),
         ("store: 3", "1:8: error: `store`: it is not a text"),
         ("{", "error: it cannot be read as YAML"),
     ],

@@ -82,7 +82,7 @@ def test_a_first_build_runs_the_first_step_and_the_rest_waits_for_it(
     """What a later step is made from is not known before the earlier one has run."""
     state = make_state(tmp_path, plan)
     assert statuses(state, plan) == [Status.STALE, Status.PENDING, Status.PENDING]
-    assert reasons(state.decide(plan.steps[0])) == ["never made here"]
+    assert reasons(state.decide(plan.steps[0])) == ["no recorded result"]
     assert reasons(state.decide(plan.steps[1])) == ["after export"]
     assert state.result("export") is None
     assert state.key(plan.steps[1]) is None

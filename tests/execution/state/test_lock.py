@@ -137,7 +137,7 @@ def test_a_change_of_code_or_tool_does_not_train_again(
     assert main(["-C", str(workspace), "plan"]) == 0
     assert (
         "train: the recorded network is kept, trained in 0.0 s; since then the code of"
-        " train_ultralytics changed; `buildsys update` trains anew"
+        " train_ultralytics changed; `buildsys update` trains again"
     ) in capsys.readouterr().out
     (checkpoint,) = [
         path
@@ -152,7 +152,7 @@ def test_a_change_of_code_or_tool_does_not_train_again(
     shutil.rmtree(workspace / "build")
     capsys.readouterr()
     main(["-C", str(workspace), "plan"])
-    assert "WARNING: nothing of the recipe or its data changed, and it trains again" in (
+    assert "WARNING: the training runs again although recipe and data did not change" in (
         capsys.readouterr().out
     )
     build()
@@ -246,9 +246,7 @@ def test_a_changed_recipe_adds_a_line_and_update_removes_the_old_one(
     assert lock_lines(workspace) == after
     assert main(["-C", str(workspace), "update", "tags"]) == 0
     (old,) = [key for key in before if key.startswith("training ")]
-    line = (
-        f"training tags {old.split(' ')[2][:12]}…: removed, the recipe does not use it any more\n"
-    )
+    line = f"training tags {old.split(' ')[2][:12]}…: removed, the recipe no longer uses it\n"
     assert capsys.readouterr().out == 2 * line
     assert lock_lines(workspace) == {k: v for k, v in after.items() if k != old}
 
@@ -257,7 +255,7 @@ def test_a_broken_lock_is_an_error_at_its_line(workspace: Path, capsys: Capture)
     """A merge conflict in the lock is a traceback."""
     (workspace / "buildsys.lock").write_text("# comment\n<<<<<<< HEAD\n")
     assert main(["-C", str(workspace), "check"]) == 2
-    assert "buildsys.lock:2:1: error: a merge was left unfinished here" in capsys.readouterr().err
+    assert "buildsys.lock:2:1: error: unfinished merge" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("built")
@@ -277,7 +275,7 @@ def test_a_line_that_names_a_file_touches_nothing(
     told = capsys.readouterr()
     assert re.search(
         r"buildsys.lock:4:\d+: error: malformed lock entry `training tags [0-9a-f]{64}`: `checkpoint`:"
-        r" it is not a digest, which has 64 lower-case hexadecimal digits",
+        r" it is not a digest of 64 lower-case hexadecimal digits",
         told.out + told.err,
     )
     assert victim.read_text() == "mine"

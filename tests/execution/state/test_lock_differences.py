@@ -31,10 +31,10 @@ def test_bytes_and_facts_count() -> None:
     assert compare(FACTS, FACTS) == ""
     assert compare(FACTS, None) == "", "a plan that needs no facts says nothing of them"
     assert compare(FACTS, FACTS, B) == (
-        "dataset x: buildsys.lock records aaaaaaaaaaaa, and bbbbbbbbbbbb is here"
+        "dataset x: buildsys.lock records aaaaaaaaaaaa, but this workspace has bbbbbbbbbbbb"
     )
     other = replace(FACTS, names=("dog",), parts=())
-    words = "dataset x: buildsys.lock says something else of `names`, `parts` than what is here"
+    words = "dataset x: buildsys.lock differs in `names`, `parts` from what is here"
     assert compare(FACTS, other) == words
     assert "what planning needs" in compare(None, FACTS)
 

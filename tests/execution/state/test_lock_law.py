@@ -88,7 +88,7 @@ def test_a_deleted_line_comes_back_with_a_sentence(
     assert tools.ran == []
     assert path.read_text() == before
     told = capsys.readouterr().err
-    assert "buildsys.lock lacked lines of what is up to date; added: " in told
+    assert "buildsys.lock lacked lines of up-to-date results; added: " in told
     assert " ".join(line.split(" ")[:2]) in told
 
 
@@ -111,7 +111,7 @@ def test_a_wrong_line_is_named_and_stays(workspace: Path, tools: StandIn, capsys
         "training of tags: buildsys.lock records the network abababababab (on an unknown device"
     )
     assert table.count(network) == 1
-    assert "buildsys.lock stays as it is; `buildsys update tags@xiao-esp32s3` takes" in table
+    assert "buildsys.lock was not changed; `buildsys update tags@xiao-esp32s3` records" in table
     assert main(["-C", str(workspace), "plan"]) == 0
     assert network in capsys.readouterr().out
     diary = json.loads((workspace / "build/tags/xiao-esp32s3/build.json").read_text())
@@ -177,7 +177,7 @@ def test_facts_that_were_edited_are_named(workspace: Path, tools: StandIn, capsy
     before = (workspace / "buildsys.lock").read_text()
     edit(workspace, '"names":["tag"],"parts"', '"names":["gat"],"parts"')
     found = rows(workspace, tools)
-    words = "dataset tags/data.yaml: buildsys.lock says something else of `names` than what is here"
+    words = "dataset tags/data.yaml: buildsys.lock differs in `names` from what is here"
     assert {row.outcome.differs for row in found} == {(words,)}
     assert main(["-C", str(workspace), "update"]) == 0
     assert capsys.readouterr().out == "dataset tags/data.yaml: `names` changed\n"
@@ -202,7 +202,7 @@ def test_another_cpu_leaves_the_lock_and_says_so_until_the_network_arrives(
     assert len([line for line in annotate(found) if line.startswith("::warning")]) == 1
     assert "; the lock stays" not in render_table(found)
     told = capsys.readouterr().err
-    assert "the lock stays as it is, and `buildsys update tags` takes this one" in told
+    assert "the lock was not changed; `buildsys update tags` records this one" in told
     assert path.read_bytes() == before
     assert statuses(workspace, tools) == {"up-to-date, differs from lock"}
     assert tools.ran == []
@@ -301,7 +301,7 @@ def test_a_line_that_could_not_be_written_is_added_by_the_next_run(
     with monkeypatch.context() as full:
         full.setattr(os, "replace", refuse)
         assert main(command) == 1
-    assert "buildsys.lock was not brought up to date: " in capsys.readouterr().err
+    assert "buildsys.lock was not updated: " in capsys.readouterr().err
     assert unchanged.settled_recipes(Workspace(workspace)) == {}
     assert main(command) == 0
     assert (workspace / "buildsys.lock").read_text() == before
@@ -336,12 +336,12 @@ def test_a_lock_that_broke_while_a_run_waited_for_its_turn_is_wrong_input(
     run.begin(UNKNOWN)
     (workspace / "buildsys.lock").write_text("<<<<<<< ours\n")
     reporter = Reporter(run, io.StringIO())
-    with pytest.raises(InvalidTask, match="a merge was left unfinished"):
+    with pytest.raises(InvalidTask, match="unfinished merge"):
         reporter.initialize({}, ["build:tags@xiao-esp32s3"])
     with pytest.raises(SystemExit) as end:
         reporter.complete_run()
     assert end.value.code == InputError.exit_code
-    assert "brought up to date" not in capsys.readouterr().err
+    assert "was not updated" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("built")
@@ -425,7 +425,7 @@ def test_update_trains_what_has_no_line_before_it_removes_the_earlier_one(
     session.forget_trainings()
     session.build([build for build in session.plans if "@xiao" in build])
     session.close()
-    assert "removed, the recipe does not use it any more" in capsys.readouterr().err
+    assert "removed, the recipe no longer uses it" in capsys.readouterr().err
     (new,) = read_lock(workspace / "buildsys.lock").trainings()
     assert new != old
 
@@ -462,7 +462,7 @@ def test_update_claims_nothing_beside_a_mistake_or_what_is_not_here(
     edit(workspace, line, f"{line.replace('training tags', 'training gone')}\n{line}")
     monkeypatch.setenv("BUILDSYS_LOCKED", "1")  # nothing is written
     assert main(command) == 0
-    gone = f"training gone {line.split(' ')[2][:12]}…: removed, there is no such recipe any more\n"
+    gone = f"training gone {line.split(' ')[2][:12]}…: removed, the recipe no longer exists\n"
     assert capsys.readouterr().out == gone
     monkeypatch.delenv("BUILDSYS_LOCKED")
     assert main(command[:-1]) == 0

@@ -68,7 +68,7 @@ def test_where_keys_are_trusted_only_what_they_signed_counts(
     signature = signer.sign(b"something else").hex()
     for text in (signature, "", "é"):
         claim = RemoteEntry(entry=forged, signer=signer.public, signature=text)
-        with pytest.raises(NotTrusted, match="its signature is not"):
+        with pytest.raises(NotTrusted, match="its signature does not"):
             read_remote_entry(write_record(claim), KEY, "", [signer.public])
 
 
@@ -87,7 +87,7 @@ def test_a_private_key_is_its_owner_s_alone(
         configured_key()
     key.chmod(0o600)
     key.write_text("no key")
-    with pytest.raises(BuildsysError, match="holds no Ed25519 key"):
+    with pytest.raises(BuildsysError, match="does not contain an Ed25519 key"):
         configured_key()
     monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(tmp_path / "none"))
     with pytest.raises(BuildsysError, match="No such file"):
@@ -115,7 +115,7 @@ def test_what_a_remote_says_without_a_signature_counts_as_absent(
     three.look_up([(KEY, "")])
     assert three.recall(KEY) is None
     assert said == [
-        f"file://{tmp_path}/remote: a result there does not count: no trusted key has signed it"
+        f"file://{tmp_path}/remote: one of its results was ignored: no trusted key has signed it"
     ]
     monkeypatch.delenv("BUILDSYS_SIGNING_KEY")
     four = connect("four", "read-write", trusted=(signer.public,))

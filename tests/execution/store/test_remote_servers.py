@@ -138,7 +138,7 @@ def test_a_second_machine_restores_from_the_server(
     leave(workspace, tmp_path / "store")
     configure(s3_server.endpoint)
     assert build(workspace, tools) == {"built"}
-    assert "is damaged there; it counts as absent" in capsys.readouterr().err
+    assert "is damaged there and was ignored" in capsys.readouterr().err
     assert without_curves(workspace) == {k: v for k, v in before.items() if not is_curve(k)}
     mended = {name for name, path in stored.items() if path.read_bytes() == whole[name]}
     made = {path.name for path in (tmp_path / "store" / "blobs").glob("*/*")}
@@ -180,8 +180,8 @@ def test_a_run_goes_on_without_the_server(
     }[trouble]
     lines = [line for line in capsys.readouterr().err.splitlines() if "s3://" in line]
     assert [line.partition("] ")[2] for line in lines] == [
-        f"{url} at {endpoint}: {why}; this run goes on with the store of this machine, and what it makes is put there"
-        " by a later run, or by `buildsys store push`"
+        f"{url} at {endpoint}: {why}; this run continues with the store of this machine; a later run, or"
+        " `buildsys store push`, uploads its results"
     ]
     if trouble == "refused":
         assert unpushed(tmp_path / "store")
@@ -211,7 +211,7 @@ def test_the_server_is_killed_while_steps_run(
     assert build(workspace, run) == {"built"}
     text = capsys.readouterr().err
     assert text.count("is not asked any more") == 1
-    assert "what it makes is put there by a later run" in text
+    assert "a later run, or `buildsys store push`, uploads its results" in text
     left = unpushed(tmp_path / "store")
     assert left
     s3_server.start()

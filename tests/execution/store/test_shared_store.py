@@ -167,7 +167,7 @@ def test_without_its_libraries_a_run_goes_on(
         store.look_up([(KEY, "")])
         assert store.recall(KEY) is None
         assert len(said) == 1
-        assert "`pip install 'buildsys[remote]'`; this run goes on" in said[0]
+        assert "`pip install 'buildsys[remote]'`; this run continues" in said[0]
         monkeypatch.delitem(sys.modules, library)
 
 

@@ -65,8 +65,8 @@ CHANGES: dict[Callable[[Path], None], str] = {
     _edit: "images/a.jpg was changed",
     _add: "images/b.jpg is new",
     _remove: "images/a.jpg is gone",
-    _link: "elsewhere is no plain file",
-    _forget: "there is no record of what was unpacked",
+    _link: "elsewhere is not a regular file",
+    _forget: "what was unpacked was not recorded",
 }
 
 
@@ -88,7 +88,7 @@ def test_what_was_changed_is_unpacked_again(
     kept = folder.with_name(f"{folder.name}.changed")
     said = capsys.readouterr().err
     changed_line, done_line = said.splitlines()
-    assert changed_line.endswith(f"{CHANGES[change]}; what was there is now {kept}")
+    assert changed_line.endswith(f"{CHANGES[change]}; the old content is now {kept}")
     assert done_line.endswith(f"the archive {folder.name[:12]} was unpacked again")
     assert snapshot(folder) == before
     assert snapshot(kept) == changed
@@ -125,7 +125,7 @@ def test_what_cannot_be_had_again_is_not_used(
     assert unpack_changed(tmp_path, Store(tmp_path / "other"), [folder])
     assert not folder.exists()
     said = capsys.readouterr().err
-    assert "was not unpacked again: the store does not have it, and its address is not" in said
+    assert "was not unpacked again: the store does not have it, and its URL is not" in said
     assert "was unpacked again" not in said
 
 
