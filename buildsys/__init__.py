@@ -1,3 +1,3 @@
 """Declarative builds of vision models for edge hardware."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
