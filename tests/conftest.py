@@ -127,11 +127,11 @@ def _turn(item: pytest.Item) -> int:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where CI is the gate, what did not run has not passed; a GPU or another Python may be missing."""
+    """Where CI is the gate, what did not run has not passed; a GPU, another Python or npm may be missing."""
     report = yield
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
-        if "GPU" not in reason and "Python 3." not in reason:
+        if not any(words in reason for words in ("GPU", "Python 3.", "npm install")):
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} must not skip in CI. {reason}"
     return report

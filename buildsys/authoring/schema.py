@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from buildsys.authoring.key_examples import EXAMPLES
 from buildsys.authoring.key_meanings import BLOCKS, MEANINGS
 from buildsys.authoring.recipes.recipe import Recipe, Select, TargetEntry
 from buildsys.authoring.syntax.validation import settings_schema
@@ -127,9 +128,9 @@ def _with_own(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _described(schema: dict[str, Any], block: str) -> dict[str, Any]:
-    """Add the meaning of every key, which editors show beside it, for nested blocks too."""
+    """Add meaning and example of every key, which editors show beside it, for nested blocks too."""
     for title, inner in schema.get("$defs", {}).items():
         _described(inner, BLOCKS[title])
     for key, rule in schema["properties"].items():
-        rule["description"] = MEANINGS[block][key]
+        rule["description"], rule["examples"] = MEANINGS[block][key], [EXAMPLES[block][key]]
     return schema

@@ -184,6 +184,39 @@ def test_editor_sees_the_mistake(name: str, schemas: dict[str, Schema]) -> None:
     assert _validate(_data(inputs("broken")[name]), schemas["recipe"])
 
 
+def _keys(rule: Any, at: str = "") -> Iterator[tuple[str, Schema]]:
+    """(place, schema) of every key that a schema describes."""
+    if isinstance(rule, list):
+        for each in rule:
+            yield from _keys(each, at)
+    if not isinstance(rule, dict):
+        return
+    for name, inner in rule.get("properties", {}).items():
+        if inner:
+            yield f"{at}/{name}", inner
+    for name, inner in rule.items():
+        if name == "properties":
+            for key, value in inner.items():
+                yield from _keys(value, f"{at}/{key}")
+        elif name != "examples":
+            yield from _keys(inner, at)
+
+
+@pytest.mark.parametrize("name", ["recipe", "target", "firmware", "workspace"])
+def test_every_key_has_a_meaning_and_an_example(name: str, schemas: dict[str, Schema]) -> None:
+    """What an editor shows beside a key is a sentence and a value that the key can have."""
+    root, seen = schemas[name], 0
+    for at, rule in _keys(root):
+        rules = [rule, *rule.get("anyOf", ())]  # with `extends`, a key may be null, too
+        shown = next((each for each in rules if "description" in each), None)
+        assert shown is not None, at
+        assert shown["description"].endswith("."), at
+        problems = [p for value in shown["examples"] for p in _problems(value, rule, root)]
+        assert problems == [], at
+        seen += 1
+    assert seen >= 10
+
+
 @pytest.mark.parametrize("path", _TARGETS, ids=lambda path: path.stem)
 def test_shipped_target_loads(path: Path) -> None:
     """A shipped board names a step, an ini or a firmware that is not shipped."""
