@@ -137,6 +137,58 @@ def test_troubleshooting_quotes_what_the_program_prints() -> None:
     assert all(f"| `{name}` |" in proofs for name in rejected)
 
 
+_NEED_NO_ENTRY = {
+    "it says what is right": (
+        r" must (be|have) | needs (one of|a|keypoints)\b| is (a|an|four|0 or 1|true|from|at least)\b"
+        r"|expected |not a recipe name|has 64 hex|is more than \d+ pixels|the lowest|reserved on Windows"
+    ),
+    "it names the key, and the line is marked": (
+        r"is missing|is empty|has no effect|cannot (be|change)|is not of type|unknown key"
+    ),
+    "it names the value, and the place is marked": (
+        r"duplicate|a second time|already$|too large a number|is not (a number|allowed)|control character"
+        r"|nested|more than \d+ values|thousands of digits|not valid (JSON|XML)|a character in it that no"
+        r"|empty or cannot be printed|not an image of this file|box (reaches|is inside|has)|of its box"
+    ),
+    "it names the file and what it is": (
+        r"does not exist|cannot be read|is a (folder|directory|file)|a pipe|is not JSON|not text in UTF-8"
+        r"|is not a data.yaml|does not (have|name)|is -1|is an empty file|is not an image"
+    ),
+    "it is a fact to know, not a mistake": (
+        r"are left out|nothing is left to learn|was measured on|has a `segmentation`|takes no builds"
+        r"|the same (bytes|as) |in the (train|val) split|without its image|`names` has"
+    ),
+}
+"""Why a message has no entry in Troubleshooting: by reason, its words."""
+
+
+def test_every_golden_message_has_an_entry_or_needs_none() -> None:
+    """A message without a hint below it is explained on the page, or says all there is to say."""
+    titles = re.findall(r"^### `(.+)`$", _text(_DOCS / "troubleshooting.md"), re.MULTILINE)
+    known = [title.replace("`", "") for title in titles]
+    told = re.compile("|".join(_NEED_NO_ENTRY.values()))
+    without, used = [], set()
+    for path in sorted((REPOSITORY / "tests").rglob("*.txt")):
+        lines = _text(path).splitlines()
+        for number, line in enumerate(lines):
+            found = re.search(r"\b(?:error|warning): (.+)", line)
+            below = next((each for each in lines[number + 1 :] if not _is_source(each)), "")
+            if found is None or below.startswith("    help: "):
+                continue
+            message = found[1]
+            used |= {r for r, words in _NEED_NO_ENTRY.items() if re.search(words, message)}
+            if not any(words in message.replace("`", "") for words in known):
+                if told.search(message) is None:
+                    without.append(f"{path.name}: {message}")
+    assert without == []
+    assert used == set(_NEED_NO_ENTRY)
+
+
+def _is_source(line: str) -> bool:
+    """A quoted line of the file, or the mark below it."""
+    return line.startswith(" ") and not line.startswith("    help: ")
+
+
 def _strings(source: str) -> str:
     """A module with its texts in one piece where they are written in several lines."""
     return re.sub(r'"\s*\n\s*f?"', "", source)
