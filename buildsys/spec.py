@@ -110,11 +110,16 @@ MASK_CHANNELS, MASK_STRIDE = 32, 4
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
-    """How numbers are stored: `scheme` one of SCHEMES; `granularity` of the weights; `io` dtype."""
+    """How numbers are stored: `scheme` one of SCHEMES; `granularity` of the weights; `io` dtype.
+
+    `unquantized`: what an int8 network for an engine computes in where it is not int8, float16 or
+    float32.
+    """
 
     scheme: str
     granularity: str
     io: str
+    unquantized: str = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,6 +263,8 @@ class BoardSpec:
     contract: ContractSpec | None = None
     accelerator: str = ""
     """The NPU that the model is compiled for, as Vela names it; empty: none."""
+    weakly_typed: bool = False
+    """Whether flags of the builder, not the file, say which precisions its engines may use."""
     slot: Slot | None = None
     flash: FlashSpec | None = None
     algorithm: str = ""

@@ -122,6 +122,8 @@ MEANINGS: dict[str, dict[str, str]] = {
         "granularity": "One scale for a whole tensor, or one for each channel of the weights."
         " Default: `per-channel`.",
         "io": "Number format of inputs and outputs of an int8 file. Default: what the contract needs.",
+        "unquantized": "Number format of the layers of an int8 ONNX file that are not quantized. Default:"
+        " `float16` for engines, `float32` for files that ONNX Runtime runs.",
         "calibration": "Images that show the value ranges to int8 and int16x8.",
     },
     "quantization.calibration": {

@@ -78,10 +78,20 @@ class Settings:
     int8: Literal["qdq", "calibrator"] = "qdq"
 
 
+def is_weakly_typed(settings: Settings) -> bool:
+    """Whether flags say which precisions an int8 engine may use, and the file says none.
+
+    TensorRT 8.6 has no strongly typed networks, and its parser ends with opset 17 (onnx-tensorrt 8.6,
+    docs/operators.md): a quantize operator of float16 needs 19.
+    """
+    return settings.version.startswith("8.") or settings.int8 == "calibrator"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Params:
     """The settings; `compute_capability` empty: any from 8.0 on; `scheme`: what a float file is
-    lowered to; `optimization_level`: TensorRT's default is 3.
+    lowered to; `optimization_level`: TensorRT's default is 3. `half`: of an int8 engine that flags
+    lower, whether what is not int8 may be float16.
     """
 
     library: str
@@ -93,6 +103,7 @@ class Params:
     hardware_compatibility: str
     scheme: str
     batch: Batch = (1, 1, 1)
+    half: bool = False
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
@@ -108,6 +119,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         hardware_compatibility=settings.hardware_compatibility,
         scheme=model.quantization.scheme,
         batch=model.batch,
+        half=is_weakly_typed(settings) and model.quantization.unquantized == "float16",
     )
 
 
@@ -134,6 +146,7 @@ def make_request(params: Params, quantized: bool, calibrated: bool) -> dict[str,
         "batch": list(params.batch),
         "typed": own and not params.version.startswith("8."),
         "scheme": params.scheme,
+        "half": params.half,
         "calibration_cache": "calibration.cache" if calibrated else "",
         "pictures": "",
         "calibration_batch": 0,

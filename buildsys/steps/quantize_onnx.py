@@ -1,7 +1,7 @@
 """ONNX -> ONNX of another precision: float16, or int8 by explicit quantize and dequantize operators.
 
 What a strongly typed compiler such as TensorRT-RTX takes its types from. Input and outputs stay
-float32. Of int8, the convolutions that nothing but arithmetic follows stay float: in them the
+float32. Beside int8, the rest is float16 or float32 (`unquantized`). Of int8, the convolutions that nothing but arithmetic follows stay float: in them the
 network's numbers come out, and eight bits are too few for keypoints (measured: see `_last`).
 """
 
@@ -36,6 +36,10 @@ at 640 x 640 in YOLOv8n (measured: 16 together took 4.1 GiB, and twice as long a
 """
 _LEAST_OPSET = 13
 """From it on quantize and dequantize operators know one scale per channel."""
+_HALF_OPSET = 19
+"""From it on they take float16 (ONNX, Changelog.md)."""
+_LEAST_SCALE = 2.0**-14
+"""The smallest normal number of float16: below, it has fewer than eleven digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,8 @@ class Settings:
 class Params:
     """What determines the file beside the network and the calibration pictures.
 
-    `scheme` float16 | int8; `granularity` of int8 weights; `classes` takes a joint output apart.
+    `scheme` float16 | int8; `granularity` of int8 weights; `classes` takes a joint output apart;
+    `unquantized`: float16 | float32, what int8 leaves.
     """
 
     scheme: str
@@ -55,6 +60,7 @@ class Params:
     preprocessing: Preprocessing
     classes: int
     batch: Batch = (1, 1, 1)
+    unquantized: str = "float32"
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
@@ -67,6 +73,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         preprocessing=model.preprocessing,
         classes=len(model.classes),
         batch=model.batch,
+        unquantized="float32" if board.weakly_typed else model.quantization.unquantized,
     )
 
 
@@ -81,6 +88,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         made = _halve(model)
     else:
         made = _quantize(model, inputs["calibration"], params)
+        if params.unquantized == "float16":
+            made = _halve(_for_half(made))
     del made.metadata_props[:]
     onnx.save(made, str(outputs[Format.QUANTIZED_ONNX]))
 
@@ -95,6 +104,52 @@ def _halve(model: "onnx.ModelProto") -> "onnx.ModelProto":
     made = convert_float_to_float16(model, keep_io_types=True)
     OnnxModel.graph_topological_sort(made.graph, is_deterministic=True)
     return made
+
+
+def _for_half(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """An int8 network whose quantize and dequantize operators take float16: opset 19, and scales that
+    float16 holds to its last digit; weights are rounded to those.
+
+    Smaller scales than `_LEAST_SCALE` would lose digits, and at 3e-8 all: the weights take fewer steps
+    instead.
+    """
+    import numpy as np
+    from onnx import numpy_helper
+
+    model = _raise_opset(model)
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    before: dict[str, np.ndarray] = {}
+    nodes = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    for name in {node.input[1] for node in nodes}:
+        before[name] = numpy_helper.to_array(constants[name])
+        rounded = np.maximum(before[name].astype(np.float16), _LEAST_SCALE).astype(np.float32)
+        constants[name].CopyFrom(numpy_helper.from_array(rounded, name))
+    for node in nodes:
+        if node.input[0] in constants:
+            held = constants[node.input[0]]
+            axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
+            steps = np.moveaxis(numpy_helper.to_array(held), axis, -1)
+            ratio = before[node.input[1]] / numpy_helper.to_array(constants[node.input[1]])
+            taken = np.clip(np.rint(steps * ratio), -127, 127).astype(steps.dtype)
+            held.CopyFrom(numpy_helper.from_array(np.moveaxis(taken, -1, axis), held.name))
+    return model
+
+
+def _raise_opset(model: "onnx.ModelProto") -> "onnx.ModelProto":
+    """The same network in `_HALF_OPSET` where its own is older."""
+    from onnx import version_converter
+
+    if _opset(model) >= _HALF_OPSET:
+        return model
+    try:
+        return version_converter.convert_version(model, _HALF_OPSET)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        fail(
+            f"the file has ONNX opset {_opset(model)}, float16 beside int8 needs {_HALF_OPSET}, and"
+            f" the network cannot be converted: {reason}. Export it anew with opset {_HALF_OPSET}, or"
+            " set `quantization: {unquantized: float32}`."
+        )
 
 
 def _quantize(model: "onnx.ModelProto", folder: Path, params: Params) -> "onnx.ModelProto":
@@ -155,8 +210,12 @@ def _prepare(model: "onnx.ModelProto") -> str:
     return "prepared.onnx"
 
 
+def _opset(model: "onnx.ModelProto") -> int:
+    return next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+
+
 def _demand_opset(model: "onnx.ModelProto") -> None:
-    opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+    opset = _opset(model)
     if opset < _LEAST_OPSET:
         fail(
             f"int8 needs ONNX opset {_LEAST_OPSET} or later, the file has {opset};"

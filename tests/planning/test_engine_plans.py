@@ -110,6 +110,37 @@ def test_an_entry_changes_the_engine_alone(workspace: Path) -> None:
     assert (place.label, place.path) == ("tensorrt.workspace_gib", "recipes/tags.yaml")
 
 
+def test_what_int8_leaves_is_half_in_the_file_or_by_a_flag(workspace: Path) -> None:
+    """TensorRT 8.6 gets a file that its parser lacks operators for; or float32 stays where float16 is twice
+    as fast; or a person's choice is lost.
+    """
+    entries = """\
+  - {target: nvidia-a100, as: file}
+  - {target: nvidia-a100, as: chosen, quantization: {unquantized: float32}}
+  - {target: nvidia-a100, as: old, tensorrt: {version: "8.6"}}
+  - {target: nvidia-a100, as: kept, quantization: {unquantized: float32}, tensorrt: {version: "8.6"}}
+  - {target: jetson-orin, as: device, tensorrt: {int8: calibrator}}
+  - {target: triton-onnx, as: served}
+"""
+    stages = {name: by_stage(plan) for name, plan in _plans(workspace, entries).items()}
+    rest = {
+        name: _params(made["quantize"])["unquantized"]
+        for name, made in stages.items()
+        if "quantize" in made and name != "device"
+    }
+    assert rest == {
+        "file": "float16",
+        "chosen": "float32",
+        "old": "float32",
+        "kept": "float32",
+        "served": "float32",
+    }
+    flags = {
+        name: _params(made["engine"])["half"] for name, made in stages.items() if "engine" in made
+    }
+    assert flags == {"file": False, "chosen": False, "old": True, "kept": False, "device": True}
+
+
 def test_other_pictures_quantize_anew(workspace: Path) -> None:
     """An engine keeps the ranges of pictures that nobody calibrates on any more."""
     first = by_stage(_plans(workspace)["whole"])

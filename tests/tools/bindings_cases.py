@@ -219,6 +219,8 @@ def check_tensorrt_8_is_allowed_what_the_file_says(place: Place) -> None:
     """8.6 has no strongly typed networks, and reads ONNX only with an explicit batch."""
     assert place.build() == 0
     assert (place.scene.network, place.scene.flags) == (1, ["INT8"])
+    assert place.build(half=True) == 0
+    assert sorted(place.scene.flags) == ["FP16", "INT8"]
     assert place.build(typed=True) == 3
     assert "8.6.1 has no strongly typed networks" in place.refused()
 

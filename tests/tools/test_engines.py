@@ -42,6 +42,7 @@ targets:
   - {target: nvidia-rtx-aot, as: single}
   - {target: nvidia-rtx-aot, as: half, quantization: {scheme: float16}}
   - {target: nvidia-rtx-aot, as: whole, quantization: {scheme: int8}}
+  - {target: nvidia-rtx-aot, as: wide, quantization: {scheme: int8, unquantized: float32}}
   - nvidia-a100
   - {target: jetson-orin, quantization: {scheme: int8}}
 """
@@ -76,7 +77,9 @@ for node in graph.node:
         kernels.append(kind[made[name].input[0] if name in made else name])
 ends = {T.DataType.Name(v.type.tensor_type.elem_type) for v in (*graph.input, *graph.output)}
 print(json.dumps({"ends": sorted(ends), "kernels": sorted(set(kernels)),
-                  "kernel_count": len(kernels), "float_kernels": kernels.count("FLOAT"),
+                  "kernel_count": len(kernels), "scales": sorted({kind[node.input[1]] for node in graph.node
+                                                                if node.op_type == "DequantizeLinear"}),
+                  "float_kernels": kernels.count("FLOAT") + kernels.count("FLOAT16"),
                   "quantized": kernels.count("INT8")}))
 """
 _AGAIN = """
@@ -93,6 +96,32 @@ step.run({"quantized-onnx": Path(sys.argv[2])}, outputs, params)
 """
 
 
+_SMALL = """
+import sys; sys.path.insert(0, sys.argv[1])
+import json
+import numpy as np
+import onnx
+from onnx import TensorProto as T, helper as h, numpy_helper as n
+from buildsys.steps import quantize_onnx as step
+scales = np.array([0.1234567, 1e-5, 1e-9], np.float32)
+steps = np.array([100, 127, 127], np.int8).reshape(3, 1, 1, 1)
+held = [n.from_array(a, name) for name, a in (
+    ("w", steps), ("s", scales), ("z", np.zeros(3, np.int8)), ("e", np.float32(0.0039)), ("o", np.int8(0)))]
+nodes = [h.make_node("QuantizeLinear", ["images", "e", "o"], ["q"], name="q"),
+         h.make_node("DequantizeLinear", ["q", "e", "o"], ["d"], name="d"),
+         h.make_node("DequantizeLinear", ["w", "s", "z"], ["k"], name="k", axis=0),
+         h.make_node("Conv", ["d", "k"], ["out"], name="c")]
+ends = [h.make_tensor_value_info("images", T.FLOAT, [1, 1, 4, 4]),
+        h.make_tensor_value_info("out", T.FLOAT, [1, 3, 4, 4])]
+model = h.make_model(h.make_graph(nodes, "small", ends[:1], ends[1:], held),
+                     opset_imports=[h.make_opsetid("", 13)], ir_version=8)
+made = step._for_half(model)
+onnx.checker.check_model(made, full_check=True)
+values = {t.name: n.to_array(t) for t in made.graph.initializer}
+half = values["s"].astype(np.float16)
+print(json.dumps({"opset": made.opset_import[0].version, "exact": bool((half == values["s"]).all()),
+                  "weights": (values["w"].ravel() * values["s"]).tolist()}))
+"""
 _ANSWER = """
 import json, sys
 import numpy as np
@@ -113,7 +142,7 @@ CHECKS = re.findall(
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The three engines, and what waits for a GPU that is not here. Only read."""
+    """The four engines, and what waits for a GPU that is not here. Only read."""
     root = make_workspace(tmp_path_factory.mktemp("engines") / "place", tiny=_TINY)
     draw(root / "pictures", 64, 4)
     run = doit(root, store=store_of(root))
@@ -161,20 +190,35 @@ def test_half_of_the_weights_is_half_of_the_file(built: Path) -> None:
     """float16 by name alone."""
     sizes = {
         build: (built / "build" / "tiny" / build / "tiny.engine").stat().st_size
-        for build in ("single", "half", "whole")
+        for build in ("single", "half", "whole", "wide")
     }
     assert sizes["half"] < 0.75 * sizes["single"]
-    assert sizes["whole"] < sizes["single"]
+    assert sizes["whole"] < sizes["wide"] < sizes["single"]
 
 
 def test_the_file_before_the_engine_says_the_precision(built: Path) -> None:
     """A strongly typed builder makes float32 of a file that does not say int8 or float16."""
-    half, whole = (_look(built, build) for build in ("half", "whole"))
+    half = _look(built, "half")
     assert (half["ends"], half["kernels"]) == (["FLOAT"], ["FLOAT16"])
-    assert (whole["ends"], whole["kernels"]) == (["FLOAT"], ["FLOAT", "INT8"])
-    # an input and a weight of every convolution but the last one of each of the six branches
-    assert whole["float_kernels"] == 6
-    assert whole["quantized"] == whole["kernel_count"] - 6
+    for build, rest in (("whole", "FLOAT16"), ("wide", "FLOAT")):
+        look = _look(built, build)
+        assert (look["ends"], look["kernels"]) == (["FLOAT"], [rest, "INT8"])
+        assert look["scales"] == [rest]
+        # an input and a weight of every convolution but the last one of each of the six branches
+        assert look["float_kernels"] == 6
+        assert look["quantized"] == look["kernel_count"] - 6
+
+
+def test_weights_too_small_for_scales_of_float16_keep_what_they_can() -> None:
+    """A channel of small weights becomes zero: its scale lies below float16's smallest number."""
+    _, python = environments.ensure("evaluate", print)
+    command = [str(python), "-c", _SMALL, str(REPOSITORY)]
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=tool_environment(python)
+    )
+    found = json.loads(run.stdout)
+    assert (found["opset"], found["exact"]) == (19, True)
+    assert found["weights"] == pytest.approx([12.34567, 1.27e-3, 0], rel=3e-2)
 
 
 def _blob(root: Path, build: str, output: str) -> Path:

@@ -179,7 +179,10 @@ def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic
     if is_finished(recipe):
         return []  # the file is as it is; the planner enters where its format is consumed
     problems = check_scheme(recipe, build.target, locate, index)
-    return problems or check_calibrated(recipe, locate)
+    return problems or [
+        *check_calibrated(recipe, locate),
+        *_check_unquantized(recipe, build.target, locate),
+    ]
 
 
 def check_scheme(recipe: Recipe, board: Target, locate: Locate, index: int) -> list[Diagnostic]:
@@ -204,6 +207,17 @@ def check_calibrated(recipe: Recipe, locate: Locate) -> list[Diagnostic]:
     message = f"{quantization.scheme} needs `calibration`: representative images"
     hint = "calibration: {split: train, count: 100, seed: 0}"
     return [locate(("quantization", "scheme"), message, hint)]
+
+
+def _check_unquantized(recipe: Recipe, board: Target, locate: Locate) -> list[Diagnostic]:
+    """A word on the rest of an int8 ONNX file, where the target's int8 file is no such file."""
+    quantization = recipe.quantization
+    other = quantization.scheme == "int8" and "quantize_onnx" not in board.pipelines["int8"]
+    if quantization.unquantized is None or not other:
+        return []
+    message = f"`unquantized` is for int8 ONNX files, and {board.name} takes none"
+    hint = "leave it out, or write it below the target that takes one"
+    return [locate(("quantization", "unquantized"), message, hint)]
 
 
 def labelled_splits(build: Build) -> set[str]:

@@ -18,6 +18,7 @@ from buildsys.spec import (
     Quantization,
     TensorSpec,
 )
+from buildsys.steps import build_engine
 from buildsys.steps.check_operators import EVERY
 from buildsys.steps.lib.files.edge import settled_sides
 from buildsys.steps.lib.heads.branches import of_branch
@@ -159,7 +160,14 @@ def _quantization(build: Build) -> Quantization:
         scheme=block.scheme,
         granularity=block.granularity or "per-channel",
         io=wanted if block.scheme == "int8" else "float32",
+        unquantized=_unquantized(build) if block.scheme == "int8" else "float32",
     )
+
+
+def _unquantized(build: Build) -> str:
+    """Tensor cores compute in float16; ONNX Runtime on a CPU has few kernels for it."""
+    wanted = build.recipe.quantization.unquantized
+    return wanted or ("float32" if build.tensorrt is None else "float16")
 
 
 def on_reference_kernels(build: Build) -> bool:
@@ -193,6 +201,7 @@ def board_spec(build: Build) -> BoardSpec:
         operators=contract.operators if contract else (),
         contract=contract_spec(contract) if contract else None,
         accelerator=build.vela.accelerator if build.vela else "",
+        weakly_typed=build.tensorrt is not None and build_engine.is_weakly_typed(build.tensorrt),
         slot=slot_spec(slot) if slot else None,
         flash=flash_spec(build.target.flash, slot) if slot else None,
         algorithm=slot.algorithm if slot else "",

@@ -114,6 +114,7 @@ class QuantizationBlock(Block):
     scheme: Scheme = "float32"
     granularity: Literal["per-tensor", "per-channel"] | None = None
     io: Literal["int8", "float32"] | None = None
+    unquantized: Literal["float16", "float32"] | None = None
     calibration: Calibration | None = None
 
 

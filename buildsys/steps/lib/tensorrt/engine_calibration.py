@@ -110,7 +110,7 @@ def lower(
     `weak`: the module _engine_weakly_typed. A file with quantize operators needs no calibrator. A network of a
     settled batch is calibrated in that, one of an open batch in no more than there are pictures.
     """
-    weak.set_precision(trt, config, request["scheme"])
+    weak.set_precision(trt, config, request["scheme"], request["half"])
     if request["scheme"] != "int8" or not request["calibration_cache"]:
         return None
     tensor, profile = network.get_input(0), None

@@ -15,7 +15,7 @@ with; `compute_capability` "8.7", or "" for TensorRT-RTX's every one from 8.0 on
 `onnx`, `engine`, `facts`, `error`: files; `workspace_gib`; `optimization_level` 0 to 5,
 of TensorRT alone; `version_compatible`; `hardware_compatibility` none | ampere-plus |
 same-compute-capability; `batch` [least, usual, most]; `typed`: the precision is the file's own;
-otherwise `scheme` float32 | float16 | int8 sets flags, with `calibration_cache` (read where it is,
+otherwise `scheme` float32 | float16 | int8 sets flags, `half` float16 beside int8, with `calibration_cache` (read where it is,
 written where `pictures` is given), `pictures` (.npy, float32 [n, 3, h, w], prepared) and
 `calibration_batch`, copied to the GPU by the module `cudart`, a file of packages; `timing_cache`: a folder of them, one file per library, exact version and compute
 capability, read where it is and written anew. A file that is not wanted is "".
@@ -65,6 +65,7 @@ _KEYS = (
     "batch",
     "typed",
     "scheme",
+    "half",
     "calibration_cache",
     "pictures",
     "calibration_batch",

@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 
-def set_precision(trt: Any, config: Any, scheme: str) -> None:
-    """The builder may choose kernels of this precision beside those of float32."""
-    if scheme != "float32":
-        config.set_flag(trt.BuilderFlag.INT8 if scheme == "int8" else trt.BuilderFlag.FP16)
+def set_precision(trt: Any, config: Any, scheme: str, half: bool) -> None:
+    """The builder may choose kernels of this precision beside those of float32, and `half`: of float16."""
+    if scheme == "int8":
+        config.set_flag(trt.BuilderFlag.INT8)
+    if scheme == "float16" or half:
+        config.set_flag(trt.BuilderFlag.FP16)
 
 
 def set_calibrator(trt: Any, config: Any, calibration: Any, profile: Any) -> Any:
