@@ -86,6 +86,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
         "scheme": "int8",
         "granularity": "per-channel",
         "io": "int8",
+        "unquantized": "float16",
         "calibration": {"split": "train", "count": 100, "seed": 0},
     },
     "quantization.calibration": {
