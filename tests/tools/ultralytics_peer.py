@@ -16,10 +16,12 @@ a curve that ends at .995: where the border cuts objects they are lower by hundr
 """
 
 
-def compare(root: Path, build: str, scratch: Path, cut: bool = False) -> dict[str, Any]:
+def compare(
+    root: Path, build: str, scratch: Path, cut: bool = False, head: str = "decoded"
+) -> dict[str, Any]:
     """What `ultralytics_cases` finds of a build, as `recipe/target`, in a workspace with its own store.
 
-    `cut`: on the same images, cut so that objects end at the border.
+    `cut`: on the same images, cut so that objects end at the border. `head`: see there.
     """
     params = fetch_inputs(root, build, scratch)
     task, frame = params["task"], params["preprocessing"]
@@ -31,6 +33,7 @@ def compare(root: Path, build: str, scratch: Path, cut: bool = False) -> dict[st
         "size": [frame["height"], frame["width"]],
         "split": params["split"]["name"],
         "scratch": str(scratch / "scratch"),
+        "head": head,
         "keypoints": params["keypoints"],
         "dims": params["keypoint_dims"],
         "sigmas": params["sigmas"],
