@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.authoring.recipes.builds import LoadedRecipe, Loader, Unwritten
+from buildsys.authoring.recipes.builds import Loader, Unwritten
 from buildsys.authoring.recipes.families import networks
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.lockfile import Lock
@@ -52,6 +52,13 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Network:
+    family: str
+    architecture: str
+    task: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Entry:
     """One build of a row's recipe. `column`: of _KINDS, or the name of a contract."""
 
@@ -70,17 +77,23 @@ def rows(root: Path) -> Iterator[Row]:
         (Path(place) / "some" / "one.jpg").write_bytes(b"")
         (Path(place) / "recipes").mkdir()
         (Path(place) / "targets").symlink_to(root / "targets")
-        for family, architecture, task in _networks():
-            yield _row(Path(place), family, architecture, task, boards, entries)
+        fitting = {net: _fitting(entries, net.task, boards) for net in _networks()}
+        texts = {
+            Path(place) / "recipes" / f"{net.architecture}.yaml": _recipe(net, fitting[net])
+            for net in fitting
+        }
+        loader = Loader(Path(place), Lock(), Path(place), Unwritten(recipes=texts))
+        for net, path in zip(fitting, texts, strict=True):
+            yield _row(net, fitting[net], dict(_refused(loader, path, fitting[net])), boards)
 
 
-def _networks() -> Iterator[tuple[str, str, str]]:
+def _networks() -> Iterator[_Network]:
     for version, tasks in _VERSIONS.items():
         for task in tasks:
-            ending = SUFFIXES[task]
-            yield "ultralytics", f"{version}-{ending}" if ending else version, task
-    for family, architecture in _OTHERS:
-        yield family, architecture, "detect"
+            name = f"{version}-{SUFFIXES[task]}" if SUFFIXES[task] else version
+            yield _Network(family="ultralytics", architecture=name, task=task)
+    for family, name in _OTHERS:
+        yield _Network(family=family, architecture=name, task="detect")
 
 
 def _entries(boards: Boards) -> Iterator[_Entry]:
@@ -93,64 +106,71 @@ def _entries(boards: Boards) -> Iterator[_Entry]:
             yield _Entry(column=name, target=target, scheme="int8", firmware=name)
 
 
-def _row(
-    place: Path,
-    family: str,
-    architecture: str,
-    task: str,
-    boards: Boards,
-    entries: tuple[_Entry, ...],
-) -> Row:
-    fitting = [
+def _fitting(entries: tuple[_Entry, ...], task: str, boards: Boards) -> tuple[_Entry, ...]:
+    """Without the contracts of other tasks."""
+    return tuple(
         entry
         for entry in entries
         if entry.column in _KINDS or boards.contract(boards.contracts[entry.column]).task == task
-    ]
-    problems = dict(_check(place, family, architecture, task, fitting))
-    built = [entry for number, entry in enumerate(fitting) if number not in problems]
-    kind = networks()[family]
+    )
+
+
+def _recipe(net: _Network, entries: tuple[_Entry, ...]) -> str:
+    """Each entry on a line of its own, which messages name."""
+    return "\n".join(
+        (
+            f"name: {net.architecture}",
+            f"source: {{family: {net.family}, task: {net.task}, architecture: {net.architecture},"
+            " weights: random}",
+            "input: {size: 96}",
+            "evaluate: none",
+            "targets:",
+            *(
+                f"  - {{target: {entry.target}, as: build-{number}, firmware: {entry.firmware},"
+                f" quantization: {{scheme: {entry.scheme}, {_CALIBRATION}}}}}"
+                for number, entry in enumerate(entries)
+            ),
+            "",
+        )
+    )
+
+
+_FIRST_ENTRY = 6
+"""Its line in such a recipe."""
+
+
+def _refused(
+    loader: Loader, path: Path, entries: tuple[_Entry, ...]
+) -> Iterator[tuple[_Entry, str]]:
+    """The entries that nothing is built for, and why."""
+    loaded = loader.recipe(path)
+    built = {build.id for build in loaded.builds}
+    errors = [found for found in loaded.diagnostics if found.is_error]
+    for number, entry in enumerate(entries):
+        if f"{path.stem}@build-{number}" not in built:
+            own = [found for found in errors if found.line == _FIRST_ENTRY + number]
+            yield entry, (own or errors)[0].message
+
+
+def _row(
+    net: _Network, entries: tuple[_Entry, ...], refused: dict[_Entry, str], boards: Boards
+) -> Row:
+    built = [entry for entry in entries if entry not in refused]
+    family = networks()[net.family]
     return Row(
-        architecture=architecture,
-        task=task,
-        branches=kind.branches_of(architecture) if built and kind.heads else (),
+        architecture=net.architecture,
+        task=net.task,
+        branches=family.branches_of(net.architecture) if built and family.heads else (),
         schemes={
             column: tuple(entry.scheme for entry in built if entry.column == column)
             for column in _KINDS
         },
         firmware=tuple(entry.column for entry in built if entry.column not in _KINDS),
         reasons={
-            fitting[number].column: _without_label(text, boards, fitting[number].column)
-            for number, text in problems.items()
+            entry.column: _without_label(text, boards, entry.column)
+            for entry, text in refused.items()
         },
     )
-
-
-def _check(
-    place: Path, family: str, architecture: str, task: str, entries: list[_Entry]
-) -> Iterator[tuple[int, str]]:
-    """(number of an entry, why it is refused), each entry on a line of its own."""
-    head = [
-        "name: network",
-        f"source: {{family: {family}, task: {task}, architecture: {architecture}, weights: random}}",
-        "input: {size: 96}",
-        "evaluate: none",
-        "targets:",
-    ]
-    lines = [
-        f"  - {{target: {entry.target}, as: build-{number}, firmware: {entry.firmware}, quantization:"
-        f" {{scheme: {entry.scheme}, {_CALIBRATION}}}}}"
-        for number, entry in enumerate(entries)
-    ]
-    path = place / "recipes" / "network.yaml"
-    unwritten = Unwritten(recipes={path: "\n".join([*head, *lines, ""])})
-    loaded: LoadedRecipe = Loader(place, Lock(), place, unwritten).recipe(path)
-    known = {build.id.rpartition("-")[2] for build in loaded.builds}
-    for number in range(len(entries)):
-        if str(number) not in known:
-            line = len(head) + 1 + number
-            errors = [found for found in loaded.diagnostics if found.is_error]
-            own = [found for found in errors if found.line == line] or errors
-            yield number, own[0].message
 
 
 def table(root: Path) -> str:
