@@ -530,6 +530,32 @@ def check_yolox_heads_climb_and_say_their_own_cure() -> None:
         assert output_figures.RAW_HEAD not in told
 
 
+def check_boxes_where_nothing_is_seen_are_not_judged() -> None:
+    """YOLO26's side of a box is one number: at a stride without objects it says nearly the same of all
+    cells, and int8 loses what there is. Where something is seen there, it is a fault.
+    """
+    import numpy as np
+
+    rng, net = np.random.default_rng(0), network(keypoints=0)
+    values = {}
+    for tensor in head_outputs("yolo26-raw", SIDE, SIDE, 1, 0, 0):
+        shape = (3, *tensor.shape[1:])
+        seen = rng.random(shape) < 0.3
+        values[tensor.name] = (
+            np.where(seen, 3.0, -6.0) if tensor.name.startswith("cls") else rng.random(shape) * 4
+        ).astype(np.float32)
+    values["cls_s32"] = np.full_like(values["cls_s32"], -6)
+    lost = values | {"box_s32": np.flip(values["box_s32"], 1).copy()}
+    told = ladder(head="yolo26-raw", network=net, decoder="")
+    (rung,) = told.climb({"onnx": floats(values), "tflite": floats(lost)})
+    assert not rung.failures
+    assert rung.outputs["box_s32"].limit is None
+    for side in (values, lost):
+        side["cls_s32"] = np.full_like(values["cls_s32"], 3)
+    (rung,) = told.climb({"onnx": floats(values), "tflite": floats(lost)})
+    assert any("box_s32 keeps" in text for text in rung.failures)
+
+
 def check_a_row_a_cell_is_told_from_a_column_a_cell() -> None:
     """YOLOX's joint output and YOLOv8's: at 64 px either has 84 cells, and 79 classes make 84 rows."""
     assert output_figures.has_objectness((1, 84, 85), 80)

@@ -2,12 +2,13 @@
 
 import dataclasses
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from buildsys.steps.lib.firmware.output_layout import Network
 from buildsys.steps.lib.heads import decoders
-from buildsys.steps.lib.heads.branches import usual
+from buildsys.steps.lib.heads.branches import layout, usual
 from buildsys.steps.lib.parity import (
     conversion,
     firmware_rung,
@@ -120,7 +121,11 @@ class Ladder:
         least = tolerances.LEAST_SIGNAL[self.scheme] if self.trained else None
         if least is not None and self.scheme == "float16" and end == "quantized-onnx":
             least = tolerances.LEAST_SIGNAL_IN_HALF
-        figures = {a.name: output_figures.signal(a, b, least) for a, b in pairs}
+        unseen = self._unseen(pairs)
+        figures = {
+            a.name: output_figures.signal(a, b, None if a.name in unseen else least)
+            for a, b in pairs
+        }
         better = self.cure or output_figures.head_cure(usual(self.head))
         cures = better if self.cure else f"{output_figures.CALIBRATE}; or {better}"
         rung = _rung(start, end, figures, "", f"Cure: {cures}")
@@ -142,6 +147,20 @@ class Ladder:
             failures=(*rung.failures, *failures),
             note="" if self.trained else NOT_JUDGED,
         )
+
+    def _unseen(self, pairs: list[tuple[output_figures.Part, output_figures.Part]]) -> set[str]:
+        """Boxes of strides at which neither form sees anything, of a head whose sides are one number.
+
+        Objects of that size were never there to train them, and what they say is nearly one value;
+        bins differ among themselves, whatever they learned.
+        """
+        if layout(self.head) != "yolo26-raw":
+            return set()
+        return {
+            name.replace("cls", "box")
+            for name in (a.name for a, _ in pairs if a.kind == "score")
+            if not any(_sees(part) for pair in pairs for part in pair if part.name == name)
+        }
 
     def _decode_ours(self, recording: Recording, index: int) -> decoders.Decoded:
         return matched_detections.decode(recording, index, self.head, self.network)
@@ -176,6 +195,12 @@ def _rung(
         text += f" {cure}."
     failures = (text,) if bad else ()
     return Rung(start=start, end=end, outputs=figures, detections={}, failures=failures)
+
+
+def _sees(scores: output_figures.Part) -> bool:
+    """Whether any cell of raw class logits is above what counts as nothing."""
+    most = float(scores.values.max(initial=-math.inf))
+    return most > math.log(tolerances.SEEN / (1 - tolerances.SEEN))
 
 
 def _aligned(wanted: Output | None, found: Output) -> Output:
