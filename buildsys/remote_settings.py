@@ -140,7 +140,7 @@ class RemoteSettings(RemotePlace):
         return self.mode == "read-write"
 
 
-_ADDRESSES = {
+ADDRESSES = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
@@ -153,7 +153,7 @@ def addresses(settings: RemotePlace) -> tuple[str, ...]:
     """
     if settings.endpoint:
         return (settings.endpoint,)
-    found = (os.environ.get(name, "") for name in _ADDRESSES.get(settings.scheme, ()))
+    found = (os.environ.get(name, "") for name in ADDRESSES.get(settings.scheme, ()))
     return tuple(dict.fromkeys(filter(None, found)))
 
 

@@ -21,6 +21,7 @@ from buildsys.execution.cluster import connections
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.files import remove_tree
+from buildsys.remote_settings import ADDRESSES
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
@@ -31,6 +32,8 @@ _WHOLE_NODE = ["--exclusive", "--mem=0"]
 _PASSED = (
     "BUILDSYS_REMOTE",
     "BUILDSYS_REMOTE_MODE",
+    *(name for names in ADDRESSES.values() for name in names),
+    "AWS_REGION",
     "BUILDSYS_STORE",
     "BUILDSYS_SIGNING_KEY",
     "BUILDSYS_ISOLATION",
@@ -40,7 +43,9 @@ _PASSED = (
     "XDG_CACHE_HOME",
     "XDG_CONFIG_HOME",
 )
-"""What a worker reads: sites may start jobs without the variables of the shell."""
+"""What a worker reads: sites may start jobs without the variables of the shell. No secret: it is written into
+a job's script.
+"""
 _LEFT_SECONDS = 30 * 24 * 3600.0
 """Longer than a job runs: what is older belongs to none."""
 
