@@ -69,6 +69,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["BUILDSYS_STORE"] = f"{folder}/store"
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
+        os.environ["PYTHONPYCACHEPREFIX"] = f"{folder}/bytecode"
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled once, as where it is installed
         for builds in options.builds:
             root = make_workspace(Path(folder) / str(builds), builds)
             found.append(measure(root, builds, options.runs))

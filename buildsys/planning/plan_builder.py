@@ -101,14 +101,12 @@ def make_step(
     are others than the step declares; `places`: where each key of the recipe was written.
     """
     outputs = definition.outputs if outputs is None else outputs
-    named = tuple(
-        item if type(item.name) is str and item.name == key else _named(item, str(key))
-        for key, item in inputs.items()
-    )
-    made = make_outputs(tuple(outputs.items()))
     values, known = plain(params), known or KnownSteps()
     text, block = encode(values), definition.spec.block
-    same = known.by_content.setdefault((stage, definition.name, text, named, made, about), [])
+    taken = tuple([(key, item.source, item.step, item.output) for key, item in inputs.items()])
+    made = tuple(outputs.items())
+    allowed = (about.device, about.trusts, about.holds)
+    same = known.by_content.setdefault((stage, definition.name, text, taken, made, allowed), [])
     for step in same:
         if are_origins(step.origins, stage, block, places):
             return step
@@ -116,8 +114,9 @@ def make_step(
     if same:
         step = replace(same[0], origins=origins)
     else:
+        named = tuple([_named(item, str(key)) for key, item in inputs.items()])
         step = known.complete(
-            _new_step(stage, definition, params, text, named, made, about, origins)
+            _new_step(stage, definition, params, text, named, make_outputs(made), about, origins)
         )
     same.append(step)
     return step

@@ -91,7 +91,7 @@ class Assembler:
         ):  # a missing finished file is waited for; no facts of it are recorded
             key = f"model {recipe.source.weights.path or ''}"
             facts.append(Fact(key=key, facts=describe_checkpoint(checkpoint)))
-        origins = board.scope.origins() | self.scope.origins()
+        origins = board.origins | self.scope.origins()
         return Build(
             id=name,
             recipe=recipe,

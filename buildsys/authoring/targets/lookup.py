@@ -1,6 +1,7 @@
 """Targets and contracts by name, each checked by itself: a mistake is reported in its own file."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from buildsys.authoring.syntax.document import read_document
@@ -30,6 +31,11 @@ class Board:
     scope: Scope
     folder: Path
     read: frozenset[Path]
+
+    @cached_property
+    def origins(self) -> dict[str, tuple[str, int]]:
+        """`Scope.origins`, for every build of the target."""
+        return self.scope.origins()
 
 
 class Boards:
