@@ -44,9 +44,9 @@ _DEFAULTS: Mapping[str, object] = {
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]
-    """Every build of a workspace, and the tasks that its dodo.py has of its own.
+    """Every build of a workspace, and the tasks of its own dodo.py.
 
-    `root`: the builds of this workspace alone; otherwise doit's options say where.
+    `root`: the builds of this workspace only; otherwise doit's options name it.
     """
 
     def __init__(self, root: Path | None = None, options: RunOptions | None = None) -> None:

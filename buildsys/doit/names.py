@@ -43,10 +43,12 @@ def check_names(
 
 
 def check_variables(builds: Iterable[str]) -> None:
-    """Raise InvalidTask where a name of ours is assigned a value: `doit build:ID=x` would build all.
+    """Raise InvalidTask if a build's name is assigned a value: `doit build:ID=x` would build
+    everything.
 
-    doit takes `name=value` out of the arguments, whatever the name, and answers for one name at a
-    time. So the names that builds consist of are asked for; any other is a dodo.py's own variable.
+    doit removes `name=value` from the arguments, whatever the name, and can be queried for one name
+    at a time. So the names that builds consist of are checked; any other one is a variable of
+    dodo.py.
     """
     for build in builds:
         recipe, _, target = build.partition("@")

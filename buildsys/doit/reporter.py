@@ -117,7 +117,7 @@ class Reporter:
             write_summary(current.workspace, current.rows(self.builds))
 
     def get_status(self, task: Task) -> None:
-        """Doit asks whether a task is up to date."""
+        """Doit checks whether a task is up to date."""
 
     def execute_task(self, task: Task) -> None:
         """A task begins."""
@@ -129,7 +129,7 @@ class Reporter:
         """Nothing to do."""
 
     def skip_ignore(self, task: Task) -> None:
-        """The user told doit to ignore it."""
+        """The user ran `doit ignore` on it."""
 
     def teardown_task(self, task: Task) -> None:
         """We have no teardowns."""
@@ -202,7 +202,7 @@ class Reporter:
             if not current.is_recorded:
                 code = 1
             if any(d.is_error for d in current.loaded.common):
-                code = code or 1  # the workspace itself has a mistake, whatever was built
+                code = code or 1  # the workspace has a mistake, apart from what was built
         with self._ending("writing build/summary.json"):
             if held:
                 write_summary(current.workspace, rows)
@@ -228,7 +228,7 @@ class Reporter:
 
 
 def make_reporter(run: Run) -> type[Reporter]:
-    """A class, as doit wants one, whose reporters belong to one run."""
+    """A class, as doit requires, whose reporters belong to one run."""
 
     class RunReporter(Reporter):
         def __init__(self, outstream: IO[str], options: dict[str, object]) -> None:

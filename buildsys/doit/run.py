@@ -1,4 +1,4 @@
-"""One run of doit: how it is meant, what was asked for, and its one session."""
+"""One run of doit: its options, its command line, and its one session."""
 
 import contextlib
 import os
@@ -91,7 +91,7 @@ class Run:
         return unchanged.settled_recipes(self.workspace) if known is None else known
 
     def _fetch_archives(self, current: Session) -> None:
-        """The archives of the builds that are asked for; what cannot be had is waited for."""
+        """The archives of the requested builds; builds wait for those that cannot be fetched."""
         from buildsys.execution.session.dataset_archives import fetch_archive
 
         names = self.request.names
@@ -101,5 +101,5 @@ class Run:
             if not names or any(matches(name, [f"build:{plan.build}"]) for name in names)
         ]
         for archive in wanted_archives(plans):
-            with contextlib.suppress(BuildsysError):  # said where it happened
+            with contextlib.suppress(BuildsysError):  # the error was printed
                 fetch_archive(self.workspace.root, archive)

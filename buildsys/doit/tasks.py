@@ -28,7 +28,7 @@ from buildsys.graph import Plan, Step, build_plans, candidates_of, steps_of
 from buildsys.report import stamp
 
 IN_PROCESSES = "steps are processes already, so `-n N` is enough: remove `-P process`."
-"""What doit would run in a process of its own has no session."""
+"""In a separate process of doit, the task has no session."""
 
 
 class ShownFile(str):
@@ -198,7 +198,7 @@ def _files_read(current: Session, recipe: RecipePlans, plan: Plan) -> list[Shown
 def _package_files(current: Session, build: str, *, everything: bool) -> list[ShownFile]:
     """The package's files by path from the root: its manifest, or `everything` that is there."""
     if build in current.publisher.candidates:
-        return []  # it has no folder of its own
+        return []  # it has no folder
     recipe, target = build.split("@")
     folder = build_folder(current.workspace, build)
     found = {"manifest.json"}

@@ -25,7 +25,7 @@ _TYPES = {"<f2": "e", "<f4": "f", "<f8": "d", "|i1": "b", "|u1": "B", "<i2": "h"
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Whether two files say the same, and how far they are apart, in words."""
+    """Whether two files agree, and how far they are apart, as text."""
 
     within: bool
     text: str

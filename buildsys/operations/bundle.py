@@ -107,7 +107,7 @@ class RemoteBuild:
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """What was written: `folder`, its size, and the machine that builds it, in words."""
+    """The written `folder`, its size, and a description of the machine that can build it."""
 
     folder: Path
     bytes: int
@@ -176,7 +176,7 @@ def open_session(
     run: CommandRunner = run_command,
     ensure: EnsureEnv = environments.ensure,
 ) -> Session:
-    """A session that knows the engine's steps and no others."""
+    """A session with only the engine's steps."""
     return Session(workspace.root, run, ensure, plans=Plans.of((remote.plan,)))
 
 
@@ -236,9 +236,9 @@ def _demand(session: Session, remote: RemoteBuild, step: Step) -> None:
 
 
 def _refuse_red(session: Session, remote: RemoteBuild) -> None:
-    """A verdict of the build that is known to be red, whether or not the engine rests on it.
+    """A failed check of the build, even if the engine does not depend on it.
 
-    No gate is run for this: one that was not asked yet says nothing.
+    No check is run for this; one without a result does not count.
     """
     known = {step.id for step in remote.plan.steps}
     for step in remote.whole.steps:
@@ -363,7 +363,7 @@ def _filling(target: Path) -> Iterator[Path]:
 
 
 def _refuse_others(target: Path) -> None:
-    """Only an earlier bundle is replaced, and none whose result nobody took back."""
+    """Replace only an earlier bundle whose result was imported or never made."""
     if not os.path.exists(target) or is_empty(target):
         return
     if not os.path.isfile(target / BUNDLE):

@@ -52,14 +52,14 @@ class LeftOut:
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The builds to compare, and those of the builds asked for that have no file to time."""
+    """The builds to compare, and the requested builds that have no file to time."""
 
     plans: tuple[BuildPlan, ...]
     left_out: tuple[LeftOut, ...]
 
     @property
     def exit_code(self) -> int:
-        """0 where every build that was asked for is compared."""
+        """0 if every requested build is compared."""
         kinds = [item.kind for item in self.left_out]
         return next((kind.exit_code for kind in _WORST_FIRST if kind in kinds), 0)
 

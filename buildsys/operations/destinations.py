@@ -54,7 +54,7 @@ def find_file(named: Path) -> Path:
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether nothing of anybody's is in a folder."""
+    """Whether a folder has no foreign files."""
     names = [path.name for path in folder.iterdir()]
     return all(name == _OF_DISKS or name.startswith(OURS) for name in names)
 
@@ -68,7 +68,7 @@ def fresh_inside(folder: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def placing(what: str, place: Path) -> Iterator[None]:
-    """Whatever the system refuses while `what` is written at `place` becomes CannotWrite."""
+    """An error of the system while `what` is written at `place` becomes CannotWrite."""
     try:
         with writing(what, place):
             yield

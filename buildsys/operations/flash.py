@@ -50,9 +50,9 @@ class Flashing:
     folder: Path
     region: Region
     unverified: tuple[str, ...]
-    """Notes of a firmware contract that nobody has verified."""
+    """Unverified notes of a firmware contract."""
     labels: bool
-    """Whether the firmware takes the labels by a command of its own."""
+    """Whether the firmware has a command that sets the labels."""
 
 
 @dataclass(frozen=True, kw_only=True)

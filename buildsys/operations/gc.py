@@ -120,7 +120,7 @@ def _references(root: Path, store: Store) -> frozenset[str]:
 def _sweep_scratch(
     workspace: Workspace, store: Store, dry_run: bool
 ) -> tuple[tuple[Folder, ...], bool]:
-    """Working folders of keys that have a result; those of interrupted steps are still wanted."""
+    """Working folders of keys that have a result; interrupted steps still need theirs."""
     try:
         entries = list(os.scandir(workspace.scratch))
     except FileNotFoundError:
@@ -183,7 +183,7 @@ def references(workspace: Workspace, store: Store) -> frozenset[str]:
 def _manifests(workspace: Workspace) -> list[Path]:
     """Every JSON file that says what a published folder is made of."""
     found: list[Path] = []
-    os.scandir(workspace.root).close()  # os.walk asks for errors below, not for its own folder's
+    os.scandir(workspace.root).close()  # os.walk reports errors below its folder, not of the folder
     for folder, _, files in os.walk(workspace.build, onerror=_raise):
         found += [Path(folder, name) for name in files if name == "manifest.json"]
     return found

@@ -36,7 +36,7 @@ def describe_host() -> str:
 
 
 def describe_waiting(plans: Iterable[BuildPlan]) -> list[str]:
-    """A sentence for each environment that builds want and this host cannot have."""
+    """A sentence for each tool environment that builds need and this host does not support."""
     builds: dict[str, list[str]] = {}
     for plan in plans:
         for absence in dict.fromkeys(map(_absence, plan.steps)):

@@ -58,7 +58,7 @@ class Benchmark:
 
 
 def read_benchmark(path: str, device: str, published: Published) -> Benchmark:
-    """One FILE; its shape tells which tool wrote it. Raises InputError."""
+    """Read one FILE; its keys show which tool wrote it. Raises InputError."""
     data = _load(path)
     fields = data if isinstance(data, dict) else {}
     machine, name = (
@@ -171,7 +171,7 @@ def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
 
 
 def _packaged(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
-    """What ran the file, alone; of the way from a picture to detections the report says nothing."""
+    """The time of the network alone; the report has no time from image to detections."""
     if data.get("sha256") != published.sha256:
         digest = str(data.get("sha256"))[:12]
         message = (
@@ -310,7 +310,7 @@ def _check_engine(path: str, data: Mapping[str, Any], build: str, loads: Loads) 
 
 
 def _check_trtexec(path: str, build: str, name: str, kind: str, loads: Loads | None) -> None:
-    """trtexec runs TensorRT's engines; of an ONNX file it makes one that nobody ships.
+    """Refuse trtexec's times of an ONNX file, of which it builds an engine that does not ship.
 
     `name`, `kind`: the file that the build ships, and its format. Raises InputError.
     """

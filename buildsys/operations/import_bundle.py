@@ -95,8 +95,8 @@ Record = TypeVar("Record", BundleRecord, ResultRecord)
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A result whose bytes are whole. `bundle`: what it was made from; `facts`: of the engine;
-    `benchmark`: figures that somebody laid beside it, or None.
+    """A result whose bytes are intact. `bundle`: its request; `facts`: of the engine; `benchmark`:
+    measurements beside it, or None.
     """
 
     folder: Path
@@ -109,7 +109,7 @@ class Result:
 
     @property
     def machine(self) -> str:
-        """Where it was built, in words."""
+        """A description of the machine that built it."""
         gpu = f", {self.facts.gpu}" if self.facts.gpu else ""
         library = TITLES.get(self.facts.library, self.facts.library)
         return f"{library} {self.facts.version} on {self.facts.system}{gpu}"
@@ -157,9 +157,7 @@ def take_back(session: Session, remote: RemoteBuild, result: Result, path: Path)
                 f" `doit build:{remote.build.id}` makes it."
             )
     with writing(f"the engine of {remote.build.id}", session.workspace.state):
-        for (
-            step
-        ) in remote.remote_steps:  # calibration first: the engine's key knows its digest only then
+        for step in remote.remote_steps:  # calibration first: the engine's key contains its digest
             _record(session, step, result)
         _keep_timings(remote, result)
 
@@ -180,7 +178,7 @@ def _find(folder: Path, path: Path) -> Path:
 
 
 def _read(folder: Path, path: Path) -> Result:
-    """Every file held against its digest."""
+    """Compare every file with its digest."""
     record = _read_record(ResultRecord, folder / _RESULT_FILE, path)
     bundle = _read_record(BundleRecord, folder / BUNDLE, path)
     if not {"model.engine", "facts.json"} <= record.files.keys():

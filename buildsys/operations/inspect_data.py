@@ -50,9 +50,9 @@ class Dataset:
 
 
 def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, str]]:
-    """Every dataset of every build that is whole, and all those builds: id -> recipe.
+    """Every dataset of every valid build, and all those builds: id -> recipe.
 
-    Names and reports depend on the whole workspace, never on what was asked for.
+    Names and reports depend on the whole workspace, never on the request.
     """
     builds = read_builds(workspace)
     users: dict[str, list[Build]] = {}
@@ -137,9 +137,10 @@ def _folder(label: str) -> Path:
 def choose(
     asked: Sequence[str], datasets: Sequence[Dataset], builds: Mapping[str, str]
 ) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
-    """The datasets of builds, variants, recipes or patterns of these; and chosen builds that have none.
+    """The datasets of builds, variants, recipes or patterns of these; and chosen builds without
+    one.
 
-    Raises InputError for a name that nothing has.
+    Raises InputError for an unknown name.
     """
     chosen: set[str] = set()
     for name in asked or ["*"]:

@@ -40,9 +40,9 @@ _FILE = "predictions.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The build whose file is run, the step that runs it, in a plan of its own.
+    """The build whose file is run, and the step that runs it, in a separate plan.
 
-    `paths`: the pictures as they were named, in the step's order.
+    `paths`: the images as they were named, in the step's order.
     """
 
     plan: BuildPlan
@@ -51,13 +51,13 @@ class Prediction:
 
     @property
     def plans(self) -> Plans:
-        """What a session needs to know."""
+        """What a session needs."""
         return Plans.of((self.build, self.plan))
 
 
 def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
-    """The pictures that were named, of folders all that are in them. Raises InputError for the
-    names that lead to none, all at once.
+    """The named images, and all images of named folders. Raises one InputError for all names
+    without an image.
     """
     found: dict[Path, None] = {}
     problems = []
@@ -82,7 +82,7 @@ def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
 
 
 def name_drawings(paths: Sequence[Path]) -> tuple[str, ...]:
-    """<name>.jpg for every picture; where that is taken, its folder's name joins, then a number."""
+    """<name>.jpg for every image; if that is taken, its folder's name is added, then a number."""
     names: list[str] = []
     for path in paths:
         name, number = f"{path.stem}.jpg", 1
@@ -97,7 +97,7 @@ def name_drawings(paths: Sequence[Path]) -> tuple[str, ...]:
 def plan_prediction(
     workspace: Workspace, name: str, paths: tuple[Path, ...], confidence: float
 ) -> Prediction:
-    """The step that runs a build's file over pictures. Raises InputError, Waiting."""
+    """The step that runs a build's file on images. Raises InputError, Waiting."""
     build = find_build(workspace, name)
     if build.waiting_for:
         raise Waiting(f"{build.id} waits for {build.waiting_for}: there is no file to run yet")
@@ -142,9 +142,9 @@ def _waits_made(session: Session, plan: BuildPlan) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """One object, in the picture's pixels: `box` x1 y1 x2 y2, None for a class of the whole picture.
+    """One object, in pixels of the image: `box` x1 y1 x2 y2, None for a class of the whole image.
 
-    `keypoints`: x, y, visibility 0..1; `outline` of a mask and `corners` of a turned box: x, y.
+    `keypoints`: x, y, visibility 0..1; `outline` of a mask and `corners` of a rotated box: x, y.
     """
 
     class_: str
@@ -157,7 +157,7 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """What was found on one picture, best first. `picture`: as it was named."""
+    """Objects in one image, best first. `picture`: the image as it was named."""
 
     picture: str
     drawing: RelativeName
@@ -168,7 +168,7 @@ class Predicted:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """A picture that could not be read. `picture`: as it was named."""
+    """An image that could not be read. `picture`: as it was named."""
 
     picture: str
     problem: str
@@ -192,7 +192,7 @@ class Predictions:
 
 
 def predict(session: Session, prediction: Prediction, target: Path) -> Predictions:
-    """Run the step if this was not asked before, and copy its drawings and predictions.json into
+    """Run the step unless its result is stored, and copy its drawings and predictions.json into
     `target`; other files there stay. Raises BuildsysError.
     """
     (step,) = prediction.plan.steps
@@ -212,7 +212,7 @@ def predict(session: Session, prediction: Prediction, target: Path) -> Predictio
 
 
 def describe(row: Predicted, most: int = 6) -> str:
-    """One line for one picture: its objects, best first, x y width height in its pixels."""
+    """One line for one image: its objects, best first, x y width height in pixels."""
     objects = row.objects
     words = []
     for item in objects[:most]:
@@ -343,7 +343,7 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
 
 
 def _gather(paths: tuple[Path, ...]) -> tuple[tuple[str, ...], Source]:
-    """The pictures below the folder that they have in common."""
+    """The images relative to their common folder."""
     absolute = [Path(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath([path.parent for path in absolute])
     places = tuple(path.relative_to(root).as_posix() for path in absolute)

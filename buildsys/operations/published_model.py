@@ -53,9 +53,9 @@ def read_loads(facts: Mapping[str, object]) -> Loads | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The file that a build ships, or, by its digest alone, one that it shipped before.
+    """The file that a build ships, or, by its digest only, one that it shipped before.
 
-    `bytes` is None for an earlier file: nobody knows it any more, nor what `loads` it.
+    `bytes` and `loads` are unknown (None) for an earlier file.
     """
 
     build: str
@@ -109,7 +109,7 @@ def _unpublished(plan: Plan) -> tuple[str, str]:
 
 
 def _missing(plan: Plan) -> str:
-    """What a build waits for, as far as its plan alone tells."""
+    """What a build waits for, according to its plan."""
     match plan:
         case WaitingPlan():
             return plan.waiting_for

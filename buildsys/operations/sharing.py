@@ -36,10 +36,10 @@ _LARGEST_INDEX = 1 << 30
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """How many results there are, how many had been there, and what is missing of the builds.
+    """Numbers of uploaded and of known results, and what the builds lack.
 
-    `foreign`: results that nobody here can vouch for: only their digests are known, or a worker made them,
-    and what it signed is gone.
+    `foreign`: results that cannot be signed: only their digests are known here, or a worker made
+    them and its signature is gone.
     """
 
     results: int

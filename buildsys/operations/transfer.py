@@ -57,9 +57,9 @@ class MissingResult:
     build: str
     stage: str
     lost: bool
-    """Known by digest, but the store has not its bytes any more."""
+    """The digest is known, but the store no longer has the bytes."""
     waits_for: str = ""
-    """What this machine lacks: no run here makes it."""
+    """Something that this machine cannot make."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -396,8 +396,8 @@ def _check_complete(
     staging: Store,
     path: Path,
 ) -> None:
-    """No entry names bytes that are neither in the archive nor here, unless it says so; every blob is
-    named by an entry.
+    """Check that no entry names absent bytes unless it declares so, and that an entry names every
+    blob.
     """
     named: set[str] = set()
     for entry in actions:

@@ -161,7 +161,7 @@ def _manifest(workspace: Workspace, plan: BuildPlan) -> tuple[BuildPlan, tuple[M
     repeated = tuple(
         step
         for step in plan.steps
-        # what was measured on one machine, and what it could not do for want of a program
+        # measurements of one machine, and what it could not run for lack of a program
         if not step.local and (not step.requires or (step.stage, step.module) in ran)
     )
     now = [(step.stage, step.module, json.loads(step.params)) for step in repeated]

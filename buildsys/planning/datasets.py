@@ -1,4 +1,4 @@
-"""The dataset of one build in the layout that each step wants, and the pictures taken from it. Pure."""
+"""The dataset of one build in the layout that each step needs, and the images taken from it. Pure."""
 
 import dataclasses
 
@@ -107,7 +107,7 @@ def given_splits(facts: DatasetFacts) -> tuple[Split, ...]:
 
 
 def add_coco(builder: PlanBuilder, stage: str) -> Input:
-    """The dataset in COCO format: one form, whatever it was written in."""
+    """The dataset in COCO format: one format for every source."""
     facts = builder.build.dataset
     assert facts is not None
     params = write_coco.Params(
@@ -137,7 +137,7 @@ def pattern_input(workspace: str, images: str) -> Input:
 
 
 def add_pictures(builder: PlanBuilder) -> None:
-    """The calibration set, and the few pictures that conversions are compared on."""
+    """The calibration set, and the few images on which conversions are compared."""
     calibration = builder.build.recipe.quantization.calibration
     if builder.model.preprocessing is None:
         return
@@ -183,7 +183,7 @@ def _prepare(
 
 
 def plan_dataset(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
-    """The steps that make a build's dataset, and the dataset; None where the recipe has none."""
+    """The steps that make a build's dataset, and the dataset; None without one."""
     builder = PlanBuilder(build, workspace, HostFacts(cpu=""))
     add_dataset(builder)
     return tuple(builder.steps), builder.artifacts.get("dataset")

@@ -53,7 +53,7 @@ def _evaluate(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _time(builder: PlanBuilder) -> tuple[str, ...]:
-    """What `benchmark` asks for, of the engine: every batch that it is built for by name."""
+    """The latency steps that `benchmark` requests of the engine, one for each named batch."""
     block, frame = builder.build.recipe.benchmark, builder.model.preprocessing
     if block is None or frame is None:
         return ()

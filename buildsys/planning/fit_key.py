@@ -30,7 +30,7 @@ def vela_config(build: Build) -> Path | None:
 
 
 def architecture(build: Build) -> str:
-    """The network's name, by the recipe or by its checkpoint; empty where neither says it."""
+    """The network's name, from the recipe or its checkpoint; empty if neither has one."""
     found = build.checkpoint
     return build.recipe.source.architecture or (found.architecture if found else "")
 

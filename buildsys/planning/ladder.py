@@ -1,4 +1,5 @@
-"""The parity ladder of one build: what each form of the network answers to the same pictures. Pure.
+"""The parity ladder of one build: the outputs of every form of the network for the same images.
+Pure.
 
 checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro → the firmware's decoder.
 """

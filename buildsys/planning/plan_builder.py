@@ -24,7 +24,7 @@ class KnownSteps:
         """`complete`: what is done with a step before it is known."""
         self.complete = complete
         self.by_content: dict[Hashable, list[Step]] = {}
-        """By all that a step is made from but for its origins, which each build may have of its own."""
+        """Steps by everything but their origins, which differ between builds."""
         self.make_origin = cache(make_origin)
 
 

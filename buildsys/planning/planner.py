@@ -26,7 +26,7 @@ from buildsys.steps import adapt_onnx, bind_outputs, calibrate_engine, fetch_fil
 from buildsys.steps.lib.packages.contents import describe_preprocessing
 
 _OF_EVERY_PACKAGE = ("verdict", "metrics")
-"""Whatever ships rests on its proofs, also where its step does not ask for them."""
+"""The package depends on its proofs, even if its step does not request them."""
 
 
 def plan(
@@ -90,7 +90,7 @@ def _add_source(builder: PlanBuilder) -> None:
 
 
 def _adapt(builder: PlanBuilder, kind: Format) -> None:
-    """A file that takes other pictures than every step gives: its pixels, a shape that is open."""
+    """A given file with another pixel format or a dynamic shape: steps that adapt it."""
     pixels, shape = builder.build.recipe.source.pixels, _settled_shape(builder)
     if (pixels is None and not shape) or kind not in builder.artifacts:
         return

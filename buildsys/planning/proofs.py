@@ -60,7 +60,7 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
 
 
 def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> accuracy.Params:
-    """How a file of this kind is run and read, and over which pictures."""
+    """How a file of this kind is run and decoded, and on which images."""
     facts, model = builder.build.dataset, builder.model
     split = builder.build.recipe.evaluate.split
     assert model.preprocessing is not None  # outputs that are known have a size
@@ -163,7 +163,7 @@ def add_proofs(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _draw(builder: PlanBuilder) -> tuple[str, ...]:
-    """The same pictures as the checkpoint, the float model and the shipped file see them."""
+    """Detections of the checkpoint, the float model and the shipped file on the same images."""
     facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
     if not places or not {"metrics-tflite", Format.ONNX} <= builder.artifacts.keys():
@@ -183,7 +183,7 @@ def _draw(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
-    """Whether accuracy was measured on pictures that had calibrated."""
+    """Whether accuracy was measured on calibration images."""
     facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
     measured = any(name.startswith("metrics-") for name in builder.artifacts)
@@ -210,7 +210,7 @@ def _load_on_firmware(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
-    """What `benchmark` asks for, of every file that this machine can run."""
+    """The latency steps that `benchmark` requests, for every file that this machine can run."""
     block = builder.build.recipe.benchmark
     found = []
     for kind in (Format.ONNX, Format.TFLITE) if block is not None else ():
@@ -253,7 +253,7 @@ def notes(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _unread(contract: Contract) -> list[str]:
-    """Lines of a contract that nobody verified, those of one source in one sentence."""
+    """Unverified lines of a contract, in one sentence for each source."""
     by_source: dict[str, list[str]] = {}
     for line, source, verified in contract.provenance():
         if not verified:

@@ -9,7 +9,7 @@ from buildsys.steps import examine_onnx
 
 
 def judge_precision(builder: PlanBuilder) -> None:
-    """An ONNX file of lower precision, held against the float file on the same pictures."""
+    """An ONNX file of lower precision, compared with the float file on the same images."""
     pictures = ladder.probe(builder)
     names = tuple(tensor.name for tensor in builder.model.outputs)
     reading = ladder.reading(builder)

@@ -44,7 +44,7 @@ from buildsys.steps.lib.report.values import (
 from buildsys.text import join_sentences
 
 _REMEMBERED = (Kind.FAILED, Kind.BLOCKED, Kind.INTERRUPTED, Kind.REJECTED)
-"""What an earlier run found out, and no look at the folders tells."""
+"""Findings of an earlier run that the folders do not show."""
 _ENDED = (Kind.FAILED, Kind.BLOCKED)
 """Fates that have a failed step."""
 
@@ -207,7 +207,7 @@ def _known_of_steps(session: Session, plan: BuildPlan) -> dict[str, Any]:
 
 
 def _broken(session: Session, name: str) -> Artifact:
-    """A recipe with a mistake: a row of its own."""
+    """The row of a recipe with a mistake."""
     known = session.loaded.diagnostics_of([name])
     mistakes = [found for found in known if found.is_error]
     detail = mistakes[0].render().splitlines()[0] if mistakes else "its recipe has a mistake"

@@ -22,7 +22,7 @@ def comparison_file(workspace: Workspace, builds: Iterable[str]) -> Path:
 
 
 def read_comparisons(workspace: Workspace, artifacts: Iterable[Artifact]) -> tuple[Comparison, ...]:
-    """Every comparison with a file that ships now; files that do not any more are marked."""
+    """Every comparison with a file that ships now; other files are marked."""
     known = tuple(artifacts)
     found = (read_comparison(place, known) for place in sorted(_folder(workspace).glob("*.json")))
     return tuple(

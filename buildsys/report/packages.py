@@ -22,7 +22,7 @@ from buildsys.steps.lib.report.values import Artifact, Budget, Latency, Measured
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A package, wherever it lies. `files`: name -> (bytes, sha256)."""
+    """A package in any folder. `files`: name -> (bytes, sha256)."""
 
     files: dict[str, tuple[int, str]]
     read: Callable[[str], bytes]
@@ -65,7 +65,7 @@ def find_package(
 def with_package(
     session: Session, artifact: Artifact, held: Held, manifest: Manifest | None
 ) -> Artifact:
-    """With everything that its package tells."""
+    """With all facts from its package."""
     model = find_model(held.files)
     digest = model.sha256 if model else ""
     proofs = manifest.evidence if manifest is not None else {}
@@ -93,7 +93,7 @@ def with_package(
 
 
 def _is_proved(manifest: Manifest | None) -> bool:
-    """Whether anything measured or judged what is packed; without a manifest nobody says otherwise."""
+    """Whether a proof measured or judged the package; assumed without a manifest."""
     steps = manifest.steps if manifest is not None else ()
     return not steps or any(PROOFS & step.outputs.keys() for step in steps)
 
@@ -125,7 +125,7 @@ def on_devices(
 
 
 def _seen(session: Session, manifest: Manifest | None) -> dict[str, Any]:
-    """What the files see on pictures, from the drawings that a proof step left in the store."""
+    """Detections of the files on images, from the drawings that a proof step left in the store."""
     step = _of_module(manifest, "draw_models")
     digest = step.outputs.get("drawings", "") if step is not None else ""
     try:

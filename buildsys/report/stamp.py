@@ -21,7 +21,7 @@ _FILES = ("build/report/index.html", "build/report/report.md", "baselines.json")
 
 
 def mode() -> str:
-    """What the environment asks for; any other word means pages."""
+    """The report that the environment requests; any unknown value means pages."""
     asked = os.environ.get(VARIABLE, "")
     return asked if asked in MODES else MODES[0]
 

@@ -25,7 +25,7 @@ _NONE_AT_ZERO = ("validate", "patience")
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A step that has run. `outputs`: name -> digest; `seconds`: 0 where nobody wrote them down."""
+    """A step that has run. `outputs`: name -> digest; `seconds`: 0 if not recorded."""
 
     stage: str
     tool: str

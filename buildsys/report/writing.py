@@ -126,7 +126,7 @@ def _record(workspace: Workspace) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class _Written:
-    """The digest of report.json: what an earlier run found out is believed as it was written."""
+    """The digest of report.json, so that edited findings of an earlier run are ignored."""
 
     report: Digest
     format: Literal[1] = 1
@@ -245,7 +245,7 @@ def _digest(state: State, runner: Runner, step: Step) -> str:
 
 
 def _plan(workspace: Workspace) -> BuildPlan:
-    """A plan of its own with the one step."""
+    """A separate plan with the one step."""
     from buildsys.planning.plan_builder import make_step
     from buildsys.registry import read_step
     from buildsys.steps import render_report

@@ -13,7 +13,7 @@ from buildsys.planning.plan_builder import KnownSteps
 
 
 def plan_build(build: Build, workspace: Workspace, known: KnownSteps | None = None) -> BuildPlan:
-    """A build's plan, whose steps know their code and their tools. Raises InputError.
+    """A build's plan, whose steps have the digests of their code and tools. Raises InputError.
 
     `known`: of `complete_steps`, for several builds of one recipe.
     """
@@ -22,7 +22,7 @@ def plan_build(build: Build, workspace: Workspace, known: KnownSteps | None = No
 
 
 def complete_steps() -> KnownSteps:
-    """No steps yet; those to come know their code and their tools."""
+    """No steps yet; later ones get the digests of their code and tools."""
     return KnownSteps(complete_step)
 
 

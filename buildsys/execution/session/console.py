@@ -1,4 +1,4 @@
-"""What a person sees while it works: a live picture on a terminal, plain lines elsewhere."""
+"""Progress of a run: a live display on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -24,7 +24,7 @@ class Console:
     def __init__(
         self, database: Database | None = None, line_every: float = _LINE_EVERY_SECONDS
     ) -> None:
-        """`database` knows how long steps usually take; `line_every`: seconds between plain lines."""
+        """`database`: durations of earlier steps; `line_every`: seconds between plain lines."""
         self._database, self._line_every = database, line_every
         self._lock = threading.Lock()
         self._started = time.monotonic()
@@ -89,7 +89,7 @@ class Console:
         return f", about {duration((total - done) * (now - since) / (done - first))} left"
 
     def close(self) -> None:
-        """Take the live picture off the terminal."""
+        """Remove the live display from the terminal."""
         with self._lock:
             if self._live is not None:
                 with self._drawing():
@@ -98,7 +98,7 @@ class Console:
 
     @contextlib.contextmanager
     def _drawing(self) -> Iterator[None]:
-        """A terminal that went away takes the picture with it, and no step."""
+        """If the terminal is gone, only the display ends, not the steps."""
         try:
             yield
         except (OSError, ValueError, SystemExit):

@@ -29,7 +29,9 @@ from buildsys.write_errors import writing
 
 
 def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command) -> None:
-    """Into the store, checked; then unpacked into the user's cache. Raises BuildsysError, once it is said."""
+    """Fetch into the store, check, then unpack into the user's cache. Raises BuildsysError after
+    printing it.
+    """
     if (datasets_root() / archive.sha256).is_dir():
         return
     params = fetch_file.Params(url=archive.url, sha256=archive.sha256)
@@ -118,7 +120,7 @@ def _unpack_fetched(executor: StepExecutor, step: Step, archive: Archive) -> Non
 
 
 def _unpack(store: Store, archive: Archive) -> None:
-    """From the store's copy, whose bytes are checked. Raises FileNotFoundError where it has none."""
+    """Unpack the store's copy, whose bytes are checked. Raises FileNotFoundError if it has none."""
     target = datasets_root() / archive.sha256
     with store.opened(archive.sha256) as (stream, _):
         try:

@@ -1,4 +1,4 @@
-"""`buildsys plan`: the same decisions that doit asks for, in words or as JSON."""
+"""`buildsys plan`: the decisions of a run, as text or JSON."""
 
 import itertools
 from dataclasses import dataclass
@@ -72,9 +72,9 @@ def for_json(row: BuildRow) -> dict[str, object]:
 
 
 def render(rows: list[BuildRow]) -> str:
-    """The rows for a terminal; what rests on other steps is one line, what needs nothing is counted.
+    """The rows for a terminal; steps that depend on others share a line, idle ones are counted.
 
-    Builds one after the other of which the same is to be said share a block.
+    Consecutive builds with the same rows share a block.
     """
     lines = []
     for text, group in itertools.groupby(rows, key=_text):
@@ -88,7 +88,7 @@ def render(rows: list[BuildRow]) -> str:
 
 
 def _text(row: BuildRow) -> str:
-    """All that is said of a build."""
+    """All facts about a build."""
     notes = [f"    {note}" for note in row.notes]
     return "\n".join([str(row.state), *notes, *_steps(row.steps)])
 
@@ -158,7 +158,7 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
 
 
 def _state_of_selection(session: Session, plan: SelectionPlan) -> Outcome:
-    """A selection has no steps of its own: it is as stale as the stalest of its candidates."""
+    """A selection has no steps: it is as stale as the stalest of its candidates."""
     broken = [name for name in plan.candidates if name not in session.plans]
     if broken:
         return Outcome(kind=Kind.BLOCKED, subject=broken[0])

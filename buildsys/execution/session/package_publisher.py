@@ -100,9 +100,8 @@ class PackagePublisher:
             return False
 
     def standing(self, plan: Plan) -> Outcome | None:
-        """What can be said of a build without running anything.
-
-        None: it was not made, or not of what its recipe says now.
+        """The outcome of a build without running anything; None if it is not built for the present
+        recipe.
         """
         red = self._reds(plan)
         if red:
@@ -216,7 +215,7 @@ class PackagePublisher:
         )
 
     def _note_candidate(self, plan: BuildPlan) -> bool:
-        """A candidate has no folder of its own: its package in the store is all there is."""
+        """A candidate has no folder; its package is only in the store."""
         if self.state.result(plan.package) is None:
             return False
         made = self.executor.has_made(plan)
@@ -248,5 +247,5 @@ class PackagePublisher:
         return None
 
     def _reds(self, plan: Plan) -> list[Step]:
-        """The steps that reject it; a selection has none of its own."""
+        """The steps that reject it; a selection has none."""
         return publish.red_verdicts(self.state, plan) if isinstance(plan, BuildPlan) else []

@@ -65,10 +65,10 @@ class Session:
         locked: bool = False,
         pushes: bool = False,
     ) -> None:
-        """`settled`: recipes that are known to need nothing: they are not even looked at.
+        """`settled`: recipes without stale steps, which are not read.
 
-        `plans`: other ones than those of the workspace's recipes. `locked`: nothing may change
-        buildsys.lock, as BUILDSYS_LOCKED asks, too. `pushes`: see `find_remote`.
+        `plans`: instead of those of the workspace's recipes. `locked`: buildsys.lock must not
+        change (as with BUILDSYS_LOCKED). `pushes`: see `find_remote`.
         """
         self.workspace = Workspace(root.resolve())
         stat = stat_text(str(self.workspace.lock))
@@ -109,7 +109,7 @@ class Session:
         """The plans of the workspace's recipes, over data that is what its recipes pin."""
         loaded = load_plans(self.workspace, frozenset(self.settled))
         folders = used_folders(build_plans(loaded.plans))
-        if folders:  # most workspaces have none, and need no reader of archives
+        if folders:  # most workspaces have none and need no archive reader
             from buildsys.execution.session.dataset_archives import unpack_changed
 
             if unpack_changed(self.workspace.root, store, folders, run):
@@ -219,7 +219,7 @@ class Session:
         unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.record, done)
 
     def rows(self, builds: list[str]) -> list[Row]:
-        """One row a build that was asked for, in order; settled ones are up to date."""
+        """One row for each requested build, in order; settled ones are up to date."""
         return [
             self._find_row(self.plans[build])
             if build in self.plans
@@ -245,7 +245,7 @@ class Session:
         self.database.close()
 
     def _find_row(self, plan: Plan) -> Row:
-        """A build's row, whatever goes wrong in finding it."""
+        """A build's row, even if an error occurs while it is made."""
         try:
             return self._row(plan)
         except UNEXPECTED as error:
@@ -269,7 +269,7 @@ class Session:
         return dataclasses.replace(row, **vars(variants.figures(self.workspace, self.state, plan)))
 
     def _first_build(self, step: Step) -> str | None:
-        """The first of the builds asked for that has a step."""
+        """The first requested build that has a step."""
         if not self._first_builds:  # thousands of builds may have failed
             plans = [self.plans[build] for build in reversed(self.asked) if build in self.plans]
             self._first_builds = {s: plan.build for plan in plans for s in steps_of(plan)}

@@ -43,7 +43,7 @@ _MADE_ELSEWHERE = "another run has finished the same step"
 
 
 class StepExecutor:
-    """Makes steps, in the order in which it is asked; what was lost on the way is made again."""
+    """Runs steps in the requested order; inputs that were lost meanwhile are made again."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class StepExecutor:
         stages: dict[str, str],
         cluster: "ClusterExecutor | None" = None,
     ) -> None:
-        """`stages`: step id -> what lines for people call it; `cluster`: who runs steps on other machines."""
+        """`stages`: step id -> its name in messages; `cluster`: runs steps on other machines."""
         self.state, self.runner, self.console, self.record = state, runner, console, record
         self.stages, self.cluster = stages, cluster
         self._repairing = threading.RLock()  # one repair at a time: they share working folders
@@ -88,7 +88,7 @@ class StepExecutor:
         self.stages[step.id] = f"{step.stage} ({build})"
 
     def needs_run(self, step: Step) -> bool:
-        """Whether a step has to run, as far as can be said now."""
+        """Whether a step has to run, according to what is known now."""
         try:
             status = self.state.decide(step).status
         except BuildsysError:
@@ -248,7 +248,7 @@ class StepExecutor:
         self.record.add_training(step, recipes, lambda words: self.console.say(f"{name}: {words}"))
 
     def _make_inputs(self, step: Step) -> Decision:
-        """Inputs that were lost since doit asked for them: make them here, then decide."""
+        """Inputs that were lost since doit checked them: make them here, then decide."""
         with self._repairing:
             for item in step.inputs:
                 if item.step:
@@ -269,7 +269,7 @@ def make_executor(
     ensure: EnsureEnv,
     missing: MissingForStep = missing_here,
 ) -> StepExecutor:
-    """An executor of these plans' steps, with a state, a console and a record of its own."""
+    """An executor of these plans' steps, with its own state, console and record."""
     state, console = State(plans, database, store, lock, missing), Console(database)
     stages, settings, cluster = stage_names(plans), find_cluster(workspace), None
     runner = Runner(workspace, state, console.say, run, ensure, stages)

@@ -113,7 +113,7 @@ def exit_code(rows: Iterable[Row], named: bool, strict: bool = False, locked: bo
 
 
 def render_table(rows: list[Row]) -> str:
-    """The table: status, time, size, memory, accuracy as far as the packages tell."""
+    """The table: status, time, size, memory, and accuracy if the packages have it."""
     many = len(rows) > _MOST_ROWS
     shown = [row for row in rows if row.outcome != UP_TO_DATE] if many else rows
     idle = len(rows) - len(shown)
@@ -143,7 +143,7 @@ def _differences(rows: Iterable[Row]) -> list[str]:
 
 
 def render_not_as_locked(found: list[str]) -> str:
-    """Why a run that may not change buildsys.lock does not begin; `found`: what it lacks, or says wrong."""
+    """Why a locked run does not start; `found`: missing or different lines."""
     more = len(found) - _MOST_NAMED
     lines = [*found[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
     return "\n    ".join(
@@ -215,7 +215,7 @@ _FINDS_NOTHING = "it detects nothing, every metric is 0: train longer, and check
 
 
 def _finds_nothing(row: Row) -> bool:
-    """Whether accuracy was measured and there is none: no gate need have said so."""
+    """Whether every measured accuracy is 0, which a build without gates does not report."""
     found = [value for name, value in row.metrics if name in _headlines([row])]
     return bool(found) and not any(found)
 

@@ -1,4 +1,4 @@
-"""One run per workspace: who comes second waits."""
+"""One run at a time in a workspace; the next one waits."""
 
 import contextlib
 import os

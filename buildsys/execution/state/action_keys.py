@@ -1,6 +1,7 @@
-"""Action keys: what decides a step's result, digested; and the slice of it that is a training's.
+"""Action keys: the digest of everything that decides a step's result, and the training's slice of
+it.
 
-A key's parts stay beside it, by name, so that two keys can be told apart in words (`reasons`).
+The parts of a key are kept by name, so that two keys can be compared in words (`reasons`).
 """
 
 import json

@@ -22,7 +22,7 @@ def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
 
 
 def matching(pattern: str, recipes: Sequence[str]) -> list[str]:
-    """The recipes that a pattern of builds speaks of."""
+    """The recipes that a pattern of builds may match."""
     wanted = pattern.removeprefix("build:").split("@")[0]
     return [recipe for recipe in recipes if fnmatchcase(recipe, wanted)]
 

@@ -300,7 +300,9 @@ class _Reader:
             self.attributes.add((node.id, _EVERY_NAME))
         if not isinstance(node.ctx, ast.Load) and not self._comprehensions:
             self._bind(node.id)
-            if node.id == "_" and not self._functions:  # its value is wanted for its effect alone
+            if (
+                node.id == "_" and not self._functions
+            ):  # the expression counts only for its side effect
                 self.changes = True
 
     def note_walrus(self, node: ast.NamedExpr) -> None:

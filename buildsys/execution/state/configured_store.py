@@ -158,7 +158,7 @@ def _find_root(workspace: Workspace, named: str) -> Path:
 
 
 def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
-    """Why a folder that somebody named is not to be the store of a workspace, and what to do."""
+    """Why a configured folder cannot be the store of a workspace, and what to do."""
     if is_inside(place, workspace):
         return _INSIDE, _ELSEWHERE
     other = foreign_name(place)

@@ -65,7 +65,7 @@ class State:
         """Ids of the steps that were to make what an action key names, by the key."""
         self._results: dict[str, StepResult] = {}
         self._wanted: set[str] = set()
-        self._lock = threading.RLock()  # steps end in threads while doit asks about others
+        self._lock = threading.RLock()  # steps end in threads while doit checks others
 
     def use_lock(self, lock: Lock) -> None:
         """The lock is another one now; what is decided stays so."""
@@ -240,7 +240,7 @@ class State:
         return parts_of(step, [(name, digest) for name, digest in found if digest is not None])
 
     def known_key(self, step: Step) -> ActionKey | None:
-        """The action key where it can be said now without an error."""
+        """The action key if it can be computed now without an error."""
         with contextlib.suppress(BuildsysError):
             return self.key(step)
         return None
@@ -290,14 +290,14 @@ class State:
         return Decision(status=status, key=action_key.key)
 
     def _recorded(self, key: str) -> StepResult | None:
-        """A result that the workspace knows: of this machine, or of the remote store that counts now."""
+        """A recorded result: of this machine, or of the current remote store."""
         found = self.database.result(key)
         if found is None and self.store.trust:
             found = self.database.result(f"{key}.{self.store.trust}")
         return found
 
     def _record(self, key: str, result: StepResult) -> None:
-        """Remember a result; one from elsewhere with where it is from, and who was trusted then."""
+        """Record a result; for one from a remote store, also the store and the trusted keys."""
         foreign = self.store.is_foreign(key, result.outputs)
         self.database.record_result(f"{key}.{self.store.trust}" if foreign else key, result)
 
@@ -321,10 +321,11 @@ class State:
         )
 
     def _training(self, step: Step, action_key: ActionKey) -> Training | None:
-        """The recorded training of this slice of recipe and data, if its checkpoint is in the store.
+        """The recorded training of this slice of recipe and data, if its checkpoint is in the
+        store.
 
-        Neither the host nor a tool's version nor our code is part of the slice: what was trained
-        stays trained until `buildsys update`.
+        Host, tool versions and our code are not part of the slice: a recorded training counts until
+        `buildsys update`.
         """
         if not step.trains or step.id in self._wanted:
             return None

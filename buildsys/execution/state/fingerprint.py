@@ -31,7 +31,7 @@ def signature(entries: Iterable[tuple[str, os.stat_result]]) -> str:
 def is_racy(stats: Iterable[str], since: int) -> bool:
     """Whether a file may have changed after it was read; `since`: `next_file_tick_ns` before that.
 
-    Only the time of the change counts: anybody can date a file in the future.
+    Only the change time counts: modification times can be set to the future.
     """
     return any(int(words[3]) >= since for text in stats if len(words := text.split(" ")) == 4)
 

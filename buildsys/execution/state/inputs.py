@@ -49,7 +49,9 @@ class Sources:
         return None if os.path.exists(source.path) else "absent"
 
     def is_missing(self, source: Source) -> bool:
-        """Whether a step that reads it cannot: buildsys.lock knows what it is, and it is not here."""
+        """Whether a step cannot read it: its facts are in buildsys.lock, but it does not exist
+        here.
+        """
         if os.path.exists(source.path):
             return False
         return not (source.sha256 and self._store.has(source.sha256, tree=False))
@@ -171,8 +173,9 @@ def _digest(path: Path, label: str) -> str:
 
 
 def _is_racy(status: os.stat_result) -> bool:
-    """Only the time of the change counts: anybody can date a file in the future, for ever racy.
+    """Only the change time counts: with a modification time in the future, the file would be racy
+    forever.
 
-    A change time in the future means that the clock was set back; the next change has another.
+    A change time in the future means that the clock was set back; the next change has another time.
     """
     return abs(time.time_ns() - status.st_ctime_ns) < _RACY_NANOSECONDS

@@ -1,4 +1,4 @@
-"""What buildsys.lock lacks of some builds, and where it says something else than what is here."""
+"""Lines of some builds that buildsys.lock lacks, and lines that differ from what is here."""
 
 import contextlib
 import dataclasses
@@ -13,8 +13,9 @@ from buildsys.recorded_facts import Facts, RecordedDataset
 from buildsys.spec import Format
 
 _OF_THE_RECIPE = ("names", "keypoints", "keypoint_dims", "sigmas", "flip", "crowds")
-"""Facts of data in a format that has no classes of its own: task and recipe say them, and two recipes
-may say them differently of one line."""
+"""Facts of data in a format without classes: task and recipe define them, and two recipes can
+differ about one line.
+"""
 SHOWN = 12
 """Digits of a digest in a sentence."""
 
@@ -39,7 +40,7 @@ def differences(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
 
 
 def missing_lines(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
-    """Keys of the lines that the lock has none of, once each; of trainings that were not made, too."""
+    """Keys of missing lines, once each; also of trainings that did not run yet."""
     found: list[str] = []
     for plan in plans:
         found += [key for key, _, _ in found_sources(state, plan)]

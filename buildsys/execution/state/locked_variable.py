@@ -9,7 +9,7 @@ _WORDS = {"": False, "0": False, "1": True}
 
 
 def read_variable() -> bool:
-    """Whether BUILDSYS_LOCKED asks that nothing changes buildsys.lock. Raises InputError."""
+    """Whether BUILDSYS_LOCKED forbids changes of buildsys.lock. Raises InputError."""
     word = os.environ.get(VARIABLE, "")
     if word not in _WORDS:
         message = f"`{word}` is neither 0 nor 1"

@@ -66,7 +66,7 @@ class _Kept:
     origins: _Origins
     params: tuple[str, ...]
     modules: tuple[dict[str, object], ...]
-    """The fields of steps that are neither their own nor kept by their places."""
+    """The fields of steps that are kept in common, not by step or place."""
     steps: tuple[_Row, ...]
     facts: tuple[Fact, ...]
     plans: tuple[_Build | WaitingPlan | SelectionPlan, ...]

@@ -106,7 +106,7 @@ class Plans:
 def plan_beside(
     name: str, label: str, steps: tuple[Step, ...], recipe: str = "", target: str = ""
 ) -> BuildPlan:
-    """Steps that run beside the builds and ship nothing; the last one makes what is wanted."""
+    """Steps that run besides the builds and ship nothing; the last one makes the result."""
     return complete(
         BuildPlan(
             build=name,
@@ -121,12 +121,12 @@ def plan_beside(
 
 
 def complete(plan: BuildPlan) -> BuildPlan:
-    """A plan whose steps know their code and their tools."""
+    """A plan whose steps have the digests of their code and tools."""
     return dataclasses.replace(plan, steps=tuple(complete_step(step) for step in plan.steps))
 
 
 def complete_step(step: Step) -> Step:
-    """A step that knows its code and its tool."""
+    """A step with the digests of its code and tool."""
     from buildsys.execution.state import code_digest
     from buildsys.execution.tools.definitions import tool_env
 

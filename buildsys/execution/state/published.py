@@ -74,7 +74,7 @@ def write(workspace: Workspace, build: str, record: PublishedFolder) -> None:
 
 
 def forget(workspace: Workspace, build: str) -> None:
-    """The folder counts as not published, whatever is in it. Raises CannotWrite, OSError."""
+    """Mark the folder as not published. Raises CannotWrite, OSError."""
     place = _place(workspace, build)
     workspace.own(place.parent)
     place.unlink(missing_ok=True)
@@ -128,8 +128,8 @@ def compare(
 
 
 def _strangers(folder: Path, record: PublishedFolder | None) -> tuple[str, ...]:
-    """Names of what somebody else put into a folder, sorted, a folder with nothing of ours as one name;
-    without a record by the manifest's names.
+    """Foreign files in a folder, sorted, a wholly foreign folder as one name; without a record, by
+    the manifest's names.
     """
     names = _list(folder).names
     if record is not None:
@@ -148,7 +148,7 @@ def _parents(names: Iterable[str]) -> set[str]:
 
 
 def _topmost(name: str, folders: Set[str]) -> str:
-    """The first folder on the way to a name that is none of `folders`; the name where each is."""
+    """The first folder of a path that is not in `folders`, by name."""
     way = [str(parent) for parent in reversed(PurePosixPath(name).parents)]
     return next((each for each in way[1:] if each not in folders), name)
 
@@ -227,8 +227,8 @@ def _list(folder: Path) -> _Listing:
 
 
 def _walk(folder: str, name: str) -> Iterator[tuple[str, str, os.stat_result]]:
-    """(name, path, stat) of a folder and all below it; links are not followed. What a file manager leaves
-    in a folder that somebody looked at is nobody's file.
+    """(name, path, stat) of a folder and everything below; links are not followed. Files that file
+    managers leave (.DS_Store) are ignored.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = os.lstat(folder)

@@ -12,9 +12,10 @@ from buildsys.graph import Reason, Step
 def compare(
     step: Step, old: Parts, new: Parts, steps: Mapping[str, Step], store: Store
 ) -> tuple[Reason, ...]:
-    """What differs between the parts of two action keys of a step.
+    """Differences between the parts of two action keys of a step.
 
-    `steps`: by id, those that its inputs come from; `store`: knows a dataset's files of then and now.
+    `steps`: by id, those that its inputs come from; `store`: has the old and new files of a
+    dataset.
     """
     reasons: list[Reason] = []
     for name in sorted(old.keys() | new.keys()):

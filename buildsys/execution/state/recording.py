@@ -65,7 +65,9 @@ def describe(state: State, step: Step) -> Training:
 
 
 def training_notes(state: State, steps: tuple[Step, ...]) -> list[str]:
-    """What to know before the run: trainings that only tools or code made stale, with their cost."""
+    """Notes before the run: trainings that are stale only because of tools or code, with their
+    cost.
+    """
     notes = []
     for step in steps:
         if not step.trains:
@@ -150,7 +152,7 @@ class Record:
     def read(self) -> None:
         """As it is now: another run may have written it while this one waited for its turn."""
         stat = stat_text(str(self.workspace.lock))
-        if stat == self.stat:  # nobody writes into it: a new file takes its place
+        if stat == self.stat:  # it is never written in place: a new file replaces it
             return
         self.state.use_lock(read_lock(self.workspace.lock))
         self.stat = stat  # of no file that could not be read: nothing rests on that
@@ -216,7 +218,7 @@ class Record:
                 )
 
     def add(self, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
-        """The lines that the lock has none of, for what these builds were made from; their keys."""
+        """The missing lines for what these builds were made from; their keys."""
         with self._adding:
             self.read()
             lines: list[Line] = []
@@ -320,7 +322,7 @@ def _earlier(
     ]
     own = _used([plan for plan in plans if plan.recipe in recipes], state)
     if not any(key not in own.get(recipe_of(key), ()) for key in found):
-        return []  # that of every other recipe is asked only where it matters
+        return []  # other recipes are checked only if it matters
     used = _used(plans, state)
     has_all = {name for name in recipes if used.get(name, set()) <= lock.by_key.keys()}
     needed = {key for keys in used.values() for key in keys}

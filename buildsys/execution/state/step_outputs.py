@@ -34,7 +34,7 @@ class Verdict:
 
 
 def read_verdict(text: bytes, step: str) -> Verdict:
-    """A step's verdict, whatever else it tells. Raises StepFailed."""
+    """A step's verdict. Raises StepFailed."""
     found = read_object(text, step, "verdict")
     known = {field.name for field in fields(Verdict)}
     said = {key: value for key, value in found.items() if key in known}
