@@ -99,7 +99,7 @@ def _load(path: str) -> Any:
             raise InputError.at(path, "is larger than any result of a benchmark (64 MiB)")
         return typed_json.read(read_regular(path))
     except FileNotFoundError as error:
-        raise InputError.at(path, "there is no such file") from error
+        raise InputError.at(path, "the file does not exist") from error
     except OSError as error:
         raise InputError.at(path, f"cannot be read: {error.strerror}") from error
     except json.JSONDecodeError as error:

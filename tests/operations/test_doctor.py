@@ -24,7 +24,7 @@ def test_a_variable_that_names_no_python(
     (finding,) = _told(workspace)
     assert not finding.good
     assert finding.optional
-    assert f"points to {tmp_path / 'pyhton'}, which is not a file" in finding.text
+    assert f"names {tmp_path / 'pyhton'}, which is not a file" in finding.text
 
 
 @pytest.mark.slow

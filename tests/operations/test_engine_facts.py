@@ -22,6 +22,6 @@ def test_another_network_is_told() -> None:
     boxes = Tensor(name="boxes", dtype="FLOAT", shape=(1, 4))
     assert differ([images], [boxes], wanted) == ""
     told = differ([images], [replace(boxes, shape=(1, 5))], wanted)
-    assert told == "has the output boxes of 1 x 5, but the network has of 1 x 4"
+    assert told == "has the output boxes of 1 x 5, but the network has 1 x 4"
     told = differ([replace(images, name="x")], [boxes], wanted)
     assert told == "has the inputs x, but the network has images"

@@ -149,7 +149,7 @@ def test_no_size_fits(
     golden.check("fit-none", told(workspace, found))
     monkeypatch.setattr(fitting, "fit", lambda *_: found)
     assert cli.main(["-C", str(workspace), "fit", BUILD]) == 11
-    assert "not even 32 px fits" in capsys.readouterr().out
+    assert "32 px does not fit" in capsys.readouterr().out
 
 
 def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(

@@ -144,7 +144,7 @@ def test_a_failed_tool_is_a_failure(workspace: Path, capsys: Capture) -> None:
     assert run_flash(workspace, sent, GROVE) == 1
     assert len(sent.commands) == 1
     captured = capsys.readouterr()
-    assert f"{GROVE} is not on the board" in captured.err
+    assert f"{GROVE} was not flashed" in captured.err
     assert "is on the board" not in captured.out
 
 

@@ -113,7 +113,7 @@ def test_the_machines_are_named_where_they_differ(
     (finding, *_) = verdicts(workspace, StandIn())
     assert finding.verdict == "byte-equal"
     assert finding.machines.startswith(f"published by {cpu_name()}")
-    assert "; here Another CPU (x86_64)" in finding.machines
+    assert "; this machine has Another CPU (x86_64)" in finding.machines
 
 
 @pytest.mark.usefixtures("built")

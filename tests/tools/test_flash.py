@@ -88,7 +88,7 @@ def test_a_board_that_cancels_ends_it_with_its_reason(
         assert flash(workspace, GROVE, board.port) == 1
     captured = capfd.readouterr()
     assert "error: the board cancelled the transfer" in captured.err
-    assert f"{GROVE} is not on the board" in captured.err
+    assert f"{GROVE} was not flashed" in captured.err
     assert "is on the board" not in captured.out
     assert board.found.models == {}
     assert not board.found.restarted
@@ -138,7 +138,7 @@ def test_esptool_goes_as_far_as_the_chip_has_to_answer(
         assert flash(workspace, XIAO, board.port) == 1
     captured = capfd.readouterr()
     assert "Failed to connect to ESP32-S3" in captured.out + captured.err
-    assert f"{XIAO} is not on the board" in captured.err
+    assert f"{XIAO} was not flashed" in captured.err
 
 
 def test_ports_are_those_of_pyserial() -> None:

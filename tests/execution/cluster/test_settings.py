@@ -105,7 +105,7 @@ def test_a_pull_request_chooses_no_scheduler(
     assert find_certificate(here, named) == tmp_path / "config" / "buildsys" / "farm.pem"
     for place in (str(workspace / "farm.pem"), f"../../{workspace.name}/farm.pem"):
         inside = ClusterSettings(scheduler="tls://farm:8786", ca=place)
-        with pytest.raises(InputError, match="lies in the repository"):
+        with pytest.raises(InputError, match="is in the repository"):
             find_certificate(here, inside)
 
 
@@ -185,7 +185,7 @@ def test_check_shows_what_ends_a_run(
     (workspace / "recipes" / "tags.yaml").write_text("name: tags\n")
     assert main(["-C", str(workspace), "check"]) == 2
     printed = capsys.readouterr().out
-    assert "buildsys.yaml:1:11: error: `scheduler` is text, not nothing" in printed
+    assert "buildsys.yaml:1:11: error: `scheduler` must be text, not nothing" in printed
     assert "recipes/tags.yaml:1:1: error: " in printed
     assert main(["-C", str(workspace), "plan"]) == 2
     assert "`cluster.scheduler`: it is not a text" in capsys.readouterr().err

@@ -536,7 +536,7 @@ def test_what_a_step_writes_is_read_up_to_a_bound(tmp_path: Path, source: Path) 
     bench.tool = answer_without_end
     assert str(failure(bench, gate)).endswith(
         " wrote verdict.json with 64424509440 bytes; the limit is 16777216."
-        " its outputs were discarded."
+        " Its outputs were discarded."
     )
     bench.tool = answer
     assert bench.execute(gate) is not None

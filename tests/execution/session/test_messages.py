@@ -181,5 +181,5 @@ def test_a_package_without_any_evidence_says_so() -> None:
 def test_a_network_that_finds_nothing_is_told() -> None:
     """Without a gate it ships as built, and the zeros stand in a column of many."""
     row = Row(id="a@host", outcome=BUILT, seconds=1.0, metrics=(("box.mAP50-95", 0.0),))
-    assert "a@host: it finds nothing" in render_table([row])
+    assert "a@host: it detects nothing" in render_table([row])
     assert "nothing" not in render_table([replace(row, metrics=(("box.mAP50-95", 0.1),))])

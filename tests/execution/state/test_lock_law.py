@@ -405,7 +405,7 @@ def test_update_names_a_training_of_other_code(
     forget(workspace)
     assert main(command) == 0
     lost = capsys.readouterr().out
-    assert "it trains again" in lost
+    assert "the training runs again" in lost
     assert ALL_RECORDED not in lost
     assert (workspace / "buildsys.lock").read_text() == text
 

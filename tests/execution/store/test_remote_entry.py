@@ -79,7 +79,7 @@ def test_a_private_key_is_its_owner_s_alone(
     key = tmp_path / "keys" / "key.pem"
     make_key(key)
     assert key.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(CannotWrite, match="is there already"):
+    with pytest.raises(CannotWrite, match="already exists"):
         make_key(key)
     monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(key))
     key.chmod(0o640)

@@ -80,7 +80,7 @@ def test_an_edited_environment_is_made_again_with_a_line_that_says_so(
     environments.ensure("vela-5.2", said.append, uv)
     assert said[0] == (
         "the tool environment vela-5.2 was changed since it was made"
-        " (lib/python3.11/site-packages/tool/core.py): made again"
+        " (lib/python3.11/site-packages/tool/core.py): it is made again"
     )
     syncs = [command for command in commands if command[1] == "pip"]
     assert ["--no-cache" in command for command in syncs] == [False, True]

@@ -87,7 +87,7 @@ def test_a_missing_python_is_named(output: str, why: str) -> None:
     """The version that the tool runs on, and whether it could be fetched."""
     with pytest.raises(ToolUnavailable) as caught:
         environments.ensure("vela-5.2", print, Uv(fail_at="venv", stderr=output))
-    assert "it needs Python 3.11, which is not installed" in str(caught.value)
+    assert "it needs Python 3.11, which is not on this machine" in str(caught.value)
     assert why in str(caught.value)
 
 
