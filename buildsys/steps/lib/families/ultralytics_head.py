@@ -125,12 +125,7 @@ def _share_forward(head: Any, features: list[Any], split: bool) -> Any:
     distances = head.dfl(torch.cat([box[i](features[i]).flatten(2) for i in scales], 2))
     scores = torch.cat([cls[i](features[i]).flatten(2) for i in scales], 2).sigmoid()
     anchors, strides = (x.transpose(0, 1) for x in make_anchors(features, head.stride, 0.5))
-    if (
-        head.reg_max == 1
-    ):  # a split of a convolution's own result becomes one that Vela 4.5 cannot read
-        before, behind = distances[:, :2], distances[:, 2:]
-    else:
-        before, behind = distances.split(2, 1)
+    before, behind = distances.split(2, 1)
     cell = float(head.stride[0])
     height, width = (float(side) * cell for side in features[0].shape[2:])
     share = strides / torch.tensor([[width], [height]])
