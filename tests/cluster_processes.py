@@ -111,7 +111,7 @@ class Cluster:
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """End a process."""
         self.processes[name].send_signal(number)
-        self.processes[name].wait(30)
+        self.processes[name].wait(180)
 
     def tools_on(self, name: str, module: str = "") -> list[int]:
         """Steps that run on a worker now (of a module), as `processes.tools_in` finds them."""
@@ -132,9 +132,9 @@ class Cluster:
             if process.poll() is None:
                 process.kill()
         for process in self.processes.values():
-            process.wait(30)
+            process.wait(180)
         workers = self.root / "cache" / "buildsys" / "workers"
-        wait_until(lambda: not processes_in(workers), "the end of every step", 20)
+        wait_until(lambda: not processes_in(workers), "the end of every step")
 
     def _start(self, name: str, *words: str, extra: Mapping[str, str] | None = None) -> None:
         with (self.root / f"{name}.out").open("wb") as out:

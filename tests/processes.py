@@ -179,7 +179,7 @@ def _program(number: int) -> bytes:
         return b""
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
     """Poll; AssertionError when it never comes true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

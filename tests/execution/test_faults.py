@@ -40,7 +40,7 @@ def server() -> Iterator[tuple[int, threading.Event]]:
             self.end_headers()
             self.wfile.write(CONTENT[:500])
             self.wfile.flush()
-            release.wait(30)
+            release.wait(180)
             try:
                 self.wfile.write(CONTENT[500:])
             except OSError:
@@ -119,7 +119,7 @@ def test_no_step_outlives_doit(
     process = start(remote)
     wait_until(lambda: children(remote), "the step")
     process.send_signal(number)
-    process.communicate(timeout=10)
+    process.communicate(timeout=180)
     wait_until(lambda: not children(remote), "the step's end")
     assert not (remote / "build" / "remote").exists()
     server[1].set()
@@ -135,7 +135,7 @@ def test_a_killed_step_is_a_failure_with_a_reason(
     process = start(remote)
     wait_until(lambda: children(remote), "the step")
     os.kill(children(remote)[0], signal.SIGKILL)
-    output, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=180)
     assert process.returncode in (1, 2)
     assert "ended by SIGKILL; the machine may have run out of memory" in output
     assert "to repeat: cd " in output
@@ -157,8 +157,8 @@ def test_a_second_run_waits_and_says_for_whom(
         f"waiting for another run in this workspace (process {first.pid})"
     )
     server[1].set()
-    first.communicate(timeout=20)
-    rest, _ = second.communicate(timeout=20)
+    first.communicate(timeout=180)
+    rest, _ = second.communicate(timeout=180)
     assert second.returncode == 0
     assert "up-to-date" in rest
 

@@ -190,7 +190,7 @@ def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
     processes.wait_until(lambda: waits_with(process.pid, database), "doit at the database")
     other.execute("COMMIT")
     other.close()
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     assert process.returncode == 0, output
     assert database.stat().st_ino == inode
 
@@ -273,7 +273,7 @@ def test_a_clock_that_jumps(tmp_path: Path, years: int) -> None:
     for expected in ("up-to-date", "built", "up-to-date"):
         if expected == "built":
             (place / "model.tflite").write_bytes(OTHER)
-        output, _ = start_doit(place, extra=extra).communicate(timeout=60)
+        output, _ = start_doit(place, extra=extra).communicate(timeout=180)
         assert processes.statuses(place)["plain@host"].split(", ")[0] == expected, output
         assert processes.statuses(place)["tags@xiao-esp32s3"] == "up-to-date"
     assert run_doit(place).returncode == 0
@@ -346,7 +346,7 @@ def test_an_input_that_changes_under_the_step(
     processes.wait_until(lambda: tools_in(place, module), "the step")
     change(place)
     processes.let_go(tmp_path)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     assert process.returncode in (1, 2)
     assert not re.search("^Traceback", output, re.MULTILINE), output
     assert module not in processes.results(store)

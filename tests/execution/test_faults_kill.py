@@ -55,7 +55,7 @@ def test_whoever_is_ended_however(tmp_path: Path, victims: str, number: signal.S
     set_tool(tmp_path, seconds=0.01)
     for target in {"doit": [process.pid], "tool": [tool], "both": [process.pid, tool]}[victims]:
         os.kill(target, number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     processes.wait_until(lambda: not processes_in(place), "the end of every process")
     assert processes.damage(place, store) == []
     if victims == "tool":
@@ -78,7 +78,7 @@ def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Si
     process = start_doit(place, "-n", "2")
     processes.wait_until(lambda: tools_in(place, "train_ultralytics"), "the training")
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     assert process.returncode == 128 + number
     assert "interrupted: what was finished is kept, the next run goes on there" in output
     assert "failed" not in output
@@ -109,7 +109,7 @@ def test_an_interrupted_terminal_is_left_in_order(tmp_path: Path) -> None:
         while chunk := os.read(main, 1000):
             output += chunk
     os.close(main)
-    assert process.wait(20) == 130
+    assert process.wait(180) == 130
     assert output.rindex(b"\x1b[?25h") > output.rindex(b"\x1b[?25l")
 
 
@@ -128,13 +128,13 @@ def test_a_run_that_only_waits_leaves_the_summary_alone(tmp_path: Path) -> None:
     assert second.stdout is not None
     assert f"(process {first.pid})" in second.stdout.readline()
     second.send_signal(signal.SIGINT)
-    second.communicate(timeout=20)
+    second.communicate(timeout=180)
     assert second.returncode == 130
     assert (place / "build/summary.json").read_bytes() == summary
     assert tools_in(place), "the first goes on"
     set_tool(tmp_path, seconds=0.01)
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=20)
+    first.communicate(timeout=180)
 
 
 def test_a_closed_terminal_ends_the_run_and_nohup_does_not(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_syncing_an_environment_ends_with_us(tmp_path: Path, number: signal.Sign
     )
     processes.wait_until(lambda: len(processes_in(tmp_path)) >= 4, "its children")
     process.send_signal(number)
-    process.wait(20)
+    process.wait(180)
     processes.wait_until(lambda: not processes_in(tmp_path), "their end")
 
 
@@ -223,7 +223,7 @@ def test_deleting_the_state_in_mid_run(tmp_path: Path) -> None:
     process = start_doit(place)
     processes.wait_until(lambda: tools_in(place), "a tool")
     shutil.rmtree(place / ".buildsys", ignore_errors=True)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=180)
     assert not re.search("^Traceback", output, re.MULTILINE), output
     set_tool(tmp_path, seconds=0.01)
     assert run_doit(place).returncode == 0

@@ -550,7 +550,7 @@ def test_build_py_that_is_interrupted(
     while "here" not in process.stdout.readline():
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert (process.returncode, errors) == (
         130,
         "interrupted: `python3 build.py` begins anew\n",
