@@ -29,14 +29,14 @@ RECIPE = f"""\
 # yaml-language-server: $schema=../.buildsys/recipe.schema.json
 #
 # A first recipe: everything it needs is made here, so that `doit` shows the whole way within minutes:
-# pictures, training, export, int8, the board's compiler, accuracy after each conversion, a package.
-# The network is a toy: it learns for a minute or two, and knows drawn tags alone. The way is real.
+# images, training, export, int8, the board's compiler, accuracy after each conversion, a package.
+# The network is a toy: it trains for a minute or two, on drawn tags only. The steps are the real ones.
 #
 # What to change first, to make it yours:
-#   1. `dataset`: your own pictures. `{{path: data/my/data.yaml}}` names a data.yaml of Ultralytics' kind
+#   1. `dataset`: your own images. `{{path: data/my/data.yaml}}` names a data.yaml of Ultralytics' kind
 #   2. `weights`: a network that was trained before. `{{path: weights/best.pt, sha256: …}}`
 #      (`buildsys pin` writes the digest)
-#   3. `train`: more epochs; or leave the block out, and trained weights are used as they are
+#   3. `train`: more epochs; or remove the block to use trained weights as they are
 #   4. `targets`: your board
 # `buildsys new NAME --from weights/best.pt --data data/my/data.yaml` writes such a recipe for you.
 name: {RECIPE_NAME}                    # the file's name
@@ -44,14 +44,14 @@ source:
   family: ultralytics
   task: detect                      # boxes with classes; `pose` adds keypoints
   architecture: yolov8n
-  weights: random                   # it starts from nothing: fine for a first look, poor for real pictures
+  weights: random                   # it starts from nothing: fine for a first look, poor for real images
 dataset: {{generator: fiducials, train: 300, val: 60, size: 160}}   # draws QR codes and ArUco markers
-input: {{size: 160}}                  # pixels; smaller is faster on the board and sees less
-train: {{epochs: 12, batch: 16, seed: 0}}   # real pictures want ten times as much
+input: {{size: 160}}                  # pixels; smaller is faster on the board and less accurate
+train: {{epochs: 12, batch: 16, seed: 0}}   # real images need ten times as much
 quantization:
   scheme: int8                      # what the board's NPU computes with
   granularity: per-tensor
-  calibration: {{split: train, count: 50, seed: 0}}   # pictures that show the value ranges to int8
+  calibration: {{split: train, count: 50, seed: 0}}   # images that show the value ranges to int8
 evaluate:
   split: val
   gates:                            # a build that misses a gate ships nothing
