@@ -29,6 +29,8 @@ WITHIN = "the path is relative to the folder of the file that contains it"
 _SHORTER = "write a shorter path"
 _LONGEST = 4096
 """Characters of a path: no system opens a longer one, and to follow its links takes long."""
+_LONGEST_NAME = 255
+"""Bytes of a file's or folder's name: Linux' NAME_MAX, and no less elsewhere."""
 
 
 def check_inside(
@@ -50,6 +52,8 @@ def check_inside(
         return "the path is empty", "name a file, or remove the key"
     if len(path) > _LONGEST:
         return f"{shown} is longer than {_LONGEST} characters", _SHORTER
+    if any(len(part.encode(errors="surrogatepass")) > _LONGEST_NAME for part in path.split("/")):
+        return f"{shown} has a name of more than {_LONGEST_NAME} bytes in it", _SHORTER
     if any(ord(letter) < 32 or ord(letter) == 127 for letter in path):
         return (
             f"{shown} has a control character in it",
