@@ -299,6 +299,20 @@ def _usual_strides(architecture: str) -> tuple[int, ...]:
     return STRIDES
 
 
+@dataclass(frozen=True, kw_only=True)
+class SettingProblem:
+    """What is wrong with a step's settings. `key`: below their block; `known`: words of which one may
+    be meant by `word`; `at_key`: the key is wrong, not its value.
+    """
+
+    key: tuple[str, ...]
+    message: str
+    hint: str = ""
+    known: tuple[str, ...] = ()
+    word: str = ""
+    at_key: bool = False
+
+
 def _refuses_nothing(architecture: str) -> tuple[str, str] | None:
     return None
 
@@ -307,7 +321,7 @@ def _one_branch(architecture: str) -> tuple[str, ...]:
     return ("one-to-many",)
 
 
-def _trains_so(architecture: str, train: Mapping[str, object]) -> "SettingProblem | None":
+def _trains_so(architecture: str, train: Mapping[str, object]) -> SettingProblem | None:
     return None
 
 
@@ -335,7 +349,7 @@ class Family:
     """Of an architecture, where not all have `heads`."""
     branches_of: Callable[[str], tuple[str, ...]] = _one_branch
     """Of an architecture's head (`steps.lib.heads.branches`), the default first."""
-    training_problem: Callable[[str, Mapping[str, object]], "SettingProblem | None"] = _trains_so
+    training_problem: Callable[[str, Mapping[str, object]], SettingProblem | None] = _trains_so
     """(architecture, `train` block) -> settings that this network cannot be trained with."""
     architecture_problem: Callable[[str], tuple[str, str] | None] = _refuses_nothing
     """Of a network that the family has and no step takes: why, and what to do."""
@@ -386,20 +400,6 @@ class Templates:
 
     folder: str = ""
     files: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SettingProblem:
-    """What is wrong with a step's settings. `key`: below their block; `known`: words of which one may
-    be meant by `word`; `at_key`: the key is wrong, not its value.
-    """
-
-    key: tuple[str, ...]
-    message: str
-    hint: str = ""
-    known: tuple[str, ...] = ()
-    word: str = ""
-    at_key: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
