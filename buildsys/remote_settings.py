@@ -157,6 +157,14 @@ def addresses(settings: RemotePlace) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, found)))
 
 
+def variables_of(place: RemotePlace | None) -> str:
+    """What names a remote store in the environment, as a shell has it."""
+    if place is None:
+        return "BUILDSYS_REMOTE=URL"
+    address = f" AWS_ENDPOINT_URL={place.endpoint}" if place.endpoint else ""
+    return f"BUILDSYS_REMOTE={place.url}{address}"
+
+
 def describe_remote(settings: RemotePlace) -> str:
     """A remote store as messages name it, with the server that is asked where the URL does not say it."""
     address = next(iter(addresses(settings)), "")

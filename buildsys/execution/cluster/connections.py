@@ -175,19 +175,27 @@ def security(certificate: Path | None) -> "Security":
     )
 
 
+_OTHER = "the certificate does not belong to this cluster: copy the file of the scheduler to this machine"
+_NOBODY, _SILENT = "nothing listens there", "it does not answer"
 _REASONS = (
-    ("certificate", "the certificate does not belong to this cluster"),
-    ("CERTIFICATE", "the certificate does not belong to this cluster"),
-    ("UNKNOWN_CA", "the certificate does not belong to this cluster"),
+    ("certificate", _OTHER),
+    ("CERTIFICATE", _OTHER),
+    ("UNKNOWN_CA", _OTHER),
     ("SSL", "only one side uses TLS, or the certificates differ"),
     ("name taken", "there is already a worker of that name; use `--name`"),
-    ("refused", "nothing listens there"),
+    ("refused", _NOBODY),
+    ("reset by peer", "it ends the connection: it is no scheduler, or only one side uses TLS"),
     ("in use", "another program listens there"),
     ("not known", "the host name is unknown"),
-    ("timed out", "it does not answer"),
-    ("Timed out", "it does not answer"),
+    ("timed out", _SILENT),
+    ("Timed out", _SILENT),
 )
 """What dask's errors contain, and what that means."""
+
+
+def may_be_off(reason: str) -> bool:
+    """Whether the program that was asked may not be running, by the words of `explain_failure`."""
+    return reason in (_NOBODY, _SILENT)
 
 
 def explain_failure(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from buildsys.cluster_settings import ClusterSettings
 from buildsys.errors import BuildsysError, CannotReach, Waiting
 from buildsys.execution.cluster import placement
-from buildsys.execution.cluster.connections import read_certificate
+from buildsys.execution.cluster.connections import may_be_off, read_certificate
 from buildsys.execution.cluster.placement import Needs
 from buildsys.execution.running import process
 from buildsys.execution.running.runner import Runner, make_once
@@ -147,15 +147,23 @@ class ClusterExecutor:
             return SchedulerConnection(self._slurm.address, self._slurm.certificate)
         file = find_certificate(self.here.workspace, settings)
         certificate = read_certificate(file, "buildsys.yaml") if file is not None else None
+        waiting = f"waiting for the scheduler {settings.scheduler}"
+        late = threading.Timer(_SAY_SECONDS, self.here.say, (waiting,))
+        late.daemon = True
+        late.start()
         try:
             return SchedulerConnection(settings.scheduler, certificate)
         except CannotReach as error:
+            cure = "Start it with `buildsys scheduler`. " if may_be_off(str(error)) else ""
             raise CannotReach(
-                f"the scheduler {settings.scheduler} cannot be reached: {error}. Start it with"
-                f" `buildsys scheduler`. {_HERE}"
+                f"the scheduler {settings.scheduler} cannot be used: {error}. {cure}{_HERE}"
             ) from error
+        finally:
+            late.cancel()
 
 
+_SAY_SECONDS = 1.0
+"""How long a connection is waited for without a word."""
 _HERE = "BUILDSYS_CLUSTER=none builds on this machine alone."
 MISSING_LIBRARY = (
     "a cluster needs dask's distributed, which is not installed: `pip install 'buildsys[cluster]'`"

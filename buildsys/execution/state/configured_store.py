@@ -20,7 +20,14 @@ from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
 from buildsys.execution.store.store import Store, foreign_name
 from buildsys.files import stat_text
-from buildsys.remote_settings import MODE_MOVED, Mode, RemotePlace, RemoteSettings, trust_id
+from buildsys.remote_settings import (
+    MODE_MOVED,
+    Mode,
+    RemotePlace,
+    RemoteSettings,
+    trust_id,
+    variables_of,
+)
 from buildsys.typed_json import Mismatch, decode
 from buildsys.write_errors import obstacle, way_out
 
@@ -102,7 +109,7 @@ def find_remote(workspace: Workspace, *, pushes: bool = False) -> RemoteSettings
     if mode == "read-write" and not place and not pushes:
         raise BuildsysError(
             f"{REMOTE_MODE} is `read-write`, and {REMOTE} is not set: a run writes only to a store that your"
-            f" environment names, {_variables(found)}"
+            f" environment names, {variables_of(found)}"
         )
     wanted = cast(Mode, mode or ("read-write" if pushes else "read"))
     trusted = found.trusted if found else ()
@@ -128,13 +135,6 @@ def find_remote(workspace: Workspace, *, pushes: bool = False) -> RemoteSettings
         hint = "name a folder outside of it"
         raise InputError.at(FILE, message, hint, line=line, column=column, source=source)
     return remote
-
-
-def _variables(place: RemotePlace | None) -> str:
-    """What names a remote store in the environment."""
-    if place is None:
-        return f"{REMOTE}=URL"
-    return f"{REMOTE}={place.url}{f' AWS_ENDPOINT_URL={place.endpoint}' * bool(place.endpoint)}"
 
 
 def _find_root(workspace: Workspace, named: str) -> Path:

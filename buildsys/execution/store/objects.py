@@ -54,7 +54,7 @@ _REASONS = (
     ("SignatureDoesNotMatch", "the server refuses the credentials"),
     ("InvalidAccessKeyId", "the server refuses the credentials"),
     ("ConnectionRefused", "the connection is refused"),
-    ("dns error", "its host name is unknown"),
+    ("dns error", "the host name {host} is unknown"),
     ("TimedOut", "it does not answer in time"),
     ("timed out", "it does not answer in time"),
     ("CertificateError", "its certificate is not trusted"),
@@ -68,6 +68,7 @@ _REASONS = (
     ("error sending request", "the server cannot be reached"),
 )
 """What obstore's errors contain, and what that means."""
+_HOST = re.compile(r"https?://(?:[^/\s@]*@)?([A-Za-z0-9._-]+)", re.ASCII)
 _STATUS = re.compile(r"non-2xx status code: (\d{3}(?: [A-Z][A-Za-z' -]{0,40})?)")
 
 
@@ -399,16 +400,18 @@ class _explained:  # noqa: N801 # used as a statement
 
             if isinstance(error, InvalidPathError):
                 raise OddName("a name in its listing cannot be that of an object") from error
-            raise RemoteFailure(_explain(error)) from error
+            raise RemoteFailure(explain_error(error)) from error
 
 
-def _explain(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
+    """What obstore raised, in words for people."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
     text = str(error)
     for sign, reason in _REASONS:
         if sign in text:
-            return reason
+            found = _HOST.search(text)
+            return reason.format(host=found[1] if found else "of the server")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
         return "the server refuses the credentials"
     if status := _STATUS.search(text):

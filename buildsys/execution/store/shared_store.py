@@ -5,6 +5,7 @@ machine makes is put there while other steps run, blobs first, where the environ
 """
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ from buildsys.execution.store.store import UNPUSHED, Store, seal
 from buildsys.execution.store.tree_index import Tree
 from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.records import is_digest
-from buildsys.remote_settings import RemoteSettings, remote_id, trust_id
+from buildsys.remote_settings import RemoteSettings, remote_id, trust_id, variables_of
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -499,9 +500,12 @@ def require_shared(store: Store, writes: bool = False) -> SharedStore:
 
         settings = store.settings
         if not settings.writes:
+            shorter = ""
+            if os.environ.get("BUILDSYS_REMOTE_MODE") == "read":
+                shorter = "; for `buildsys store push` it is enough to unset BUILDSYS_REMOTE_MODE"
             raise BuildsysError(
-                f"{settings.url} is only read: BUILDSYS_REMOTE={settings.url} and"
-                " BUILDSYS_REMOTE_MODE=read-write in your environment let results be put there"
+                f"{settings.url} is only read: {variables_of(settings)} and"
+                f" BUILDSYS_REMOTE_MODE=read-write in your environment let results be put there{shorter}"
             )
         signing_key(settings)
     return store

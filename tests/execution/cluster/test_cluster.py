@@ -274,7 +274,7 @@ def test_without_its_scheduler_a_run_is_interrupted(cluster: Cluster) -> None:
     run = cluster.begin("build:tags@xiao-esp32s3")
     output = ended(run)
     assert run.returncode == 1
-    assert f"the scheduler {cluster.address} cannot be reached: nothing listens there" in output
+    assert f"the scheduler {cluster.address} cannot be used: nothing listens there. Start" in output
     assert "BUILDSYS_CLUSTER=none builds on this machine alone" in output
     let_go(cluster.root)
     run = cluster.begin("build:plain@host", extra={"BUILDSYS_CLUSTER": "none"})
@@ -320,7 +320,8 @@ def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
     (cluster.place / "model.tflite").write_bytes(tflite_bytes(metadata="y" * 100))
     run = cluster.run("build:plain@host")
     assert run.returncode == 1
-    assert "the certificate does not belong to this cluster" in run.stdout
+    assert "does not belong to this cluster: copy the file of the scheduler" in run.stdout
+    assert "Start it with" not in run.stdout
     cluster.worker("w1", "--ca", str(other), wait=False)
     assert cluster.processes["w1"].wait(60) == 1
     assert "the certificate does not belong to this cluster" in cluster.printed_by("w1")

@@ -11,6 +11,7 @@ import pytest
 from buildsys.execution.cluster.connections import (
     explain_failure,
     make_certificate,
+    may_be_off,
     probe,
     security,
 )
@@ -37,4 +38,7 @@ def test_a_certificate_that_the_scheduler_refuses_is_named_at_once(tmp_path: Pat
         with pytest.raises(ssl.SSLError) as refused:
             probe(f"tls://127.0.0.1:{listening.getsockname()[1]}", 30, mixed)
         thread.join()
-    assert explain_failure(refused.value) == "the certificate does not belong to this cluster"
+    why = explain_failure(refused.value)
+    assert why.startswith("the certificate does not belong to this cluster: copy the file")
+    assert not may_be_off(why)
+    assert may_be_off(explain_failure(ConnectionRefusedError("Connection refused")))

@@ -12,7 +12,7 @@ import pytest
 
 from buildsys.execution.store.action_entry import blob_name
 from buildsys.execution.store.folder_objects import FolderObjects, is_leftover
-from buildsys.execution.store.objects import Objects, Patience
+from buildsys.execution.store.objects import Objects, Patience, explain_error
 from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_failure import Damaged, OddName, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
@@ -252,3 +252,9 @@ def test_a_folder_that_is_a_link_is_not_written_through(tmp_path: Path, link: st
 def test_what_a_transfer_has_left_is_known_by_its_name(name: str, is_one: bool) -> None:
     """Of this release, and of earlier ones."""
     assert is_leftover(name) == is_one
+
+
+def test_an_unknown_host_is_named_without_credentials() -> None:
+    """The URL of a message may come from a variable of the provider."""
+    text = 'GET https://me:secret@s3.example.com:9000/results in 2 ms ... "dns error"'
+    assert explain_error(ValueError(text)) == "the host name s3.example.com is unknown"

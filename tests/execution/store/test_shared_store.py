@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.errors import BuildsysError
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.store.action_entry import (
@@ -23,7 +24,7 @@ from buildsys.execution.store.garbage_collection import Limits, choose, take_sto
 from buildsys.execution.store.objects import RemoteObjects
 from buildsys.execution.store.remote_entry import make_key
 from buildsys.execution.store.remote_failure import RemoteFailure
-from buildsys.execution.store.shared_store import SharedStore
+from buildsys.execution.store.shared_store import SharedStore, require_shared
 from buildsys.execution.store.store import Store
 from buildsys.graph import StepResult
 from buildsys.records import write_record
@@ -376,3 +377,22 @@ def test_a_workspace_forgets_what_a_remote_said_that_it_does_not_use_any_more(
     connect("two").put_bytes(b"x")
     assert status(Store(tmp_path / "two")) == "restorable"
     assert status(Store(tmp_path / "two")) == "up-to-date"
+
+
+def test_a_store_that_is_only_read_says_which_variables_let_it_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the server's address, and the shorter way where the environment forbids writing."""
+    monkeypatch.delenv("BUILDSYS_REMOTE_MODE", raising=False)
+    settings = RemoteSettings(url="s3://team/x", endpoint="https://s3.example.com")
+    store = SharedStore(tmp_path, settings)
+    wanted = (
+        "BUILDSYS_REMOTE=s3://team/x AWS_ENDPOINT_URL=https://s3.example.com and"
+        " BUILDSYS_REMOTE_MODE=read-write in your environment"
+    )
+    with pytest.raises(BuildsysError, match=wanted) as refused:
+        require_shared(store, writes=True)
+    assert "unset" not in str(refused.value)
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")
+    with pytest.raises(BuildsysError, match="enough to unset BUILDSYS_REMOTE_MODE"):
+        require_shared(store, writes=True)
