@@ -105,7 +105,7 @@ def cluster(root: Path, workers: int, instant: bool = False) -> Iterator[Path]:
             logs.append(start(ended, root, name, command, "-C", str(place), *words))
         for log in logs:
             wait_for(log, r"(worker) \S+ at ")
-        (place / "buildsys.yaml").write_text(f"cluster: {{scheduler: '{address}'}}\n")
+        os.environ["BUILDSYS_CLUSTER"] = address
         yield place
 
 
@@ -183,7 +183,7 @@ def compare_no_op(root: Path, runs: int) -> None:
     plain = make_workspace(root / "plain", 100)
     keys = make_workspace(root / "keys", 100)
     (keys / "buildsys.yaml").write_text(
-        f"remote: {{url: 'file://{root}/remote'}}\ncluster: {{scheduler: 'tcp://127.0.0.1:1'}}\n"
+        f"remote: {{url: 'file://{root}/remote'}}\ncluster: {{scheduler: 'tls://127.0.0.1:1', ca: a.pem}}\n"
     )
     for name in ("build", "doit"):
         command = (sys.executable, "-m", *(("buildsys", "build") if name == "build" else ("doit",)))

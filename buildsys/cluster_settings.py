@@ -13,11 +13,14 @@ from buildsys.typed_json import Mismatch, check_at
 
 VARIABLE = "BUILDSYS_CLUSTER"
 """Names a scheduler on the machine of a person."""
+CA_VARIABLE = "BUILDSYS_CLUSTER_CA"
+"""Names the file with the certificate of a scheduler there."""
 DEFAULT_PORT = 8786
 """dask's."""
 WAIT_SECONDS = 60.0
 _HOST = re.compile(r"[A-Za-z0-9._:-]{1,255}", re.ASCII)
 _LOCAL_NAMES = frozenset({"localhost", "ip6-localhost"})
+_FILE_NAME = re.compile(r"\w[\w. +@-]{0,99}")
 _PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,99}", re.ASCII)
 _WALLTIME = re.compile(r"(\d+-)?\d{1,3}:\d\d:\d\d", re.ASCII)
 _MOST_WORKERS = 1000
@@ -108,7 +111,7 @@ class ClusterSettings:
     scheduler: str = ""
     ca: str = ""
     """File with the certificate and key of the cluster; a relative path begins in the user's folder of
-    settings, never in the repository.
+    settings. buildsys.yaml names a file of that folder alone, see `check_file`.
     """
     insecure: bool = False
     wait_seconds: float = WAIT_SECONDS
@@ -135,11 +138,25 @@ class ClusterSettings:
 
 
 def check_file(settings: ClusterSettings) -> None:
-    """Raises Mismatch for a scheduler that buildsys.yaml may not choose, as a person may."""
+    """Raises Mismatch for a scheduler or a certificate that buildsys.yaml may not choose, as a person may.
+
+    A scheduler can run code on the machine that builds. One without TLS anybody can start, also on this
+    machine. One with TLS has the key of the certificate, and many certificates on a machine came with
+    their keys, from a package: only a person puts one into the folder of settings.
+    """
     parts = urlsplit(settings.scheduler)
-    if parts.scheme == "tcp" and not is_loopback(parts.hostname or ""):
+    if parts.scheme == "tcp":
+        allowed = is_loopback(parts.hostname or "")
         raise Mismatch(
-            "a scheduler without TLS: anyone who can change this file could run code here; set"
-            f" {VARIABLE}={settings.scheduler} to use it, and leave `insecure: true` here to allow it",
+            "a scheduler without TLS: anyone who can change this file could run code here; remove it, and"
+            f" set {VARIABLE}={settings.scheduler} to use it"
+            + ("" if allowed else ", and leave `insecure: true` here to allow it"),
             ("scheduler",),
+        )
+    if settings.ca and (_FILE_NAME.fullmatch(settings.ca) is None or ".." in settings.ca):
+        raise Mismatch(
+            "it is a path, or no name of a file: put the certificate into ~/.config/buildsys and write"
+            f" its name, such as `farm.pem`; only {CA_VARIABLE} names one elsewhere, because others may"
+            " have the key of any other certificate",
+            ("ca",),
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import IO
 
-from buildsys.errors import CannotWrite, shorten
+from buildsys.errors import CannotWrite, InputError, shorten
 from buildsys.operating_system import sync_disk, sync_file
 
 
@@ -125,6 +125,32 @@ def leads_out(path: Path, label: str) -> bool:
         return False
     root = os.path.realpath(path.parents[len(parts) - 1])
     return not os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
+
+
+_MOST_BYTES = 1 << 20
+"""Of a file that a person writes."""
+
+
+def read_written(path: Path, label: str) -> bytes:
+    """The content of a file that a person wrote; `label` is its name in messages.
+
+    Raises InputError for what is no file, or not small, or behind a link out of the workspace: it may
+    have come with a commit.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
+            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
+            raise InputError.at(label, f"this is {what}, not a file")
+        if leads_out(path, label):
+            raise InputError.at(label, *LED_OUT)
+        if found.st_size > _MOST_BYTES:
+            message = f"the file has {found.st_size / 1e6:.1f} MB; expected a few kilobytes"
+            hint = "put data into separate files, and name them here"
+            raise InputError.at(label, message, hint)
+        return read_regular(path)
+    except OSError as error:
+        raise InputError.at(label, f"cannot be read: {error.strerror}") from error
 
 
 def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None:

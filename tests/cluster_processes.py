@@ -55,15 +55,17 @@ class Cluster:
         return self.address
 
     def configure(self, **cluster: str) -> None:
-        """Write buildsys.yaml: the cluster with further keys."""
-        keys = {"scheduler": self.address, "wait_seconds": str(self.wait_seconds)} | cluster
+        """Write buildsys.yaml: what it may say of a scheduler that a variable names, with further keys."""
+        keys = {"insecure": "true", "wait_seconds": str(self.wait_seconds)} | cluster
         text = ", ".join(f"{key}: {value}" for key, value in keys.items())
         (self.place / "buildsys.yaml").write_text(f"cluster: {{{text}}}\n")
 
     @property
     def variables(self) -> dict[str, str]:
-        """What lets runs and workers write to the remote store."""
+        """What lets runs find the scheduler, and runs and workers write to the remote store."""
         found = {"BUILDSYS_REMOTE": self.remote, "BUILDSYS_REMOTE_MODE": "read-write"}
+        if self.address:
+            found["BUILDSYS_CLUSTER"] = self.address
         return found | ({"AWS_ENDPOINT_URL": self.endpoint} if self.endpoint else {})
 
     def begin(

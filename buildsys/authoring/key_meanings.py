@@ -260,7 +260,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     "workspace": {
         "datasets": "Datasets by name, each a `dataset` block whose paths may lead anywhere on this"
         " machine.",
-        "store": "Folder of the store, outside the repository; BUILDSYS_STORE has precedence.",
+        "store": "Folder of the store, outside the repository, where you alone may write; BUILDSYS_STORE has"
+        " precedence, and names any folder.",
         "remote": "A store that a team shares, to read from; BUILDSYS_REMOTE has precedence, and lets"
         " results be put there.",
         "cluster": "Machines that run steps, of a scheduler or of SLURM; BUILDSYS_CLUSTER has precedence.",
@@ -273,10 +274,10 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "cluster": {
         "ca": "File with the certificate and key of the cluster, which `buildsys scheduler --tls` makes;"
-        " a relative path begins in `~/.config/buildsys`, never in the repository.",
+        " its name in `~/.config/buildsys`. BUILDSYS_CLUSTER_CA has precedence, and names any file.",
         "insecure": "Whether tcp:// may lead to another machine, which BUILDSYS_CLUSTER names, too: whoever"
         " reaches a scheduler without TLS can run code on its workers.",
-        "scheduler": "Its address: tls://HOST:PORT, or tcp://HOST:PORT on this machine.",
+        "scheduler": "Its address: tls://HOST:PORT. Only BUILDSYS_CLUSTER names one of tcp://.",
         "slurm": "Workers that SLURM starts for a run, in place of `scheduler`.",
         "wait_seconds": "How long a step waits for a worker that fits while there is none.",
     },

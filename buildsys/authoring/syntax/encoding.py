@@ -2,13 +2,11 @@
 
 import codecs
 import re
-import stat
 from pathlib import Path
 
 from buildsys.errors import Diagnostic, InputError
-from buildsys.files import LED_OUT, leads_out
+from buildsys.files import read_written
 
-_MOST_BYTES = 1 << 20
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]")
 """Characters that YAML does not allow in a file; tab, line feed and return are fine."""
 _MARKS = (
@@ -21,22 +19,7 @@ _MARKS = (
 
 def read_text(path: Path, label: str) -> str:
     """A text file's content; `label` is its name in messages. Raises InputError at the wrong byte."""
-    try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device may never end
-            what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, socket or device"
-            raise InputError.at(label, f"this is {what}, not a file")
-        if leads_out(path, label):
-            raise InputError.at(label, *LED_OUT)
-        if found.st_size > _MOST_BYTES:
-            message = f"the file has {found.st_size / 1e6:.1f} MB; expected a few kilobytes"
-            hint = "put data into separate files, and name them here"
-            raise InputError.at(label, message, hint)
-        data = path.read_bytes()
-    except OSError as error:
-        message = f"cannot be read: {error.strerror}"
-        raise InputError.at(label, message) from error
-    return _decode(data, label)
+    return _decode(read_written(path, label), label)
 
 
 def split_lines(text: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from buildsys.execution.cluster.placement import Needs
 from buildsys.execution.running import process
 from buildsys.execution.running.runner import Runner, make_once
 from buildsys.execution.state.action_keys import ActionKey
-from buildsys.execution.state.configured_cluster import find_certificate
+from buildsys.execution.state.configured_cluster import certificate_source, find_certificate
 from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Step, StepResult
@@ -146,7 +146,7 @@ class ClusterExecutor:
             self._slurm = Slurm(settings.slurm, self.here.workspace)
             return SchedulerConnection(self._slurm.address, self._slurm.certificate)
         file = find_certificate(self.here.workspace, settings)
-        certificate = read_certificate(file, "buildsys.yaml") if file is not None else None
+        certificate = read_certificate(file, certificate_source()) if file is not None else None
         waiting = f"waiting for the scheduler {settings.scheduler}"
         late = threading.Timer(_SAY_SECONDS, self.here.say, (waiting,))
         late.daemon = True

@@ -1,8 +1,8 @@
 """Which store a workspace uses, and which remote one behind it: never one in its repository.
 
 What lies there may have come with a commit, and a store is believed: what it says was made is not
-made again. buildsys.yaml comes with a commit, too: it names a remote store to read, and only the
-environment of a person names one to write.
+made again. buildsys.yaml comes with a commit, too: it names a folder where this user alone may write,
+and a remote store to read; only the environment of a person names others.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
 from buildsys.escaping import hide_passwords
 from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
-from buildsys.execution.store.store import Store, foreign_name
-from buildsys.files import stat_text
+from buildsys.execution.store.store import REMOTES, Store, foreign_name
+from buildsys.files import read_written, stat_text
 from buildsys.remote_settings import (
     MODE_MOVED,
     Mode,
@@ -32,7 +32,7 @@ from buildsys.typed_json import Mismatch, decode
 from buildsys.write_errors import obstacle, way_out
 
 FILE = "buildsys.yaml"
-_READER = "store, remote and cluster; none left out"
+_READER = "store, remote and cluster; none left out, no link, tcp:// or path of a certificate"
 """What the file was read for: another release may have read less of it."""
 _CHECK = "`buildsys check` shows the mistake"
 REMOTE, REMOTE_MODE = "BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"
@@ -41,6 +41,10 @@ _NO_STORE = (
     "this folder holds other things than a store (`{}`); buildsys removes old files from its store"
 )
 _OWN = "name a folder of its own, which is made where it is missing"
+_SHARED = "others may write to {}, and what a store holds counts as made"
+_TRUSTED = "set BUILDSYS_STORE={0} if you trust all of them; `chmod -R go-w {0}` keeps others out"
+_FOREIGN = "{} belongs to another user, and what a store holds counts as made"
+_TRUSTED_USER = "set BUILDSYS_STORE={} if you trust that user"
 _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is used then"
 
 
@@ -52,16 +56,19 @@ def default_store(workspace: Workspace, named: str = "", *, pushes: bool = False
     names it, CannotWrite where the variable does. Raises CannotWrite where no directory can be there,
     too; one that may only be read is a store. `pushes`: see `find_remote`.
     """
-    root, remote = _find_root(workspace, named), find_remote(workspace, pushes=pushes)
+    root, is_own = _find_root(workspace, named)
+    remote = find_remote(workspace, pushes=pushes)
     if remote is None:
         store, switched_off = Store(root), _switched_off(workspace)
         if switched_off is not None:  # earlier results of that remote still count
             store.trust = trust_id(switched_off)
-        return store
-    from buildsys.execution.store.shared_store import SharedStore
+    else:
+        from buildsys.execution.store.shared_store import SharedStore
 
-    _keep_apart(root, remote)
-    return SharedStore(root, remote)
+        _keep_apart(root, remote)
+        store = SharedStore(root, remote)
+    store.is_own = is_own
+    return store
 
 
 def _keep_apart(root: Path, remote: RemoteSettings) -> None:
@@ -137,7 +144,8 @@ def find_remote(workspace: Workspace, *, pushes: bool = False) -> RemoteSettings
     return remote
 
 
-def _find_root(workspace: Workspace, named: str) -> Path:
+def _find_root(workspace: Workspace, named: str) -> tuple[Path, bool]:
+    """Where the store is, and whether nobody but this user may write there, as buildsys.yaml named it."""
     place, whose = (
         named or os.environ.get("BUILDSYS_STORE"),
         "--store" if named else "BUILDSYS_STORE",
@@ -147,14 +155,16 @@ def _find_root(workspace: Workspace, named: str) -> Path:
         problem = _problem(root, workspace)
         if problem is not None:
             raise CannotWrite(f"{whose} is {root}: {problem[0]}.\n    help: {problem[1]}")
-        return _usable(root)
+        return _usable(root), False
     configured = configured_places(workspace).store
     found = workspace.root / os.path.expanduser(configured) if configured else None
-    problem = _problem(found, workspace) if found is not None else None
+    problem = None
+    if found is not None:
+        problem = _problem(found, workspace) or _writers(found)
     if problem is not None:
         line, column, source = _position(workspace.root / FILE, "store")
         raise InputError.at(FILE, *problem, line=line, column=column, source=source)
-    return _usable(found or cache_root() / "store")
+    return _usable(found or cache_root() / "store"), found is not None
 
 
 def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
@@ -163,6 +173,24 @@ def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
         return _INSIDE, _ELSEWHERE
     other = foreign_name(place)
     return (_NO_STORE.format(shorten(other)), _OWN) if other else None
+
+
+def _writers(root: Path) -> tuple[str, str] | None:
+    """Why a store that is there may hold what others made, and what to do; None where this user alone may
+    write to it.
+    """
+    for place in (root, root / "actions", root / "blobs", root / REMOTES):
+        try:
+            found = place.stat()
+        except OSError:  # missing, or to be named as unusable
+            continue
+        if found.st_uid != os.geteuid():
+            return _FOREIGN.format(place), _TRUSTED_USER.format(root)
+        if found.st_mode & 0o022:
+            return _SHARED.format(place), _TRUSTED.format(root)
+        if place == root and not found.st_mode & 0o011:
+            return None  # nobody else gets in
+    return None
 
 
 def _usable(root: Path) -> Path:
@@ -195,13 +223,13 @@ def _position(file: Path, *place: str | int) -> tuple[int, int, str]:
 
     line, column = 0, 0
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_written(file, FILE).decode("utf-8-sig")
         node = YAML(pure=True).load(text)
         for part in place:
             line, column = (node.lc.item if isinstance(part, int) else node.lc.value)(part)
             line, column, node = line + 1, column + 1, node[part]
         return line, column, text.splitlines()[line - 1] if line else ""
-    except (OSError, UnicodeDecodeError, YAMLError, AttributeError, LookupError, TypeError):
+    except (InputError, UnicodeDecodeError, YAMLError, AttributeError, LookupError, TypeError):
         return line, column, ""
 
 
@@ -238,10 +266,9 @@ def _read_places(file: Path) -> Places:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+    text = read_written(file, FILE)
     try:
-        data = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise InputError.at(FILE, f"it cannot be read: {error.strerror or error}") from error
+        data = YAML(typ="safe", pure=True).load(text.decode("utf-8-sig"))
     except (YAMLError, ValueError, RecursionError) as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)

@@ -187,6 +187,7 @@ def files_of(store: Store, entry: ActionEntry) -> tuple[str, ...]:
 def alone(store: Store) -> Iterator[None]:
     """One collection at a time in a store. Raises BuildsysError."""
     try:
+        store.make()
         with locked(store.root / "gc.lock"):
             yield
     except BlockingIOError as error:

@@ -67,6 +67,8 @@ class Store:
     """Whether results of other machines may be found through it."""
     is_sure = True
     """Whether what was not found is nowhere: a remote store that has failed in this run may have it."""
+    is_own = False
+    """Whether its folder is made for this user alone."""
     trust = ""
     """Whose results count beside this machine's own, see `trust_id`; empty for nobody's."""
 
@@ -363,9 +365,13 @@ class Store:
                 _replace(temporary, target)
                 self._note_fresh(target)
 
+    def make(self) -> None:
+        """Make its folder where it is missing. Raises OSError."""
+        self.root.mkdir(0o700 if self.is_own else 0o777, parents=True, exist_ok=True)
+
     def folder(self, name: str) -> Path:
         """A folder of the store itself, made where it is missing. Raises CannotWrite for a link."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.make()
         if _make_folder(self.root / name):
             self._note_fresh(self.root)
         return self.root / name

@@ -309,19 +309,19 @@ def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
     address = cluster.scheduler("--tls", str(pem), "--host", "127.0.0.1")
     assert address.startswith("tls://127.0.0.1:")
     assert stat.S_IMODE(pem.stat().st_mode) == 0o600
-    cluster.configure(ca=str(pem))
     cluster.worker("w0", "--ca", str(pem), "--store", str(tmp_path / "store"))  # of both
-    run = cluster.run("build:plain@host")
-    assert run.returncode == 0, run.stdout
-    assert " on w0" in run.stdout
+    run = cluster.begin("build:plain@host", extra={"BUILDSYS_CLUSTER_CA": str(pem)})
+    output = ended(run)
+    assert run.returncode == 0, output
+    assert " on w0" in output
     other = tmp_path / "other.pem"
     make_certificate(other, lambda text: None)
-    cluster.configure(ca=str(other))
     (cluster.place / "model.tflite").write_bytes(tflite_bytes(metadata="y" * 100))
-    run = cluster.run("build:plain@host")
+    run = cluster.begin("build:plain@host", extra={"BUILDSYS_CLUSTER_CA": str(other)})
+    output = ended(run)
     assert run.returncode == 1
-    assert "does not belong to this cluster: copy the file of the scheduler" in run.stdout
-    assert "Start it with" not in run.stdout
+    assert "does not belong to this cluster: copy the file of the scheduler" in output
+    assert "Start it with" not in output
     cluster.worker("w1", "--ca", str(other), wait=False)
     assert cluster.processes["w1"].wait(60) == 1
     assert "the certificate does not belong to this cluster" in cluster.printed_by("w1")

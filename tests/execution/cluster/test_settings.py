@@ -52,6 +52,22 @@ def test_the_file_names_a_scheduler_and_the_variable_another(
     [
         ("{scheduler: 'http://farm:8786'}", "1:22: error: the address of a scheduler is tls://"),
         ("{scheduler: 'tls://farm'}", "1:22: error: the address of a scheduler is tls://"),
+        (
+            "{scheduler: 'tcp://[::1]:1'}",
+            "1:22: error: a scheduler without TLS: anyone who can change",
+        ),
+        (
+            "{scheduler: 'tls://f:1', ca: /usr/lib/keycert.pem}",
+            "1:39: error: it is a path, or no name",
+        ),
+        (
+            "{scheduler: 'tls://f:1', ca: '~/a.pem'}",
+            "1:39: error: it is a path, or no name of a file",
+        ),
+        (
+            "{scheduler: 'tls://f:1', ca: ..}",
+            "1:39: error: it is a path, or no name of a file: put",
+        ),
         ("{scheduler: 'tcp://farm:8786'}", "1:22: error: it leads to another machine without TLS"),
         ("{scheduler: 'tls://farm:8786'}", "1:22: error: tls:// needs `ca`"),
         ("{slurm: {partition: a b, workers: 1, walltime: '1:00:00'}}", "1:30: error: a partition"),
@@ -92,10 +108,18 @@ def test_a_pull_request_chooses_no_scheduler(
 ) -> None:
     """It could run code here: a certificate lies outside the repository, and without TLS a person names it."""
     here, address = Workspace(workspace), "tcp://farm:8786"
-    write(workspace, f"{{scheduler: '{address}', insecure: true}}")
-    for read in (find_cluster, lambda _: read_workspace_file(workspace)):
-        with pytest.raises(InputError, match=f"set BUILDSYS_CLUSTER={address} to use it"):
-            read(here)
+    for text, message in (
+        (f"scheduler: '{address}', insecure: true", f"set BUILDSYS_CLUSTER={address} to use it"),
+        ("scheduler: 'tcp://127.0.0.1:1'", "set BUILDSYS_CLUSTER=tcp://127.0.0.1:1 to use it"),
+        (
+            "scheduler: 'tls://a:1', ca: ../keycert.pem",
+            "only BUILDSYS_CLUSTER_CA names one elsewhere",
+        ),
+    ):
+        write(workspace, f"{{{text}}}")
+        for read in (find_cluster, lambda _: read_workspace_file(workspace)):
+            with pytest.raises(InputError, match=message):
+                read(here)
     write(workspace, "{insecure: true}")
     assert find_cluster(here) is None
     monkeypatch.setenv("BUILDSYS_CLUSTER", address)
@@ -107,6 +131,22 @@ def test_a_pull_request_chooses_no_scheduler(
         inside = ClusterSettings(scheduler="tls://farm:8786", ca=place)
         with pytest.raises(InputError, match="is in the repository"):
             find_certificate(here, inside)
+
+
+def test_a_variable_names_a_certificate_anywhere(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """For the scheduler of the file, and for that of the other variable."""
+    here, own = Workspace(workspace), str(tmp_path / "elsewhere.pem")
+    write(workspace, "{scheduler: 'tls://farm:8786', ca: farm.pem}")
+    monkeypatch.setenv("BUILDSYS_CLUSTER_CA", own)
+    named = find_cluster(here)
+    assert named == ClusterSettings(scheduler="tls://farm:8786", ca=own)
+    assert find_certificate(here, named) == Path(own)
+    (workspace / "buildsys.yaml").unlink()
+    assert find_cluster(here) is None
+    monkeypatch.setenv("BUILDSYS_CLUSTER", "tls://other:1")
+    assert find_cluster(here) == ClusterSettings(scheduler="tls://other:1", ca=own)
 
 
 def test_a_cluster_without_a_remote_store_to_write_is_an_error_with_its_way_out(
@@ -141,7 +181,7 @@ def test_a_run_without_work_needs_no_library_of_a_cluster_or_a_remote(
     sample.copy(workspace, tmp_path / "store")
     (workspace / "buildsys.yaml").write_text(
         f"remote: {{url: 'file://{tmp_path}/remote'}}\n"
-        "cluster: {scheduler: 'tcp://127.0.0.1:1'}\n"
+        "cluster: {scheduler: 'tls://127.0.0.1:1', ca: farm.pem}\n"
     )
     code = (
         "import sys; from buildsys.cli import main; code = main(['build']);"

@@ -1,5 +1,7 @@
 """Which store a workspace uses, and which it refuses."""
 
+import os
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +54,66 @@ def test_a_store_beside_the_repository_is_used(
     assert default_store(workspace).root.resolve() == outside / "results"
     monkeypatch.setenv("BUILDSYS_STORE", str(outside / "other"))
     assert default_store(workspace).root == outside / "other"
+
+
+def test_a_store_that_the_file_names_only_this_user_writes(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What a store holds counts as made, and a commit could name that of somebody else."""
+    place = tmp_path / "results"
+    (workspace.root / "buildsys.yaml").write_text(f"store: {place}\n")
+    old = os.umask(0o002)
+    try:
+        default_store(workspace).put_bytes(b"x")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    assert default_store(workspace).root == place  # nobody else reaches `blobs`
+    for mode, shared in ((0o755, place / "blobs"), (0o770, place), (0o1777, place)):
+        place.chmod(mode)
+        with pytest.raises(InputError) as error:
+            default_store(workspace)
+        assert str(error.value).startswith(
+            f"buildsys.yaml:1:8: error: others may write to {shared}, and what a store holds counts"
+        )
+        assert f"set BUILDSYS_STORE={place} if you trust all of them" in str(error.value)
+    place.chmod(0o755)
+    (place / "blobs").chmod(0o755)
+    assert default_store(workspace).root == place
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(InputError, match=f"{place} belongs to another user") as error:
+        default_store(workspace)
+    assert f"set BUILDSYS_STORE={place} if you trust that user" in str(error.value)
+    monkeypatch.setenv("BUILDSYS_STORE", str(place))
+    assert default_store(workspace).root == place
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder", "large"])
+def test_what_is_no_small_file_of_the_workspace_is_not_read(
+    workspace: Workspace, kind: str
+) -> None:
+    """In a run as in `check`: a link shows others a file of this machine, a pipe never ends."""
+    file, secret = workspace.root / "buildsys.yaml", workspace.root.parent.parent / "secret"
+    secret.write_text("remote: {url: s3://u, token: hidden}\n")
+    if kind == "link":
+        file.symlink_to(secret)
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "folder":
+        file.mkdir()
+    else:
+        file.write_text("#" * (1 << 20) + "\n")
+    messages = {
+        "link": "this is a symbolic link that leads out of the workspace",
+        "pipe": "this is a pipe, socket or device, not a file",
+        "folder": "this is a folder, not a file",
+        "large": "the file has 1.0 MB; expected a few kilobytes",
+    }
+    for find in (default_store, find_remote, find_cluster):
+        with pytest.raises(InputError) as error:
+            find(workspace)
+        assert messages[kind] in str(error.value)
+        assert "hidden" not in str(error.value)
 
 
 def test_a_folder_of_other_things_is_no_store(
