@@ -85,9 +85,10 @@ def _lacks(path: Path, name: str) -> str:
     """The lines that a kept file lacks; empty if it lacks none."""
     from buildsys.authoring.scaffold.requirement import own_requirement
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader
+    from buildsys.files import read_regular
 
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_regular(path).decode("utf-8", "replace")
     except OSError:
         return "; it cannot be read"
     if name == "requirements.txt":

@@ -7,6 +7,7 @@ and a remote store to read; only the environment of a person names others.
 
 import contextlib
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -43,6 +44,7 @@ _NO_STORE = (
 _OWN = "name a folder of its own, which is made where it is missing"
 _SHARED = "others may write to {}, and what a store holds counts as made"
 _TRUSTED = "set BUILDSYS_STORE={0} if you trust all of them; `chmod -R go-w {0}` keeps others out"
+_TRUSTED_ABOVE = "name a folder elsewhere, or set BUILDSYS_STORE={} if you trust all of them"
 _FOREIGN = "{} belongs to another user, and what a store holds counts as made"
 _TRUSTED_USER = "set BUILDSYS_STORE={} if you trust that user"
 _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is used then"
@@ -160,7 +162,9 @@ def _find_root(workspace: Workspace, named: str) -> tuple[Path, bool]:
     found = workspace.root / os.path.expanduser(configured) if configured else None
     problem = None
     if found is not None:
-        problem = _problem(found, workspace) or _writers(found)
+        problem = _problem(found, workspace)
+        found = Path(os.path.realpath(found))  # a link of somebody else may lead elsewhere later
+        problem = problem or _writers(found) or _writers_above(found)
     if problem is not None:
         line, column, source = _position(workspace.root / FILE, "store")
         raise InputError.at(FILE, *problem, line=line, column=column, source=source)
@@ -190,6 +194,24 @@ def _writers(root: Path) -> tuple[str, str] | None:
             return _SHARED.format(place), _TRUSTED.format(root)
         if place == root and not found.st_mode & 0o011:
             return None  # nobody else gets in
+    return None
+
+
+def _writers_above(root: Path) -> tuple[str, str] | None:
+    """Why others could put another folder in the place of a store, and what to do: whoever may write to a folder
+    above it can rename what is in there. Where the store exists, a sticky bit keeps them from that.
+    """
+    is_there = root.exists()
+    for place in root.parents:
+        try:
+            found = place.stat()
+        except OSError:  # made with the store
+            continue
+        if found.st_uid not in (0, os.geteuid()):
+            return _FOREIGN.format(place), _TRUSTED_USER.format(root)
+        if found.st_mode & 0o002 and not (is_there and found.st_mode & stat.S_ISVTX):
+            return _SHARED.format(place), _TRUSTED_ABOVE.format(root)
+        is_there = True
     return None
 
 
@@ -247,8 +269,8 @@ def configured_places(workspace: Workspace) -> Places:
     than building. Raises InputError: who is trusted is never left out because of a mistake.
     """
     file, cache = workspace.root / FILE, workspace.state / "store.json"
-    stat = stat_text(str(file))
-    if stat == "absent":
+    now = stat_text(str(file))
+    if now == "absent":
         return Places()
     known = unchanged.find(cache, _READER)
     if known is not None and known.files.keys() == {str(file)}:  # no record that rests on nothing
@@ -256,7 +278,7 @@ def configured_places(workspace: Workspace) -> Places:
             return decode(Places, known.value)
     found = _read_places(file)
     if workspace.state.is_dir():  # which a run makes
-        entry = unchanged.Entry(value=plain(found), text=_READER, files={str(file): stat})
+        entry = unchanged.Entry(value=plain(found), text=_READER, files={str(file): now})
         unchanged.keep(cache, entry)
     return found
 

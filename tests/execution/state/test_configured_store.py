@@ -80,6 +80,17 @@ def test_a_store_that_the_file_names_only_this_user_writes(
     place.chmod(0o755)
     (place / "blobs").chmod(0o755)
     assert default_store(workspace).root == place
+    for above, there in ((0o777, True), (0o1777, False)):  # another could take its place
+        tmp_path.chmod(above)
+        place.rename(tmp_path / "other")
+        place.mkdir() if there else None
+        with pytest.raises(InputError, match=f"others may write to {tmp_path}, and what") as error:
+            default_store(workspace)
+        assert "name a folder elsewhere, or set BUILDSYS_STORE=" in str(error.value)
+        place.rmdir() if there else None
+        (tmp_path / "other").rename(place)
+    assert default_store(workspace).root == place  # a sticky bit protects one that is there
+    tmp_path.chmod(0o755)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(InputError, match=f"{place} belongs to another user") as error:
         default_store(workspace)
