@@ -39,7 +39,11 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.cluster_settings import INSECURE, is_loopback
     from buildsys.commands.worker import say
     from buildsys.errors import CannotReach, InputError
-    from buildsys.execution.cluster.connections import make_certificate, read_certificate
+    from buildsys.execution.cluster.connections import (
+        check_outside,
+        make_certificate,
+        read_certificate,
+    )
     from buildsys.execution.cluster.executor import MISSING_LIBRARY
 
     host = options.host or ("" if options.tls else "127.0.0.1")
@@ -50,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise CannotReach(MISSING_LIBRARY) from error
     if options.tls:
+        check_outside(options.tls, options.folder)
         make_certificate(options.tls, say)
         read_certificate(options.tls, "--tls")
     return scheduler.serve(host, options.port, options.tls, say)

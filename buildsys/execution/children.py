@@ -128,22 +128,23 @@ def end_all() -> None:
 _KEPT = "what was finished is kept, the next run goes on there"
 
 
-def end_on_signals(finish: Callable[[], None], left: str = _KEPT) -> None:
+def end_on_signals(finish: Callable[[], None], left: Callable[[], str] = lambda: _KEPT) -> None:
     """SIGTERM, SIGINT and SIGHUP end the children, then `finish` is called, then we exit.
 
-    `left`: what is left of the work. `finish` must take no lock: another thread, or the interrupted code itself, may hold it.
+    `left`: says what is left of the work. Neither of the two may take a lock: another thread, or the interrupted code itself, may hold it.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
         for each in _SIGNALS:
             signal.signal(each, signal.SIG_IGN)
+        text = left()
         end_all()
         with contextlib.suppress(Exception):
             finish()
         with contextlib.suppress(OSError):
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR)  # the live picture hides it
-            os.write(2, f"\ninterrupted: {left}\n".encode())
+            os.write(2, f"\ninterrupted: {text}\n".encode())
         os._exit(128 + number)
 
     for each in _SIGNALS:
@@ -155,7 +156,7 @@ def end_on_signals(finish: Callable[[], None], left: str = _KEPT) -> None:
 def undone_on_signals(undo: Callable[[], None]) -> Iterator[None]:
     """`end_on_signals` within a block whose work is all or nothing: `undo` takes it away."""
     before = [(each, signal.getsignal(each)) for each in _SIGNALS]
-    end_on_signals(undo, "nothing was changed")
+    end_on_signals(undo, lambda: "nothing was changed")
     try:
         yield
     finally:

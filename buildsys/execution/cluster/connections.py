@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 from buildsys.cluster_settings import is_loopback
 from buildsys.errors import CannotWrite, InputError, shorten
-from buildsys.execution.places import cache_root
+from buildsys.execution.places import Workspace, cache_root, config_root
+from buildsys.execution.state.configured_store import is_inside
 from buildsys.files import open_regular, write_new
 from buildsys.write_errors import writing
 
@@ -101,6 +102,20 @@ def read_certificate(path: Path, place: str) -> Path:
     return path
 
 
+def check_outside(path: Path, folder: Path) -> None:
+    """Raises InputError for a certificate in a repository: the next commit may take the key along.
+
+    `folder`: the workspace, if it is one.
+    """
+    roots = (folder.absolute(), path.absolute().parent, path.resolve().parent)
+    if any(is_inside(path, Workspace(root)) for root in roots):
+        raise InputError.at(
+            "--tls",
+            f"{path.absolute()} is in a repository, where a commit could publish the key of the cluster",
+            f"name a file outside of it: `--tls {config_root() / path.name}`",
+        )
+
+
 def make_certificate(path: Path, say: Callable[[str], None]) -> None:
     """Make the file with a certificate and its key where it is missing, for its owner alone to read.
 
@@ -121,6 +136,7 @@ def make_certificate(path: Path, say: Callable[[str], None]) -> None:
         serialization.NoEncryption(),
     )
     with writing("the certificate of the cluster", path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write_new(path, text.decode(), mode=0o600)
         except FileExistsError:  # another scheduler has made it meanwhile

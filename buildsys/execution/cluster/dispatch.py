@@ -113,6 +113,7 @@ class Dispatch:
         self._is_store_lost = False
         """Whether nobody can put anything into the remote store any more."""
         self._reported_left_out: set[str] = set()
+        self._gone: set[str] = set()
         self._proof = store.put_bytes(os.urandom(32))
         store.push_blobs(self._proof, tree=False)
         self._refusals: dict[str, str] = {}
@@ -159,6 +160,8 @@ class Dispatch:
                     if len(events.begun) > MOST_DEATHS or lost == _MOST_LOST:
                         raise _died(step, events.begun) from None
                     reply = None  # they died of something else: it had not begun there
+                if reply is None and events.begun:
+                    self._say_gone(events.begun[-1])
                 match reply:
                     case Refused():
                         refusals += 1
@@ -188,6 +191,12 @@ class Dispatch:
                 attempt += 1
         except SchedulerLost:
             raise Interrupted(f"the scheduler at {self.connection.address} is gone") from None
+
+    def _say_gone(self, worker: str) -> None:
+        """A line for a worker that has begun a step and is there no more; once."""
+        if worker not in self._gone and all(p.name != worker for p in self.connection.places()):
+            self._gone.add(worker)
+            self.runner.say(f"worker {worker} is gone")
 
     def _await_worker(self, step: Step, needs: Needs) -> list[Place]:
         """The workers that fit, as soon as there is one. Raises NobodyFits."""

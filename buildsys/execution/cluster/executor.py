@@ -105,7 +105,8 @@ class ClusterExecutor:
                 missing = missing_here(step)
                 if missing:
                     raise Waiting(f"{self.here.name(step)} waits for {missing[0]}") from None
-                self.here.workers.pop(step.id, None)  # one that is gone may have begun it
+                if self.here.workers.pop(step.id, None):  # a worker has begun it
+                    self.here.say(f"{self.here.name(step)} begins again on this machine")
                 return self.here.execute(step, on_start, on_progress)
 
         return make_once(self.here.state, step, self._alone, make)

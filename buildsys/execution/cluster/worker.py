@@ -45,6 +45,8 @@ _PLUGIN = "buildsys"
 _LOOK_EVERY_SECONDS = 0.25
 """How often a running step is compared with what the scheduler still wants."""
 _ANSWER_SECONDS = 20.0
+_running: set[str] = set()
+"""Keys of the orders that this process is working on."""
 
 
 class OrderPlugin(WorkerPlugin):  # type: ignore[misc]
@@ -83,6 +85,7 @@ def run_order(text: str) -> str:
     def run(command: process.Command, on_progress: process.OnProgress) -> int:
         return process.run_command(command, on_progress, cancellation)
 
+    _running.add(order.key)
     try:
         with cancelled_when_unwanted(cancellation, _is_wanted(worker)):
             reply = plugin.handler.handle(order, send, run)
@@ -94,6 +97,13 @@ def run_order(text: str) -> str:
     except UNEXPECTED as error:  # an exception would have to be unpickled by whoever waits
         text = text_of(explain(error, f"making {order.stage}", None))
         return write_reply(Failed(text=text, worker=_name(worker), log="", place="", refused=False))
+    finally:
+        _running.discard(order.key)
+
+
+def _left() -> str:
+    """What is said of the work of a worker that a signal ends."""
+    return "running steps start again elsewhere" if _running else "no step was running"
 
 
 def _name(worker: Worker) -> str:
@@ -172,7 +182,7 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
     place.root.mkdir(parents=True, exist_ok=True)
     place.claim()
     leave = partial(remove_tree, place.root) if not options.keeps_folder else lambda: None
-    children.end_on_signals(leave, "running steps start again elsewhere")
+    children.end_on_signals(leave, _left)
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locked(place.root / "lock", f"process {os.getpid()}"))

@@ -40,6 +40,8 @@ T = TypeVar("T")
 _MOST_REPAIRS = 50
 _MADE_HERE = "the same step ran for another build"
 _MADE_ELSEWHERE = "another run has finished the same step"
+_MADE_BEFORE = "its result was there already"
+"""With a cluster: of another run, or of a worker that was lost after it had finished."""
 
 
 class StepExecutor:
@@ -171,7 +173,8 @@ class StepExecutor:
             self.running.discard(step.id)
         if result is None:
             ours = maker != step.id and (maker in self.built or maker in self.running)
-            self.console.finish(name, _MADE_HERE if ours else _MADE_ELSEWHERE)
+            theirs = _MADE_ELSEWHERE if self.cluster is None else _MADE_BEFORE
+            self.console.finish(name, _MADE_HERE if ours else theirs)
             self.record_training(step)
             return
         self.built.add(step.id)

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.errors import InputError
 from buildsys.execution.cluster.connections import (
+    check_outside,
     explain_failure,
     make_certificate,
     may_be_off,
@@ -42,3 +44,18 @@ def test_a_certificate_that_the_scheduler_refuses_is_named_at_once(tmp_path: Pat
     assert why.startswith("the certificate does not belong to this cluster: copy the file")
     assert not may_be_off(why)
     assert may_be_off(explain_failure(ConnectionRefusedError("Connection refused")))
+
+
+def test_the_key_of_a_cluster_is_made_in_no_repository(tmp_path: Path) -> None:
+    """A commit of everything would publish it: in a workspace, and in the repository of something else."""
+    workspace, other = tmp_path / "workspace", tmp_path / "other"
+    (other / ".git").mkdir(parents=True)
+    (other / "keys").mkdir()
+    workspace.mkdir()
+    (workspace / "buildsys.yaml").write_text("store: ~/s\n")
+    (tmp_path / "link").symlink_to(other / "keys")
+    for path in (workspace / "farm.pem", other / "keys" / "farm.pem", tmp_path / "link/farm.pem"):
+        with pytest.raises(InputError, match="in a repository, where a commit could publish") as no:
+            check_outside(path, workspace)
+        assert no.value.diagnostics[0].hint.startswith("name a file outside of it: `--tls /")
+    check_outside(tmp_path / "farm.pem", workspace)

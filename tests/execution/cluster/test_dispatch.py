@@ -344,7 +344,7 @@ def test_a_finished_training_is_asked_for_where_it_was_made(
     assert kinds(near, "train") == [*ways, ("w0" if failures == 1 else "w1", "answer")]
     assert near.tools.ran.count("train_ultralytics") == (1 if failures == 1 else 2)
     assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
-    assert "train (tags): another run has finished the same step" not in printed
+    assert "train (tags): its result was there already" not in printed
 
 
 def test_a_training_goes_on_where_another_worker_was(
@@ -387,7 +387,7 @@ def test_what_a_worker_had_already_was_not_made_in_this_run(
     session = build(workspace, near)
     assert near.tools.ran == []
     printed = capsys.readouterr().err
-    assert "train (tags): another run has finished the same step" in printed
+    assert "train (tags): its result was there already" in printed
     assert "done in" not in printed
     assert {outcome.headline for outcome in session.publisher.outcomes.values()} == {"restored"}
 
