@@ -6,7 +6,9 @@ Loaded when the first step is sent out.
 import contextlib
 import os
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +39,9 @@ from buildsys.execution.cluster.scheduler_connection import (
 )
 from buildsys.execution.running import process
 from buildsys.execution.running.process import open_log
-from buildsys.execution.running.runner import Runner
+from buildsys.execution.running.runner import LARGEST_VERDICT, Runner
 from buildsys.execution.state.action_keys import ActionKey
+from buildsys.execution.state.step_outputs import read_verdict
 from buildsys.execution.store.action_entry import WORKER, blob_name, machine_of, make_entry
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
@@ -54,6 +57,10 @@ _DELIVERY_PAUSES = (5.0, 30.0, 60.0)
 """Seconds before a worker is asked again for a result that it could not put into the remote store."""
 _MOST_REFUSALS = 20
 """Of one step, by workers that come and go."""
+_MOST_UNREAD = 3
+"""Times that a step is made again whose result, of a worker, could not be read."""
+_MOST_SENT_AGAIN = 3
+"""Rounds in which inputs of one step are uploaded again."""
 _MOST_LOST = 5
 """Times that workers may die with a step that they had not begun."""
 
@@ -97,6 +104,14 @@ class _StepEvents:
             self._runner.say(f"{self._runner.name(self._step)} on {event.worker}: {event.text}")
 
 
+@dataclass(kw_only=True)
+class _SentAgain:
+    """What was uploaded again for one step: which blobs, in how many rounds."""
+
+    blobs: set[str] = field(default_factory=set)
+    rounds: int = 0
+
+
 class Dispatch:
     """Sends the steps of one run to the workers of a scheduler."""
 
@@ -117,7 +132,11 @@ class Dispatch:
         self._proof = store.put_bytes(os.urandom(32))
         store.push_blobs(self._proof, tree=False)
         self._refusals: dict[str, str] = {}
-        """Worker -> why it did not begin a step; it gets no other one in this run."""
+        """Worker -> why it did not begin a step, or what it did wrong; it gets no other one in this run."""
+        self._taken: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
+        """Action key -> the worker that made it in this run, and its outputs."""
+        self._unread: Counter[str] = Counter()
+        """By action key, how often a worker's result could not be read."""
 
     def close(self) -> None:
         """The end of the run."""
@@ -137,9 +156,10 @@ class Dispatch:
         MissingBytes, Interrupted.
         """
         events, attempt, lost = _StepEvents(self.runner, step, on_start, on_progress), 0, 0
-        sent_again: set[str] = set()
+        again = _SentAgain()
         holders: list[str] = []
         refusals = 0
+        self._note_unread(step, action_key.key)
         try:
             self._await_worker(step, needs)
             order = self._order(step, action_key)
@@ -162,32 +182,37 @@ class Dispatch:
                     reply = None  # they died of something else: it had not begun there
                 if reply is None and events.begun:
                     self._say_gone(events.begun[-1])
+                fault = ""
                 match reply:
                     case Refused():
-                        refusals += 1
                         if reply.lacks_store:
                             self._require_store()
                         self._note_refusal(step, reply.worker, reply.why)
-                        if refusals == _MOST_REFUSALS:
-                            raise NobodyFits
+                        refusals += 1
                     case InputsLost() if self._is_elsewhere(reply):
                         why = (
                             f"{self.store.settings.url} is another store there than here: look at `endpoint`"
                             " of `remote`, and at what is mounted"
                         )
                         self._note_refusal(step, reply.worker, why)
+                        refusals += 1
                     case InputsLost():
-                        self._send_again(step, action_key, order, reply, sent_again)
+                        fault = self._send_again(step, action_key, order, reply, again)
                     case Undelivered():
                         holders.append(reply.worker)
                         self._await_delivery(step, reply, len(holders) - 1)
-                    case Answer() if why := self._missing_result(step, action_key, reply):
-                        self._note_refusal(step, reply.worker, why)
-                        refusals += 1
-                        if refusals == _MOST_REFUSALS:
-                            raise NobodyFits
-                    case Answer() | Failed():
-                        return self._take(step, action_key, reply, events.begun)
+                    case Answer():
+                        found = self._checked(step, action_key, reply)
+                        if isinstance(found, Answer):
+                            return self._take(step, action_key, found, events.begun)
+                        fault = found
+                    case Failed():
+                        raise self._failure(action_key, reply)
+                if fault and reply is not None:
+                    self._note_fault(step, reply.worker, fault)
+                    refusals += 1
+                if refusals == _MOST_REFUSALS:
+                    raise NobodyFits
                 attempt += 1
         except SchedulerLost:
             raise Interrupted(f"the scheduler at {self.connection.address} is gone") from None
@@ -300,30 +325,52 @@ class Dispatch:
         action_key: ActionKey,
         order: Order,
         reply: InputsLost,
-        sent_again: set[str],
-    ) -> None:
-        """The remote store has lost bytes of a step's inputs since they were put there, or since somebody
-        else put them there. Raises as `_send`.
+        again: "_SentAgain",
+    ) -> str:
+        """A worker says that the remote store has lost bytes of a step's inputs since they were put there, or
+        since somebody else put them there. Returns what is wrong with that, if anything; raises as `_send`.
         """
-        store = self.store
-        lost = set(reply.blobs) - sent_again
-        if not lost:
-            self.runner.say(
-                f"{store.settings.url} loses what is put there; {self.runner.name(step)} runs here"
-            )
-            raise NobodyFits
-        sent_again |= lost
-        for item, sent in zip(step.inputs, order.inputs, strict=True):
-            blobs = {sent.digest}
-            with contextlib.suppress(OSError, BuildsysError):
-                blobs |= {file.digest for file in store.index(sent.digest)} if sent.tree else set()
-            if blobs & lost:
+        store, reported = self.store, set(reply.blobs)
+        blobs = {item.name: self._blobs_of(item, reported) for item in order.inputs}
+        if not reported or reported - {self._proof}.union(*blobs.values()):
+            return "it reports files as lost that are no inputs of the step"
+        lost = reported - again.blobs
+        try:
+            read = reported - {self._proof}  # which was found to be lost
+            if not lost and read and None not in store.remote.each(store.remote.size, read):
+                return "it reports files as lost or damaged that were uploaded again and are there"
+            if lost and again.rounds == _MOST_SENT_AGAIN + len(step.inputs):
+                return "it reports more files as lost each time"
+            if not lost:
                 self.runner.say(
-                    f"{store.settings.url} has lost `{item.name}` of {self.runner.name(step)}:"
-                    " it is uploaded again"
+                    f"{store.settings.url} loses what is put there; {self.runner.name(step)} runs here"
                 )
-                store.note_absent((blobs & lost) | {sent.digest})
+                raise NobodyFits
+            again.rounds += 1
+            again.blobs |= lost
+            for item, sent in zip(step.inputs, order.inputs, strict=True):
+                doubted = blobs[sent.name] & lost
+                if doubted:
+                    self.runner.say(
+                        f"worker {reply.worker} finds `{item.name}` of {self.runner.name(step)} lost or"
+                        f" damaged in {store.settings.url}: it is uploaded again"
+                    )
+                    store.doubt(sent.digest, doubted)
+        except RemoteFailure as failure:
+            self._require_store()
+            raise NobodyFits from failure
+        for item in step.inputs:
             self._send(item, action_key)
+        return ""
+
+    def _blobs_of(self, item: WireInput, reported: set[str]) -> set[str]:
+        """The blobs of an input; of a tree whose index is nowhere all that are reported may be its files."""
+        if not item.tree:
+            return {item.digest}
+        try:
+            return {item.digest, *(file.digest for file in self.store.index(item.digest))}
+        except (OSError, BuildsysError):
+            return {item.digest, *reported}
 
     def _await_delivery(self, step: Step, reply: Undelivered, rounds: int) -> None:
         """Returns when the worker, which has the result, is to be asked again. Raises NobodyFits where nobody
@@ -351,21 +398,83 @@ class Dispatch:
                 self.runner.say(f"{error}; steps run here")
             raise NobodyFits from error
 
-    def _missing_result(self, step: Step, action_key: ActionKey, reply: Answer) -> str:
-        """Why the remote store does not have what a worker says that it put there; empty where it has it. Raises
-        NobodyFits.
+    def _checked(self, step: Step, action_key: ActionKey, reply: Answer) -> Answer | str:
+        """The answer as it counts, or what is wrong with it. Where keys are trusted, what was signed decides;
+        a verdict is what its file says. Raises NobodyFits.
         """
-        digests, store = [digest for _, digest in reply.outputs], self.store
+        trees = {output.name: output.tree for output in step.outputs}
+        if sorted(name for name, _ in reply.outputs) != sorted(trees):
+            return f"it reports outputs that {step.stage} does not have"
+        store = self.store
         try:
-            if None in store.remote.each(store.remote.size, digests):
+            sizes = store.remote.each(store.remote.size, [digest for _, digest in reply.outputs])
+            if None in sizes:
                 return "the remote store does not have the files that the worker reports to have uploaded"
-            if not store.settings.trusted:
-                return ""
-            is_signed = store.keep_signed(action_key.key, machine_of(step), reply.outputs)
+            if store.settings.trusted:
+                signed = store.keep_signed(action_key.key, machine_of(step))
+                if signed is None:
+                    return "nobody in `remote.trusted` has signed what it uploaded"
+                outputs = {(o.name, o.digest, o.tree) for o in signed.outputs}
+                if outputs != {(name, digest, trees[name]) for name, digest in reply.outputs}:
+                    return "it reports other files than those that were signed"
+                if signed.passed != reply.passed:
+                    return "it reports another verdict than the one that was signed"
+                reply = replace(
+                    reply,
+                    outputs=tuple((o.name, o.digest) for o in signed.outputs),
+                    seconds=signed.seconds,
+                    diary=signed.diary,
+                )
+            for name, digest in reply.outputs:
+                fault = store.find_fault(digest, trees[name])
+                if fault:
+                    return f"its `{name}` cannot be read from the remote store: {fault}"
+            if self._has_passed(step, reply) != reply.passed:
+                return "it reports another verdict than its `verdict` says"
+        except StepFailed as error:
+            return str(error)
+        except (Damaged, FileNotFoundError):
+            return "its `verdict` cannot be read from the remote store: it is damaged"
         except RemoteFailure as failure:
             self._require_store()
             raise NobodyFits from failure
-        return "" if is_signed else "nobody in `remote.trusted` has signed what it put there"
+        return reply
+
+    def _has_passed(self, step: Step, reply: Answer) -> bool:
+        """Whether a verdict passes what it judges; all passes that is none. Raises StepFailed, Damaged,
+        FileNotFoundError, RemoteFailure.
+        """
+        verdict = dict(reply.outputs).get("verdict")
+        if verdict is None:
+            return True
+        self.store.bring_new(verdict, LARGEST_VERDICT)
+        return read_verdict(self.store.read(verdict), f"{step.stage} ({step.module})").passed
+
+    def _note_unread(self, step: Step, key: str) -> None:
+        """A step that a worker has made in this run has to be made again: its result could not be read. Raises
+        NobodyFits where that happened too often.
+        """
+        worker, outputs = self._taken.pop(key, ("", ()))
+        if not worker:
+            return
+        name, is_damaged = self.runner.name(step), False
+        trees = {output.name: output.tree for output in step.outputs}
+        with contextlib.suppress(RemoteFailure):
+            for output, digest in outputs:
+                is_damaged |= self.store.remove_damaged(digest, trees[output])
+        if is_damaged:
+            self._note_fault(step, worker, "what it uploaded is damaged")
+        else:
+            self.runner.say(
+                f"{self.store.settings.url} no longer has what worker {worker} made for {name}:"
+                " it is made again"
+            )
+        self._unread[key] += 1
+        if self._unread[key] > _MOST_UNREAD:
+            self.runner.say(
+                f"{name} runs here: what {_MOST_UNREAD + 1} workers made could not be read"
+            )
+            raise NobodyFits
 
     def _keep_source(self, item: Input, digest: str, tree: bool) -> None:
         """What a person gave, in the store of this machine: workers get nothing from a folder here."""
@@ -388,23 +497,22 @@ class Dispatch:
                 f"{source.label} changed while this run used it; the results were discarded."
             )
 
-    def _take(
-        self, step: Step, action_key: ActionKey, reply: Answer | Failed, begun: list[str]
-    ) -> StepResult | None:
-        """The result of a step from what the worker says; None where it was not made for this run: nobody
-        has `begun` it. Raises StepFailed.
-        """
+    def _failure(self, action_key: ActionKey, reply: Failed) -> StepFailed:
+        """What a worker says of a step that ended badly, with the log of here."""
         log = self.runner.log(action_key.key)
         self._fetch_log(reply.log, log)
-        if isinstance(reply, Failed):
-            is_path = reply.place.endswith(f"{action_key.key}.log")
-            text = reply.text.replace(reply.place, str(log)) if is_path else reply.text
-            raise StepFailed(f"on worker {reply.worker}: {text}", refused=reply.refused)
-        declared = sorted(output.name for output in step.outputs)
-        if sorted(name for name, _ in reply.outputs) != declared:
-            raise StepFailed(
-                f"worker {reply.worker} reported outputs that {step.stage} does not have"
-            )
+        is_path = reply.place.endswith(f"{action_key.key}.log")
+        text = reply.text.replace(reply.place, str(log)) if is_path else reply.text
+        return StepFailed(f"on worker {reply.worker}: {text}", refused=reply.refused)
+
+    def _take(
+        self, step: Step, action_key: ActionKey, reply: Answer, begun: list[str]
+    ) -> StepResult | None:
+        """The result of a step from an answer that was checked; None where it was not made for this run:
+        nobody has `begun` it.
+        """
+        self._fetch_log(reply.log, self.runner.log(action_key.key))
+        self._taken[action_key.key] = (reply.worker, reply.outputs)
         result = StepResult(outputs=reply.outputs, seconds=reply.seconds, passed=reply.passed)
         self.store.note_there(digest for _, digest in reply.outputs)
         diary = dict(reply.diary) | {WORKER: reply.worker}
@@ -433,6 +541,14 @@ class Dispatch:
         if worker not in self._refusals:
             self._refusals[worker] = why
             self.runner.say(f"worker {worker} refused {self.runner.name(step)}: {why}")
+
+    def _note_fault(self, step: Step, worker: str, why: str) -> None:
+        """What a worker says or uploads is wrong: it is said once, and it gets no other step in this run."""
+        if worker not in self._refusals:
+            self._refusals[worker] = why
+            self.runner.say(
+                f"worker {worker} gets no more steps in this run: {self.runner.name(step)}: {why}"
+            )
 
 
 def _died(step: Step, workers: list[str]) -> StepFailed:

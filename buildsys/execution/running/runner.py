@@ -43,7 +43,7 @@ _LAST_BYTES = 1 << 16
 _SHOWN_BYTES = 1 << 14
 """Of a step's message as many are shown of its beginning, and of its end."""
 _LARGEST_DIARY = 1 << 20
-_LARGEST_VERDICT, _LARGEST_JSON = 1 << 24, 1 << 30
+LARGEST_VERDICT, _LARGEST_JSON = 1 << 24, 1 << 30
 """Bytes of what is read whole: a file of nothing but holes may be larger than the memory."""
 REFUSED = 3
 """What the launcher ends with when the step itself says what is wrong with its inputs."""
@@ -312,7 +312,7 @@ class Runner:
                 f"{step.stage} ({step.module}) did not produce output: {', '.join(missing)}"
             )
         for output in step.outputs:
-            most = _LARGEST_VERDICT if output.name == "verdict" else _LARGEST_JSON
+            most = LARGEST_VERDICT if output.name == "verdict" else _LARGEST_JSON
             size = outputs[output.name].stat().st_size
             if output.suffix == ".json" and size > most:
                 raise StepFailed(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from buildsys.errors import BuildsysError, CannotWrite
-from buildsys.execution.store.action_entry import WORKER, ActionEntry, write_entry
+from buildsys.execution.store.action_entry import WORKER, ActionEntry, blob_name, write_entry
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.remote_results import RemoteResult, RemoteResults
 from buildsys.execution.store.store import UNPUSHED, Store, seal
@@ -153,6 +153,7 @@ class SharedStore(Store):
         last; the former counts where its bytes can be had.
         """
         own, other = super().recall(key), self.find_foreign(key)
+        own = own if own is not None and self._counts(own) else None
         if other is None or own is None or own.outputs == other.entry.outputs or own.digests_only:
             return own or (other.entry if other else None)
         return own if self._has_all(own) else other.entry
@@ -162,6 +163,18 @@ class SharedStore(Store):
         with self._lock:
             found = self._found.get(key)
         return found or self._kept.find(key)
+
+    def _counts(self, own: ActionEntry) -> bool:
+        """Whether an entry of this machine counts: where keys are trusted, what a worker made does with the
+        signature of one of them alone.
+        """
+        if not self.settings.trusted or WORKER not in dict(own.diary):
+            return True
+        signed = self.find_foreign(own.key)
+        return signed is not None and (signed.entry.outputs, signed.entry.passed) == (
+            own.outputs,
+            own.passed,
+        )
 
     def _has_all(self, entry: ActionEntry) -> bool:
         return all(self.has(output.digest, output.tree) for output in entry.outputs)
@@ -302,10 +315,13 @@ class SharedStore(Store):
         return WORKER not in dict(own.diary) or not self.remote.signs
 
     def is_foreign(self, key: str, outputs: Iterable[tuple[str, str]]) -> bool:
-        """See `Store`."""
+        """See `Store`. What a worker made counts by the keys that are trusted now, as what came from the
+        remote does.
+        """
         with contextlib.suppress(OSError):
             own = self.entry(key)
-            return own is None or {(o.name, o.digest) for o in own.outputs} != set(outputs)
+            if own is not None and WORKER not in dict(own.diary):
+                return {(o.name, o.digest) for o in own.outputs} != set(outputs)
         return True
 
     def _foreign_bytes(self, entry: ActionEntry) -> bytes | None:
@@ -424,17 +440,75 @@ class SharedStore(Store):
         if not is_digest(digest) or self._blobs.is_absent(digest) or not self.remote.reads:
             return False
         try:
+            self.bring_new(digest, size)
+        except (Damaged, FileNotFoundError):
+            return False
+        except RemoteFailure:
+            self._blobs.note_absent(digest)
+            return False
+        return True
+
+    def bring_new(self, digest: str, size: int | None = None) -> None:
+        """Bring a blob here from the remote, whatever was found there before; no more than its `size`, where
+        that is known. Raises Damaged, FileNotFoundError, RemoteFailure, CannotWrite.
+        """
+        if self.size(digest) is not None:
+            return
+        try:
             with self._new(self.blob(digest), 0) as temporary:
                 self.remote.fetch(digest, temporary, size)
                 seal(temporary)
         except Damaged:
             self.note_absent([digest])
             self.say(f"{self.settings.url}: {digest[:12]} is damaged there and was ignored")
-            return False
-        except (FileNotFoundError, RemoteFailure):
+            raise
+        except FileNotFoundError:
             self._blobs.note_absent(digest)
-            return False
-        return True
+            raise
+
+    def find_fault(self, digest: str, tree: bool) -> str:
+        """Why an artifact that somebody has just put into the remote cannot be read back: it, or a file of a
+        tree, is missing there. Empty where none is; damage to files shows when they are read. Raises
+        RemoteFailure, CannotWrite.
+        """
+        size = self.remote.size(digest)
+        if size is None:
+            return "it is not there"
+        if not tree:
+            return ""
+        try:
+            self.bring_new(digest, size)
+            files = self.index(digest)
+        except Damaged:
+            return f"{digest[:12]} is damaged"
+        except FileNotFoundError:
+            return f"{digest[:12]} is not the list of a folder's files"
+        foreign = [file for file in files if self.size(file.digest) != file.size]
+        sizes = self.remote.each(self.remote.size, [file.digest for file in foreign])
+        for file, size in zip(foreign, sizes, strict=True):
+            if size != file.size:
+                return f"`{file.name}` is {'missing' if size is None else 'damaged'}"
+        self.note_there([digest, *(file.digest for file in files)])
+        return ""
+
+    def doubt(self, digest: str, blobs: Iterable[str]) -> None:
+        """Somebody could not read blobs of an artifact in the remote: `push_blobs` puts them there again, or
+        finds that they are nowhere. Raises RemoteFailure, CannotWrite.
+        """
+        for blob in blobs:
+            with contextlib.suppress(Damaged, FileNotFoundError):
+                self.bring_new(blob)
+                self._blobs.note_damaged([blob])
+        self._blobs.note_absent(digest)
+
+    def remove_damaged(self, digest: str, tree: bool) -> bool:
+        """Remove from the remote what was found damaged of an artifact, which others would take to be there;
+        returns whether anything was. Raises RemoteFailure.
+        """
+        damaged = [blob for blob in self.missed(digest, tree) if self._blobs.is_damaged(blob)]
+        if damaged:
+            self.remote.remove(*map(blob_name, damaged))
+        return bool(damaged)
 
     def _may_come(self, digest: str) -> bool:
         """Whether the remote has a blob, as far as it is known or can be asked."""
@@ -459,7 +533,7 @@ class SharedStore(Store):
         """Whether nobody has to be asked for what an action made: all of it is on this machine."""
         with contextlib.suppress(OSError):
             own = self.entry(key)
-            if own is not None and self._is_all_here(own):
+            if own is not None and self._counts(own) and self._is_all_here(own):
                 return True
         kept = self._kept.find(key)
         return kept is not None and self._is_all_here(kept.entry)
@@ -471,16 +545,18 @@ class SharedStore(Store):
         """Record what a worker of this run's cluster made; its bytes may come later."""
         self.put_record(self._action(entry.key), write_entry(entry))
 
-    def keep_signed(self, key: str, machine: str, outputs: Iterable[tuple[str, str]]) -> bool:
-        """Keep an action's entry as the remote has it; returns whether it says that these outputs were made,
-        and somebody who is trusted has signed it. Raises RemoteFailure.
+    def keep_signed(self, key: str, machine: str) -> ActionEntry | None:
+        """Keep an action's entry as the remote has it, and return it; None where nobody who is trusted has
+        signed one. Raises RemoteFailure.
         """
         found = self.remote.find_result(key, machine)
-        if found is None or {(o.name, o.digest) for o in found.entry.outputs} != set(outputs):
-            return False
+        if found is None:
+            return None
         with contextlib.suppress(OSError, CannotWrite):  # a store that may only be read
             self._kept.keep(found)
-        return True
+        with self._lock:
+            self._found.pop(key, None)  # what the remote had before
+        return found.entry
 
 
 def require_shared(store: Store, writes: bool = False) -> SharedStore:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,11 +31,12 @@ from buildsys.execution.cluster.placement import Place
 from buildsys.execution.cluster.unfinished_trainings import keep_now
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
-from buildsys.execution.store.action_entry import ActionEntry
+from buildsys.execution.store.action_entry import ActionEntry, blob_name
 from buildsys.execution.store.folder_objects import FolderObjects
 from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_entry import make_key
 from buildsys.execution.store.remote_failure import RemoteFailure
+from buildsys.execution.store.tree_index import read_index
 from buildsys.graph import build_plans
 from buildsys.operations.sharing import push
 from buildsys.remote_settings import RemoteSettings
@@ -58,6 +60,8 @@ class NearConnection:
         """What happens when an order goes out."""
         self.lie: Callable[[Order], Reply | None] = lambda order: None
         """What comes back instead of a reply."""
+        self.alter: Callable[[Order, Reply], Reply] = lambda order, reply: reply
+        """What comes back for a worker's reply."""
         self.took: list[tuple[str, str, str]] = []
         """(worker, stage, kind of its reply) of each order."""
 
@@ -104,6 +108,7 @@ class NearConnection:
             return
         name = next(name for name in self.workers if not only or name in only)
         reply = self.workers[name].handle(read_order(write_order(order)), on_event, self.tools)
+        reply = self.alter(order, reply)
         self._reply = read_reply(write_reply(reply))
         self.took.append((name, order.stage, self._reply.kind))
         yield self
@@ -213,7 +218,7 @@ def test_a_remote_that_loses_everything_at_once_leaves_the_step_to_this_machine(
                 diary=(),
                 log="",
             ),
-            "refused probe: the remote store does not have the files that the worker reports to have uploaded",
+            "worker w9 gets no more steps in this run: probe: the remote store does not have the files that the worker reports to have uploaded",
         ),
         (
             lambda order: InputsLost(blobs=(order.proof,), worker="w9"),
@@ -392,6 +397,134 @@ def test_what_a_worker_had_already_was_not_made_in_this_run(
     assert {outcome.headline for outcome in session.publisher.outcomes.values()} == {"restored"}
 
 
+def test_a_worker_that_always_reports_lost_files_gets_no_other_step(
+    workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files that are no inputs of its order; inputs that are there; one file of a folder after the other."""
+
+    def lie(order: Order) -> Reply | None:
+        told = len(kinds(near, order.stage))
+        if order.stage == "train" and told < 1:
+            return InputsLost(blobs=(os.urandom(32).hex(),), worker="w7")
+        if order.stage == "samples" and told < 2:
+            return InputsLost(blobs=(order.inputs[0].digest,), worker="w8")
+        if order.stage == "prepare" and told < 5:
+            index = (tmp_path / "remote" / blob_name(order.inputs[0].digest)).read_bytes()
+            files = tuple(file.digest for file in read_index(index))
+            return InputsLost(blobs=files[: told + 1], worker="w9")
+        return None
+
+    near.lie = lie
+    build(workspace, near)
+    printed = capsys.readouterr().err
+    gone = "gets no more steps in this run:"
+    assert f"worker w7 {gone} train (tags): it reports files as lost that are no" in printed
+    assert "worker w8 finds `dataset` of samples (tags) lost or damaged in file:" in printed
+    assert f"worker w8 {gone} samples (tags): it reports files as lost or" in printed
+    assert f"worker w9 {gone} prepare (tags): it reports more files" in printed
+
+
+@pytest.mark.parametrize("is_signed", [False, True])
+def test_a_verdict_is_what_its_file_and_its_signature_say(
+    workspace: Path,
+    near: NearConnection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    is_signed: bool,
+) -> None:
+    """A worker that replies something else gets no other step."""
+    if is_signed:
+        trust(workspace, near, tmp_path, monkeypatch)
+    near.add("w1")
+
+    def alter(order: Order, reply: Reply) -> Reply:
+        if order.stage == "gate" and isinstance(reply, Answer) and reply.worker == "w0":
+            return dataclasses.replace(reply, passed=not reply.passed)
+        return reply
+
+    near.alter = alter
+    session = build(workspace, near)
+    than = "the one that was signed" if is_signed else "its `verdict` says"
+    assert f": it reports another verdict than {than}" in capsys.readouterr().err
+    assert ("w1", "answer") in kinds(near, "gate")
+    assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
+
+
+def test_what_a_worker_made_unsigned_does_not_count_where_keys_are_trusted(
+    workspace: Path, near: NearConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A branch that trusts nobody in particular leaves it in the same store. A training counts that
+    buildsys.lock records.
+    """
+    build(workspace, near)
+    first = sorted(stage for _, stage, _ in near.took if stage != "train")
+    build(workspace, near)
+    assert near.took == []
+    near.remove("w0")
+    trust(workspace, near, tmp_path, monkeypatch)
+    near.add("w1")
+    build(workspace, near)
+    assert sorted(stage for _, stage, _ in near.took) == first
+    build(workspace, near)
+    assert near.took == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "output", "is_lost", "why"),
+    [
+        ("train", "training", True, "its `training` cannot be read .*: `file` is missing"),
+        ("package", "package", False, "what it uploaded is damaged"),
+    ],
+)
+def test_a_worker_whose_result_cannot_be_read_gets_no_other_step(
+    workspace: Path,
+    near: NearConnection,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    stage: str,
+    output: str,
+    is_lost: bool,
+    why: str,
+) -> None:
+    """A folder with a file that is nowhere, and a file with other bytes: another worker makes the step."""
+    near.add("w1")
+
+    def alter(order: Order, reply: Reply) -> Reply:
+        if order.stage == stage and isinstance(reply, Answer) and reply.worker == "w0":
+            remote = tmp_path / "remote"
+            index = remote / blob_name(dict(reply.outputs)[output])
+            file = remote / blob_name(read_index(index.read_bytes())[0].digest)
+            if is_lost:
+                file.unlink()
+            else:
+                data = file.read_bytes()
+                file.unlink()
+                file.write_bytes(bytes(len(data)))
+        return reply
+
+    near.alter = alter
+    session = build(workspace, near)
+    printed = capsys.readouterr().err
+    assert re.search(rf"worker w0 gets no more steps in this run: {stage} \(.*\): {why}", printed)
+    assert ("w1", "answer") in kinds(near, stage)
+    assert len(kinds(near, stage)) < 6
+    assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
+
+
+def trust(
+    workspace: Path, near: NearConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The workspace and its workers trust one key, which the workers have."""
+    key = tmp_path / "key.pem"
+    trusted = make_key(key)
+    near.settings = dataclasses.replace(near.settings, trusted=(trusted,))
+    (workspace / "buildsys.yaml").write_text(
+        f"remote: {{url: '{near.settings.url}', trusted: ['{trusted}']}}\n"
+    )
+    monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(key))
+
+
 def unsigned(near: NearConnection, order: Order) -> Answer:
     """The reply of a worker, w0, that has put files into the remote store, and no entry."""
     store = near.workers["w0"].store()
@@ -432,7 +565,9 @@ def test_a_second_coordinator_gets_signed_results_and_sends_no_order(
     near.add("w1")
     near.lie = lambda order: None if near.took else unsigned(near, order)
     build(workspace, near)
-    refused = r"worker w0 refused \S+ \(.*\): nobody in `remote.trusted` has signed what it put"
+    refused = (
+        r"worker w0 gets no more steps .*: \S+ \(.*\): nobody in `remote.trusted` has signed what"
+    )
     assert re.search(refused, capsys.readouterr().err)
     assert {worker for worker, _, _ in near.took[1:]} == {"w1"}
     near.lie = lambda order: None
