@@ -155,8 +155,8 @@ def check_file(settings: ClusterSettings) -> None:
         )
     if settings.ca and (_FILE_NAME.fullmatch(settings.ca) is None or ".." in settings.ca):
         raise Mismatch(
-            "it is a path, or no name of a file: put the certificate into ~/.config/buildsys and write"
-            f" its name, such as `farm.pem`; only {CA_VARIABLE} names one elsewhere, because others may"
-            " have the key of any other certificate",
+            "it is a path, or no name of a file, and others may have the key of a certificate that lies"
+            " elsewhere; put yours into ~/.config/buildsys and write its name, such as `farm.pem`, or set"
+            f" {CA_VARIABLE}",
             ("ca",),
         )

@@ -109,6 +109,27 @@ def test_a_mode_in_the_file_is_an_error_that_names_the_variables(
     golden.check("remote-mode", f"{text}---\n{found}", tmp_path)
 
 
+def test_what_only_a_person_chooses_is_an_error_in_the_file(
+    workspace: Path, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each says which variable chooses it, in a run and in `check`."""
+    monkeypatch.delenv("BUILDSYS_STORE")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    texts = []
+    for text in (
+        f"store: {tmp_path}/shared",
+        "cluster: {scheduler: 'tcp://127.0.0.1:8786'}",
+        "cluster: {scheduler: 'tls://farm:8786', ca: ~/.pyenv/keycert.pem}",
+    ):
+        (workspace / "buildsys.yaml").write_text(f"{text}\n")
+        for command in ("plan", "check"):
+            code, found = say(workspace, capsys, command)
+            assert code == 2
+            texts.append(found)
+    golden.check("chosen-by-a-person", "---\n".join(texts), tmp_path)
+
+
 def test_the_recorded_network_is_found_by_its_digest(
     built: None, workspace: Path, remote: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
