@@ -5,7 +5,8 @@ of parameters and inputs, slowly and in pieces, beside a child of its own that w
 It does not watch its parent. `tool.json` beside it says how long it takes: {"seconds": 0.05}, and
 what goes wrong: {"fill": MODULE} writes until the disk is full, {"leave": MODULE} leaves a
 process, {"fail": MODULE} exits with 1. {"hold": MODULE} waits until a file `go` lies beside tool.json.
-{"cpu": NAME}: trainings come out otherwise than on a machine of another name.
+{"red": MODULE}: its verdict is red. {"cpu": NAME}: trainings come out otherwise than on a machine of
+another name.
 """
 
 import hashlib
@@ -43,7 +44,8 @@ def main() -> None:
         if name == "arena":
             content = json.dumps({"arena_bytes": 1024, "of": text})
         if name in ("verdict", "evidence", "latency"):
-            content = json.dumps({"passed": True, "failures": [], "of": text})
+            failures = ["the tool was told to say no"] if settings.get("red") == module else []
+            content = json.dumps({"passed": not failures, "failures": failures, "of": text})
         if name == "summary":
             content = json.dumps({"sram_bytes": 1024, "of": text})
         folder = not os.path.splitext(path)[1]

@@ -192,14 +192,18 @@ def make(session: Session, remote: RemoteBuild, target: Path) -> Bundle:
     Rejected where quantization destroyed the outputs, or a gate is known to be red.
     """
     target = find_bundle_folder(target)
-    for step in remote.local_steps:
-        session.executor.run_step(step)
-        _demand(session, remote, step)
-    _refuse_red(session, remote)
-    with placing(f"the bundle of {remote.build.id}", target), _filling(target) as fresh:
-        machine = _fill(session, remote, fresh)
-        size = sum(path.stat().st_size for path in fresh.rglob("*") if os.path.isfile(path))
-    return Bundle(folder=target, bytes=size, machine=machine)
+
+    def make_whole() -> Bundle:
+        for step in remote.local_steps:
+            session.executor.run_step(step)
+            _demand(session, remote, step)
+        _refuse_red(session, remote)
+        with placing(f"the bundle of {remote.build.id}", target), _filling(target) as fresh:
+            machine = _fill(session, remote, fresh)
+            size = sum(path.stat().st_size for path in fresh.rglob("*") if os.path.isfile(path))
+        return Bundle(folder=target, bytes=size, machine=machine)
+
+    return session.executor.retry_with_bytes(make_whole)
 
 
 def key_parts(session: Session, step: Step) -> tuple[str, Parts]:
@@ -253,6 +257,8 @@ def _reject(session: Session, remote: RemoteBuild, step: Step) -> NoReturn:
         verdict = read_verdict(session.state.read(step.id, "verdict"), step.stage)
         why = ": " + join_sentences(verdict.failures)
     except MissingBytes:
+        if session.state.result(step.id) is None:  # its record does not count: it is made again
+            raise
         why = ""
     raise Rejected(f"{remote.build.id} is rejected by {step.stage}, nothing to bundle{why}")
 
@@ -326,11 +332,11 @@ def _pack_images(session: Session, remote: RemoteBuild, calibration: Step) -> In
 
 
 def _fetch(session: Session, item: Input, target: Path) -> None:
-    """A file from where it was given, or from the store; what the store has lost is made again."""
+    """A file from where it was given, or from the store. Raises MissingBytes."""
     if item.source is not None:
         shutil.copyfile(item.source.path, target)
         return
-    session.executor.fetch(session.state.steps[item.step], item.output, target)
+    session.state.fetch(item.step, item.output, target)
 
 
 def find_bundle_folder(named: Path) -> Path:

@@ -206,10 +206,14 @@ def known_trials(
 def measure_need(plan: BuildPlan, session: Session) -> Need:
     """Run a plan's steps up to the one that reports its need. Raises BuildsysError."""
     session.prepare([plan.build])
-    for step in plan.steps:
-        session.executor.run_step(step)
-        _refuse_red(plan, step, session)
-    return session.executor.retry_with_bytes(lambda: _read_need(plan, session))
+
+    def measure() -> Need:
+        for step in plan.steps:
+            session.executor.run_step(step)
+            _refuse_red(plan, step, session)
+        return _read_need(plan, session)
+
+    return session.executor.retry_with_bytes(measure)
 
 
 def _refuse_red(plan: BuildPlan, step: Step, session: Session) -> None:
@@ -217,7 +221,7 @@ def _refuse_red(plan: BuildPlan, step: Step, session: Session) -> None:
     result = session.state.result(step.id)
     if result is None or result.passed:
         return
-    verdict = read_verdict(session.executor.read(step, "verdict"), step.stage)
+    verdict = read_verdict(session.state.read(step.id, "verdict"), step.stage)
     why = join_sentences(verdict.failures)
     raise Rejected(f"{plan.build} is rejected by {step.stage} before its memory is known: {why}")
 

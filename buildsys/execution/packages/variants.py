@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 from buildsys import typed_json
 from buildsys.errors import BuildsysError, MissingBytes
@@ -99,18 +98,17 @@ def choose(
     state: State,
     selection: SelectionPlan,
     candidates: Iterable[BuildPlan],
-    retry_with_bytes: Callable[[Callable[[], Figures]], Figures],
 ) -> BuildPlan | None:
     """The best candidate as the plan of the selection itself; None where none may ship.
 
-    Equal figures: the earlier variant. The manifest names them all.
+    Equal figures: the earlier variant. The manifest names them all. Raises MissingBytes.
     """
     among: list[Variant] = []
     best: tuple[float, BuildPlan] | None = None
     for candidate in candidates:
         made = state.result(candidate.package) is not None
         passed = made and not red_verdicts(state, candidate)
-        known = retry_with_bytes(partial(_whole, state, candidate)) if passed else Figures()
+        known = _whole(state, candidate) if passed else Figures()
         value = known.value(selection.metric)
         among.append(Variant(build=candidate.build, passed=passed, value=value))
         if value is None:

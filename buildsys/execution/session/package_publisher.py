@@ -1,7 +1,8 @@
 """What a run does with each build: its folder is filled, taken away, or right as it is."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -85,7 +86,7 @@ class PackagePublisher:
                 return None
             case SelectionPlan():
                 decided = self._are_decided(plan)
-                return self._choose(plan, lambda look: look()) if decided else None
+                return self._choose(plan) if decided else None
             case _:
                 assert_never(plan)
 
@@ -114,12 +115,7 @@ class PackagePublisher:
         if plan.build in self._unseen:
             raise BuildsysError(self._unseen[plan.build])
         try:
-            waiting = None if self._reds(plan) else self._waits(plan)
-            if waiting is not None:
-                self.outcomes[plan.build] = waiting
-                return
-            with writing(f"the package of {plan.build}", self.workspace.build):
-                self._publish(plan)
+            self._publish_whole(plan)
         except BuildsysError as error:
             reported = any(step.id in self.executor.failures for step in steps_of(plan))
             if not (reported or any(name not in self.plans for name in candidate_names([plan]))):
@@ -140,7 +136,43 @@ class PackagePublisher:
         with exclusive(self.workspace):
             publish.withdraw(self.workspace, build, self.console.say)
 
+    def reject_red(self) -> None:
+        """Take away what was right when it was looked at, and is not: a verdict that builds share was made
+        again since, and is red.
+        """
+        if not self.state.has_turned_red:
+            return
+        for build, outcome in tuple(self.outcomes.items()):
+            if not outcome.good:
+                continue
+            if self.is_published(self.plans[build]):
+                self.outcomes[build] = outcome
+                continue
+            with contextlib.suppress(BuildsysError):  # it was said
+                self.publish(self.plans[build])
+
+    def _publish_whole(self, plan: Plan) -> None:
+        """Publish a build from what the store has. Where something had to be made again, all that rests on it
+        is decided and made anew, then judged anew: a verdict may be another one now.
+        """
+        attempts = itertools.count()
+
+        def publish_again() -> None:
+            if next(attempts):
+                for member in (*candidates_of(plan, self.plans), plan):
+                    for step in steps_of(member):
+                        self.executor.run_step(step)
+            with writing(f"the package of {plan.build}", self.workspace.build):
+                self._publish(plan)
+
+        self.executor.retry_with_bytes(publish_again)
+
     def _publish(self, plan: Plan) -> None:
+        """Raises MissingBytes before anything is published."""
+        waiting = None if self._reds(plan) else self._waits(plan)
+        if waiting is not None:
+            self.outcomes[plan.build] = waiting
+            return
         match plan:
             case BuildPlan():
                 self._publish_build(plan)
@@ -154,9 +186,7 @@ class PackagePublisher:
     def _publish_build(self, plan: BuildPlan) -> None:
         red = self._reds(plan)
         if red:
-            failures = self.executor.retry_with_bytes(
-                lambda: publish.reject(self.workspace, self.state, plan, self.console.say)
-            )
+            failures = publish.reject(self.workspace, self.state, plan, self.console.say)
             self._reject(plan, red[0].stage, join_sentences(failures))
         elif plan.build in self.candidates:
             self._note_candidate(plan)
@@ -168,10 +198,8 @@ class PackagePublisher:
             if step.trains and self.state.recorded(step) is None:
                 self.executor.record_training(step)  # it was made elsewhere, and found in the store
         built, runner = frozenset(self.executor.built), self.executor.runner
-        is_complete = self.executor.retry_with_bytes(
-            lambda: publish.publish(
-                self.workspace, self.state, plan, runner, built, self.console.say
-            )
+        is_complete = publish.publish(
+            self.workspace, self.state, plan, runner, built, self.console.say
         )
         if not is_complete:
             self.incomplete.add(plan.build)
@@ -184,7 +212,7 @@ class PackagePublisher:
         broken = [name for name in plan.candidates if name not in self.plans]
         if broken:
             raise BuildsysError(f"{plan.build} cannot select a variant: {broken[0]} has a mistake")
-        chosen = self._choose(plan, self.executor.retry_with_bytes)
+        chosen = self._choose(plan)
         if chosen is None:
             publish.withdraw(self.workspace, plan.build, self.console.say)
             self._reject(plan, "select", "no variant both fits and passes its gates")
@@ -198,14 +226,10 @@ class PackagePublisher:
         self.outcomes[plan.build] = outcome
         self.console.say(f"{plan.build}: {outcome.headline}")  # the table at the end says why
 
-    def _choose(
-        self,
-        plan: SelectionPlan,
-        read: Callable[[Callable[[], variants.Figures]], variants.Figures],
-    ) -> BuildPlan | None:
-        """`read` makes what the store has lost, or lets MissingBytes pass: looking runs nothing."""
+    def _choose(self, plan: SelectionPlan) -> BuildPlan | None:
+        """The variant that ships, if any. Raises MissingBytes: looking runs nothing."""
         candidates = build_plans(self.plans[name] for name in plan.candidates)
-        return variants.choose(self.state, plan, candidates, read)
+        return variants.choose(self.state, plan, candidates)
 
     def _are_decided(self, plan: SelectionPlan) -> bool:
         """Whether every candidate is made or rejected."""

@@ -195,6 +195,9 @@ class Session:
         """After a run: what was made goes to others, new facts into buildsys.lock, and which recipes need
         nothing next time.
         """
+        self.publisher.reject_red()
+        if self.state.has_turned_red:  # recipes that were not looked at may share the verdict
+            self.settled = {}
         self.state.store.finish_run()
         outcomes = {b: o for b, o in self.publisher.outcomes.items() if o.good and b in self.plans}
         idle = build_plans(self.plans[b] for b, o in outcomes.items() if o.kind == Kind.UP_TO_DATE)

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -29,7 +30,7 @@ from buildsys.execution.state.recording import Record
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.requirements import MissingForStep, missing_here
 from buildsys.execution.unexpected import UNEXPECTED
-from buildsys.graph import BuildPlan, Decision, Status, Step
+from buildsys.graph import BuildPlan, Decision, Status, Step, StepResult
 from buildsys.lockfile import Lock
 from buildsys.text import duration
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # a run on this machine alone does without
 
 T = TypeVar("T")
 _MOST_REPAIRS = 50
+"""As often a step is made again for one thing that reads it: each time may find one file more."""
 _MADE_HERE = "the same step ran for another build"
 _MADE_ELSEWHERE = "another run has finished the same step"
 _MADE_BEFORE = "its result was there already"
@@ -145,9 +147,7 @@ class StepExecutor:
             raise StepFailed(self.failures[step.id]) from error
 
     def _make(self, step: Step, name: str) -> None:
-        decision = self.state.decide(step)
-        if decision.status == Status.PENDING:
-            decision = self._make_inputs(step)
+        decision = self._decide_with_inputs(step)
         if decision.status not in (Status.STALE, Status.MISSING):
             return
         if step.trains:
@@ -155,14 +155,20 @@ class StepExecutor:
         reason = shorten(decision.reasons)
         self.running.add(step.id)
         maker = self._makers.setdefault(decision.key, step.id)
-        try:
-            result = self.retry_with_bytes(
-                lambda: (self.cluster or self.runner).execute(
-                    step,
-                    lambda: self.console.start(name, step.module, f"{reason}{self._place(step)}"),
-                    lambda *report: self.console.progress(name, *report),
-                )
+
+        def execute() -> StepResult | None:
+            nonlocal decision
+            decision = self._decide_with_inputs(step)  # an input may have been made again meanwhile
+            if decision.status not in (Status.STALE, Status.MISSING):
+                return None
+            return (self.cluster or self.runner).execute(
+                step,
+                lambda: self.console.start(name, step.module, f"{reason}{self._place(step)}"),
+                lambda *report: self.console.progress(name, *report),
             )
+
+        try:
+            result = self.retry_with_bytes(execute)
         except Waiting as error:  # no worker came that has what it needs
             self.state.ask_again()
             if self.state.decide(step).status != Status.WAITING:
@@ -171,6 +177,9 @@ class StepExecutor:
             return
         finally:
             self.running.discard(step.id)
+        if result is None and decision.status in (Status.REJECTED, Status.WAITING):
+            self.console.finish(name, f"not made: {shorten(decision.reasons)}")
+            return
         if result is None:
             ours = maker != step.id and (maker in self.built or maker in self.running)
             theirs = _MADE_ELSEWHERE if self.cluster is None else _MADE_BEFORE
@@ -207,16 +216,19 @@ class StepExecutor:
         self.retry_with_bytes(lambda: self.state.fetch(step.id, output, target))
 
     def retry_with_bytes(self, action: Callable[[], T]) -> T:
-        """Do something that reads from the store; what the store has lost is made again first.
+        """Do something that reads from the store; what the store has lost is made again, and it is done
+        anew: what it asks of decisions and verdicts it asks itself, for they may be others then.
 
         Raises BuildsysError, Waiting where a step cannot run here.
         """
         hopeless: set[str] = set()
-        for _ in range(_MOST_REPAIRS):
+        repairs = Counter[str]()
+        while max(repairs.values(), default=0) < _MOST_REPAIRS:
             try:
                 return action()
             except MissingBytes as missing:
                 step = self.state.steps[missing.step]
+                repairs[step.id] += 1
                 if step.id in hopeless:  # the action cannot do without it
                     raise self._refusal(step) from missing
                 with self._repairing:
@@ -250,8 +262,11 @@ class StepExecutor:
         name = self.stages[step.id]
         self.record.add_training(step, recipes, lambda words: self.console.say(f"{name}: {words}"))
 
-    def _make_inputs(self, step: Step) -> Decision:
+    def _decide_with_inputs(self, step: Step) -> Decision:
         """Inputs that were lost since doit checked them: make them here, then decide."""
+        decision = self.state.decide(step)
+        if decision.status != Status.PENDING:
+            return decision
         with self._repairing:
             for item in step.inputs:
                 if item.step:

@@ -11,11 +11,12 @@ import threading
 from collections.abc import Iterable, Set
 from pathlib import Path
 
-from buildsys.errors import BuildsysError, MissingBytes
+from buildsys.errors import BuildsysError, MissingBytes, StepFailed
 from buildsys.execution.state.action_keys import ActionKey, Parts, make_key, parts_of, slice_digest
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
 from buildsys.execution.state.reasons import compare
+from buildsys.execution.state.step_outputs import read_verdict
 from buildsys.execution.store.action_entry import machine_of
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.requirements import MissingForStep, missing_here
@@ -65,6 +66,10 @@ class State:
         """Ids of the steps that were to make what an action key names, by the key."""
         self._results: dict[str, StepResult] = {}
         self._wanted: set[str] = set()
+        self._contradicted: set[str] = set()
+        """Action keys whose verdict says other than the result that named it: neither counts."""
+        self.has_turned_red = False
+        """Whether a verdict that was recorded as passed was made again, and is red."""
         self._lock = threading.RLock()  # steps end in threads while doit checks others
 
     def use_lock(self, lock: Lock) -> None:
@@ -108,26 +113,37 @@ class State:
     def finish(self, step: Step, action_key: ActionKey, result: StepResult) -> None:
         """Record a result at once, and decide anew about what depends on it."""
         with self._lock:
+            before = self._recorded(action_key.key)
             self._record(action_key.key, result)
             self._wanted.discard(step.id)
+            self._contradicted.discard(action_key.key)
             self._note_roles(step, action_key)
-            self._results[step.id] = result
             same = self._same_action.pop(action_key.key, set())
             self._reconsider([step.id, *same], _UNDECIDED)
+            if before and (before.outputs, before.passed) != (result.outputs, result.passed):
+                self.has_turned_red |= before.passed and not result.passed
+                self._reconsider(self._made_alike(action_key.key), frozenset(Status))
+            self._results[step.id] = result
             self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=action_key.key)
+
+    def _made_alike(self, key: str) -> list[str]:
+        """Ids of the steps that were found made under an action key."""
+        return [name for name, decision in self._decisions.items() if decision.key == key]
 
     def _reconsider(self, changed: Iterable[str], which: Set[Status]) -> None:
         """Drop the decisions on some steps, and those of `which` statuses on all that reads them: no others
-        rest on them.
+        rest on them. A result goes with the decision that found it.
         """
         waiting = list(changed)
         for name in waiting:
             self._decisions.pop(name, None)
+            self._results.pop(name, None)
         while waiting:
             for name in self._consumers.get(waiting.pop(), ()):
                 found = self._decisions.get(name)
                 if found is not None and found.status in which:
                     del self._decisions[name]
+                    self._results.pop(name, None)
                     waiting.append(name)
 
     def ask_again(self) -> None:
@@ -150,14 +166,31 @@ class State:
             if not self.holds(step, result):
                 self._wanted.add(step_id)
                 self._reconsider([step_id], frozenset(Status))
-                self._results.pop(step_id, None)
 
     def read(self, step_id: str, output: str) -> bytes:
         """The bytes of an output that is a file. Raises MissingBytes where its step has to run."""
         try:
-            return self.store.read(self._digest(step_id, output))
+            found = self.store.read(self._digest(step_id, output))
         except FileNotFoundError as error:
             raise MissingBytes(step_id) from error
+        if output == Format.VERDICT:
+            self._check_verdict(step_id, found)
+        return found
+
+    def _check_verdict(self, step_id: str, text: bytes) -> None:
+        """What a verdict says is what its result says; else neither counts. Raises MissingBytes."""
+        with self._lock:
+            step, result = self.steps[step_id], self.result(step_id)
+            key = self.decide(step).key
+            if result is None or not key:  # the latter is known from elsewhere, where it is judged
+                return
+            passed: bool | None = None
+            with contextlib.suppress(StepFailed):  # what no step could have written
+                passed = read_verdict(text, step.stage).passed
+            if result.passed != passed:
+                self._contradicted.add(key)
+                self._reconsider(self._made_alike(key), frozenset(Status))
+                raise MissingBytes(step_id)
 
     def fetch(
         self, step_id: str, output: str, target: Path, linked: frozenset[str] = frozenset()
@@ -170,6 +203,8 @@ class State:
             self.store.fetch(self._digest(step_id, output), target, trees[output], linked)
         except FileNotFoundError as error:
             raise MissingBytes(step_id) from error
+        if output == Format.VERDICT:
+            self._check_verdict(step_id, target.read_bytes())
 
     def _digest(self, step_id: str, output: str) -> str:
         result = self.result(step_id)
@@ -276,7 +311,8 @@ class State:
         recorded = self._training(step, action_key)
         if recorded is not None:
             return self._keep_training(step, action_key, recorded)
-        result = self._recorded(action_key.key)
+        is_contradicted = action_key.key in self._contradicted
+        result = None if is_contradicted else self._recorded(action_key.key)
         status = Status.UP_TO_DATE
         if result is None:
             result = self.recall(step, action_key.key)
@@ -316,6 +352,9 @@ class State:
         if was_made:
             reason = Reason(subject="output missing from the store")
             return Decision(status=Status.MISSING, key=action_key.key, reasons=(reason,))
+        if action_key.key in self._contradicted:
+            reason = Reason(subject="its verdict says other than its record")
+            return Decision(status=Status.STALE, key=action_key.key, reasons=(reason,))
         return Decision(
             status=Status.STALE, key=action_key.key, reasons=self._explain(step, action_key)
         )
@@ -364,6 +403,8 @@ class State:
 
     def recall(self, step: Step, key: str) -> StepResult | None:
         """A result that another workspace, or this one long ago, left whole in the store."""
+        if key in self._contradicted:
+            return None
         machine = machine_of(step)
         self.store.look_up([(key, machine)])
         entry = self.store.recall(key)

@@ -10,6 +10,7 @@ from buildsys.errors import NotAsLocked
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, exit_code
+from buildsys.graph import steps_of
 from buildsys.outcome import Kind
 from tests.conftest import Sample, StandIn, build_sample, make_workspace, no_environment
 
@@ -176,3 +177,27 @@ def test_a_selection_is_verified_and_exported(workspace: Path, tmp_path: Path) -
     archive = str(tmp_path / "x.tar")
     assert main(["-C", str(workspace), "store", "export", "tags@*", "-o", archive]) == 0
     assert Path(archive).stat().st_size > 20_000
+
+
+def test_another_variant_ships_where_the_best_turns_red(
+    sample: Sample, workspace: Path, tmp_path: Path
+) -> None:
+    """A verdict of the best one is lost, and red when it is made again for the package."""
+    sample.copy(write_sweep(workspace), tmp_path / "store")
+    tools = Sized()
+    session = Session(workspace, tools, no_environment)
+    best = session.plans["tags-96-per-channel@grove-vision-ai-v2"]
+    step = next(step for step in steps_of(best) if step.stage == "load")
+    result = session.state.result(step.id)
+    session.close()
+    assert result is not None
+    session.state.store.blob(result.output("verdict")).unlink()
+    shutil.rmtree(workspace / "build")
+    tools.red = {"load_firmware"}
+    rows = {row.id.split("@")[0]: row.status for row in sweep(workspace, tools)}
+    assert tools.ran == ["load_firmware"]
+    assert rows["tags-96-per-channel"] == "rejected by load: load_firmware says no"
+    assert rows["tags"] in ("restored", "built")
+    (manifest,) = workspace.glob("build/*/*/manifest.json")
+    chosen = json.loads(manifest.read_text())["selection"]["chosen"]
+    assert chosen == "tags-96-per-tensor@grove-vision-ai-v2"

@@ -1,0 +1,156 @@
+"""A verdict that is made again while a package is published: what it says now is what counts."""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from buildsys.execution.places import Workspace
+from buildsys.execution.session.session import Session
+from buildsys.execution.state.manifests import load_manifest
+from buildsys.execution.state.unchanged import settled_recipes
+from buildsys.execution.store.store import Store
+from buildsys.graph import Step, steps_of
+from tests.conftest import StandIn, no_environment
+from tests.processes import make_built_place, run_doit, statuses
+
+GROVE, XIAO = "tags@grove-vision-ai-v2", "tags@xiao-esp32s3"
+
+
+@contextmanager
+def opened(workspace: Path, tools: StandIn) -> Iterator[Session]:
+    """A session that runs nothing by itself."""
+    session = Session(workspace, tools, no_environment)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+def run(workspace: Path, tools: StandIn, *builds: str) -> dict[str, str]:
+    """A run; status by build."""
+    tools.ran.clear()
+    with opened(workspace, tools) as session:
+        return {row.id: row.status for row in session.build(list(builds or (GROVE, XIAO)))}
+
+
+def find(session: Session, stage: str, build: str = GROVE) -> Step:
+    """A step of a build."""
+    return next(step for step in steps_of(session.plans[build]) if step.stage == stage)
+
+
+def damage(workspace: Path, tools: StandIn, stage: str, output: str = "verdict") -> None:
+    """Other bytes of the same length in the store, as a disk leaves them: who reads them notices."""
+    with opened(workspace, tools) as session:
+        step = find(session, stage)
+        result = session.state.result(step.id)
+        assert result is not None
+        blob = session.state.store.blob(result.output(output))
+        blob.chmod(0o600)
+        blob.write_bytes(b" " * blob.stat().st_size)
+
+
+def contradict(workspace: Path, tools: StandIn, stage: str) -> None:
+    """The records say the contrary of the verdict: the workspace's own, and the store's."""
+    with opened(workspace, tools) as session:
+        step, store = find(session, stage), session.state.store
+        key, result = session.state.decide(step).key, session.state.result(step.id)
+        entry = store.recall(key)
+        assert result is not None
+        assert entry is not None
+        other = dataclasses.replace(result, passed=not result.passed)
+        session.database.record_result(key, other)
+        store.record(dataclasses.replace(entry, passed=other.passed))
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(
+    ("stage", "module"),
+    [("load", "load_firmware"), ("operators", "check_operators"), ("contract", "check_contract")],
+)
+def test_a_verdict_that_turns_red_when_it_is_made_again_rejects_the_build(
+    workspace: Path, tools: StandIn, stage: str, module: str
+) -> None:
+    """Whether the package rests on it or not: the folder of an earlier run is taken away."""
+    damage(workspace, tools, stage)
+    (workspace / "build/tags/grove-vision-ai-v2/manifest.json").unlink()
+    tools.red = {module}
+    reason = f"rejected by {stage}: {module} says no"
+    assert run(workspace, tools)[GROVE] == reason
+    assert tools.ran == [module]
+    assert not (workspace / "build/tags/grove-vision-ai-v2").exists()
+    assert settled_recipes(Workspace(workspace)) == {}
+    assert run(workspace, tools)[GROVE] == reason
+    assert tools.ran == []
+
+
+@pytest.mark.usefixtures("built")
+def test_a_package_is_not_made_from_a_verdict_that_turned_red(
+    workspace: Path, tools: StandIn
+) -> None:
+    """Its bytes are lost, and the damage shows when they are made again."""
+    damage(workspace, tools, "operators")
+    with opened(workspace, tools) as session:
+        result = session.state.result(find(session, "package").id)
+        assert result is not None
+        session.state.store.blob(result.output("package")).unlink()
+    shutil.rmtree(workspace / "build")
+    tools.red = {"check_operators"}
+    assert run(workspace, tools, GROVE)[GROVE].startswith("rejected by operators")
+    assert tools.ran == ["check_operators"]
+    assert not list(workspace.glob("build/tags/*/manifest.json"))
+
+
+@pytest.mark.usefixtures("built")
+def test_a_verdict_that_builds_share_is_asked_of_each(workspace: Path, tools: StandIn) -> None:
+    """The first one was right when the run looked at it; the verdict is made again for the second."""
+    recipes = workspace / "recipes"
+    text = (recipes / "tags.yaml").read_text()
+    (recipes / "copy.yaml").write_text(text.replace("name: tags", "name: copy"))
+    copy = GROVE.replace("tags", "copy")
+    assert run(workspace, tools, GROVE, copy) == {GROVE: "up-to-date", copy: "built"}
+    damage(workspace, tools, "operators")
+    shutil.rmtree(workspace / "build/copy")
+    tools.red = {"check_operators"}
+    reason = "rejected by operators: check_operators says no"
+    assert run(workspace, tools, GROVE, copy) == {GROVE: reason, copy: reason}
+    assert not list(workspace.glob("build/*/grove-vision-ai-v2"))
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("is_red", [True, False])
+def test_a_record_that_contradicts_its_verdict_does_not_count(
+    workspace: Path, tools: StandIn, is_red: bool
+) -> None:
+    """A store said that a check passed, or failed, and its verdict says otherwise: it is made again."""
+    contradict(workspace, tools, "load")
+    shutil.rmtree(workspace / "build")
+    tools.red = {"load_firmware"} if is_red else set()
+    status = run(workspace, tools)[GROVE]
+    assert status == ("rejected by load: load_firmware says no" if is_red else "built")
+    assert tools.ran == ["load_firmware"]
+    contradict(workspace, tools, "load")
+    shutil.rmtree(workspace / "build")
+    assert run(workspace, tools)[GROVE] == status
+    assert tools.ran == ["load_firmware"]
+
+
+@pytest.mark.slow
+def test_real_runs_take_a_package_back_whose_lost_verdict_is_red(tmp_path: Path) -> None:
+    """The store says that the check passed and has lost why; the next run rejects it as well."""
+    place = make_built_place(tmp_path, red="examine_tflite")
+    folder = place / "build" / "plain" / "host"
+    steps = load_manifest(folder).steps
+    (digest,) = (step.outputs["verdict"] for step in steps if step.stage == "signal")
+    Store(tmp_path / "store").blob(digest).unlink()
+    (folder / "manifest.json").unlink()
+    for _ in range(2):
+        done = run_doit(place, "build:plain@host")
+        assert done.returncode == 11, done.stdout
+        assert "plain@host: rejected by signal" in done.stdout
+        assert "Traceback" not in done.stdout
+        assert statuses(place) == {"plain@host": "rejected by signal: the tool was told to say no"}
+        assert not folder.exists()
