@@ -24,10 +24,16 @@ _FILE_NAME = re.compile(r"\w[\w. +@-]{0,99}")
 _PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,99}", re.ASCII)
 _WALLTIME = re.compile(r"(\d+-)?\d{1,3}:\d\d:\d\d", re.ASCII)
 _MOST_WORKERS = 1000
-INSECURE = (
-    "anyone who reaches a scheduler without TLS can run code on its workers: use tls://, or allow it with"
-    " `--insecure` (`insecure: true` in buildsys.yaml) where a VPN or a firewall keeps others out"
-)
+OPTION, KEY = "`--insecure`", "`cluster: {insecure: true}` in buildsys.yaml"
+"""What allows a scheduler without TLS: of the commands that start one and its workers, and of a run."""
+
+
+def explain_insecure(way: str) -> str:
+    """Why a scheduler needs TLS, and what allows one without; `way`: OPTION or KEY."""
+    return (
+        "anyone who reaches a scheduler without TLS can run code on its workers: use tls://, or allow it with"
+        f" {way} where a VPN or a firewall keeps others out"
+    )
 
 
 def check_address(address: str) -> None:
@@ -42,11 +48,11 @@ def check_address(address: str) -> None:
         raise ValueError("the address of a scheduler is tls://HOST:PORT, or tcp://HOST:PORT")
 
 
-def check_protection(address: str, insecure: bool) -> None:
+def check_protection(address: str, insecure: bool, way: str = KEY) -> None:
     """Raises Mismatch for an address that leads to another machine without TLS, unless that is allowed."""
     parts = urlsplit(address)
     if parts.scheme == "tcp" and not insecure and not is_loopback(parts.hostname or ""):
-        message = f"it leads to another machine without TLS; {INSECURE}"
+        message = f"it leads to another machine without TLS; {explain_insecure(way)}"
         raise Mismatch(message, ("scheduler",))
 
 

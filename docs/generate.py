@@ -42,7 +42,7 @@ STATUSES: dict[str, str] = {
     Kind.REJECTED: "A proof did not hold; nothing ships. The file and `verdict.json` are in"
     " `build/.rejected/`.",
     Kind.FAILED: "A step ended with an error. An earlier package stays in place. `failed at check`: the"
-    " recipe has a mistake.",
+    " recipe has a mistake. `failed at preparation`: the run ended before its first step; the message says why.",
     Kind.BLOCKED: "A step that this build shares with the named build failed.",
     Kind.INTERRUPTED: "The run was ended by Ctrl-C, a signal or a closed terminal.",
     Kind.NOT_IN_LOCK: "`--locked` only: buildsys.lock would change, or a training would begin that it does"

@@ -36,7 +36,7 @@ def _port(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run until a signal arrives."""
-    from buildsys.cluster_settings import INSECURE, is_loopback
+    from buildsys.cluster_settings import OPTION, explain_insecure, is_loopback
     from buildsys.commands.worker import say
     from buildsys.errors import CannotReach, InputError
     from buildsys.execution.cluster.connections import (
@@ -48,7 +48,8 @@ def run(options: argparse.Namespace) -> int:
 
     host = options.host or ("" if options.tls else "127.0.0.1")
     if not (options.tls or options.insecure or is_loopback(host)):
-        raise InputError.at("--host", f"other machines can reach {host} without TLS", INSECURE)
+        hint = explain_insecure(OPTION)
+        raise InputError.at("--host", f"other machines can reach {host} without TLS", hint)
     try:
         from buildsys.execution.cluster import scheduler
     except ImportError as error:

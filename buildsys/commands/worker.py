@@ -56,7 +56,7 @@ def say(text: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run until the scheduler is gone (exit code 1) or a signal arrives (128 plus its number)."""
-    from buildsys.cluster_settings import ClusterSettings, check_address
+    from buildsys.cluster_settings import OPTION, ClusterSettings, check_address, check_protection
     from buildsys.errors import CannotReach, InputError, shorten
     from buildsys.execution.cluster.connections import read_certificate
     from buildsys.execution.cluster.executor import MISSING_LIBRARY
@@ -73,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
         raise InputError.at("--ca", "is missing; tls:// needs it", hint)
     try:
         check_address(options.scheduler)
+        check_protection(options.scheduler, options.insecure, OPTION)
         ClusterSettings(
             scheduler=options.scheduler, ca=str(options.ca or ""), insecure=options.insecure
         )

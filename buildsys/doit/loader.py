@@ -25,7 +25,7 @@ from buildsys.doit.names import check_names, check_variables
 from buildsys.doit.reporter import Reporter, make_reporter
 from buildsys.doit.run import UNKNOWN, Request, Run, RunOptions
 from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
-from buildsys.errors import BuildsysError, InputError
+from buildsys.errors import BuildsysError
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, render_table
 from buildsys.execution.state.fingerprint import recipe_names
@@ -54,11 +54,6 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         self._root = root
         self._options = options or RunOptions()
         self.cmd_options = () if root else DodoTaskLoader.cmd_options
-
-    @property
-    def refused(self) -> int:
-        """Our exit code of what kept the run from beginning; 0 where nothing did."""
-        return self._run.refused
 
     def setup(self, opt_values: Mapping[str, object]) -> None:
         """`opt_values`: all options of the command; doit adds ours of `load_doit_config` to them."""
@@ -178,11 +173,9 @@ def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions)
         if "=" in name:  # doit would take it for a variable, and build everything
             print(f"ERROR: `{name}` is not a build; see `doit list`.", file=guard(sys.stderr))
             return 3
-    loader = Loader(root, options)
-    main = DoitMain(loader, config_filenames=())
+    main = DoitMain(Loader(root, options), config_filenames=())
     try:
-        code = int(main.run(["run", "-n", str(parallel), *names]) or 0)
-        return loader.refused or code
+        return int(main.run(["run", "-n", str(parallel), *names]) or 0)
     except SystemExit as end:
         return int(end.code or 0)
 
@@ -197,12 +190,9 @@ def _explained(run: Run, runs: bool) -> Iterator[None]:
         yield
     except (InvalidTask, InvalidDodoFile, InvalidCommand):
         raise
-    except InputError as error:  # doit would end with its 3, which is of names
+    except BuildsysError as error:  # doit would end with its 3, which is of names
         print(f"ERROR: {printed(str(error))}", file=guard(sys.stderr))
         raise SystemExit(error.exit_code) from None
-    except BuildsysError as error:
-        run.refused = error.exit_code
-        raise InvalidTask(printed(str(error))) from None
     except KeyboardInterrupt:
         print("\ninterrupted: nothing was started", file=guard(sys.stderr))
         raise SystemExit(128 + signal.SIGINT) from None

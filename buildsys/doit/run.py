@@ -54,8 +54,6 @@ class Run:
         self.options = options
         self.request = UNKNOWN
         self.process = os.getpid()
-        self.refused = 0
-        """The exit code of what kept the run from beginning; doit has 3 for all of that."""
         self._session: Session | None = None
 
     @property

@@ -16,6 +16,7 @@ from doit.doit_cmd import DoitMain
 
 from buildsys import cli
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
+from buildsys.cli import main
 from buildsys.doit.loader import Loader
 from tests.conftest import REPOSITORY
 from tests.given_models import MODEL, OTHER
@@ -422,6 +423,16 @@ def test_without_its_loader_doit_finds_the_builds_by_dodo_py(place: Path) -> Non
     assert " -  recipes/plain.yaml\n" in shown
     for name in ("build:plian@host", "build:nothing*", "plain=host"):
         assert doit(place, name).returncode == 3
+
+
+def test_a_run_that_cannot_begin_has_the_exit_code_of_buildsys(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """doit has a code of its own for names alone."""
+    monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
+    run = doit(place)
+    assert run.returncode == main(["-C", str(place), "build"]) == 1
+    assert run.stderr.startswith("ERROR: BUILDSYS_STORE is ")
 
 
 @pytest.mark.parametrize("config", ["doit.cfg", "dodo.py"])

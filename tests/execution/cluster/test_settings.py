@@ -36,7 +36,7 @@ def test_the_file_names_a_scheduler_and_the_variable_another(
     found = find_cluster(Workspace(workspace))
     assert found == ClusterSettings(scheduler="tls://other:1", ca="farm.pem")
     monkeypatch.setenv("BUILDSYS_CLUSTER", "tcp://other:1")
-    with pytest.raises(BuildsysError, match="leads to another machine without TLS"):
+    with pytest.raises(BuildsysError, match="without TLS.*insecure: true"):
         find_cluster(Workspace(workspace))
     monkeypatch.setenv("BUILDSYS_CLUSTER", "none")
     assert find_cluster(Workspace(workspace)) is None
@@ -100,7 +100,9 @@ def test_without_tls_a_scheduler_is_for_this_machine(
     assert main(["scheduler", "--host", "0.0.0.0"]) == 2
     assert "other machines can reach 0.0.0.0 without TLS" in capsys.readouterr().err
     assert main(["-C", str(workspace), "worker", "tcp://farm:8786"]) == 2
-    assert "it leads to another machine without TLS" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "it leads to another machine without TLS" in printed
+    assert "allow it with `--insecure` where" in printed
 
 
 def test_a_pull_request_chooses_no_scheduler(
