@@ -93,7 +93,8 @@ class Remote:
         self._large = threading.Semaphore(_LARGE_AT_ONCE)
         self._pool: ThreadPoolExecutor | None = None
         self._shown: set[str] = set()
-        self._progress = _Progress(settings.url, say)
+        self._fetching = Progress(settings.url, "fetched", say)
+        self._putting = Progress(settings.url, "put there", say)
         self._marked = self._tried = False
         self._ended = False
 
@@ -243,8 +244,22 @@ class Remote:
             self._marked = self._tried = True
 
     def expect(self, files: int) -> None:
-        """So many files are to be moved: lines on the progress say so."""
-        self._progress.files = files
+        """So many files are to be put there: lines on the progress say so."""
+        self._putting.files = files
+
+    def describe_traffic(self) -> tuple[str, ...]:
+        """A line on what was fetched and one on what was put there; none where nothing was."""
+        with self._counting:
+            now, moved = time.monotonic(), self.traffic
+            lines = (
+                self._fetching.describe(
+                    moved.entries_read, moved.blobs_read, moved.bytes_read, now
+                ),
+                self._putting.describe(
+                    moved.entries_written, moved.blobs_written, moved.bytes_written, now
+                ),
+            )
+        return tuple(filter(None, lines))
 
     def close(self, wait: bool) -> None:
         """No more transfers; those that are under way end at once where nobody is to `wait`."""
@@ -292,8 +307,15 @@ class Remote:
         if began is None:
             began = time.monotonic()
             self._count(questions=1)
+        progress = self._putting if writing else self._fetching
         try:
-            return action(self._objects)
+            with self._counting:
+                progress.begin(time.monotonic())
+            try:
+                return action(self._objects)
+            finally:
+                with self._counting:
+                    progress.end(time.monotonic())
         except RemoteFailure as failure:
             if self._ended:
                 raise
@@ -325,7 +347,9 @@ class Remote:
         with self._counting:
             for name, more in changes.items():
                 setattr(self.traffic, name, getattr(self.traffic, name) + more)
-            self._progress.add(self.traffic)
+            now, moved = time.monotonic(), self.traffic
+            self._fetching.show(moved.blobs_read, moved.bytes_read, now)
+            self._putting.show(moved.blobs_written, moved.bytes_written, now)
 
     def _say_once(self, text: str) -> None:
         with self._counting:
@@ -335,49 +359,49 @@ class Remote:
         self.say(text)
 
 
-class _Progress:
-    """How far transfers are, in a line now and then while they go on."""
+class Progress:
+    """Transfers in one direction: for how long there are any, and how far they are, in a line now and then."""
 
-    def __init__(self, what: str, say: Callable[[str], None]) -> None:
-        self._what, self._say = what, say
+    def __init__(self, what: str, verb: str, say: Callable[[str], None]) -> None:
+        self._what, self._verb, self._say = what, verb, say
         self.files = 0
         """How many there are to be, where that is known."""
-        self._since = self._last = time.monotonic()
-        self._before = 0
+        self._under_way, self._seconds, self._since = 0, 0.0, 0.0
+        self._line = _LINE_EVERY_SECONDS
 
-    def add(self, traffic: Traffic) -> None:
-        """Something more has come or gone."""
-        now, size = time.monotonic(), traffic.bytes_read + traffic.bytes_written
-        if now - self._last > _LINE_EVERY_SECONDS:  # nothing was moved for a while
-            self._since, self._before = now, size
-        self._last = now
-        if now - self._since < _LINE_EVERY_SECONDS:
+    def begin(self, now: float) -> None:
+        """A transfer begins."""
+        if not self._under_way:
+            self._since = now
+        self._under_way += 1
+
+    def end(self, now: float) -> None:
+        """It has ended."""
+        self._under_way -= 1
+        if not self._under_way:
+            self._seconds += now - self._since
+
+    def _spent(self, now: float) -> float:
+        """Seconds in which anything was under way."""
+        return self._seconds + (now - self._since if self._under_way else 0.0)
+
+    def show(self, files: int, size: int, now: float) -> None:
+        """A line where transfers have taken longer than the last one said."""
+        if not size or self._spent(now) < self._line:
             return
-        done = traffic.blobs_read + traffic.blobs_written
-        count = f"{done} of {self.files} files" if self.files else count_text(done, "file")
-        rate = size_text(int((size - self._before) / (now - self._since)))
-        self._say(f"{self._what}: {count}, {size_text(size)}, {rate}/s")
-        self._since, self._before = now, size
+        self._line = self._spent(now) + _LINE_EVERY_SECONDS
+        count = f"{files} of {self.files} files" if self.files else count_text(files, "file")
+        self._say(f"{self._what}: {count} {self._verb}, {self._amount(size, now)}")
 
+    def describe(self, results: int, files: int, size: int, now: float) -> str:
+        """A line on all of it; empty where there was nothing."""
+        if not results and not files:
+            return ""
+        counts = f"{count_text(results, 'result')} and {count_text(files, 'file')}"
+        return f"{self._what}: {counts} {self._verb}, {self._amount(size, now)}"
 
-def describe_traffic(traffic: Traffic, seconds: float) -> str:
-    """One line on what came from a remote and what went there; empty where nothing did."""
-    parts = []
-    if traffic.entries_read or traffic.blobs_read:
-        parts.append(
-            f"{count_text(traffic.entries_read, 'result')} and"
-            f" {count_text(traffic.blobs_read, 'file')} fetched, {size_text(traffic.bytes_read)}"
-        )
-    if traffic.entries_written or traffic.blobs_written:
-        parts.append(
-            f"{count_text(traffic.entries_written, 'result')} and"
-            f" {count_text(traffic.blobs_written, 'file')} put there,"
-            f" {size_text(traffic.bytes_written)}"
-        )
-    moved = traffic.bytes_read + traffic.bytes_written
-    if not parts:
-        return ""
-    return f"{'; '.join(parts)} ({size_text(int(moved / max(seconds, 0.001)))}/s)"
+    def _amount(self, size: int, now: float) -> str:
+        return f"{size_text(size)} ({size_text(int(size / max(self._spent(now), 0.001)))}/s)"
 
 
 def signing_key(settings: RemoteSettings) -> SigningKey | None:

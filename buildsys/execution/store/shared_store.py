@@ -7,7 +7,6 @@ machine makes is put there while other steps run, blobs first, where the environ
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -97,7 +96,6 @@ class SharedStore(Store):
         self.trust = trust_id(settings)
         self._remote: Remote | None = None
         self._connecting = threading.Lock()
-        self._began = time.monotonic()
         self._blobs = RemoteBlobs()
         self._kept = RemoteResults(self, settings)
         self._lock = threading.Lock()
@@ -350,12 +348,9 @@ class SharedStore(Store):
             self._publisher = None
         if self._remote is None:
             return
-        from buildsys.execution.store.remote import describe_traffic
-
         self._remote.close(wait)
-        text = describe_traffic(self._remote.traffic, time.monotonic() - self._began)
-        if text and wait:
-            self.say(f"{self.settings.url}: {text}")
+        for line in self._remote.describe_traffic() if wait else ():
+            self.say(line)
 
     def _print_line(self, text: str) -> None:
         """A line, where lines go now."""

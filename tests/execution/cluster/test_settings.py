@@ -36,7 +36,7 @@ def test_the_file_names_a_scheduler_and_the_variable_another(
     found = find_cluster(Workspace(workspace))
     assert found == ClusterSettings(scheduler="tls://other:1", ca="farm.pem")
     monkeypatch.setenv("BUILDSYS_CLUSTER", "tcp://other:1")
-    with pytest.raises(BuildsysError, match="without TLS.*insecure: true"):
+    with pytest.raises(BuildsysError, match=r"without TLS.*insecure: true"):
         find_cluster(Workspace(workspace))
     monkeypatch.setenv("BUILDSYS_CLUSTER", "none")
     assert find_cluster(Workspace(workspace)) is None

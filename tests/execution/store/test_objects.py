@@ -13,7 +13,7 @@ import pytest
 from buildsys.execution.store.action_entry import blob_name
 from buildsys.execution.store.folder_objects import FolderObjects, is_leftover
 from buildsys.execution.store.objects import Objects, Patience, explain_error
-from buildsys.execution.store.remote import Remote
+from buildsys.execution.store.remote import Progress, Remote
 from buildsys.execution.store.remote_failure import Damaged, OddName, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.operations.sharing import check
@@ -258,3 +258,24 @@ def test_an_unknown_host_is_named_without_credentials() -> None:
     """The URL of a message may come from a variable of the provider."""
     text = 'GET https://me:secret@s3.example.com:9000/results in 2 ms ... "dns error"'
     assert explain_error(ValueError(text)) == "the host name s3.example.com is unknown"
+
+
+def test_lines_on_transfers_say_which_way_and_count_the_time_of_transfers_alone() -> None:
+    """A training of an hour in between makes no line slower; two at once count once."""
+    lines: list[str] = []
+    fetching = Progress("s3://team", "fetched", lines.append)
+    fetching.begin(0)
+    fetching.begin(1)
+    fetching.end(2)
+    fetching.show(1, 2048, now=2)
+    fetching.end(4)
+    fetching.begin(3600)
+    fetching.show(2, 8 << 10, now=3604)
+    assert lines == []
+    fetching.show(20, 20 << 10, now=3606)
+    fetching.show(21, 21 << 10, now=3607)
+    fetching.end(3612)
+    assert lines == ["s3://team: 20 files fetched, 20.0 KiB (2.0 KiB/s)"]
+    whole = fetching.describe(1, 40, 32 << 10, now=9999)
+    assert whole == "s3://team: 1 result and 40 files fetched, 32.0 KiB (2.0 KiB/s)"
+    assert fetching.describe(0, 0, 0, now=9999) == ""
