@@ -11,7 +11,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -235,19 +235,34 @@ def _demand(session: Session, remote: RemoteBuild, step: Step) -> None:
         raise BuildsysError(
             f"{remote.build.id}: {step.stage} is {decision.status}, nothing to bundle"
         )
+    _check_verdict(session, step)
     if not result.passed:
         _reject(session, remote, step)
+
+
+def _check_verdict(session: Session, step: Step) -> None:
+    """Raises MissingBytes where a record contradicts the verdict that is here: it is made again."""
+    if session.state.result(step.id) is None or all(o.name != "verdict" for o in step.outputs):
+        return
+    try:
+        session.state.read(step.id, "verdict")
+    except MissingBytes:
+        if session.state.result(step.id) is None:
+            raise
 
 
 def _refuse_red(session: Session, remote: RemoteBuild) -> None:
     """A failed check of the build, even if the engine does not depend on it.
 
-    No check is run for this; one without a result does not count.
+    No check is run for this, unless its record contradicts it; one without a result does not count.
     """
     known = {step.id for step in remote.plan.steps}
     for step in remote.whole.steps:
         if step.id not in known:
-            session.state.include(step)
+            session.executor.include(step, remote.build.id)
+    for name in remote.whole.verdicts:
+        with suppress(InputError):  # of a source that cannot be read
+            _check_verdict(session, session.state.steps[name])
     for step in red_verdicts(session.state, remote.whole):
         _reject(session, remote, step)
 
@@ -257,8 +272,6 @@ def _reject(session: Session, remote: RemoteBuild, step: Step) -> NoReturn:
         verdict = read_verdict(session.state.read(step.id, "verdict"), step.stage)
         why = ": " + join_sentences(verdict.failures)
     except MissingBytes:
-        if session.state.result(step.id) is None:  # its record does not count: it is made again
-            raise
         why = ""
     raise Rejected(f"{remote.build.id} is rejected by {step.stage}, nothing to bundle{why}")
 

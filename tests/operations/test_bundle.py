@@ -24,6 +24,7 @@ from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.session.session import Session
 from buildsys.operations import bundle as bundles
 from tests.conftest import StandIn, no_environment
+from tests.execution.packages.test_judged_again import contradict
 from tests.operations import golden
 
 Capture = pytest.CaptureFixture[str]
@@ -454,6 +455,20 @@ def test_a_red_build_is_not_carried_anywhere(
     ship(workspace, tools, JETSON)
     with pytest.raises(Rejected, match=r"rejected by gate, nothing to bundle: .*0\.9"):
         bundle(workspace, tools, JETSON, tmp_path / "away")
+    assert not (tmp_path / "away").exists()
+
+
+def test_a_record_that_contradicts_a_red_verdict_carries_nothing(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
+) -> None:
+    """What a store says has passed, and has not; the gate is asked again."""
+    recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
+    ship(workspace, tools, JETSON)
+    contradict(workspace, tools, "gate", JETSON)
+    tools.ran.clear()
+    with pytest.raises(Rejected, match=r"rejected by gate, nothing to bundle: .*0\.9"):
+        bundle(workspace, tools, JETSON, tmp_path / "away")
+    assert tools.ran == ["gate"]
     assert not (tmp_path / "away").exists()
 
 

@@ -53,10 +53,10 @@ def damage(workspace: Path, tools: StandIn, stage: str, output: str = "verdict")
         blob.write_bytes(b" " * blob.stat().st_size)
 
 
-def contradict(workspace: Path, tools: StandIn, stage: str) -> None:
+def contradict(workspace: Path, tools: StandIn, stage: str, build: str = GROVE) -> None:
     """The records say the contrary of the verdict: the workspace's own, and the store's."""
     with opened(workspace, tools) as session:
-        step, store = find(session, stage), session.state.store
+        step, store = find(session, stage, build), session.state.store
         key, result = session.state.decide(step).key, session.state.result(step.id)
         entry = store.recall(key)
         assert result is not None
