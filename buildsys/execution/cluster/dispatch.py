@@ -200,7 +200,8 @@ class Dispatch:
                         fault = self._send_again(step, action_key, order, reply, again)
                     case Undelivered():
                         holders.append(reply.worker)
-                        self._await_delivery(step, reply, len(holders) - 1)
+                        self._await_delivery(step, reply, holders.count(reply.worker) - 1)
+                        refusals += reply.worker in self._refusals
                     case Answer():
                         found = self._checked(step, action_key, reply)
                         if isinstance(found, Answer):
@@ -211,7 +212,7 @@ class Dispatch:
                 if fault and reply is not None:
                     self._note_fault(step, reply.worker, fault)
                     refusals += 1
-                if refusals == _MOST_REFUSALS:
+                if refusals >= _MOST_REFUSALS:
                     raise NobodyFits
                 attempt += 1
         except SchedulerLost:
@@ -455,26 +456,25 @@ class Dispatch:
         NobodyFits where that happened too often.
         """
         worker, outputs = self._taken.pop(key, ("", ()))
-        if not worker:
-            return
-        name, is_damaged = self.runner.name(step), False
-        trees = {output.name: output.tree for output in step.outputs}
-        with contextlib.suppress(RemoteFailure):
-            for output, digest in outputs:
-                is_damaged |= self.store.remove_damaged(digest, trees[output])
-        if is_damaged:
+        name, trees = self.runner.name(step), {output.name: output.tree for output in step.outputs}
+        damaged = {d for o, digest in outputs for d in self.store.damaged(digest, trees[o])}
+        if damaged:
+            with contextlib.suppress(RemoteFailure):  # others would take it to be there
+                self.store.remote.remove(*map(blob_name, damaged))
             self._note_fault(step, worker, "what it uploaded is damaged")
-        else:
+        elif worker:
             self.runner.say(
                 f"{self.store.settings.url} no longer has what worker {worker} made for {name}:"
                 " it is made again"
             )
-        self._unread[key] += 1
-        if self._unread[key] > _MOST_UNREAD:
+        self._unread[key] += bool(worker)
+        if self._unread[key] <= _MOST_UNREAD:
+            return
+        if worker:
             self.runner.say(
-                f"{name} runs here: what {_MOST_UNREAD + 1} workers made could not be read"
+                f"{name} runs here: {self._unread[key]} times workers made files for it that could not be read"
             )
-            raise NobodyFits
+        raise NobodyFits
 
     def _keep_source(self, item: Input, digest: str, tree: bool) -> None:
         """What a person gave, in the store of this machine: workers get nothing from a folder here."""

@@ -64,6 +64,7 @@ def default_store(workspace: Workspace, named: str = "", *, pushes: bool = False
         store, switched_off = Store(root), _switched_off(workspace)
         if switched_off is not None:  # earlier results of that remote still count
             store.trust = trust_id(switched_off)
+            store.trusts_workers = not switched_off.trusted
     else:
         from buildsys.execution.store.shared_store import SharedStore
 

@@ -326,14 +326,11 @@ class State:
         return Decision(status=status, key=action_key.key)
 
     def _recorded(self, key: str) -> StepResult | None:
-        """A recorded result: of this machine, or of the current remote store."""
-        found = self.database.result(key)
-        if found is None and self.store.trust:
-            found = self.database.result(f"{key}.{self.store.trust}")
-        return found
+        """A recorded result: of this machine, or of the current remote store and what workers made."""
+        return self.database.result(key) or self.database.result(f"{key}.{self.store.trust}")
 
     def _record(self, key: str, result: StepResult) -> None:
-        """Record a result; for one from a remote store, also the store and the trusted keys."""
+        """Record a result; for one from a remote store or a worker, also the store and the trusted keys."""
         foreign = self.store.is_foreign(key, result.outputs)
         self.database.record_result(f"{key}.{self.store.trust}" if foreign else key, result)
 

@@ -109,6 +109,11 @@ def make_entry(
     )
 
 
+def is_of_worker(entry: ActionEntry) -> bool:
+    """Whether a worker of a cluster made it for this machine."""
+    return WORKER in dict(entry.diary)
+
+
 def write_entry(entry: ActionEntry) -> bytes:
     """An entry as a record."""
     return write_record(entry)

@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from buildsys.errors import BuildsysError, CannotWrite
-from buildsys.execution.store.action_entry import WORKER, ActionEntry, blob_name, write_entry
+from buildsys.execution.store.action_entry import (
+    ActionEntry,
+    is_of_worker,
+    write_entry,
+)
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.remote_results import RemoteResult, RemoteResults
 from buildsys.execution.store.store import UNPUSHED, Store, seal
@@ -94,6 +98,7 @@ class SharedStore(Store):
         super().__init__(root)
         self.settings = settings
         self.trust = trust_id(settings)
+        self.trusts_workers = not settings.trusted
         self._remote: Remote | None = None
         self._connecting = threading.Lock()
         self._blobs = RemoteBlobs()
@@ -151,7 +156,6 @@ class SharedStore(Store):
         last; the former counts where its bytes can be had.
         """
         own, other = super().recall(key), self.find_foreign(key)
-        own = own if own is not None and self._counts(own) else None
         if other is None or own is None or own.outputs == other.entry.outputs or own.digests_only:
             return own or (other.entry if other else None)
         return own if self._has_all(own) else other.entry
@@ -163,10 +167,8 @@ class SharedStore(Store):
         return found or self._kept.find(key)
 
     def _counts(self, own: ActionEntry) -> bool:
-        """Whether an entry of this machine counts: where keys are trusted, what a worker made does with the
-        signature of one of them alone.
-        """
-        if not self.settings.trusted or WORKER not in dict(own.diary):
+        """As `Store`; with the signature of a trusted key it does."""
+        if super()._counts(own):
             return True
         signed = self.find_foreign(own.key)
         return signed is not None and (signed.entry.outputs, signed.entry.passed) == (
@@ -310,15 +312,13 @@ class SharedStore(Store):
         own = self.entry(entry.key)
         if own is None or own.outputs != entry.outputs:
             return False
-        return WORKER not in dict(own.diary) or not self.remote.signs
+        return not is_of_worker(own) or not self.remote.signs
 
     def is_foreign(self, key: str, outputs: Iterable[tuple[str, str]]) -> bool:
-        """See `Store`. What a worker made counts by the keys that are trusted now, as what came from the
-        remote does.
-        """
+        """See `Store`."""
         with contextlib.suppress(OSError):
             own = self.entry(key)
-            if own is not None and WORKER not in dict(own.diary):
+            if own is not None and not is_of_worker(own):
                 return {(o.name, o.digest) for o in own.outputs} != set(outputs)
         return True
 
@@ -496,14 +496,9 @@ class SharedStore(Store):
                 self._blobs.note_damaged([blob])
         self._blobs.note_absent(digest)
 
-    def remove_damaged(self, digest: str, tree: bool) -> bool:
-        """Remove from the remote what was found damaged of an artifact, which others would take to be there;
-        returns whether anything was. Raises RemoteFailure.
-        """
-        damaged = [blob for blob in self.missed(digest, tree) if self._blobs.is_damaged(blob)]
-        if damaged:
-            self.remote.remove(*map(blob_name, damaged))
-        return bool(damaged)
+    def damaged(self, digest: str, tree: bool) -> set[str]:
+        """Of an artifact's blobs those that were found damaged in the remote, and not put there since."""
+        return {blob for blob in self.missed(digest, tree) if self._blobs.is_damaged(blob)}
 
     def _may_come(self, digest: str) -> bool:
         """Whether the remote has a blob, as far as it is known or can be asked."""

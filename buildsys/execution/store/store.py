@@ -24,7 +24,7 @@ from typing import IO
 
 from buildsys.digest import digest_bytes, digest_file, digest_stream
 from buildsys.errors import CannotWrite, InternalError, shorten
-from buildsys.execution.store.action_entry import ActionEntry, read_entry, write_entry
+from buildsys.execution.store.action_entry import ActionEntry, is_of_worker, read_entry, write_entry
 from buildsys.execution.store.tree_index import Tree, encode_index, read_index
 from buildsys.files import TEMPORARY, make_durable, open_regular, temporary_file
 from buildsys.locks import locked
@@ -71,6 +71,8 @@ class Store:
     """Whether its folder is made for this user alone."""
     trust = ""
     """Whose results count beside this machine's own, see `trust_id`; empty for nobody's."""
+    trusts_workers = True
+    """Whether what a worker of a cluster made counts here without anybody's signature."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -306,9 +308,16 @@ class Store:
             entry = self.entry(key)
         except OSError:
             return None
-        if entry is not None:
-            use(self._action(key))
+        if entry is None or not self._counts(entry):
+            return None
+        use(self._action(key))
         return entry
+
+    def _counts(self, own: ActionEntry) -> bool:
+        """Whether an entry of this machine counts: where keys are trusted, what a worker made does not by
+        itself.
+        """
+        return self.trusts_workers or not is_of_worker(own)
 
     def entry(self, key: str) -> ActionEntry | None:
         """`recall` that leaves no trace, and raises OSError for what may not be read."""
@@ -319,7 +328,12 @@ class Store:
             return None
 
     def is_foreign(self, key: str, outputs: Iterable[tuple[str, str]]) -> bool:
-        """Whether outputs (name, digest) of an action are known from elsewhere alone: see `trust`."""
+        """Whether outputs (name, digest) of an action are known from elsewhere alone, see `trust`; what a
+        worker made is, as it counts by the keys that are trusted at the time.
+        """
+        with contextlib.suppress(OSError):
+            own = self.entry(key)
+            return own is not None and is_of_worker(own)
         return False
 
     def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:

@@ -11,9 +11,12 @@ from buildsys.errors import BuildsysError, CannotWrite, InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.configured_cluster import find_cluster
 from buildsys.execution.state.configured_store import default_store, find_remote
+from buildsys.execution.store.action_entry import WORKER, make_entry
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.store import Store
+from buildsys.graph import StepResult
 from buildsys.remote_settings import RemoteSettings, trust_id
+from tests.sample_steps import make_step
 
 
 @pytest.fixture
@@ -181,6 +184,28 @@ def test_a_workspace_shares_a_remote_store(
         with monkeypatch.context() as patch:
             patch.setenv(variable, "none")
             assert find_remote(workspace) is None
+
+
+def test_what_a_worker_made_counts_by_itself_where_no_keys_are_trusted(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the remote store is disabled, or none is named."""
+    step = make_step("export")
+    result = StepResult(outputs=(("made", "e" * 64),), seconds=1.0)
+    default_store(workspace).record(make_entry(step, "d" * 64, result, {WORKER: "w0"}))
+    settings, counts = workspace.root / "buildsys.yaml", []
+    for place, text in (
+        ("", ""),
+        ("none", REMOTE.replace(", trusted: [KEY]", "")),
+        ("none", REMOTE.replace("KEY", KEY)),
+        ("file:///nowhere", REMOTE.replace("KEY", KEY)),
+    ):
+        settings.write_text(text)
+        monkeypatch.setenv("BUILDSYS_REMOTE", place)
+        store = default_store(workspace)
+        counts.append(store.recall("d" * 64) is not None)
+        assert store.is_foreign("d" * 64, result.outputs)
+    assert counts == [True, True, False, False]
 
 
 def test_a_run_writes_to_no_store_that_only_the_file_names(
