@@ -163,7 +163,7 @@ class StepExecutor:
                 return None
             return (self.cluster or self.runner).execute(
                 step,
-                lambda: self.console.start(name, step.module, f"{reason}{self._place(step)}"),
+                lambda: self.console.start(name, step.module, self._beginning(step, reason)),
                 lambda *report: self.console.progress(name, *report),
             )
 
@@ -191,6 +191,11 @@ class StepExecutor:
         self.record_training(step)
         outcome = f"done in {duration(result.seconds)}{self._place(step)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the check failed")
+
+    def _beginning(self, step: Step, reason: str) -> str:
+        """Where a step begins, if not here, and why."""
+        worker = self.runner.workers.get(step.id)
+        return f"on {worker}, {reason}" if worker else reason
 
     def _place(self, step: Step) -> str:
         """Where a step runs, if not here."""

@@ -46,11 +46,12 @@ _MOST_NAMES = 4_000_000
 _MISSING_LIBRARY = (
     "a remote store needs obstore, which is not installed: `pip install 'buildsys[remote]'`"
 )
+_MAKE_BUCKET = "the bucket does not exist: create it, buildsys does not"
 _NO_BUCKET = ("NoSuchBucket", "bucket does not exist")
 _REASONS = (
-    ("NoSuchBucket", "the bucket does not exist"),
-    ("The specified bucket does not exist", "the bucket does not exist"),
-    ("ContainerNotFound", "the container does not exist"),
+    ("NoSuchBucket", _MAKE_BUCKET),
+    ("The specified bucket does not exist", _MAKE_BUCKET),
+    ("ContainerNotFound", "the container does not exist: create it, buildsys does not"),
     ("SignatureDoesNotMatch", "the server refuses the credentials"),
     ("InvalidAccessKeyId", "the server refuses the credentials"),
     ("ConnectionRefused", "the connection is refused"),
@@ -141,7 +142,7 @@ class Objects:
             )
         except FileNotFoundError as error:
             if any(sign in str(error) for sign in _NO_BUCKET):
-                raise RemoteFailure("the bucket does not exist") from error
+                raise RemoteFailure(_MAKE_BUCKET) from error
             return None
         size: int = found["size"]
         return size

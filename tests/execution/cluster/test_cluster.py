@@ -87,7 +87,7 @@ def test_two_workers_ship_what_one_machine_ships(farm: Cluster, tmp_path: Path) 
     assert run.returncode == 0, run.stdout
     assert f"cluster {farm.address}: 2 workers" in run.stdout
     assert set(re.findall(r"done in .* on (\w+)", run.stdout)) == {"w0", "w1"}
-    assert re.search(r"train \(tags\): no recorded result on w[01]\n", run.stdout)
+    assert re.search(r"train \(tags\): on w[01], no recorded result\n", run.stdout)
     assert processes.shipped(farm.place) == processes.shipped(here)
     assert without_seconds(farm.place) == without_seconds(here)
     for name in ("w0", "w1"):
@@ -140,7 +140,7 @@ def test_an_engine_is_built_by_the_worker_that_has_its_library(farm: Cluster) ->
     )
     output = ended(later)
     assert later.returncode == 0, output
-    assert "engine (eng@jetson-orin): no recorded result on orin" in output
+    assert "engine (eng@jetson-orin): on orin, no recorded result" in output
     assert processes.statuses(farm.place)["eng@jetson-orin"] == "built"
     farm.kill("orin", signal.SIGTERM)
     assert "interrupted: no step was running" in farm.printed_by("orin")
