@@ -61,13 +61,16 @@ def plan(
         preprocessing=canonical(describe_preprocessing(builder.model.preprocessing))
         if builder.model.preprocessing is not None
         else "",
-        licences=_licences(recipe.source.family),
+        licences=_licences(build),
     )
 
 
-def _licences(family: str) -> tuple[str, ...]:
-    found = network(family)
-    return (found.licence,) if found is not None and found.licence else ()
+def _licences(build: Build) -> tuple[str, ...]:
+    """What the family declares, and what a given file states of itself."""
+    found, given = network(build.recipe.source.family), build.given
+    declared = (found.licence,) if found is not None and found.licence else ()
+    stated = (f"{given.licence} (as the given file states)",) if given and given.licence else ()
+    return (*declared, *stated)
 
 
 def _add_source(builder: PlanBuilder) -> None:

@@ -16,6 +16,7 @@ from tests.authoring.sample_workspace import (
     write_recipe,
     write_target,
 )
+from tests.given_models import Edge, onnx_bytes, tflite_bytes
 
 
 def _stages(plan: BuildPlan) -> list[str]:
@@ -159,6 +160,26 @@ def test_a_given_file_is_tried_by_the_runtime_that_runs_it(workspace: Path) -> N
     assert _stages(plans["given@xiao-esp32s3"]) == ["tflm", "package"]
     assert _stages(plans["given@raspberry-pi-5"]) == ["signal", "package"]
     assert all(plan.is_proved for plan in plans.values())
+
+
+def test_the_licence_that_a_given_file_states_is_that_of_its_package(workspace: Path) -> None:
+    """As Ultralytics writes it into ONNX and TFLite files; a text without end states nothing."""
+    agpl = "AGPL-3.0 License (https://ultralytics.com/license)"
+    write_recipe(workspace, "given", TFLITE)
+    file = workspace / "weights" / "model.tflite"
+    for text, licences in (
+        (f"{{'license': '{agpl}'}}", (f"{agpl} (as the given file states)",)),
+        (f"{{'license': '{'x' * 201}'}}", ()),
+        ("", ()),
+    ):
+        file.write_bytes(tflite_bytes(metadata=text))
+        assert plan_good(workspace)["given@host"].licences == licences
+    write_recipe(workspace, "given", ONNX)
+    open_size = Edge(name="images", shape=(1, 3, None, None))
+    data = onnx_bytes((open_size,), metadata={"license": agpl})
+    (workspace / "weights" / "model.onnx").write_bytes(data)
+    plan = plan_good(workspace)["given@ethos-u55-128-high-end"]
+    assert plan.licences == (f"{agpl} (as the given file states)",)
 
 
 def test_what_nothing_judges_is_known_as_such(workspace: Path) -> None:

@@ -3,6 +3,7 @@
 No framework opens the file, and nothing in it is executed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["Edge", "GivenFile", "OnnxFile", "TfliteFile", "UnreadableModel", "re
 
 _LARGEST = 2 << 30
 """Bytes: offsets in FlatBuffers and lengths in protobuf are signed numbers of 32 bits."""
+_LONGEST_LICENCE = 200
 _SUPPRESSING = ("NonMaxSuppression", "EfficientNMS_TRT", "BatchedNMS_TRT")
 _TFLITE_SUPPRESSING = (
     "NON_MAX_SUPPRESSION_V4",
@@ -29,7 +31,7 @@ _TFLITE_SUPPRESSING = (
 class OnnxFile:
     """`says`: what its exporter wrote into it, None where nothing is known; `suppresses`: whether
     non-maximum suppression is a part of it; `external`: files beside it that hold its weights; `ir`,
-    `opset`, `operators`: as in its header.
+    `opset`, `operators`: as in its header; `licence`: in the words of its metadata, empty where it states none.
     """
 
     inputs: tuple[Edge, ...]
@@ -40,6 +42,7 @@ class OnnxFile:
     ir: int
     opset: int | None
     operators: tuple[tuple[str, str], ...]
+    licence: str
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -52,7 +55,7 @@ class OnnxFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TfliteFile:
-    """`says` and `suppresses` as of an ONNX file; `file`: the same in the words of steps that check it;
+    """`says`, `suppresses` and `licence` as of an ONNX file; `file`: the same in the words of steps that check it;
     `layers`: its operators, with what they came from.
     """
 
@@ -62,6 +65,7 @@ class TfliteFile:
     suppresses: bool
     file: tflite.File
     layers: tuple[tuple[str, tuple[str, ...]], ...]
+    licence: str
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -102,6 +106,7 @@ def _read_onnx(path: Path) -> OnnxFile:
         ir=header.ir,
         opset=header.opset,
         operators=header.operators,
+        licence=_licence(header.metadata),
     )
 
 
@@ -119,7 +124,14 @@ def _read_tflite(path: Path) -> TfliteFile:
         or exported_metadata.has_suppression(metadata),
         file=file,
         layers=tuple(tflite.read_operators(path).items()),
+        licence=_licence(metadata),
     )
+
+
+def _licence(metadata: Mapping[str, str]) -> str:
+    """Anybody's text: what is no line of a usual length states nothing."""
+    text = " ".join(metadata.get("license", "").split())
+    return text if text.isprintable() and len(text) <= _LONGEST_LICENCE else ""
 
 
 def _tflite_edge(tensor: tflite.Tensor, shape: tuple[int, ...]) -> Edge:
