@@ -16,7 +16,7 @@ from tests.authoring.sample_workspace import (
     write_recipe,
     write_target,
 )
-from tests.given_models import Edge, onnx_bytes, tflite_bytes
+from tests.given_models import onnx_bytes, tflite_bytes
 
 
 def _stages(plan: BuildPlan) -> list[str]:
@@ -175,8 +175,7 @@ def test_the_licence_that_a_given_file_states_is_that_of_its_package(workspace: 
         file.write_bytes(tflite_bytes(metadata=text))
         assert plan_good(workspace)["given@host"].licences == licences
     write_recipe(workspace, "given", ONNX)
-    open_size = Edge(name="images", shape=(1, 3, None, None))
-    data = onnx_bytes((open_size,), metadata={"license": agpl})
+    data = onnx_bytes(metadata={"license": agpl})
     (workspace / "weights" / "model.onnx").write_bytes(data)
     plan = plan_good(workspace)["given@ethos-u55-128-high-end"]
     assert plan.licences == (f"{agpl} (as the given file states)",)
