@@ -192,7 +192,7 @@ def test_a_worker_of_other_code_gets_no_step(cluster: Cluster, tmp_path: Path) -
     cluster.worker("old", extra={"PYTHONPATH": path})
     run = cluster.run("build:plain@host")
     assert run.returncode == 0, run.stdout
-    sentence = f"worker old refused signal (plain@host): its code of {HELD} is another"
+    sentence = f"worker old refused signal (plain@host): its code of {HELD} differs"
     assert run.stdout.count(sentence) == 1
     assert " on old" not in run.stdout
 
