@@ -23,8 +23,8 @@ def test_the_arena_is_read_with_its_two_ends() -> None:
 def test_an_operator_is_named() -> None:
     """A built-in one by TFLite's name, a custom one by the file's."""
     text = "Didn't find op for builtin opcode 'GELU'\nFailed to get registration from op code {}\n "
-    assert explain(text.format("GELU"), ()) == "it does not have operator GELU"
-    assert explain(text.format("CUSTOM"), ("Mine",)) == "it does not have operator Mine"
+    assert explain(text.format("GELU"), ()) == "it has no operator GELU"
+    assert explain(text.format("CUSTOM"), ("Mine",)) == "it has no operator Mine"
 
 
 def test_an_arena_without_end_is_told_as_such() -> None:
