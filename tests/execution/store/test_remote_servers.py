@@ -200,7 +200,7 @@ def test_the_server_is_killed_while_steps_run(
     s3_server: S3Server,
     capsys: Capture,
 ) -> None:
-    """After two failures it is not asked any more; every result is kept for the next run."""
+    """After two failures it is not used for now; every result is kept for the next run."""
     configure(s3_server.endpoint)
 
     def run(*arguments: object) -> int:
@@ -210,7 +210,7 @@ def test_the_server_is_killed_while_steps_run(
 
     assert build(workspace, run) == {"built"}
     text = capsys.readouterr().err
-    assert text.count("is not asked any more") == 1
+    assert text.count("is not used for now") == 1
     assert "a later run, or `buildsys store push`, uploads its results" in text
     left = unpushed(tmp_path / "store")
     assert left
