@@ -315,6 +315,6 @@ def test_a_web_server_is_read_from(
         assert capsys.readouterr().err.count("the connection was cut") == int(cut)
     with (
         http_server(tmp_path / "store") as url,
-        pytest.raises(RemoteFailure, match="no remote store"),
+        pytest.raises(RemoteFailure, match="it is not a remote store"),
     ):
         SharedStore(tmp_path / "x", RemoteSettings(url=url)).remote.objects()
