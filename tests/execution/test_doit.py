@@ -127,8 +127,8 @@ def test_a_broken_recipe_stops_no_other(place: Path) -> None:
     [
         ("build:plian@host", "did you mean `build:plain@host`?"),
         ("build:nothing*", "matches no build"),
-        ("plain=host", "names no build"),
-        ("build:plain@host=1", "names no build"),
+        ("plain=host", "is not a build"),
+        ("build:plain@host=1", "is not a build"),
     ],
 )
 def test_a_name_that_nothing_has_is_an_error(place: Path, argument: str, message: str) -> None:
@@ -150,7 +150,7 @@ def test_a_run_keeps_its_reporter(place: Path) -> None:
     """Another one would hold no lock and know none of our exit codes."""
     done = doit(place, "run", "--reporter", "console")
     assert done.returncode == 3
-    assert "leave `--reporter console` out" in done.stderr
+    assert "remove `--reporter console`" in done.stderr
 
 
 def test_a_package_s_file_is_a_name_whether_or_not_anything_is_stale(place: Path) -> None:
