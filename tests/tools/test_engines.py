@@ -354,7 +354,7 @@ def test_the_programs_are_written_for_old_machines() -> None:
         path = PACKAGE / "templates" / name
         if path.suffix == ".py":
             ast.parse(path.read_text(), feature_version=(3, 8))
-            assert len(path.read_text().splitlines()) < 260, name
+            assert len(path.read_text().splitlines()) < 300, name
 
 
 def test_answers_from_elsewhere_are_decoded_without_a_gpu(built: Path, tmp_path: Path) -> None:

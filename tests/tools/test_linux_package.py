@@ -229,7 +229,7 @@ def test_what_is_wrong_is_a_sentence(board: Path, python: Path) -> None:
     told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert re.fullmatch(r"error: broken\.png: cannot be read: .+", told[0])
     assert told[1] == "error: text.jpg: is no picture, or of a kind that Pillow cannot read"
-    assert told[2] == "error: gone.jpg: the file does not exist"
+    assert told[2] == "error: gone.jpg: there is no such file"
     assert told[3] == "error: ../camera: is a folder; name the pictures in it"
     assert "Traceback" not in done.stderr
     assert run(python, board, "detect.py", "x.png", "--confidence", "7").returncode == 2
