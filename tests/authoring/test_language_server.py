@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,10 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Client]:
     file = root / "recipes" / "camera.yaml"
     file.write_text(_RECIPE)
     opened = _Client(command, file, _RECIPE)
+    silent = threading.Timer(180, opened.process.kill)  # else a read waits for ever
+    silent.start()
     yield opened
+    silent.cancel()
     opened.process.kill()
     opened.process.communicate()
 
@@ -125,7 +129,7 @@ def test_completion_offers_the_keys_that_are_left(client: _Client) -> None:
     found = client.at("completion", line=8, character=2)
     items = found["items"] if isinstance(found, dict) else found
     offered = {item["label"]: item.get("documentation") for item in items}
-    assert set(offered) == {"calibration", "granularity", "io"}
+    assert set(offered) == {"calibration", "granularity", "io", "unquantized"}
     assert offered["calibration"] == "Images that show the value ranges to int8 and int16x8."
 
 
