@@ -155,15 +155,15 @@ DATABASES: dict[str, Callable[[Path], None]] = {
 def test_a_damaged_database_costs_no_step(
     build: Build, workspace: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    """All that it held is in the store and in build/."""
+    """All that it held is in the store and in build/; it is said once, by the run that notices."""
     expected = processes.shipped(workspace)
     assert processes.damage(workspace, workspace.parent / "store") == []
     DATABASES[damage](workspace / ".buildsys/state.sqlite")
-    assert build() == []
-    assert processes.shipped(workspace) == expected
     capsys.readouterr()
     assert build() == []
-    assert "damaged" not in capsys.readouterr().err
+    assert processes.shipped(workspace) == expected
+    assert build() == []
+    assert capsys.readouterr().err.count("damaged") <= 1
 
 
 def waits_with(number: int, path: Path) -> bool:
