@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -318,3 +320,16 @@ def test_a_web_server_is_read_from(
         pytest.raises(RemoteFailure, match="it is not a remote store"),
     ):
         SharedStore(tmp_path / "x", RemoteSettings(url=url)).remote.objects()
+
+
+def test_a_command_that_fails_ends_with_its_exit_code(
+    configure: Configure, workspace: Path, s3_server: S3Server
+) -> None:
+    """Two dozen at once, as a busy machine has it: the library's threads outlive Python and abort some of them."""
+    configure(s3_server.endpoint, url="s3://absent/team")
+    command = [sys.executable, "-m", "buildsys", "-C", str(workspace), "remote", "check"]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(24)
+    ]
+    assert {process.wait(180) for process in running} == {1}
