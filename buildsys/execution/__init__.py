@@ -1,1 +1,1 @@
-"""What carries a plan out: store, state, tools, runner, packages, session."""
+"""Executes plans: store, state, tools, runner, packages, session."""

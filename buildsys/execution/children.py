@@ -1,9 +1,9 @@
-"""Children that end with us, however we end.
+"""Child processes that end when buildsys ends, for whatever reason.
 
-A child gets a session of its own: Ctrl-C reaches us alone, and all that it starts can be ended as
-one group. A tiny shell beside it waits on a pipe whose other end only we hold, and ends that group
-when we are gone: no handler runs on `kill -9`, and the child itself may be dead already while what
-it started lives on. The child begins only when that shell is there.
+A child gets its own session: Ctrl-C reaches buildsys alone, and everything the child starts can be
+ended as one group. A small shell beside it waits on a pipe whose other end only buildsys holds, and
+kills that group when buildsys is gone: `kill -9` runs no handler, and a child may have died while
+processes that it started are still running. The child starts only when that shell is running.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ _ending = threading.Event()
 
 
 class Cancellation:
-    """Ends the children of one step, now and when they begin later; those of other steps go on."""
+    """Ends the children of one step, both running and future ones; other steps continue."""
 
     def __init__(self) -> None:
         self._own: set[int] = set()
@@ -37,11 +37,13 @@ class Cancellation:
 
     @property
     def requested(self) -> bool:
-        """Whether the step was to be ended: its exit code tells nothing then."""
+        """Whether the step was cancelled; its exit code then means nothing."""
         return self._requested
 
     def request(self) -> None:
-        """Kill what runs of the step, with all that it started. From any thread."""
+        """Kill the running children of the step and all that they started. Callable from any
+        thread.
+        """
         with _lock:
             self._requested = True
             for group in tuple(self._own):
@@ -54,7 +56,7 @@ class Cancellation:
                 _end_group(group)
 
     def _leave(self, group: int) -> None:
-        with _lock:  # before the child is reaped: then its number may be another's
+        with _lock:  # before the child is reaped: its number may be reused after that
             self._own.discard(group)
 
 
@@ -69,10 +71,10 @@ def child(
     stderr: IO[bytes] | int | None = None,
     cancellation: Cancellation | None = None,
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Start a process; at the end of the block, or when it is cancelled, nothing of its group is left.
+    """Start a process; when the block ends or is cancelled, every process of its group is killed.
 
-    `cwd`, `stdout` and `stderr` are Popen's. The child finds its end of the pipe in BUILDSYS_PARENT_FD.
-    Raises OSError when it cannot be started.
+    `cwd`, `stdout` and `stderr` are Popen's. BUILDSYS_PARENT_FD holds the child's end of the pipe.
+    Raises OSError when the process cannot be started.
     """
     read, write = os.pipe()
     try:
@@ -102,16 +104,18 @@ def child(
             if watcher is not None:
                 watcher.kill()
                 watcher.wait()
-            process.wait()  # last: from here on its number may be another's
+            process.wait()  # last: its number may be reused from here on
     finally:
         os.close(read)
         os.close(write)
 
 
 def wait(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for a child, end what it left running; returns its exit code, or minus its signal."""
+    """Wait for a child and kill what it left running; returns its exit code, or minus its
+    signal.
+    """
     wait_for_exit(process.pid)
-    if _ending.is_set():  # we ended it and are about to exit: that is no failure of the step
+    if _ending.is_set():  # the child was killed because we exit: the step has not failed
         threading.Event().wait()
     _end_group(process.pid)
     return process.wait()
@@ -129,9 +133,10 @@ _KEPT = "what was finished is kept, the next run goes on there"
 
 
 def end_on_signals(finish: Callable[[], None], left: Callable[[], str] = lambda: _KEPT) -> None:
-    """SIGTERM, SIGINT and SIGHUP end the children, then `finish` is called, then we exit.
+    """On SIGTERM, SIGINT and SIGHUP: kill the children, call `finish`, then exit.
 
-    `left`: says what is left of the work. Neither of the two may take a lock: another thread, or the interrupted code itself, may hold it.
+    `left`: returns what remains of the work, for the message. Neither function may take a lock:
+    another thread, or the interrupted code itself, may hold it.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -143,7 +148,7 @@ def end_on_signals(finish: Callable[[], None], left: Callable[[], str] = lambda:
             finish()
         with contextlib.suppress(OSError):
             if os.isatty(2):
-                os.write(2, _SHOW_CURSOR)  # the live picture hides it
+                os.write(2, _SHOW_CURSOR)  # the live display hides it
             os.write(2, f"\ninterrupted: {text}\n".encode())
         os._exit(128 + number)
 
@@ -154,7 +159,9 @@ def end_on_signals(finish: Callable[[], None], left: Callable[[], str] = lambda:
 
 @contextlib.contextmanager
 def undone_on_signals(undo: Callable[[], None]) -> Iterator[None]:
-    """`end_on_signals` within a block whose work is all or nothing: `undo` takes it away."""
+    """Use `end_on_signals` in a block whose work is all or nothing: `undo` removes the partial
+    work.
+    """
     before = [(each, signal.getsignal(each)) for each in _SIGNALS]
     end_on_signals(undo, lambda: "nothing was changed")
     try:
@@ -166,7 +173,7 @@ def undone_on_signals(undo: Callable[[], None]) -> Iterator[None]:
 
 def _begin(process: "subprocess.Popen[bytes]") -> None:
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # killed already: its exit code tells
+    with contextlib.suppress(BrokenPipeError):  # killed already: its exit code shows it
         process.stdin.write(b"\n")
         process.stdin.close()
 
@@ -182,7 +189,7 @@ def _watch(group: int, pipe: int) -> "subprocess.Popen[bytes]":
 
 
 def _end_group(group: int) -> None:
-    """Once only, and before the child is reaped: then its number may be another's."""
+    """End a group once, before the child is reaped: its number may be reused after that."""
     with _lock:
         if group in _groups:
             _groups.discard(group)

@@ -1,8 +1,8 @@
-"""Which .buildsys was made here: what lies in it is believed, and anybody can commit or copy one.
+"""Decides whether .buildsys was made on this machine: its content is trusted, and it can be copied.
 
-The folder holds a mark: a digest of its number on the disk, which a copy does not have, and of a
-secret in the user's cache, which nobody else can know. Where the cache can hold no secret, the number
-alone has to do. A folder without its mark is set aside, and nothing in it is read.
+The folder holds a mark: a digest of its inode number, which differs in a copy, and of a secret in
+the user's cache. Where the cache cannot hold a secret, the inode number alone is used. The content
+of a folder without its mark is set aside unread.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from buildsys.write_errors import writing
 
 _MARK, _LOCK, _BEFORE = "made-here", "lock", "before"
 _LEFT = (_LOCK, "lost+found")
-"""Names that stay: the lock is held, the other one belongs to a disk of its own."""
+"""Names that stay: the lock is held, and the other belongs to a mounted disk."""
 
 
 def claim(root: Path, state: Path, secret: Path) -> None:
-    """Leave `state`, a folder of `root`, as one that was made here: made anew where it was not.
+    """Make sure that `state`, a folder of `root`, was made here; otherwise start a new one.
 
     Raises CannotWrite where another run works in one that was not made here.
     """
@@ -37,17 +37,17 @@ def claim(root: Path, state: Path, secret: Path) -> None:
         opened.callback(os.close, number)
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(number, fcntl.LOCK_EX)
-        if _is_marked(state, known):  # by another run, while this one waited
+        if _is_marked(state, known):  # another run has marked it in the meantime
             return
         if state.is_dir() and any(state.iterdir()):
             _set_aside(state)
-        with contextlib.suppress(OSError):  # where nothing can be written, nothing is kept
+        with contextlib.suppress(OSError):  # where nothing can be written, nothing can be kept
             state.mkdir(exist_ok=True)
             write_atomic(state / _MARK, _mark(state, known))
 
 
 def _set_aside(state: Path) -> None:
-    """What lies in the folder goes into one of its own in there; a disk that is mounted stays."""
+    """Move the folder's content into a subfolder; a mounted disk stays."""
     aside = free_name(state / _BEFORE)
     try:
         with writing(f"{state.name}, which was not made here,", state), locked(state / _LOCK):
@@ -73,7 +73,7 @@ def _set_aside(state: Path) -> None:
 
 
 def _move(path: Path, target: Path) -> bool:
-    """Whether a file or folder could be moved; a mounted disk cannot, and came with no commit."""
+    """Move a file or folder; returns False for a mounted disk, which cannot come with a commit."""
     try:
         path.rename(target)
     except OSError as error:
@@ -94,7 +94,7 @@ def _mark(state: Path, secret: bytes) -> str:
 
 
 def _read_secret(place: Path) -> bytes:
-    """What nobody else can know; empty where the user's cache cannot hold it."""
+    """Read the user's secret, and create it if missing; empty where the cache cannot hold one."""
     with contextlib.suppress(OSError):
         with contextlib.suppress(FileNotFoundError):
             return read_regular(place)

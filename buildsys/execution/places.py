@@ -1,4 +1,4 @@
-"""Where things are kept: the user's cache, the workspace's own state."""
+"""Paths of the user's cache and of the workspace's own folders."""
 
 import contextlib
 import os
@@ -12,8 +12,9 @@ from buildsys.write_errors import obstacle
 
 
 def cache_root() -> Path:
-    """The user's cache directory for buildsys; follows XDG_CACHE_HOME. Raises CannotWrite where no
-    absolute path says where it is, or the home directory does not exist.
+    """Return the user's cache directory for buildsys; follows XDG_CACHE_HOME.
+
+    Raises CannotWrite where it is not an absolute path, or the home directory does not exist.
     """
     base = os.environ.get("XDG_CACHE_HOME")
     if base:
@@ -25,14 +26,15 @@ def cache_root() -> Path:
         except RuntimeError as error:
             raise CannotWrite(f"{error}. Set HOME or XDG_CACHE_HOME.") from error
     place = absolute(home, "HOME")
-    if not os.path.lexists(place):  # root could make it, and would fill the system's disk
+    if not os.path.lexists(place):  # root could create it, and would fill the system's disk
         raise CannotWrite(f"HOME is {place}, which does not exist. Set HOME or XDG_CACHE_HOME.")
     return place / ".cache" / "buildsys"
 
 
 def config_root() -> Path:
-    """The user's folder of settings for buildsys; follows XDG_CONFIG_HOME. Raises CannotWrite for a
-    relative path.
+    """Return the user's configuration directory for buildsys; follows XDG_CONFIG_HOME.
+
+    Raises CannotWrite for a relative path.
     """
     base = os.environ.get("XDG_CONFIG_HOME")
     if base:
@@ -41,7 +43,7 @@ def config_root() -> Path:
 
 
 def absolute(place: str, variable: str) -> Path:
-    """The path that a variable of the environment holds. Raises CannotWrite for a relative one."""
+    """Return the path in an environment variable. Raises CannotWrite for a relative one."""
     if os.path.isabs(place):
         return Path(place)
     raise CannotWrite(
@@ -51,12 +53,12 @@ def absolute(place: str, variable: str) -> Path:
 
 
 def datasets_root() -> Path:
-    """Where archives of datasets are unpacked, each in a folder named by its sha256."""
+    """Return where archives of datasets are unpacked, each in a folder named by its sha256."""
     return cache_root() / "datasets"
 
 
 _FOLDERS = ("logs", "plans", "published", "report", "scratch")
-"""Of .buildsys."""
+"""Subfolders of .buildsys."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,11 @@ class Workspace:
 
     @property
     def has_recipes(self) -> bool:
-        """Whether this is the root of a workspace, by its folder of recipes."""
+        """Return whether this is the root of a workspace: whether it has a folder of recipes."""
         return (self.root / "recipes").is_dir()
 
     def hint_without_recipes(self, otherwise: str) -> str:
-        """What to do where a command finds no recipe: often it was run below the workspace's root."""
+        """Return what to do where a command finds no recipe; often it was run below the root."""
         outer = next((p for p in self.root.parents if Workspace(p).has_recipes), None)
         if outer is None or self.has_recipes:
             return otherwise
@@ -79,7 +81,7 @@ class Workspace:
 
     @property
     def state(self) -> Path:
-        """.buildsys: may be deleted at any moment; results come back from the store."""
+        """.buildsys: may be deleted at any time; results are restored from the store."""
         return self.root / ".buildsys"
 
     @property
@@ -89,7 +91,7 @@ class Workspace:
 
     @property
     def lock(self) -> Path:
-        """buildsys.lock: what was found and recorded; committed."""
+        """buildsys.lock: recorded facts and trainings; committed."""
         return self.root / "buildsys.lock"
 
     @property
@@ -104,22 +106,22 @@ class Workspace:
 
     @property
     def build(self) -> Path:
-        """What to ship."""
+        """The packages to ship."""
         return self.root / "build"
 
     def own(self, path: Path) -> Path:
-        """A path below the root that may be written, replaced or removed.
+        """Return a path below the root that may be written, replaced or removed.
 
-        Raises CannotWrite where a symbolic link lies on its way, or is what it names.
+        Raises CannotWrite where it, or a folder on its way, is a symbolic link.
         """
         refuse_links(self.root, path)
         return path
 
     def check_folders(self) -> None:
-        """Raise CannotWrite where build/, .buildsys or a folder directly in it is a symbolic link, or
-        what is no directory.
+        """Raise CannotWrite if build/, .buildsys or a folder directly in it is a link or not a
+        directory.
 
-        Links in the place of files are their owners' affair: a record is replaced, a lock refused.
+        Links in the place of files are handled by the code that writes them.
         """
         for folder in (self.build, self.state):
             _refuse_obstacle(self.own(folder))
@@ -133,13 +135,15 @@ class Workspace:
                     _refuse_obstacle(Path(entry.path))
 
     def check_own(self) -> None:
-        """`check_folders`; a .buildsys that was not made here is set aside, see `ownership`."""
+        """Like `check_folders`; a .buildsys that was not made here is set aside, see
+        `ownership`.
+        """
         self.check_folders()
         if self.state.is_dir() or self.has_recipes:
             self.claim()
 
     def claim(self) -> None:
-        """Make .buildsys where it is missing, or was not made here, see `ownership`."""
+        """Create .buildsys where it is missing or was not made here, see `ownership`."""
         ownership.claim(self.root, self.state, cache_root() / "secret")
 
 

@@ -1,4 +1,4 @@
-"""An unexpected error: a sentence for people, its traceback in a log."""
+"""Reports an unexpected error as a sentence; its traceback goes to a log."""
 
 import contextlib
 import errno
@@ -14,14 +14,16 @@ from buildsys.execution.places import Workspace, cache_root
 from buildsys.write_errors import too_many_files
 
 UNEXPECTED = (Exception, SystemExit)
-"""What code can raise unexpectedly; a library may ask to exit, too."""
+"""Exceptions that any code can raise unexpectedly; a library may also ask to exit."""
 _LAST_LINES = 12
 _DIGITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What there is to say of such an error: `place`: where its traceback is, or the end of it."""
+    """The parts of a report; `place`: where the traceback is, or the end of the traceback
+    itself.
+    """
 
     message: str
     place: str
@@ -29,10 +31,10 @@ class Found:
 
 
 def explain(error: BaseException, doing: str, root: Path | None) -> str:
-    """What happened while `doing` something, where the traceback is, and what to do.
+    """Return what happened while `doing` something, where the traceback is, and what to do.
 
-    `root`: the workspace; the log goes into its .buildsys/logs, else into the user's cache. Where
-    neither can be written, the end of the traceback is part of the text.
+    `root`: the workspace; the log goes to its .buildsys/logs, or else to the user's cache. Where
+    neither can be written, the text contains the end of the traceback.
     """
     found = find(error, doing, root)
     lines = [*found.place.splitlines(), found.way_out]
@@ -42,7 +44,7 @@ def explain(error: BaseException, doing: str, root: Path | None) -> str:
 
 
 def find(error: BaseException, doing: str, root: Path | None) -> Found:
-    """The parts of `explain`; the log is written."""
+    """Write the log and return the parts of `explain`."""
     text = _traceback(error)
     log = _write(text, root)
     place = f"traceback: {log}" if log else "\n".join(text.splitlines()[-_LAST_LINES:])
@@ -81,7 +83,7 @@ def _traceback(error: BaseException) -> str:
 
     try:
         lines = "".join(traceback.format_exception(error))
-    except UNEXPECTED:  # an exception whose text cannot be had
+    except UNEXPECTED:  # an exception whose text cannot be formatted
         lines = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__ + "\n"
     system = f"buildsys {__version__}, Python {platform.python_version()}, {platform.platform()}"
     return f"{system}\n{' '.join(map(repr, sys.argv))}\nin {_current_folder()}\n\n{lines}"
@@ -95,9 +97,9 @@ def _current_folder() -> str:
 
 
 def _write(text: str, root: Path | None) -> str:
-    """Where the log is, as a message names it; empty where no place takes it.
+    """Write the log and return its path for a message; empty where no folder is writable.
 
-    The same traceback has the same name: what fails a thousand times writes one file.
+    Equal tracebacks have equal names: an error that occurs a thousand times writes one file.
     """
     name = f"error-{digest_bytes(text.encode(errors='replace'))[:_DIGITS]}.log"
     for folder in _folders(root):
@@ -115,13 +117,13 @@ def _write(text: str, root: Path | None) -> str:
 
 
 def _folders(root: Path | None) -> Iterable[Path]:
-    """Where a log may go: nothing is written through a link, nor into a folder of other people's."""
+    """Yield folders for a log; a symbolic link or another user's folder is never used."""
     if root is not None:
         workspace = Workspace(root)
         known = os.path.isdir(workspace.state) or workspace.has_recipes
         if known and not (os.path.islink(workspace.state) or os.path.islink(workspace.logs)):
-            with contextlib.suppress(*UNEXPECTED):  # said elsewhere
+            with contextlib.suppress(*UNEXPECTED):  # reported elsewhere
                 workspace.check_own()
             yield workspace.logs
-    with contextlib.suppress(*UNEXPECTED):  # no home: `cache_root` says so elsewhere
+    with contextlib.suppress(*UNEXPECTED):  # no home directory: `cache_root` reports it elsewhere
         yield cache_root() / "logs"

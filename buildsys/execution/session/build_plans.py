@@ -1,4 +1,4 @@
-"""One build's plan: what the planner does not read itself is read here, and handed to it."""
+"""Makes one build's plan: reads what the planner itself must not read, and passes it in."""
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.digest import digest_file
@@ -13,26 +13,31 @@ from buildsys.planning.plan_builder import KnownSteps
 
 
 def plan_build(build: Build, workspace: Workspace, known: KnownSteps | None = None) -> BuildPlan:
-    """A build's plan, whose steps have the digests of their code and tools. Raises InputError.
+    """Return a build's plan; its steps carry the digests of their code and tools. Raises
+    InputError.
 
-    `known`: of `complete_steps`, for several builds of one recipe.
+    `known`: from `complete_steps`, shared by several builds of one recipe.
     """
     known = known or complete_steps()
     return planner.plan(build, str(workspace.root), host_of(build), known)
 
 
 def complete_steps() -> KnownSteps:
-    """No steps yet; later ones get the digests of their code and tools."""
+    """Return an empty collection of steps; steps added to it get the digests of their code and
+    tools.
+    """
     return KnownSteps(complete_step)
 
 
 def host_of(build: Build) -> HostFacts:
-    """What a build's plan takes from this machine; only some builds ask for its GPU."""
+    """Return the facts about this machine that a build's plan depends on; few plans need its
+    GPU.
+    """
     return host_facts.read_host(with_gpu=needs_gpu_facts(build))
 
 
 def fit_key_of(build: Build) -> str:
-    """What `buildsys fit` keeps its answer by."""
+    """Return the key under which `buildsys fit` records its result for a build."""
     config = vela_config(build)
     present = config is not None and config.is_file()
     return fit_key(build, digest_file(config) if config is not None and present else None)

@@ -1,4 +1,4 @@
-"""Progress of a run: a live display on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a live display on a terminal, plain lines otherwise."""
 
 import contextlib
 import sys
@@ -12,19 +12,19 @@ from buildsys.execution.state.database import Database
 from buildsys.printing import guard, printed, unguarded
 from buildsys.text import duration
 
-if TYPE_CHECKING:  # it is loaded where there is a terminal to draw on
+if TYPE_CHECKING:  # imported only where there is a terminal to draw on
     from rich.progress import Progress, TaskID
 
 _LINE_EVERY_SECONDS = 15.0
 
 
 class Console:
-    """Reports steps as they start, progress and end; safe to use from several threads."""
+    """Prints when steps start, progress and finish; safe to use from several threads."""
 
     def __init__(
         self, database: Database | None = None, line_every: float = _LINE_EVERY_SECONDS
     ) -> None:
-        """`database`: durations of earlier steps; `line_every`: seconds between plain lines."""
+        """`database`: durations of earlier steps; `line_every`: seconds between two plain lines."""
         self._database, self._line_every = database, line_every
         self._lock = threading.Lock()
         self._started = time.monotonic()
@@ -36,12 +36,12 @@ class Console:
         self._notes: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        """One line, with the time since the start."""
+        """Print one line, with the time since the start."""
         with self._lock:
             self._write(text)
 
     def start(self, name: str, module: str, reason: str) -> None:
-        """A step begins."""
+        """Print that a step starts."""
         usual = self._database.duration(module) if self._database else None
         about = f" (about {duration(usual)})" if usual else ""
         with self._lock:
@@ -53,7 +53,7 @@ class Console:
                     self._tasks[name] = task
 
     def progress(self, name: str, done: float, total: float, unit: str, note: str) -> None:
-        """A step goes on."""
+        """Print or draw a step's progress."""
         now = time.monotonic()
         with self._lock:
             self._notes[name] = note
@@ -72,7 +72,7 @@ class Console:
                 )
 
     def finish(self, name: str, outcome: str) -> None:
-        """A step has ended."""
+        """Print that a step has finished."""
         with self._lock:
             if name in self._tasks:
                 with self._drawing():
@@ -82,7 +82,10 @@ class Console:
             self._write(f"{name}: {outcome}{', ' + note if note else ''}")
 
     def _left(self, name: str, now: float, done: float, total: float) -> str:
-        """The rest at the speed since the first report: a resumed training did not start at zero."""
+        """Return the remaining time at the speed since the first report.
+
+        The first report is not always zero: a training can resume.
+        """
         since, first = self._first[name]
         if done <= first or now <= since or done >= total:
             return ""
@@ -98,7 +101,7 @@ class Console:
 
     @contextlib.contextmanager
     def _drawing(self) -> Iterator[None]:
-        """If the terminal is gone, only the display ends, not the steps."""
+        """If the terminal is gone, the display ends; the steps continue."""
         try:
             yield
         except (OSError, ValueError, SystemExit):
@@ -130,14 +133,14 @@ class Console:
             )
             terminal = Terminal(
                 file=unguarded(sys.stderr), emoji=False
-            )  # rich writes escapes of its own
+            )  # rich writes its own escapes
             self._live = Progress(*columns, console=terminal, transient=True)
             self._live.start()
-            # what others print meanwhile goes through rich: text that it does not interpret
+            # output of other code goes through rich as literal text
             sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr)
         return self._live
 
 
 def _amount(value: float) -> str:
-    """Pictures are whole, epochs have tenths; never 1.14e+03."""
+    """Format an amount: no decimals for whole numbers, one otherwise; never an exponent."""
     return f"{value:.0f}" if value == int(value) else f"{value:.1f}"

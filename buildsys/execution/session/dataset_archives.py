@@ -1,6 +1,6 @@
-"""Datasets that come as archives: fetched once, unpacked once, before anything is planned with them.
+"""Fetches and unpacks datasets that are archives, once each, before any plan uses them.
 
-What was changed after it was unpacked is no more what the recipe pins: it is unpacked again.
+A folder that changed after it was unpacked does not match the recipe's pin; it is unpacked again.
 """
 
 import contextlib
@@ -29,8 +29,9 @@ from buildsys.write_errors import writing
 
 
 def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command) -> None:
-    """Fetch into the store, check, then unpack into the user's cache. Raises BuildsysError after
-    printing it.
+    """Fetch an archive into the store, check it, and unpack it into the user's cache.
+
+    Prints an error before it raises BuildsysError.
     """
     if (datasets_root() / archive.sha256).is_dir():
         return
@@ -54,10 +55,10 @@ def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command
 def unpack_changed(
     root: Path, store: Store, folders: Iterable[Path], run: CommandRunner = run_command
 ) -> bool:
-    """Unpack again those folders of archives that were changed since; what was there is kept beside.
-    Returns whether any was, and the plans have to be made anew.
+    """Unpack again the archive folders that have changed; their old content is kept beside them.
 
-    Raises CannotWrite where it cannot be put away: nothing is made from it.
+    Returns whether there were any: plans have to be made again then. Raises CannotWrite where the
+    old content cannot be moved; nothing is made from it.
     """
     found = False
     for folder in folders:
@@ -70,12 +71,13 @@ def unpack_changed(
 
 
 def _put_away(folder: Path) -> tuple[str, str] | None:
-    """(what was changed, the archive's address), where anything was; the folder is gone then.
+    """Move a changed folder away and return (what changed, the archive's address); None if
+    unchanged.
 
     Raises OSError, CannotWrite.
     """
     with locked(folder.with_name(f"{folder.name}.lock"), busy=lambda _: None):
-        if not folder.is_dir():  # another run was faster
+        if not folder.is_dir():  # another run has moved it
             return None
         change = unpacked.find_change(folder)
         if not change:
@@ -88,7 +90,7 @@ def _put_away(folder: Path) -> tuple[str, str] | None:
 def _unpack_again(
     root: Path, store: Store, folder: Path, change: tuple[str, str], run: CommandRunner
 ) -> None:
-    """From the store, or fetched; says what comes of it. Where nothing does, its builds wait."""
+    """Unpack from the store, or fetch first, and print the result; builds wait for a failed one."""
     what, url = change
     say, name = Console().say, url or f"the archive {folder.name[:12]}"
     say(f"{name}, unpacked into {folder}: {what}")
@@ -120,12 +122,14 @@ def _unpack_fetched(executor: StepExecutor, step: Step, archive: Archive) -> Non
 
 
 def _unpack(store: Store, archive: Archive) -> None:
-    """Unpack the store's copy, whose bytes are checked. Raises FileNotFoundError if it has none."""
+    """Unpack the store's copy after checking its bytes. Raises FileNotFoundError if it is
+    missing.
+    """
     target = datasets_root() / archive.sha256
     with store.opened(archive.sha256) as (stream, _):
         try:
             tree = unpack_stream(stream, target, archive.url or archive.sha256)
         except FileExistsError:
-            return  # another run was faster
+            return  # another run has unpacked it
     with writing("an unpacked dataset", target.parent):
         unpacked.keep(target, archive.url, tree)

@@ -23,14 +23,17 @@ from buildsys.graph import (
 from buildsys.outcome import Kind, Outcome
 
 _SEVERAL = 3
-"""More builds than that share a block."""
+"""With more builds than this, equal ones share a block."""
 _UNDONE = "not done"
-"""A proof that cannot be given here: no build waits for it."""
+"""A proof that this machine cannot produce; no build waits for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
-    """One step of a build, and what is decided of it; `undone`: a proof that cannot be given here."""
+    """One step of a build and the decision about it.
+
+    `undone`: it is a proof that this machine cannot produce.
+    """
 
     step: Step
     decision: Decision
@@ -39,13 +42,13 @@ class StepRow:
 
     @property
     def status(self) -> str:
-        """The decision in a word."""
+        """The decision in one word."""
         return _UNDONE if self.undone else str(self.decision.status)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRow:
-    """One build: how it stands, every step with its decision, and what else there is to say."""
+    """One build: its state, every step with its decision, and notes."""
 
     build: str
     state: Outcome
@@ -54,14 +57,14 @@ class BuildRow:
 
 
 def explain(session: Session, builds: list[str]) -> list[BuildRow]:
-    """One row a build, in order."""
+    """Return one row per build, in order."""
     plans = [session.plans[build] for build in builds]
     session.state.request_inputs(build_plans(plans))
     return [_explain(session, plan) for plan in plans]
 
 
 def for_json(row: BuildRow) -> dict[str, object]:
-    """A row as `buildsys plan --json` has it."""
+    """Return a row in the form of `buildsys plan --json`."""
     return {
         "id": row.build,
         "steps": [_step_for_json(step) for step in row.steps],
@@ -72,9 +75,10 @@ def for_json(row: BuildRow) -> dict[str, object]:
 
 
 def render(rows: list[BuildRow]) -> str:
-    """The rows for a terminal; steps that depend on others share a line, idle ones are counted.
+    """Format the rows for a terminal.
 
-    Consecutive builds with the same rows share a block.
+    Steps that wait for others share a line; steps without work are counted. Consecutive builds with
+    equal rows share a block.
     """
     lines = []
     for text, group in itertools.groupby(rows, key=_text):
@@ -88,7 +92,7 @@ def render(rows: list[BuildRow]) -> str:
 
 
 def _text(row: BuildRow) -> str:
-    """All facts about a build."""
+    """Return all text about a build but its name."""
     notes = [f"    {note}" for note in row.notes]
     return "\n".join([str(row.state), *notes, *_steps(row.steps)])
 
@@ -144,7 +148,7 @@ def _explain_build(session: Session, plan: BuildPlan) -> BuildRow:
 
 
 def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Outcome:
-    """How a build stands, by its steps."""
+    """Return a build's state, derived from its steps."""
     decisions = [row.decision for row in steps if not row.undone]
     waiting = [decision for decision in decisions if decision.status == Status.WAITING]
     statuses = {decision.status for decision in decisions}
@@ -158,7 +162,7 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
 
 
 def _state_of_selection(session: Session, plan: SelectionPlan) -> Outcome:
-    """A selection has no steps: it is as stale as the stalest of its candidates."""
+    """Return a selection's state: it has no steps, so it is the state of its stalest candidate."""
     broken = [name for name in plan.candidates if name not in session.plans]
     if broken:
         return Outcome(kind=Kind.BLOCKED, subject=broken[0])

@@ -1,4 +1,4 @@
-"""The workspace's plans: from the cache what did not change, else read and planned now."""
+"""Loads the workspace's plans: unchanged ones from the cache, the others read and planned now."""
 
 import contextlib
 import dataclasses
@@ -17,13 +17,15 @@ from buildsys.graph import Plan, SelectionPlan, WaitingPlan
 from buildsys.lockfile import read_lock
 from buildsys.operating_system import next_file_tick_ns
 
-if TYPE_CHECKING:  # they read YAML
+if TYPE_CHECKING:  # these modules read YAML
     from buildsys.authoring.recipes.build import Build, Selection
     from buildsys.authoring.recipes.builds import Loader, Unwritten
 
 
 def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
-    """Plans of all recipes but the settled ones; from the cache what did not change."""
+    """Return the plans of all recipes except the settled ones; unchanged plans come from the
+    cache.
+    """
     workspace.check_own()
     with _nothing_collected():
         return _load(workspace, settled)
@@ -31,7 +33,7 @@ def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> P
 
 @contextlib.contextmanager
 def _nothing_collected() -> Iterator[None]:
-    """Python looks for cycles again and again while values are made by the million, all of them alive."""
+    """Pause Python's cycle collection: it would scan millions of new, living values repeatedly."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -59,7 +61,7 @@ def _load(workspace: Workspace, settled: frozenset[str]) -> Plans:
 
 
 def read_builds(workspace: Workspace) -> tuple["Build", ...]:
-    """Every Build of the workspace that is whole."""
+    """Return every build of the workspace that has no mistakes."""
     from buildsys.authoring.recipes.builds import Loader
 
     recorded = read_lock(workspace.lock)
@@ -69,7 +71,7 @@ def read_builds(workspace: Workspace) -> tuple["Build", ...]:
 
 
 def make_plans(workspace: Workspace, unwritten: "Unwritten | None" = None) -> Plans:
-    """Read and plan everything now, what is not written yet with it."""
+    """Read and plan everything now, `unwritten` text included."""
     drafts = unwritten.recipes if unwritten else ()
     paths = sorted({*fingerprint.recipe_files(workspace), *drafts})
     made, common = _make(workspace, paths, unwritten)
@@ -77,7 +79,9 @@ def make_plans(workspace: Workspace, unwritten: "Unwritten | None" = None) -> Pl
 
 
 def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans:
-    """Together; of two builds with one id the second one's recipe has the mistake."""
+    """Join the plans of all recipes; if two builds share an id, the second recipe has the
+    mistake.
+    """
     owners: dict[str, str] = {}
     mistakes = []
     for recipe in recipes:
@@ -100,7 +104,7 @@ def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans
 def _make(
     workspace: Workspace, paths: list[Path], unwritten: "Unwritten | None" = None
 ) -> tuple[dict[Path, RecipePlans], tuple[Diagnostic, ...]]:
-    """Plans by recipe, and what is wrong with the workspace itself."""
+    """Return plans by recipe, and the mistakes of the workspace itself."""
     from buildsys.authoring.recipes.builds import Loader
 
     if not (paths or fingerprint.recipe_files(workspace)):
@@ -117,7 +121,7 @@ def _make(
 
 
 def _read_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int) -> RecipePlans:
-    """A recipe's plans; an unexpected error in one stops no other."""
+    """Return a recipe's plans; an unexpected error in one recipe does not stop the others."""
     try:
         return _plan_recipe(workspace, loader, path, since)
     except UNEXPECTED as error:
@@ -164,7 +168,7 @@ def _plan_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int)
         plans=tuple(plans),
         diagnostics=tuple(diagnostics),
         files=files,
-        lasting=not (racy or broken or unseen),  # what mends a mistake may be any file
+        lasting=not (racy or broken or unseen),  # a change to any file may fix a mistake
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run does with each build: its folder is filled, taken away, or right as it is."""
+"""Publishes builds: fills a build's folder, removes it, or finds it up to date."""
 
 import contextlib
 import itertools
@@ -34,7 +34,7 @@ from buildsys.write_errors import writing
 
 
 class PackagePublisher:
-    """Ships builds whose steps are made, and remembers what became of each."""
+    """Publishes builds whose steps are done, and records each build's outcome."""
 
     def __init__(
         self,
@@ -47,15 +47,14 @@ class PackagePublisher:
         self.workspace, self.plans = workspace, plans
         self.state, self.executor, self.console = state, executor, console
         self.candidates = candidate_names(plans.values())
-        """Variants of a recipe with `select`: rows of the table, without a folder of their own."""
+        """Variants of a recipe with `select`: they have rows in the table but no folders."""
         self.outcomes: dict[str, Outcome] = {}
         self.incomplete: set[str] = set()
-        """Builds whose packages the next run adds to, see `publish`."""
-        """What became of builds."""
+        """Builds whose packages the next run extends, see `publish`."""
         self._unseen: dict[str, str] = {}
 
     def is_published(self, plan: Plan) -> bool:
-        """Whether a build needs nothing at all; if so, its outcome is noted."""
+        """Return whether a build needs no work; if so, its outcome is recorded."""
         if self._waits(plan) or self._reds(plan):
             return False
         try:
@@ -70,15 +69,16 @@ class PackagePublisher:
         return True
 
     def compared(self, outcome: Outcome, plan: Plan) -> Outcome:
-        """The outcome, with what of it is not as buildsys.lock records it: a missing line, too, where
-        nothing may be added.
+        """Return the outcome with its differences from buildsys.lock.
+
+        Where no line may be added, a missing line is a difference.
         """
         plans = build_plans((plan, *candidates_of(plan, self.plans)))
         lacking = missing_lines(self.state, plans) if self.executor.record.locked else ()
         return replace(outcome, differs=(*map(no_line, lacking), *differences(self.state, plans)))
 
     def _shipped(self, plan: Plan) -> BuildPlan | None:
-        """The plan of what lies in a build's folder; None while it is not decided."""
+        """Return the plan whose package is published in a build's folder; None while undecided."""
         match plan:
             case BuildPlan():
                 return plan
@@ -91,7 +91,7 @@ class PackagePublisher:
                 assert_never(plan)
 
     def needs_nothing(self, plan: Plan) -> bool:
-        """`is_published` in a run: an unexpected error is printed, and fails the build."""
+        """Like `is_published`, during a run: an unexpected error is printed and fails the build."""
         try:
             return self.is_published(plan)
         except UNEXPECTED as error:
@@ -101,7 +101,7 @@ class PackagePublisher:
             return False
 
     def standing(self, plan: Plan) -> Outcome | None:
-        """The outcome of a build without running anything; None if it is not built for the present
+        """Return a build's outcome without running anything; None if it is not built for this
         recipe.
         """
         red = self._reds(plan)
@@ -111,7 +111,7 @@ class PackagePublisher:
         return self.outcomes[plan.build] if published else self._waits(plan)
 
     def publish(self, plan: Plan) -> None:
-        """Fill a build's folder, or take it away when its gate is red. Raises BuildsysError."""
+        """Fill a build's folder, or remove it when its gate has failed. Raises BuildsysError."""
         if plan.build in self._unseen:
             raise BuildsysError(self._unseen[plan.build])
         try:
@@ -127,19 +127,17 @@ class PackagePublisher:
             raise BuildsysError(text) from error
 
     def _fail(self, plan: Plan, text: str) -> None:
-        """Say that a build's folder could not be filled, and remember it."""
+        """Print and record that a build's folder could not be filled."""
         self.outcomes[plan.build] = Outcome(kind=Kind.FAILED, subject="publish")
         self.console.say(text)
 
     def clean(self, build: str) -> None:
-        """Take a build's folder away; a later run restores it from the store."""
+        """Remove a build's folder; a later run restores it from the store."""
         with exclusive(self.workspace):
             publish.withdraw(self.workspace, build, self.console.say)
 
     def reject_red(self) -> None:
-        """Take away what was right when it was looked at, and is not: a verdict that builds share was made
-        again since, and is red.
-        """
+        """Remove packages whose shared verdict was made again during this run and is now red."""
         if not self.state.has_turned_red:
             return
         for build, outcome in tuple(self.outcomes.items()):
@@ -148,12 +146,14 @@ class PackagePublisher:
             if self.is_published(self.plans[build]):
                 self.outcomes[build] = outcome
                 continue
-            with contextlib.suppress(BuildsysError):  # it was said
+            with contextlib.suppress(BuildsysError):  # already printed
                 self.publish(self.plans[build])
 
     def _publish_whole(self, plan: Plan) -> None:
-        """Publish a build from what the store has. Where something had to be made again, all that rests on it
-        is decided and made anew, then judged anew: a verdict may be another one now.
+        """Publish a build from the store's files.
+
+        Where a file had to be made again, everything that depends on it is decided, made and judged
+        again, because a verdict may change.
         """
         attempts = itertools.count()
 
@@ -168,7 +168,7 @@ class PackagePublisher:
         self.executor.retry_with_bytes(publish_again)
 
     def _publish(self, plan: Plan) -> None:
-        """Raises MissingBytes before anything is published."""
+        """Publish a build, or raise MissingBytes before anything is published."""
         waiting = None if self._reds(plan) else self._waits(plan)
         if waiting is not None:
             self.outcomes[plan.build] = waiting
@@ -196,7 +196,7 @@ class PackagePublisher:
     def _ship(self, plan: BuildPlan) -> None:
         for step in plan.steps:
             if step.trains and self.state.recorded(step) is None:
-                self.executor.record_training(step)  # it was made elsewhere, and found in the store
+                self.executor.record_training(step)  # it was made elsewhere and found in the store
         built, runner = frozenset(self.executor.built), self.executor.runner
         is_complete = publish.publish(
             self.workspace, self.state, plan, runner, built, self.console.say
@@ -208,7 +208,7 @@ class PackagePublisher:
         self.outcomes[plan.build] = self.compared(BUILT if made else RESTORED, asked)
 
     def _publish_selection(self, plan: SelectionPlan) -> None:
-        """Ship the best of the variants that fit and pass; the others are rows."""
+        """Publish the best of the variants that fit and pass; the others only have rows."""
         broken = [name for name in plan.candidates if name not in self.plans]
         if broken:
             raise BuildsysError(f"{plan.build} cannot select a variant: {broken[0]} has a mistake")
@@ -224,22 +224,23 @@ class PackagePublisher:
     def _reject(self, plan: Plan, judge: str, why: str) -> None:
         outcome = self.compared(Outcome(kind=Kind.REJECTED, subject=judge, detail=why), plan)
         self.outcomes[plan.build] = outcome
-        self.console.say(f"{plan.build}: {outcome.headline}")  # the table at the end says why
+        # the table at the end gives the reason
+        self.console.say(f"{plan.build}: {outcome.headline}")
 
     def _choose(self, plan: SelectionPlan) -> BuildPlan | None:
-        """The variant that ships, if any. Raises MissingBytes: looking runs nothing."""
+        """Return the variant to publish, if any; runs nothing. Raises MissingBytes."""
         candidates = build_plans(self.plans[name] for name in plan.candidates)
         return variants.choose(self.state, plan, candidates)
 
     def _are_decided(self, plan: SelectionPlan) -> bool:
-        """Whether every candidate is made or rejected."""
+        """Return whether every candidate is made or rejected."""
         known = build_plans(self.plans[name] for name in plan.candidates if name in self.plans)
         return len(known) == len(plan.candidates) and all(
             self._reds(each) or self.state.result(each.package) for each in known
         )
 
     def _note_candidate(self, plan: BuildPlan) -> bool:
-        """A candidate has no folder; its package is only in the store."""
+        """Record a candidate's outcome; it has no folder, and its package is only in the store."""
         if self.state.result(plan.package) is None:
             return False
         made = self.executor.has_made(plan)
@@ -247,7 +248,9 @@ class PackagePublisher:
         return True
 
     def _waits(self, plan: Plan) -> Outcome | None:
-        """What a build waits for: its own plan, a step that reads what is not here, a candidate."""
+        """Return what a build waits for: its plan, a step whose input is missing, or a
+        candidate.
+        """
         match plan:
             case WaitingPlan():
                 return Outcome(kind=Kind.WAITING, subject=plan.waiting_for)
@@ -271,5 +274,5 @@ class PackagePublisher:
         return None
 
     def _reds(self, plan: Plan) -> list[Step]:
-        """The steps that reject it; a selection has none."""
+        """Return the steps whose verdict rejects the plan; a selection has none."""
         return publish.red_verdicts(self.state, plan) if isinstance(plan, BuildPlan) else []

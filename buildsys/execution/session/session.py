@@ -1,4 +1,4 @@
-"""One run over a workspace: what there is to do, doing it build by build, and a row for each."""
+"""One run over a workspace: finds the work, does it build by build, and reports a row for each."""
 
 import contextlib
 import dataclasses
@@ -49,9 +49,10 @@ from buildsys.text import duration
 
 
 class Session:
-    """All that a run works with, from its plans to its rows.
+    """Holds everything that a run needs, from plans to result rows.
 
-    `executor` runs its steps, `publisher` fills the packages' folders, `record` writes buildsys.lock.
+    `executor` runs the steps, `publisher` fills the packages' folders, `record` writes
+    buildsys.lock.
     """
 
     def __init__(
@@ -65,14 +66,14 @@ class Session:
         locked: bool = False,
         pushes: bool = False,
     ) -> None:
-        """`settled`: recipes without stale steps, which are not read.
+        """`settled`: recipes without stale steps; they are not read.
 
-        `plans`: instead of those of the workspace's recipes. `locked`: buildsys.lock must not
-        change (as with BUILDSYS_LOCKED). `pushes`: see `find_remote`.
+        `plans`: used instead of the plans of the workspace's recipes. `locked`: buildsys.lock must
+        not change (as with BUILDSYS_LOCKED). `pushes`: see `find_remote`.
         """
         self.workspace = Workspace(root.resolve())
         stat = stat_text(str(self.workspace.lock))
-        lock = read_lock(self.workspace.lock)  # what is wrong in it ends a run before it begins
+        lock = read_lock(self.workspace.lock)  # a malformed lock file ends the run before it begins
         self.workspace.check_own()
         isolation.read_variable()
         self.locked = locked or read_variable()
@@ -99,17 +100,17 @@ class Session:
         )
         self.interrupted = False
         self.stopped_at = ""
-        """Where an unexpected error ended the run for all builds that were not done."""
+        """The stage at which an unexpected error ended the run for all unfinished builds."""
         self.asked: list[str] = []
         self._first_builds: dict[Step, str] = {}
         self.is_recorded = True
         """Whether buildsys.lock could be read and written at the end of the run."""
 
     def _load(self, store: Store, run: process.CommandRunner) -> Plans:
-        """The plans of the workspace's recipes, over data that is what its recipes pin."""
+        """Return the plans of the workspace's recipes, after unpacking data that has changed."""
         loaded = load_plans(self.workspace, frozenset(self.settled))
         folders = used_folders(build_plans(loaded.plans))
-        if folders:  # most workspaces have none and need no archive reader
+        if folders:  # most workspaces use no archives
             from buildsys.execution.session.dataset_archives import unpack_changed
 
             if unpack_changed(self.workspace.root, store, folders, run):
@@ -121,12 +122,14 @@ class Session:
         return plans + tuple(each for plan in plans for each in candidates_of(plan, self.plans))
 
     def look_up(self, builds: list[str]) -> None:
-        """Ask a shared store about all steps of some builds that have no result here."""
+        """Query a shared store about those steps of some builds that have no result here."""
         self.state.look_up(build_plans(self._with_candidates(builds)))
 
     def check_lock(self, builds: list[str]) -> None:
-        """Where nothing may change buildsys.lock: whether builds would, as far as nothing has to run for
-        the answer. Raises NotAsLocked.
+        """Raise NotAsLocked if the builds need another buildsys.lock than the one that must not
+        change.
+
+        Only looks at what can be decided without running a step.
         """
         if not self.locked:
             return
@@ -140,7 +143,7 @@ class Session:
             raise NotAsLocked(render_not_as_locked(found))
 
     def prepare(self, builds: list[str]) -> None:
-        """Before the first step of a run: request the bytes that it reads, and say what there is to do."""
+        """Request the input files of a run's steps and print how many steps will run."""
         self.asked, self._first_builds = builds, {}
         self.record.read()
         plans = self._with_candidates(builds)
@@ -159,25 +162,33 @@ class Session:
             self.console.say(warning)
 
     def forget(self, builds: list[str]) -> None:
-        """The next run takes nothing for granted, and fills the folders of some builds again."""
+        """Discard what is recorded as up to date, and have the next run fill these builds' folders
+        again.
+        """
         with exclusive(self.workspace):
             for build in builds:
                 published.forget(self.workspace, build)
             unchanged.forget_settled(self.workspace)
 
     def whole_recipes(self, plans: Iterable[BuildPlan]) -> frozenset[str]:
-        """Of the plans' recipes those of which every build is planned: what no plan of theirs has, they
-        do not use.
+        """Return the recipes, among the plans' own, whose builds are all planned.
+
+        Lock entries that no plan of such a recipe uses are unused.
         """
         partial = {plan.recipe for plan in self.loaded.plans if isinstance(plan, WaitingPlan)}
         return frozenset(plan.recipe for plan in plans) - partial - set(self.loaded.broken)
 
     def forget_trainings(self) -> None:
-        """Recorded trainings of other tools or code do not count in this run: new ones replace them."""
+        """Ignore recorded trainings made by other tools or code; new trainings replace them in this
+        run.
+        """
         self.state.retrain = self.record.replaces = True
 
     def build(self, builds: list[str]) -> list[Row]:
-        """Everything that some builds need, without doit: one step after the other; a failure stops no other."""
+        """Run everything that some builds need, without doit, one step after the other.
+
+        A failed step does not stop the others.
+        """
         self.check_lock(builds)
         self.prepare(builds)
         for build in builds:
@@ -192,11 +203,11 @@ class Session:
         return self.rows(builds)
 
     def remember(self) -> None:
-        """After a run: what was made goes to others, new facts into buildsys.lock, and which recipes need
-        nothing next time.
+        """Finish a run: share its results, add new lines to buildsys.lock, and record settled
+        recipes.
         """
         self.publisher.reject_red()
-        if self.state.has_turned_red:  # recipes that were not looked at may share the verdict
+        if self.state.has_turned_red:  # recipes that were not checked may share the verdict
             self.settled = {}
         self.state.store.finish_run()
         outcomes = {b: o for b, o in self.publisher.outcomes.items() if o.good and b in self.plans}
@@ -211,18 +222,18 @@ class Session:
             if (
                 self.record.replaces
             ):  # what was made earlier with the code of now, and is no step of this run
-                asked = build_plans(self._with_candidates(self.asked))  # rejected ones, too
+                asked = build_plans(self._with_candidates(self.asked))  # including rejected ones
                 for change in self.record.take(asked, self.whole_recipes(asked)):
                     self.console.say(f"buildsys.lock: {change}")
-        except BuildsysError as error:  # what was built is built; only the record is missing
+        except BuildsysError as error:  # the results exist; only the record is missing
             self.console.say(f"buildsys.lock was not updated: {error}")
             self.is_recorded = False
-            return  # the next run looks at every one of these builds again
+            return  # the next run checks all these builds again
         done = {b for b, o in outcomes.items() if not o.differs} - self.publisher.incomplete
         unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.record, done)
 
     def rows(self, builds: list[str]) -> list[Row]:
-        """One row for each requested build, in order; settled ones are up to date."""
+        """Return one row per requested build, in order; settled builds are up to date."""
         return [
             self._find_row(self.plans[build])
             if build in self.plans
@@ -232,23 +243,23 @@ class Session:
         ]
 
     def broken_rows(self) -> list[Row]:
-        """One row a recipe that has a mistake."""
+        """Return one row per recipe that has a mistake."""
         return [Row(id=name, outcome=HAS_MISTAKE, seconds=0.0) for name in self.loaded.broken]
 
     def stop(self, error: BaseException, stage: str, doing: str) -> None:
-        """Say what ends the run; the builds that are not done failed at `stage`."""
+        """Print what ends the run; the unfinished builds fail at `stage`."""
         self.stopped_at = self.stopped_at or stage
         self.console.say(self.executor.explain(error, doing))
 
     def close(self) -> None:
-        """End of the run."""
+        """Release what the run holds: connections, display, database."""
         self.executor.close()
         self.state.store.finish_run(wait=False)
         self.console.close()
         self.database.close()
 
     def _find_row(self, plan: Plan) -> Row:
-        """A build's row, even if an error occurs while it is made."""
+        """Return a build's row, even if an error occurs while it is made."""
         try:
             return self._row(plan)
         except UNEXPECTED as error:
@@ -272,14 +283,16 @@ class Session:
         return dataclasses.replace(row, **vars(variants.figures(self.workspace, self.state, plan)))
 
     def _first_build(self, step: Step) -> str | None:
-        """The first requested build that has a step."""
-        if not self._first_builds:  # thousands of builds may have failed
+        """Return the first requested build that has the step."""
+        if not self._first_builds:  # computed once: thousands of builds may have failed
             plans = [self.plans[build] for build in reversed(self.asked) if build in self.plans]
             self._first_builds = {s: plan.build for plan in plans for s in steps_of(plan)}
         return self._first_builds.get(step)
 
     def _unfinished(self, plan: Plan) -> Outcome:
-        """Why a build has no outcome: its own failure, another's that shares the step, a signal."""
+        """Return why a build has no outcome: it failed, a shared step failed, or a signal ended the
+        run.
+        """
         if self.interrupted and not any(
             step.id in self.executor.failures for step in steps_of(plan)
         ):

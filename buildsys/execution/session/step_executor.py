@@ -1,4 +1,4 @@
-"""The steps of a run: each is decided, executed where it is stale, and its cost recorded."""
+"""Executes the steps of a run: decides each, runs the stale ones, and records their cost."""
 
 import contextlib
 import threading
@@ -34,20 +34,20 @@ from buildsys.graph import BuildPlan, Decision, Status, Step, StepResult
 from buildsys.lockfile import Lock
 from buildsys.text import duration
 
-if TYPE_CHECKING:  # a run on this machine alone does without
+if TYPE_CHECKING:  # not needed by a run on this machine alone
     from buildsys.execution.cluster.executor import ClusterExecutor
 
 T = TypeVar("T")
 _MOST_REPAIRS = 50
-"""As often a step is made again for one thing that reads it: each time may find one file more."""
+"""How often one reader may have a step made again: each time it may find another missing file."""
 _MADE_HERE = "the same step ran for another build"
 _MADE_ELSEWHERE = "another run has finished the same step"
 _MADE_BEFORE = "its result was there already"
-"""With a cluster: of another run, or of a worker that was lost after it had finished."""
+"""With a cluster: made by another run, or by a worker that was lost after it had finished."""
 
 
 class StepExecutor:
-    """Runs steps in the requested order; inputs that were lost meanwhile are made again."""
+    """Runs steps in the requested order; inputs that were lost in the meantime are made again."""
 
     def __init__(
         self,
@@ -67,32 +67,34 @@ class StepExecutor:
         self.seconds: dict[str, float] = {}
         self.failures: dict[str, str] = {}
         self.details: dict[str, str] = {}
-        """What a build's row says of a failure, where that is short."""
+        """Short causes of failure for the builds' rows."""
         self.interrupted: set[str] = set()
-        """Steps that ended with what ran them, through no fault of theirs."""
+        """Steps that ended because what ran them ended; they did not fail themselves."""
         self.not_in_lock: dict[str, str] = {}
-        """Why, by training that was not begun: buildsys.lock has no line for it, and may get none."""
+        """Reasons by training that was not started: buildsys.lock has no line for it and must not
+        change.
+        """
         self.running: set[str] = set()
         self._undecided: set[str] = set()
         self._makers: dict[str, str] = {}
-        """The step of this run that was the first to be made under an action key."""
+        """By action key: the first step of this run that was made under it."""
         self._recipes: dict[Step, set[str]] = {}
-        """The recipes that have a training."""
+        """By training: the recipes that use it."""
         for plan in plans:
             for step in (step for step in plan.steps if step.trains):
                 self._recipes.setdefault(step, set()).add(plan.recipe)
 
     def explain(self, error: BaseException, doing: str) -> str:
-        """A sentence for an unexpected error; its traceback is in a log from now on."""
+        """Return a sentence about an unexpected error; its traceback is written to a log."""
         return unexpected.explain(error, doing, self.record.workspace.root)
 
     def include(self, step: Step, build: str) -> None:
-        """A step that belongs to no plan, to be run like those that do."""
+        """Add a step that belongs to no plan; it is run like those that do."""
         self.state.include(step)
         self.stages[step.id] = f"{step.stage} ({build})"
 
     def needs_run(self, step: Step) -> bool:
-        """Whether a step has to run, according to what is known now."""
+        """Return whether a step has to run, as far as it can be decided now."""
         try:
             status = self.state.decide(step).status
         except BuildsysError:
@@ -105,8 +107,10 @@ class StepExecutor:
         return status in (Status.STALE, Status.PENDING, Status.MISSING)
 
     def open(self, steps: Iterable[Step]) -> bool:
-        """Before the first of some steps: where other machines run steps, connect to them, if any step has
-        to run or waits. Returns whether that may have changed what has to run. Raises BuildsysError.
+        """Connect to the cluster, if there is one and any of the steps has to run or waits.
+
+        Called before the first of these steps. Returns whether that may have changed what has to
+        run. Raises BuildsysError.
         """
         due = (Status.STALE, Status.PENDING, Status.MISSING, Status.WAITING)
         if self.cluster is None or not any(self._status(step) in due for step in steps):
@@ -116,17 +120,17 @@ class StepExecutor:
         return True
 
     def close(self) -> None:
-        """After the last step of a run."""
+        """Close the connection to the cluster, after the last step of a run."""
         if self.cluster is not None:
             self.cluster.close()
 
     def _status(self, step: Step) -> Status | None:
-        with contextlib.suppress(BuildsysError, *UNEXPECTED):  # its step will say so
+        with contextlib.suppress(BuildsysError, *UNEXPECTED):  # the step itself reports the error
             return self.state.decide(step).status
         return None
 
     def run_step(self, step: Step) -> None:
-        """Execute a step if it has to run. Raises BuildsysError; the failure is remembered."""
+        """Execute a step if it has to run. Raises BuildsysError, and records the failure."""
         name = self.stages[step.id]
         if step.id in self._undecided:
             raise StepFailed(self.failures[step.id])
@@ -158,7 +162,8 @@ class StepExecutor:
 
         def execute() -> StepResult | None:
             nonlocal decision
-            decision = self._decide_with_inputs(step)  # an input may have been made again meanwhile
+            # an input may have been made again in the meantime
+            decision = self._decide_with_inputs(step)
             if decision.status not in (Status.STALE, Status.MISSING):
                 return None
             return (self.cluster or self.runner).execute(
@@ -169,7 +174,7 @@ class StepExecutor:
 
         try:
             result = self.retry_with_bytes(execute)
-        except Waiting as error:  # no worker came that has what it needs
+        except Waiting as error:  # no worker appeared that meets the requirements
             self.state.ask_again()
             if self.state.decide(step).status != Status.WAITING:
                 raise
@@ -193,27 +198,27 @@ class StepExecutor:
         self.console.finish(name, outcome if result.passed else f"{outcome}: the check failed")
 
     def _beginning(self, step: Step, reason: str) -> str:
-        """Where a step begins, if not here, and why."""
+        """Return where a step starts, if not on this machine, and the reason."""
         worker = self.runner.workers.get(step.id)
         return f"on {worker}, {reason}" if worker else reason
 
     def _place(self, step: Step) -> str:
-        """Where a step runs, if not here."""
+        """Return where a step runs, if not on this machine."""
         worker = self.runner.workers.get(step.id)
         return f" on {worker}" if worker else ""
 
     def _fail(self, step: Step, text: str) -> None:
-        """Say that a step failed, and remember it."""
+        """Print and record that a step failed."""
         self.running.discard(step.id)
         self.failures[step.id] = text
         self.console.finish(self.stages[step.id], f"failed\n{text}")
 
     def has_made(self, plan: BuildPlan) -> bool:
-        """Whether this run has made any of a plan's steps."""
+        """Return whether this run has made any of the plan's steps."""
         return any(step.id in self.built for step in plan.steps)
 
     def read(self, step: Step, output: str) -> bytes:
-        """The bytes of an output that is a file; the step runs first if it has to."""
+        """Return the bytes of a file output; the step runs first if it has to."""
         return self.retry_with_bytes(lambda: self.state.read(step.id, output))
 
     def fetch(self, step: Step, output: str, target: Path) -> None:
@@ -221,10 +226,10 @@ class StepExecutor:
         self.retry_with_bytes(lambda: self.state.fetch(step.id, output, target))
 
     def retry_with_bytes(self, action: Callable[[], T]) -> T:
-        """Do something that reads from the store; what the store has lost is made again, and it is done
-        anew: what it asks of decisions and verdicts it asks itself, for they may be others then.
+        """Call `action`, which reads from the store; files that the store lost are made again.
 
-        Raises BuildsysError, Waiting where a step cannot run here.
+        `action` is called again after each repair, and must itself decide and judge again: results
+        may differ. Raises BuildsysError; Waiting where a step cannot run here.
         """
         hopeless: set[str] = set()
         repairs = Counter[str]()
@@ -234,7 +239,7 @@ class StepExecutor:
             except MissingBytes as missing:
                 step = self.state.steps[missing.step]
                 repairs[step.id] += 1
-                if step.id in hopeless:  # the action cannot do without it
+                if step.id in hopeless:  # making it again did not help
                     raise self._refusal(step) from missing
                 with self._repairing:
                     self.state.want_bytes(step.id)
@@ -244,14 +249,14 @@ class StepExecutor:
         raise StepFailed("the store keeps losing files; check its disk")
 
     def _refusal(self, step: Step) -> BuildsysError:
-        """Why a step was not made, although nothing failed."""
+        """Return why a step was not made although nothing failed."""
         decision = self.state.decide(step)
         if decision.status == Status.WAITING:
             return Waiting(f"{self.stages[step.id]} waits for {decision.reasons[0].subject}")
         return StepFailed(f"{self.stages[step.id]} cannot be made: {decision.status}")
 
     def _check_lock(self, step: Step) -> None:
-        """Raises NotAsLocked for a training that may not be recorded, before it begins."""
+        """Raise NotAsLocked, before a training starts, if it must not be recorded."""
         missing = self.record.missing_line(step, self._recipes.get(step, set()))
         if missing:
             self.not_in_lock[step.id] = no_line(missing)
@@ -260,7 +265,9 @@ class StepExecutor:
             )
 
     def record_training(self, step: Step) -> None:
-        """Into buildsys.lock; nothing where the step trains nothing."""
+        """Record a step's training in buildsys.lock; does nothing for a step that does not
+        train.
+        """
         if not step.trains:
             return
         recipes = self._recipes.get(step, set())
@@ -268,7 +275,7 @@ class StepExecutor:
         self.record.add_training(step, recipes, lambda words: self.console.say(f"{name}: {words}"))
 
     def _decide_with_inputs(self, step: Step) -> Decision:
-        """Inputs that were lost since doit checked them: make them here, then decide."""
+        """Make inputs again that were lost since doit checked them, then decide."""
         decision = self.state.decide(step)
         if decision.status != Status.PENDING:
             return decision
@@ -292,7 +299,7 @@ def make_executor(
     ensure: EnsureEnv,
     missing: MissingForStep = missing_here,
 ) -> StepExecutor:
-    """An executor of these plans' steps, with its own state, console and record."""
+    """Return an executor of these plans' steps, with its own state, console and record."""
     state, console = State(plans, database, store, lock, missing), Console(database)
     stages, settings, cluster = stage_names(plans), find_cluster(workspace), None
     runner = Runner(workspace, state, console.say, run, ensure, stages)

@@ -1,4 +1,4 @@
-"""How messages call steps, and the reasons why they run."""
+"""Names that messages use for steps, and the reasons why steps run."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ _SHOWN_REASONS = 3
 
 
 def stage_names(plans: Iterable[BuildPlan]) -> dict[str, str]:
-    """Each step by id: its stage, and the builds that share it."""
+    """Return each step's name by id: its stage, and the builds that share it."""
     users: dict[str, list[str]] = {}
     stages: dict[str, str] = {}
     for plan in plans:
@@ -22,7 +22,7 @@ def stage_names(plans: Iterable[BuildPlan]) -> dict[str, str]:
 
 
 def shorten(reasons: tuple[Reason, ...]) -> str:
-    """The first reasons, those with a line in a recipe first; `buildsys plan` shows them all."""
+    """Return the first reasons, those with a line in a recipe first; `buildsys plan` lists all."""
     ordered = sorted(reasons, key=lambda reason: not reason.place)
     text = "; ".join(str(reason) for reason in ordered[:_SHOWN_REASONS])
     more = len(ordered) - _SHOWN_REASONS

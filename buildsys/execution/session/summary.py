@@ -1,4 +1,4 @@
-"""What a run came to: build/summary.json, the table at its end, its exit code."""
+"""The results of a run: build/summary.json, the table at its end, its exit code."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,21 +18,21 @@ EARLIER = "an earlier package stays in build/ until the new one is built"
 _CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"
 _WIDEST = 40
 _MOST_ALIKE = 3
-"""More rows than that of one cause are one."""
+"""More rows with one cause than this share a row."""
 _MOST_NAMED = 20
-"""Lines that buildsys.lock lacks."""
+"""The most missing lines of buildsys.lock that are listed."""
 _MOST_ROWS = 40
-"""A longer table leaves out what is up to date."""
+"""A longer table omits up-to-date builds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One build: what became of it, the seconds that this run spent on its steps, and the figures of
-    its package.
+    """One build: its outcome, the seconds that this run spent on its steps, and its package's
+    figures.
 
-    `candidate`: a variant that `select` chooses among; being rejected is its right. `earlier`: it
-    waits, and build/ holds what its recipe said before. `proved`: False where nothing measured or
-    judged what its package holds.
+    `candidate`: a variant that `select` chooses among; it may be rejected. `earlier`: it waits, and
+    build/ holds the package of an earlier recipe. `proved`: False where no step measured or judged
+    the package's content.
     """
 
     id: str
@@ -48,22 +48,22 @@ class Row:
 
     @property
     def status(self) -> str:
-        """The outcome as text, the whole of it."""
+        """The complete text of the outcome."""
         return str(self.outcome)
 
     @property
     def good(self) -> bool:
-        """Whether there is something to ship."""
+        """Whether there is a package to ship."""
         return self.outcome.good
 
     @property
     def is_loser(self) -> bool:
-        """Whether it is a variant that was rejected: no failure of the run."""
+        """Whether it is a rejected variant, which does not fail the run."""
         return self.candidate and self.outcome.kind == Kind.REJECTED
 
 
 def write_summary(workspace: Workspace, rows: list[Row]) -> None:
-    """build/summary.json, rewritten only when it would change. Raises CannotWrite."""
+    """Write build/summary.json, if its content changes. Raises CannotWrite."""
     path = workspace.own(workspace.build / "summary.json")
     text = '{"builds": [\n' + ",\n".join(map(_encode, rows)) + "\n]}\n"
     try:
@@ -77,7 +77,7 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
 
 def _encode(row: Row) -> str:
     differs = {"differs": row.outcome.differs} if row.outcome.differs else {}
-    if not row.file and not row.candidate:  # thousands of these in a run without work
+    if not row.file and not row.candidate:  # a run without work has thousands of these
         return json_text({"id": row.id, "status": row.status, "seconds": row.seconds} | differs)
     return json_text(
         {
@@ -96,10 +96,11 @@ def _encode(row: Row) -> str:
 
 
 def exit_code(rows: Iterable[Row], named: bool, strict: bool = False, locked: bool = False) -> int:
-    """0; 1 where something failed; 12 where `locked` and a build is not what buildsys.lock records; 11
-    where a gate is red; 10 where a build waits that was asked for.
+    """Return the exit code of a run.
 
-    `named`: the builds were asked for by name or pattern; `strict`: waiting is never passed over.
+    0; 1 if something failed; 12 if `locked` and a build differs from buildsys.lock; 11 if a gate is
+    red; 10 if a requested build waits. `named`: the builds were requested by name or pattern;
+    `strict`: a waiting build always counts.
     """
     rows = list(rows)
     kinds = {row.outcome.kind for row in rows if not row.good and not row.is_loser}
@@ -113,7 +114,7 @@ def exit_code(rows: Iterable[Row], named: bool, strict: bool = False, locked: bo
 
 
 def render_table(rows: list[Row]) -> str:
-    """The table: status, time, size, memory, and accuracy if the packages have it."""
+    """Format the table: status, time, size, memory, and accuracy if the packages have it."""
     many = len(rows) > _MOST_ROWS
     shown = [row for row in rows if row.outcome != UP_TO_DATE] if many else rows
     idle = len(rows) - len(shown)
@@ -130,7 +131,7 @@ def render_table(rows: list[Row]) -> str:
 
 
 def _differences(rows: Iterable[Row]) -> list[str]:
-    """What builds that are not what buildsys.lock records differ in, once each, and the way out."""
+    """Return how builds differ from buildsys.lock, each difference once, and what to do."""
     found = list(dict.fromkeys(text for row in rows for text in row.outcome.differs))
     if not found:
         return []
@@ -143,7 +144,7 @@ def _differences(rows: Iterable[Row]) -> list[str]:
 
 
 def render_not_as_locked(found: list[str]) -> str:
-    """Why a locked run does not start; `found`: missing or different lines."""
+    """Return why a locked run does not start; `found`: missing or different lines."""
     more = len(found) - _MOST_NAMED
     lines = [*found[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
     return "\n    ".join(
@@ -157,7 +158,7 @@ def render_not_as_locked(found: list[str]) -> str:
 
 
 def fold(rows: list[Row]) -> list[Row]:
-    """Builds that one cause keeps from being built share a row, in the place of the first of them."""
+    """Merge builds that wait or failed for one cause into one row, in the place of the first."""
     causes: dict[Outcome, list[Row]] = {}
     for row in rows:
         if _is_shared(row.outcome) and not row.earlier:
@@ -174,7 +175,7 @@ def fold(rows: list[Row]) -> list[Row]:
 
 
 def _is_shared(outcome: Outcome) -> bool:
-    """Whether its cause is printed elsewhere."""
+    """Return whether the cause is printed with another row."""
     return outcome.kind in (Kind.BLOCKED, Kind.WAITING) or outcome == HAS_MISTAKE
 
 
@@ -190,7 +191,9 @@ def _render(rows: list[Row]) -> str:
 
 
 def _headlines(rows: list[Row]) -> dict[str, str]:
-    """Columns by metric; none without figures: a run without work loads no vocabulary for them."""
+    """Return columns by metric; none without figures, so that a run without work loads no
+    vocabulary.
+    """
     if not any(row.metrics for row in rows):
         return {}
 
@@ -215,19 +218,21 @@ _FINDS_NOTHING = "it detects nothing, every metric is 0: train longer, and check
 
 
 def _finds_nothing(row: Row) -> bool:
-    """Whether every measured accuracy is 0, which a build without gates does not report."""
+    """Return whether every measured accuracy is 0; a build without gates does not report it
+    otherwise.
+    """
     found = [value for name, value in row.metrics if name in _headlines([row])]
     return bool(found) and not any(found)
 
 
 def _short(outcome: Outcome) -> str:
-    """What fits a column; the reasons of a rejection stand below the table."""
+    """Return the outcome in the width of a column; reasons of a rejection follow the table."""
     text = str(outcome)
     return outcome.headline if len(text) > _WIDEST else text
 
 
 def annotate(rows: list[Row]) -> list[str]:
-    """Rows that are not good or not what buildsys.lock records, as GitHub's workflow commands."""
+    """Format rows that failed or differ from buildsys.lock as GitHub workflow commands."""
     kinds = {True: "warning", False: "error"}
     differing = [
         annotation("warning", f"{row.status}: {'; '.join(row.outcome.differs)}", title=row.id)

@@ -1,4 +1,4 @@
-"""One run at a time in a workspace; the next one waits."""
+"""Allows one run at a time in a workspace; the next one waits."""
 
 import contextlib
 import os
@@ -14,7 +14,9 @@ from buildsys.write_errors import writing
 
 @contextlib.contextmanager
 def exclusive(workspace: Workspace) -> Iterator[None]:
-    """One run per workspace: a second one waits, and says for whom. Raises CannotWrite."""
+    """Hold the workspace lock; a second run prints which process it waits for. Raises
+    CannotWrite.
+    """
     workspace.check_own()
     with contextlib.ExitStack() as held:
         with writing("the lock of this workspace", workspace.state):

@@ -1,1 +1,3 @@
-"""What is up to date: action keys, digests of inputs and code, the database, buildsys.lock."""
+"""Decides what is up to date: action keys, digests of inputs and code, the database,
+buildsys.lock.
+"""

@@ -1,7 +1,6 @@
-"""Action keys: the digest of everything that decides a step's result, and the training's slice of
-it.
+"""Action keys: the digest of everything that decides a step's result, and the part for trainings.
 
-The parts of a key are kept by name, so that two keys can be compared in words (`reasons`).
+The parts of a key are kept by name, so that a message can name what differs (`reasons`).
 """
 
 import json
@@ -13,12 +12,12 @@ from buildsys.digest import canonical, digest_bytes, digest_value, flatten
 from buildsys.graph import Step
 
 Parts = Mapping[str, object]
-"""What an action key is made from, by name: JSON values of parameters, digests, versions."""
+"""The parts of an action key by name: JSON values of parameters, digests, versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionKey:
-    """A step's action key with the parts that it was made from."""
+    """A step's action key and the parts that it was made from."""
 
     key: str
     parts: Parts
@@ -27,7 +26,7 @@ class ActionKey:
 
 
 def make_key(step: Step, digests: list[tuple[str, str]]) -> ActionKey:
-    """The key of a step whose inputs are all known; `digests`: (input name, digest)."""
+    """Return the key of a step with known inputs; `digests`: (input name, digest)."""
     before, after = (
         canonical([step.module, step.code]),
         canonical([step.tool_identity, sorted(digests)]),
@@ -39,7 +38,7 @@ def make_key(step: Step, digests: list[tuple[str, str]]) -> ActionKey:
 
 
 def parts_of(step: Step, digests: list[tuple[str, str]]) -> Parts:
-    """What a key is made from, by name; of the inputs, those that are given."""
+    """Return the parts of a key by name; of the inputs, those in `digests`."""
     parts = _parameters(step.params) | {f"input.{name}": digest for name, digest in digests}
     return parts | {"code": step.code, "tool": step.tool, "lock": step.tool_identity}
 
@@ -50,5 +49,5 @@ def _parameters(params: str) -> dict[str, object]:
 
 
 def slice_digest(step: Step, action_key: ActionKey) -> str:
-    """What a training's record goes by: parameters and the content of its inputs."""
+    """Return the digest that identifies a training's record: of parameters and input contents."""
     return digest_value([step.module, json.loads(step.params), sorted(action_key.inputs)])

@@ -1,4 +1,4 @@
-"""Builds by name or pattern: what matches nothing is an error, never a green run."""
+"""Selects builds by name or pattern; a pattern that matches nothing is an error."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -6,11 +6,11 @@ from fnmatch import fnmatchcase
 from buildsys.errors import InputError
 
 _MOST_NAMED = 4
-"""Builds of a recipe; a longer list would hide the pattern."""
+"""The most builds of a recipe that a message lists."""
 
 
 def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
-    """The builds that match, in order; all of them without patterns. Raises InputError."""
+    """Return the matching builds, in order; all of them without patterns. Raises InputError."""
     chosen: list[str] = []
     for pattern in patterns or ["*"]:
         found = [build for build in builds if fnmatchcase(build, pattern.removeprefix("build:"))]
@@ -22,14 +22,16 @@ def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
 
 
 def matching(pattern: str, recipes: Sequence[str]) -> list[str]:
-    """The recipes that a pattern of builds may match."""
+    """Return the recipes that a pattern of builds may match."""
     wanted = pattern.removeprefix("build:").split("@")[0]
     return [recipe for recipe in recipes if fnmatchcase(recipe, wanted)]
 
 
 def suggest(name: str, builds: Sequence[str]) -> str:
-    """What was probably meant: of a recipe's name all its builds; of a build of a recipe that there is,
-    the nearest of its targets; else the nearest id.
+    """Suggest what was probably meant by a name.
+
+    For a recipe's name: its builds. For a build of an existing recipe: the nearest of its targets.
+    Otherwise: the nearest id.
     """
     from buildsys.text import did_you_mean
 

@@ -1,11 +1,11 @@
-"""Digest of the code that decides a step's result: the same under every Python that runs the core.
+"""Computes the digest of the code that decides a step's result.
 
-Of the step's module it takes `run` and `Params`, every import, assignment, function and class that
-these reach, whatever its form, and every statement of another kind. The planning side (`STEP`,
-`Settings`, `plan` and what only they refer to) does not count: what it decides is in the parameters.
-Of modules of steps/lib that are imported on the way, and of the launcher, it takes everything, and of
-the vocabulary (`buildsys.spec`) and other steps' modules the names that are used, with what they reach.
-Comments, docstrings and layout do not count.
+The digest is the same under every Python that runs the core. It covers `run` and `Params` of the
+step's module, every import, assignment, function and class that these reach, in any form, and every
+other kind of statement. The planning side (`STEP`, `Settings`, `plan` and what only they use) is
+left out: its decisions are in the parameters. Modules of steps/lib that are imported, and the
+launcher, are covered completely; of the vocabulary (`buildsys.spec`) and of other steps' modules,
+only the used names and what they reach. Comments, docstrings and layout are left out.
 """
 
 import ast
@@ -41,22 +41,22 @@ class _Import:
 
 @dataclass(frozen=True, eq=False)
 class _Statement:
-    """One top-level statement; an import has one for each of its names."""
+    """One top-level statement; an import statement is split into one for each name."""
 
     text: str
-    """Its syntax tree, in a notation of our own."""
+    """The syntax tree in our own notation."""
     only_binds: bool
-    """It has no effect but the names that it binds: without them, it counts for nothing."""
+    """The statement only binds names: if they are unused, it does not count."""
     binds: frozenset[str]
     uses: frozenset[str]
     imports: tuple[_Import, ...]
     attributes: frozenset[tuple[str, str]]
-    """(name, attribute); `_EVERY_NAME` where the name itself is passed on."""
+    """(name, attribute); `_EVERY_NAME` if the name is used without an attribute."""
 
 
 @cache
 def code_digest(module: str, package: Path) -> str:
-    """sha256 over the tool side of a step; `package`: the folder of the package `buildsys`."""
+    """Return the sha256 of a step's tool side; `package`: the folder of the package `buildsys`."""
     step = f"buildsys.steps.{module}"
     used: dict[str, frozenset[str]] = {}
     texts: dict[str, str] = {}
@@ -84,9 +84,9 @@ def code_digest(module: str, package: Path) -> str:
 
 
 def _source(name: str, package: Path) -> str | None:
-    """The file of a module of ours, or None."""
+    """Return the file of a module in the package, or None."""
     place = os.path.join(package, *name.split(".")[1:])
-    found = (f"{place}/__init__.py", f"{place}.py")  # as Python looks for them
+    found = (f"{place}/__init__.py", f"{place}.py")  # in the order in which Python looks for them
     return next((path for path in found if os.path.isfile(path)), None)
 
 
@@ -97,7 +97,7 @@ def _text(path: str) -> str:
 
 @cache
 def _notation(text: str, names: frozenset[str]) -> str:
-    """What counts of a file where `names` of it are used."""
+    """Return the notation of those statements of a file that count if `names` are used."""
     return "\n".join(statement.text for statement in _counted(text, names))
 
 
@@ -105,8 +105,10 @@ def _notation(text: str, names: frozenset[str]) -> str:
 def _imported(
     text: str, names: frozenset[str], importer: str, is_package: bool
 ) -> frozenset[tuple[str, str, frozenset[str]]]:
-    """(module, name used of it, what is used of that name if it is a module itself) of what counts
-    of a file, with the packages that an import runs on its way.
+    """Return the imports that count if `names` of a file are used.
+
+    Each is (module, name used of it, attributes used if that name is itself a module). Packages
+    that an import runs on its way are included.
     """
     found = {(parent, "", _NOTHING) for parent in _parents(importer)}
     statements = _counted(text, names)
@@ -138,7 +140,7 @@ def _parents(name: str) -> list[str]:
 
 @cache
 def _counted(text: str, names: frozenset[str]) -> tuple[_Statement, ...]:
-    """The statements of a file that count where `names` of it are used, in their order."""
+    """Return the statements of a file that count if `names` are used, in order."""
     statements = _statements(text)
     if _EVERY_NAME in names:
         return statements
@@ -159,7 +161,9 @@ def _counted(text: str, names: frozenset[str]) -> tuple[_Statement, ...]:
 
 @cache
 def _statements(text: str) -> tuple[_Statement, ...]:
-    """The top-level statements of a file: steps share most of theirs, and parsing takes time."""
+    """Return the top-level statements of a file; cached, since steps share files and parsing is
+    slow.
+    """
     return tuple(
         _read(part)
         for node in parse_source(text).body
@@ -194,30 +198,30 @@ def _read(node: ast.stmt) -> _Statement:
 
 
 class _Reader:
-    """One pass over a statement: what it says, and which names it binds and uses.
+    """Reads one statement: its notation, and the names that it binds and uses.
 
-    The notation is our own, because `ast.dump` and the trees of f-strings differ between versions of
-    Python: empty fields are left out, the texts of an f-string are joined, and text is written by
-    `ascii`, because what `repr` leaves as it is depends on the version of Unicode.
+    The notation is our own, because `ast.dump` and the trees of f-strings differ between versions
+    of Python: empty fields are left out, the text parts of an f-string are joined, and text is
+    written by `ascii`, because the result of `repr` depends on the version of Unicode.
     """
 
     def __init__(self) -> None:
         self.text: list[str] = []
         self.binds: set[str] = set()
         self.changes = False
-        """Whether it changes what was bound before: `X[1] = 2`, `X.y = 2`."""
+        """Whether the statement changes a value bound earlier: `X[1] = 2`, `X.y = 2`."""
         self.uses: set[str] = set()
         self.imports: list[_Import] = []
         self.attributes: set[tuple[str, str]] = set()
         self._depth = 0
-        """Of functions and classes: what is bound in one is not bound in the module."""
+        """Functions and classes: names bound inside are not bound in the module."""
         self._functions = 0
-        """Whose bodies do not run when the module is imported."""
+        """Nodes whose bodies do not run when the module is imported."""
         self._comprehensions = 0
-        """In which only `:=` binds a name of the module."""
+        """Nodes in which only `:=` binds a name of the module."""
 
     def read(self, node: ast.AST) -> None:
-        """Take up a syntax tree."""
+        """Process a syntax tree."""
         kind = node.__class__
         note = _NOTES.get(kind)
         if note is not None:
@@ -262,11 +266,11 @@ class _Reader:
         self.text.append(node.id)
 
     def write_constant(self, node: ast.Constant) -> None:
-        """A value with its type: `1` is not `True`."""
+        """Write a value with its type: `1` differs from `True`."""
         self.text.append(f"{type(node.value).__name__}:{node.value!a}")
 
     def write_formatted(self, node: ast.JoinedStr) -> None:
-        """An f-string; without a placeholder it is a text."""
+        """Write an f-string; one without placeholders is written as text."""
         parts = _joined(node)
         if all(isinstance(part, str) for part in parts):
             self.write_constant(ast.Constant("".join(str(part) for part in parts)))
@@ -278,14 +282,14 @@ class _Reader:
         self.text.append("]")
 
     def write_placeholder(self, node: ast.FormattedValue) -> None:
-        """`{x!r:>8}`; a format that is empty is none."""
+        """Write `{x!r:>8}`; an empty format is left out."""
         self.read(node.value)
         self.text.append(f"!{node.conversion}")
         if node.format_spec is not None and _joined(node.format_spec):
             self.read(node.format_spec)
 
     def write_delete(self, node: ast.Delete) -> None:
-        """`del (a, b)` is `del a, b`."""
+        """Write `del (a, b)` like `del a, b`."""
         targets = node.targets
         if len(targets) == 1 and isinstance(targets[0], ast.Tuple):
             targets = targets[0].elts
@@ -294,7 +298,7 @@ class _Reader:
         self.text.append(")")
 
     def note_name(self, node: ast.Name) -> None:
-        """A name alone is passed on: any attribute of it may be read."""
+        """Note a name without an attribute: any attribute of it may be read."""
         if not isinstance(node.ctx, ast.Store):
             self.uses.add(node.id)
             self.attributes.add((node.id, _EVERY_NAME))
@@ -306,21 +310,21 @@ class _Reader:
                 self.changes = True
 
     def note_walrus(self, node: ast.NamedExpr) -> None:
-        """`(x := 1)`."""
+        """Note `(x := 1)`."""
         self._bind(node.target.id)
 
     def note_place(self, node: ast.Attribute | ast.Subscript) -> None:
-        """`x.attribute` or `x[key]`, as a target."""
+        """Note `x.attribute` or `x[key]` as a target of an assignment."""
         if not isinstance(node.ctx, ast.Load) and not self._functions:
             self.changes = True
 
     def note_statement(self, node: ast.Expr) -> None:
-        """A call that stands alone in the body of a class, which runs when it is defined."""
+        """Note a bare call in the body of a class, which runs when the class is defined."""
         if not self._functions and not isinstance(node.value, ast.Constant):
             self.changes = True
 
     def write_attribute(self, node: ast.Attribute) -> None:
-        """`x.attribute`, where nothing else of `x` is read."""
+        """Write `x.attribute`, where nothing else of `x` is read."""
         if isinstance(node.value, ast.Name):
             self.uses.add(node.value.id)
             self.attributes.add((node.value.id, node.attr))
@@ -330,7 +334,7 @@ class _Reader:
         self.text.append(f".{node.attr}")
 
     def note_definition(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
-        """A function or a class; one that a decorator may register somewhere, or `__getattr__`."""
+        """Note a function or class; a decorator may register it, and `__getattr__` counts too."""
         self._bind(node.name)
         known = all(_decorator(item) in _PLAIN_DECORATORS for item in node.decorator_list)
         if not self._functions and (not known or node.name == "__getattr__"):
@@ -339,13 +343,13 @@ class _Reader:
             self.uses |= _quoted(node.returns)
 
     def note_import(self, node: ast.Import) -> None:
-        """`import a.b as c`."""
+        """Note `import a.b as c`."""
         for alias in node.names:
             self.imports.append(_Import(alias.name, 0, "", alias.asname or ""))
             self._bind(alias.asname or alias.name.split(".")[0])
 
     def note_import_from(self, node: ast.ImportFrom) -> None:
-        """`from a import b as c`."""
+        """Note `from a import b as c`."""
         for alias in node.names:
             own = alias.asname or alias.name
             if own == _EVERY_NAME:
@@ -354,21 +358,21 @@ class _Reader:
             self._bind(own)
 
     def note_capture(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar) -> None:
-        """`except Error as x`, and the names of a pattern."""
+        """Note `except Error as x` and the names of a pattern."""
         if node.name:
             self._bind(node.name)
 
     def note_rest(self, node: ast.MatchMapping) -> None:
-        """`**x` of a pattern."""
+        """Note `**x` of a pattern."""
         if node.rest:
             self._bind(node.rest)
 
     def note_global(self, node: ast.Global | ast.Nonlocal) -> None:
-        """`global x`."""
+        """Note `global x`."""
         self.uses |= set(node.names)
 
     def note_annotation(self, node: ast.arg | ast.AnnAssign) -> None:
-        """An annotation may be text."""
+        """Note an annotation, which may be text."""
         if node.annotation is not None:
             self.uses |= _quoted(node.annotation)
 
@@ -403,7 +407,7 @@ _PLAIN_DECORATORS = frozenset(
         "wraps",
     }
 )
-"""Those that do nothing but wrap what they are given."""
+"""Decorators that only wrap their argument."""
 _COMPREHENSIONS = frozenset({ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp})
 _WRITERS: dict[type[ast.AST], Callable[[_Reader, Any], None]] = {
     ast.Name: _Reader.write_name,
@@ -441,7 +445,7 @@ def _meant(fields: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _decorator(node: ast.expr) -> str:
-    """The last name of a decorator: `lru_cache` of `@functools.lru_cache(maxsize=1)`."""
+    """Return the last name of a decorator: `lru_cache` of `@functools.lru_cache(maxsize=1)`."""
     node = node.func if isinstance(node, ast.Call) else node
     return (
         node.attr
@@ -453,7 +457,7 @@ def _decorator(node: ast.expr) -> str:
 
 
 def _quoted(annotation: ast.expr) -> set[str]:
-    """Names in an annotation that is written as text."""
+    """Return the names in an annotation that is written as text."""
     if isinstance(annotation, ast.Name):
         return set()
     texts = [
@@ -465,14 +469,14 @@ def _quoted(annotation: ast.expr) -> set[str]:
 
 
 def _is_idle(node: object) -> bool:
-    """A docstring, another text that stands alone, or `pass`."""
+    """Return whether a statement is a docstring, another bare text, or `pass`."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
     return isinstance(node, ast.Pass)
 
 
 def _joined(node: ast.AST) -> list[str | ast.AST]:
-    """The parts of an f-string, neighbouring texts as one."""
+    """Return the parts of an f-string, adjacent texts joined."""
     parts: list[str | ast.AST] = []
     for part in node.values if isinstance(node, ast.JoinedStr) else [node]:
         text = part.value if isinstance(part, ast.Constant) else None

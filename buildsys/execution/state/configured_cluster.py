@@ -1,8 +1,9 @@
-"""Which cluster a workspace's steps run on, if any.
+"""Finds the cluster that a workspace's steps run on, if any.
 
-dask runs what a scheduler sends: whoever chooses the scheduler may run code here. buildsys.yaml may come
-with a pull request, so what it names counts only where a person has put the certificate of that cluster
-into the folder of settings; one without TLS, and a certificate elsewhere, only variables name.
+dask runs what a scheduler sends, so the choice of the scheduler decides which code runs here.
+buildsys.yaml may come with a pull request: its cluster is used only if the user has put the
+certificate of that cluster into the user's configuration folder. Only environment variables may
+name a cluster without TLS or a certificate elsewhere.
 """
 
 import os
@@ -16,11 +17,12 @@ from buildsys.execution.state.configured_store import FILE, configured_places, i
 
 
 def find_cluster(workspace: Workspace) -> ClusterSettings | None:
-    """BUILDSYS_CLUSTER, the address of a scheduler, else what buildsys.yaml says; None where neither names a
-    cluster, and for `none`. Raises BuildsysError for a variable that cannot be right, InputError.
+    """Return the cluster that BUILDSYS_CLUSTER or else buildsys.yaml names; None for `none` or
+    neither.
 
-    BUILDSYS_CLUSTER_CA, the file with its certificate, counts before `ca` of the file; whether it may be
-    without one, the file says in either case.
+    BUILDSYS_CLUSTER is the address of a scheduler. BUILDSYS_CLUSTER_CA, the file with its
+    certificate, takes precedence over `ca` in buildsys.yaml; only buildsys.yaml can allow a cluster
+    without a certificate. Raises BuildsysError for an invalid variable, InputError for the file.
     """
     place, certificate = os.environ.get(VARIABLE, ""), os.environ.get(CA_VARIABLE, "")
     if place == "none":
@@ -39,9 +41,10 @@ def find_cluster(workspace: Workspace) -> ClusterSettings | None:
 
 
 def find_certificate(workspace: Workspace, settings: ClusterSettings) -> Path | None:
-    """The file with the certificate of a cluster; a relative path begins in the user's folder of settings.
+    """Return the file with a cluster's certificate; a relative path starts in the configuration
+    folder.
 
-    Raises InputError for one in the repository, where a commit could bring that of another cluster.
+    Raises InputError for a file in the repository, where a commit could replace it.
     """
     if not settings.ca:
         return None
@@ -56,5 +59,5 @@ def find_certificate(workspace: Workspace, settings: ClusterSettings) -> Path | 
 
 
 def certificate_source() -> str:
-    """What names the certificate, for messages: a variable of the environment or the file."""
+    """Return what names the certificate, for messages: an environment variable or the file."""
     return CA_VARIABLE if os.environ.get(CA_VARIABLE) else FILE

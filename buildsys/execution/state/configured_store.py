@@ -1,8 +1,8 @@
-"""Which store a workspace uses, and which remote one behind it: never one in its repository.
+"""Finds the store of a workspace and the remote store behind it; neither may be in the repository.
 
-What lies there may have come with a commit, and a store is believed: what it says was made is not
-made again. buildsys.yaml comes with a commit, too: it names a folder where this user alone may write,
-and a remote store to read; only the environment of a person names others.
+A commit could have put files there, and results in a store are trusted: they are not made again.
+buildsys.yaml also comes with a commit: it may name a folder that only this user can write to, and a
+remote store to read from. Other stores have to be named by environment variables.
 """
 
 import contextlib
@@ -34,29 +34,31 @@ from buildsys.write_errors import obstacle, way_out
 
 FILE = "buildsys.yaml"
 _READER = "store, remote and cluster; none left out, no link, tcp:// or path of a certificate"
-"""What the file was read for: another release may have read less of it."""
-_CHECK = "`buildsys check` shows the mistake"
+"""What this release reads from the file; the cached values of another release are read again."""
+_CHECK = "run `buildsys check` to see the mistake"
 REMOTE, REMOTE_MODE = "BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"
 _INSIDE = "the store would lie in the repository, where a commit could fill it"
 _NO_STORE = (
-    "this folder holds other things than a store (`{}`); buildsys removes old files from its store"
+    "this folder holds files that are not a store's (`{}`); buildsys removes old files from its"
+    " store"
 )
-_OWN = "name a folder of its own, which is made where it is missing"
-_SHARED = "others may write to {}, and what a store holds counts as made"
-_TRUSTED = "set BUILDSYS_STORE={0} if you trust all of them; `chmod -R go-w {0}` keeps others out"
+_OWN = "name a folder for the store alone; buildsys creates it if it is missing"
+_SHARED = "other users can write to {}, and results in a store are trusted"
+_TRUSTED = "set BUILDSYS_STORE={0} if you trust all of them, or run `chmod -R go-w {0}`"
 _TRUSTED_ABOVE = "name a folder elsewhere, or set BUILDSYS_STORE={} if you trust all of them"
-_FOREIGN = "{} belongs to another user, and what a store holds counts as made"
+_FOREIGN = "{} belongs to another user, and results in a store are trusted"
 _TRUSTED_USER = "set BUILDSYS_STORE={} if you trust that user"
 _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is used then"
 
 
 def default_store(workspace: Workspace, named: str = "", *, pushes: bool = False) -> Store:
-    """What `--store` has `named`, else BUILDSYS_STORE, else what buildsys.yaml says, else the one in this
-    user's cache directory; with the remote store behind it that the workspace shares, if it does.
+    """Return the workspace's store, with the remote store behind it if the workspace uses one.
 
-    One in the repository, or a folder of other things, is refused: InputError where buildsys.yaml
-    names it, CannotWrite where the variable does. Raises CannotWrite where no directory can be there,
-    too; one that may only be read is a store. `pushes`: see `find_remote`.
+    The first of these counts: `named` (from `--store`), BUILDSYS_STORE, buildsys.yaml, the store in
+    the user's cache directory. A folder in the repository, or with other files, is refused:
+    InputError where buildsys.yaml names it, CannotWrite where the variable does. Raises CannotWrite
+    also where no directory can be created; a read-only store is accepted. `pushes`: see
+    `find_remote`.
     """
     root, is_own = _find_root(workspace, named)
     remote = find_remote(workspace, pushes=pushes)
@@ -75,15 +77,15 @@ def default_store(workspace: Workspace, named: str = "", *, pushes: bool = False
 
 
 def _keep_apart(root: Path, remote: RemoteSettings) -> None:
-    """Raises CannotWrite for a remote store that is the store of this machine, lies in it or around it: each
-    would find the other's files.
+    """Raise CannotWrite if the remote store and the local store are the same, or one contains the
+    other.
     """
     if remote.scheme != "file":
         return
     own, other = os.path.realpath(root), os.path.realpath(_folder(remote))
     if os.path.commonpath((own, other)) in (own, other):
         raise CannotWrite(
-            f"the remote store {remote.url} and the store of this machine, {root}, lie in one another: name"
+            f"the remote store {remote.url} and the local store {root} overlap: name"
             " another folder."
         )
 
@@ -93,7 +95,7 @@ def _folder(remote: RemotePlace) -> Path:
 
 
 def _switched_off(workspace: Workspace) -> RemotePlace | None:
-    """The remote store that would be used if a variable were not `none`, where there is one."""
+    """Return the remote store that would be used if the variable were not `none`, if any."""
     found, place = configured_places(workspace).remote, os.environ.get(REMOTE, "")
     if place in ("", "none"):
         return found
@@ -103,12 +105,12 @@ def _switched_off(workspace: Workspace) -> RemotePlace | None:
 
 
 def find_remote(workspace: Workspace, *, pushes: bool = False) -> RemoteSettings | None:
-    """BUILDSYS_REMOTE, else what buildsys.yaml says; None where neither names a remote store.
+    """Return the remote store that BUILDSYS_REMOTE or else buildsys.yaml names; None for neither.
 
-    The variable counts for all that says where the store is; who is trusted, the file says in either
-    case. A run writes only to the store that the variable names, where BUILDSYS_REMOTE_MODE allows it;
-    `pushes`: somebody asks for that by a command, and a variable need not. Raises InputError, and
-    BuildsysError for variables.
+    The variable overrides everything about the store's location; the trusted keys always come from
+    the file. A run writes only to the store that the variable names, and only if
+    BUILDSYS_REMOTE_MODE allows it. `pushes`: a command requests the writing, so no variable is
+    needed. Raises InputError; BuildsysError for variables.
     """
     place, mode = os.environ.get(REMOTE, ""), os.environ.get(REMOTE_MODE, "")
     if "none" in (place, mode):
@@ -148,7 +150,9 @@ def find_remote(workspace: Workspace, *, pushes: bool = False) -> RemoteSettings
 
 
 def _find_root(workspace: Workspace, named: str) -> tuple[Path, bool]:
-    """Where the store is, and whether nobody but this user may write there, as buildsys.yaml named it."""
+    """Return where the store is, and whether buildsys.yaml named it and only this user can write
+    there.
+    """
     place, whose = (
         named or os.environ.get("BUILDSYS_STORE"),
         "--store" if named else "BUILDSYS_STORE",
@@ -164,7 +168,7 @@ def _find_root(workspace: Workspace, named: str) -> tuple[Path, bool]:
     problem = None
     if found is not None:
         problem = _problem(found, workspace)
-        found = Path(os.path.realpath(found))  # a link of somebody else may lead elsewhere later
+        found = Path(os.path.realpath(found))  # another user's link could lead elsewhere later
         problem = problem or _writers(found) or _writers_above(found)
     if problem is not None:
         line, column, source = _position(workspace.root / FILE, "store")
@@ -173,7 +177,9 @@ def _find_root(workspace: Workspace, named: str) -> tuple[Path, bool]:
 
 
 def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
-    """Why a configured folder cannot be the store of a workspace, and what to do."""
+    """Return why a configured folder cannot be the workspace's store and what to do; None if it
+    can.
+    """
     if is_inside(place, workspace):
         return _INSIDE, _ELSEWHERE
     other = foreign_name(place)
@@ -181,32 +187,34 @@ def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
 
 
 def _writers(root: Path) -> tuple[str, str] | None:
-    """Why a store that is there may hold what others made, and what to do; None where this user alone may
-    write to it.
+    """Return why an existing store may hold other users' files and what to do; None if it
+    cannot.
     """
     for place in (root, root / "actions", root / "blobs", root / REMOTES):
         try:
             found = place.stat()
-        except OSError:  # missing, or to be named as unusable
+        except OSError:  # missing, or unusable: reported elsewhere
             continue
         if found.st_uid != os.geteuid():
             return _FOREIGN.format(place), _TRUSTED_USER.format(root)
         if found.st_mode & 0o022:
             return _SHARED.format(place), _TRUSTED.format(root)
         if place == root and not found.st_mode & 0o011:
-            return None  # nobody else gets in
+            return None  # no other user has access
     return None
 
 
 def _writers_above(root: Path) -> tuple[str, str] | None:
-    """Why others could put another folder in the place of a store, and what to do: whoever may write to a folder
-    above it can rename what is in there. Where the store exists, a sticky bit keeps them from that.
+    """Return why other users could replace a store's folder and what to do; None if they cannot.
+
+    A user who can write to a parent folder can rename what it contains, unless the store exists and
+    the sticky bit is set.
     """
     is_there = root.exists()
     for place in root.parents:
         try:
             found = place.stat()
-        except OSError:  # made with the store
+        except OSError:  # it is made with the store
             continue
         if found.st_uid not in (0, os.geteuid()):
             return _FOREIGN.format(place), _TRUSTED_USER.format(root)
@@ -217,7 +225,7 @@ def _writers_above(root: Path) -> tuple[str, str] | None:
 
 
 def _usable(root: Path) -> Path:
-    """The path of a store that is there, or can be made. Raises CannotWrite."""
+    """Return the path of a store that exists or can be created. Raises CannotWrite."""
     found = obstacle(root)
     if found:
         way = way_out(root) or f" `store` in {FILE} may name another folder."
@@ -226,20 +234,22 @@ def _usable(root: Path) -> Path:
 
 
 def is_inside(place: Path, workspace: Workspace) -> bool:
-    """Whether a path leads into the repository of a workspace, or is called so."""
+    """Return whether a path, as written or resolved, is in the repository of a workspace."""
     root = workspace.root
     repository = next((p for p in (root, *root.parents) if (p / ".git").exists()), None)
     if repository is None:
         if not (workspace.has_recipes or (root / FILE).exists()):
-            return False  # there is no workspace here, let alone a repository
+            return False  # not a workspace, so not a repository either
         repository = root
     names = (Path(os.path.abspath(place)), Path(os.path.realpath(place)))
     return any(name.is_relative_to(p) for name in names for p in (repository, repository.resolve()))
 
 
 def _position(file: Path, *place: str | int) -> tuple[int, int, str]:
-    """Line, column and text of the value that keys and indexes lead to, or of the last one on the way; zeros
-    where it cannot be found any more.
+    """Return line, column and text of the value at a path of keys and indexes, or of the last one
+    found.
+
+    Returns zeros where it cannot be found any more.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -258,7 +268,7 @@ def _position(file: Path, *place: str | int) -> tuple[int, int, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """What buildsys.yaml says of stores and machines."""
+    """The stores and the cluster that buildsys.yaml names."""
 
     store: str = ""
     remote: RemotePlace | None = None
@@ -266,26 +276,31 @@ class Places:
 
 
 def configured_places(workspace: Workspace) -> Places:
-    """The stores and the cluster of buildsys.yaml; the file is parsed once a change: parsing costs more
-    than building. Raises InputError: who is trusted is never left out because of a mistake.
+    """Return the stores and the cluster of buildsys.yaml; parsed once per change, since parsing is
+    slow.
+
+    Raises InputError for any mistake: otherwise a mistake could drop the list of trusted keys.
     """
     file, cache = workspace.root / FILE, workspace.state / "store.json"
     now = stat_text(str(file))
     if now == "absent":
         return Places()
     known = unchanged.find(cache, _READER)
-    if known is not None and known.files.keys() == {str(file)}:  # no record that rests on nothing
+    # a record without the file's stat does not count
+    if known is not None and known.files.keys() == {str(file)}:
         with contextlib.suppress(ValueError):
             return decode(Places, known.value)
     found = _read_places(file)
-    if workspace.state.is_dir():  # which a run makes
+    if workspace.state.is_dir():  # a run creates it
         entry = unchanged.Entry(value=plain(found), text=_READER, files={str(file): now})
         unchanged.keep(cache, entry)
     return found
 
 
 def _read_places(file: Path) -> Places:
-    """The values of the keys `store`, `remote` and `cluster` at the top of a YAML file. Raises InputError."""
+    """Return the top-level keys `store`, `remote` and `cluster` of a YAML file. Raises
+    InputError.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 

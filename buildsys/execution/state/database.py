@@ -1,9 +1,9 @@
-"""The workspace's memory: results by action key, last keys by role, digests by stat.
+"""The workspace's database: results by action key, last keys by role, digests by stat.
 
-One sqlite file in WAL mode, committed after every step: a killed run loses nothing that was
-finished. Deleting it costs time, never correctness: the store and the files themselves remain. So a
-damaged file, and one of another format, is thrown away, whenever that shows; and every row ends in a
-digest of itself, so that one that sqlite reads from a damaged page counts as not there.
+One sqlite file in WAL mode, committed after every step, so that a killed run loses no finished
+step. Deleting it costs time, never correctness: the store and the files remain. A damaged file, or
+one of another format, is therefore discarded as soon as it is noticed. Every row ends in its own
+digest, so that a row that sqlite reads from a damaged page counts as absent.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ T = TypeVar("T")
 Row = tuple[str | int | float | None, ...]
 
 FORMAT = 1
-"""Of the tables, as `user_version`; databases before there was one have 0."""
+"""The format of the tables, as `user_version`; databases from before it was introduced have 0."""
 _SETUP = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS results (key TEXT PRIMARY KEY, outputs TEXT, seconds REAL, passed INT, sum TEXT);
@@ -53,13 +53,13 @@ _OF_THE_DISK = (
     sqlite3.SQLITE_PERM,
     sqlite3.SQLITE_READONLY,
 )
-"""Codes that need not be damage: the file itself says whether it is whole. All others are."""
+"""Error codes that may not mean damage: the file is checked. All other codes mean damage."""
 _DAMAGED = "was damaged"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Role:
-    """What `build-id/stage` was last made from: the action key and its parts by name."""
+    """The action key that `build-id/stage` was last made with, and its parts by name."""
 
     key: str
     parts: dict[str, object]
@@ -78,11 +78,13 @@ class Database:
         self._do(_set_up)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         self._db.close()
 
     def _remove_foreign(self) -> None:
-        """What sqlite may not open: links and FIFOs, and a journal, which names other files to remove."""
+        """Remove what sqlite must not open: links, FIFOs, and a journal, which names other files to
+        remove.
+        """
         for name, ours in _names(self._path).items():
             try:
                 mode = os.lstat(name).st_mode
@@ -100,13 +102,14 @@ class Database:
             found = sqlite3.connect(
                 self._path, check_same_thread=False, timeout=30, isolation_level=None
             )
-        found.text_factory = _decode  # sqlite3's own raises for a damaged text
-        # a session that an error ends is not closed; Python 3.13 warns of a connection left open
+        found.text_factory = _decode  # the default of sqlite3 raises for damaged text
+        # a session that an error ends is not closed; Python 3.13 warns about an open connection
         weakref.finalize(self, found.close)
         return found
 
     def _do(self, action: Callable[[sqlite3.Connection], T]) -> T:
-        """Call an action; once more on a new file where the old one is damaged, gone or another's.
+        """Call an action; again on a new file if the old one is damaged, missing or of another
+        format.
 
         Raises CannotWrite.
         """
@@ -126,12 +129,12 @@ class Database:
         try:
             if self._db.in_transaction:
                 self._db.rollback()
-        except sqlite3.Error:  # of the damage that is being dealt with
+        except sqlite3.Error:  # an error from the damage being handled
             return
 
     def _is_damaged(self, error: Exception) -> bool:
         code = _code(error)
-        if code == sqlite3.SQLITE_READONLY:  # its header says that newer versions alone may write
+        if code == sqlite3.SQLITE_READONLY:  # the header allows only newer versions to write
             return os.access(self._path, os.W_OK) and os.access(self._path.parent, os.W_OK)
         if code == sqlite3.SQLITE_IOERR_SHORT_READ or code & 0xFF not in _OF_THE_DISK:
             return True
@@ -152,7 +155,7 @@ class Database:
             _set_up(self._db)
 
     def result(self, key: str) -> StepResult | None:
-        """What the action made here or was found to have made."""
+        """Return the result of an action, made here or found; None if unknown."""
         row = self._get("results", key)
         if row is None:
             return None
@@ -167,12 +170,12 @@ class Database:
             return None
 
     def record_result(self, key: str, result: StepResult) -> None:
-        """Remember an action's result."""
+        """Record an action's result."""
         outputs = canonical(result.outputs)
         self._put("results", key, outputs, float(result.seconds), int(result.passed))
 
     def role(self, role: str) -> Role | None:
-        """What `build-id/stage` was last made from."""
+        """Return what `build-id/stage` was last made from."""
         row = self._get("roles", role)
         if row is None:
             return None
@@ -183,25 +186,25 @@ class Database:
             return None
 
     def record_role(self, role: str, key: str, parts: Mapping[str, object]) -> None:
-        """Remember what a role was last made from, to explain the next change."""
+        """Record what a role was last made from, to explain the next change."""
         self._put("roles", role, key, canonical(parts))
 
     def last_keys(self) -> tuple[str, ...]:
-        """The last finished key of every role, of builds that are no more as well."""
+        """Return the last finished key of every role, including builds that no longer exist."""
         return tuple(str(row[1]) for row in self._select("roles", "", ()))
 
     def file(self, path: str) -> tuple[str, str] | None:
-        """(stat, digest) of a file when it was last read."""
+        """Return (stat, digest) of a file when it was last read."""
         return _known(self._get("files", path))
 
     def files_below(self, prefix: str) -> dict[str, tuple[str, str]]:
-        """(stat, digest) of every known file below a folder."""
+        """Return (stat, digest) of every recorded file below a folder."""
         rows = self._select("files", "WHERE key >= ? AND key < ?", (prefix + "/", prefix + "0"))
         whole = ((row[0], _known(row[1:])) for row in rows)
         return {str(path): known for path, known in whole if known is not None}
 
     def record_files(self, rows: list[tuple[str, str, str]]) -> None:
-        """Remember digests by stat."""
+        """Record digests by stat."""
         summed = [(*row, _sum("files", row)) for row in rows]
 
         def insert(db: sqlite3.Connection) -> None:
@@ -212,29 +215,29 @@ class Database:
         self._do(insert)
 
     def tree(self, name: str) -> tuple[str, str] | None:
-        """(signature of all stats, digest) of a tree when it was last walked."""
+        """Return (signature of all stats, digest) of a tree when it was last walked."""
         return _known(self._get("trees", name))
 
     def record_tree(self, name: str, signature: str, digest: str) -> None:
-        """Remember a tree's digest by its signature."""
+        """Record a tree's digest by its signature."""
         self._put("trees", name, signature, digest)
 
     def duration(self, module: str) -> float | None:
-        """Seconds that a step of this module last took."""
+        """Return the seconds that a step of this module last took."""
         row = self._get("durations", module)
         return row[0] if row and isinstance(row[0], float) else None
 
     def record_duration(self, module: str, seconds: float) -> None:
-        """Remember how long a step took."""
+        """Record how long a step took."""
         self._put("durations", module, float(seconds))
 
     def _get(self, table: str, key: str) -> Row | None:
-        """The values of a key; None where there is no row, or not as it was written."""
+        """Return the values of a key; None if there is no row, or its digest does not match."""
         rows = self._select(table, "WHERE key = ?", (key,))
         return rows[0][1:] if rows and rows[0][0] == key else None
 
     def _select(self, table: str, where: str, values: tuple[str, ...]) -> list[Row]:
-        """Key and values of the rows that are as they were written; others are removed."""
+        """Return the rows with a matching digest, as key and values; remove the others."""
         query = f"SELECT rowid, * FROM {table} {where}"
         rows: list[Row] = self._do(lambda db: db.execute(query, values).fetchall())
         whole = [row[1:-1] for row in rows if _sum(table, row[1:-1]) == row[-1]]
@@ -255,11 +258,13 @@ class Database:
 
 
 class _OtherFormat(Exception):
-    """The tables are those of another version of buildsys."""
+    """The tables have the format of another version of buildsys."""
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    """The tables, in a new file. Raises _OtherFormat where there are others."""
+    """Create the tables in a new file. Raises _OtherFormat if there are tables of another
+    format.
+    """
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=NORMAL")
     version, tables = db.execute(_VERSION).fetchone()
@@ -271,19 +276,21 @@ def _set_up(db: sqlite3.Connection) -> None:
 
 
 def _names(path: Path) -> dict[Path, bool]:
-    """The files of a database, and whether sqlite may find them: in WAL mode it leaves no journal."""
+    """Return the files of a database, and whether sqlite may read them: WAL mode leaves no
+    journal.
+    """
     ends = {"": True, "-wal": True, "-shm": True, "-journal": False}
     return {Path(f"{path}{end}"): ours for end, ours in ends.items()}
 
 
 def _sum(table: str, values: Row) -> str:
-    """Of a row: 16 digits are enough, and a run may ask for 100,000 of them."""
+    """Return a row's digest: 16 digits are enough, and a run may check 100,000 of them."""
     text = repr((table, *values)).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
 def _known(row: Row | None) -> tuple[str, str] | None:
-    """(stat or signature, digest) of a row."""
+    """Return (stat or signature, digest) of a row."""
     if row is None:
         return None
     text, digest = row
@@ -291,7 +298,7 @@ def _known(row: Row | None) -> tuple[str, str] | None:
 
 
 def _code(error: Exception) -> int:
-    """Sqlite's extended code; of what says none, that it is out of memory."""
+    """Return sqlite's extended error code; out of memory for an error without one."""
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_NOMEM)
     return code
 

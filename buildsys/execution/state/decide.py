@@ -1,9 +1,9 @@
-"""decide: the one place that knows stale from up-to-date, with reasons as values.
+"""Decides whether a step is stale or up to date, with reasons as values.
 
-A step's action key digests what decides its result: module and code, parameters, tool versions,
-the content of every input. A known result for the key means that there is nothing to do, whatever
-happened in between; that is also the early cutoff, since a step that ran again and made the same
-bytes leaves the keys after it as they were.
+This is the only place that does. A step's action key is the digest of everything that decides its
+result: module and code, parameters, tool versions, the content of every input. If a result is
+recorded for the key, nothing has to run, whatever happened in between. This also stops a rebuild
+early: a step that ran again and made the same bytes leaves the following keys unchanged.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from buildsys.spec import Format
 
 _TO_MAKE = frozenset({Status.STALE, Status.MISSING})
 _UNDECIDED = _TO_MAKE | {Status.PENDING}
-"""What the result of an earlier step may turn into something else."""
+"""Decisions that a new result of an earlier step may change."""
 
 
 class State:
-    """Decisions over a set of plans; a decision is made once and dropped when a step finishes."""
+    """Decisions about a set of plans; each is made once and dropped when a step finishes."""
 
     def __init__(
         self,
@@ -40,19 +40,20 @@ class State:
         lock: Lock | None = None,
         missing: MissingForStep = missing_here,
     ) -> None:
-        """`missing`: what a step that has to run waits for; this machine's answer, unless others help."""
+        """`missing`: what a step that has to run waits for; by default, what this machine lacks."""
         self.database, self.store, self.missing = database, store, missing
         self.lock = lock or Lock()
-        """buildsys.lock as far as this run has read or written it."""
+        """buildsys.lock as this run last read or wrote it."""
         self.sources = Sources(database, store, self.lock)
         self.trainings = self.lock.trainings()
         self.retrain = False
-        """Whether recorded trainings of other tools or code are made again (`buildsys update`)."""
+        """Whether trainings recorded with other tools or code are made again (`buildsys update`).
+        """
         self.kept: dict[str, Training] = {}
-        """Steps whose recorded training counts, although tool or code are others now."""
+        """Steps whose recorded training is used although tool or code have changed."""
         self.steps = {step.id: step for plan in plans for step in plan.steps}
         self._consumers: dict[str, set[str]] = {}
-        """Ids of the steps that read a step's outputs, by its id."""
+        """By step id: the ids of the steps that read its outputs."""
         for step in self.steps.values():
             self._note_inputs(step)
         self.roles: dict[str, list[str]] = {}
@@ -61,23 +62,23 @@ class State:
                 self.roles.setdefault(step.id, []).append(f"{plan.build}/{step.stage}")
         self._decisions: dict[str, Decision] = {}
         self._fresh_keys: dict[str, ActionKey] = {}
-        """Keys that `look_up` has just made, for the decisions that follow at once."""
+        """Keys that `look_up` has just computed, for the decisions that follow."""
         self._same_action: dict[str, set[str]] = {}
-        """Ids of the steps that were to make what an action key names, by the key."""
+        """By action key: the ids of the steps that make its result."""
         self._results: dict[str, StepResult] = {}
         self._wanted: set[str] = set()
         self._contradicted: set[str] = set()
-        """Action keys whose verdict says other than the result that named it: neither counts."""
+        """Action keys whose verdict contradicts their recorded result: neither is used."""
         self.has_turned_red = False
-        """Whether a verdict that was recorded as passed was made again, and is red."""
-        self._lock = threading.RLock()  # steps end in threads while doit checks others
+        """Whether a verdict recorded as passed was made again and failed."""
+        self._lock = threading.RLock()  # steps finish in threads while doit checks others
 
     def use_lock(self, lock: Lock) -> None:
-        """The lock is another one now; what is decided stays so."""
+        """Replace the lock; decisions already made stay."""
         self.lock, self.trainings = lock, lock.trainings()
 
     def include(self, step: Step) -> None:
-        """One step more, whose inputs are known here; it has no role in any plan."""
+        """Add a step whose inputs have known digests; it has no role in any plan."""
         with self._lock:
             self.steps[step.id] = step
             self._note_inputs(step)
@@ -88,14 +89,14 @@ class State:
                 self._consumers.setdefault(item.step, set()).add(step.id)
 
     def know(self, step: Step, result: StepResult) -> None:
-        """A step that has run somewhere else, with what it made there."""
+        """Add a step that has run elsewhere, and its result."""
         with self._lock:
             self.steps[step.id] = step
             self._results[step.id] = result
             self._decisions[step.id] = Decision(status=Status.UP_TO_DATE)
 
     def decide(self, step: Step) -> Decision:
-        """Whether a step has to run, and why."""
+        """Return whether a step has to run, and why."""
         with self._lock:
             found = self._decisions.get(step.id)
             if found is None:
@@ -105,13 +106,13 @@ class State:
             return found
 
     def result(self, step_id: str) -> StepResult | None:
-        """Outputs of a step that needs not run, or has run."""
+        """Return the outputs of a step that has run or needs no run; None otherwise."""
         with self._lock:
             self.decide(self.steps[step_id])
             return self._results.get(step_id)
 
     def finish(self, step: Step, action_key: ActionKey, result: StepResult) -> None:
-        """Record a result at once, and decide anew about what depends on it."""
+        """Record a result at once, and drop the decisions that depend on it."""
         with self._lock:
             before = self._recorded(action_key.key)
             self._record(action_key.key, result)
@@ -127,12 +128,14 @@ class State:
             self._decisions[step.id] = Decision(status=Status.UP_TO_DATE, key=action_key.key)
 
     def _made_alike(self, key: str) -> list[str]:
-        """Ids of the steps that were found made under an action key."""
+        """Return the ids of the steps with a result under an action key."""
         return [name for name, decision in self._decisions.items() if decision.key == key]
 
     def _reconsider(self, changed: Iterable[str], which: Set[Status]) -> None:
-        """Drop the decisions on some steps, and those of `which` statuses on all that reads them: no others
-        rest on them. A result goes with the decision that found it.
+        """Drop the decisions on some steps, and those with a status in `which` on all their
+        readers.
+
+        Other statuses do not depend on them. A result is dropped with the decision that found it.
         """
         waiting = list(changed)
         for name in waiting:
@@ -147,7 +150,9 @@ class State:
                     waiting.append(name)
 
     def ask_again(self) -> None:
-        """Decide anew about what is not made: a machine that can run it may be there now, or gone."""
+        """Drop decisions on steps without a result: a machine that can run them may have come or
+        gone.
+        """
         undone = (Status.WAITING, Status.PENDING, Status.STALE, Status.MISSING)
         with self._lock:
             self._decisions = {
@@ -157,7 +162,9 @@ class State:
             }
 
     def want_bytes(self, step_id: str) -> None:
-        """Make sure that a step's outputs can be read: known by digest alone, it has to run again."""
+        """Make sure that a step's outputs can be read; if only their digests are here, it has to
+        run again.
+        """
         step = self.steps[step_id]
         result = self.result(step_id)
         if result is None:
@@ -168,7 +175,9 @@ class State:
                 self._reconsider([step_id], frozenset(Status))
 
     def read(self, step_id: str, output: str) -> bytes:
-        """The bytes of an output that is a file. Raises MissingBytes where its step has to run."""
+        """Return the bytes of an output that is a file. Raises MissingBytes if its step has
+        to run.
+        """
         try:
             found = self.store.read(self._digest(step_id, output))
         except FileNotFoundError as error:
@@ -178,14 +187,16 @@ class State:
         return found
 
     def _check_verdict(self, step_id: str, text: bytes) -> None:
-        """What a verdict says is what its result says; else neither counts. Raises MissingBytes."""
+        """Raise MissingBytes if a verdict contradicts its step's recorded result: then neither is
+        used.
+        """
         with self._lock:
             step, result = self.steps[step_id], self.result(step_id)
             key = self.decide(step).key
-            if result is None or not key:  # the latter is known from elsewhere, where it is judged
+            if result is None or not key:  # a result without a key was checked where it was made
                 return
             passed: bool | None = None
-            with contextlib.suppress(StepFailed):  # what no step could have written
+            with contextlib.suppress(StepFailed):  # no step can have written this verdict
                 passed = read_verdict(text, step.stage).passed
             if result.passed != passed:
                 self._contradicted.add(key)
@@ -195,8 +206,9 @@ class State:
     def fetch(
         self, step_id: str, output: str, target: Path, linked: frozenset[str] = frozenset()
     ) -> None:
-        """Copy an output, a file or a folder, to `target`; `linked` as `Store.fetch` has it. Raises
-        MissingBytes, as `read`.
+        """Copy an output, a file or a folder, to `target`; `linked`: see `Store.fetch`.
+
+        Raises MissingBytes, like `read`.
         """
         trees = {item.name: item.tree for item in self.steps[step_id].outputs}
         try:
@@ -213,8 +225,9 @@ class State:
         return result.output(output)
 
     def look_up(self, plans: Iterable[BuildPlan]) -> None:
-        """Ask a shared store about the steps that have no result here, level by level: one question for
-        all whose inputs are known.
+        """Query a shared store about the steps that have no result here.
+
+        Sends one query per level of the graph, for all steps whose inputs are known.
         """
         if not self.store.is_shared:
             return
@@ -231,12 +244,14 @@ class State:
             keys = [(self._unanswered(step), machine_of(step)) for step in level]
             self.store.look_up([(key, machine) for key, machine in keys if key])
             for step in level:
-                with contextlib.suppress(BuildsysError):  # a bad source: its step will say so
+                with contextlib.suppress(BuildsysError):  # a bad source: its step reports it
                     self.decide(step)
             self._fresh_keys.clear()
 
     def _unanswered(self, step: Step) -> str:
-        """The action key of a step whose inputs are known and whose result is not here; else nothing."""
+        """Return the action key of a step with known inputs and no result here; otherwise an empty
+        text.
+        """
         if step.id in self._decisions:
             return ""
         if any(item.step and self._results.get(item.step) is None for item in step.inputs):
@@ -248,19 +263,19 @@ class State:
         return "" if self._recorded(action_key.key) is not None else action_key.key
 
     def request_inputs(self, plans: tuple[BuildPlan, ...]) -> None:
-        """Request the bytes that the steps which have to run will read: a result known by digest alone is
-        made again.
+        """Request the bytes that the steps to run will read; an input known only by digest is made
+        again.
         """
         steps = {step.id: step for plan in plans for step in plan.steps}
         for step in reversed(steps.values()):
-            with contextlib.suppress(BuildsysError):  # a bad source: its step will say so
+            with contextlib.suppress(BuildsysError):  # a bad source: its step reports it
                 if self.decide(step).status in (Status.STALE, Status.PENDING, Status.MISSING):
                     for item in step.inputs:
                         if item.step:
                             self.want_bytes(item.step)
 
     def key(self, step: Step) -> ActionKey | None:
-        """The action key, or None while an input is not known yet."""
+        """Return the action key, or None while an input is unknown."""
         digests: list[tuple[str, str]] = []
         for item in step.inputs:
             digest = self.input_digest(item)
@@ -270,25 +285,25 @@ class State:
         return make_key(step, digests)
 
     def known_parts(self, step: Step) -> Parts:
-        """What an action key is made from, without the inputs that are not known yet."""
+        """Return the parts of an action key, without inputs that are not known yet."""
         found = [(item.name, self.input_digest(item)) for item in step.inputs]
         return parts_of(step, [(name, digest) for name, digest in found if digest is not None])
 
     def known_key(self, step: Step) -> ActionKey | None:
-        """The action key if it can be computed now without an error."""
+        """Return the action key if it can be computed now without an error, otherwise None."""
         with contextlib.suppress(BuildsysError):
             return self.key(step)
         return None
 
     def input_digest(self, item: Input) -> str | None:
-        """Digest of an input's content, or None while its step has to run."""
+        """Return the digest of an input's content, or None while its step has to run."""
         if item.source is not None:
             return self.sources.digest(item.source)
         result = self.result(item.step)
         return result.output(item.output) if result else None
 
     def _decide(self, step: Step) -> Decision:
-        """The decision; results and roles that are found on the way are recorded."""
+        """Decide; results and roles found on the way are recorded."""
         blocked = [item for item in step.inputs if item.step and self.result(item.step) is None]
         red = [
             item for item in blocked if self.decide(self.steps[item.step]).status == Status.REJECTED
@@ -326,16 +341,22 @@ class State:
         return Decision(status=status, key=action_key.key)
 
     def _recorded(self, key: str) -> StepResult | None:
-        """A recorded result: of this machine, or of the current remote store and what workers made."""
+        """Return a recorded result of this machine, or of the current remote store and its
+        workers.
+        """
         return self.database.result(key) or self.database.result(f"{key}.{self.store.trust}")
 
     def _record(self, key: str, result: StepResult) -> None:
-        """Record a result; for one from a remote store or a worker, also the store and the trusted keys."""
+        """Record a result; one from a remote store or a worker with that store and the trusted
+        keys.
+        """
         foreign = self.store.is_foreign(key, result.outputs)
         self.database.record_result(f"{key}.{self.store.trust}" if foreign else key, result)
 
     def _to_make(self, step: Step, action_key: ActionKey, was_made: bool) -> Decision:
-        """The decision on a step whose output is not here; what it waits for is the first reason."""
+        """Return the decision on a step without an output here; the first reason is what it waits
+        for.
+        """
         missing = [
             item.source.label
             for item in step.inputs
@@ -350,17 +371,16 @@ class State:
             reason = Reason(subject="output missing from the store")
             return Decision(status=Status.MISSING, key=action_key.key, reasons=(reason,))
         if action_key.key in self._contradicted:
-            reason = Reason(subject="its verdict says other than its record")
+            reason = Reason(subject="its verdict contradicts its record")
             return Decision(status=Status.STALE, key=action_key.key, reasons=(reason,))
         return Decision(
             status=Status.STALE, key=action_key.key, reasons=self._explain(step, action_key)
         )
 
     def _training(self, step: Step, action_key: ActionKey) -> Training | None:
-        """The recorded training of this slice of recipe and data, if its checkpoint is in the
-        store.
+        """Return the recorded training of this recipe and data, if its checkpoint is in the store.
 
-        Host, tool versions and our code are not part of the slice: a recorded training counts until
+        Host, tool versions and our code are not compared: a recorded training is used until
         `buildsys update`.
         """
         if not step.trains or step.id in self._wanted:
@@ -372,7 +392,7 @@ class State:
         return None if other and self.retrain else recorded
 
     def recorded(self, step: Step) -> Training | None:
-        """The record of the training that a step's result is, or None."""
+        """Return the record of the training that is a step's result, or None."""
         action_key, result = self.key(step), self.result(step.id)
         if action_key is None or result is None or not step.trains:
             return None
@@ -381,7 +401,7 @@ class State:
         return found if same else None
 
     def _keep_training(self, step: Step, action_key: ActionKey, recorded: Training) -> Decision:
-        """The recorded network is the result; its curves, too, where they are in the store."""
+        """Use the recorded network as the result, with its curves if they are in the store."""
         trees = {output.name: output.tree for output in step.outputs}
         outputs = tuple(
             (name, digest)
@@ -399,7 +419,9 @@ class State:
         return Decision(status=Status.UP_TO_DATE, key=key)
 
     def recall(self, step: Step, key: str) -> StepResult | None:
-        """A result that another workspace, or this one long ago, left whole in the store."""
+        """Return a complete result from the store, left there by another workspace or an earlier
+        run.
+        """
         if key in self._contradicted:
             return None
         machine = machine_of(step)
@@ -408,19 +430,19 @@ class State:
         declared = {(output.name, output.tree) for output in step.outputs}
         if entry is None or {(output.name, output.tree) for output in entry.outputs} != declared:
             return None
-        if entry.machine not in ("", machine):  # another architecture does other arithmetic
+        if entry.machine not in ("", machine):  # results differ between architectures
             return None
         result = StepResult(
             outputs=tuple((output.name, output.digest) for output in entry.outputs),
             seconds=entry.seconds,
             passed=entry.passed,
         )
-        if entry.digests_only:  # on purpose, by `store export --packages-only`
+        if entry.digests_only:  # deliberately, by `store export --packages-only`
             return result
         return result if self.holds(step, result) else None
 
     def holds(self, step: Step, result: StepResult) -> bool:
-        """Whether the store has every byte of a result."""
+        """Return whether the store has every byte of a result."""
         trees = {output.name: output.tree for output in step.outputs}
         return all(self.store.has(digest, trees[name]) for name, digest in result.outputs)
 
@@ -435,14 +457,14 @@ class State:
                 self.database.record_role(role, action_key.key, action_key.parts)
 
     def _explain(self, step: Step, action_key: ActionKey) -> tuple[Reason, ...]:
-        """Why a step has to run that nothing is waited for."""
+        """Return why a step has to run that waits for nothing."""
         found = self._differences(step, action_key)
         if found is None:
             return (Reason(subject="no recorded result"),)
         return found or (Reason(subject="its record was lost"),)
 
     def _differences(self, step: Step, action_key: ActionKey) -> tuple[Reason, ...] | None:
-        """What differs from the last time that this role was made; None where it never was."""
+        """Return what differs from the last time that this role was made; None if it never was."""
         known = [self.database.role(role) for role in self.roles.get(step.id, ())]
         before = next((entry for entry in known if entry is not None), None)
         if before is None:

@@ -1,4 +1,4 @@
-"""What plans rest on, as stats: our own code and data, and the files that a recipe is made from."""
+"""Stats of what plans depend on: buildsys' own files, and the files that a recipe is made from."""
 
 import hashlib
 import os
@@ -18,30 +18,31 @@ _PACKAGE = Path(buildsys.__file__).resolve().parent
 
 
 def walk(root: str, parts: Iterable[str]) -> list[tuple[str, os.stat_result]]:
-    """Every file of a tree's parts with its stat, see `file_lists.list_parts`."""
+    """Return every file of a tree's parts with its stat, see `file_lists.list_parts`."""
     return list(list_parts(root, parts).files)
 
 
 def signature(entries: Iterable[tuple[str, os.stat_result]]) -> str:
-    """Digest of what `walk` found."""
+    """Return the digest of what `walk` found."""
     text = "\n".join(f"{name} {stat_line(stat)}" for name, stat in entries)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_racy(stats: Iterable[str], since: int) -> bool:
-    """Whether a file may have changed after it was read; `since`: `next_file_tick_ns` before that.
+    """Return whether a file may have changed after it was read.
 
-    Only the change time counts: modification times can be set to the future.
+    `since`: `next_file_tick_ns` before the reading. Only the change time is compared: modification
+    times can be set to the future.
     """
     return any(int(words[3]) >= since for text in stats if len(words := text.split(" ")) == 4)
 
 
 def installation(workspace: Workspace) -> str:
-    """Digest of the stats of this package and of what every recipe of the workspace rests on."""
+    """Return the digest of the stats of this package and of files that every recipe depends on."""
     watched = [str(workspace.root / "buildsys.yaml"), *_targets(workspace.root / "targets")]
     watched += [f"{folder}/{QEMU}" for folder in SEARCHED.split(":")]
-    watched += MARKS  # what is `local` in a target is settled by what this machine has
-    # plans name this machine where they measure its latency
+    watched += MARKS  # whether a target is `local` depends on what this machine has
+    # plans that measure latency on this machine name it
     here = f"{buildsys.__version__} {workspace.root} {os.uname().nodename} {cpu_name()}"
     here += os.environ.get(VARIABLE, "")
     return _digest(watched, f"{here} {package_state(_PACKAGE)}")
@@ -49,15 +50,15 @@ def installation(workspace: Workspace) -> str:
 
 @cache
 def package_state(package: Path) -> str:
-    """Digest of the stats of our own files, looked at once in a process: code is read once, too.
+    """Return the digest of the stats of buildsys' own files, computed once per process.
 
-    An edit while a run goes on belongs to the next run, which has to notice it.
+    The code is also read once: an edit during a run is noticed by the next run.
     """
     return look_at_package(package)
 
 
 def look_at_package(package: Path) -> str:
-    """`package_state` as it is now."""
+    """Return the current value of `package_state`."""
     targets = (*_targets(package.parent / "targets"), *_targets(package / "targets"))
     return _digest([*targets, *files_below(str(package))])
 
@@ -74,7 +75,7 @@ def _digest(paths: Iterable[str], text: str = "") -> str:
 
 
 def recipe_names(workspace: Workspace) -> set[str]:
-    """The stems of a workspace's recipes; bases (`_x.yaml`) are none."""
+    """Return the stems of a workspace's recipes, without bases (`_x.yaml`)."""
     try:
         return {
             entry.name.removesuffix(".yaml")
@@ -86,13 +87,13 @@ def recipe_names(workspace: Workspace) -> set[str]:
 
 
 def recipe_files(workspace: Workspace) -> list[Path]:
-    """The recipes of a workspace, sorted."""
+    """Return the recipe files of a workspace, sorted."""
     folder = workspace.root / "recipes"
     return [folder / f"{name}.yaml" for name in sorted(recipe_names(workspace))]
 
 
 def files_below(folder: str) -> list[str]:
-    """Every file of a package, its templates and environments with it; no bytecode."""
+    """Return every file of a package, including templates and environments but not bytecode."""
     found: list[str] = []
     for entry in os.scandir(folder):
         if entry.name.startswith((".", "__pycache__")):

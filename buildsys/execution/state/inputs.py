@@ -1,4 +1,6 @@
-"""Digests of what people give: files and datasets, read again only when their stat changed."""
+"""Digests of the files and datasets that people provide; read again only when their stat
+changed.
+"""
 
 import contextlib
 import os
@@ -22,14 +24,15 @@ _RACY_NANOSECONDS = 50_000_000
 
 
 class Sources:
-    """Digests of sources, each computed at most once a run."""
+    """Digests of sources, each computed at most once in a run."""
 
     def __init__(self, database: Database, store: Store, lock: Lock) -> None:
         self._database, self._store, self._lock = database, store, lock
         self._known: dict[Source, str] = {}
 
     def digest(self, source: Source) -> str:
-        """Digest of a file, or of a tree's index; the recorded one where it is not here.
+        """Return the digest of a file or of a tree's index; the recorded one if the source is
+        missing.
 
         Raises InputError.
         """
@@ -38,7 +41,9 @@ class Sources:
         return self._known[source]
 
     def known_stat(self, source: Source) -> str | None:
-        """Stat or signature that the digest of this run goes with; None where it may have changed."""
+        """Return the stat or signature that belongs to this run's digest; None if it may have
+        changed.
+        """
         self.digest(source)
         if source.parts:
             known = self._database.tree(tree_name(source))
@@ -49,26 +54,24 @@ class Sources:
         return None if os.path.exists(source.path) else "absent"
 
     def is_missing(self, source: Source) -> bool:
-        """Whether a step cannot read it: its facts are in buildsys.lock, but it does not exist
-        here.
-        """
+        """Return whether a source does not exist here although buildsys.lock records its facts."""
         if os.path.exists(source.path):
             return False
         return not (source.sha256 and self._store.has(source.sha256, tree=False))
 
     def _recorded(self, source: Source) -> str:
-        """What buildsys.lock says of its content, or nothing."""
+        """Return the digest that buildsys.lock records; otherwise an empty text."""
         if not source.kind or os.path.exists(source.path):
             return ""
         digest = self._lock.digest(f"{source.kind} {source.label}")
         return digest if source.sha256 in ("", digest) else ""
 
     def forget(self, source: Source) -> None:
-        """Look again at the next question."""
+        """Discard the digest: the next call reads the source again."""
         self._known.pop(source, None)
 
     def files(self, source: Source) -> list[str]:
-        """Paths of a tree's files relative to its folder, sorted."""
+        """Return the paths of a tree's files relative to its folder, sorted."""
         return [name for name, _ in list_parts(source.path, source.parts, source.home).files]
 
     def _file(self, source: Source) -> str:
@@ -82,13 +85,13 @@ class Sources:
                 return recorded
             message = f"{source.label} cannot be read: {error.strerror}"
             raise InputError.at(source.label, message) from error
-        if not stat.S_ISREG(found.st_mode):  # a pipe makes its reader wait, a device never ends
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe blocks, and a device never ends
             raise InputError.at(source.label, "is not a file", "replace it by the file")
         status, known = stat_line(found), self._database.file(str(path))
         if known is not None and known[0] == status and source.sha256 in ("", known[1]):
             digest = known[1]
         else:
-            racy = _is_racy(found)  # as it was when we looked, however long reading takes
+            racy = _is_racy(found)  # decided before reading, which may take long
             digest = _digest(path, source.label)
             if not racy:
                 self._database.record_files([(str(path), status, digest)])
@@ -118,7 +121,7 @@ class Sources:
         index, racy = self._digest_entries(source.path, entries)
         data = encode_index(index)
         digest = digest_bytes(data)
-        with contextlib.suppress(CannotWrite):  # only to say later which file changed
+        with contextlib.suppress(CannotWrite):  # used only to name changed files later
             self._store.put_bytes(data)
         if not racy:
             self._database.record_tree(name, signature, digest)
@@ -127,7 +130,7 @@ class Sources:
     def _digest_entries(
         self, root: str, entries: list[tuple[str, os.stat_result]]
     ) -> tuple[list[tuple[str, int, str]], bool]:
-        """The index of a tree; only files whose stat changed are read."""
+        """Return the index of a tree; only files whose stat changed are read."""
         known = self._database.files_below(root)
         index, fresh, any_racy = [], [], False
         for name, status in entries:
@@ -146,12 +149,12 @@ class Sources:
 
 
 def tree_name(source: Source) -> str:
-    """How the database calls a tree."""
+    """Return the name of a tree in the database."""
     return "\0".join((source.path, *source.parts))
 
 
 def changed_files(store: Store, old: str, new: str) -> list[str]:
-    """Which paths differ between two tree digests; empty when the old index is gone."""
+    """Return which paths differ between two tree digests; empty if the old index is missing."""
     try:
         before = {name: digest for name, _, digest in store.index(old)}
         after = {name: digest for name, _, digest in store.index(new)}
@@ -164,7 +167,7 @@ def changed_files(store: Store, old: str, new: str) -> list[str]:
 
 
 def _digest(path: Path, label: str) -> str:
-    """Raises InputError where the disk or its permissions refuse the file."""
+    """Return a file's digest. Raises InputError if it cannot be read."""
     try:
         return digest_file(path)
     except OSError as error:
@@ -173,9 +176,10 @@ def _digest(path: Path, label: str) -> str:
 
 
 def _is_racy(status: os.stat_result) -> bool:
-    """Only the change time counts: with a modification time in the future, the file would be racy
-    forever.
+    """Return whether a file may change without a new change time.
 
-    A change time in the future means that the clock was set back; the next change has another time.
+    Only the change time is compared: a modification time in the future would make the file racy
+    forever. A change time in the future means that the clock was set back; the next change has
+    another time.
     """
     return abs(time.time_ns() - status.st_ctime_ns) < _RACY_NANOSECONDS

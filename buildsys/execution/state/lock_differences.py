@@ -1,4 +1,6 @@
-"""Lines of some builds that buildsys.lock lacks, and lines that differ from what is here."""
+"""Finds lines that buildsys.lock lacks for some builds, and lines that differ from the
+workspace.
+"""
 
 import contextlib
 import dataclasses
@@ -13,18 +15,18 @@ from buildsys.recorded_facts import Facts, RecordedDataset
 from buildsys.spec import Format
 
 _OF_THE_RECIPE = ("names", "keypoints", "keypoint_dims", "sigmas", "flip", "crowds")
-"""Facts of data in a format without classes: task and recipe define them, and two recipes can
-differ about one line.
+"""Facts of data in a format without classes: task and recipe define them, so two recipes can
+disagree about one line.
 """
 SHOWN = 12
-"""Digits of a digest in a sentence."""
+"""Digits of a digest in a message."""
 
 
 def differences(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
-    """In sentences, once each: lines that say something else than what these builds were made from.
+    """Return, as sentences without repetition, which lines differ from what these builds were made
+    from.
 
-    Only what is here is compared: data that is elsewhere, and a training that was not made, are what the
-    lock says.
+    Data that is not here, and trainings that were not made here, are not compared.
     """
     found: list[str] = []
     for plan in plans:
@@ -40,7 +42,7 @@ def differences(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
 
 
 def missing_lines(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
-    """Keys of missing lines, once each; also of trainings that did not run yet."""
+    """Return the keys of missing lines, once each, including trainings that have not run yet."""
     found: list[str] = []
     for plan in plans:
         found += [key for key, _, _ in found_sources(state, plan)]
@@ -49,12 +51,12 @@ def missing_lines(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
 
 
 def no_line(key: str) -> str:
-    """In a sentence: what a locked run would have to add."""
+    """Return the sentence about a line that a locked run would have to add."""
     return f"buildsys.lock has no line `{key}`"
 
 
 def never_trained(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
-    """Recipes without any recorded training, whose trainings read what is not made yet."""
+    """Return recipes without a recorded training whose trainings' inputs are not made yet."""
     asked = {
         plan.recipe
         for plan in plans
@@ -65,22 +67,22 @@ def never_trained(state: State, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
 
 
 def found_sources(state: State, plan: BuildPlan) -> Iterator[tuple[str, str, Facts | None]]:
-    """(key of its line, digest, facts) of each source that is here."""
+    """Yield (key of its line, digest, facts) of each source that is here."""
     facts = {fact.key: fact.facts for fact in plan.facts}
     for source in _sources(plan):
         key = f"{source.kind} {source.label}"
-        with contextlib.suppress(BuildsysError):  # one that cannot be read: its step says so
+        with contextlib.suppress(BuildsysError):  # unreadable: its step reports it
             if not state.sources.is_missing(source):
                 yield key, state.sources.digest(source), facts.get(key)
 
 
 def absent_sources(state: State, plan: BuildPlan) -> tuple[str, ...]:
-    """Keys of the lines of what is not here: nothing of it is compared."""
+    """Return the keys of sources that are not here; they are not compared."""
     return tuple(f"{s.kind} {s.label}" for s in _sources(plan) if state.sources.is_missing(s))
 
 
 def found_trainings(state: State, plan: BuildPlan) -> Iterator[tuple[Step, str]]:
-    """A plan's trainings whose inputs are known, with the digest that their lines go by."""
+    """Yield a plan's trainings with known inputs, each with the digest that identifies its line."""
     for step in plan.steps:
         action_key = state.known_key(step) if step.trains else None
         if action_key is not None:
@@ -93,7 +95,7 @@ def _sources(plan: BuildPlan) -> list[Source]:
 
 
 def compare_source(key: str, recorded: Content, digest: str, facts: Facts | None) -> str:
-    """How a source differs from its line; nothing where it does not."""
+    """Return how a source differs from its line; empty if it does not."""
     if _are_two_parts(recorded.facts, facts):
         return ""
     if recorded.digest != digest:
@@ -106,8 +108,9 @@ def compare_source(key: str, recorded: Content, digest: str, facts: Facts | None
 
 
 def _are_two_parts(recorded: Facts | None, found: Facts | None) -> bool:
-    """Whether both are of one archive, which the recipes pin, and of two parts of it: two recipes share
-    its line. Of one part all facts are compared.
+    """Return whether the facts describe two different parts of one archive.
+
+    The recipes pin the archive, and share its line. Facts about the same part are compared in full.
     """
     return (
         isinstance(recorded, RecordedDataset)
@@ -119,7 +122,9 @@ def _are_two_parts(recorded: Facts | None, found: Facts | None) -> bool:
 
 
 def other_facts(recorded: Facts | None, found: Facts | None) -> str:
-    """What of two accounts of one source differs, by name; empty where nothing does."""
+    """Return the names of the facts that differ between two records of one source; empty if
+    none.
+    """
     if found is None or recorded == found:
         return ""
     if recorded is None or type(recorded) is not type(found):
@@ -132,7 +137,9 @@ def other_facts(recorded: Facts | None, found: Facts | None) -> str:
 
 
 def compare_training(state: State, step: Step, recipe: str, recorded: Training) -> str:
-    """How the network that a step has made differs from the recorded one; nothing where it does not."""
+    """Return how the network that a step made differs from the recorded one; empty if it does
+    not.
+    """
     made = made_checkpoint(state, step)
     if made in ("", recorded.checkpoint):
         return ""
@@ -145,7 +152,9 @@ def compare_training(state: State, step: Step, recipe: str, recorded: Training) 
 
 
 def made_checkpoint(state: State, step: Step) -> str:
-    """Digest of the network that a step has made, or that is taken for its result; empty where none is."""
+    """Return the digest of the network that a step made or that is used as its result; else
+    empty.
+    """
     with contextlib.suppress(BuildsysError):
         result = state.result(step.id)
         if result is not None:
@@ -154,13 +163,13 @@ def made_checkpoint(state: State, step: Step) -> str:
 
 
 def describe_training(recorded: Training) -> str:
-    """Where it was trained."""
+    """Return where the network was trained."""
     torch = f"torch {recorded.torch}" if recorded.torch else "an unknown torch"
     return f"on {recorded.device or 'an unknown device'}, {torch}"
 
 
 def changes_since(step: Step, recorded: Training) -> str:
-    """What of the tools and the code is another than when it was recorded."""
+    """Return which tools and code have changed since the training was recorded."""
     changes = []
     if recorded.tool != step.tool:
         changes.append(f"{recorded.tool} became {step.tool}")

@@ -1,4 +1,4 @@
-"""BUILDSYS_LOCKED: whether nothing may change buildsys.lock."""
+"""BUILDSYS_LOCKED: whether buildsys.lock must not change."""
 
 import os
 
@@ -9,7 +9,7 @@ _WORDS = {"": False, "0": False, "1": True}
 
 
 def read_variable() -> bool:
-    """Whether BUILDSYS_LOCKED forbids changes of buildsys.lock. Raises InputError."""
+    """Return whether BUILDSYS_LOCKED forbids changes of buildsys.lock. Raises InputError."""
     word = os.environ.get(VARIABLE, "")
     if word not in _WORDS:
         message = f"`{word}` is neither 0 nor 1"

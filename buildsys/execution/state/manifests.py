@@ -1,6 +1,6 @@
-"""manifest.json and build.json of a package: one type each, to write and to read them.
+"""Types that read and write manifest.json and build.json of a package.
 
-Both are made again when their build runs; what does not validate counts as absent.
+Both files are made again when their build runs; an invalid file counts as absent.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -14,7 +14,7 @@ from buildsys.typed_json import parse
 
 T = TypeVar("T")
 _OPTIONAL = frozenset({"trained", "selection", "maximize", "minimize"})
-"""Fields of a manifest that are left out where they say nothing."""
+"""Fields of a manifest that are left out if they are empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class ManifestFile:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestTarget:
-    """What it was built for."""
+    """The target that the package was built for."""
 
     name: str
     label: str
@@ -43,7 +43,7 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestStep:
-    """A step with its key, parameters, tools and digests; `trained`: of a recorded training."""
+    """A step with its key, parameters, tools and digests; `trained`: for a recorded training."""
 
     stage: str
     module: str
@@ -59,7 +59,7 @@ class ManifestStep:
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestSelection:
-    """Which variant ships, by which figure, among what."""
+    """The variant that ships, the metric that decided, and the candidates."""
 
     chosen: str
     among: object
@@ -69,7 +69,7 @@ class ManifestSelection:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What was made from what, see `packages.manifest`, which writes it. `evidence` by stage."""
+    """What a package was made from; written by `packages.manifest`. `evidence`: by stage."""
 
     buildsys: str
     build: str
@@ -84,20 +84,21 @@ class Manifest:
 
     @property
     def sizes(self) -> dict[str, tuple[int, str]]:
-        """{path inside: (bytes, sha256)}."""
+        """Return {path in the package: (bytes, sha256)}."""
         return {name: (file.bytes, file.sha256) for name, file in self.files.items()}
 
     @property
     def chosen(self) -> str:
-        """Of a selection, the build that ships; else empty."""
+        """Return the build that a selection ships; empty for other builds."""
         return self.selection.chosen if self.selection is not None else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiaryStep:
-    """How a step's result came, and how long it took when it was made; None where it was not.
+    """Where a step's result came from, and the seconds that it took; None if it was not made.
 
-    `cpu`, `kernels` by library: of the machine that made it, which need not be the package's `host`.
+    `cpu`, `kernels` by library: of the machine that made it, which may differ from the package's
+    `host`.
     """
 
     stage: str
@@ -111,7 +112,7 @@ class DiaryStep:
 
 @dataclass(frozen=True, kw_only=True)
 class DiaryHost:
-    """The machine."""
+    """The machine that built the package."""
 
     system: str
     machine: str
@@ -122,8 +123,9 @@ class DiaryHost:
 
 @dataclass(frozen=True, kw_only=True)
 class Diary:
-    """build.json: when, where and how long; `differs_from_lock`: in sentences, where the build is not what
-    buildsys.lock recorded then.
+    """build.json: when, where and how long.
+
+    `differs_from_lock`: sentences about differences from buildsys.lock at the time of the build.
     """
 
     build: str
@@ -134,7 +136,7 @@ class Diary:
 
 
 def as_json(manifest: Manifest) -> dict[str, object]:
-    """A manifest as it is written."""
+    """Return a manifest in the form in which it is written."""
     return asdict(manifest, dict_factory=_without_optional)
 
 
@@ -143,7 +145,7 @@ def _without_optional(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """The manifest of a package; None where there is none that is whole."""
+    """Return the manifest of a package; None if it is missing or invalid."""
     try:
         return load_manifest(folder)
     except (OSError, ValueError):
@@ -151,14 +153,14 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """The manifest of a package. Raises OSError, and ValueError where it is not whole."""
+    """Return the manifest of a package. Raises OSError; ValueError if it is invalid."""
     found = parse(Manifest, read_regular(folder / "manifest.json"))
     check_names(found.files)
     return found
 
 
 def read_diary(folder: Path) -> Diary | None:
-    """The diary of a package; None where there is none that is whole."""
+    """Return the diary of a package; None if it is missing or invalid."""
     return _read(Diary, folder / "build.json")
 
 

@@ -1,6 +1,7 @@
-"""A recipe's plans, kept as JSON: what did not change is not parsed again.
+"""Caches a recipe's plans as JSON, so that an unchanged recipe is not parsed again.
 
-What a plan rests on is in its entry: the files that were read for its recipe, our own code and data.
+An entry names what its plans depend on: the files that were read for the recipe, and our own code
+and data.
 """
 
 import dataclasses
@@ -27,14 +28,14 @@ from buildsys.typed_json import decode, decode_rest, maker
 
 T = TypeVar("T")
 _BY_PLACE = ("params", "inputs", "outputs", "origins")
-"""Fields of a step that are kept elsewhere: its row has their places there."""
+"""Fields of a step that are stored in shared tables; its row has their indexes."""
 _OWN = ("id", "stage")
-"""Fields that no two steps need have in common; the others say how a module is run."""
+"""Fields that usually differ between steps; the other fields describe how a module is run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Origins:
-    """Origins as columns: they are most of what is kept."""
+    """Origins as columns: they are the largest part of the cache."""
 
     parameters: tuple[str, ...]
     labels: tuple[str, ...]
@@ -44,12 +45,12 @@ class _Origins:
 
 Places = tuple[int, ...]
 _Row = tuple[str, str, int, int, Places, Places, Places]
-"""A step: its id and stage, the places of its module, its parameters, inputs, outputs and origins."""
+"""One step: id, stage, parameters, inputs, outputs and origins, and the index of its module."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Build:
-    """A build's plan, whose steps and facts are kept elsewhere, by their places there."""
+    """A build's plan; its steps and facts are indexes into shared tables."""
 
     plan: dict[str, object]
     steps: Places
@@ -58,7 +59,7 @@ class _Build:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Kept:
-    """Plans as they are kept: every value once, however many steps and plans share it."""
+    """Plans as stored: every value once, however many steps and plans share it."""
 
     name: str
     inputs: tuple[Input, ...]
@@ -66,7 +67,7 @@ class _Kept:
     origins: _Origins
     params: tuple[str, ...]
     modules: tuple[dict[str, object], ...]
-    """The fields of steps that are kept in common, not by step or place."""
+    """The fields that several steps have in common."""
     steps: tuple[_Row, ...]
     facts: tuple[Fact, ...]
     plans: tuple[_Build | WaitingPlan | SelectionPlan, ...]
@@ -74,7 +75,7 @@ class _Kept:
 
 
 def find(workspace: Workspace, path: Path, installation: str) -> RecipePlans | None:
-    """What was kept of a recipe, if nothing that it rests on changed."""
+    """Return a recipe's cached plans, if nothing that they depend on has changed."""
     entry = unchanged.find(_place(workspace, path.stem), installation)
     try:
         return _decode(entry) if entry is not None else None
@@ -83,7 +84,7 @@ def find(workspace: Workspace, path: Path, installation: str) -> RecipePlans | N
 
 
 def keep(workspace: Workspace, recipe: RecipePlans, installation: str) -> None:
-    """For runs to come; a plan that cannot be kept is made again."""
+    """Cache a recipe's plans; plans that cannot be written are made again by the next run."""
     steps, facts = _SameSteps(), dict[Fact, int]()
     plans = tuple(_kept(plan, steps, facts) for plan in recipe.plans)
     inputs, outputs, origins = dict[Input, int](), dict[Output, int](), dict[Origin, int]()
@@ -128,14 +129,14 @@ _module_values = operator.attrgetter(*_MODULE)
 
 
 class _SameSteps:
-    """Steps by identity: planning makes those that are equal once, and to compare them takes long."""
+    """Steps by identity: planning makes equal steps only once, and comparing them is slow."""
 
     def __init__(self) -> None:
         self.found: list[Step] = []
         self._places: dict[int, int] = {}
 
     def places(self, steps: tuple[Step, ...]) -> Places:
-        """Where they are in `found`; those that are not yet come last in it."""
+        """Return the indexes of steps in `found`, adding new ones at its end."""
         for step in steps:
             if id(step) not in self._places:
                 self._places[id(step)] = len(self.found)
@@ -144,19 +145,22 @@ class _SameSteps:
 
 
 def _places(values: tuple[T, ...], table: dict[T, int]) -> Places:
-    """Where values are in a table; those that are not yet come last in it."""
+    """Return the indexes of values in a table, adding new ones at its end."""
     return tuple([table.setdefault(value, len(table)) for value in values])
 
 
 def _without(value: BuildPlan, *names: str) -> dict[str, object]:
-    """The fields of a plan but for those that are kept elsewhere."""
+    """Return the fields of a plan except those that are stored in shared tables."""
     return {name: item for name, item in vars(value).items() if name not in names}
 
 
 def _kept(
     plan: Plan, steps: _SameSteps, facts: dict[Fact, int]
 ) -> _Build | WaitingPlan | SelectionPlan:
-    """Builds share a step's id; each may have its own name for it, and its own lines of parameters."""
+    """Return a plan's row.
+
+    Builds share a step's id; each may use its own name for it, and its own lines of parameters.
+    """
     if isinstance(plan, BuildPlan):
         return _Build(
             plan=_without(plan, "steps", "facts"),
@@ -167,7 +171,7 @@ def _kept(
 
 
 def _decode(entry: unchanged.Entry) -> RecipePlans:
-    """Raises ValueError, IndexError where the content is not plans of a recipe."""
+    """Return the plans of a cache entry. Raises ValueError, IndexError if they are invalid."""
     kept = decode(_Kept, entry.value)
     columns = kept.origins
     rows = zip(columns.parameters, columns.labels, columns.paths, columns.lines, strict=True)

@@ -1,4 +1,4 @@
-"""The plans of a workspace as values: recipe by recipe, with what is wrong with the rest."""
+"""The plans of a workspace as values, recipe by recipe, with the mistakes found."""
 
 import dataclasses
 import json
@@ -19,66 +19,69 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipePlans:
-    """One recipe's builds, what is wrong with the rest, and the stats of the files it rests on."""
+    """One recipe's plans, its mistakes, and the stats of the files that it depends on."""
 
     name: str
     plans: tuple[Plan, ...]
     diagnostics: tuple[Diagnostic, ...]
     files: tuple[tuple[str, str], ...]
     lasting: bool = dataclasses.field(compare=False)
-    """False where the next run has to look again: mistakes, and files that were just changed."""
+    """False where the next run has to read again: after mistakes, and for files that just changed.
+    """
 
 
 _SEVERAL, _NAMED = 2, 5
-"""Recipes of one diagnostic that are counted, and those of them that are named."""
+"""A diagnostic of at least this many recipes shows their number; the most that are named."""
 
 
 @dataclass(frozen=True)
 class Plans:
-    """Every build that can be planned, and what is wrong with the rest."""
+    """Every build that can be planned, and the mistakes in the others."""
 
     recipes: tuple[RecipePlans, ...]
     common: tuple[Diagnostic, ...] = ()
-    """What is wrong with the workspace, whichever recipe one looks at."""
+    """Mistakes of the workspace that belong to no single recipe."""
 
     @classmethod
     def of(cls, plans: Iterable[Plan]) -> "Plans":
-        """Plans that no recipe of the workspace says."""
+        """Return plans that do not come from recipes of the workspace."""
         recipe = RecipePlans(name="", plans=tuple(plans), diagnostics=(), files=(), lasting=False)
         return cls((recipe,))
 
     @cached_property
     def plans(self) -> tuple[Plan, ...]:
-        """All plans, by id."""
+        """Return all plans by id."""
         found = [plan for recipe in self.recipes for plan in recipe.plans]
         return tuple(sorted(found, key=lambda plan: plan.build))
 
     @cached_property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """All that is wrong or noteworthy, once each, by place."""
+        """Return all errors and warnings, once each, by position."""
         found = {*self.common, *(d for recipe in self.recipes for d in recipe.diagnostics)}
         return tuple(sorted(found))
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
-        """The diagnostics that are no mere warnings."""
+        """Return the diagnostics that are errors."""
         return tuple(d for d in self.diagnostics if d.is_error)
 
     @property
     def broken(self) -> tuple[str, ...]:
-        """Recipes with a mistake."""
+        """Return the recipes that have a mistake."""
         return tuple(
             recipe.name for recipe in self.recipes if any(d.is_error for d in recipe.diagnostics)
         )
 
     def diagnostics_of(self, recipes: Iterable[str]) -> tuple[Diagnostic, ...]:
-        """What is wrong or noteworthy of some recipes, in their own files and in those they rest on."""
+        """Return the diagnostics of some recipes, in their own files and in files that they use."""
         names = set(recipes)
         found = {d for recipe in self.recipes if recipe.name in names for d in recipe.diagnostics}
         return tuple(sorted(found))
 
     def render(self, diagnostic: Diagnostic) -> str:
-        """A diagnostic; of a file that several recipes rest on, whom it stops or concerns."""
+        """Format a diagnostic; for a file that several recipes use, with the recipes that it
+        affects.
+        """
         names = [recipe.name for recipe in self.recipes if diagnostic in recipe.diagnostics]
         if len(names) < _SEVERAL:
             return diagnostic.render()
@@ -87,9 +90,9 @@ class Plans:
         return f"{diagnostic.render()}\n    note: for {len(names)} recipes: {shown}"
 
     def select(self, patterns: Sequence[str]) -> list[str]:
-        """The builds that match, as `build_patterns.select`; for a recipe with mistakes the error lists them.
+        """Return the builds that match, see `build_patterns.select`.
 
-        Raises InputError.
+        Raises InputError; for a recipe with mistakes it lists them.
         """
         try:
             return select(patterns, [plan.build for plan in self.plans])
@@ -106,7 +109,9 @@ class Plans:
 def plan_beside(
     name: str, label: str, steps: tuple[Step, ...], recipe: str = "", target: str = ""
 ) -> BuildPlan:
-    """Steps that run besides the builds and ship nothing; the last one makes the result."""
+    """Return a plan of steps outside all builds, which ships nothing; its last step makes the
+    result.
+    """
     return complete(
         BuildPlan(
             build=name,
@@ -121,12 +126,12 @@ def plan_beside(
 
 
 def complete(plan: BuildPlan) -> BuildPlan:
-    """A plan whose steps have the digests of their code and tools."""
+    """Return a plan whose steps have the digests of their code and tools."""
     return dataclasses.replace(plan, steps=tuple(complete_step(step) for step in plan.steps))
 
 
 def complete_step(step: Step) -> Step:
-    """A step with the digests of its code and tool."""
+    """Return a step with the digests of its code and tool."""
     from buildsys.execution.state import code_digest
     from buildsys.execution.tools.definitions import tool_env
 
@@ -147,5 +152,5 @@ _make_step = maker(Step)
 
 
 def _version(env: "ToolEnv", step: Step) -> str:
-    """Of an external tool: the one that the target declares."""
+    """Return the version of an external tool that the target declares."""
     return str(json.loads(step.params)["version"] if env.external else env.version)

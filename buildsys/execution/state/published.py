@@ -1,9 +1,9 @@
-"""What was published into build/<recipe>/<target>/ and build/report, file by file, and what differs from
-it now.
+"""Records which files were published, and finds what differs from the record now.
 
-One record a build in .buildsys/published, and one of the report. A folder counts as published while it is whole: the same
-files with the same bytes and permissions, and nothing beside them. Files whose stat is the recorded
-one are not read again. `__pycache__` of programs that a person ran in there does not count.
+There is one record per build, of build/<recipe>/<target>/, in .buildsys/published, and one of
+build/report. A folder counts as published while it has the same files with the same bytes and
+permissions, and no others. Files with the recorded stat are not read again. `__pycache__` of
+programs that a person ran there is ignored.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ from buildsys.write_errors import writing
 Say = Callable[[str], None]
 _CACHE = "__pycache__"
 _ALWAYS = ("manifest.json", "build.json", "latency.json", "logs", "curves", "training")
-"""What a folder without a record may hold of ours beside the files that its manifest names."""
+"""Our own files in a folder without a record, beside those that its manifest names."""
 _MOST_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedFile:
-    """A file as it was put there; `stat`: its `stat_line` when its bytes were last seen to be these."""
+    """A published file; `stat`: its `stat_line` when its bytes were last checked."""
 
     size: Size
     digest: Digest
@@ -42,7 +42,9 @@ class PublishedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedFolder:
-    """A published folder: what it was made of, its files and links by name, and its folders' stats."""
+    """A published folder: what it was made from, its files and links by name, its folders'
+    stats.
+    """
 
     format: Literal[1]
     of: Digest
@@ -53,7 +55,7 @@ class PublishedFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Something in the folder that is not as it was published; `name` from the folder."""
+    """A difference from the published folder; `name`: relative to the folder."""
 
     name: str
     what: Literal[
@@ -62,12 +64,12 @@ class Difference:
 
 
 def read(workspace: Workspace, build: str) -> PublishedFolder | None:
-    """What was published; None where that is not known."""
+    """Return the record of a published folder; None if there is none."""
     return find_record(PublishedFolder, _place(workspace, build))
 
 
 def write(workspace: Workspace, build: str, record: PublishedFolder) -> None:
-    """Remember a published folder. Raises CannotWrite, OSError."""
+    """Record a published folder. Raises CannotWrite, OSError."""
     place = _place(workspace, build)
     workspace.own(place.parent)
     write_atomic(place, write_record(record))
@@ -81,7 +83,7 @@ def forget(workspace: Workspace, build: str) -> None:
 
 
 def describe(folder: Path, of: str) -> PublishedFolder:
-    """A folder as it is now, read whole; `of`: digest of what it was made of."""
+    """Return a record of a folder as it is now, reading all files; `of`: digest of its origin."""
     found = _list(folder)
     files = {
         name: PublishedFile(
@@ -98,7 +100,9 @@ def describe(folder: Path, of: str) -> PublishedFolder:
 def compare(
     folder: Path, record: PublishedFolder
 ) -> tuple[tuple[Difference, ...], PublishedFolder]:
-    """What differs from the record, by name, and the record with the stats of now where nothing does."""
+    """Return the differences from the record by name, and the record, with new stats if none
+    differ.
+    """
     now = _list(folder)
     fresh: dict[str, PublishedFile] = {}
     found = [
@@ -128,8 +132,9 @@ def compare(
 
 
 def _strangers(folder: Path, record: PublishedFolder | None) -> tuple[str, ...]:
-    """Foreign files in a folder, sorted, a wholly foreign folder as one name; without a record, by
-    the manifest's names.
+    """Return foreign files in a folder, sorted; an entirely foreign folder is one name.
+
+    Without a record, the manifest's names count as ours.
     """
     names = _list(folder).names
     if record is not None:
@@ -143,19 +148,19 @@ def _strangers(folder: Path, record: PublishedFolder | None) -> tuple[str, ...]:
 
 
 def _parents(names: Iterable[str]) -> set[str]:
-    """Every folder on the way to these names."""
+    """Return every parent folder of these names."""
     return {str(parent) for name in names for parent in PurePosixPath(name).parents}
 
 
 def _topmost(name: str, folders: Set[str]) -> str:
-    """The first folder of a path that is not in `folders`, by name."""
+    """Return the first folder of a path that is not in `folders`, by name."""
     way = [str(parent) for parent in reversed(PurePosixPath(name).parents)]
     return next((each for each in way[1:] if each not in folders), name)
 
 
 def say_changes(workspace: Workspace, name: str, folder: Path, done: str, say: Say) -> None:
-    """What a person finds replaced: files of a folder that were changed or taken away; `done`: and what
-    becomes of it.
+    """Print which files of a folder a person changed or removed; `done`: what happens to them
+    now.
     """
     record = read(workspace, name)
     if record is None or not folder.is_dir():
@@ -171,7 +176,8 @@ def say_changes(workspace: Workspace, name: str, folder: Path, done: str, say: S
 def keep_aside(
     workspace: Workspace, name: str, folder: Path, record: PublishedFolder | None, say: Say
 ) -> None:
-    """Move what is not ours out of a folder that goes, to build/.kept/NAME; a file in its place, too.
+    """Move foreign files out of a folder that is removed, or a file in its place, to
+    build/.kept/NAME.
 
     Raises CannotWrite, OSError.
     """
@@ -188,7 +194,7 @@ def keep_aside(
 
 
 def render(differences: tuple[Difference, ...]) -> str:
-    """ "manifest.json was changed, labels.txt is missing, and 3 more"."""
+    """Return text such as "manifest.json was changed, labels.txt is missing, and 3 more"."""
     shown = [f"{shorten(each.name)} {each.what}" for each in differences[:_MOST_NAMED]]
     more = len(differences) - len(shown)
     return ", ".join(shown) + (f", and {more} more" if more else "")
@@ -196,7 +202,9 @@ def render(differences: tuple[Difference, ...]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Listing:
-    """What is in a folder: regular files, links with their targets, folders ("" is itself), the rest."""
+    """A folder's content: regular files, links with their targets, folders ("" is itself), the
+    rest.
+    """
 
     files: dict[str, os.stat_result]
     links: dict[str, str]
@@ -205,7 +213,7 @@ class _Listing:
 
     @property
     def names(self) -> set[str]:
-        """Of everything but folders."""
+        """Return all names except those of folders."""
         return {*self.files, *self.links, *self.others}
 
 
@@ -227,8 +235,9 @@ def _list(folder: Path) -> _Listing:
 
 
 def _walk(folder: str, name: str) -> Iterator[tuple[str, str, os.stat_result]]:
-    """(name, path, stat) of a folder and everything below; links are not followed. Files that file
-    managers leave (.DS_Store) are ignored.
+    """Yield (name, path, stat) of a folder and all below it; links are not followed.
+
+    Files that file managers leave (.DS_Store) are ignored.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = os.lstat(folder)
@@ -248,7 +257,7 @@ def _walk(folder: str, name: str) -> Iterator[tuple[str, str, os.stat_result]]:
 
 
 def _listed(folder: Path) -> set[str]:
-    """The files that a manifest names; none where there is none."""
+    """Return the files that a manifest names; empty without a manifest."""
     manifest = read_manifest(folder)
     return set(manifest.files) if manifest is not None else set()
 

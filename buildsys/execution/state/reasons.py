@@ -1,4 +1,4 @@
-"""Why a step has to run: what differs between the parts of two action keys, as a person calls it."""
+"""Explains why a step has to run: which parts of two action keys differ, in words."""
 
 from collections.abc import Mapping
 
@@ -12,9 +12,9 @@ from buildsys.graph import Reason, Step
 def compare(
     step: Step, old: Parts, new: Parts, steps: Mapping[str, Step], store: Store
 ) -> tuple[Reason, ...]:
-    """Differences between the parts of two action keys of a step.
+    """Return the differences between the parts of two action keys of a step.
 
-    `steps`: by id, those that its inputs come from; `store`: has the old and new files of a
+    `steps`: by id, those that its inputs come from; `store`: has the old and new index of a
     dataset.
     """
     reasons: list[Reason] = []

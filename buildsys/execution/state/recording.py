@@ -1,7 +1,7 @@
-"""What goes into buildsys.lock: facts of what a build read, and trainings with where they came from.
+"""Writes buildsys.lock: facts of what a build read, and trainings with their origin.
 
-The lock is the law: a build adds the lines of what is new, and changes or removes none. Only
-`buildsys update` takes other facts and other networks into it.
+A build only adds lines for what is new; it neither changes nor removes any. Only `buildsys update`
+replaces facts and networks.
 """
 
 import dataclasses
@@ -44,7 +44,7 @@ from buildsys.write_errors import writing
 
 
 def describe(state: State, step: Step) -> Training:
-    """The record of a training that has been made."""
+    """Return the record of a training that has been made."""
     action_key, result = state.key(step), state.result(step.id)
     assert action_key is not None
     assert result is not None
@@ -65,7 +65,7 @@ def describe(state: State, step: Step) -> Training:
 
 
 def training_notes(state: State, steps: tuple[Step, ...]) -> list[str]:
-    """Notes before the run: trainings that are stale only because of tools or code, with their
+    """Return notes before a run: trainings that are stale only because of tools or code, and their
     cost.
     """
     notes = []
@@ -79,8 +79,10 @@ def training_notes(state: State, steps: tuple[Step, ...]) -> list[str]:
 
 
 def trains_anew(state: State, step: Step) -> bool:
-    """Whether `buildsys update` trains: what has no line and no result, and what other tools or code have
-    trained. A recorded network of the code of now that is in another store is no reason.
+    """Return whether `buildsys update` trains a step: it has no line and no result, or tools or
+    code changed.
+
+    A recorded network of the current code that is only in another store is no reason to train.
     """
     action_key = state.known_key(step)
     if action_key is None:
@@ -92,14 +94,14 @@ def trains_anew(state: State, step: Step) -> bool:
 
 
 def training_note(state: State, step: Step) -> str:
-    """One sentence, or nothing where the recipe or its data changed, or all is well."""
+    """Return one sentence; empty if the recipe or its data changed, or nothing has to be noted."""
     action_key = state.known_key(step)
     if action_key is None:
         return ""
     recorded = state.trainings.get(slice_digest(step, action_key))
     if recorded is None:
         return ""
-    status = state.decide(step).status  # it finds out what is kept, too
+    status = state.decide(step).status  # also finds kept trainings
     cost = f"trained in {duration(recorded.seconds)}"
     changed = changes_since(step, recorded)
     if step.id in state.kept:
@@ -120,47 +122,48 @@ def training_note(state: State, step: Step) -> str:
 
 
 class Record:
-    """buildsys.lock during a run: read again before it is added to, and written at once."""
+    """buildsys.lock during a run: read again before each addition, and written at once."""
 
     def __init__(
         self, workspace: Workspace, plans: tuple[BuildPlan, ...], state: State, lock: Lock
     ) -> None:
-        """`plans`: all of the workspace; `lock`: as `state` was made from it."""
+        """`plans`: all of the workspace; `lock`: the lock that `state` was made from."""
         self.workspace, self.plans, self.state = workspace, plans, state
         self.locked = False
-        """Whether nothing is written."""
+        """Whether the lock must not be written."""
         self.replaces = False
-        """Whether a training of now takes the place of a recorded one (`buildsys update`)."""
+        """Whether a new training replaces a recorded one (`buildsys update`)."""
         self.first, self.first_stat = lock, ""
-        """As the run began, with the `stat_text` of the file then."""
+        """The lock when the run began, and the `stat_text` of the file then."""
         self.stat = ""
-        """`stat_text` of the file as this run last read or wrote it."""
-        self._adding = threading.RLock()  # steps end in threads
+        """`stat_text` of the file when this run last read or wrote it."""
+        self._adding = threading.RLock()  # steps finish in threads
         self._compared: set[tuple[str, str]] = set()
-        """Key of the step and checkpoint of what this run has compared with the lock."""
+        """(step key, checkpoint) of the trainings that this run has compared with the lock."""
 
     @property
     def lock(self) -> Lock:
-        """As it was read or written last."""
+        """Return the lock as last read or written."""
         return self.state.lock
 
     @property
     def keeps_first(self) -> bool:
-        """Whether every line is there that was there when the run began, as it was."""
+        """Return whether every line from the beginning of the run is still there unchanged."""
         return all(self.lock.by_key.get(line.key) == line for line in self.first.lines)
 
     def read(self) -> None:
-        """As it is now: another run may have written it while this one waited for its turn."""
+        """Read the file again: another run may have written it while this one waited."""
         stat = stat_text(str(self.workspace.lock))
-        if stat == self.stat:  # it is never written in place: a new file replaces it
+        if stat == self.stat:  # the file is never written in place: a new one replaces it
             return
         self.state.use_lock(read_lock(self.workspace.lock))
-        self.stat = stat  # of no file that could not be read: nothing rests on that
+        self.stat = stat  # only after reading: an unreadable file has no stat
 
     def add_training(self, step: Step, recipes: set[str], say: Callable[[str], None]) -> None:
-        """Into buildsys.lock at once: a training is never lost to what comes after it.
+        """Add a training to buildsys.lock at once, so that a later failure cannot lose it.
 
-        `say` gets a line, once, on a recorded one that was made again, and on what else there is to know.
+        `say` gets a line, once, about a recorded training that was made again, and about other
+        notes.
         """
         with self._adding:
             self.read()
@@ -187,7 +190,9 @@ class Record:
                 say(change)
 
     def missing_line(self, step: Step, recipes: set[str]) -> str:
-        """The key of a line that a training would add where nothing may be added; else nothing."""
+        """Return the key of the line that a training would add to a lock that must not change; else
+        empty.
+        """
         action_key = self.state.known_key(step)
         if not self.locked or action_key is None:
             return ""
@@ -195,7 +200,7 @@ class Record:
         return next((key for key in keys if key not in self.lock.by_key), "")
 
     def _compare(self, step: Step, recorded: Training | None, made: str, recipes: set[str]) -> str:
-        """What became of a recorded training that was made again; nothing where none was recorded."""
+        """Return how a recorded training and its repetition compare; empty if none was recorded."""
         if recorded is None or self.replaces:
             return ""
         if recorded.checkpoint == made:
@@ -218,7 +223,7 @@ class Record:
                 )
 
     def add(self, plans: Iterable[BuildPlan]) -> tuple[str, ...]:
-        """The missing lines for what these builds were made from; their keys."""
+        """Add the missing lines for what these builds were made from; returns their keys."""
         with self._adding:
             self.read()
             lines: list[Line] = []
@@ -237,9 +242,9 @@ class Record:
             return tuple(key for key in self.lock.by_key if key not in before.by_key)
 
     def take(self, plans: Iterable[BuildPlan], recipes: frozenset[str]) -> tuple[str, ...]:
-        """`buildsys update`: what is here into the lock, in place of what it records of these builds.
+        """Replace what the lock records of these builds by what is here (`buildsys update`).
 
-        `recipes`: those whose lines of earlier trainings go. Returns a sentence for each change.
+        `recipes`: those whose unused trainings are removed. Returns a sentence for each change.
         """
         with self._adding:
             self.read()
@@ -270,7 +275,7 @@ class Record:
             return tuple(dict.fromkeys(changes))
 
     def _replace(self, trainings: list[tuple[Step, str, str]]) -> list[str]:
-        """Networks that were made here in place of recorded ones; (step, slice, recipe)."""
+        """Replace recorded networks by those made here; each is (step, slice, recipe)."""
         changes: list[str] = []
         for step, slice_, recipe in trainings:
             made = made_checkpoint(self.state, step)
@@ -300,7 +305,7 @@ class Record:
         return other_key or made_checkpoint(self.state, step) != recorded.checkpoint
 
     def _write(self, lock: Lock) -> None:
-        """Nothing where nothing may be written, or where it says nothing new."""
+        """Write the lock, unless it must not change or nothing has changed."""
         if self.locked or lock == self.lock:
             return
         with writing("buildsys.lock", self.workspace.root):
@@ -312,8 +317,10 @@ class Record:
 def _earlier(
     lock: Lock, recipes: Set[str], plans: tuple[BuildPlan, ...], state: State
 ) -> list[str]:
-    """Keys of these recipes' trainings that no plan has: of a recipe whose present trainings have lines,
-    and of a training whose other users have lines of their own. `plans`: all of the workspace.
+    """Return the keys of these recipes' trainings that no plan uses.
+
+    Only for a recipe whose current trainings have lines, and a training whose other users have
+    lines of their own. `plans`: all of the workspace.
     """
     found = [
         line.key
@@ -335,7 +342,9 @@ def _earlier(
 
 
 def _used(plans: Iterable[BuildPlan], state: State) -> dict[str, set[str]]:
-    """By recipe the keys of its trainings' lines; empty text for one whose inputs are not known yet."""
+    """Return by recipe the keys of its trainings' lines; empty text for a training with unknown
+    inputs.
+    """
     used: dict[str, set[str]] = {}
     for plan in plans:
         keys = used.setdefault(plan.recipe, set())
@@ -347,7 +356,7 @@ def _used(plans: Iterable[BuildPlan], state: State) -> dict[str, set[str]]:
 
 
 def _source_change(key: str, recorded: Content | None, digest: str, facts: Facts | None) -> str:
-    """From what to what."""
+    """Return a sentence about the old and the new content."""
     if recorded is None:
         return f"{key}: added, {digest[:SHOWN]}"
     if recorded.digest == digest:
@@ -356,7 +365,7 @@ def _source_change(key: str, recorded: Content | None, digest: str, facts: Facts
 
 
 def _training_change(key: str, old: Training | None, new: Training, step: Step) -> str:
-    """From what to what."""
+    """Return a sentence about the old and the new network."""
     network = new.checkpoint[:SHOWN]
     if old is None:
         return f"{short_key(key)}: added, the network {network}"

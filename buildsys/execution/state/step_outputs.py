@@ -1,4 +1,4 @@
-"""What steps wrote for the core to read: JSON of a known form, or a step that failed."""
+"""Reads files that steps wrote for the core: valid JSON of a known form, or the step has failed."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class ArenaNeed:
-    """Bytes of tensor arena that a model needs, by whose word, and that a firmware has."""
+    """Bytes of tensor arena that a model needs, what determined them, and bytes that a firmware
+    has.
+    """
 
     need_bytes: float
     has_bytes: float
@@ -23,8 +25,8 @@ class ArenaNeed:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What a verdict of any step says; `side`: the input's larger side in pixels, 0 where no other
-    size would help.
+    """The verdict of a step; `side`: the input's larger side in pixels, 0 where no other size would
+    help.
     """
 
     passed: bool
@@ -34,7 +36,7 @@ class Verdict:
 
 
 def read_verdict(text: bytes, step: str) -> Verdict:
-    """A step's verdict. Raises StepFailed."""
+    """Return a step's verdict. Raises StepFailed."""
     found = read_object(text, step, "verdict")
     known = {field.name for field in fields(Verdict)}
     said = {key: value for key, value in found.items() if key in known}
@@ -42,19 +44,21 @@ def read_verdict(text: bytes, step: str) -> Verdict:
 
 
 def read_object(text: bytes, step: str, name: str) -> dict[str, object]:
-    """Figures of a step, among which NaN may stand. Raises StepFailed."""
+    """Return a step's figures, which may include NaN. Raises StepFailed."""
     return _read(lambda: decode(dict[str, object], json.loads(text)), step, name)
 
 
 def read_entries(text: bytes, step: str, name: str) -> tuple[dict[str, object], ...]:
-    """A step's rows of figures: those under `entries`, or the one that it is. Raises StepFailed."""
+    """Return a step's rows of figures: those under `entries`, or the object itself. Raises
+    StepFailed.
+    """
     found = read_object(text, step, name)
     rows = found.get("entries", (found,))
     return _read(lambda: decode(tuple[dict[str, object], ...], rows), step, name)
 
 
 def read_figure(text: bytes, key: str, step: str, name: str) -> float:
-    """One of a step's figures. Raises StepFailed."""
+    """Return one of a step's figures. Raises StepFailed."""
     found = read_object(text, step, name)
     if key not in found:
         raise malformed(step, name, f"`{key}` is missing")
@@ -62,12 +66,15 @@ def read_figure(text: bytes, key: str, step: str, name: str) -> float:
 
 
 def read_output(kind: type[T], text: bytes, step: str, name: str) -> T:
-    """The value of a file that a step wrote; `step` and `name` are for the message. Raises StepFailed."""
+    """Return the value of a file that a step wrote; `step` and `name` are for the message.
+
+    Raises StepFailed.
+    """
     return _read(lambda: parse(kind, text), step, name)
 
 
 def malformed(step: str, name: str, why: str) -> StepFailed:
-    """The error of a step whose output cannot be used."""
+    """Return the error of a step whose output cannot be used."""
     return StepFailed(f"{step} wrote a {name} that cannot be used: {why}")
 
 

@@ -1,12 +1,11 @@
-"""What an earlier run found, kept with all that it rests on: what did not change is not looked at
-again.
+"""Caches earlier findings together with everything that they depend on.
 
-One file format for every such cache: named entries, each a value with a text, the stats of files and
-the signatures of folders. An entry counts while all of them are as they were. A file that is absent,
-damaged or of another format counts as empty: losing it costs a second.
+All such caches have one file format: named entries, each a value with a text, the stats of files
+and the signatures of folders. An entry is used while all of them are unchanged. A file that is
+absent, damaged or of another format counts as empty: losing it costs a second.
 
-With the settled recipes a run in which nothing changed opens no database, reads no plan and loads no
-library. A recipe is settled when all its builds are up to date, and are what buildsys.lock records.
+With settled recipes, a run in which nothing changed opens no database, reads no plan and loads no
+library. A recipe is settled when all its builds are up to date and match buildsys.lock.
 """
 
 import contextlib
@@ -22,19 +21,19 @@ from buildsys.files import stat_line, stat_text, write_atomic
 from buildsys.records import find_record, write_record
 from buildsys.typed_json import decode
 
-if TYPE_CHECKING:  # they load the database
+if TYPE_CHECKING:  # these modules load the database
     from buildsys.execution.state.plans import Plans, RecipePlans
     from buildsys.execution.state.recording import Record
 
 Tree = tuple[str, tuple[str, ...]]
 """A folder and the parts below it that belong to a tree, see `fingerprint.walk`."""
 Settled = dict[str, tuple[tuple[str, str], ...]]
-"""(build, label) of each recipe that needs nothing."""
+"""(build, label) of each recipe that needs no work."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A value that JSON can hold, and what it rests on."""
+    """A JSON value, and what it depends on."""
 
     value: object
     text: str = ""
@@ -43,7 +42,7 @@ class Entry:
     trees: tuple[tuple[Tree, str], ...] = ()
     """Trees with their `tree_signature`."""
     folders: dict[str, str] = field(default_factory=dict)
-    """`stat_line` by path of folders in which no name may come or go."""
+    """`stat_line` by path of folders in which no name may be added or removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +52,14 @@ class _File:
 
 
 class DiskCheck:
-    """Compares entries with what is on disk now; no file and no tree is looked at twice."""
+    """Compares entries with the disk; no file and no tree is checked twice."""
 
     def __init__(self) -> None:
         self._files: dict[str, str] = {}
         self._trees: dict[Tree, str] = {}
 
     def confirms(self, entry: Entry, text: str) -> bool:
-        """Whether the text is the entry's, and every file and tree is what it was."""
+        """Return whether the text is the entry's, and every file and tree is unchanged."""
         if entry.text != text:
             return False
         for path, stat in entry.files.items():
@@ -81,7 +80,7 @@ class DiskCheck:
 
 
 def _folder_stat(path: str) -> str:
-    """Changes whenever a name comes or goes in a folder."""
+    """Return a text that changes whenever a name is added to or removed from a folder."""
     try:
         return stat_line(os.lstat(path))
     except OSError:
@@ -89,15 +88,17 @@ def _folder_stat(path: str) -> str:
 
 
 def tree_signature(tree: Tree) -> str:
-    """Changes whenever a file of the tree may have changed, comes or goes; "" if the tree is missing."""
+    """Return a text that changes whenever a file of the tree may have changed; "" if it is
+    missing.
+    """
     try:
         return fingerprint.signature(fingerprint.walk(*tree))
-    except (OSError, ValueError, NotImplementedError):  # the last: an absolute pattern
+    except (OSError, ValueError, NotImplementedError):  # NotImplementedError: an absolute pattern
         return ""
 
 
 def find(path: Path, text: str) -> Entry | None:
-    """The entry of a file with only one, if it still counts."""
+    """Return the entry of a file that has one entry, if it is still valid."""
     entry = read(path).get("")
     return entry if entry is not None and DiskCheck().confirms(entry, text) else None
 
@@ -108,20 +109,20 @@ def keep(path: Path, entry: Entry) -> None:
 
 
 def read(path: Path) -> dict[str, Entry]:
-    """The entries of a file by name; none where it is absent, damaged or of another format."""
+    """Return the entries of a file by name; none if it is absent, damaged or of another format."""
     found = find_record(_File, path)
     return found.entries if found is not None else {}
 
 
 def write(path: Path, entries: dict[str, Entry]) -> None:
-    """Write a file; one that cannot be written is left out."""
+    """Write a file; a failure to write is ignored."""
     text = write_record(_File(format=2, entries=entries))
     with contextlib.suppress(OSError):
         write_atomic(path, text, durable=False)
 
 
 def settled_recipes(workspace: Workspace) -> Settled:
-    """The recipes that still need nothing; empty where nothing is known. Raises CannotWrite."""
+    """Return the recipes that still need no work; empty if unknown. Raises CannotWrite."""
     workspace.check_own()
     here = fingerprint.recipe_names(workspace)
     installation, look = fingerprint.installation(workspace), DiskCheck()
@@ -134,22 +135,24 @@ def settled_recipes(workspace: Workspace) -> Settled:
 
 
 def is_whole(workspace: Workspace, settled: Settled) -> bool:
-    """Whether every recipe of the workspace is settled."""
+    """Return whether every recipe of the workspace is settled."""
     names = fingerprint.recipe_names(workspace)
     return bool(names) and names == settled.keys()
 
 
 def forget_settled(workspace: Workspace) -> None:
-    """The next run looks at every recipe."""
+    """Have the next run check every recipe."""
     write(_settled(workspace), {})
 
 
 def keep_settled(
     workspace: Workspace, settled: Iterable[str], loaded: "Plans", record: "Record", done: set[str]
 ) -> None:
-    """Add the recipes of `loaded` all of whose builds are `done`; drop all but the `settled` ones.
+    """Add the recipes of `loaded` all of whose builds are `done`; drop all except the `settled`
+    ones.
 
-    Those rest on buildsys.lock as it was when the run began, and stay settled where it has only grown.
+    Settled recipes depend on buildsys.lock as it was when the run began, and stay settled if it has
+    only grown.
     """
     if loaded.common:
         return
@@ -171,8 +174,9 @@ def keep_settled(
 def _settle(
     workspace: Workspace, recipe: "RecipePlans", record: "Record", installation: str
 ) -> Entry | None:
-    """What a recipe rests on, as it was when it was read; None where that is not certain, and where
-    a package has no evidence: its row shows it in every run.
+    """Return what a recipe depends on, as it was when the recipe was read.
+
+    None where that is uncertain, and where a package has no evidence: its row appears in every run.
     """
     from buildsys.graph import build_plans, candidate_names
 
@@ -190,7 +194,7 @@ def _settle(
                 trees[(source.path, source.parts)] = known
             else:
                 files[source.path] = known
-    from buildsys.execution.state import published  # a run without work does without
+    from buildsys.execution.state import published  # not needed by a run without work
 
     without = candidate_names(recipe.plans)
     folders: dict[str, str] = {}

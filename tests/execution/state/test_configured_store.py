@@ -77,7 +77,7 @@ def test_a_store_that_the_file_names_only_this_user_writes(
         with pytest.raises(InputError) as error:
             default_store(workspace)
         assert str(error.value).startswith(
-            f"buildsys.yaml:1:8: error: others may write to {shared}, and what a store holds counts"
+            f"buildsys.yaml:1:8: error: other users can write to {shared}, and results in a store"
         )
         assert f"set BUILDSYS_STORE={place} if you trust all of them" in str(error.value)
     place.chmod(0o755)
@@ -87,7 +87,9 @@ def test_a_store_that_the_file_names_only_this_user_writes(
         tmp_path.chmod(above)
         place.rename(tmp_path / "other")
         place.mkdir() if there else None
-        with pytest.raises(InputError, match=f"others may write to {tmp_path}, and what") as error:
+        with pytest.raises(
+            InputError, match=f"other users can write to {tmp_path}, and results"
+        ) as error:
             default_store(workspace)
         assert "name a folder elsewhere, or set BUILDSYS_STORE=" in str(error.value)
         place.rmdir() if there else None
@@ -142,10 +144,10 @@ def test_a_folder_of_other_things_is_no_store(
     with pytest.raises(InputError) as error:
         default_store(workspace)
     assert str(error.value).startswith(
-        "buildsys.yaml:1:8: error: this folder holds other things than a store (`thesis.tex`)"
+        "buildsys.yaml:1:8: error: this folder holds files that are not a store's (`thesis.tex`)"
     )
     monkeypatch.setenv("BUILDSYS_STORE", str(home))
-    with pytest.raises(CannotWrite, match="this folder holds other things"):
+    with pytest.raises(CannotWrite, match="this folder holds files that are not a store's"):
         default_store(workspace)
     (home / "thesis.tex").rename(home / ".snapshot")
     assert default_store(workspace).root == home
@@ -322,7 +324,7 @@ def test_a_mistake_in_the_file_leaves_nobody_out_of_trusted(
             find(workspace)
         assert message in str(error.value)
         assert str(error.value).startswith("buildsys.yaml:")
-        assert "`buildsys check` shows the mistake" in str(error.value)
+        assert "run `buildsys check` to see the mistake" in str(error.value)
 
 
 def test_a_remote_store_in_the_repository_is_refused(
@@ -348,5 +350,5 @@ def test_a_remote_store_is_not_the_store_of_this_machine(
     """Its mark would make it a folder of other things for every other workspace."""
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "cache" / "store"))
     monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/cache/store{place}")
-    with pytest.raises(CannotWrite, match="lie in one another"):
+    with pytest.raises(CannotWrite, match="overlap"):
         default_store(workspace)
