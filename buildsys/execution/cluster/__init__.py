@@ -1,1 +1,1 @@
-"""Steps on other machines: what crosses the wire, which worker fits, the worker, and the executor."""
+"""Runs steps on other machines: messages, placement, the worker, and the executor of a run."""

@@ -1,4 +1,4 @@
-"""Connections of a cluster: its certificate, TLS, and why a connection was not made."""
+"""Connections of a cluster: its certificate, TLS, and reasons for failed connections."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ _LARGEST_CERTIFICATE = 1 << 20
 
 
 MOST_DEATHS = 1
-"""Workers that may die under a step before it has failed: once more, elsewhere."""
+"""How many workers may die while they run a step, beyond the first, before the step has failed."""
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": MOST_DEATHS,
     "distributed.scheduler.worker-ttl": "60s",
@@ -36,15 +36,15 @@ _SETTINGS = {
     "distributed.worker.http.routes": [],
 }
 NO_PAGES = "127.0.0.1:0"
-"""Where dask's web server listens, which cannot be left out, and shows nothing."""
+"""The address of dask's web server, which cannot be disabled; it serves no pages."""
 
 
 _LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado.application")
-"""To whom dask gives a level of their own when it is imported: `distributed.config`."""
+"""Loggers whose levels dask sets when it is imported: `distributed.config`."""
 
 
 def configure() -> None:
-    """Set dask up for this process: for steps that take minutes, and workers that come and go."""
+    """Configure dask in this process: for steps that take minutes, and workers that come and go."""
     import dask
     import distributed  # noqa: F401  sets the levels
 
@@ -52,36 +52,39 @@ def configure() -> None:
     # a scheduler imports from there before all else: never from a folder that others may make
     dask.config.set({"temporary-directory": str(cache_root() / "dask")})
     for name in _LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what happens is said by us
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # buildsys prints what happens
 
 
 def probe(address: str, seconds: float, certificate: Path | None) -> None:
-    """Connect once, as dask does. Raises OSError, of which ssl.SSLError where a certificate is refused:
-    dask would try again and again, and say that time is over.
+    """Connect once, as dask does. Raises OSError; ssl.SSLError where a certificate is refused.
+
+    dask itself would retry, and then only report a timeout.
     """
     parts = urlsplit(address)
     with socket.create_connection((parts.hostname or "", parts.port or 0), seconds) as connection:
         if certificate is not None:
             context = security(certificate).get_connection_args("client")["ssl_context"]
             with context.wrap_socket(connection) as protected:
-                # TLS 1.3: what the other side says of our certificate comes after the handshake; who takes
-                # it speaks first (distributed.comm.core.Listener.on_connection)
+                # TLS 1.3: a refusal of our certificate arrives after the handshake; a side that
+                # accepts it sends first (distributed.comm.core.Listener.on_connection)
                 if not protected.recv(1):
                     raise ConnectionResetError("the other side ends the connection")
 
 
 def listening_host(scheduler: str, host: str) -> str | None:
-    """Where a worker listens, None for every address: beside a scheduler of this machine for this machine
-    alone. `host`: what a person asks for.
+    """Return the host on which a worker listens; None for every address.
+
+    Beside a scheduler of this machine a worker listens for this machine alone. `host`: from the
+    command line.
     """
     found = urlsplit(scheduler).hostname or ""
     return host or (found if is_loopback(found) else None)
 
 
 def read_certificate(path: Path, place: str) -> Path:
-    """The file with a cluster's certificate and key. Raises InputError where it cannot be used.
+    """Return the file with a cluster's certificate and key. Raises InputError if it cannot be used.
 
-    `place`: who named it, as messages say it.
+    `place`: what named it, for the message.
     """
     try:
         with open_regular(path, follow=True) as stream:
@@ -96,14 +99,14 @@ def read_certificate(path: Path, place: str) -> Path:
     if "PRIVATE KEY-----" not in text or "BEGIN CERTIFICATE-----" not in text:
         raise InputError.at(
             place,
-            f"{path} does not hold a certificate and its key",
+            f"{path} does not contain a certificate and its key",
             "copy the whole file that `buildsys scheduler --tls` made",
         )
     return path
 
 
 def check_outside(path: Path, folder: Path) -> None:
-    """Raises InputError for a certificate in a repository: the next commit may take the key along.
+    """Raise InputError for a certificate in a repository, where a commit could publish its key.
 
     `folder`: the workspace, if it is one.
     """
@@ -117,9 +120,10 @@ def check_outside(path: Path, folder: Path) -> None:
 
 
 def make_certificate(path: Path, say: Callable[[str], None]) -> None:
-    """Make the file with a certificate and its key where it is missing, for its owner alone to read.
+    """Create the file with a certificate and its key if it is missing, readable by its owner only.
 
-    One certificate is all of a cluster: it signs itself, and whoever has the file belongs to it.
+    A cluster has one self-signed certificate; every machine that has the file belongs to the
+    cluster.
     """
     if os.path.lexists(path):
         return
@@ -127,7 +131,7 @@ def make_certificate(path: Path, say: Callable[[str], None]) -> None:
         from cryptography.hazmat.primitives import serialization
     except ImportError as error:
         raise CannotWrite(
-            f"{path} cannot be made: run `pip install 'buildsys[cluster]'`, which can make certificates."
+            f"{path} cannot be created: run `pip install 'buildsys[cluster]'`, which can create certificates."
         ) from error
     key, certificate = _new_certificate()
     text = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
@@ -139,7 +143,7 @@ def make_certificate(path: Path, say: Callable[[str], None]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write_new(path, text.decode(), mode=0o600)
-        except FileExistsError:  # another scheduler has made it meanwhile
+        except FileExistsError:  # another scheduler has created it meanwhile
             return
     say(
         f"wrote {path}. Copy it to every worker and everyone who builds; anyone who has it can run code on the"
@@ -173,7 +177,9 @@ def _new_certificate() -> "tuple[ec.EllipticCurvePrivateKey, x509.Certificate]":
 
 
 def security(certificate: Path | None) -> "Security":
-    """How dask connects: under TLS with a cluster's certificate, or plainly without one."""
+    """Return dask's settings for TLS with a cluster's certificate, or for connections without
+    TLS.
+    """
     from distributed import Security
 
     if certificate is None:
@@ -206,16 +212,16 @@ _REASONS = (
     ("timed out", _SILENT),
     ("Timed out", _SILENT),
 )
-"""What dask's errors contain, and what that means."""
+"""Parts of dask's error messages, and their meaning."""
 
 
 def may_be_off(reason: str) -> bool:
-    """Whether the program that was asked may not be running, by the words of `explain_failure`."""
+    """Return whether a reason of `explain_failure` means that the program may not be running."""
     return reason in (_NOBODY, _SILENT)
 
 
 def explain_failure(error: BaseException) -> str:
-    """Why a connection was not made, in words."""
+    """Return why a connection failed, in words."""
     texts = []
     known: BaseException | None = error
     while known is not None:

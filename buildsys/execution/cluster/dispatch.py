@@ -1,6 +1,6 @@
-"""Orders of a run: a step's inputs into the remote store, an order to a worker, a result from its reply.
+"""Sends a run's steps to workers: inputs to the remote store, orders out, results from replies.
 
-Loaded when the first step is sent out.
+Imported when the first step is sent.
 """
 
 import contextlib
@@ -52,25 +52,25 @@ if TYPE_CHECKING:
     from buildsys.execution.cluster.executor import Patience
 
 _LOOK_SECONDS = 0.5
-"""How often a step that waits looks whether its worker is still there."""
+"""Seconds between checks whether the worker of a waiting step is still there."""
 _DELIVERY_PAUSES = (5.0, 30.0, 60.0)
-"""Seconds before a worker is asked again for a result that it could not put into the remote store."""
+"""Seconds before a worker is asked again for a result that it could not upload."""
 _MOST_REFUSALS = 20
-"""Of one step, by workers that come and go."""
+"""Orders for one step, as workers come and go."""
 _MOST_UNREAD = 3
-"""Times that a step is made again whose result, of a worker, could not be read."""
+"""Times that a step is made again because a worker's result could not be read."""
 _MOST_SENT_AGAIN = 3
 """Rounds in which inputs of one step are uploaded again."""
 _MOST_LOST = 5
-"""Times that workers may die with a step that they had not begun."""
+"""Times that workers may die with a step that they had not started."""
 
 
 class NobodyFits(Exception):
-    """No worker has had what a step needs for as long as one waits, or none can get its inputs."""
+    """No worker met a step's requirements for the time limit, or none can get its inputs."""
 
 
 class _StepEvents:
-    """What becomes of a step that is out, as its worker reports it."""
+    """Events of a step that its worker reports."""
 
     def __init__(
         self,
@@ -82,10 +82,10 @@ class _StepEvents:
         self._runner, self._step = runner, step
         self._on_start, self._on_progress = on_start, on_progress
         self.begun: list[str] = []
-        """Workers that began it, in order."""
+        """Workers that started it, in order."""
 
     def on_event(self, event: Event) -> None:
-        """One event, in the thread of the connection."""
+        """Handle one event, in the thread of the connection."""
         if isinstance(event, Begun):
             first = not self.begun
             self.begun.append(event.worker)
@@ -106,7 +106,7 @@ class _StepEvents:
 
 @dataclass(kw_only=True)
 class _SentAgain:
-    """What was uploaded again for one step: which blobs, in how many rounds."""
+    """What was uploaded again for one step: the blobs, and the number of rounds."""
 
     blobs: set[str] = field(default_factory=set)
     rounds: int = 0
@@ -122,24 +122,26 @@ class Dispatch:
         connection: SchedulerConnection,
         store: SharedStore,
     ) -> None:
-        """`runner`: of this machine, which knows the steps' inputs, logs and names."""
+        """`runner`: this machine's, for the steps' inputs, logs and names."""
         self.runner, self.patience = runner, patience
         self.connection, self.store = connection, store
         self._is_store_lost = False
-        """Whether nobody can put anything into the remote store any more."""
+        """Whether uploads to the remote store have failed for good."""
         self._reported_left_out: set[str] = set()
         self._gone: set[str] = set()
         self._proof = store.put_bytes(os.urandom(32))
         store.push_blobs(self._proof, tree=False)
         self._refusals: dict[str, str] = {}
-        """Worker -> why it did not begin a step, or what it did wrong; it gets no other one in this run."""
+        """By worker: why it did not start a step, or what it did wrong; it gets no more steps in
+        this run.
+        """
         self._taken: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
-        """Action key -> the worker that made it in this run, and its outputs."""
+        """By action key: the worker that made it in this run, and its outputs."""
         self._unread: Counter[str] = Counter()
-        """By action key, how often a worker's result could not be read."""
+        """By action key: how often a worker's result could not be read."""
 
     def close(self) -> None:
-        """The end of the run."""
+        """End the run's connection."""
         with contextlib.suppress(RemoteFailure, BuildsysError):
             self.store.remote.remove(blob_name(self._proof))
         self.connection.close()
@@ -152,8 +154,9 @@ class Dispatch:
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
     ) -> StepResult | None:
-        """The result of a step on a worker; None where it was there already. Raises NobodyFits, StepFailed,
-        MissingBytes, Interrupted.
+        """Return the result of a step on a worker; None where it existed already.
+
+        Raises NobodyFits, StepFailed, MissingBytes, Interrupted.
         """
         events, attempt, lost = _StepEvents(self.runner, step, on_start, on_progress), 0, 0
         again = _SentAgain()
@@ -179,7 +182,7 @@ class Dispatch:
                     lost += 1
                     if len(events.begun) > MOST_DEATHS or lost == _MOST_LOST:
                         raise _died(step, events.begun) from None
-                    reply = None  # they died of something else: it had not begun there
+                    reply = None  # they died of another cause: the step had not started there
                 if reply is None and events.begun:
                     self._say_gone(events.begun[-1])
                 fault = ""
@@ -219,13 +222,13 @@ class Dispatch:
             raise Interrupted(f"the scheduler at {self.connection.address} is gone") from None
 
     def _say_gone(self, worker: str) -> None:
-        """A line for a worker that has begun a step and is there no more; once."""
+        """Print, once, that a worker which has started a step is gone."""
         if worker not in self._gone and all(p.name != worker for p in self.connection.places()):
             self._gone.add(worker)
             self.runner.say(f"worker {worker} is gone")
 
     def _await_worker(self, step: Step, needs: Needs) -> list[Place]:
-        """The workers that fit, as soon as there is one. Raises NobodyFits."""
+        """Return the workers that meet the requirements, once there are any. Raises NobodyFits."""
         patience = self.patience
         while True:
             places = [p for p in self.connection.places() if p.name not in self._refusals]
@@ -240,7 +243,8 @@ class Dispatch:
             if fitting:
                 patience.note_there(needs)
                 return fitting
-            missed = needs if places else {}  # while there is none, all wait together
+            # while there is no worker at all, every step waits for the same thing
+            missed = needs if places else {}
             if patience.begin(missed):
                 self.runner.say(
                     f"{self.runner.name(step)} waits for a worker: {placement.described(missed) or 'there is none'}"
@@ -251,7 +255,7 @@ class Dispatch:
             time.sleep(min(_LOOK_SECONDS, self.patience.seconds))
 
     def _await_reply(self, ordered: Ordered, asked: Needs, only: tuple[str, ...]) -> Reply | None:
-        """What became of an order; None where no worker is left that could take it as it was sent."""
+        """Wait for the reply to an order; None where no worker is left that could take it."""
         while True:
             reply = ordered.reply(_LOOK_SECONDS)
             if reply is not None:
@@ -264,7 +268,7 @@ class Dispatch:
                 return None
 
     def _order(self, step: Step, action_key: ActionKey) -> Order:
-        """The order for a step, whose inputs are in the remote store then."""
+        """Return the order for a step, after uploading its inputs."""
         self.runner.check_sources(step, action_key)
         return Order(
             key=action_key.key,
@@ -283,7 +287,9 @@ class Dispatch:
         )
 
     def _send(self, item: Input, action_key: ActionKey) -> WireInput:
-        """An input, whose bytes are in the remote store then. Raises MissingBytes, StepFailed, NobodyFits."""
+        """Return an input after uploading its bytes. Raises MissingBytes, StepFailed,
+        NobodyFits.
+        """
         digest, store = dict(action_key.inputs)[item.name], self.store
         if item.source is None:
             producer = self.runner.state.steps[item.step]
@@ -300,14 +306,14 @@ class Dispatch:
             raise StepFailed(f"{item.source.label} does not exist here or in any store") from error
         except (
             RemoteFailure
-        ) as failure:  # which was said: without the store this machine goes on alone
+        ) as failure:  # already printed: without the remote store, steps run on this machine
             raise NobodyFits from failure
         return WireInput(
             name=item.name, digest=digest, tree=tree, suffix=suffix, role=role_of(item)
         )
 
     def _is_elsewhere(self, reply: InputsLost) -> bool:
-        """Whether a worker cannot find what is in the remote store, although it is there. Raises NobodyFits."""
+        """Return whether a worker misses files that are in the remote store. Raises NobodyFits."""
         if self._proof not in reply.blobs:
             return False
         try:
@@ -328,8 +334,9 @@ class Dispatch:
         reply: InputsLost,
         again: "_SentAgain",
     ) -> str:
-        """A worker says that the remote store has lost bytes of a step's inputs since they were put there, or
-        since somebody else put them there. Returns what is wrong with that, if anything; raises as `_send`.
+        """Upload inputs again that, according to a worker, the remote store has lost or damaged.
+
+        Returns what is wrong with that report, if anything. Raises like `_send`.
         """
         store, reported = self.store, set(reply.blobs)
         blobs = {item.name: self._blobs_of(item, reported) for item in order.inputs}
@@ -337,7 +344,7 @@ class Dispatch:
             return "it reports files as lost that are no inputs of the step"
         lost = reported - again.blobs
         try:
-            read = reported - {self._proof}  # which was found to be lost
+            read = reported - {self._proof}  # the proof was found to be lost
             if not lost and read and None not in store.remote.each(store.remote.size, read):
                 return "it reports files as lost or damaged that were uploaded again and are there"
             if lost and again.rounds == _MOST_SENT_AGAIN + len(step.inputs):
@@ -365,7 +372,9 @@ class Dispatch:
         return ""
 
     def _blobs_of(self, item: WireInput, reported: set[str]) -> set[str]:
-        """The blobs of an input; of a tree whose index is nowhere all that are reported may be its files."""
+        """Return the blobs of an input; if a tree's index is lost, any reported blob may be one of
+        its files.
+        """
         if not item.tree:
             return {item.digest}
         try:
@@ -374,8 +383,9 @@ class Dispatch:
             return {item.digest, *reported}
 
     def _await_delivery(self, step: Step, reply: Undelivered, rounds: int) -> None:
-        """Returns when the worker, which has the result, is to be asked again. Raises NobodyFits where nobody
-        can put anything into the remote store any more.
+        """Wait until the worker that has the result should be asked again.
+
+        Raises NobodyFits if uploads to the remote store have failed for good.
         """
         self.runner.say(
             f"{self.runner.name(step)} is done on {reply.worker}, and its result is not in the remote store yet:"
@@ -388,9 +398,7 @@ class Dispatch:
         time.sleep(_DELIVERY_PAUSES[rounds])
 
     def _require_store(self) -> None:
-        """Raises NobodyFits where this machine cannot put anything into the remote store either: no step goes
-        out any more.
-        """
+        """Raise NobodyFits if this machine cannot upload either: no more steps are sent out."""
         try:
             self.store.remote.prove_writing()
         except BuildsysError as error:
@@ -400,8 +408,9 @@ class Dispatch:
             raise NobodyFits from error
 
     def _checked(self, step: Step, action_key: ActionKey, reply: Answer) -> Answer | str:
-        """The answer as it counts, or what is wrong with it. Where keys are trusted, what was signed decides;
-        a verdict is what its file says. Raises NobodyFits.
+        """Return the answer as it is used, or what is wrong with it. Raises NobodyFits.
+
+        Where keys are trusted, the signed content decides. A verdict must match its file.
         """
         trees = {output.name: output.tree for output in step.outputs}
         if sorted(name for name, _ in reply.outputs) != sorted(trees):
@@ -442,8 +451,9 @@ class Dispatch:
         return reply
 
     def _has_passed(self, step: Step, reply: Answer) -> bool:
-        """Whether a verdict passes what it judges; all passes that is none. Raises StepFailed, Damaged,
-        FileNotFoundError, RemoteFailure.
+        """Return whether a verdict passes; a step without one passes.
+
+        Raises StepFailed, Damaged, FileNotFoundError, RemoteFailure.
         """
         verdict = dict(reply.outputs).get("verdict")
         if verdict is None:
@@ -452,14 +462,15 @@ class Dispatch:
         return read_verdict(self.store.read(verdict), f"{step.stage} ({step.module})").passed
 
     def _note_unread(self, step: Step, key: str) -> None:
-        """A step that a worker has made in this run has to be made again: its result could not be read. Raises
-        NobodyFits where that happened too often.
+        """Record that a worker's result of this run could not be read: its step runs again.
+
+        Raises NobodyFits if that happened too often.
         """
         worker, outputs = self._taken.pop(key, ("", ()))
         name, trees = self.runner.name(step), {output.name: output.tree for output in step.outputs}
         damaged = {d for o, digest in outputs for d in self.store.damaged(digest, trees[o])}
         if damaged:
-            with contextlib.suppress(RemoteFailure):  # others would take it to be there
+            with contextlib.suppress(RemoteFailure):  # otherwise others would take it to be there
                 self.store.remote.remove(*map(blob_name, damaged))
             self._note_fault(step, worker, "what it uploaded is damaged")
         elif worker:
@@ -472,12 +483,12 @@ class Dispatch:
             return
         if worker:
             self.runner.say(
-                f"{name} runs here: {self._unread[key]} times workers made files for it that could not be read"
+                f"{name} runs here: its results from workers could not be read {self._unread[key]} times"
             )
         raise NobodyFits
 
     def _keep_source(self, item: Input, digest: str, tree: bool) -> None:
-        """What a person gave, in the store of this machine: workers get nothing from a folder here."""
+        """Copy a source into the local store: workers cannot read folders of this machine."""
         source, store = item.source, self.runner.state.store
         assert source is not None
         if store.has(digest, tree):
@@ -498,7 +509,7 @@ class Dispatch:
             )
 
     def _failure(self, action_key: ActionKey, reply: Failed) -> StepFailed:
-        """What a worker says of a step that ended badly, with the log of here."""
+        """Return the error of a step that failed on a worker, with the path of its local log."""
         log = self.runner.log(action_key.key)
         self._fetch_log(reply.log, log)
         is_path = reply.place.endswith(f"{action_key.key}.log")
@@ -508,8 +519,9 @@ class Dispatch:
     def _take(
         self, step: Step, action_key: ActionKey, reply: Answer, begun: list[str]
     ) -> StepResult | None:
-        """The result of a step from an answer that was checked; None where it was not made for this run:
-        nobody has `begun` it.
+        """Return the result of a step from a checked answer.
+
+        Returns None where it was not made for this run: no worker has `begun` it.
         """
         self._fetch_log(reply.log, self.runner.log(action_key.key))
         self._taken[action_key.key] = (reply.worker, reply.outputs)
@@ -527,7 +539,7 @@ class Dispatch:
         return result
 
     def _fetch_log(self, digest: str, log: Path) -> None:
-        """A step's log as a file of this workspace, like those of steps that ran here."""
+        """Fetch a step's log into this workspace, like those of local steps."""
         if not digest:
             return
         try:
@@ -537,13 +549,13 @@ class Dispatch:
             log.unlink(missing_ok=True)
 
     def _note_refusal(self, step: Step, worker: str, why: str) -> None:
-        """It is said once; that worker gets no other step in this run."""
+        """Print once why a worker refuses a step; it gets no more steps in this run."""
         if worker not in self._refusals:
             self._refusals[worker] = why
             self.runner.say(f"worker {worker} refused {self.runner.name(step)}: {why}")
 
     def _note_fault(self, step: Step, worker: str, why: str) -> None:
-        """What a worker says or uploads is wrong: it is said once, and it gets no other step in this run."""
+        """Print once what is wrong with a worker's reply; it gets no more steps in this run."""
         if worker not in self._refusals:
             self._refusals[worker] = why
             self.runner.say(
@@ -552,7 +564,7 @@ class Dispatch:
 
 
 def _died(step: Step, workers: list[str]) -> StepFailed:
-    """A step that ends the machines it runs on; `workers`: those that had begun it."""
+    """Return the error of a step that ends its workers; `workers`: those that had started it."""
     count = "two workers" if len(workers) == MOST_DEATHS + 1 else "workers"
     names = f" ({', '.join(workers)})" if workers else ""
     return StepFailed(

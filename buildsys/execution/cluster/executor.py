@@ -1,7 +1,7 @@
-"""Steps of a run on the workers of a cluster; what no worker can take runs here.
+"""Runs steps on the workers of a cluster; steps that no worker can take run on this machine.
 
-The coordinator alone decides, records results and writes buildsys.lock. A run in which nothing has to
-run connects to nobody.
+The coordinator alone decides, records results and writes buildsys.lock. A run without steps to run
+connects to no scheduler.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from buildsys.locks import locked
 from buildsys.operating_system import host_name
 from buildsys.write_errors import writing
 
-if TYPE_CHECKING:  # a run whose steps are all done needs neither
+if TYPE_CHECKING:  # not needed by a run whose steps are all done
     from buildsys.execution.cluster.dispatch import Dispatch
     from buildsys.execution.cluster.scheduler_connection import SchedulerConnection
     from buildsys.execution.cluster.slurm import Slurm
@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # a run whose steps are all done needs neither
 
 
 class ClusterExecutor:
-    """Runs the steps of a run on workers, once `open` has found them; `here`: what runs all else."""
+    """Runs the steps of a run on workers, after `open`; `here` runs all other steps."""
 
     def __init__(self, here: Runner, settings: ClusterSettings) -> None:
         self.here, self.settings = here, settings
@@ -45,7 +45,9 @@ class ClusterExecutor:
         here.state.missing = self.missing
 
     def open(self) -> None:
-        """Connect. Raises CannotReach, and BuildsysError for a cluster without a remote store to write."""
+        """Connect. Raises CannotReach; BuildsysError for a cluster without a writable remote
+        store.
+        """
         with self._opening:
             if self._dispatch is None:
                 store = self._shared()
@@ -71,14 +73,14 @@ class ClusterExecutor:
                 )
 
     def close(self) -> None:
-        """The end of the run: nobody waits for orders any more."""
+        """Close the connection at the end of the run."""
         if self._dispatch is not None:
             self._dispatch.close()
         if self._slurm is not None:
             self._slurm.close()
 
     def missing(self, step: Step) -> tuple[str, ...]:
-        """What a step waits for: nothing while a worker may still come that has it."""
+        """Return what a step waits for; empty while a worker that has it may still come."""
         here = missing_here(step)
         if not here or self._dispatch is None:
             return here
@@ -89,8 +91,9 @@ class ClusterExecutor:
     def execute(
         self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
     ) -> StepResult | None:
-        """As `Runner.execute`, on a worker that has what the step needs. Raises Waiting where none has it, nor
-        this machine.
+        """Like `Runner.execute`, on a worker that meets the step's requirements.
+
+        Raises Waiting where neither a worker nor this machine meets them.
         """
         dispatch, needs = self._dispatch, placement.needs_of(step, host_name())
         if dispatch is None or needs is None:
@@ -105,7 +108,7 @@ class ClusterExecutor:
                 missing = missing_here(step)
                 if missing:
                     raise Waiting(f"{self.here.name(step)} waits for {missing[0]}") from None
-                if self.here.workers.pop(step.id, None):  # a worker has begun it
+                if self.here.workers.pop(step.id, None):  # a worker has started it
                     self.here.say(f"{self.here.name(step)} begins again on this machine")
                 return self.here.execute(step, on_start, on_progress)
 
@@ -113,8 +116,9 @@ class ClusterExecutor:
 
     @contextlib.contextmanager
     def _alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
-        """Of a step that is sent out the worker holds the store's lock, whose store may be this one: here
-        steps of this workspace alone wait for each other.
+        """Hold this workspace's lock for a step that runs on a worker.
+
+        The store's lock is left to the worker, whose store may be this machine's.
         """
         workspace = self.here.workspace
         place = workspace.own(workspace.state / "orders") / action_key.key
@@ -124,9 +128,7 @@ class ClusterExecutor:
             yield
 
     def _shared(self) -> "SharedStore":
-        """The store, with the remote one that everything goes through, which takes what is put there. Raises
-        BuildsysError.
-        """
+        """Return the store with its remote, after a test upload. Raises BuildsysError."""
         from buildsys.execution.cluster.order_handler import written_store
 
         try:
@@ -135,7 +137,7 @@ class ClusterExecutor:
             raise BuildsysError(f"{error}. {_HERE}") from error
 
     def _connect(self) -> "SchedulerConnection":
-        """Raises BuildsysError."""
+        """Return a new connection to the scheduler. Raises BuildsysError."""
         try:
             from buildsys.execution.cluster.scheduler_connection import SchedulerConnection
         except ImportError as error:
@@ -164,7 +166,7 @@ class ClusterExecutor:
 
 
 _SAY_SECONDS = 1.0
-"""How long a connection is waited for without a word."""
+"""Seconds of waiting for a connection before a line is printed."""
 _HERE = "BUILDSYS_CLUSTER=none builds on this machine alone."
 MISSING_LIBRARY = (
     "a cluster needs dask's distributed, which is not installed: `pip install 'buildsys[cluster]'`"
@@ -172,7 +174,9 @@ MISSING_LIBRARY = (
 
 
 class Patience:
-    """Since when no worker has had what some steps need: they wait for one together."""
+    """Tracks since when no worker has met some requirements; all steps with them share the time
+    limit.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -180,19 +184,19 @@ class Patience:
         self._lock = threading.Lock()
 
     def begin(self, needs: Needs) -> bool:
-        """Nobody has it now; returns whether that is new."""
+        """Record that no worker meets them now; returns whether that is new."""
         with self._lock:
             new = _key(needs) not in self._since
             self._since.setdefault(_key(needs), time.monotonic())
             return new
 
     def note_there(self, needs: Needs) -> None:
-        """Somebody has it."""
+        """Record that a worker meets them."""
         with self._lock:
             self._since.pop(_key(needs), None)
 
     def is_over(self, needs: Needs) -> bool:
-        """Whether it was waited for long enough."""
+        """Return whether the time limit has passed."""
         with self._lock:
             since = self._since.get(_key(needs))
             return since is not None and time.monotonic() - since >= self.seconds

@@ -1,4 +1,4 @@
-"""What this machine has to offer as a worker: found, and said by a person."""
+"""What this machine offers as a worker: what is found here, and what the command line adds."""
 
 from collections.abc import Iterable, Mapping
 
@@ -21,8 +21,9 @@ from buildsys.steps.lib.tensorrt.host_library import MODULES
 
 
 def find_labels(given: Iterable[str], gpus: int | None) -> Mapping[str, int]:
-    """Label -> how much of it. `given`: what `--label` says; `gpus`: how many, None where this machine's
-    are counted.
+    """Return amounts by label.
+
+    `given`: from `--label`; `gpus`: their number, None to count this machine's.
     """
     has = {
         THREADS: usable_cores(),
@@ -43,13 +44,13 @@ def find_labels(given: Iterable[str], gpus: int | None) -> Mapping[str, int]:
 
 
 def _programs() -> Iterable[str]:
-    """Every program that some step requires."""
+    """Yield every program that some step requires."""
     needed = (get_step(name).spec.requires for name in step_names())
     return {text for text in needed if isinstance(text, str) and text}
 
 
 def describe(has: Mapping[str, int]) -> str:
-    """For people: amounts, then labels; what every worker has is left out."""
+    """Format labels for people: amounts first; labels that every worker has are left out."""
     amounts = f"{has[THREADS]} threads, {has[MEMORY]} MiB, {has[GPU]} GPUs"
     common = (environment_label(""), machine_label(""))
     labels = [each for each in has if has[each] == ANY and not each.startswith(common)]

@@ -1,7 +1,7 @@
-"""A worker's work: an order in, by its own catalogue, code and locks; a reply out.
+"""Handles a worker's orders with the worker's own catalogue, code and locks, and replies.
 
-An order is compared with this machine's own code before anything begins: the same step of the same
-code, tools and inputs has the same action key, and any difference is refused in a sentence.
+Before a step starts, the order is compared with this machine's code: the same step with the same
+code, tools and inputs has the same action key. Any difference is refused with a sentence.
 """
 
 import contextlib
@@ -54,29 +54,29 @@ from buildsys.typed_json import decode, read
 
 Send = Callable[[Event], None]
 _LOOK_EVERY_SECONDS = 2.0
-"""How often a worker looks whether its own files are what they were."""
+"""Seconds between checks whether the worker's own files have changed."""
 
 
 class _Difference(Exception):
-    """An order that is not for this machine and this buildsys, in a sentence."""
+    """The sentence that says why an order does not suit this machine and this buildsys."""
 
 
 class OrderStore(SharedStore):
-    """The store of one order, whose result is put into the remote before the reply."""
+    """The store of one order; its result is uploaded before the reply."""
 
     def publish(self, entry: ActionEntry) -> None:
-        """Nothing: `OrderHandler` puts it there, and waits for that."""
+        """Does nothing: `OrderHandler` uploads the result and waits for that."""
 
     def has_result(self, key: str) -> bool:
-        """Whether this machine alone has what an action made."""
+        """Return whether this machine alone has what an action made."""
         return self._is_whole_here(key)
 
 
 class OrderHandler:
-    """What a worker has for its orders: a folder, a store of its own with the remote one behind it."""
+    """The resources of a worker: a folder, and a store with the remote store behind it."""
 
     pauses: tuple[float, ...] = (0.0, 5.0, 30.0)
-    """Seconds before each try to put a result into the remote store: a connection that was cut comes back."""
+    """Seconds before each attempt to upload a result: a lost connection may come back."""
 
     def __init__(
         self,
@@ -87,8 +87,8 @@ class OrderHandler:
         trusts_code: bool,
         ensure: EnsureEnv = environments.ensure,
     ) -> None:
-        """`store`: makes the one of an order; `labels`: what a person says that this machine has;
-        `trusts_code`: whether checkpoints may run code here.
+        """`store`: makes the store of an order; `labels`: from the command line; `trusts_code`:
+        whether checkpoints may run code here.
         """
         self.trusts_code = trusts_code
         self.workspace, self.store, self.name, self.labels = workspace, store, name, labels
@@ -96,20 +96,21 @@ class OrderHandler:
         self.database = Database(workspace.state / "state.sqlite")
         self.admission = Admission()
         self._before: Remote | None = None
-        """The remote store as the order before found it."""
+        """The remote store's state after the previous order."""
         self._proofs: set[str] = set()
-        """Of runs whose remote store is that of here."""
+        """Runs whose remote store is the same as this worker's."""
         self._package, self._looked = look_at_package(PACKAGE), time.monotonic()
         self._is_changed = False
         self._warned = False
         self._accepting = threading.Lock()
-        """CPython's parser may count wrongly where two threads use it: "AST constructor recursion depth
-        mismatch", and code digests are made of syntax trees."""
+        """CPython's parser may count wrongly when two threads use it ("AST constructor recursion
+        depth mismatch"), and code digests are made from syntax trees.
+        """
 
     def handle(self, order: Order, send: Send, run: process.CommandRunner) -> Reply:
-        """One order from its inputs in the remote store to its outputs there.
+        """Carry out one order, from its inputs in the remote store to its outputs there.
 
-        `send` gets what happens meanwhile; `run` starts the step's process.
+        `send` gets events meanwhile; `run` starts the step's process.
         """
         try:
             with self._accepting:
@@ -134,7 +135,7 @@ class OrderHandler:
     def _make(
         self, order: Order, step: Step, store: OrderStore, send: Send, run: process.CommandRunner
     ) -> Reply:
-        """The step of an order, once it is known to be that of here."""
+        """Run the step of an order that was accepted."""
         try:
             require_shared(store, writes=True)
             if not store.remote.is_connected:
@@ -200,13 +201,15 @@ class OrderHandler:
         return self._deliver(order, step, state, runner, made=result is not None)
 
     def _go_on(self, store: OrderStore, step: Step, key: str) -> None:
-        """A training goes on where another worker was."""
+        """Continue a training from the files of another worker."""
         if unfinished_trainings.take_up(store.remote, step, key, self.workspace.scratch / key):
             store.say(f"{step.stage} continues the work of another worker")
 
     def _look_up(self, store: OrderStore, step: Step, key: str) -> None:
-        """What the remote store says that this action made counts when its bytes came: whoever sends the
-        order may have missed them.
+        """Fetch the remote store's result of this action; it counts only when its bytes have
+        arrived.
+
+        The sender of the order may not have found it.
         """
         store.look_up([(key, machine_of(step))])
         known = store.recall(key)
@@ -215,15 +218,15 @@ class OrderHandler:
                 store.bring(output.digest, output.tree)
 
     def close(self) -> None:
-        """No more orders."""
+        """Accept no more orders."""
         self.database.close()
 
     def _accept(self, order: Order) -> Step:
-        """The step of an order, as this machine's own catalogue says it. Raises _Difference."""
+        """Return the step of an order according to this machine's catalogue. Raises _Difference."""
         if time.monotonic() - self._looked >= _LOOK_EVERY_SECONDS:
             self._looked = time.monotonic()
             self._is_changed |= look_at_package(PACKAGE) != self._package
-        if self._is_changed:  # a step would run other code than is known here
+        if self._is_changed:  # a step would run code that this process has not read
             raise _Difference(
                 "its buildsys changed since the worker was started: restart the worker"
             )
@@ -247,7 +250,7 @@ class OrderHandler:
         if order.trusts_code and not self.trusts_code:
             raise _Difference(
                 "it does not run code of checkpoints: `buildsys worker --trust code` allows what the recipe's"
-                " `trust: code` asks for"
+                " `trust: code` requests"
             )
         if step.code != order.code:
             raise _Difference(f"its code of {order.module} differs; {_SAME}")
@@ -262,7 +265,7 @@ class OrderHandler:
         return step
 
     def _deliver(self, order: Order, step: Step, state: State, runner: Runner, made: bool) -> Reply:
-        """The result into the remote store, the entry last; tried again where that fails."""
+        """Upload the result, its entry last; failed uploads are repeated."""
         result, entry = state.result(step.id), state.store.recall(order.key)
         assert result is not None
         assert entry is not None
@@ -271,7 +274,7 @@ class OrderHandler:
             time.sleep(pause)
             store = (
                 self.store() if why else state.store
-            )  # one that has failed is not asked any more
+            )  # a remote that has failed gets no more requests
             assert isinstance(store, OrderStore)
             if why:
                 store.say = _ignore
@@ -314,8 +317,10 @@ class OrderHandler:
 
 
 def written_store(store: Store) -> SharedStore:
-    """The store, whose remote one has taken what was put there. Raises BuildsysError where there is none
-    that does: a cluster's files go through it.
+    """Return the store after a test upload to its remote.
+
+    Raises BuildsysError where there is no writable remote: a cluster exchanges its files through
+    it.
     """
     try:
         found = require_shared(store, writes=True)
@@ -334,7 +339,7 @@ def _ignore(text: str) -> None:
 
 
 def _given(order: Order, item: WireInput) -> tuple[Step, StepResult]:
-    """An input as a step that ran somewhere else, and what it made there."""
+    """Return an input as a step that ran elsewhere, with its result."""
     output = given_output(item)
     step = Step(
         id=_given_id(order, item),
@@ -362,8 +367,9 @@ def _given_id(order: Order, item: WireInput) -> str:
 
 
 def _step(order: Order, definition: StepDefinition) -> Step:
-    """The step of an order, as this machine's code and tools make it. Raises ValueError, LookupError,
-    InternalError for parameters that no plan has.
+    """Return the step of an order with this machine's code and tools.
+
+    Raises ValueError, LookupError, InternalError for parameters that no plan can have.
     """
     params = decode(definition.params, read(order.params))
     return complete_step(
@@ -387,7 +393,7 @@ def _input(order: Order, item: WireInput) -> Input:
 
 
 def _keep_log(store: SharedStore, log: Path) -> str:
-    """The digest of a log that is in the remote store now; empty where there is none."""
+    """Upload a log and return its digest; empty without a log."""
     with contextlib.suppress(OSError, BuildsysError, RemoteFailure):
         digest = store.put_file(log)
         store.push_blobs(digest, tree=False)

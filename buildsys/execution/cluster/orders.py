@@ -1,7 +1,8 @@
-"""What crosses the wire for a step, as JSON: an order to a worker, and what becomes of it.
+"""The messages between coordinator and workers, as JSON: an order, events, and a reply.
 
-Bytes go through the remote store, by digest. No code and no path is in an order: a worker looks its
-step up in its own catalogue, and finds parameters, tools and inputs by what they are.
+Bytes are exchanged through the remote store, by digest. An order contains neither code nor paths: a
+worker looks the step up in its own catalogue, and identifies parameters, tools and inputs by
+digest.
 """
 
 import re
@@ -20,12 +21,12 @@ from buildsys.typed_json import parse
 
 _MODULE = re.compile(r"[a-z][a-z0-9_]{0,99}", re.ASCII)
 _WORKER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\[\]-]{0,99}", re.ASCII)
-"""What `--name` takes, and the addresses that dask names its own workers by."""
+"""Names that `--name` accepts, and addresses by which dask names its own workers."""
 _LONGEST_STAGE, _LONGEST_LINE, _LONGEST_TEXT = 200, 1000, 1 << 17
 _LONGEST_REPLY = 1 << 24
-"""The digests of 200,000 files that are lost have room."""
+"""Room for the digests of 200,000 lost files."""
 _SHOWN = 400
-"""Characters of a line that are sent of a longer one."""
+"""Characters sent of a longer line."""
 
 
 def _check_module(name: str) -> None:
@@ -73,12 +74,12 @@ def _check_log(digest: str) -> None:
 
 
 def line_of(text: str) -> str:
-    """Any text as a `Line`."""
+    """Return any text as a `Line`."""
     return shorten(text.strip(), _SHOWN)[:_LONGEST_LINE]
 
 
 def text_of(text: str) -> str:
-    """Any text as a `Text`: lines without control characters."""
+    """Return any text as a `Text`: lines without control characters."""
     lines = (shorten(line, _LONGEST_TEXT) for line in plain_log(text).expandtabs().split("\n"))
     return "\n".join(lines)[:_LONGEST_TEXT]
 
@@ -89,19 +90,19 @@ Module = Annotated[str, _check_module]
 Stage = Annotated[str, _check_stage]
 WorkerName = Annotated[str, _check_worker]
 Line = Annotated[str, _check_line]
-"""What is shown as it came: one line without control characters."""
+"""One line without control characters, shown unchanged."""
 Text = Annotated[str, _check_text]
 LogDigest = Annotated[str, _check_log]
-"""The digest of a step's log, empty without one."""
+"""The digest of a step's log, or an empty text."""
 Role = Literal["", "checkpoint", "dataset"]
-"""What an input is where that matters to how it is given to a step: a checkpoint is looked at before
-it is loaded, a dataset's images are linked.
+"""The kind of an input where it affects how a step gets it: a checkpoint is inspected before it is
+loaded, and images of a dataset are linked.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class WireInput:
-    """One input of a step: which bytes, and what the step finds them as."""
+    """One input of a step: its bytes, and the name under which the step finds them."""
 
     name: FileName
     digest: Digest
@@ -112,7 +113,7 @@ class WireInput:
 
 @dataclass(frozen=True, kw_only=True)
 class WireOutput:
-    """One output of a step, as `graph.Output`."""
+    """One output of a step, see `graph.Output`."""
 
     name: FileName
     tree: bool
@@ -121,8 +122,10 @@ class WireOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """One step for a worker. `code` and `tool_identity` are the coordinator's: only so that a refusal can
-    say what differs; the worker computes `key` from its own.
+    """One step for a worker.
+
+    `code` and `tool_identity` are the coordinator's, used only to say what differs; the worker
+    computes `key` from its own.
     """
 
     key: Digest
@@ -137,9 +140,9 @@ class Order:
     code: str
     tool_identity: str
     remote: str
-    """The URL of the store that the bytes go through; the worker's own must be the same."""
+    """The URL of the store for the bytes; the worker must use the same one."""
     proof: Digest
-    """A blob that the coordinator has put there: one URL may be two stores."""
+    """A blob that the coordinator has uploaded, since one URL may mean two stores."""
     format: Literal[1] = 1
 
 
@@ -147,8 +150,8 @@ class Order:
 class Answer:
     """A step is done: its outputs and its log are in the remote store.
 
-    `made`: False where the worker did not run it for this order: the result was there. `variant` and
-    `isolation` as the runner has them; `diary`: facts of the run.
+    `made`: False where the worker found an existing result. `variant` and `isolation`: see the
+    runner; `diary`: facts of the run.
     """
 
     outputs: tuple[tuple[FileName, Digest], ...]
@@ -166,8 +169,10 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """The worker did not start the step: it is another machine, or has another buildsys, than the order is
-    for, or cannot read or write the remote store (`lacks_store`).
+    """The worker did not start the step.
+
+    The order does not suit its machine or its buildsys, or it cannot read or write the remote store
+    (`lacks_store`).
     """
 
     why: Line
@@ -179,7 +184,9 @@ class Refused:
 
 @dataclass(frozen=True, kw_only=True)
 class InputsLost:
-    """The worker did not start the step: the remote store does not have these bytes, or has them damaged."""
+    """The worker did not start the step: the remote store lacks these bytes, or they are damaged
+    there.
+    """
 
     blobs: tuple[Digest, ...]
     worker: WorkerName
@@ -189,8 +196,9 @@ class InputsLost:
 
 @dataclass(frozen=True, kw_only=True)
 class Undelivered:
-    """The step is done, and its result is in the worker's store alone: the remote store does not take it.
-    The same order to the same worker tries again.
+    """The step is done, but its result is only in the worker's store: uploading failed.
+
+    Sending the same order to the same worker repeats the upload.
     """
 
     why: Line
@@ -201,8 +209,10 @@ class Undelivered:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """The step ended badly. `text` is the runner's message, in which `place` is the path of its log on
-    the worker; `refused` as `StepFailed` has it.
+    """The step failed.
+
+    `text` is the runner's message, with the path of the log on the worker as `place`; `refused`:
+    see `StepFailed`.
     """
 
     text: Text
@@ -228,7 +238,7 @@ class Begun:
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """How far a step is, as the step itself says it."""
+    """The progress of a step, as the step reports it."""
 
     key: Digest
     done: float
@@ -248,27 +258,28 @@ class Message:
 
 Event = Begun | Reported | Message
 EVENTS = "buildsys"
-"""The topic of all events of a scheduler; whoever listens picks those of its own orders."""
+"""The topic of all events of a scheduler; a listener picks those of its own orders."""
 
 
 def write_order(order: Order) -> str:
-    """An order as it is sent."""
+    """Return an order as it is sent."""
     return canonical(order)
 
 
 def read_order(text: str) -> Order:
-    """An order as it came. Raises ValueError for what none can be."""
+    """Return an order that was received. Raises ValueError if it is invalid."""
     order = parse(Order, text)
     for names in ([item.name for item in order.inputs], [item.name for item in order.outputs]):
         if len(set(names)) != len(names):
-            raise ValueError("a name is in it twice")
+            raise ValueError("duplicate name")
     return order
 
 
 def check_places(order: Order, definition: StepDefinition) -> None:
-    """Whether an order gives a step, as its definition has it, the files that it takes and makes; no action
-    key shows that. How a file that a person gave is called is free. Raises ValueError, which goes on from
-    the step's name.
+    """Check that an order has the files that the step's definition takes and makes.
+
+    The action key does not cover them. Names of files that people gave are free. Raises ValueError
+    with a text that continues a sentence after the step's name.
     """
     spec = definition.spec
     declared, outputs = make_outputs(tuple(definition.outputs.items())), outputs_of(order)
@@ -294,17 +305,17 @@ def check_places(order: Order, definition: StepDefinition) -> None:
 
 
 def outputs_of(order: Order) -> tuple[Output, ...]:
-    """What an order says that its step makes."""
+    """Return the outputs of an order's step."""
     return tuple(Output(name=o.name, tree=o.tree, suffix=o.suffix) for o in order.outputs)
 
 
 def write_reply(reply: Reply) -> str:
-    """What becomes of an order, as it is sent back."""
+    """Return a reply as it is sent."""
     return canonical(reply)
 
 
 def read_reply(text: str) -> Reply:
-    """What became of an order. Raises ValueError for what none can be."""
+    """Return a reply that was received. Raises ValueError if it is invalid."""
     if len(text) > _LONGEST_REPLY:
         raise ValueError("it is too long")
     reply: Reply = parse(Reply, text)  # type: ignore[arg-type]
@@ -312,18 +323,18 @@ def read_reply(text: str) -> Reply:
 
 
 def write_event(event: Event) -> str:
-    """An event as it is sent."""
+    """Return an event as it is sent."""
     return canonical(event)
 
 
 def read_event(text: str) -> Event:
-    """An event as it came. Raises ValueError for what none can be."""
+    """Return an event that was received. Raises ValueError if it is invalid."""
     event: Event = parse(Event, text)  # type: ignore[arg-type]
     return event
 
 
 def role_of(item: Input) -> Role:
-    """What an input of a step is, see `Role`."""
+    """Return the kind of a step's input, see `Role`."""
     if is_checkpoint(item.name, item):
         return "checkpoint"
     if item.source is not None:
@@ -332,7 +343,7 @@ def role_of(item: Input) -> Role:
 
 
 def wire_outputs(step: Step) -> tuple[WireOutput, ...]:
-    """A step's outputs."""
+    """Return a step's outputs."""
     return tuple(
         WireOutput(name=output.name, tree=output.tree, suffix=output.suffix)
         for output in step.outputs
@@ -340,5 +351,5 @@ def wire_outputs(step: Step) -> tuple[WireOutput, ...]:
 
 
 def given_output(item: WireInput) -> Output:
-    """An input as the output of a step that ran somewhere else."""
+    """Return an input as the output of a step that ran elsewhere."""
     return Output(name=item.role or "given", tree=item.tree, suffix=item.suffix)

@@ -1,7 +1,7 @@
-"""Which worker can run a step: what a step needs, what a worker has, as counts by label. Pure.
+"""Decides which worker can run a step, from counts by label; without side effects.
 
-A label that is a thing and no amount (`tensorrt-10.3-sm87`, `machine-linux-x86_64`) has the count `ANY`:
-every step that needs it takes one, and it never runs out.
+A label for a thing without an amount (`tensorrt-10.3-sm87`, `machine-linux-x86_64`) has the count
+`ANY`: every step that needs it takes one, and it never runs out.
 """
 
 import re
@@ -17,15 +17,15 @@ _AMOUNTS = frozenset({THREADS, MEMORY, GPU})
 _MACHINE, _ENVIRONMENT = "machine-", "env-"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", re.ASCII)
 _LOCAL = "local"
-"""Of a target's `tensorrt` block: the GPU of the machine that plans, which no worker can be."""
+"""In a target's `tensorrt` block: the GPU of the planning machine, which no worker has."""
 
 Needs = Mapping[str, int]
-"""Label -> how much of it."""
+"""Amounts by label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A worker that is there. `address` is how the scheduler knows it, `name` how people do."""
+    """A connected worker; `address`: its name in the scheduler, `name`: its name for people."""
 
     name: str
     address: str
@@ -33,12 +33,13 @@ class Place:
 
 
 def needs_of(step: Step, machine: str) -> Needs | None:
-    """What a step takes; None where it runs on this machine alone.
+    """Return what a step needs; None where it must run on this machine.
 
-    `machine`: the system and processor here (`operating_system.host_name`). A result that is not of special hardware is made on the same one,
-    so that its bytes are those that would be made here.
+    `machine`: system and processor of this machine (`operating_system.host_name`). A result that
+    does not depend on special hardware is made on an equal machine, so that its bytes equal those
+    made here.
     """
-    if step.local or step.fetches:  # true of this machine; the network is this one's, too
+    if step.local or step.fetches:  # depends on this machine, or uses its network
         return None
     needs = {THREADS: step.threads, MEMORY: step.memory_mib}
     if step.gpu and step.device == "cuda":
@@ -56,20 +57,23 @@ def needs_of(step: Step, machine: str) -> Needs | None:
 
 
 def fits(needs: Needs, has: Mapping[str, int]) -> bool:
-    """Whether a worker has everything. Of threads and memory it may have less: a step that is larger
-    than a machine runs alone there.
+    """Return whether a worker meets the requirements.
+
+    It may have fewer threads and less memory: a step larger than its machine runs alone there.
     """
     return all(has.get(label, 0) >= count for label, count in hard(needs).items())
 
 
 def hard(needs: Needs) -> Needs:
-    """What a worker has or has not: all but threads and memory."""
+    """Return the requirements without threads and memory."""
     return {name: count for name, count in needs.items() if name not in (THREADS, MEMORY)}
 
 
 def request(step: Step, needs: Needs, places: Iterable[Place]) -> Needs:
-    """What to ask the scheduler for: no more threads and memory than the largest worker that fits has,
-    and a whole GPU where one of them has any.
+    """Return what to request from the scheduler.
+
+    That is at most the threads and memory of the largest worker that fits, and a whole GPU where
+    one of them has any.
     """
     fitting = [place.has for place in places if fits(needs, place.has)]
     if not fitting:
@@ -85,9 +89,10 @@ def request(step: Step, needs: Needs, places: Iterable[Place]) -> Needs:
 
 
 def label_of(requires: str) -> str:
-    """A step's `requires` as a label: "tensorrt 10.3 8.7" is `tensorrt-10.3-sm87`, a program its name.
+    """Return a step's `requires` as a label: "tensorrt 10.3 8.7" is `tensorrt-10.3-sm87`, a program
+    its name.
 
-    Empty where only the machine that plans can have it.
+    Empty where only the planning machine can have it.
     """
     if " " not in requires:
         return requires
@@ -98,8 +103,10 @@ def label_of(requires: str) -> str:
 
 
 def library_labels(library: str, version: str, capability: str) -> tuple[str, ...]:
-    """What a machine with a library and a GPU can be asked for: every beginning of the version that names
-    a release, "10.3.0.30" being a 10.3, for its compute capability; from 8.0 on, for any.
+    """Return the labels of a machine with a library and a GPU.
+
+    There is one for every prefix of the version that names a release ("10.3.0.30" is a 10.3), with
+    the GPU's compute capability, and from 8.0 on also without it.
     """
     parts = version.split(".")
     versions = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
@@ -116,17 +123,17 @@ def _capability(text: str) -> str:
 
 
 def machine_label(machine: str) -> str:
-    """Of a system and processor, such as linux-x86_64."""
+    """Return the label of a system and processor, such as linux-x86_64."""
     return _MACHINE + machine
 
 
 def environment_label(name: str) -> str:
-    """Of a tool environment that can be made on a machine."""
+    """Return the label of a tool environment that can be made on a machine."""
     return _ENVIRONMENT + name
 
 
 def check_label(text: str) -> str:
-    """A label that a person gives a worker. Raises InputError for what none can be."""
+    """Return a label from the command line. Raises InputError if it is invalid."""
     if _LABEL.fullmatch(text) is None or text in _AMOUNTS:
         hint = "letters, digits, and . _ + - in between, such as tensorrt-10.3-sm87"
         raise InputError.at("--label", f"`{shorten(text)}` is not a label", hint)
@@ -134,5 +141,5 @@ def check_label(text: str) -> str:
 
 
 def described(needs: Needs) -> str:
-    """What a worker would have to have, for people."""
+    """Return what a worker needs, for people."""
     return ", ".join(sorted(each for each in hard(needs) if not each.startswith(_ENVIRONMENT)))

@@ -1,4 +1,4 @@
-"""A scheduler process: dask's, with nothing of ours but its settings."""
+"""A scheduler process: dask's own, with our settings."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from distributed import Scheduler
 
 from buildsys.errors import CannotReach
 
-# the scheduler reads the orders' wrapping, which names it
+# the scheduler unpickles the orders' wrapping, which names this module
 from buildsys.execution.cluster import connections, worker  # noqa: F401
 from buildsys.execution.places import cache_root
 from buildsys.write_errors import writing
 
 
 def serve(host: str, port: int, certificate: Path | None, say: Callable[[str], None]) -> int:
-    """Run a scheduler until a signal ends it. Raises CannotReach where nobody can listen there."""
+    """Run a scheduler until a signal ends it. Raises CannotReach where it cannot listen."""
     protocol = "tls" if certificate is not None else "tcp"
     connections.configure()
     return asyncio.run(_serve(host, port, protocol, certificate, say))

@@ -1,4 +1,4 @@
-"""The coordinator's connection to a scheduler: which workers are there, orders out, replies and events in."""
+"""The coordinator's connection to a scheduler: its workers, orders out, replies and events in."""
 
 import contextlib
 import threading
@@ -34,18 +34,18 @@ _LOOK_EVERY_SECONDS = 1.0
 
 
 class SchedulerLost(Exception):
-    """The scheduler is gone while orders were out."""
+    """The scheduler disappeared while orders were out."""
 
 
 class WorkersDied(Exception):
-    """As many workers died under an order as a scheduler lets die."""
+    """As many workers died while they had an order as the scheduler allows."""
 
 
 class SchedulerConnection:
-    """One scheduler during one run. Methods raise SchedulerLost."""
+    """One scheduler during one run; methods raise SchedulerLost."""
 
     def __init__(self, address: str, certificate: Path | None) -> None:
-        """Raises CannotReach."""
+        """Connect. Raises CannotReach."""
         connections.configure()
         self.address = address
         self._listeners: dict[str, Callable[[Event], None]] = {}
@@ -53,7 +53,7 @@ class SchedulerConnection:
         self._looking = threading.Lock()
         self._places: tuple[Place, ...] = ()
         self.left_out: dict[str, str] = {}
-        """Address of a worker that gets no order -> why."""
+        """By address: why a worker gets no orders."""
         self._looked = 0.0
         try:
             connections.probe(address, _CONNECT_SECONDS, certificate)
@@ -69,7 +69,7 @@ class SchedulerConnection:
         self._client.subscribe_topic(EVENTS, self._receive)
 
     def places(self) -> tuple[Place, ...]:
-        """The workers that are there, as of a second ago at most."""
+        """Return the connected workers; at most a second old."""
         with self._looking:
             if time.monotonic() - self._looked >= _LOOK_EVERY_SECONDS:
                 self._places = self._look()
@@ -94,7 +94,9 @@ class SchedulerConnection:
         return tuple(places)
 
     def name_of(self, future: Future) -> str:
-        """The worker that holds a reply, as the scheduler knows it: a reply may say any name."""
+        """Return the scheduler's name of the worker with a reply; the reply itself may claim any
+        name.
+        """
         try:
             addresses = self._client.who_has([future]).get(future.key, ())
         except UNEXPECTED as error:
@@ -103,13 +105,13 @@ class SchedulerConnection:
         return next((names[each] for each in addresses if each in names), "")
 
     def check(self) -> None:
-        """Raises SchedulerLost where it is known to be gone."""
+        """Raise SchedulerLost if the scheduler is known to be gone."""
         if self._lost or self._client.status != "running":
             self._lost = True
             raise SchedulerLost(self.address)
 
     def lose(self, error: BaseException) -> NoReturn:
-        """Note that the scheduler is gone."""
+        """Record that the scheduler is gone."""
         self._lost = True
         raise SchedulerLost(self.address) from error
 
@@ -122,9 +124,10 @@ class SchedulerConnection:
         on_event: Callable[[Event], None],
         attempt: int = 0,
     ) -> Iterator["Ordered"]:
-        """An order that is out within the block; after it nobody here wants it any more.
+        """Send an order for the duration of the block; afterwards it is cancelled.
 
-        Runs that send the same order share the work of the first attempt. `only`: addresses of workers that may take it, empty: all; `on_event` gets what happens meanwhile.
+        Runs that send the same order share the work of the first attempt. `only`: addresses of
+        workers that may take it, empty: all; `on_event` gets its events.
         """
         self.check()
         self._listeners[order.key] = on_event
@@ -149,7 +152,7 @@ class SchedulerConnection:
             del self._listeners[order.key]
 
     def close(self) -> None:
-        """The end of the run."""
+        """Close the connection at the end of the run."""
         with contextlib.suppress(*UNEXPECTED):
             self._client.close(timeout=2)
 
@@ -157,7 +160,7 @@ class SchedulerConnection:
         _, text = event
         try:
             found = read_event(str(text))
-        except ValueError:  # of another release, or nobody's
+        except ValueError:  # from another release, or not an event
             return
         on_event = self._listeners.get(found.key)
         if on_event is not None:
@@ -173,8 +176,9 @@ class Ordered:
     done: threading.Event
 
     def reply(self, seconds: float) -> Reply | None:
-        """What became of it; None where that is not known after some seconds. Raises WorkersDied, and
-        StepFailed for a reply that is none.
+        """Return the reply; None if there is none after some seconds.
+
+        Raises WorkersDied; StepFailed for an invalid reply.
         """
         if not self.done.wait(seconds):
             self.connection.check()
@@ -184,7 +188,8 @@ class Ordered:
         except KilledWorker as error:
             raise WorkersDied from error
         except UNEXPECTED as error:
-            if self.future.status == "error":  # of the worker, before `run_order` could reply
+            # an error of the worker before `run_order` could reply
+            if self.future.status == "error":
                 raise StepFailed(
                     f"a worker could not run it: {shorten(str(error), 300)}"
                 ) from error

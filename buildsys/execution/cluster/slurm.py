@@ -1,7 +1,7 @@
-"""Workers that SLURM starts for one run, by dask-jobqueue; the scheduler is a thread of the run.
+"""Starts workers for one run as SLURM jobs, by dask-jobqueue; the scheduler is a thread of the run.
 
-A worker gets a whole node. As a program, this module is what a job runs: dask-jobqueue hands it the
-arguments of dask's own worker command.
+A worker gets a whole node. Run as a program, this module is the command of a job: dask-jobqueue
+passes it the arguments of dask's own worker command.
 """
 
 import argparse
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
 
 _START_SECONDS = 300
-"""How long a job's worker looks for the scheduler; a run that is gone leaves jobs in the queue."""
+"""Seconds for which a job's worker looks for the scheduler; a run that ends leaves jobs queued."""
 _WHOLE_NODE = ["--exclusive", "--mem=0"]
 _PASSED = (
     "BUILDSYS_REMOTE",
@@ -43,18 +43,19 @@ _PASSED = (
     "XDG_CACHE_HOME",
     "XDG_CONFIG_HOME",
 )
-"""What a worker reads: sites may start jobs without the variables of the shell. No secret: it is written into
-a job's script.
+"""Variables that a worker reads, since sites may start jobs without the shell's variables.
+
+None of them is secret: they are written into a job's script.
 """
 _LEFT_SECONDS = 30 * 24 * 3600.0
-"""Longer than a job runs: what is older belongs to none."""
+"""Seconds, longer than any job runs: older files belong to no job."""
 
 
 class Slurm:
     """The workers of one run, and the scheduler that they connect to."""
 
     def __init__(self, settings: SlurmSettings, workspace: Workspace) -> None:
-        """Raises CannotReach where jobs cannot be submitted."""
+        """Submit the jobs. Raises CannotReach where they cannot be submitted."""
         connections.configure()
         folder = cache_root() / "slurm"
         folder.mkdir(parents=True, exist_ok=True)
@@ -111,9 +112,7 @@ class Slurm:
 
 
 def remove_left(cache: Path, now: float) -> None:
-    """Remove what jobs of long ago printed, and the folders of workers that were killed. `now`: seconds since
-    1970.
-    """
+    """Remove old output of jobs, and the folders of killed workers; `now`: seconds since 1970."""
     printed = (path for path in (cache / "slurm").glob("*") if path.suffix in (".out", ".err"))
     for path in (*printed, *(cache / "workers").glob("slurm-*")):
         with contextlib.suppress(OSError):
@@ -125,7 +124,7 @@ def remove_left(cache: Path, now: float) -> None:
 
 
 def main(words: Sequence[str]) -> int:
-    """One job: the worker of a node."""
+    """Run one job: the worker of a node."""
     parser = argparse.ArgumentParser()
     parser.add_argument("scheduler")
     parser.add_argument("--name", required=True)

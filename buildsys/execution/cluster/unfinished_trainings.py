@@ -1,8 +1,8 @@
-"""The work of a training on a worker that may be taken away: in the remote store, every few minutes.
+"""Saves an unfinished training to the remote store every few minutes, as its worker may disappear.
 
-It is kept there like a result, under a key of its own, so that it counts for those who trust the result's
-makers and for nobody else. Another worker goes on from it. The newest alone is kept, until the training is
-done; `buildsys remote gc` removes what is left of one that nobody finished.
+It is stored like a result, under a separate key, so that readers trust it as they trust the
+result's makers. Another worker continues from it. Only the newest state is kept, until the training
+is done; `buildsys remote gc` removes leftovers of abandoned trainings.
 """
 
 import contextlib
@@ -29,13 +29,14 @@ EVERY_SECONDS = 300.0
 _WORK = "work"
 _ARCHIVE = "work.tar"
 _FAILURES = (RemoteFailure, Damaged, OSError, BuildsysError)
-"""What ends a try: a training goes on without it."""
+"""Errors that end an attempt; the training continues without it."""
 
 
 def take_up(remote: Remote, step: Step, key: str, scratch: Path) -> bool:
-    """Put what another worker has left of a training into its working folder; whether there was any.
+    """Put another worker's unfinished training into the working folder; returns whether there was
+    one.
 
-    `key`: the training's action key; `scratch`: its working folder, which may have work of its own.
+    `key`: the training's action key; `scratch`: its working folder, which may have its own state.
     """
     if unfinished.has_work(scratch):
         return False
@@ -57,8 +58,9 @@ def take_up(remote: Remote, step: Step, key: str, scratch: Path) -> bool:
 def kept(
     settings: RemoteSettings, step: Step, key: str, scratch: Path, every: float = EVERY_SECONDS
 ) -> Iterator[None]:
-    """Within the block the work of a training goes into the remote store, `every` so many seconds; what is on
-    its way at the end is given up.
+    """Within the block, save a training's files to the remote store, `every` so many seconds.
+
+    An upload that is unfinished at the end is abandoned.
     """
     ended, remote = threading.Event(), Remote(settings, lambda text: None)
 
@@ -80,10 +82,10 @@ def kept(
 def keep_now(
     remote: Remote, step: Step, key: str, scratch: Path, before: str | None = None
 ) -> str | None:
-    """Put the work of a training into the remote store in the place of what was kept `before`; what fails is
-    tried again the next time. Returns the digest of what is kept.
+    """Save a training's files to the remote store, in place of `before`; returns the new digest.
 
-    `before`: a digest; None where it has to be asked for: another worker may have left some.
+    A failure is ignored, and the next call tries again. `before`: the digest saved last; None to
+    query it, as another worker may have saved one.
     """
     archive = scratch / _ARCHIVE
     with contextlib.suppress(*_FAILURES):
@@ -115,7 +117,7 @@ def keep_now(
 
 
 def drop(remote: Remote, step: Step, key: str) -> None:
-    """A training is done: nothing is kept of its work any more."""
+    """Remove what was saved of a training that is done."""
     with contextlib.suppress(*_FAILURES):
         digest = _find(remote, step, key)
         if digest:
@@ -123,7 +125,7 @@ def drop(remote: Remote, step: Step, key: str) -> None:
 
 
 def _find(remote: Remote, step: Step, key: str) -> str:
-    """The digest of what is kept of a training; empty where nothing is. Raises RemoteFailure."""
+    """Return the digest of a saved training; empty if there is none. Raises RemoteFailure."""
     entry = remote.find_entry(_key_of(key), machine_of(step))
     if entry is None or [output.name for output in entry.outputs] != [_WORK]:
         return ""
@@ -131,5 +133,5 @@ def _find(remote: Remote, step: Step, key: str) -> str:
 
 
 def _key_of(key: str) -> str:
-    """Where the work of a training is kept: the key of no action."""
+    """Return the key under which a training is saved; no action has it."""
     return digest_value(["unfinished", key])

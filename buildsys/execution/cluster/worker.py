@@ -1,6 +1,7 @@
-"""A worker process: dask brings orders and takes replies; `work` does what is in between.
+"""A worker process: dask brings orders and takes replies; `run_order` does the work in between.
 
-Loaded by whoever runs dask: the worker, and the scheduler and the coordinator, which name `run_order`.
+Imported by every process of dask: the worker, the scheduler and the coordinator, which name
+`run_order`.
 """
 
 import asyncio
@@ -43,14 +44,14 @@ from buildsys.locks import locked
 
 _PLUGIN = "buildsys"
 _LOOK_EVERY_SECONDS = 0.25
-"""How often a running step is compared with what the scheduler still wants."""
+"""Seconds between checks whether a running step is still wanted."""
 _ANSWER_SECONDS = 20.0
 _running: set[str] = set()
 """Keys of the orders that this process is working on."""
 
 
 class OrderPlugin(WorkerPlugin):  # type: ignore[misc]
-    """What `run_order` finds in the worker that it runs in."""
+    """Gives `run_order` the handler of the worker that it runs in."""
 
     name = _PLUGIN
 
@@ -58,14 +59,14 @@ class OrderPlugin(WorkerPlugin):  # type: ignore[misc]
         self.handler = handler
 
     def setup(self, worker: Worker) -> None:
-        """dask calls it when the worker begins; nothing is to be done."""
+        """Called by dask when the worker starts; does nothing."""
 
 
 def run_order(text: str) -> str:
-    """The one thing that a worker does: an order as JSON in, a reply as JSON out."""
+    """Carry out an order: JSON in, JSON out; nothing else runs on a worker."""
     worker = get_worker()
     plugin = worker.plugins.get(_PLUGIN)
-    if not isinstance(plugin, OrderPlugin):  # a worker of dask's own command
+    if not isinstance(plugin, OrderPlugin):  # a worker started by dask's own command
         return write_reply(
             Refused(why="it was not started by `buildsys worker`", worker=_name(worker))
         )
@@ -89,12 +90,12 @@ def run_order(text: str) -> str:
     try:
         with cancelled_when_unwanted(cancellation, _is_wanted(worker)):
             reply = plugin.handler.handle(order, send, run)
-        if cancellation.requested:  # who has asked again meanwhile gets no reply of then
+        if cancellation.requested:  # a coordinator that asked again meanwhile gets no reply
             raise Reschedule
         return write_reply(reply)
     except Reschedule:
         raise
-    except UNEXPECTED as error:  # an exception would have to be unpickled by whoever waits
+    except UNEXPECTED as error:  # an exception would have to be unpickled by the coordinator
         text = text_of(explain(error, f"making {order.stage}", None))
         return write_reply(Failed(text=text, worker=_name(worker), log="", place="", refused=False))
     finally:
@@ -102,7 +103,7 @@ def run_order(text: str) -> str:
 
 
 def _left() -> str:
-    """What is said of the work of a worker that a signal ends."""
+    """Return the message about the work of a worker that a signal ends."""
     return "running steps start again elsewhere" if _running else "no step was running"
 
 
@@ -111,8 +112,9 @@ def _name(worker: Worker) -> str:
 
 
 def _is_wanted(worker: Worker) -> Callable[[], bool]:
-    """Whether somebody still waits for the order of this thread: nobody does after Ctrl-C there, and when
-    the scheduler is gone.
+    """Return a function that checks whether this thread's order is still wanted.
+
+    It is not after Ctrl-C in the coordinator, or when the scheduler is gone.
     """
     key = worker.get_current_task()
 
@@ -131,7 +133,7 @@ def _is_wanted(worker: Worker) -> Callable[[], bool]:
 def cancelled_when_unwanted(
     cancellation: children.Cancellation, is_wanted: Callable[[], bool]
 ) -> Iterator[None]:
-    """Within the block a step is cancelled as soon as nobody wants it."""
+    """Within the block, cancel a step as soon as its order is no longer wanted."""
     left = threading.Event()
 
     def watch() -> None:
@@ -149,9 +151,11 @@ def cancelled_when_unwanted(
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """How a worker is started. `name`: how people know it; `folder`: of the user's cache, where it works,
-    empty: its name; `store`: an absolute path, empty for the store of the workspace; `labels`, `gpus`: what
-    the command line says that it has; `seconds`: how long it looks for the scheduler.
+    """Options of a worker.
+
+    `name`: its name for people; `folder`: its working folder in the user's cache, empty: its name;
+    `store`: an absolute path, empty for the store of the workspace; `labels`, `gpus`: from the
+    command line; `seconds`: how long it looks for the scheduler.
     """
 
     scheduler: str
@@ -165,16 +169,16 @@ class WorkerOptions:
     trusts_code: bool = False
     """Whether checkpoints may run code, where a recipe says `trust: code`."""
     keeps_folder: bool = True
-    """Whether a worker of that folder may come again: it goes on with what it finds there."""
+    """Whether a worker with this folder may start again: it then continues with its content."""
     seconds: float = _ANSWER_SECONDS
 
 
 def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], None]) -> int:
-    """Work until the scheduler is gone or a signal ends it; the exit code.
+    """Work until the scheduler is gone or a signal ends the process; returns the exit code.
 
-    `workspace`: whose buildsys.yaml names the stores; the work is done in a folder of the user's cache.
-    Raises CannotReach where there is no such scheduler, or it has a worker of that name, and
-    BuildsysError where there is no remote store, or it takes nothing.
+    `workspace`: its buildsys.yaml names the stores; the work is done in a folder of the user's
+    cache. Raises CannotReach where there is no such scheduler, or it has a worker of that name;
+    BuildsysError where there is no writable remote store.
     """
     connections.configure()
     store = written_store(default_store(workspace, options.store))
@@ -203,7 +207,7 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
 
 
 async def _find_scheduler(options: WorkerOptions, say: Callable[[str], None]) -> None:
-    """Wait until something listens there. Raises CannotReach."""
+    """Wait until the scheduler listens. Raises CannotReach."""
     end, is_known = time.monotonic() + options.seconds, False
     while True:
         try:

@@ -1,4 +1,4 @@
-"""What an action made, as the action cache keeps it under the action's key."""
+"""The entry of an action in the action cache: what the action made, stored under its key."""
 
 import platform
 import re
@@ -17,53 +17,54 @@ _BLOB = re.compile(r"blobs/([0-9a-f]{2})/(\1[0-9a-f]{62})", re.ASCII)
 
 
 def check_machine(name: str) -> None:
-    """Raises ValueError unless the text is an architecture as the system calls it: x86_64, aarch64."""
+    """Raise ValueError unless the text is the system's name of an architecture: x86_64, aarch64."""
     if not _MACHINE.fullmatch(name):
         raise ValueError("it is not the name of an architecture")
 
 
 def this_machine() -> str:
-    """The architecture of this machine."""
+    """Return the architecture of this machine."""
     return platform.machine()
 
 
 def machine_of(step: Step) -> str:
-    """The architecture that a step's result depends on, if it is made here: the same network is not
-    the same to the last bit on another one. Empty for what does no arithmetic, and for what is made
-    for hardware that the step itself names.
+    """Return the architecture that a step's result depends on, if it is made here.
+
+    The same network differs in its last bits between architectures. Empty for steps without
+    arithmetic, and for results made for hardware that the step itself names.
     """
     return this_machine() if step.tool_env and not step.requires else ""
 
 
 def action_name(key: str, machine: str = "") -> str:
-    """Where an action's entry lies in an archive and in a remote store."""
+    """Return the name of an action's entry in an archive and in a remote store."""
     return f"actions/{key[:2]}/{key}{'.' + machine if machine else ''}.json"
 
 
 def parse_action_name(name: str) -> tuple[str, str] | None:
-    """Key and machine of an entry that lies there; None for what is no `action_name`."""
+    """Return key and machine of the entry with this name; None if it is not an `action_name`."""
     match = _ACTION.fullmatch(name)
     return (match[2], match[3] or "") if match else None
 
 
 def blob_name(digest: str) -> str:
-    """Where a blob lies in an archive and in a remote store."""
+    """Return the name of a blob in an archive and in a remote store."""
     return f"blobs/{digest[:2]}/{digest}"
 
 
 def parse_blob_name(name: str) -> str | None:
-    """Digest of a blob that lies there; None for what is no `blob_name`."""
+    """Return the digest of the blob with this name; None if it is not a `blob_name`."""
     match = _BLOB.fullmatch(name)
     return match[2] if match else None
 
 
 WORKER = "worker"
-"""In the diary of a result that a worker of a cluster made for this machine: its name."""
+"""Key of the diary: the name of the cluster worker that made the result for this machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EntryOutput:
-    """One output of an action. `tree`: its digest is that of a tree's index."""
+    """One output of an action; `tree`: the digest is that of a tree's index."""
 
     name: str
     digest: Digest
@@ -72,7 +73,7 @@ class EntryOutput:
 
 @dataclass(frozen=True, kw_only=True)
 class ActionEntry:
-    """What an action made, how long that took, and facts of the run: the diary, (name, text)."""
+    """What an action made, how long it took, and its diary: facts of the run as (name, text)."""
 
     key: Digest
     module: str
@@ -80,19 +81,20 @@ class ActionEntry:
     seconds: Seconds
     outputs: tuple[EntryOutput, ...]
     passed: bool
-    """False for a gate whose verdict is red."""
+    """False for a gate with a red verdict."""
     diary: tuple[tuple[str, str], ...] = ()
     digests_only: bool = False
-    """What it made is known by digest, and the bytes were left out on purpose."""
+    """Only digests are recorded; the bytes were left out deliberately."""
     machine: Annotated[str, check_machine] = ""
-    """The architecture that made it, see `machine_of`; empty in entries of earlier releases, too."""
+    """The architecture that made it, see `machine_of`; also empty in entries of earlier releases.
+    """
     format: Literal[1] = 1
 
 
 def make_entry(
     step: Step, key: str, result: StepResult, diary: Mapping[str, str] | None = None
 ) -> ActionEntry:
-    """The entry of a step that has just run. `diary`: facts of that run."""
+    """Return the entry of a step that has just run; `diary`: facts of that run."""
     trees = {output.name: output.tree for output in step.outputs}
     return ActionEntry(
         key=key,
@@ -110,18 +112,19 @@ def make_entry(
 
 
 def is_of_worker(entry: ActionEntry) -> bool:
-    """Whether a worker of a cluster made it for this machine."""
+    """Return whether a worker of a cluster made the result for this machine."""
     return WORKER in dict(entry.diary)
 
 
 def write_entry(entry: ActionEntry) -> bytes:
-    """An entry as a record."""
+    """Return an entry as the bytes of a record."""
     return write_record(entry)
 
 
 def read_entry(key: str, data: bytes) -> ActionEntry:
-    """The entry of an action. Raises ValueError for a damaged one, one of another version, and one of
-    another action.
+    """Return the entry of an action.
+
+    Raises ValueError for a damaged entry, another version, or another action's entry.
     """
     entry = read_record(ActionEntry, data)
     check_entry(key, entry)
@@ -129,9 +132,9 @@ def read_entry(key: str, data: bytes) -> ActionEntry:
 
 
 def check_entry(key: str, entry: ActionEntry) -> None:
-    """Raises ValueError for the entry of another action, and for one that says something twice."""
+    """Raise ValueError for another action's entry, and for an entry with a duplicate."""
     if entry.key != key:
         raise ValueError("the entry of another action")
     names = [output.name for output in entry.outputs]
     if len(set(names)) != len(names):
-        raise ValueError("an output is in it twice")
+        raise ValueError("duplicate output")

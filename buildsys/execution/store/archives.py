@@ -1,8 +1,8 @@
-"""Unpacking archives from elsewhere: nothing outside the target folder, nothing without a limit.
+"""Unpacks archives from elsewhere: writes only inside the target folder, with limits on everything.
 
 The type of an archive is read from its first bytes, so a downloaded file may have any name. Members
-go into a folder beside the target first; a killed run leaves that folder (hidden, its name ends with
-`.partial`) and never half a target.
+are first unpacked into a folder beside the target; a killed run leaves that hidden folder, whose
+name ends with `.partial`, and never half a target.
 """
 
 import bz2
@@ -34,7 +34,7 @@ _MOST_BYTES = 200_000_000_000
 _MOST_IN_ONE = 50_000_000_000
 _MOST_MEMBERS = 5_000_000
 _LEAST = 512
-"""What a member counts at least: millions of empty ones are a bomb as well."""
+"""The least that a member counts in bytes: millions of empty members are a bomb as well."""
 _COPY_CHUNK = 1 << 20
 _LONGEST_HEADER = 1 << 20
 _STREAM_CHUNK = 1 << 24
@@ -51,11 +51,11 @@ DAMAGED = (
     NotImplementedError,
     RuntimeError,
 )
-"""What the readers raise on bytes that are no archive, or no longer one."""
+"""What the readers raise for bytes that are not an archive, or are damaged."""
 
 
 class Refused(Exception):
-    """Something in the archive that is not unpacked, and what to do about it."""
+    """A part of the archive that is not unpacked, and what to do about it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -64,7 +64,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One entry, readable until the next one is asked for; a folder has no stream."""
+    """One entry, readable until the next one is requested; a folder has no stream."""
 
     name: str
     size: int
@@ -72,7 +72,7 @@ class Member:
 
 
 def unpack(archive: Path, target: Path, label: str = "") -> Tree:
-    """`unpack_stream` of a file; `label`: as messages name it, else its path."""
+    """Call `unpack_stream` for a file; `label`: its name in messages, otherwise its path."""
     label = label or str(archive)
     try:
         stream = open_regular(archive, follow=True)
@@ -85,10 +85,11 @@ def unpack(archive: Path, target: Path, label: str = "") -> Tree:
 
 
 def unpack_stream(archive: IO[bytes], target: Path, label: str) -> Tree:
-    """Unpack a .zip or .tar (plain, .gz, .xz, .bz2) into the new folder `target`; returns its files.
+    """Unpack a .zip or .tar (plain, .gz, .xz, .bz2) into the new folder `target`; returns its
+    files.
 
-    Raises InputError naming the archive (as `label`) and the member that is wrong; FileExistsError when
-    `target` is there already.
+    Raises InputError with the archive (as `label`) and the member that is wrong; FileExistsError if
+    `target` exists.
     """
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
@@ -97,7 +98,7 @@ def unpack_stream(archive: IO[bytes], target: Path, label: str) -> Tree:
         holder = Path(tempfile.mkdtemp(".partial", f".{target.name}.", target.parent))
         try:
             content = holder / "content"
-            content.mkdir()  # with the usual mode: mkdtemp's own folder is private
+            content.mkdir()  # with default permissions: mkdtemp's own folder is private
             tree = _fill(content, archive)
             content.rename(target)
             return tree
@@ -119,7 +120,7 @@ def _damage(error: BaseException) -> str:
 def _trouble(error: OSError) -> tuple[str, str]:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "the disk became full during unpacking", "make room and run again"
-    if error.errno is None:  # gzip and bz2 raise plain OSError for bytes that are not theirs
+    if error.errno is None:  # gzip and bz2 raise a plain OSError for foreign bytes
         return _damage(error), "fetch or pack it again"
     return f"it cannot be unpacked: {error.strerror}", ""
 
@@ -149,12 +150,12 @@ def _fill(folder: Path, archive: IO[bytes]) -> Tree:
                 raise EOFError(f"{member.name} ends early")
             files.append(TreeFile(name, size, digest))
     if not files:
-        raise Refused("the archive holds no file")
+        raise Refused("the archive contains no files")
     return tuple(sorted(files))
 
 
 def _copy(stream: IO[bytes], out: IO[bytes]) -> tuple[int, str]:
-    """Returns how many bytes there were, and their digest."""
+    """Copy a stream; returns the number of bytes and their digest."""
     written, state = 0, hashlib.sha256()
     while chunk := stream.read(_COPY_CHUNK):
         written += out.write(chunk)
@@ -171,7 +172,9 @@ def _bomb(name: str, packed: int) -> Refused:
 
 
 def _plain(name: str) -> str:
-    """The name without what means nothing: `./`, doubled slashes, one at the end of a folder's."""
+    """Return a name without parts that have no meaning: `./`, double slashes, a folder's last
+    slash.
+    """
     if name.startswith("/"):
         return name
     return "/".join(part for part in name.split("/") if part not in ("", "."))
@@ -185,9 +188,10 @@ _COMPRESSED: tuple[tuple[bytes, Callable[[IO[bytes]], Any]], ...] = (
 
 
 def members(file: IO[bytes], bound: int) -> Iterator[Member]:
-    """Every member in the archive's order; at most some `bound` bytes come out of a tar stream.
+    """Yield every member in the archive's order; a tar stream may expand to at most `bound` bytes.
 
-    Raises Refused for anything but plain files and folders, one of DAMAGED for broken bytes, OSError.
+    Raises Refused for anything but regular files and folders, one of DAMAGED for broken bytes,
+    OSError.
     """
     start = file.read(265)
     file.seek(0)
@@ -225,12 +229,12 @@ def _tar_members(raw: IO[bytes], bound: int) -> Iterator[Member]:
             if info.isdir():
                 yield Member(name=info.name, size=0, stream=None)
                 continue
-            # a sparse file's size is a claim, not bytes in the archive
+            # the size of a sparse file is a claim, not bytes in the archive
             if not info.isreg() or info.issparse() or info.size < 0:
                 raise _no_file(info.name, is_link=info.issym() or info.islnk())
             yield Member(name=info.name, size=info.size, stream=archive.extractfile(info))
     while stream.read(_STREAM_CHUNK):
-        pass  # the checksum stands at the end
+        pass  # the checksum is at the end
 
 
 def _no_file(name: str, is_link: bool) -> Refused:
@@ -239,13 +243,13 @@ def _no_file(name: str, is_link: bool) -> Refused:
 
 
 class _Counted:
-    """A stream that ends in an error when more comes out of it than anyone wants."""
+    """A stream that fails when more than `bound` bytes come out of it."""
 
     def __init__(self, raw: IO[bytes], bound: int) -> None:
         self._raw, self._left = raw, bound
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes."""
+        """Read up to `size` bytes."""
         data = self._raw.read(min(size, _STREAM_CHUNK) if size >= 0 else _STREAM_CHUNK)
         self._left -= len(data)
         if self._left < 0:
@@ -255,15 +259,17 @@ class _Counted:
 
 _HEADERS = (b"L", b"K", b"x", b"g", b"X")
 
-"""Types of entries that tell of the next one: long names, extended headers."""
+"""Types of entries that describe the next one: long names, extended headers."""
 
 
 class BoundedHeader(tarfile.TarInfo):
-    """A header that is not read into memory when it is long, and whose damage is no end of file."""
+    """A header with a bound on its size; a damaged one is an error instead of the end of the
+    file.
+    """
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """As tarfile does; a header of a header has a bound."""
+        """Like tarfile's, with a bound on the size of a header's header."""
         found = super().frombuf(buf, encoding, errors)
         if found.size < 0 or (found.type in _HEADERS and found.size > _LONGEST_HEADER):
             raise tarfile.ReadError(f"a header of {found.size} bytes")
@@ -271,7 +277,7 @@ class BoundedHeader(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        """As tarfile does; where it takes a broken header for the end, this is an error."""
+        """Like tarfile's, but raises where tarfile takes a broken header for the end."""
         try:
             return super().fromtarfile(archive)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
-"""A remote store in a folder: its objects are files, and what else lies there does not count.
+"""A remote store in a folder: its objects are regular files, and other content is ignored.
 
-Links below the folder are not followed, and only regular files are opened: others may write there.
+Links below the folder are not followed, and only regular files are opened: other users may write
+there.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ _LEFTOVER = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """An object as a listing has it: bytes, and seconds since 1970 of its last change."""
+    """An object in a listing: its size in bytes, and its last change in seconds since 1970."""
 
     name: str
     size: int
@@ -34,7 +35,9 @@ class Listed:
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a file was begun by a transfer that did not end, of this release or of earlier ones."""
+    """Return whether a file belongs to an unfinished transfer, of this release or an earlier
+    one.
+    """
     return _LEFTOVER.fullmatch(name) is not None
 
 
@@ -42,16 +45,16 @@ class FolderObjects:
     """The objects in a folder, with the methods of `Objects`."""
 
     def __init__(self, settings: RemoteSettings) -> None:
-        """Raises RemoteFailure where the folder does not exist."""
+        """Raise RemoteFailure if the folder does not exist."""
         self.url = settings.url
         self.say: Callable[[str], None] = lambda _: None
-        """Of no use here: no answer is waited for."""
+        """Unused here: no answer is waited for."""
         self._root = Path(unquote(urlsplit(settings.url).path))
         self._makes = settings.writes
         self._stopped = False
 
     def probe(self) -> None:
-        """Returns when the folder can be read, which a network may hinder for ever."""
+        """Return when the folder can be read; a network folder may block forever."""
         failures: list[OSError] = []
 
         def look() -> None:
@@ -75,7 +78,7 @@ class FolderObjects:
                 raise error
 
     def size(self, name: str) -> int | None:
-        """Bytes of an object; None where there is none."""
+        """Return the size of an object in bytes; None if it is absent."""
         try:
             with self._opened(name) as number:
                 return os.fstat(number).st_size
@@ -83,7 +86,7 @@ class FolderObjects:
             return None
 
     def read(self, name: str, most: int) -> bytes | None:
-        """An object as a whole; None where there is none, or where it is longer than `most` bytes."""
+        """Return an object's bytes; None if it is absent or longer than `most` bytes."""
         data = bytearray()
         with contextlib.suppress(FileNotFoundError):
             for chunk in self.stream(name):
@@ -94,9 +97,9 @@ class FolderObjects:
         return None
 
     def stream(self, name: str) -> Iterator[bytes]:
-        """The bytes of an object. Raises FileNotFoundError where there is none."""
+        """Yield the bytes of an object. Raises FileNotFoundError if it is absent."""
         with self._opened(name) as number:
-            left = os.fstat(number).st_size  # it may grow meanwhile
+            left = os.fstat(number).st_size  # the file may grow meanwhile
             while left > 0:
                 self._check_going_on()
                 with _explained():
@@ -107,23 +110,23 @@ class FolderObjects:
                 yield chunk
 
     def write(self, name: str, data: bytes) -> None:
-        """Put a small object."""
+        """Write a small object."""
         self._write(name, iter((data,)))
 
     def write_file(self, name: str, path: Path) -> None:
-        """Put a file, which is there when all of it is."""
+        """Write a file as an object, which exists only when it is complete."""
         with path.open("rb") as file:
             self._write(name, iter(lambda: file.read(_CHUNK), b""))
 
     def stop(self) -> None:
-        """End what is under way, and begin nothing more: a file that was on its way is not there."""
+        """End all transfers and start no more; unfinished objects do not exist."""
         self._stopped = True
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        """Every regular file below a prefix; links below it are left out."""
+        """Yield every regular file below a prefix; links below it are left out."""
         top = self._root / prefix
         if any(each.is_symlink() for each in (top, *top.parents[: prefix.count("/")])):
-            raise RemoteFailure(f"{prefix} there is a symbolic link")
+            raise RemoteFailure(f"its folder {prefix} is a symbolic link")
         with _explained():
             for place, _, names in os.walk(top, onerror=_raise):
                 folder = Path(place).relative_to(self._root).as_posix()
@@ -136,7 +139,7 @@ class FolderObjects:
                             yield Listed(name=path, size=size, changed=changed)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Remove objects; those that are gone already are no error."""
+        """Remove objects; absent ones are ignored."""
         for name in names:
             self._check_going_on()
             with contextlib.suppress(FileNotFoundError), self._folder(name) as (folder, last):
@@ -170,7 +173,7 @@ class FolderObjects:
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[int]:
-        """A regular file, open for reading; anything else counts as absent."""
+        """Open a regular file for reading; anything else counts as absent."""
         with self._folder(name) as (folder, last):
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
             try:
@@ -188,10 +191,10 @@ class FolderObjects:
 
     @contextlib.contextmanager
     def _folder(self, name: str, make: bool = False) -> Iterator[tuple[int, str]]:
-        """The folder that an object lies in, open, and the object's name there.
+        """Open the folder that contains an object; yields it and the object's name there.
 
-        Raises FileNotFoundError where there is none, RemoteFailure where a link stands in its place and one
-        is to `make`.
+        Raises FileNotFoundError if it is absent; RemoteFailure where it is to be made (`make`) and
+        a link is in its place.
         """
         *folders, last = name.split("/")
         flags = os.O_RDONLY | os.O_DIRECTORY
@@ -210,20 +213,20 @@ class FolderObjects:
                     if not make:
                         raise FileNotFoundError(name) from error
                     place = "/".join(folders[:count])
-                    raise RemoteFailure(f"{place} there is a link, or not a folder") from error
+                    raise RemoteFailure(f"its folder {place} is a link or not a folder") from error
                 held.callback(os.close, number)
             yield number, last
 
 
 def _raise(error: OSError) -> None:
-    """What cannot be listed is not taken for empty; what is gone is."""
+    """Ignore folders that are gone; raise for folders that cannot be listed."""
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
-    """What the system refuses, as RemoteFailure; FileNotFoundError passes."""
+    """Turn the system's errors into RemoteFailure, except FileNotFoundError."""
     try:
         yield
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""Which files of a store nobody needs, decided on an inventory, then removed.
+"""Decides on an inventory which files of a store are unused, then removes them.
 
-Never goes: what a known workspace counts on, and whatever was used within the last hour: a run that
-is under way need not be waited for, and one that still loses something makes it again.
+Files that a known workspace needs, and files used within the last hour, always stay: so a current
+run need not be waited for, and if it loses a file, it makes it again.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ YOUNG_SECONDS = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """A file of the store: `name` is its key, its digest, or what it is called; `used` in seconds."""
+    """A file of the store: `name` is its key, digest or file name; `used`: seconds since 1970."""
 
     path: Path
     name: str
@@ -35,22 +35,22 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """A result: its entry's file, and every blob that it consists of."""
+    """A result: the file of its entry, and all blobs that it consists of."""
 
     file: File
     outputs: tuple[str, ...]
     blobs: tuple[str, ...]
-    """The outputs and, of trees, what is in them."""
+    """The outputs and, for trees, their files."""
     digests_only: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """What lies in a store."""
+    """The content of a store."""
 
     actions: tuple[Action, ...]
     unreadable: tuple[File, ...]
-    """Entries that say nothing."""
+    """Entries that cannot be read."""
     blobs: tuple[File, ...]
     leftovers: tuple[File, ...]
     """Temporary files of writers that were killed."""
@@ -58,7 +58,7 @@ class Inventory:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How large the store may be, how long a result may lie unused; None: no limit."""
+    """The largest size of the store, and how long a result may be unused; None: no limit."""
 
     bytes: int | None = None
     seconds: float | None = None
@@ -66,7 +66,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Removals:
-    """What goes, in the order of removal, and what stays."""
+    """The files to remove, in order, and what stays."""
 
     incomplete: tuple[File, ...]
     too_old: tuple[File, ...]
@@ -79,17 +79,17 @@ class Removals:
 
     @property
     def files(self) -> tuple[File, ...]:
-        """Results before the blobs that they name."""
+        """Return all files to remove: results before the blobs that they name."""
         results = (*self.incomplete, *self.too_old, *self.too_much)
         return (*results, *self.blobs, *self.leftovers)
 
 
 def take_stock(store: Store) -> Inventory:
-    """Look at every file of a store. Files that are not ours are left alone."""
+    """Return the inventory of a store; foreign files are left alone."""
     entries = [
         f for f in _files(store.root / "actions") if f.path.suffix == ".json" and is_digest(f.name)
     ]
-    # after the entries: a result that comes meanwhile then lies there with all its blobs
+    # after the entries: all blobs of a result that is added meanwhile are then found
     blobs = tuple(f for f in _files(store.root / "blobs") if is_digest(f.name))
     actions, unreadable = [], []
     for file in entries:
@@ -113,7 +113,10 @@ def take_stock(store: Store) -> Inventory:
 
 
 def choose(stock: Inventory, protected: frozenset[str], limits: Limits, now: float) -> Removals:
-    """What goes; pure. `protected`: action keys and blobs (of trees, with all that is in them)."""
+    """Choose the files to remove, without side effects.
+
+    `protected`: action keys and blobs (for trees, including their files).
+    """
     present = {blob.name for blob in stock.blobs}
     whole = [a for a in stock.actions if a.digests_only or present.issuperset(a.blobs)]
     is_whole = {action.file.path for action in whole}
@@ -149,7 +152,7 @@ def choose(stock: Inventory, protected: frozenset[str], limits: Limits, now: flo
 
 
 def remove(files: Iterable[File]) -> tuple[File, ...]:
-    """Remove files that nobody has used since they were looked at; returns those that went."""
+    """Remove files that were not used since the inventory; returns the removed ones."""
     gone = []
     for file in files:
         with contextlib.suppress(FileNotFoundError):
@@ -164,10 +167,10 @@ def remove(files: Iterable[File]) -> tuple[File, ...]:
 
 
 def protect(store: Store, words: Iterable[str]) -> frozenset[str]:
-    """Words that workspaces count on, with everything that lies in the trees among them.
+    """Return digests that workspaces need, including the files of trees among them.
 
-    Nothing says which of them are trees: what reads as an index protects what it lists. To keep too
-    much loses nothing.
+    It is not recorded which digests are trees: any blob that reads as an index protects its files.
+    Keeping too much loses nothing.
     """
     found = set(words)
     listed = {file.digest for word in found for file in store.possible_index(word)}
@@ -175,7 +178,7 @@ def protect(store: Store, words: Iterable[str]) -> frozenset[str]:
 
 
 def files_of(store: Store, entry: ActionEntry) -> tuple[str, ...]:
-    """Digests of an action's outputs and, of trees, of what is in them; sorted."""
+    """Return the sorted digests of an action's outputs and, for trees, of their files."""
     found = {output.digest for output in entry.outputs}
     for output in entry.outputs:
         if output.tree:
@@ -185,7 +188,7 @@ def files_of(store: Store, entry: ActionEntry) -> tuple[str, ...]:
 
 @contextmanager
 def alone(store: Store) -> Iterator[None]:
-    """One collection at a time in a store. Raises BuildsysError."""
+    """Allow one collection at a time in a store. Raises BuildsysError."""
     try:
         store.make()
         with locked(store.root / "gc.lock"):
@@ -204,9 +207,9 @@ def _beyond(
     stock: Inventory,
     limit: int | None,
 ) -> list[Action]:
-    """The least recently used results that have to go for the store to stay within its limit.
+    """Return the least recently used results to remove so that the store keeps within its limit.
 
-    `fixed`: sizes of blobs that stay whatever happens.
+    `fixed`: sizes of blobs that stay in any case.
     """
     if limit is None:
         return []
@@ -228,7 +231,7 @@ def _beyond(
 
 
 def _read_action(store: Store, file: File) -> Action | None:
-    """The entry under its name; None for what is damaged, of another version, or in another's place."""
+    """Read an entry under its name; None if damaged, of another version, or misplaced."""
     entry = store.entry(file.name)
     if entry is None or file.path.parent.name != entry.key[:2]:
         return None
@@ -245,13 +248,13 @@ def _action(store: Store, file: File, entry: ActionEntry) -> Action:
 
 
 def _files(folder: Path) -> Iterator[File]:
-    """Files in the folders of a folder that their names belong into, sorted by path."""
+    """Yield files that are in the right subfolder for their names, sorted by path."""
     paths = [path for place in _folders(folder) for path in place.iterdir()]
     return _look(path for path in sorted(paths) if path.name.startswith(path.parent.name))
 
 
 def _leftovers(store: Store) -> Iterator[File]:
-    """Nothing behind a link: it may lead anywhere."""
+    """Yield temporary files; links are not followed, since they may lead anywhere."""
     places = [*_folders(store.root / "blobs"), *_folders(store.root / "actions")]
     places += [path for path in _folders(store.root) if path.name == "workspaces"]
     temporary = [path for place in places for path in place.glob(".tmp-*")]
@@ -266,7 +269,7 @@ def _leftovers(store: Store) -> Iterator[File]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder; links to some are left out, and none where it is a link itself."""
+    """Return the folders in a folder; links are left out, and a link itself has none."""
     try:
         if folder.is_symlink():
             return []
@@ -276,7 +279,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _look(paths: Iterable[Path]) -> Iterator[File]:
-    """Those that are files; a run beside this one may move or remove some meanwhile."""
+    """Yield those that are files; another run may move or remove some meanwhile."""
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
             status = path.lstat()

@@ -1,7 +1,7 @@
-"""A remote store's objects by name, through obstore: nothing else here knows that library.
+"""Accesses a remote store's objects by name through obstore; no other module imports that library.
 
-Objects are read in one stream and written in parts, so that a slow line is no error; one that stands
-still is. Nothing rests on conditional writes: some servers overwrite silently.
+Objects are read in one stream and written in parts: a slow connection is not an error, a stalled
+one is. Conditional writes are not used: some servers overwrite silently.
 """
 
 import atexit
@@ -33,25 +33,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _CONNECT, _PAUSE, _PART_SECONDS = "3s", "20s", 120.0
-"""How long a connection may take, a server may be silent while it sends, one part of a file may take."""
+"""Seconds for a connection, for a server's silence while it sends, and for one part of a file."""
 _PART_BYTES = 8 << 20
 _PARTS_AT_ONCE = 2
 _READ_CHUNK = 96 << 10
 _SMALL = 1 << 20
-"""Bytes: what is at most so large has to come as a whole in the time of an answer."""
+"""Bytes: an object up to this size must arrive completely within the time of an answer."""
 _UPLOAD_BYTES_PER_SECOND = 10_000
 LARGEST = 64 << 30
-"""Bytes that no file is longer than, whatever a server announces."""
+"""The largest file in bytes, whatever size a server announces."""
 _MOST_NAMES = 4_000_000
 _MISSING_LIBRARY = (
     "a remote store needs obstore, which is not installed: `pip install 'buildsys[remote]'`"
 )
-_MAKE_BUCKET = "the bucket does not exist: create it, buildsys does not"
+_MAKE_BUCKET = "the bucket does not exist: create it (buildsys does not create buckets)"
 _NO_BUCKET = ("NoSuchBucket", "bucket does not exist")
 _REASONS = (
     ("NoSuchBucket", _MAKE_BUCKET),
     ("The specified bucket does not exist", _MAKE_BUCKET),
-    ("ContainerNotFound", "the container does not exist: create it, buildsys does not"),
+    (
+        "ContainerNotFound",
+        "the container does not exist: create it (buildsys does not create containers)",
+    ),
     ("SignatureDoesNotMatch", "the server refuses the credentials"),
     ("InvalidAccessKeyId", "the server refuses the credentials"),
     ("ConnectionRefused", "the connection is refused"),
@@ -68,33 +71,37 @@ _REASONS = (
     ("error following redirect", "it redirects in a circle"),
     ("error sending request", "the server cannot be reached"),
 )
-"""What obstore's errors contain, and what that means."""
+"""Parts of obstore's error messages, and their meaning."""
 _HOST = re.compile(r"https?://(?:[^/\s@]*@)?([A-Za-z0-9._-]+)", re.ASCII)
 _STATUS = re.compile(r"non-2xx status code: (\d{3}(?: [A-Z][A-Za-z' -]{0,40})?)")
 
 
 _SETTLING_SECONDS = 0.5
-"""With obstore 0.12.1 on a busy machine, 7 of 64 processes that ended at once after an error were aborted."""
+"""Seconds.
+
+With obstore 0.12.1 on a busy machine, 7 of 64 processes that ended right after an error were
+aborted.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Seconds that a server has."""
+    """Time limits for a server, in seconds."""
 
     probe: float = 3.0
     """For the first answer of a run."""
     answer: float = 10.0
-    """Until it answers, or has sent or taken a small object."""
+    """For an answer, and for sending or receiving a small object."""
     chunk: float = 20.0
-    """Until 96 KiB more of a file have come: 16 files at once need 80 KB/s."""
+    """For 96 KiB of a file to arrive: 16 files at once need 80 KB/s."""
     page: float = 30.0
     """For 1,000 names of a listing."""
     line: float = 10.0
-    """Until a line says what is waited for; and until the next one."""
+    """Before a line says what is waited for, and between such lines."""
 
 
 class Objects:
-    """The objects below a URL. Names are ours; methods raise RemoteFailure."""
+    """The objects below a URL; methods raise RemoteFailure."""
 
     def __init__(
         self,
@@ -102,9 +109,9 @@ class Objects:
         say: Callable[[str], None] = lambda _: None,
         patience: Patience = Patience(),
     ) -> None:
-        """Raises BuildsysError without the library, RemoteFailure where the URL leads nowhere.
+        """Raise BuildsysError without the library, RemoteFailure if the URL cannot be used.
 
-        `say`: what is printed while an answer takes long.
+        `say`: prints a line when an answer takes long.
         """
         self.url, self.say, self._patience = settings.url, say, patience
         self._said = time.monotonic()
@@ -123,19 +130,19 @@ class Objects:
             self._writing = _open(settings, {"timeout": f"{_PART_SECONDS:g}s"})
 
     def probe(self) -> None:
-        """Ask for anything at all; returns when the server has answered.
+        """Send a request and return when the server has answered.
 
-        http has no listing: there the object that marks a remote store is asked for, see `read`.
+        http has no listing: there the object that marks a remote store is requested, see `read`.
         """
         library, store, seconds = self._library, self._reading, self._patience.probe
-        with contextlib.suppress(FileNotFoundError, OddName):  # it has answered
+        with contextlib.suppress(FileNotFoundError, OddName):  # the server has answered
             if self.url.startswith("http"):
                 self._do(lambda: library.head_async(store, MARK), f"requesting {MARK}", seconds)
             else:
                 self._do(lambda: library.list_with_delimiter_async(store), "listing it", seconds)
 
     def size(self, name: str) -> int | None:
-        """Bytes of an object; None where there is none."""
+        """Return the size of an object in bytes; None if it is absent."""
         try:
             found = self._do(
                 lambda: self._library.head_async(self._reading, name), f"requesting {name}"
@@ -148,7 +155,7 @@ class Objects:
         return size
 
     def read(self, name: str, most: int) -> bytes | None:
-        """An object as a whole; None where there is none, or where it is longer than `most` bytes."""
+        """Return an object's bytes; None if it is absent or longer than `most` bytes."""
         data = bytearray()
         seconds = self._patience.answer if most <= _SMALL else None
         try:
@@ -161,9 +168,9 @@ class Objects:
         return bytes(data)
 
     def stream(self, name: str, seconds: float | None = None) -> Iterator[bytes]:
-        """The bytes of an object as they come. Raises FileNotFoundError where there is none.
+        """Yield the bytes of an object as they arrive. Raises FileNotFoundError if it is absent.
 
-        `seconds`: how long all of it may take.
+        `seconds`: the limit for the whole object.
         """
         doing = f"reading {name}"
         end = None if seconds is None else time.monotonic() + seconds
@@ -193,7 +200,7 @@ class Objects:
             yield chunk
 
     def write(self, name: str, data: bytes) -> None:
-        """Put a small object."""
+        """Write a small object."""
         library, store = self._library, self._writing
         seconds = min(self._patience.answer + len(data) / _UPLOAD_BYTES_PER_SECOND, _PART_SECONDS)
         self._do(
@@ -203,7 +210,9 @@ class Objects:
         )
 
     def write_file(self, name: str, path: Path) -> None:
-        """Put a file; a large one goes in parts, and is there when the last has come."""
+        """Write a file; a large one is sent in parts, and the object exists when the last has
+        arrived.
+        """
         library, store, size = self._library, self._writing, path.stat().st_size
         if size <= _PART_BYTES:
             self.write(name, path.read_bytes())
@@ -218,16 +227,18 @@ class Objects:
         )
 
     def stop(self) -> None:
-        """End what is under way, and begin nothing more: a file that was on its way is not there."""
-        with self._stopping:  # what begins meanwhile would not be found
+        """End all transfers and start no more; unfinished objects do not exist."""
+        with self._stopping:  # a transfer that starts meanwhile would not be found
             self._stopped = True
             under_way = tuple(self._under_way)
         for each in under_way:
             each.cancel()
 
     def _settle(self) -> None:
-        """Before the interpreter ends: the library's threads let go of what they hold of Python a moment
-        after they have answered, and abort the process where Python has ended by then.
+        """Wait shortly before the interpreter ends.
+
+        The library's threads release Python objects a moment after their answer, and abort the
+        process if Python has ended by then.
         """
         self.stop()
         time.sleep(max(0.0, self._ended + _SETTLING_SECONDS - time.monotonic()))
@@ -239,10 +250,10 @@ class Objects:
         seconds: float | None = None,
         late: str = "",
     ) -> T:
-        """Ask, and wait for the answer; from any thread. Raises FileNotFoundError, RemoteFailure.
+        """Send a request and wait for the answer; from any thread.
 
-        `seconds`: how long it may take, else as long as any answer; `late`: what is said of one that takes
-        longer.
+        `seconds`: its time limit, by default that of any answer; `late`: the message when it takes
+        longer. Raises FileNotFoundError, RemoteFailure.
         """
         import asyncio
 
@@ -265,7 +276,7 @@ class Objects:
                 self._ended = time.monotonic()
 
     def _wait(self, future: "Future[T]", doing: str, seconds: float, late: str) -> T:
-        """The answer; a line says now and then what is waited for."""
+        """Wait for an answer, and print now and then what is waited for."""
         from concurrent.futures import CancelledError
 
         began = time.monotonic()
@@ -280,13 +291,13 @@ class Objects:
                     )
                     raise RemoteFailure(message) from error
                 if left < 1.25 * self._patience.line:
-                    continue  # what comes of it is said soon
+                    continue  # its result is reported soon
                 self._say_waiting(f"{doing} takes {time.monotonic() - began:.0f} s so far")
             except CancelledError as error:
                 raise RemoteFailure("it was cancelled") from error
 
     def _say_waiting(self, text: str) -> None:
-        """A line, unless there was one just now."""
+        """Print a line, unless one was printed just before."""
         with self._stopping:
             now = time.monotonic()
             if now - self._said < self._patience.line or self._stopped:
@@ -295,10 +306,10 @@ class Objects:
         self.say(text)
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        """Every object below a prefix; the server may send any name.
+        """Yield every object below a prefix; the server may send any name.
 
-        Raises OddName where it sends one that no object can have, also RemoteFailure for a listing that
-        comes to no end.
+        Raises OddName for a name that no object can have, and RemoteFailure for a listing without
+        an end.
         """
         with _explained():
             pages = self._library.list(self._reading, prefix, chunk_size=1000)
@@ -324,7 +335,7 @@ class Objects:
                 yield Listed(name=name, size=each["size"], changed=changed)
 
     def delete(self, names: Iterable[str]) -> None:
-        """Remove objects; those that are gone already are no error."""
+        """Remove objects; absent ones are ignored."""
         library, store = self._library, self._writing
         for name in names:
             with contextlib.suppress(FileNotFoundError):
@@ -337,13 +348,17 @@ RemoteObjects = Objects | FolderObjects
 def open_objects(
     settings: RemoteSettings, say: Callable[[str], None] = lambda _: None
 ) -> RemoteObjects:
-    """The objects of a remote store, wherever it is. Raises as the two do."""
+    """Return the objects of a remote store, on a server or in a folder. Raises as their
+    classes do.
+    """
     return FolderObjects(settings) if settings.scheme == "file" else Objects(settings, say)
 
 
 @functools.cache
 def _loop() -> "asyncio.AbstractEventLoop":
-    """Where all answers are waited for: so that a run which is ended ends at once."""
+    """Return the event loop on which all answers are awaited, so that an interrupted run ends at
+    once.
+    """
     import asyncio
 
     loop = asyncio.new_event_loop()
@@ -380,7 +395,9 @@ def _open(settings: RemoteSettings, times: "ClientConfig") -> "ObjectStore":
 
 
 def _without_credentials(url: str) -> str:
-    """Why S3 may not answer in time: without credentials a server of the provider is asked for some."""
+    """Return a possible cause of a late answer from S3: without credentials, the library requests
+    some.
+    """
     names = ("AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SKIP_SIGNATURE")
     if not url.startswith("s3:") or any(os.environ.get(name) for name in names):
         return ""
@@ -388,7 +405,9 @@ def _without_credentials(url: str) -> str:
 
 
 class _explained:  # noqa: N801 # used as a statement
-    """What obstore raises, as RemoteFailure with a reason for people; FileNotFoundError passes."""
+    """Turns errors of obstore into RemoteFailure with a reason for people, except
+    FileNotFoundError.
+    """
 
     def __enter__(self) -> None:
         return None
@@ -405,7 +424,7 @@ class _explained:  # noqa: N801 # used as a statement
 
 
 def explain_error(error: Exception) -> str:
-    """What obstore raised, in words for people."""
+    """Return a sentence about an error of obstore."""
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
     text = str(error)

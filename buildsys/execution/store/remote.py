@@ -1,8 +1,7 @@
 """A remote store during one run: entries and blobs by digest, until it has failed twice.
 
-It is asked for the first time when something is wanted from it. What it gives counts when its digest
-is the one that was asked for; a failure costs one line, and after two of a kind nothing is asked any
-more.
+The first use connects to it. A blob counts only if its digest matches the request. A failure prints
+one line; after two of a kind, no more requests are made.
 """
 
 import contextlib
@@ -40,13 +39,13 @@ AT_ONCE = 16
 _LARGE_AT_ONCE = 4
 _LARGE = 8 << 20
 _ENOUGH = 2
-"""Failures, one after the other, after which nothing is asked any more in this run."""
+"""Consecutive failures after which this run makes no more requests."""
 _LINE_EVERY_SECONDS = 10.0
 
 
 @dataclass(kw_only=True)
 class Traffic:
-    """What went over the wire in a run."""
+    """What was transferred in a run."""
 
     entries_read: int = 0
     blobs_read: int = 0
@@ -58,7 +57,7 @@ class Traffic:
 
 
 class _Direction:
-    """Reading, or writing: how often it has failed, and whether it goes on."""
+    """Reading or writing: the number of failures, and whether it continues."""
 
     def __init__(self) -> None:
         self.failures = 0
@@ -66,8 +65,9 @@ class _Direction:
         self._failed_at = 0.0
 
     def count(self, began: float) -> bool:
-        """A request failed that began at that time; whether it counts. A server that is reset fails all that
-        are under way, once.
+        """Record the failure of a request that started at a time; returns whether it counts.
+
+        When a server is restarted, all its current requests fail; they count as one failure.
         """
         if self.failures and began < self._failed_at:
             return False
@@ -77,7 +77,7 @@ class _Direction:
 
 
 class Remote:
-    """The store that `remote` of buildsys.yaml names. Methods raise RemoteFailure."""
+    """The store that `remote` in buildsys.yaml names; methods raise RemoteFailure."""
 
     def __init__(self, settings: RemoteSettings, say: Callable[[str], None]) -> None:
         self.settings, self.say = settings, say
@@ -100,13 +100,13 @@ class Remote:
 
     @property
     def reads(self) -> bool:
-        """Whether it can be asked; looks for the server at the first question."""
+        """Return whether it can be read; the first call connects to the server."""
         self._open()
         return self._objects is not None and self._reading.on
 
     @property
     def writes(self) -> bool:
-        """Whether results can be put there."""
+        """Return whether results can be uploaded."""
         if not self.settings.writes:
             return False
         self._open()
@@ -114,24 +114,24 @@ class Remote:
 
     @property
     def signs(self) -> bool:
-        """Whether a key of this machine signs what is put there."""
+        """Return whether a key of this machine signs what is uploaded."""
         self._open()
         return self._signing is not None
 
     def each(self, do: Callable[[str], T], names: Iterable[str]) -> list[T]:
-        """Do something for every name, 16 at once."""
+        """Call `do` for every name, 16 at once."""
         with self._opening:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(AT_ONCE, "remote")
         return list(self._pool.map(do, names))
 
     def find_entry(self, key: str, machine: str) -> ActionEntry | None:
-        """What an action made, by a kind of machine; None where nothing there counts."""
+        """Return an action's entry for an architecture; None if there is no valid one."""
         found = self.find_result(key, machine)
         return found.entry if found else None
 
     def find_result(self, key: str, machine: str) -> RemoteResult | None:
-        """`find_entry`, with the bytes that it came as."""
+        """Return `find_entry`'s result with the bytes of the entry."""
         name = action_name(key, machine)
         data = self._ask(lambda objects: objects.read(name, LARGEST_ENTRY))
         if data is None:
@@ -145,11 +145,11 @@ class Remote:
         return RemoteResult(entry=entry, data=data)
 
     def size(self, digest: str) -> int | None:
-        """Bytes of a blob; None where it is not there."""
+        """Return the size of a blob in bytes; None if it is absent."""
         return self._ask(lambda objects: objects.size(blob_name(digest)))
 
     def fetch(self, digest: str, file: Path, size: int | None = None) -> None:
-        """A blob's bytes into a file; no more than its `size`, where that is known.
+        """Fetch a blob into a file; no more than its `size`, if known.
 
         Raises FileNotFoundError, Damaged, OSError.
         """
@@ -169,7 +169,7 @@ class Remote:
         self._count(blobs_read=1)
 
     def put_blob(self, digest: str, file: Path) -> None:
-        """A blob, whose bytes are those of its digest."""
+        """Upload a blob from a file with that content."""
         size = file.stat().st_size
         large = self._large if size > _LARGE else contextlib.nullcontext()
 
@@ -183,24 +183,28 @@ class Remote:
         self._count(blobs_written=1, bytes_written=size)
 
     def put_entry(self, entry: ActionEntry) -> None:
-        """What this machine made, signed where there is a key; its blobs are there."""
+        """Upload the entry of a result of this machine, signed if there is a key, after its
+        blobs.
+        """
         self._mark()
         self.pass_on(RemoteResult(entry=entry, data=write_remote_entry(entry, self._signing)))
 
     def pass_on(self, result: RemoteResult) -> None:
-        """What somebody made, as it came; its blobs are there."""
+        """Upload another machine's entry unchanged, after its blobs."""
         self._mark()
         name = action_name(result.entry.key, result.entry.machine)
         self._ask(lambda objects: objects.write(name, result.data), writing=True)
         self._count(entries_written=1, bytes_written=len(result.data))
 
     def remove(self, *names: str) -> None:
-        """Remove objects, by their names there."""
+        """Remove objects by name."""
         self._ask(lambda objects: objects.delete(names), writing=True)
 
     def objects(self) -> RemoteObjects:
-        """The objects themselves. Raises RemoteFailure where the server cannot be reached, BuildsysError
-        where something is missing here.
+        """Return the objects themselves.
+
+        Raises RemoteFailure if the server cannot be reached, BuildsysError if something is missing
+        here.
         """
         if self.settings.trusted:
             check_signatures()
@@ -213,8 +217,9 @@ class Remote:
         self.say(f"{self.settings.url}: {text}")
 
     def go_on_from(self, other: "Remote") -> None:
-        """Use what another run of the same settings has found, if it still got its answers: the server is
-        not looked for anew.
+        """Reuse what another run with the same settings found, if its requests were answered.
+
+        The connection is not tested again.
         """
         if other._objects is not None and other._reading.on and other._writing.on:
             self._objects, self._signing = other._objects, other._signing
@@ -223,16 +228,18 @@ class Remote:
 
     @property
     def has_answered(self) -> bool:
-        """Whether it has answered all that was asked of it."""
+        """Return whether it has answered every request."""
         return self.reads and not self._reading.failures
 
     @property
     def is_connected(self) -> bool:
-        """Whether the server has answered already."""
+        """Return whether the server has answered before."""
         return self._objects is not None
 
     def prove_writing(self) -> None:
-        """Put the mark there, whatever was found before. Raises BuildsysError where nothing can be put there."""
+        """Write the mark, whatever was found before. Raises BuildsysError if nothing can be
+        written.
+        """
         try:
             signing = signing_key(self.settings)
             objects = self._objects or self.objects()
@@ -244,11 +251,11 @@ class Remote:
             self._marked = self._tried = True
 
     def expect(self, files: int) -> None:
-        """So many files are to be put there: lines on the progress say so."""
+        """Set the number of files to upload, for the progress lines."""
         self._putting.files = files
 
     def describe_traffic(self) -> tuple[str, ...]:
-        """A line on what was fetched and one on what was put there; none where nothing was."""
+        """Return one line each about what was fetched and uploaded; none for no transfer."""
         with self._counting:
             now, moved = time.monotonic(), self.traffic
             lines = (
@@ -262,7 +269,7 @@ class Remote:
         return tuple(filter(None, lines))
 
     def close(self, wait: bool) -> None:
-        """No more transfers; those that are under way end at once where nobody is to `wait`."""
+        """End all transfers; current ones are cancelled unless `wait`."""
         if not wait:
             self._ended = True
             self._reading.on = self._writing.on = False
@@ -285,7 +292,7 @@ class Remote:
                 self.say(f"{describe_remote(self.settings)}: {error}; {self._without}")
 
     def _key(self) -> SigningKey | None:
-        """The key that signs; without the one that is wanted, nothing is written."""
+        """Return the key that signs; without a required key, nothing is written."""
         try:
             return signing_key(self.settings)
         except BuildsysError as error:
@@ -299,7 +306,7 @@ class Remote:
         writing: bool = False,
         began: float | None = None,
     ) -> T:
-        """Ask. `began`: when the request did that this goes on with."""
+        """Send a request; `began`: when the request that this one continues was sent."""
         direction = self._writing if writing else self._reading
         if not (self.writes if writing else self.reads):
             raise RemoteFailure(f"{self.settings.url} is not used for the rest of this run")
@@ -332,12 +339,12 @@ class Remote:
             raise
 
     def _mark(self, try_it: bool = False) -> None:
-        """Say in the store which layout it has; once.
+        """Write the mark with the layout of the store, once.
 
-        `try_it`: also where it says so, unless something was put there in this run. Whether a server takes
-        anything shows soon with a small object, and late with a large one.
+        `try_it`: also where the mark exists, unless this run has uploaded something. A small object
+        shows quickly whether a server accepts uploads, a large one late.
         """
-        with self._marking:  # a lock of its own: others go on reading
+        with self._marking:  # a separate lock, so that reading continues
             if self._tried or (self._marked and not try_it):
                 return
             self._ask(lambda objects: objects.write(MARK, write_mark()), writing=True)
@@ -360,33 +367,33 @@ class Remote:
 
 
 class Progress:
-    """Transfers in one direction: for how long there are any, and how far they are, in a line now and then."""
+    """Transfers in one direction: their duration and amount, with a line now and then."""
 
     def __init__(self, what: str, verb: str, say: Callable[[str], None]) -> None:
         self._what, self._verb, self._say = what, verb, say
         self.files = 0
-        """How many there are to be, where that is known."""
+        """The expected number of files, if known."""
         self._under_way, self._seconds, self._since = 0, 0.0, 0.0
         self._line = _LINE_EVERY_SECONDS
 
     def begin(self, now: float) -> None:
-        """A transfer begins."""
+        """Record that a transfer starts."""
         if not self._under_way:
             self._since = now
         self._under_way += 1
 
     def end(self, now: float) -> None:
-        """It has ended."""
+        """Record that a transfer has ended."""
         self._under_way -= 1
         if not self._under_way:
             self._seconds += now - self._since
 
     def _spent(self, now: float) -> float:
-        """Seconds in which anything was under way."""
+        """Return the seconds in which any transfer was running."""
         return self._seconds + (now - self._since if self._under_way else 0.0)
 
     def show(self, files: int, size: int, now: float) -> None:
-        """A line where transfers have taken longer than the last one said."""
+        """Print a line when transfers have taken longer than at the last line."""
         if not size or self._spent(now) < self._line:
             return
         self._line = self._spent(now) + _LINE_EVERY_SECONDS
@@ -394,7 +401,7 @@ class Progress:
         self._say(f"{self._what}: {count} {self._verb}, {self._amount(size, now)}")
 
     def describe(self, results: int, files: int, size: int, now: float) -> str:
-        """A line on all of it; empty where there was nothing."""
+        """Return a line about all transfers; empty if there were none."""
         if not results and not files:
             return ""
         counts = f"{count_text(results, 'result')} and {count_text(files, 'file')}"
@@ -405,8 +412,9 @@ class Progress:
 
 
 def signing_key(settings: RemoteSettings) -> SigningKey | None:
-    """The key that signs what is put there, if any. Raises BuildsysError where what is put there would
-    count for nobody.
+    """Return the key that signs uploads, if any.
+
+    Raises BuildsysError where no reader would accept the uploads.
     """
     key = configured_key()
     if settings.trusted and key is None:
@@ -419,14 +427,14 @@ def signing_key(settings: RemoteSettings) -> SigningKey | None:
 
 
 def write_mark() -> bytes:
-    """The object that says which layout a remote store has."""
+    """Return the object that names a remote store's layout."""
     return write_record(RemoteMark())
 
 
 def _has_mark(objects: RemoteObjects) -> bool:
-    """Whether it says which layout it has; one without a whole mark is empty, or has lost it.
+    """Return whether the store has a valid mark; a store without one is empty or has lost it.
 
-    Raises RemoteFailure for a store of another layout, and for http without any mark.
+    Raises RemoteFailure for a store of another layout, and for http without a mark.
     """
     data = objects.read(MARK, LARGEST_ENTRY)
     if data is None:
@@ -440,13 +448,15 @@ def _has_mark(objects: RemoteObjects) -> bool:
             "it has the layout of another release of buildsys: use the same release everywhere"
         )
         raise RemoteFailure(message) from error
-    except ValueError:  # a damaged record: who may write puts it there again
+    except ValueError:  # a damaged record: a writer replaces it
         return False
     return True
 
 
 def _begin(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same, begun: whether there is anything is known at once."""
+    """Return the same iterator after fetching its first item, so that an error is raised at
+    once.
+    """
     first = next(chunks, b"")
 
     def rest() -> Iterator[bytes]:

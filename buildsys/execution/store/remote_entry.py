@@ -1,7 +1,7 @@
-"""The entry of an action as a remote store keeps it, with the signature of who put it there.
+"""The entry of an action in a remote store, with the signature of its uploader.
 
-An entry counts only under the name that it was asked for by: it names its action, and the machine
-whose arithmetic is in it. A signature is made over all that the entry says.
+An entry counts only under the name that was requested: it contains its action and the architecture
+that it depends on. A signature covers everything in the entry.
 """
 
 import base64
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 MARK = "buildsys-remote.json"
-"""The object that says which layout a remote store has."""
+"""The object that names a remote store's layout."""
 LARGEST_ENTRY = 1 << 20
-"""Bytes of an entry: larger than any, small enough to be read at once."""
+"""Limit of an entry's size in bytes: larger than any entry, small enough for one request."""
 VARIABLE = "BUILDSYS_SIGNING_KEY"
 _PURPOSE = b"buildsys: the result of an action\n"
 _MISSING_LIBRARY = (
@@ -37,7 +37,9 @@ _MISSING_LIBRARY = (
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteEntry:
-    """An entry, the public key of who signed it, and the signature; both empty where nobody did."""
+    """An entry, the public key of its signer, and the signature; both are empty without a
+    signature.
+    """
 
     entry: ActionEntry
     signer: str = ""
@@ -47,17 +49,17 @@ class RemoteEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteMark:
-    """What a remote store says of itself."""
+    """The layout of a remote store."""
 
     format: Literal[1] = 1
 
 
 class NotTrusted(ValueError):
-    """An entry that is whole, and that no trusted key has signed."""
+    """An entry that is valid but not signed by a trusted key."""
 
 
 def write_remote_entry(entry: ActionEntry, key: "SigningKey | None") -> bytes:
-    """An entry as a remote keeps it, signed where there is a key."""
+    """Return an entry in the form of a remote store, signed if there is a key."""
     if key is None:
         return write_record(RemoteEntry(entry=entry))
     signature = base64.b64encode(key.sign(_message(entry))).decode()
@@ -67,8 +69,10 @@ def write_remote_entry(entry: ActionEntry, key: "SigningKey | None") -> bytes:
 def read_remote_entry(
     data: bytes, key: str, machine: str, trusted: Iterable[str] = ()
 ) -> ActionEntry:
-    """The entry of an action, of a kind of machine. Raises ValueError for a damaged one and for that of
-    another action or machine, NotTrusted where keys are trusted and none of them has signed it.
+    """Return the entry of an action for an architecture.
+
+    Raises ValueError for a damaged entry, another action or another architecture; NotTrusted if
+    keys are trusted and none of them has signed it.
     """
     found = _read(data, key, machine)
     known = tuple(trusted)
@@ -81,7 +85,9 @@ def read_remote_entry(
 
 
 def read_unchecked(data: bytes, key: str, machine: str) -> ActionEntry:
-    """`read_remote_entry`, whoever signed it: for those who only keep or remove what it names."""
+    """Read an entry without checking its signature: for callers that only keep or remove its
+    blobs.
+    """
     return _read(data, key, machine).entry
 
 
@@ -89,7 +95,7 @@ def _read(data: bytes, key: str, machine: str) -> RemoteEntry:
     found = read_record(RemoteEntry, data)
     check_entry(key, found.entry)
     if found.entry.machine != machine:
-        raise ValueError("the entry of another kind of machine")
+        raise ValueError("the entry of another architecture")
     return found
 
 
@@ -111,30 +117,31 @@ def _is_signed(found: RemoteEntry) -> bool:
 
 
 def check_signatures() -> None:
-    """Raises BuildsysError where signatures cannot be checked here."""
+    """Raise BuildsysError if signatures cannot be checked here."""
     try:
-        import cryptography  # noqa: F401 # it is there
+        import cryptography  # noqa: F401 # only its presence matters
     except ImportError as error:
         raise BuildsysError(_MISSING_LIBRARY) from error
 
 
 class SigningKey:
-    """A private key, whose public half others list under `trusted`."""
+    """A private key, whose public half other users list under `trusted`."""
 
     def __init__(self, private: "Ed25519PrivateKey") -> None:
         self._private = private
         self.public = write_public_key(private.public_key().public_bytes_raw())
 
     def sign(self, message: bytes) -> bytes:
-        """The signature of a message, 64 bytes."""
+        """Return the signature of a message, 64 bytes."""
         signature: bytes = self._private.sign(message)
         return signature
 
 
 def configured_key() -> SigningKey | None:
-    """The key in the file that BUILDSYS_SIGNING_KEY names; None where it names none.
+    """Return the key in the file that BUILDSYS_SIGNING_KEY names; None if the variable is not set.
 
-    Raises BuildsysError for a file that others may read, and for what is not an Ed25519 key.
+    Raises BuildsysError for a file that other users may read, and for a file without an Ed25519
+    key.
     """
     place = os.environ.get(VARIABLE)
     if not place:
@@ -167,9 +174,9 @@ def configured_key() -> SigningKey | None:
 
 
 def make_key(path: Path) -> str:
-    """Write a new private key, readable by its owner alone; returns the public key.
+    """Write a new private key that only its owner can read; returns the public key.
 
-    Raises CannotWrite where a file is there already.
+    Raises CannotWrite if the file exists.
     """
     check_signatures()
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey

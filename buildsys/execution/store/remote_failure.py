@@ -1,13 +1,13 @@
-"""What goes wrong with a remote store: a module of its own, for a run that asks nothing loads no more."""
+"""Errors of a remote store; a separate module, so that a run without requests imports no more."""
 
 
 class RemoteFailure(Exception):
-    """A remote store did not do what it was asked to; the text says why."""
+    """A request to a remote store failed; the text gives the reason."""
 
 
 class OddName(RemoteFailure):
-    """A server lists a name that no object can have; what it lists beside that is not known."""
+    """A server lists a name that no object can have; its other names are unknown."""
 
 
 class Damaged(Exception):
-    """The remote's bytes are not those of the digest that was asked for."""
+    """The remote's bytes do not match the requested digest."""

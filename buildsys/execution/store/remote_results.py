@@ -1,8 +1,8 @@
-"""Entries of a remote store that are kept on this machine, apart from those of what was made here.
+"""Entries of a remote store that are kept on this machine, apart from those made here.
 
-They lie as they came, with signer and signature, under the remote they came from, and are checked
-whenever they are read: one counts only where a workspace uses that remote, and by the keys that it trusts
-then.
+They are kept unchanged, with signer and signature, under their remote, and are checked whenever
+they are read: an entry counts only where a workspace uses that remote and trusts the signer at that
+time.
 """
 
 import contextlib
@@ -30,26 +30,26 @@ from buildsys.remote_settings import RemoteSettings, remote_id
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteResult:
-    """An entry of a remote store, and the bytes that it came as."""
+    """An entry of a remote store, and its bytes."""
 
     entry: ActionEntry
     data: bytes
 
 
 class RemoteResults:
-    """What one remote store is known to have, in the store of this machine."""
+    """The entries of one remote store that are kept in the local store."""
 
     def __init__(self, store: Store, settings: RemoteSettings) -> None:
         self._store, self._trusted = store, settings.trusted
         self._folder = store.root / REMOTES / remote_id(settings)
 
     def keep(self, result: RemoteResult) -> None:
-        """Keep an entry that counts. Raises CannotWrite, OSError."""
+        """Keep a valid entry. Raises CannotWrite, OSError."""
         name = action_name(result.entry.key, result.entry.machine)
         self._store.put_record(self._folder / name, result.data)
 
     def find(self, key: str) -> RemoteResult | None:
-        """The entry of an action on a machine like this one; None where none is kept that counts."""
+        """Return the kept entry of an action for this architecture; None without a valid one."""
         for machine in (this_machine(), ""):
             path = self._folder / action_name(key, machine)
             with contextlib.suppress(OSError, ValueError, BuildsysError):
@@ -63,8 +63,9 @@ class RemoteResults:
 
 
 def kept_entries(store: Store) -> Iterator[tuple[Path, ActionEntry | None]]:
-    """The files of all remotes' entries in a store, with what each says, whoever signed it; None for what
-    is damaged or has another's name.
+    """Yield the files of all remotes' entries in a store, each with its entry, whoever signed it.
+
+    None stands for an entry that is damaged or has another's name.
     """
     for path in sorted((store.root / REMOTES).glob("*/actions/*/*.json")):
         name = parse_action_name("/".join(path.parts[-3:]))

@@ -1,7 +1,7 @@
-"""A store on this machine with a remote one behind it.
+"""A local store with a remote store behind it.
 
-A result that the remote has counts as here; its bytes come when something reads them. What this
-machine makes is put there while other steps run, blobs first, where the environment allows it.
+A result in the remote counts as present; its bytes are fetched when something reads them. Results
+of this machine are uploaded while other steps run, blobs first, where the environment allows it.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class RemoteBlobs:
-    """What is known in a run of the blobs of a remote store; from any thread."""
+    """What a run knows about the blobs of a remote store; safe to use from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,56 +41,59 @@ class RemoteBlobs:
         self._damaged: set[str] = set()
 
     def is_there(self, digest: str) -> bool:
-        """Whether the remote has it, by an entry that counts or by its own answer."""
+        """Return whether the remote has it, according to a valid entry or to its own answer."""
         with self._lock:
             return digest in self._there and digest not in self._damaged
 
     def is_absent(self, digest: str) -> bool:
-        """Whether the remote does not have it, or only damaged; it is asked once a run."""
+        """Return whether the remote lacks it or has it damaged; queried once in a run."""
         with self._lock:
             return digest in self._absent
 
     def is_damaged(self, digest: str) -> bool:
-        """Whether what the remote has is not to be counted on: it is put there again."""
+        """Return whether the remote's copy must not be used; it is uploaded again."""
         with self._lock:
             return digest in self._damaged
 
     def note_there(self, digests: Iterable[str]) -> None:
-        """The remote has these now, whole as far as is known."""
+        """Record that the remote has these blobs, undamaged as far as is known."""
         found = set(digests)
         with self._lock:
-            if not found.isdisjoint(self._absent):  # the files of a tree came before its index
+            # the files of a tree were uploaded before its index
+            if not found.isdisjoint(self._absent):
                 self._absent.clear()
             self._there |= found
             self._damaged -= found
 
     def note_put(self, digest: str) -> None:
-        """It was put there."""
+        """Record that it was uploaded."""
         with self._lock:
             self._there.add(digest)
             self._absent.discard(digest)
             self._damaged.discard(digest)
 
     def note_named(self, digests: Iterable[str]) -> None:
-        """An entry names these; what was found out about one counts more."""
+        """Record that an entry names these blobs; a finding about a blob itself takes
+        precedence.
+        """
         found = set(digests)
         with self._lock:
             self._there |= found - self._absent
 
     def note_absent(self, digest: str) -> None:
-        """The remote does not have it."""
+        """Record that the remote lacks it."""
         with self._lock:
             self._absent.add(digest)
             self._there.discard(digest)
 
     def note_damaged(self, digests: Iterable[str]) -> None:
-        """What the remote has of these is not to be counted on."""
+        """Record that the remote's copies of these must not be used."""
         with self._lock:
             self._damaged.update(digests)
 
 
 class SharedStore(Store):
-    """Reads through to a remote store; see `Store` for what each method promises."""
+    """Reads through to a remote store; the methods are documented in `Store`."""
 
     is_shared = True
 
@@ -104,17 +107,19 @@ class SharedStore(Store):
         self._blobs = RemoteBlobs()
         self._kept = RemoteResults(self, settings)
         self._lock = threading.Lock()
-        """Held for what follows, which threads share."""
+        """Protects the fields below, which threads share."""
         self._asked: set[tuple[str, str]] = set()
         self._found: dict[str, RemoteResult] = {}
-        """What the remote has answered in this run, by key: who makes one all the same found it damaged."""
+        """Answers of the remote in this run, by key; a result that is made nevertheless was damaged
+        there.
+        """
         self._publisher: ThreadPoolExecutor | None = None
         self._queued: set[str] = set()
-        """Keys of the results that this run has offered."""
+        """Keys of the results that this run has offered to the remote."""
 
     @property
     def remote(self) -> "Remote":
-        """What is behind it; a run that needs nothing from there loads nothing for it."""
+        """Return the remote store; a run that does not use it imports nothing for it."""
         from buildsys.execution.store.remote import Remote
 
         with self._connecting:
@@ -128,7 +133,9 @@ class SharedStore(Store):
         return self.remote.has_answered
 
     def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
-        """Ask for what actions made, (key, architecture) each, all at once; each once a run."""
+        """Query what actions, (key, architecture) each, made; all at once, and each once in a
+        run.
+        """
         with self._lock:
             new = [item for item in dict.fromkeys(wanted) if item not in self._asked]
         new = [item for item in new if not self._is_whole_here(item[0])]
@@ -148,12 +155,13 @@ class SharedStore(Store):
             with self._lock:
                 self._found[result.entry.key] = result
             self._blobs.note_named(output.digest for output in result.entry.outputs)
-            with contextlib.suppress(OSError, CannotWrite):  # a store that may only be read
+            with contextlib.suppress(OSError, CannotWrite):  # a read-only store
                 self._kept.keep(result)
 
     def recall(self, key: str) -> ActionEntry | None:
-        """What this machine made of an action, else what the remote has of it, or had when it was asked
-        last; the former counts where its bytes can be had.
+        """Return an action's entry: this machine's, if its bytes can be had, or else the remote's.
+
+        The remote's is its last answer, of this run or an earlier one.
         """
         own, other = super().recall(key), self.find_foreign(key)
         if other is None or own is None or own.outputs == other.entry.outputs or own.digests_only:
@@ -161,13 +169,13 @@ class SharedStore(Store):
         return own if self._has_all(own) else other.entry
 
     def find_foreign(self, key: str) -> RemoteResult | None:
-        """What the remote has of an action, or had when it was asked last, if it counts."""
+        """Return the remote's last answer about an action, if it is valid."""
         with self._lock:
             found = self._found.get(key)
         return found or self._kept.find(key)
 
     def _counts(self, own: ActionEntry) -> bool:
-        """As `Store`; with the signature of a trusted key it does."""
+        """Like `Store`; also accepts a worker's result with the signature of a trusted key."""
         if super()._counts(own):
             return True
         signed = self.find_foreign(own.key)
@@ -180,14 +188,14 @@ class SharedStore(Store):
         return all(self.has(output.digest, output.tree) for output in entry.outputs)
 
     def has(self, digest: str, tree: bool) -> bool:
-        """Whether an artifact's files are all here, or in the remote as far as is known."""
+        """Return whether an artifact's files are all here, or in the remote as far as is known."""
         if self._is_here(digest, tree):
             return True
         if not is_digest(digest):
             return False
         if not tree or self.size(digest) is None:
             return self._may_come(digest)
-        try:  # what lacks is one of its files, which are put there before it
+        try:  # the missing blob is a file of the tree: files are uploaded before their index
             missing = self._missing(self.index(digest))
         except (OSError, CannotWrite):
             return False
@@ -196,7 +204,9 @@ class SharedStore(Store):
         return self._may_come(digest) and not any(map(self._is_lost, missing))
 
     def _missing(self, files: Tree) -> list[str]:
-        """Digests of a tree's files that are not here in their sizes; damaged ones are replaced or removed."""
+        """Return the files of a tree that are not here in their sizes; damaged ones are replaced or
+        removed.
+        """
         for file in files:
             if self.size(file.digest) not in (None, file.size):
                 with contextlib.suppress(FileNotFoundError), self.opened(file.digest):
@@ -204,19 +214,19 @@ class SharedStore(Store):
         return [file.digest for file in files if self.size(file.digest) != file.size]
 
     def _is_lost(self, digest: str) -> bool:
-        """Whether a file of a tree that is not here as its index has it cannot come."""
+        """Return whether a missing file of a tree cannot be fetched."""
         return self.size(digest) is not None or self._blobs.is_absent(digest)
 
     def fetch(
         self, digest: str, target: Path, tree: bool, linked: frozenset[str] = frozenset()
     ) -> None:
-        """As `Store.fetch`; what is not here comes from the remote first, 16 files at once."""
+        """Like `Store.fetch`; missing blobs are fetched from the remote first, 16 at once."""
         if tree:
             self.bring(digest, tree)
         super().fetch(digest, target, tree, linked)
 
     def bring(self, digest: str, tree: bool) -> bool:
-        """Bring an artifact here; returns whether all of it is."""
+        """Fetch an artifact's missing blobs; returns whether all of it is here."""
         if not self._bring_blob(digest):
             return False
         if not tree:
@@ -234,7 +244,7 @@ class SharedStore(Store):
         return all(self.remote.each(bring, dict.fromkeys(missing))) if missing else True
 
     def read(self, digest: str) -> bytes:
-        """As `Store.read`; what is not here, or damaged, comes from the remote."""
+        """Like `Store.read`; a missing or damaged blob is fetched from the remote."""
         try:
             return super().read(digest)
         except FileNotFoundError:
@@ -244,7 +254,7 @@ class SharedStore(Store):
 
     @contextlib.contextmanager
     def opened(self, digest: str) -> Iterator[tuple[IO[bytes], int]]:
-        """As `Store.opened`; what is not here, or damaged, comes from the remote."""
+        """Like `Store.opened`; a missing or damaged blob is fetched from the remote."""
         with contextlib.ExitStack() as held:
             try:
                 found = held.enter_context(super().opened(digest))
@@ -264,7 +274,7 @@ class SharedStore(Store):
         super()._fetch_file(digest, target)
 
     def publish(self, entry: ActionEntry) -> None:
-        """Put a result into the remote, in the background; one that cannot be put there is kept in mind."""
+        """Upload a result in the background; a later run uploads what fails now."""
         if not self.settings.writes or entry.digests_only:
             return
         with contextlib.suppress(OSError, CannotWrite):
@@ -279,11 +289,10 @@ class SharedStore(Store):
             self._publisher.submit(self._publish, entry)
 
     def push(self, *entries: ActionEntry) -> None:
-        """Put results into the remote: files, then indexes of trees, then entries. Raises RemoteFailure, and
-        FileNotFoundError where their bytes are neither here nor there.
+        """Upload results: files, then indexes of trees, then entries.
 
-        What came from the remote is passed on as it came, with the signature that it has; all else is this
-        machine's own.
+        A result from the remote is passed on unchanged, with its signature; any other is signed by
+        this machine. Raises RemoteFailure; FileNotFoundError if bytes are neither here nor there.
         """
         from buildsys.execution.store.garbage_collection import files_of
 
@@ -302,12 +311,13 @@ class SharedStore(Store):
         self.remote.each(lambda key: self._push_entry(by_key[key], foreign[key]), by_key)
 
     def can_pass_on(self, entry: ActionEntry) -> bool:
-        """Whether a result may be put into the remote by this machine: as its own, or as it came."""
+        """Return whether this machine may upload a result, as its own or unchanged."""
         return self.vouches_for(entry) or self._foreign_bytes(entry) is not None
 
     def vouches_for(self, entry: ActionEntry) -> bool:
-        """Whether this machine made, or took in, what an entry says. What a worker made the worker signs: no
-        key of this machine does.
+        """Return whether this machine made or imported a result.
+
+        A worker signs its own results; this machine's key does not.
         """
         own = self.entry(entry.key)
         if own is None or own.outputs != entry.outputs:
@@ -323,23 +333,25 @@ class SharedStore(Store):
         return True
 
     def _foreign_bytes(self, entry: ActionEntry) -> bytes | None:
-        """A result as it came from the remote; None where it is this machine's own."""
+        """Return the bytes of a remote's entry; None for this machine's own result."""
         if self.vouches_for(entry):
             return None
         found = self.find_foreign(entry.key)
         return found.data if found is not None and found.entry.outputs == entry.outputs else None
 
     def push_blobs(self, digest: str, tree: bool) -> None:
-        """Put an artifact into the remote, without any entry. Raises RemoteFailure, FileNotFoundError."""
+        """Upload an artifact without an entry. Raises RemoteFailure, FileNotFoundError."""
         if self._blobs.is_there(digest):
-            return  # the files of a tree are put there before its index
+            return  # the files of a tree are uploaded before its index
         if tree:
             self.remote.each(self._push_blob, [file.digest for file in self.index(digest)])
         self._push_blob(digest)
 
     def finish_run(self, wait: bool = True) -> None:
-        """The end of a run: what was made is put into the remote, and what earlier runs could not put
-        there; says what was moved. Without `wait` what has not begun is left to the next run.
+        """Upload the results of this run and what earlier runs could not upload, and print the
+        traffic.
+
+        Without `wait`, uploads that have not started are left to the next run.
         """
         if wait:
             self._push_left()
@@ -353,11 +365,11 @@ class SharedStore(Store):
             self.say(line)
 
     def _print_line(self, text: str) -> None:
-        """A line, where lines go now."""
+        """Print a line to the current output."""
         self.say(text)
 
     def _push_left(self) -> None:
-        """What earlier runs could not put there."""
+        """Upload what earlier runs could not upload."""
         if not self.settings.writes:
             return
         with contextlib.suppress(OSError):
@@ -376,12 +388,12 @@ class SharedStore(Store):
             if self.remote.writes:
                 self.push(entry)
         except RemoteFailure:
-            return  # a line has said so; the mark stays
-        except FileNotFoundError:  # who makes the bytes again offers them again
+            return  # already printed; the mark stays for the next run
+        except FileNotFoundError:  # the run that makes the bytes again offers them again
             self._unmark(entry.key)
         except BuildsysError as error:
             self.say(f"the result of {entry.module} was not uploaded to the remote store: {error}")
-        except UNEXPECTED as error:  # nobody waits for this thread
+        except UNEXPECTED as error:  # no caller waits for this thread
             doing = f"uploading the result of {entry.module} to the remote store"
             self.say(explain(error, doing, None))
 
@@ -393,7 +405,7 @@ class SharedStore(Store):
         self._unmark(entry.key)
 
     def _mark_of(self, key: str) -> Path:
-        """The file that says: this result is to be put into the remote."""
+        """Return the file that marks a result as not uploaded yet."""
         return self.root / UNPUSHED / f"{key}.{remote_id(self.settings)}"
 
     def _unmark(self, key: str) -> None:
@@ -401,21 +413,21 @@ class SharedStore(Store):
             self._mark_of(key).unlink(missing_ok=True)
 
     def _push_blob(self, digest: str) -> None:
-        """A blob that the remote does not have in its size, or has damaged."""
+        """Upload a blob that the remote lacks, has in another size, or has damaged."""
         if not self._blobs.is_damaged(digest):
             size = self.size(digest)
             if self._blobs.is_there(digest) or self.remote.size(digest) == size is not None:
                 return
-        with self.opened(digest):  # what is damaged here is not passed on
+        with self.opened(digest):  # a damaged local blob is not uploaded
             self.remote.put_blob(digest, self.blob(digest))
         self._blobs.note_put(digest)
 
     def note_there(self, digests: Iterable[str]) -> None:
-        """Somebody has put blobs into the remote since it was asked."""
+        """Record that blobs were uploaded by others since the last query."""
         self._blobs.note_there(digests)
 
     def missed(self, digest: str, tree: bool) -> set[str]:
-        """Of an artifact's blobs those that the remote was found not to have, or to have damaged."""
+        """Return those blobs of an artifact that the remote lacks or has damaged."""
         found = {digest} if self._blobs.is_absent(digest) else set[str]()
         with contextlib.suppress(OSError):
             if tree and not found:
@@ -423,13 +435,15 @@ class SharedStore(Store):
         return found
 
     def note_absent(self, digests: Iterable[str]) -> None:
-        """Blobs are missing or damaged in the remote: those that this machine has are put there again."""
+        """Record blobs as missing or damaged in the remote: those that are here are uploaded
+        again.
+        """
         for digest in digests:
             self._blobs.note_absent(digest)
             self._blobs.note_damaged([digest])
 
     def _bring_blob(self, digest: str, size: int | None = None) -> bool:
-        """Whether a blob is here now; its `size`, where that is known. Raises CannotWrite."""
+        """Return whether a blob is here after fetching it; `size`: if known. Raises CannotWrite."""
         if self.size(digest) is not None:
             return True
         if not is_digest(digest) or self._blobs.is_absent(digest) or not self.remote.reads:
@@ -444,8 +458,10 @@ class SharedStore(Store):
         return True
 
     def bring_new(self, digest: str, size: int | None = None) -> None:
-        """Bring a blob here from the remote, whatever was found there before; no more than its `size`, where
-        that is known. Raises Damaged, FileNotFoundError, RemoteFailure, CannotWrite.
+        """Fetch a blob from the remote, whatever was found before; no more than its `size`, if
+        known.
+
+        Raises Damaged, FileNotFoundError, RemoteFailure, CannotWrite.
         """
         if self.size(digest) is not None:
             return
@@ -462,9 +478,11 @@ class SharedStore(Store):
             raise
 
     def find_fault(self, digest: str, tree: bool) -> str:
-        """Why an artifact that somebody has just put into the remote cannot be read back: it, or a file of a
-        tree, is missing there. Empty where none is; damage to files shows when they are read. Raises
-        RemoteFailure, CannotWrite.
+        """Return why an artifact that was just uploaded by another machine cannot be read; empty if
+        it can.
+
+        Checks that it and, for a tree, its files exist; damaged files are noticed when they are
+        read. Raises RemoteFailure, CannotWrite.
         """
         size = self.remote.size(digest)
         if size is None:
@@ -487,8 +505,10 @@ class SharedStore(Store):
         return ""
 
     def doubt(self, digest: str, blobs: Iterable[str]) -> None:
-        """Somebody could not read blobs of an artifact in the remote: `push_blobs` puts them there again, or
-        finds that they are nowhere. Raises RemoteFailure, CannotWrite.
+        """Record that another machine could not read an artifact's blobs in the remote.
+
+        `push_blobs` then uploads them again, or finds that they are lost. Raises RemoteFailure,
+        CannotWrite.
         """
         for blob in blobs:
             with contextlib.suppress(Damaged, FileNotFoundError):
@@ -497,11 +517,13 @@ class SharedStore(Store):
         self._blobs.note_absent(digest)
 
     def damaged(self, digest: str, tree: bool) -> set[str]:
-        """Of an artifact's blobs those that were found damaged in the remote, and not put there since."""
+        """Return those blobs of an artifact that are damaged in the remote and were not
+        replaced.
+        """
         return {blob for blob in self.missed(digest, tree) if self._blobs.is_damaged(blob)}
 
     def _may_come(self, digest: str) -> bool:
-        """Whether the remote has a blob, as far as it is known or can be asked."""
+        """Return whether the remote may have a blob, as far as is known or can be queried."""
         if self._blobs.is_absent(digest) or not self.remote.reads:
             return False
         if self._blobs.is_there(digest):
@@ -516,11 +538,11 @@ class SharedStore(Store):
         return found is not None
 
     def _is_here(self, digest: str, tree: bool) -> bool:
-        """`Store.has`, for which no index is fetched."""
+        """Like `Store.has`, without fetching an index."""
         return self.size(digest) is not None and super().has(digest, tree)
 
     def _is_whole_here(self, key: str) -> bool:
-        """Whether nobody has to be asked for what an action made: all of it is on this machine."""
+        """Return whether everything that an action made is on this machine."""
         with contextlib.suppress(OSError):
             own = self.entry(key)
             if own is not None and self._counts(own) and self._is_all_here(own):
@@ -532,26 +554,29 @@ class SharedStore(Store):
         return entry.digests_only or all(self._is_here(o.digest, o.tree) for o in entry.outputs)
 
     def note(self, entry: ActionEntry) -> None:
-        """Record what a worker of this run's cluster made; its bytes may come later."""
+        """Record the result of a worker of this run's cluster; its bytes may follow later."""
         self.put_record(self._action(entry.key), write_entry(entry))
 
     def keep_signed(self, key: str, machine: str) -> ActionEntry | None:
-        """Keep an action's entry as the remote has it, and return it; None where nobody who is trusted has
-        signed one. Raises RemoteFailure.
+        """Keep the remote's entry of an action and return it; None without a trusted signature.
+
+        Raises RemoteFailure.
         """
         found = self.remote.find_result(key, machine)
         if found is None:
             return None
-        with contextlib.suppress(OSError, CannotWrite):  # a store that may only be read
+        with contextlib.suppress(OSError, CannotWrite):  # a read-only store
             self._kept.keep(found)
         with self._lock:
-            self._found.pop(key, None)  # what the remote had before
+            self._found.pop(key, None)  # the remote's earlier answer
         return found.entry
 
 
 def require_shared(store: Store, writes: bool = False) -> SharedStore:
-    """A store that has a remote one behind it, which is asked nothing yet. Raises BuildsysError where there
-    is none, or where nothing may be put there: `writes`.
+    """Return the store as one with a remote store behind it, without connecting to it.
+
+    `writes`: it must accept uploads. Raises BuildsysError where it has no remote or must not
+    upload.
     """
     if not isinstance(store, SharedStore):
         if store.trust:

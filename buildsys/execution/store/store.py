@@ -1,13 +1,12 @@
-"""Content-addressed blobs and trees, and the action cache: what a step once made, by its key.
+"""Content-addressed blobs and trees, and the action cache: what a step has made, by its key.
 
-Everything is written under a temporary name, in a folder for that alone, and moved into place; an
-action is recorded when the bytes that it names are on the disk. A blob that is whole is never
-overwritten. A store that cannot be written can still be restored from. Files leave the store as
-copies (or reflinks), never as hard links: a tool that scribbles on its input scribbles on its own
-copy. A dataset's images alone are links, as they are where a person brought them.
+Everything is written under a temporary name, in a separate folder, and moved into place; an action
+is recorded when its bytes are on the disk. An undamaged blob is never overwritten. A read-only
+store can be restored from. Files leave the store as copies (or reflinks), never as hard links,
+because a tool may write to its input. Only images of datasets are links.
 
-Others may write to a store, too: digests, names, sizes and kinds of files are checked here, whoever
-calls. What is not what its name says counts as absent: its step runs again.
+Other users may write to a store: digests, names, sizes and kinds of files are checked here for
+every caller. A file that does not match its name counts as absent: its step runs again.
 """
 
 import contextlib
@@ -35,13 +34,13 @@ from buildsys.records import is_digest
 from buildsys.write_errors import writing
 
 STAGING = ".import-"
-"""How folders of imports that are under way begin, beside the blobs."""
+"""Prefix of the folders of unfinished imports, beside the blobs."""
 REMOTES = "remotes"
-"""Folder of entries that came from remote stores, one folder for each of these."""
+"""Folder of entries from remote stores, with a subfolder for each."""
 UNPUSHED = "unpushed"
-"""Folder of marks: results that are to be put into a remote store."""
+"""Folder of marks: results to be uploaded to a remote store."""
 _ABANDONED_SECONDS = 24 * 3600
-"""A temporary file this old belongs to a killed run; nobody copies one file for a day."""
+"""A temporary file this old belongs to a killed run; no copy of a file takes a day."""
 _NAMES = frozenset(
     {
         "actions",
@@ -55,44 +54,47 @@ _NAMES = frozenset(
         "workspaces",
     }
 )
-"""All that lies in a store, beside folders of imports; the last one where it is a disk of its own."""
+"""All names in a store, beside folders of imports; the last one occurs where it is a mounted disk.
+"""
 _SETTLED_SECONDS = 60
-"""What was not touched for so long the system has written to the disk."""
+"""Seconds after which the system has written an unchanged file to the disk."""
 
 
 class Store:
     """Blobs by digest, trees as blobs that list blobs, actions by key."""
 
     is_shared = False
-    """Whether results of other machines may be found through it."""
+    """Whether results of other machines may be found through this store."""
     is_sure = True
-    """Whether what was not found is nowhere: a remote store that has failed in this run may have it."""
+    """Whether a missing result is certainly missing; False if a remote store that failed may have
+    it.
+    """
     is_own = False
-    """Whether its folder is made for this user alone."""
+    """Whether its folder is made accessible to this user only."""
     trust = ""
-    """Whose results count beside this machine's own, see `trust_id`; empty for nobody's."""
+    """The remote and keys whose results are used, see `trust_id`; empty: only this machine's."""
     trusts_workers = True
-    """Whether what a worker of a cluster made counts here without anybody's signature."""
+    """Whether results of a cluster's workers are used without a signature."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._swept = False
         self._fresh: dict[Path, None] = {}
-        """Blobs, and folders for them, that may not be on the disk yet."""
+        """Blobs, and their folders, that may not be on the disk yet."""
         self.say: Callable[[str], None] = _print
-        """Gets a line where something happens that a person wants to know."""
-        self._recording = threading.Lock()  # steps end in threads
+        """Prints a line about an event that matters to a person."""
+        self._recording = threading.Lock()  # steps finish in threads
         self._noting = threading.Lock()
 
     def blob(self, digest: str) -> Path:
-        """Where a blob is, or would be; for its bytes use `read` and `opened`, which check them.
+        """Return the path of a blob, present or not; to get checked bytes use `read` and `opened`.
 
-        Raises FileNotFoundError for what is no digest.
+        Raises FileNotFoundError for a text that is not a digest.
         """
         return self.root / "blobs" / _checked(digest)[:2] / digest
 
     def has(self, digest: str, tree: bool) -> bool:
-        """Whether an artifact's files are all here, in their sizes where it is a tree."""
+        """Return whether an artifact's files are all here; for a tree, also in their sizes."""
         if not tree:
             return self.size(digest) is not None
         try:
@@ -101,7 +103,7 @@ class Store:
             return False
 
     def size(self, digest: str) -> int | None:
-        """Bytes of a blob; None where it is not here."""
+        """Return the size of a blob in bytes; None if it is not here."""
         return _size(self.blob(digest)) if is_digest(digest) else None
 
     def put_file(self, path: Path) -> str:
@@ -124,8 +126,9 @@ class Store:
         return digest
 
     def put_tree(self, folder: Path) -> str:
-        """Add a folder's files; returns the digest of their index. Raises BadName for files that
-        cannot lie in one folder on every machine.
+        """Add a folder's files; returns the digest of their index.
+
+        Raises BadName for files that cannot be in one folder on every machine.
         """
         paths = {
             path.relative_to(folder).as_posix(): path
@@ -140,14 +143,16 @@ class Store:
         )
 
     def take(self, path: Path, digest: str) -> None:
-        """Move a file that lies on the store's disk in; its bytes are known to be those of `digest`."""
+        """Move in a file that is on the store's disk, with bytes known to match `digest`."""
         with self._new(self.blob(digest), 0) as temporary:
             seal(path)
             path.replace(temporary)
 
     def holds(self, digest: str, source: Path | None = None) -> bool:
-        """Whether a blob is here with the bytes that its name promises: a damaged one is replaced by
-        the whole one that comes. `source`: what comes; a link to the blob was checked as it was made.
+        """Return whether an undamaged blob is here; a damaged one is replaced when its file is
+        added.
+
+        `source`: the file to be added; a link to the blob was checked when it was made.
         """
         stored = self.blob(digest)
         try:
@@ -165,7 +170,7 @@ class Store:
             return digest_stream(stored) == digest
 
     def index(self, digest: str) -> Tree:
-        """A tree's files, sorted by path. Raises FileNotFoundError where no whole index is here."""
+        """Return a tree's files, sorted by path. Raises FileNotFoundError without a valid index."""
         try:
             return read_index(self.read(digest))
         except ValueError as error:
@@ -174,14 +179,14 @@ class Store:
             ) from error
 
     def possible_index(self, digest: str) -> Tree:
-        """The files of what is a tree's index by all that its bytes say; none of what is none.
+        """Return a tree's files if the blob's bytes are those of an index; otherwise none.
 
-        For those who keep things, and cannot know. Removes nothing; raises OSError for what may not
-        be read.
+        For callers that keep blobs without knowing which are trees. Removes nothing; raises OSError
+        for a file that may not be read.
         """
         try:
             with open_regular(self.blob(digest)) as stored:
-                start = stored.read(2)  # most are models and images: they are not read
+                start = stored.read(2)  # most blobs are models and images: they are not read
                 data = start + stored.read() if start == b"[[" else b""
         except FileNotFoundError:
             return ()
@@ -191,7 +196,7 @@ class Store:
             return ()
 
     def read(self, digest: str) -> bytes:
-        """A blob's bytes, checked; raises FileNotFoundError when they are not whole."""
+        """Return a blob's checked bytes. Raises FileNotFoundError if it is missing or damaged."""
         with self._open(digest) as stored:
             data = stored.read()
         if digest_bytes(data) != digest:
@@ -200,7 +205,9 @@ class Store:
 
     @contextlib.contextmanager
     def opened(self, digest: str) -> Iterator[tuple[IO[bytes], int]]:
-        """A blob, open for reading, and its size; checked. Raises FileNotFoundError, as `read`."""
+        """Open a blob after checking it; yields the file and its size. Raises FileNotFoundError,
+        like `read`.
+        """
         with self._open(digest) as stored:
             if digest_stream(stored) != digest:
                 raise self._damaged(digest)
@@ -211,11 +218,12 @@ class Store:
     def fetch(
         self, digest: str, target: Path, tree: bool, linked: frozenset[str] = frozenset()
     ) -> None:
-        """Copy an artifact out and check its bytes; raises FileNotFoundError when it is not whole.
+        """Copy an artifact out and check its bytes. Raises FileNotFoundError if it is missing or
+        damaged.
 
-        A blob whose bytes do not match its name is removed, so that its step runs again. Of a tree
-        the files with an ending in `linked` are symbolic links to their blobs. Nothing is written
-        through a link; raises CannotWrite where one is in the way.
+        A blob whose bytes do not match its name is removed, so that its step runs again. Files of a
+        tree with an ending in `linked` become symbolic links to their blobs. Never writes through a
+        link: raises CannotWrite where one is in the way.
         """
         if not tree:
             with writing("a copy from the store", target.parent):
@@ -248,7 +256,7 @@ class Store:
                 temporary.replace(target)
 
     def _link(self, digest: str, target: Path) -> None:
-        """A symbolic link to a blob whose bytes are checked: images are read, and many."""
+        """Link to a checked blob: datasets have many images, and they are only read."""
         stored = self.blob(digest)
         with (
             self.opened(digest),
@@ -258,7 +266,9 @@ class Store:
         use(stored)
 
     def copy_into(self, other: "Store", digest: str, tree: bool) -> None:
-        """Add an artifact to another store, its bytes checked. Raises FileNotFoundError, as `read`."""
+        """Add an artifact to another store after checking its bytes. Raises FileNotFoundError, like
+        `read`.
+        """
         files = self.index(digest) if tree else ()
         for each in (digest, *(file.digest for file in files)):
             with self.opened(each) as (stored, size):
@@ -268,8 +278,9 @@ class Store:
                         seal(temporary)
 
     def record(self, entry: ActionEntry) -> None:
-        """Remember what an action made, when its bytes are on the disk. The newest record counts: an
-        older one may name lost bytes.
+        """Record what an action made, when its bytes are on the disk.
+
+        The newest record counts: an older one may name lost bytes.
         """
         data = write_entry(entry)
         try:
@@ -282,12 +293,12 @@ class Store:
             self._settle()
 
     def put_record(self, path: Path, data: bytes) -> None:
-        """Write a file of the store other than a blob, in place of an earlier one. Raises CannotWrite."""
+        """Write or replace a file of the store that is not a blob. Raises CannotWrite."""
         with self._new(path, len(data)) as temporary:
             temporary.write_bytes(data)
 
     def _settle(self) -> None:
-        """Returns when everything that came is on the disk, under its name."""
+        """Return when all added files are on the disk under their names."""
         with self._noting:
             fresh, self._fresh = self._fresh, {}
         try:
@@ -298,12 +309,12 @@ class Store:
             raise
 
     def _note_fresh(self, *paths: Path) -> None:
-        """What has just come, and the folders that have its name."""
+        """Record files that were just added, and the folders that contain their names."""
         with self._noting:
             self._fresh |= {each: None for path in paths for each in (path, path.parent)}
 
     def recall(self, key: str) -> ActionEntry | None:
-        """What an action made, or None."""
+        """Return what an action made, or None."""
         try:
             entry = self.entry(key)
         except OSError:
@@ -314,13 +325,16 @@ class Store:
         return entry
 
     def _counts(self, own: ActionEntry) -> bool:
-        """Whether an entry of this machine counts: where keys are trusted, what a worker made does not by
-        itself.
+        """Return whether an entry of this machine may be used.
+
+        Where keys are trusted, a worker's result needs a signature.
         """
         return self.trusts_workers or not is_of_worker(own)
 
     def entry(self, key: str) -> ActionEntry | None:
-        """`recall` that leaves no trace, and raises OSError for what may not be read."""
+        """Like `recall`, but leaves no trace, and raises OSError for a file that may not be
+        read.
+        """
         try:
             with open_regular(self._action(key)) as stored:
                 return read_entry(key, stored.read())
@@ -328,8 +342,10 @@ class Store:
             return None
 
     def is_foreign(self, key: str, outputs: Iterable[tuple[str, str]]) -> bool:
-        """Whether outputs (name, digest) of an action are known from elsewhere alone, see `trust`; what a
-        worker made is, as it counts by the keys that are trusted at the time.
+        """Return whether outputs (name, digest) of an action come only from other machines, see
+        `trust`.
+
+        A worker's result does: it is used according to the keys trusted at the time.
         """
         with contextlib.suppress(OSError):
             own = self.entry(key)
@@ -337,22 +353,23 @@ class Store:
         return False
 
     def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
-        """Before `recall` is asked about some actions, (key, architecture) each: a store that is shared
-        asks for all of them at once.
+        """Prepare `recall` for some actions, (key, architecture) each: a shared store queries all
+        at once.
         """
 
     def publish(self, entry: ActionEntry) -> None:
-        """A result was made here, and is of use to others: a store that is shared offers it to them."""
+        """Offer a result that was made here to other machines; only a shared store does."""
 
     def finish_run(self, wait: bool = True) -> None:
-        """The end of a run: returns when others have what was offered, at once without `wait`."""
+        """End a run: return when the offered results are uploaded, or at once without `wait`."""
 
     @contextlib.contextmanager
     def alone(self, key: str, owner: str, say: Callable[[str], None]) -> Iterator[None]:
-        """One run at a time for an action: a second one waits here, and is told for whom.
+        """Allow one run at a time for an action: another one waits, and `say` gets the owner's
+        name.
 
-        `owner` says who we are, to those who wait. Raises CannotWrite when the store refuses: better
-        before an hour of work than after it.
+        `owner`: this run's name, for those that wait. Raises CannotWrite if the store cannot be
+        written, before the work starts instead of after it.
         """
         with contextlib.ExitStack() as held:
             with writing("a result", self.root):
@@ -362,7 +379,9 @@ class Store:
 
     @contextlib.contextmanager
     def _new(self, target: Path, size: int) -> Iterator[Path]:
-        """A temporary file that becomes `target` when the block ends well. Raises CannotWrite."""
+        """Yield a temporary file that becomes `target` when the block succeeds. Raises
+        CannotWrite.
+        """
         with writing("a result", self.root, size):
             folder = self.folder("tmp")
             if not self._swept:
@@ -380,18 +399,22 @@ class Store:
                 self._note_fresh(target)
 
     def make(self) -> None:
-        """Make its folder where it is missing. Raises OSError."""
+        """Create the store's folder if it is missing. Raises OSError."""
         self.root.mkdir(0o700 if self.is_own else 0o777, parents=True, exist_ok=True)
 
     def folder(self, name: str) -> Path:
-        """A folder of the store itself, made where it is missing. Raises CannotWrite for a link."""
+        """Return a folder of the store itself, created if missing. Raises CannotWrite for a
+        link.
+        """
         self.make()
         if _make_folder(self.root / name):
             self._note_fresh(self.root)
         return self.root / name
 
     def _open(self, digest: str) -> IO[bytes]:
-        """A blob's file. Raises FileNotFoundError, and removes a link or a pipe in its place."""
+        """Open a blob's file. Raises FileNotFoundError, and removes a link or a pipe in its
+        place.
+        """
         try:
             return open_regular(self.blob(digest))
         except FileNotFoundError:
@@ -402,7 +425,7 @@ class Store:
             raise self._damaged(digest) from error
 
     def _damaged(self, digest: str) -> Exception:
-        """The error about a blob that is not what its name says; it is removed."""
+        """Remove a blob that does not match its name, and return the error about it."""
         path = self.blob(digest)
         try:
             if path.parent.is_symlink():
@@ -424,16 +447,19 @@ def _print(text: str) -> None:
 
 
 def use(path: Path) -> bool:
-    """Whether a file of the store is here; its time tells `buildsys gc` that somebody wants it."""
+    """Return whether a file of the store is here; updates its time for `buildsys gc`."""
     if _size(path) is None:
         return False
-    with contextlib.suppress(OSError):  # a store that is read-only, a file of somebody else
+    with contextlib.suppress(OSError):  # a read-only store, or another user's file
         os.utime(path, follow_symlinks=False)
     return True
 
 
 def _checked(digest: str) -> str:
-    """A digest or a key, which becomes part of a path. Raises FileNotFoundError for anything else."""
+    """Return a digest or a key unchanged, since it becomes part of a path.
+
+    Raises FileNotFoundError for any other text.
+    """
     if not is_digest(digest):
         message = "the name is not a digest, so the store cannot have it"
         raise FileNotFoundError(errno.ENOENT, message, shorten(digest))
@@ -441,7 +467,7 @@ def _checked(digest: str) -> str:
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a file; None of what is none, a link among it, or is not here."""
+    """Return the size of a regular file in bytes; None for anything else."""
     try:
         found = path.lstat()
     except OSError:
@@ -450,7 +476,7 @@ def _size(path: Path) -> int | None:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed runs left behind."""
+    """Remove the temporary files of killed runs."""
     for path in folder.glob(f"{TEMPORARY}*"):
         with contextlib.suppress(OSError):
             if abs(time.time() - path.lstat().st_mtime) > _ABANDONED_SECONDS:
@@ -458,9 +484,10 @@ def _sweep(folder: Path) -> None:
 
 
 def foreign_name(root: Path) -> str:
-    """The first name in a folder, sorted, that no store has; empty for a store, or where one may be made.
+    """Return the first name in a folder, sorted, that does not belong to a store; else an empty
+    text.
 
-    Hidden names count for nothing: file systems keep snapshots and open files under such.
+    Hidden names are ignored: file systems keep snapshots and open files under such names.
     """
     with contextlib.suppress(OSError):
         names = sorted(entry.name for entry in os.scandir(root))
@@ -469,7 +496,9 @@ def foreign_name(root: Path) -> str:
 
 
 def _make_folders(root: Path, names: set[str]) -> None:
-    """A folder and those below it, each with those above it; those that are there are no links."""
+    """Create a folder, its parents and the named folders below it; existing ones must not be
+    links.
+    """
     _make_folder(root)
     made: set[str] = {""}
     for name in sorted(names):
@@ -482,8 +511,9 @@ def _make_folders(root: Path, names: set[str]) -> None:
 
 
 def _make_folder(path: Path) -> bool:
-    """A folder, made where it is missing; returns whether it was. Raises CannotWrite where something
-    else has its name.
+    """Create a folder if it is missing; returns whether it was missing.
+
+    Raises CannotWrite where something else has its name.
     """
     try:
         path.mkdir()
@@ -498,7 +528,7 @@ def _make_folder(path: Path) -> bool:
 
 
 def _replace(fresh: Path, target: Path) -> None:
-    """Give a file its name; a folder that somebody put there is in the way."""
+    """Move a file into place; raises where a folder is in the way."""
     try:
         fresh.replace(target)
     except IsADirectoryError as error:
@@ -514,5 +544,7 @@ def _clone(reader: IO[bytes], target: Path) -> None:
 
 
 def seal(path: Path) -> None:
-    """Nobody writes to a blob; who may read it is the umask's affair: stores can be shared."""
+    """Remove write permission from a blob; the umask decides who may read it, as stores can be
+    shared.
+    """
     path.chmod(path.stat().st_mode & 0o444)

@@ -1,7 +1,8 @@
 """A tree's index: the files of a folder, each with its size and the digest of its content.
 
-The index is a blob, and its digest is the tree's: the same folder has the same digest for ever. So
-its bytes have one form only, and no version: `[["path/below",12,"<sha256>"],…]`, sorted by path.
+The index is a blob, and its digest is the tree's: the same folder always has the same digest. Its
+bytes therefore have only one form and no version: `[["path/below",12,"<sha256>"],…]`, sorted by
+path.
 """
 
 import functools
@@ -26,14 +27,16 @@ Tree = tuple[TreeFile, ...]
 
 
 def encode_index(files: Iterable[tuple[str, int, str]]) -> bytes:
-    """A tree's index as bytes: its digest is the tree's."""
+    """Return a tree's index as bytes, whose digest is the tree's."""
     return json.dumps(sorted(files), separators=(",", ":")).encode()
 
 
-@functools.lru_cache(maxsize=16)  # a run asks for the same few, and a dataset has many files
+@functools.lru_cache(maxsize=16)  # a run reads the same few indexes, and a dataset has many files
 def read_index(data: bytes) -> Tree:
-    """The files of a tree. Raises ValueError for what `encode_index` would not have written for files
-    that can lie in one folder on every machine.
+    """Return the files of a tree.
+
+    Raises ValueError for bytes that `encode_index` would not have written for files that can be in
+    one folder on every machine.
     """
     rows = parse(tuple[tuple[str, Size, Digest], ...], data)
     check_names(name for name, _, _ in rows)

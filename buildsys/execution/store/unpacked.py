@@ -1,7 +1,7 @@
-"""Unpacked archives of datasets, each in a folder named by its sha256, held to what was unpacked.
+"""Unpacked archives of datasets, each in a folder named by its sha256, compared with the archive.
 
-Beside the folder lie the index of its files (`<sha256>.index`) and a record (`<sha256>.record`). As
-long as no stat differs nothing is read; where one does, every file is.
+Beside the folder are the index of its files (`<sha256>.index`) and a record (`<sha256>.record`).
+While no stat differs, nothing is read; otherwise every file is.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ _RECORD, _INDEX, _KEPT = ".record", ".index", ".changed"
 
 @dataclass(frozen=True, kw_only=True)
 class Unpacked:
-    """What was unpacked: from where, the digest of its index, and of the stats of its files."""
+    """An unpacked archive: its address, the digest of its index, and that of its files' stats."""
 
     url: str
     tree: Digest
@@ -42,7 +42,7 @@ class Unpacked:
 
 
 def keep(folder: Path, url: str, tree: Tree) -> None:
-    """Remember what has just been unpacked. Raises OSError."""
+    """Record what has just been unpacked. Raises OSError."""
     data = encode_index(tree)
     make_tree_durable(folder)
     make_durable([folder.parent])
@@ -52,12 +52,14 @@ def keep(folder: Path, url: str, tree: Tree) -> None:
 
 
 def find(folder: Path) -> Unpacked | None:
-    """What was unpacked into a folder; None where it was not recorded."""
+    """Return the record of an unpacked folder; None without one."""
     return find_record(Unpacked, _beside(folder, _RECORD))
 
 
 def find_change(folder: Path) -> str:
-    """What is not as it was unpacked, in words; nothing where all is. Raises OSError."""
+    """Return what differs from the unpacked archive, in words; empty if nothing does. Raises
+    OSError.
+    """
     record = find(folder)
     if record is None:
         return "what was unpacked was not recorded"
@@ -78,7 +80,9 @@ def find_change(folder: Path) -> str:
 
 
 def put_away(folder: Path) -> Path:
-    """Move a changed folder to where no dataset is looked for; returns where. Raises OSError."""
+    """Move a changed folder to a path where no dataset is looked up, and return it. Raises
+    OSError.
+    """
     kept = free_name(_beside(folder, _KEPT))
     folder.rename(kept)
     for suffix in (_RECORD, _INDEX):
@@ -87,7 +91,7 @@ def put_away(folder: Path) -> Path:
 
 
 def used_folders(plans: Iterable[BuildPlan]) -> tuple[Path, ...]:
-    """The folders of archives that steps read from."""
+    """Return the folders of archives that steps read from."""
     root = f"{datasets_root()}/"
     names = {
         item.source.path[len(root) :].partition("/")[0]
@@ -104,7 +108,9 @@ def _beside(folder: Path, suffix: str) -> Path:
 
 
 def _look(folder: Path) -> dict[str, os.stat_result]:
-    """Every file below a folder, and what is neither a file nor a folder; links are not followed."""
+    """Return every file below a folder, and what is neither a file nor a folder; follows no
+    links.
+    """
     if folder.is_symlink():
         return {".": folder.lstat()}
     found = {}
@@ -113,7 +119,7 @@ def _look(folder: Path) -> dict[str, os.stat_result]:
         for name in (*links, *names):
             path = os.path.join(place, name)
             below = os.path.relpath(path, folder)
-            if not is_junk(below):  # what a file manager leaves behind
+            if not is_junk(below):  # files of a file manager
                 found[below] = os.lstat(path)
     return found
 
@@ -129,7 +135,7 @@ def _digest(path: Path) -> str:
 
 
 def _index(folder: Path) -> dict[str, str]:
-    """Digests by name, of what was unpacked; empty where the index is damaged: nothing rests on it."""
+    """Return digests by name of what was unpacked; empty if the index is damaged."""
     try:
         tree = read_index(read_regular(_beside(folder, _INDEX)))
     except (OSError, ValueError):
@@ -138,7 +144,7 @@ def _index(folder: Path) -> dict[str, str]:
 
 
 def _difference(before: dict[str, str], now: dict[str, str]) -> str:
-    """The first file that differs, and how many more do."""
+    """Return the first file that differs, and the number of others."""
     both = before.keys() | now.keys()
     names = sorted(name for name in both if before.get(name) != now.get(name))
     if not before or not names:

@@ -1,6 +1,7 @@
-"""Which workspaces use a store: `buildsys gc` keeps what they refer to.
+"""Records which workspaces use a store, for `buildsys gc`.
 
-One small file a workspace in the store, which holds its path; written when a session opens.
+Each workspace has a small file in the store, which contains its path; it is written when a session
+opens.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ _FOLDER = "workspaces"
 
 
 def register(store: Store, root: Path) -> None:
-    """Let the store know a workspace; a read-only store knows nobody, and loses nothing either."""
+    """Record a workspace in the store; a read-only store records none, and loses nothing either."""
     entry = _entry(store, root)
     with contextlib.suppress(OSError, CannotWrite):
         if entry.is_symlink() or not entry.is_file() or entry.read_bytes() != os.fsencode(root):
@@ -26,9 +27,10 @@ def register(store: Store, root: Path) -> None:
 
 
 def known(store: Store) -> tuple[Path, ...]:
-    """Every workspace that has used the store, sorted; some may be gone.
+    """Return every workspace that has used the store, sorted; some may no longer exist.
 
-    Raises OSError where an entry may not be read, or is damaged: that is no empty list.
+    Raises OSError for an entry that may not be read or is damaged, because the list would be
+    incomplete.
     """
     roots = []
     for entry in sorted((store.root / _FOLDER).glob("[!.]*")):
@@ -38,7 +40,7 @@ def known(store: Store) -> tuple[Path, ...]:
 
 
 def forget(store: Store, root: Path) -> None:
-    """A workspace that is gone."""
+    """Remove the record of a workspace that no longer exists."""
     _entry(store, root).unlink(missing_ok=True)
 
 

@@ -267,7 +267,7 @@ def test_flipped_bytes(tmp_path: Path, kind: str) -> None:
 def test_no_archive_at_all(tmp_path: Path, data: bytes) -> None:
     """The error page of a server is unpacked."""
     told = _refuse(tmp_path, data)
-    assert told in ("this is neither a zip nor a tar archive", "the archive holds no file")
+    assert told in ("this is neither a zip nor a tar archive", "the archive contains no files")
 
 
 def test_directory_that_lies_about_sizes(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_an_entry_counts_for_its_action_and_machine_alone() -> None:
     assert read_remote_entry(data, KEY, "") == ENTRY
     with pytest.raises(ValueError, match="another action"):
         read_remote_entry(data, OTHER, "")
-    with pytest.raises(ValueError, match="another kind of machine"):
+    with pytest.raises(ValueError, match="another architecture"):
         read_remote_entry(data, KEY, "aarch64")
     for damaged in (b"", data[:-2], data.replace(b"convert", b"convers"), b"[" * 5000):
         with pytest.raises(ValueError, match="damaged"):

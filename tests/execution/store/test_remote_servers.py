@@ -178,7 +178,7 @@ def test_a_run_goes_on_without_the_server(
         "refused": "the connection is refused",
         "silent": "it does not answer within 3 s",
         "key": "the server refuses the credentials",
-        "bucket": "the bucket does not exist: create it, buildsys does not",
+        "bucket": "the bucket does not exist: create it (buildsys does not create buckets)",
     }[trouble]
     lines = [line for line in capsys.readouterr().err.splitlines() if "s3://" in line]
     assert [line.partition("] ")[2] for line in lines] == [
