@@ -53,12 +53,16 @@ def plain(value: Any) -> Any:
     """Dataclasses and tuples as JSON values."""
     if value.__class__ in _SCALARS:  # most of what a plan consists of
         return value
-    names = _field_names(value.__class__)
-    if names is not None:
-        fields = ((name, getattr(value, name)) for name in names)
-        return {name: item if item.__class__ in _SCALARS else plain(item) for name, item in fields}
     if isinstance(value, _LISTS):
         return [item if item.__class__ in _SCALARS else plain(item) for item in value]
+    names = _field_names(value.__class__)
+    if names is not None:
+        held = value.__dict__
+        return {
+            name: item if item.__class__ in _SCALARS else plain(item)
+            for name in names
+            for item in (held[name],)
+        }
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     return value

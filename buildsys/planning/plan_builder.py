@@ -8,7 +8,7 @@ from functools import cache
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import holds_objects
 from buildsys.authoring.recipes.model import board_spec, model_spec
-from buildsys.digest import digest_value, encode, plain
+from buildsys.digest import canonical, digest_value, encode, plain
 from buildsys.graph import HostFacts, Input, Origin, Output, Source, Step, is_checkpoint
 from buildsys.planning.origins import Places, are_origins, find_origins, make_origin
 from buildsys.registry import PACKAGE, StepDefinition, make_outputs, new_step
@@ -101,15 +101,17 @@ def make_step(
     are others than the step declares; `places`: where each key of the recipe was written.
     """
     outputs = definition.outputs if outputs is None else outputs
-    values, known = plain(params), known or KnownSteps()
-    text, block = encode(values), definition.spec.block
+    known, block = known or KnownSteps(), definition.spec.block
     taken = tuple([(key, item.source, item.step, item.output) for key, item in inputs.items()])
     made = tuple(outputs.items())
     allowed = (about.device, about.trusts, about.holds)
-    same = known.by_content.setdefault((stage, definition.name, text, taken, made, allowed), [])
+    content = (stage, definition.name, _hashable(params), taken, made, allowed)
+    same = known.by_content.setdefault(content, [])
     for step in same:
         if are_origins(step.origins, stage, block, places):
             return step
+    values = plain(params)
+    text = encode(values)
     origins = find_origins(stage, block, values, places, known.make_origin)
     if same:
         step = replace(same[0], origins=origins)
@@ -120,6 +122,15 @@ def make_step(
         )
     same.append(step)
     return step
+
+
+def _hashable(params: object) -> Hashable:
+    """Parameters as they are, or as JSON where they hold a block that a person wrote."""
+    try:
+        hash(params)
+    except TypeError:
+        return canonical(params)
+    return params
 
 
 def _named(item: Input, name: str) -> Input:

@@ -3,11 +3,12 @@
 import dataclasses
 import os
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 from buildsys.authoring.datasets.calibration_images import find_problem, split_glob
-from buildsys.authoring.datasets.dataset import DatasetContext, find_data
+from buildsys.authoring.datasets.dataset import Data, DatasetContext, find_data
 from buildsys.authoring.datasets.facts import describe_checkpoint, recall_checkpoint
 from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.recipes.build import Build
@@ -62,24 +63,92 @@ class LoaderContext(DatasetContext, Protocol):
         """sha256 of a given file, read once."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Sources:
+    """What a recipe's builds have in common on every target."""
+
+    export: ExportSettings | None
+    train: TrainSettings | None
+    data: Data
+    checkpoint: CheckpointFacts | None
+    given: GivenFile | None
+    waiting_for: str
+    no_pictures: tuple[str, str] | None
+    facts: tuple[Fact, ...]
+    origins: dict[str, tuple[str, int]]
+
+
 class Assembler:
-    """Builds of one recipe, variant and target entry. Every method raises InputError."""
+    """Builds of one recipe and variant, on all targets whose entries set no key of their own.
+
+    Every method raises InputError.
+    """
 
     def __init__(self, around: LoaderContext, scope: Scope, root: Scope, read: set[Path]) -> None:
         self.around, self.workspace, self.boards = around, around.workspace, around.boards
         self.scope, self.root, self.read = scope, root, read
         """`root`: the recipe without variant and entry."""
 
-    def build(self, raw: dict[str, object], entry: TargetEntry, index: int, name: str) -> Build:
+    def build(self, entry: TargetEntry, index: int, name: str) -> Build:
         """A build with everything settled that planning needs."""
-        raw, written = self.own_blocks(raw)
-        recipe = parse(Recipe, raw, (), self.scope.locate)
-        outside = check_paths(self.workspace, recipe, self.scope.locate)
-        if outside:
-            raise InputError(*outside)
+        recipe = self._recipe
         board = self.find_board(entry, index)
         self._follow(recipe, board)
         contract = self._contract(recipe, board.target)
+        common = self._sources
+        data, origins = common.data, board.origins | common.origins
+        return Build(
+            id=name,
+            recipe=recipe,
+            target=board.target,
+            target_folder=board.folder,
+            contract=contract,
+            train=common.train,
+            export=common.export,
+            vela=self._vela(entry, board),
+            tensorrt=self._tensorrt(entry, board),
+            generator=data.generator,
+            dataset=data.dataset,
+            dataset_parts=data.parts,
+            dataset_home=data.home,
+            split=data.split,
+            lacks=data.lacks,
+            archive=data.archive,
+            checkpoint=common.checkpoint,
+            given=common.given,
+            waiting_for=common.waiting_for,
+            no_pictures=common.no_pictures,
+            facts=common.facts,
+            origins=tuple(sorted([(key, *place) for key, place in origins.items()])),
+        )
+
+    @cached_property
+    def raw(self) -> dict[str, object]:
+        """All that is written, as one block."""
+        return self.scope.merged()
+
+    @cached_property
+    def own_values(self) -> dict[str, object]:
+        """What is written, without the settings of the target's blocks.
+
+        Such a block of the recipe itself stays: the recipe language says where it belongs.
+        """
+        raw, misplaced = self.raw, self.root.merged()
+        return {key: raw[key] for key in raw if key not in OWN_BLOCKS or key in misplaced}
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        """The recipe, all of whose paths lead where they may."""
+        recipe = parse(Recipe, self.own_values, (), self.scope.locate)
+        outside = check_paths(self.workspace, recipe, self.scope.locate)
+        if outside:
+            raise InputError(*outside)
+        return recipe
+
+    @cached_property
+    def _sources(self) -> _Sources:
+        """Data and weights, looked up once for all targets."""
+        recipe = self._recipe
         export = self.export_settings(recipe)
         data = find_data(self, recipe.dataset, recipe.source.task)
         checkpoint, waiting = self.find_weights(recipe)
@@ -91,40 +160,17 @@ class Assembler:
         ):  # a missing finished file is waited for; no facts of it are recorded
             key = f"model {recipe.source.weights.path or ''}"
             facts.append(Fact(key=key, facts=describe_checkpoint(checkpoint)))
-        origins = board.origins | self.scope.origins()
-        return Build(
-            id=name,
-            recipe=recipe,
-            target=board.target,
-            target_folder=board.folder,
-            contract=contract,
-            train=self._train(recipe),
+        return _Sources(
             export=export,
-            vela=self._vela(written["vela"], entry, board),
-            tensorrt=self._tensorrt(written["tensorrt"], entry, board),
-            generator=data.generator,
-            dataset=data.dataset,
-            dataset_parts=data.parts,
-            dataset_home=data.home,
-            split=data.split,
-            lacks=data.lacks,
-            archive=data.archive,
+            train=self._train(recipe),
+            data=data,
             checkpoint=checkpoint,
             given=given,
             waiting_for=waiting or data.waiting_for,
             no_pictures=self._no_pictures(recipe),
             facts=tuple(facts),
-            origins=tuple(sorted((k, *place) for k, place in origins.items())),
+            origins=self.scope.origins(),
         )
-
-    def own_blocks(self, raw: dict[str, object]) -> tuple[dict[str, object], dict[str, object]]:
-        """The recipe's values, and what is written over the target's blocks.
-
-        Such a block of the recipe itself stays: the recipe language says where it belongs.
-        """
-        misplaced = self.root.merged()
-        rest = {key: raw[key] for key in raw if key not in OWN_BLOCKS or key in misplaced}
-        return rest, {name: raw.get(name) for name in OWN_BLOCKS}
 
     def settings(self, verb: str, kind: str, data: object, at: KeyPath) -> StepSettings | None:
         """Settings of the step `<verb>_<kind>`; None without a block or without such a step."""
@@ -235,11 +281,9 @@ class Assembler:
         self.read.add(path)
         return self.boards.contract(path)
 
-    def _vela(
-        self, written: object, entry: TargetEntry, board: Board
-    ) -> compile_vela.Settings | None:
+    def _vela(self, entry: TargetEntry, board: Board) -> compile_vela.Settings | None:
         """The target's `vela` block with the variant's and entry's settings; checked as a whole."""
-        own = board.target.vela
+        own, written = board.target.vela, self.raw.get("vela")
         merged = self._own_block("vela", own, written, entry, "runs Vela", "does not run Vela")
         if merged is None:
             return None
@@ -249,11 +293,9 @@ class Assembler:
             raise InputError(*problems)
         return settings
 
-    def _tensorrt(
-        self, written: object, entry: TargetEntry, board: Board
-    ) -> build_engine.Settings | None:
+    def _tensorrt(self, entry: TargetEntry, board: Board) -> build_engine.Settings | None:
         """The same of the target's `tensorrt` block."""
-        own = board.target.tensorrt
+        own, written = board.target.tensorrt, self.raw.get("tensorrt")
         merged = self._own_block(
             "tensorrt", own, written, entry, "builds engines", "builds no engines"
         )

@@ -26,9 +26,9 @@ from buildsys.steps import build_engine, compile_vela
 from buildsys.steps.lib.heads.batch import Batch, settle
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Build:
-    """One recipe for one target, with everything settled that planning needs.
+    """One recipe for one target, with everything settled that planning needs; equal to itself alone.
 
     `train`, `export`, `vela`, `tensorrt`, `generator`: settings of step modules. `origins`: (dotted
     key, file, line) of each key. `no_pictures`: why the pattern of calibration images selects none,

@@ -149,6 +149,8 @@ class _Reading:
         self.selections: list[Selection] = []
         self.problems: list[Diagnostic] = []
         self.files: set[Path] = {path}
+        self._assemblers: dict[str, Assembler] = {}
+        """By the name of the variant, for targets that set no key of their own."""
 
     def read(self) -> None:
         own = self._own_scope()
@@ -161,19 +163,21 @@ class _Reading:
             raise InputError(*error.diagnostics, *others) from error
         if not self._check_name(own):
             return  # every build would report the name again
-        count = len(entries) * len(variants(own))
+        combined = variants(own)
+        count = len(entries) * len(combined)
         if count > _MOST_BUILDS:
             message = f"`matrix` and `targets` make {count} builds; a recipe can have at most {_MOST_BUILDS}"
             raise InputError(own.locate(("targets",), message, "write several recipes", key=True))
         for entry in self._distinct(own, entries):
-            self._read_entry(own, entry)
+            self._read_entry(own, entry, combined)
 
     def _without_target(self, own: Scope) -> list[Diagnostic]:
         """Further mistakes in a recipe whose targets cannot be read, in the recipe itself."""
-        scope, raw = self._root(own), self._root(own).merged()
-        if "matrix" in own.merged() or isinstance(raw.get("dataset"), str):
+        scope = self._root(own)
+        assembler = Assembler(self.loader, scope, scope, self.files)
+        if "matrix" in own.merged() or isinstance(assembler.raw.get("dataset"), str):
             return []  # variants or buildsys.yaml complete it
-        return other_mistakes(Assembler(self.loader, scope, scope, self.files), raw)
+        return other_mistakes(assembler)
 
     def _own_scope(self) -> Scope:
         """The recipe over its base."""
@@ -263,11 +267,11 @@ class _Reading:
                 found[entry.name] = entry
         return list(found.values())
 
-    def _read_entry(self, own: Scope, entry: _Entry) -> None:
+    def _read_entry(self, own: Scope, entry: _Entry, combined: tuple[Variant, ...]) -> None:
         """The builds of all variants for one target, and the choice between them."""
         select = self._select(own)
         candidates = []
-        for variant in variants(own):
+        for variant in combined:
             name = "-".join(filter(None, (self.path.stem, variant.name)))
             build = f"{name}@{entry.name}"
             candidates.append(build)
@@ -313,26 +317,36 @@ class _Reading:
             )
         )
 
-    def _read_build(self, own: Scope, variant: Variant, entry: _Entry, build: str) -> None:
+    def _assembler(self, own: Scope, variant: Variant, entry: _Entry) -> Assembler:
+        """Of a variant's builds; targets that set no key of their own have it in common."""
+        known = None if entry.layers else self._assemblers.get(variant.name)
+        if known is not None:
+            return known
         root = self._root(own)
         scope = root.over(*variant.layers, *entry.layers)
-        raw = scope.merged()
-        dataset = raw.get("dataset")
+        found = Assembler(self.loader, scope, root, self.files)
+        dataset = found.raw.get("dataset")
         if isinstance(dataset, str):
             scope = scope.over(self.loader.named_dataset(dataset, scope))
-            raw = scope.merged()
-        assembler = Assembler(self.loader, scope, root, self.files)
+            found = Assembler(self.loader, scope, root, self.files)
+        if not entry.layers:
+            self._assemblers[variant.name] = found
+        return found
+
+    def _read_build(self, own: Scope, variant: Variant, entry: _Entry, build: str) -> None:
+        assembler = self._assembler(own, variant, entry)
+        locate = assembler.scope.locate
         try:
-            found = assembler.build(raw, entry.entry, entry.index, build)
+            found = assembler.build(entry.entry, entry.index, build)
         except InputError as error:
-            others = other_mistakes(assembler, raw, (entry.entry, entry.index))
+            others = other_mistakes(assembler, (entry.entry, entry.index))
             raise InputError(*error.diagnostics, *others) from error
-        problems = checks.check(found, scope.locate, entry.index, self.loader.boards)
+        problems = checks.check(found, locate, entry.index, self.loader.boards)
         if not any(problem.is_error for problem in problems):
-            problems += check_measured(found, scope.locate)
+            problems += check_measured(found, locate)
         else:
-            problems += other_mistakes(assembler, raw, (entry.entry, entry.index), problems)
-        problems += remarks(found, scope.locate)
+            problems += other_mistakes(assembler, (entry.entry, entry.index), problems)
+        problems += remarks(found, locate)
         self.problems += problems
         if not any(problem.is_error for problem in problems):
             self.builds.append(found)

@@ -1,6 +1,6 @@
 """The network and the board of one build, as values for the steps."""
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Protocol
 
 from buildsys.authoring.recipes.build import Build
@@ -72,6 +72,7 @@ def _of_file(build: Build) -> KnownModel | None:
     )
 
 
+@lru_cache(maxsize=256)  # as many builds as a recipe usually has
 def model_spec(build: Build) -> ModelSpec:
     """What is known of the network before it exists."""
     recipe, known = build.recipe, known_model(build)

@@ -66,7 +66,6 @@ class _Collector:
 
 def other_mistakes(
     assembler: Assembler,
-    raw: dict[str, object],
     entry: tuple[TargetEntry, int] | None = None,
     known: Iterable[Diagnostic] = (),
 ) -> list[Diagnostic]:
@@ -75,7 +74,7 @@ def other_mistakes(
     `entry`: with its place among the targets; None if these cannot be read. `known`: mistakes of
     the whole build; nothing that depends on a wrong task is reported.
     """
-    values = assembler.own_blocks(raw)[0]
+    values = assembler.own_values
     rest, wrong = leave_out_mistakes(Recipe, values, _INSTEAD)
     try:
         recipe = Recipe.model_validate(rest)
