@@ -96,7 +96,7 @@ def check_names(names: Iterable[str]) -> None:
 
 def _collision(first: str, second: str) -> BadName:
     if first == second:
-        return BadName(f"`{shorten(first)}` is in it twice", "pack every file once")
+        return BadName(f"duplicate file name `{shorten(first)}`", "pack every file once")
     what = f"`{shorten(first)}` and `{shorten(second)}`"
     return BadName(f"{what} are one name on some file systems", "rename one of them")
 

@@ -73,13 +73,13 @@ def test_trusted_code_wants_isolation(
 ) -> None:
     """A machine without any mechanism runs it with the user's rights, silently."""
     monkeypatch.setenv("BUILDSYS_ISOLATION", "auto")
-    nothing = Isolation(mechanism=Mechanism.NONE, gap="the kernel does not have it")
+    nothing = Isolation(mechanism=Mechanism.NONE, gap="the kernel does not support it")
     monkeypatch.setattr(isolation, "choose", lambda: nothing)
     path = workspace / "recipes" / "tags.yaml"
     path.write_text(path.read_text().replace("  task:", "  trust: code\n  task:"))
     (status,) = _run(workspace, StandIn())
     assert status.startswith("failed at ")
-    said = "steps cannot be isolated here: the kernel does not have it. BUILDSYS_ISOLATION=none runs it"
+    said = "steps cannot be isolated here: the kernel does not support it. BUILDSYS_ISOLATION=none runs it"
     assert said in capsys.readouterr().err
 
 

@@ -1,1 +1,3 @@
-"""build/<recipe>/<target>/: published packages, manifests, measurements, selection among variants."""
+"""build/<recipe>/<target>/: published packages, manifests, measurements, selection among
+variants.
+"""

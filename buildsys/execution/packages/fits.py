@@ -1,7 +1,7 @@
-"""The largest input size that is known to fit, kept in .buildsys/fit.json, and what to say of it.
+"""The largest input size known to fit, kept in .buildsys/fit.json, and advice from it.
 
-The record goes by what decides the need and the room (network, head, quantization, compiler,
-firmware), not by weights, pictures or names: it serves every build that is alike.
+The record's key covers what decides the needed and available memory (network, head, quantization,
+compiler, firmware), not weights, images or names: equal builds share it.
 """
 
 import contextlib
@@ -18,8 +18,10 @@ from buildsys.steps.lib.firmware.memory_estimate import estimate_size
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What `buildsys fit` found for a build: the larger side in pixels, or None; `proven`: a larger one
-    was seen not to fit. `tried`: every size with its need and verdict, for people.
+    """The result of `buildsys fit` for a build: the larger side in pixels, or None.
+
+    `proven`: a larger size was tried and does not fit. `tried`: every size with its need and
+    verdict, for people.
     """
 
     build: str
@@ -35,17 +37,18 @@ class _File:
 
 
 def known_fit(workspace: Workspace, key: str) -> int | None:
-    """The larger side, in pixels, of the largest input that was seen to fit; None where nobody
-    asked, or nothing fits. `key`: see fit_key.
+    """Return the larger side, in pixels, of the largest input known to fit.
+
+    None where `buildsys fit` has not run, or nothing fits. `key`: see fit_key.
     """
     found = _read(workspace).get(key)
     return found.side if found is not None else None
 
 
 def advise(workspace: Workspace, plan: BuildPlan, side: int, need: float, has: float) -> str:
-    """What to do about a build that needs too much, as half a sentence: the size that is known to fit,
-    else an estimate that says it is one; empty where there is no size to speak of.
+    """Return advice for a build that needs too much memory, as part of a sentence.
 
+    It names the size that is known to fit, otherwise an estimate; empty where no size can be named.
     `side` of the build in pixels; `need`, `has` in bytes.
     """
     known = known_fit(workspace, plan.fit)
@@ -60,14 +63,14 @@ def advise(workspace: Workspace, plan: BuildPlan, side: int, need: float, has: f
 
 
 def remember_fit(workspace: Workspace, key: str, fit: Fit) -> None:
-    """Keep what `buildsys fit` found; `key`: see fit_key. A full disk loses it."""
+    """Record the result of `buildsys fit`; `key`: see fit_key. On a full disk it is lost."""
     file = _File(format=1, fits=_read(workspace) | {key: fit})
     with contextlib.suppress(OSError):
         write_atomic(_place(workspace), write_record(file), durable=False)
 
 
 def _read(workspace: Workspace) -> dict[str, Fit]:
-    """Everything that is known; nothing where the file is absent or damaged."""
+    """Return all records; empty where the file is absent or damaged."""
     found = find_record(_File, _place(workspace))
     return found.fits if found is not None else {}
 

@@ -1,6 +1,6 @@
-"""manifest.json: what was made from what, by which tools, what was proved, and what was not.
+"""Writes manifest.json: what was made from what, by which tools, what was proved, and what was not.
 
-The same on every machine. What one machine measured of itself is latency.json's and build.json's.
+It is equal on every machine. Measurements of one machine are in latency.json and build.json.
 """
 
 import json
@@ -25,11 +25,11 @@ from buildsys.graph import BuildPlan, Step
 from buildsys.typed_json import decode
 
 EMBEDDED_OUTPUTS = ("verdict", "evidence", "arena")
-"""Outputs that a manifest embeds."""
+"""Outputs that are embedded in a manifest."""
 
 
 def make_manifest(plan: BuildPlan, state: State, package: Path) -> Manifest:
-    """The proof: every step with its key, parameters, tools and digests."""
+    """Return the manifest: every step with its key, parameters, tools and digests."""
     files = {
         path.relative_to(package).as_posix(): ManifestFile(
             bytes=path.stat().st_size, sha256=digest_file(path)
@@ -55,14 +55,15 @@ def make_manifest(plan: BuildPlan, state: State, package: Path) -> Manifest:
 
 
 def _portable_steps(plan: BuildPlan, state: State) -> list[Step]:
-    """The steps that every machine has alike: neither what was measured on this one, nor what it
-    could not do.
+    """Return the steps that are equal on every machine.
+
+    Measurements of this machine, and steps that it could not run, are left out.
     """
     return [step for step in plan.steps if not step.local and state.result(step.id) is not None]
 
 
 def find_evidence(plan: BuildPlan, state: State) -> dict[str, object]:
-    """By stage, what verdicts and proofs found, whole. Raises MissingBytes, StepFailed."""
+    """Return all findings of verdicts and proofs by stage. Raises MissingBytes, StepFailed."""
     found: dict[str, object] = {}
     for step in plan.steps:
         result = state.result(step.id)
@@ -75,9 +76,11 @@ def find_evidence(plan: BuildPlan, state: State) -> dict[str, object]:
 
 
 def find_latency(plan: BuildPlan, state: State, folder: Path) -> list[dict[str, object]]:
-    """Every figure with its label: the compiler's estimate, and what this machine measured.
+    """Return every latency figure with its label: the compiler's estimate, and this machine's
+    figures.
 
-    Beside the manifest, not in it: another machine measures something else. Raises MissingBytes, StepFailed.
+    They are kept beside the manifest, since other machines measure other figures. Raises
+    MissingBytes, StepFailed.
     """
     found: list[dict[str, object]] = []
     place = folder / "vela.json"
@@ -104,7 +107,7 @@ def find_latency(plan: BuildPlan, state: State, folder: Path) -> list[dict[str, 
 
 
 def _undone(plan: BuildPlan, state: State) -> list[str]:
-    """Proofs that this machine could not give."""
+    """Return sentences about proofs that this machine could not give."""
     return [
         f"Not done: {step.stage}; {named(step.requires)} was not on the machine that built this."
         for step in plan.steps
@@ -113,7 +116,7 @@ def _undone(plan: BuildPlan, state: State) -> list[str]:
 
 
 def _unknown(evidence: dict[str, Any]) -> list[str]:
-    """What an emulated decoder could not be read for."""
+    """Return sentences about settings that could not be read from an emulated decoder."""
     rungs = evidence.get("parity", {}).get("rungs") or [{}]
     found = rungs[-1].get("detections") or {}
     return [
@@ -123,7 +126,7 @@ def _unknown(evidence: dict[str, Any]) -> list[str]:
 
 
 def _untested(evidence: dict[str, Any]) -> list[str]:
-    """Verdicts that passed because nothing could be tried."""
+    """Return sentences about verdicts that passed because nothing could be tested."""
     return [
         f"Not done: {stage}; {found.get('reason', 'no reason was recorded')}"
         for stage, found in evidence.items()

@@ -1,7 +1,7 @@
-"""measurements/<build id>.json: latency that was measured on devices, committed beside the recipes.
+"""measurements/<build id>.json: latency measured on devices, committed beside the recipes.
 
-A figure is of one file, known by its sha256: as soon as another file ships, it is shown as one of
-an earlier file, and counts no more.
+A figure belongs to one file, identified by its sha256: when another file ships, the figure is shown
+as one of an earlier file and no longer counts.
 """
 
 import json
@@ -21,12 +21,12 @@ _HEADER = "Latency measured on devices; written by `buildsys import-benchmark`."
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One figure: times in milliseconds; None where the tool did not say.
+    """One figure; times in milliseconds; None where the tool does not report one.
 
-    `label` "measured on a device"; `engine` with its accelerators where those are not the CPU;
-    `sha256` of the file that ran; `format` of it: tflite, engine; `what` was timed; `source`: the
-    tool whose file was read; `note`: what a reader has to know; `batch`: pictures of an inference,
-    of engines alone.
+    `label`: "measured on a device"; `engine`: with its accelerators unless it is the CPU; `sha256`
+    of the file that ran; `format` of it: tflite, engine; `what` was timed; `source`: the tool whose
+    file was read; `note`: what a reader has to know; `batch`: images per inference, for engines
+    only.
     """
 
     label: str
@@ -52,12 +52,12 @@ class Measurement:
 
     @property
     def identity(self) -> Identity:
-        """What there is one figure of; 0 threads, or a batch of 0, where that was not said."""
+        """Return what can have only one figure; unknown threads or an unknown batch count as 0."""
         of = self.device, self.engine, self.threads or 0, self.sha256
         return *of, self.batch or 0, self.what
 
     def row(self) -> dict[str, object]:
-        """As it is written; without a batch where there is none."""
+        """Return the figure as it is written; without a batch if it has none."""
         known = asdict(self)
         return known if self.batch is not None else {k: v for k, v in known.items() if k != _BATCH}
 
@@ -70,19 +70,19 @@ class _File:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurements:
-    """Of one build: figures of the file that ships, and of files that shipped before it."""
+    """Figures of one build: of the file that ships, and of earlier files."""
 
     current: tuple[Measurement, ...]
     earlier: tuple[Measurement, ...]
 
     def rows(self) -> list[dict[str, object]]:
-        """As latency.json has them; `of` says which count."""
+        """Return rows for latency.json; `of` says which file a row belongs to."""
         named = (("the shipped file", self.current), ("an earlier file", self.earlier))
         return [{**item.row(), "of": of} for of, items in named for item in items]
 
 
 def entries(workspace: Workspace, build: str, sha256: str) -> Measurements:
-    """A build's figures, those of the file with this digest apart. Raises InputError."""
+    """Return a build's figures, separated by the digest of the current file. Raises InputError."""
     known = read(workspace, build)
     return Measurements(
         current=tuple(item for item in known if item.sha256 == sha256),
@@ -91,12 +91,12 @@ def entries(workspace: Workspace, build: str, sha256: str) -> Measurements:
 
 
 def place(workspace: Workspace, build: str) -> Path:
-    """Where a build's figures are kept."""
+    """Return the file of a build's figures."""
     return workspace.root / "measurements" / f"{build}.json"
 
 
 def read(workspace: Workspace, build: str) -> tuple[Measurement, ...]:
-    """All figures of a build, sorted; none where there is no file. Raises InputError."""
+    """Return all figures of a build, sorted; empty without a file. Raises InputError."""
     path = place(workspace, build)
     hint = "restore the committed file (an unfinished merge?), or delete it"
     label, wrong = str(path.relative_to(workspace.root)), "the file does not contain measurements"
@@ -110,7 +110,7 @@ def read(workspace: Workspace, build: str) -> tuple[Measurement, ...]:
 def record(
     workspace: Workspace, build: str, fresh: tuple[Measurement, ...]
 ) -> tuple[Measurement, ...]:
-    """Add figures; returns those that gave way to them. Raises InputError, CannotWrite."""
+    """Add figures; returns those that they replace. Raises InputError, CannotWrite."""
     kept = {item.identity: item for item in read(workspace, build)}
     replaced = tuple(kept[item.identity] for item in fresh if item.identity in kept)
     kept |= {item.identity: item for item in fresh}

@@ -1,4 +1,4 @@
-"""Which of a package's files is the model: one file, or, for a SavedModel, one folder."""
+"""Finds the model among a package's files: one file, or for a SavedModel, one folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,9 @@ _SAVED_MODEL = "saved_model.pb"
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A shipped model; of a folder `bytes` is the sum, `sha256` that of its index (see the store)."""
+    """A shipped model; for a folder, `bytes` is the sum and `sha256` that of its index (see the
+    store).
+    """
 
     name: str
     bytes: int
@@ -28,7 +30,9 @@ class Model:
 
 
 def find_model(files: Mapping[str, tuple[int, str]]) -> Model | None:
-    """The model among files {path inside: (bytes, sha256)}; the first by name, None where none is."""
+    """Return the model among files {path in the package: (bytes, sha256)}; the first by name, or
+    None.
+    """
     for name in sorted(files):
         size, digest = files[name]
         if PurePosixPath(name).name == _SAVED_MODEL:
@@ -39,7 +43,7 @@ def find_model(files: Mapping[str, tuple[int, str]]) -> Model | None:
 
 
 def files_below(folder: Path) -> dict[str, tuple[int, str]]:
-    """{path inside: (bytes, sha256)} of everything in a folder."""
+    """Return {path in the folder: (bytes, sha256)} of everything in a folder."""
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_size, digest_file(path))
         for path in sorted(folder.rglob("*"))
@@ -48,7 +52,7 @@ def files_below(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 def digest_model(path: Path) -> str:
-    """The sha256 of a model's file or folder. Raises OSError."""
+    """Return the sha256 of a model's file or folder. Raises OSError."""
     if not path.is_dir():
         return digest_file(path)
     return digest_bytes(encode_index([(name, *row) for name, row in files_below(path).items()]))

@@ -1,7 +1,7 @@
-"""build/<recipe>/<target>/: what ships, the proof of it, the diary, the logs.
+"""Publishes build/<recipe>/<target>/: the files that ship, their proof, the diary, the logs.
 
-manifest.json is the same on every machine: digests, parameters, versions, what was verified and
-what was not. build.json is the diary of this machine: when, where, how long, restored or built.
+manifest.json is equal on every machine: digests, parameters, versions, what was verified and what
+was not. build.json is the diary of this machine: when, where, how long, restored or built.
 """
 
 import contextlib
@@ -37,7 +37,9 @@ def build_folder(workspace: Workspace, build: str) -> Path:
 
 
 def is_published(workspace: Workspace, state: State, plan: BuildPlan) -> bool:
-    """Whether the folder holds this plan's package, whole, and nothing else. Raises CannotWrite."""
+    """Return whether the folder contains exactly this plan's package, complete. Raises
+    CannotWrite.
+    """
     if state.result(plan.package) is None:
         return False
     record = published.read(workspace, plan.build)
@@ -61,14 +63,14 @@ def publish(
     built: frozenset[str],
     say: published.Say,
 ) -> bool:
-    """Fill the folder beside its place, then move it there; the old one goes as one piece. Returns whether
-    the next run has nothing to add to it.
+    """Fill a folder beside the build's, then replace the build's folder as a whole.
 
-    `say` gets a line for what was changed in the old one, and for what was moved out of it.
+    Returns whether the next run has nothing to add. `say` gets a line about changed files in the
+    old folder, and about files that were moved out of it.
     """
     folder = workspace.own(build_folder(workspace, plan.build))
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
-    for leftover in folder.parent.glob(f".{folder.name}.*"):  # of runs that were killed
+    for leftover in folder.parent.glob(f".{folder.name}.*"):  # from runs that were killed
         shutil.rmtree(leftover, ignore_errors=True)
     try:
         state.fetch(plan.package, "package", fresh)
@@ -93,9 +95,9 @@ def publish(
 
 
 def withdraw(workspace: Workspace, build: str, say: published.Say) -> None:
-    """Take a build's folder away; the store still has what was in it.
+    """Remove a build's folder; its content is still in the store.
 
-    Files that are not of the package are moved to build/.kept; `say` gets a line for each.
+    Foreign files are moved to build/.kept; `say` gets a line for each.
     """
     folder = workspace.own(build_folder(workspace, build))
     published.keep_aside(workspace, build, folder, published.read(workspace, build), say)
@@ -104,7 +106,7 @@ def withdraw(workspace: Workspace, build: str, say: published.Say) -> None:
 
 
 def check_whole(workspace: Workspace, build: str) -> None:
-    """Raise InputError where a build's folder is not as it was published, as far as that is known."""
+    """Raise InputError if a build's folder differs from its record; one without a record passes."""
     record, folder = published.read(workspace, build), build_folder(workspace, build)
     if record is None:
         return
@@ -116,10 +118,10 @@ def check_whole(workspace: Workspace, build: str) -> None:
 
 
 def reject(workspace: Workspace, state: State, plan: BuildPlan, say: published.Say) -> list[str]:
-    """Withdraw the package, keep the file that failed and why; returns the failures.
+    """Withdraw the package, keep the file that failed and the reasons; returns the failures.
 
-    verdict.json holds them with the stage that said so, and what every judge found: the ladder of a
-    rejected file is what its owner wants to see.
+    verdict.json contains them with the stage that found them, and the findings of every verdict:
+    they show where quality was lost.
     """
     failures, judges = _failures(workspace, state, plan), red_verdicts(state, plan)
     withdraw(workspace, plan.build, say)
@@ -137,7 +139,7 @@ def reject(workspace: Workspace, state: State, plan: BuildPlan, say: published.S
 
 
 def _ending(kind: str) -> str:
-    """Of a model's name, as the package calls it."""
+    """Return the ending of a model's name in the package."""
     if kind in TREES:
         return f"_{kind.replace('-', '_')}"
     compiled = "_vela" if kind == Format.VELA else ""
@@ -145,8 +147,10 @@ def _ending(kind: str) -> str:
 
 
 def _judged(state: State, plan: BuildPlan) -> Input | None:
-    """The file to keep aside: the one that would have shipped, or, where a verdict stands before it
-    was made, the one that this verdict judged, or that it would have been made from.
+    """Return the rejected file to keep.
+
+    It is the file that would have shipped or, where an earlier verdict failed, the file that this
+    verdict judged or that it would have been made from.
     """
     if plan.shipped is None or state.input_digest(plan.shipped) is not None:
         return plan.shipped
@@ -157,10 +161,10 @@ def _judged(state: State, plan: BuildPlan) -> Input | None:
 
 
 def red_verdicts(state: State, plan: BuildPlan) -> list[Step]:
-    """The steps that reject a build, the first to do so first; a package may exist beside them."""
+    """Return the steps that reject a build, in order; an earlier package may still exist."""
     found = []
     for verdict in plan.verdicts:
-        with contextlib.suppress(BuildsysError):  # of a source that cannot be read
+        with contextlib.suppress(BuildsysError):  # a source that cannot be read
             result = state.result(verdict)
             if result is not None and not result.passed:
                 found.append(state.steps[verdict])
@@ -168,7 +172,7 @@ def red_verdicts(state: State, plan: BuildPlan) -> list[Step]:
 
 
 def _failures(workspace: Workspace, state: State, plan: BuildPlan) -> list[str]:
-    """What the red verdicts say, the first reason first. Raises MissingBytes, StepFailed."""
+    """Return the failures in the red verdicts, in order. Raises MissingBytes, StepFailed."""
     found: list[str] = []
     for step in red_verdicts(state, plan):
         verdict = read_verdict(state.read(step.id, "verdict"), step.stage)
@@ -177,7 +181,7 @@ def _failures(workspace: Workspace, state: State, plan: BuildPlan) -> list[str]:
 
 
 def _with_advice(failure: str, verdict: Verdict, workspace: Workspace, plan: BuildPlan) -> str:
-    """What would fit, behind the sentence that says what does not."""
+    """Append what would fit to the sentence about what does not."""
     arena = verdict.arena
     if not verdict.side or arena is None or "arena" not in failure:
         return failure
@@ -219,11 +223,12 @@ def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str])
 
 
 def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: published.Say) -> bool:
-    """Of the training and of every measured file, where the store has them whole: of a recorded
-    training, or of results known by digest alone, it may not, and no step runs again for them.
+    """Copy the curves of the training and of every measured file, where the store has them
+    complete.
 
-    `say` gets a line where they were lost, and not left out on purpose. Returns False where a remote store
-    that could not be asked may have them.
+    It may lack those of a recorded training, or of results known only by digest; no step runs again
+    for them. `say` gets a line where they were lost rather than left out deliberately. Returns
+    False where a remote store that did not answer may have them.
     """
     is_complete = True
     for step in plan.steps:
@@ -265,7 +270,9 @@ def _link_logs(fresh: Path, folder: Path, plan: BuildPlan, state: State, runner:
 
 
 def _publication(plan: BuildPlan, state: State) -> str:
-    """Changes whenever the folder's deterministic part would: the action keys of all steps."""
+    """Return a text that changes with the folder's deterministic part: the action keys of all
+    steps.
+    """
     from buildsys.digest import canonical, digest_value
 
     keys = [state.decide(step).key for step in plan.steps if state.result(step.id) is not None]
@@ -278,7 +285,7 @@ def _publication(plan: BuildPlan, state: State) -> str:
             plan.label,
             canonical(plan.choice.for_manifest) if plan.choice else "",
             plan.preprocessing,
-            *differences(state, (plan,)),  # build.json says so
+            *differences(state, (plan,)),  # build.json contains them
         ]
     )
 

@@ -1,4 +1,4 @@
-"""What a package holds, as figures; and of a recipe's variants, the one that ships."""
+"""Reads a package's figures, and chooses the variant of a recipe that ships."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
@@ -14,12 +14,14 @@ from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, Choice, Plan, SelectionPlan, Variant
 
 _MEASURED = ("tflite", "quantized-onnx", "onnx", "checkpoint")
-"""Whose figures count: the file's that ships, before those of what it came from."""
+"""Files whose figures count: the shipped file's before those of what it was made from."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Of one package: its model's name and size, the memory that Vela planned, its accuracy."""
+    """Figures of one package: its model's name and size, the memory planned by Vela, its
+    accuracy.
+    """
 
     file: str = ""
     bytes: int = 0
@@ -27,14 +29,14 @@ class Figures:
     metrics: tuple[tuple[str, float], ...] = ()
 
     def value(self, name: str) -> float | None:
-        """A figure by its name in `select`."""
+        """Return a figure by its name in `select`; None if it is unknown."""
         if name in ("bytes", "sram_bytes"):
             return float(getattr(self, name)) or None
         return dict(self.metrics).get(name)
 
 
 def figures(workspace: Workspace, state: State, plan: Plan) -> Figures:
-    """From the published folder, else from the store; empty where neither tells."""
+    """Return figures of the published folder, otherwise of the store; empty without either."""
     folder = build_folder(workspace, plan.build)
     if folder.is_dir():
         sizes = {
@@ -69,7 +71,7 @@ def _figures(sizes: Mapping[str, int], read: Callable[[str], bytes]) -> Figures:
 
 
 def _metrics(found: Mapping[str, object]) -> tuple[tuple[str, float], ...]:
-    """The figures that count, by name; none where the file is of another shape."""
+    """Return the main figures by name; empty for a file of another form."""
     kind = next((kind for kind in _MEASURED if kind in found), "")
     try:
         row = typed_json.decode(dict[str, object], found.get(kind, {}))
@@ -80,14 +82,14 @@ def _metrics(found: Mapping[str, object]) -> tuple[tuple[str, float], ...]:
 
 
 def _number(value: object) -> int:
-    """Bytes; 0 where there are none."""
+    """Return a number of bytes; 0 for anything else."""
     return int(value) if isinstance(value, int | float) else 0
 
 
 def _json(
     name: str, sizes: Mapping[str, int], read: Callable[[str], bytes]
 ) -> Mapping[str, object]:
-    """What a file of the package says; nothing where it is missing or no JSON object."""
+    """Return the JSON object in a file of the package; empty if there is none."""
     try:
         return typed_json.parse(dict[str, object], read(name)) if name in sizes else {}
     except (OSError, ValueError):
@@ -99,9 +101,10 @@ def choose(
     selection: SelectionPlan,
     candidates: Iterable[BuildPlan],
 ) -> BuildPlan | None:
-    """The best candidate as the plan of the selection itself; None where none may ship.
+    """Return the best candidate as the plan of the selection itself; None where none may ship.
 
-    Equal figures: the earlier variant. The manifest names them all. Raises MissingBytes.
+    Of equal figures, the earlier variant is chosen. The manifest names them all. Raises
+    MissingBytes.
     """
     among: list[Variant] = []
     best: tuple[float, BuildPlan] | None = None
@@ -127,7 +130,7 @@ def choose(
 
 
 def _whole(state: State, plan: BuildPlan) -> Figures:
-    """Figures of a package whose bytes are all in the store. Raises MissingBytes."""
+    """Return figures of a package whose bytes are all in the store. Raises MissingBytes."""
     result = state.result(plan.package)
     if result is None or not state.holds(state.steps[plan.package], result):
         raise MissingBytes(plan.package)

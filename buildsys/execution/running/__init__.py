@@ -1,1 +1,1 @@
-"""One step at a time: admitted, run as a process in its tool environment, its outputs stored."""
+"""Runs one step: admits it, runs it as a process in its tool environment, stores its outputs."""

@@ -1,4 +1,4 @@
-"""Who may run now, by the memory, threads and GPUs that steps declare."""
+"""Decides which steps may run at the same time, from the memory, threads and GPUs they declare."""
 
 import os
 import threading
@@ -13,12 +13,12 @@ _DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
 class Admission:
-    """A gate that steps pass when there is room for them.
+    """A gate that lets steps pass when there is room for them.
 
-    A step larger than the machine runs alone. Torch and TensorFlow: one process per two cores,
-    because their threads starve each other. A step that takes a GPU has it to itself. A step that
-    measures time waits until nothing runs, and nothing starts beside it: what other runs and other
-    programs do on this machine is not known here.
+    A step larger than the machine runs alone. Of steps with Torch or TensorFlow, one process runs
+    per two cores, because their threads starve each other. A step that uses a GPU has it
+    exclusively. A step that measures time runs alone; other runs and other programs on this machine
+    are not taken into account.
     """
 
     def __init__(
@@ -33,7 +33,9 @@ class Admission:
 
     @contextmanager
     def admit(self, step: Step) -> Iterator[str]:
-        """Wait until the step fits beside what runs; gives the GPU that is its own, or nothing."""
+        """Wait until the step fits beside the running ones; yields the GPU reserved for it, or
+        nothing.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._fits(step))
             self._running.append(step)
@@ -61,12 +63,12 @@ class Admission:
 
 
 def gpu_variables(slot: str) -> dict[str, str]:
-    """What a step has to know to see its own GPU alone."""
+    """Return the environment variables that restrict a step to its GPU."""
     return {"CUDA_VISIBLE_DEVICES": slot} if slot else {}
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the NVIDIA GPUs that this process may use, in the notation of CUDA_VISIBLE_DEVICES."""
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is not None:
         return tuple(name.strip() for name in wanted.split(",") if name.strip() not in ("", "-1"))
@@ -77,5 +79,5 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 def memory_for_steps() -> int:
-    """MiB: 85 % of what there is; the rest is for everybody else."""
+    """Return the memory for steps in MiB: 85 % of the machine's; the rest is for other programs."""
     return int(usable_memory() / 2**20 * 0.85)

@@ -1,7 +1,8 @@
-"""Checkpoints that a step gets, looked at before its framework loads them.
+"""Inspects the checkpoints that a step gets, before its framework loads them.
 
-What `check` said of a file held for that file: here it is asked of the very bytes that the step gets,
-whoever made them, a server, a store or an earlier step that may have loaded something hostile.
+`buildsys check` inspects the file that it finds. Here the very bytes that the step gets are
+inspected, whatever their origin: a server, a store, or an earlier step that may have loaded hostile
+code.
 """
 
 import os
@@ -14,10 +15,11 @@ from buildsys.steps.lib.files.foreign import UnreadableModel
 
 
 def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
-    """Raise StepFailed where a checkpoint in the folder `inputs` runs code that is not trusted.
+    """Raise StepFailed where a checkpoint in the folder `inputs` would run code that is not
+    trusted.
 
-    Where the recipe trusts it, it is trusted in an isolated step: who wants it to have all of the
-    machine says that, too. Names that no trust lets it load are refused all the same.
+    Trusted code runs only in an isolated step, unless the user has also disabled isolation. Some
+    names are refused even with trust.
     """
     if step.trusts_code:
         asked = os.environ.get(VARIABLE) == Mechanism.NONE
@@ -52,5 +54,7 @@ def _problem(path: Path, objects: bool, trusted: bool) -> str:
 
 
 def variables(step: Step) -> dict[str, str]:
-    """For Ultralytics' own loader: with it, the unpickler itself refuses what is not known, too."""
+    """Return variables with which Ultralytics' loader also refuses unknown names in a
+    checkpoint.
+    """
     return {} if step.trusts_code else {"ULTRALYTICS_SAFE_LOAD": "true"}

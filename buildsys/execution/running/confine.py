@@ -1,8 +1,9 @@
-"""Restricts itself by Landlock and seccomp, then becomes a step: `python -I -S confine.py POLICY COMMAND...`.
+"""Restricts itself by Landlock and seccomp, then becomes a step: `python -I -S confine.py POLICY
+COMMAND...`.
 
-It runs under the Python of the core, before the step's own Python starts, and imports the standard
-library alone. POLICY is a file written by `isolation`: a line for each path that may be reached.
-Constants: linux/landlock.h, linux/seccomp.h, linux/filter.h, asm/unistd.h.
+It runs under the Python of the core, before the step's own Python starts, and imports only the
+standard library. POLICY is a file written by `isolation`: one line for each path that may be
+accessed. Constants: linux/landlock.h, linux/seccomp.h, linux/filter.h, asm/unistd.h.
 """
 
 import ctypes
@@ -11,14 +12,15 @@ import struct
 import sys
 
 NETWORK = "network"
-"""The line of a policy that lets a step reach the network."""
+"""The line of a policy that gives a step access to the network."""
 PROGRAMS, READ, WRITE, DEVICE, SHARED = "x", "r", "w", "d", "s"
-"""How a line of a policy begins: run and read, read, read and write below it, use as a device, keep
-files there without seeing those of others."""
+"""First words of a policy's lines: run and read; read; read and write below it; use as a device;
+keep files there without access to other users' files.
+"""
 FIRST_ABI = 3
-"""Older Landlock (before Linux 6.2) cannot keep a step from truncating files."""
+"""Older Landlock (before Linux 6.2) cannot prevent a step from truncating files."""
 SIGNALS_ABI = 6
-"""Older Landlock (before Linux 6.12) cannot keep a step from signalling other processes."""
+"""Older Landlock (before Linux 6.12) cannot prevent a step from signalling other processes."""
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION, _PATH_BENEATH = 1, 1
@@ -53,19 +55,19 @@ _DAC_OVERRIDE = 1
 _MOST_CAPABILITIES = 64
 _LOAD, _EQUAL, _AT_LEAST, _ANY_OF, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _FIRST, _SECOND = 16, 24
-"""Where struct seccomp_data has the low half of an argument."""
+"""Offsets in struct seccomp_data of the lower half of an argument."""
 _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000
 _DO_NOTHING = _REFUSE
-"""Error 0: the call succeeds and does nothing."""
+"""Error 0: the call succeeds without doing anything."""
 _EPERM, _EACCES, _ENOSYS = 1, 13, 38
 _NEW_NAMESPACES = 0x7E020000
-"""CLONE_NEW* of linux/sched.h, as far as clone takes them."""
+"""CLONE_NEW* of linux/sched.h, those that clone accepts."""
 _CLONE3 = 435
 _SET_FLAGS = (0x40086602, 0x401C5820)
-"""FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR, which a file opened for reading takes."""
+"""FS_IOC_SETFLAGS and FS_IOC_FSSETXATTR, which work on a file opened for reading."""
 _DGRAM, _TYPE = 2, 0xF
 _INTERNET = (2, 10, 16)
-"""AF_INET, AF_INET6, and AF_NETLINK, which resolvers ask for this machine's addresses."""
+"""AF_INET, AF_INET6, and AF_NETLINK, which resolvers use to list this machine's addresses."""
 _SYSCALLS: dict[str, dict[str, tuple[int, ...]]] = {
     "x86_64": {
         "architecture": (0xC000003E,),
@@ -115,29 +117,35 @@ _SYSCALLS: dict[str, dict[str, tuple[int, ...]]] = {
 """Numbers of system calls by processor (`architecture`: AUDIT_ARCH of linux/audit.h).
 
 `refused`: setpgid and setsid (a step is ended with its process group), ptrace, process_vm_readv,
-process_vm_writev, pidfd_getfd, io_uring_setup (it makes sockets past every filter), bpf,
+process_vm_writev, pidfd_getfd, io_uring_setup (its sockets bypass every filter), bpf,
 perf_event_open, userfaultfd, add_key, request_key, keyctl, open_by_handle_at, unshare, setns,
 fanotify_init, fanotify_mark.
-`attributes`: chown in its forms, setxattr and removexattr in theirs, file_getattr, file_setattr,
+
+`attributes`: chown, setxattr and removexattr in their forms, file_getattr, file_setattr,
 inotify_add_watch.
-`modes and times`: chmod and utime in their forms: they do nothing, as copying a file calls them.
+
+`modes and times`: chmod and utime in their forms: they do nothing, since copying a file calls them.
+
 `shared by number or name`: memory, semaphores and queues of System V; message queues of POSIX.
+
 `others`: ioprio_set, kcmp, process_madvise, process_mrelease; with a process as first argument
 prlimit64, sched_setattr, migrate_pages, move_pages.
-`threads`: sched_setaffinity, sched_setscheduler, sched_setparam: for another thread than the caller
-they do nothing, as libraries place their own threads and a filter does not know whose a thread is.
+
+`threads`: sched_setaffinity, sched_setscheduler, sched_setparam: for a thread other than the caller
+they do nothing, since libraries place their own threads and a filter cannot check whose a thread
+is.
 """
 _OPEN_PATH = 0o10000000
 _COMPATIBLE_ABI = 0x40000000
-"""System calls of x86-64's 32-bit pointers begin here: the same calls under other numbers."""
+"""First system call with 32-bit pointers on x86-64: the same calls under other numbers."""
 
 
 def seccomp_filter(network: bool, mounted: bool) -> bytes:
-    """The filter as a program of struct sock_filter; empty for a processor whose calls are not known.
+    """Return the filter as a program of struct sock_filter; empty for an unsupported processor.
 
-    Without `network` no socket is made at all; pairs of connected stream sockets stay. With it, only
-    those of the internet: none to programs of this machine. `mounted`: other files are read-only or
-    not there at all; where Landlock alone guards them, it lets modes and times be changed.
+    Without `network`, no socket can be made, except pairs of connected stream sockets. With it,
+    only internet sockets: none to programs of this machine. `mounted`: other files are read-only or
+    not mounted; where only Landlock protects them, it does not prevent changes of modes and times.
     """
     machine = os.uname().machine
     if machine not in _SYSCALLS or struct.calcsize("P") != 8:
@@ -158,11 +166,12 @@ def seccomp_filter(network: bool, mounted: bool) -> bytes:
     for number in refused:
         program += _answer(number, _REFUSE | _EPERM)
     program += [
-        # clone3 has its flags in memory, which no filter reads; the C library then calls clone
+        # clone3 has its flags in memory, which no filter can read; the C library then calls clone
         *_answer(_CLONE3, _REFUSE | _ENOSYS),
         (_EQUAL, 0, 4, clone),
         (_LOAD, 0, 0, _FIRST),
-        (_ANY_OF, 0, 1, _NEW_NAMESPACES),  # in its own, a program has all of root's rights again
+        # in its own namespace, a program has all of root's rights
+        (_ANY_OF, 0, 1, _NEW_NAMESPACES),
         (_RETURN, 0, 0, _REFUSE | _EPERM),
         (_RETURN, 0, 0, _ALLOW),
     ]
@@ -172,7 +181,7 @@ def seccomp_filter(network: bool, mounted: bool) -> bytes:
         (_EQUAL, 0, 5, pairs),
         (_LOAD, 0, 0, _SECOND),  # the type
         (_AND, 0, 0, _TYPE),
-        (_EQUAL, 0, 1, _DGRAM),  # a datagram can be sent elsewhere than to the other end
+        (_EQUAL, 0, 1, _DGRAM),  # a datagram can be sent to any address
         (_RETURN, 0, 0, _REFUSE | _EACCES),
         (_RETURN, 0, 0, _ALLOW),
     ]
@@ -186,7 +195,9 @@ def seccomp_filter(network: bool, mounted: bool) -> bytes:
 
 
 def _keep_from_others(calls: dict[str, tuple[int, ...]]) -> list[tuple[int, int, int, int]]:
-    """What namespaces do under bubblewrap: files, processes and memory of others stay as they are."""
+    """Return rules for what namespaces prevent under bubblewrap: changes to other users' files,
+    processes and memory.
+    """
     program = []
     for name in ("attributes", "shared by number or name", "others"):
         for number in calls[name]:
@@ -229,18 +240,20 @@ def _answer(number: int, answer: int) -> list[tuple[int, int, int, int]]:
 
 
 def _libc() -> ctypes.CDLL:
-    """Loaded when it is called, not when this module is imported: elsewhere than on Linux it is, too."""
+    """Load the C library when called, not on import: this module is also imported on other
+    systems.
+    """
     return ctypes.CDLL(None, use_errno=True)
 
 
 def landlock_abi() -> int:
-    """The version of Landlock that this kernel offers; 0 without."""
+    """Return the version of Landlock that this kernel offers; 0 without it."""
     call = _libc().syscall
     return max(0, int(call(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION))))
 
 
 def main() -> None:
-    """Restrict this process for good, then become the command."""
+    """Restrict this process permanently, then become the command."""
     policy, command = sys.argv[1], sys.argv[2:]
     with open(policy, encoding="utf-8", errors="surrogateescape", newline="") as stream:
         lines = [line for line in stream.read().split("\0") if line]
@@ -267,7 +280,7 @@ def _restrict_files(lines: list[str], network: bool) -> None:
     for line in lines:
         try:
             descriptor = os.open(line[1:], _OPEN_PATH | os.O_CLOEXEC)
-        except OSError:  # not every system has every one of them
+        except OSError:  # some systems lack some of these paths
             continue
         rights = _RIGHTS[line[0]] & handled
         if not os.path.isdir(descriptor):
@@ -280,7 +293,7 @@ def _restrict_files(lines: list[str], network: bool) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Of root's rights one is left: that of reading what others own."""
+    """Drop all of root's rights except reading other users' files."""
     if os.geteuid() != 0:
         return
     for number in range(_MOST_CAPABILITIES):
@@ -305,7 +318,7 @@ def _restrict_calls(program: bytes) -> None:
 
 
 def _demand(result: int, what: str) -> int:
-    """What a call returned. A step never starts half confined."""
+    """Return the result of a call, or exit: a step never starts partly confined."""
     if result < 0:
         sys.exit(f"{what}: {os.strerror(ctypes.get_errno())}")
     return result

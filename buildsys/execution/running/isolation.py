@@ -1,8 +1,8 @@
-"""What a step may reach, and what enforces that: bubblewrap, else Landlock with seccomp, else nothing.
+"""Restricts what a step may access, by bubblewrap, or by Landlock with seccomp, or not at all.
 
-A step reads its tool environment, this package, the system and its inputs, writes into its working
-folder and its outputs, and has no network, unless it is one of those that fetch. A mechanism counts
-as available where it was tried. `confine` is the program for Landlock.
+A step may read its tool environment, this package, the system and its inputs, and write to its
+working folder and its outputs. It has no network, unless it is one of the steps that fetch. A
+mechanism counts as available if a trial succeeds. `confine` is the program for Landlock.
 """
 
 import os
@@ -21,7 +21,7 @@ from buildsys.operating_system import host_name, host_title
 VARIABLE = "BUILDSYS_ISOLATION"
 AUTOMATIC, REQUIRED = "auto", "required"
 _MOST_SINGLE_FILES = 256
-"""Of inputs: bubblewrap takes a quarter of a second for 500 mounts, a second for 1,000."""
+"""The most mounts of inputs: bubblewrap takes a quarter of a second for 500, a second for 1,000."""
 _MOST_FOLDERS = 256
 _ANSWER_SECONDS = 20.0
 _CONFINE = str(Path(__file__).with_name("confine.py"))
@@ -53,7 +53,7 @@ _SYSTEM = (
     "/etc/glvnd",
     "/etc/nv_tegra_release",
 )
-"""Programs and libraries, and the settings that they look for."""
+"""Programs, libraries, and the settings that they read."""
 _HARDWARE = ("/sys/devices", "/sys/bus", "/sys/class", "/sys/module", "/sys/firmware/devicetree")
 _PROCESS = (
     "/proc/self",
@@ -69,10 +69,14 @@ _PROCESS = (
     "/proc/sys",
     "/proc/driver/nvidia",
 )
-"""What Landlock leaves of /proc; bubblewrap mounts one that shows the step's own processes."""
+"""The parts of /proc that Landlock leaves readable; bubblewrap mounts one with the step's own
+processes.
+"""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
-"""Python's locks between processes are files there, by the C library's rule; bubblewrap has an empty one."""
+"""Python's locks between processes are files there, as the C library requires; bubblewrap mounts an
+empty one.
+"""
 _GPUS = (
     "/dev/nvidia*",
     "/dev/nvhost*",
@@ -92,11 +96,11 @@ _RESOLVING = (
     "/etc/ca-certificates",
     "/etc/host.conf",
 )
-"""How names become addresses, and which certificates count."""
+"""Files for name resolution and certificates."""
 
 
 class Mechanism(StrEnum):
-    """Who keeps a step to what it may reach."""
+    """The mechanism that restricts a step."""
 
     BUBBLEWRAP = "bubblewrap"
     LANDLOCK = "landlock"
@@ -105,31 +109,33 @@ class Mechanism(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Isolation:
-    """The mechanism of this run. `gap`: what it does not keep back here, or why there is none."""
+    """The mechanism of this run; `gap`: what it does not prevent here, or why there is none."""
 
     mechanism: Mechanism
     gap: str = ""
 
     @property
     def text(self) -> str:
-        """As the diary and `doctor` say it."""
+        """Return the text for the diary and `doctor`."""
         return f"{self.mechanism} ({self.gap})" if self.gap else str(self.mechanism)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What one step may reach beside the system. Absolute paths; links are given with their targets."""
+    """What one step may access beside the system: absolute paths; links are listed with their
+    targets.
+    """
 
     programs: tuple[str, ...]
-    """Folders of its Python, its tools, this package."""
+    """Folders of its Python, its tools and this package."""
     readable: tuple[str, ...]
-    """Files and folders that are no programs: inputs, the request, bytecode."""
+    """Files and folders without programs: inputs, the request, bytecode."""
     writable: tuple[str, ...]
     network: bool
 
 
 def read_variable() -> str:
-    """What BUILDSYS_ISOLATION asks for. Raises IsolationUnavailable for a word that it cannot be."""
+    """Return the value of BUILDSYS_ISOLATION. Raises IsolationUnavailable for an unknown one."""
     wanted = os.environ.get(VARIABLE) or AUTOMATIC
     known = (AUTOMATIC, REQUIRED, *Mechanism)
     if wanted not in known:
@@ -138,7 +144,7 @@ def read_variable() -> str:
 
 
 def choose() -> Isolation:
-    """The mechanism that BUILDSYS_ISOLATION and this machine leave. Raises IsolationUnavailable."""
+    """Return the mechanism for BUILDSYS_ISOLATION on this machine. Raises IsolationUnavailable."""
     wanted = read_variable()
     if wanted == Mechanism.NONE:
         return Isolation(mechanism=Mechanism.NONE, gap=f"{VARIABLE}=none")
@@ -152,7 +158,7 @@ def choose() -> Isolation:
 
 @cache
 def find() -> Isolation:
-    """The best mechanism that works on this machine, tried once a process."""
+    """Return the best mechanism that works on this machine, tried once per process."""
     reasons = []
     for mechanism in (Mechanism.BUBBLEWRAP, Mechanism.LANDLOCK):
         found = _find_one(mechanism)
@@ -190,11 +196,11 @@ def _find_landlock() -> Isolation:
         older = (
             f"version {abi}; {confine.FIRST_ABI} is needed"
             if abi
-            else "the kernel does not have it"
+            else "the kernel does not support it"
         )
         return _none(f"Landlock does not work: {older}")
     problem = _try((*_confine(os.devnull), "/bin/true"))
-    # with an empty policy nothing may be run: that is the answer of a Landlock that works
+    # with an empty policy nothing may run: a working Landlock gives that error
     if "Permission denied" not in problem:
         return _none(f"Landlock does not work: {problem or 'it blocks nothing'}")
     gap = f"{_SHARED_MEMORY} is shared with other programs"
@@ -208,7 +214,7 @@ def _none(gap: str) -> Isolation:
 
 
 def _try(command: tuple[str, ...]) -> str:
-    """Why a command that isolates did not do it; empty where it did."""
+    """Return why a command that isolates failed; empty if it worked."""
     full = command if command[-1] == "/bin/true" else (*command, "--", "/bin/true")
     try:
         done = subprocess.run(
@@ -228,9 +234,9 @@ def _try(command: tuple[str, ...]) -> str:
 def isolate(
     isolation: Isolation, arguments: tuple[str, ...], access: Access, folder: Path, notes: Path
 ) -> tuple[str, ...]:
-    """A command that runs `arguments` in `folder` with `access` alone.
+    """Return a command that runs `arguments` in `folder` with `access` and nothing else.
 
-    `notes`: where the policy is written; a step must not be able to write there.
+    `notes`: the folder for the policy; a step must not be able to write there.
     """
     from buildsys.execution.running import confine
 
@@ -267,20 +273,23 @@ def isolate(
 
 
 def end_code(isolation: Isolation, code: int) -> int:
-    """An exit code, minus a signal: bubblewrap passes a signal on as a shell does, as 128 + number."""
+    """Return an exit code, or minus a signal: bubblewrap reports a signal as a shell does, as 128 +
+    number.
+    """
     through = isolation.mechanism == Mechanism.BUBBLEWRAP and 128 < code < 128 + 65
     return 128 - code if through else code
 
 
 @cache
 def python_folders(python: Path) -> tuple[str, ...]:
-    """The folders that an interpreter needs: its environment's, and those of what it links to; looked up
-    once a process.
+    """Return the folders that an interpreter needs: its environment's, and those that it links to.
+
+    Looked up once per process.
     """
     found = [str(python.parent.parent)]
     for entry in (python, *sorted(python.parent.glob("python*"))):
         place = entry
-        for _ in range(40):  # as many links as Linux follows
+        for _ in range(40):  # Linux follows as many links
             if not place.is_symlink():
                 break
             place = Path(os.path.normpath(place.parent / os.readlink(place)))
@@ -290,7 +299,7 @@ def python_folders(python: Path) -> tuple[str, ...]:
 
 
 def link_targets(folder: Path) -> Iterator[str]:
-    """What the links below a folder of inputs point to."""
+    """Yield the targets of the links below a folder of inputs."""
     pending = [str(folder)]
     while pending:
         place = pending.pop()
@@ -330,14 +339,14 @@ def _namespaces(network: bool) -> list[str]:
     options = ["--unshare-all", "--die-with-parent", "--hostname", "step"]
     if network:
         options += ["--share-net"]
-    if os.geteuid() == 0:  # root's rights but one: that of reading what others own
+    if os.geteuid() == 0:  # of root's rights, only reading other users' files
         options += ["--cap-drop", "ALL", "--cap-add", "CAP_DAC_OVERRIDE"]
     return options
 
 
 def _mounts(programs: tuple[str, ...], how: str) -> list[str]:
     options = _pairs(how, (*_SYSTEM, *_HARDWARE))
-    # read-only: root's number counts for the kernel's settings in a namespace of users, too
+    # read-only: a kernel setting accepts root's number in a user namespace, too
     options += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"]
     return options + _pairs(how, sorted(programs, key=_depth))
 
@@ -353,7 +362,7 @@ def _gpus() -> tuple[str, ...]:
 
 
 def joined_folders(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Folders that hold many files, joined until they are few: what bubblewrap can mount."""
+    """Join folders with many files until there are few enough for bubblewrap to mount."""
     found = {path if os.path.isdir(path) else os.path.dirname(path) for path in paths}
     while len(found) > _MOST_FOLDERS:
         deepest = max(map(_depth, found))

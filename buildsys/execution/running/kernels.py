@@ -1,9 +1,9 @@
-"""Starts a step by its launcher, then notes which kernels its libraries took on this CPU.
+"""Starts a step by its launcher, then records which kernels its libraries used on this CPU.
 
-`python -s kernels.py LAUNCHER MODULE REQUEST`, under the step's own Python. It imports the standard
-library alone, asks only libraries that the step has loaded, and only when the step is done: nothing
-that it does can change a result, so that it is no part of the step's code. What it finds goes into
-the diary that BUILDSYS_DIARY names, a fact each: "kernels NumPy": "X86_V3".
+`python -s kernels.py LAUNCHER MODULE REQUEST`, under the step's own Python. It imports only the
+standard library, and queries only libraries that the step has loaded, after the step is done: it
+cannot change a result, and so is not part of the step's code. Each fact goes to the diary that
+BUILDSYS_DIARY names: "kernels NumPy": "X86_V3".
 """
 
 import contextlib
@@ -15,20 +15,20 @@ from collections.abc import Callable
 from typing import Any
 
 PREFIX = "kernels "
-"""How the names of these facts begin."""
+"""Prefix of these facts' names."""
 BY_THE_CPU = "by the CPU"
-"""Of a library that chooses by itself, and does not tell what."""
+"""For a library that chooses by itself without reporting its choice."""
 _CORE_NAMES = (
     "scipy_openblas_get_corename64_",
     "scipy_openblas_get_corename",
     "openblas_get_corename64_",
     "openblas_get_corename",
 )
-"""OpenBLAS under the names that NumPy's builds give it."""
+"""Names that NumPy's builds give to OpenBLAS."""
 
 
 def main() -> int:
-    """The launcher's exit code."""
+    """Return the launcher's exit code."""
     sys.argv = sys.argv[1:]
     spec = importlib.util.spec_from_file_location("buildsys_launcher", sys.argv[0])
     assert spec is not None
@@ -37,13 +37,13 @@ def main() -> int:
     spec.loader.exec_module(launcher)
     code: int = launcher.main()
     if code == 0:
-        with contextlib.suppress(Exception):  # a record, never a reason to fail
+        with contextlib.suppress(Exception):  # a failed record must not fail the step
             add_to_diary(os.environ.get("BUILDSYS_DIARY", ""), find_kernels(sys.modules))
     return code
 
 
 def add_to_diary(place: str, found: dict[str, str]) -> None:
-    """Beside what the step wrote there itself. Raises OSError, ValueError."""
+    """Add facts to those that the step wrote itself. Raises OSError, ValueError."""
     if not place or not found:
         return
     with open(place, encoding="utf-8") as stream:
@@ -54,7 +54,9 @@ def add_to_diary(place: str, found: dict[str, str]) -> None:
 
 
 def find_kernels(loaded: dict[str, Any]) -> dict[str, str]:
-    """Library -> the kernels that it takes here; `loaded`: modules by name, as in `sys.modules`."""
+    """Return {library: kernels that it uses here}; `loaded`: modules by name, as in
+    `sys.modules`.
+    """
     found = {}
     for library, module, ask in _LIBRARIES:
         if module in loaded:
@@ -70,7 +72,7 @@ def _torch(torch: Any) -> str:
 
 
 def _numpy(numpy: Any) -> str:
-    """The highest of its targets that this CPU has, and nobody disabled."""
+    """Return the highest of NumPy's targets that this CPU supports and that is not disabled."""
     core = getattr(numpy, "_core", None) or numpy.core
     umath = core._multiarray_umath
     features = umath.__cpu_features__
@@ -89,7 +91,7 @@ def _openblas(numpy: Any) -> str:
     import glob
 
     for path in glob.glob(os.path.join(os.path.dirname(numpy.__file__) + ".libs", "*blas*")):
-        library = ctypes.CDLL(path)  # loaded by NumPy already: this one, not another
+        library = ctypes.CDLL(path)  # already loaded by NumPy: the same copy is used
         for name in _CORE_NAMES:
             if hasattr(library, name):
                 ask = getattr(library, name)
@@ -107,12 +109,14 @@ def _opencv(cv2: Any) -> str:
 
 
 def _pinned(variable: str) -> Callable[[Any], str]:
-    """Of a library that takes its orders from the environment, and answers no questions."""
+    """Return a function for a library that reads its choice from a variable and does not
+    report it.
+    """
     return lambda module: os.environ.get(variable) or BY_THE_CPU
 
 
 def _tensorflow(tensorflow: Any) -> str:
-    """Eigen's kernels are chosen when TensorFlow is built, oneDNN's where it runs."""
+    """Return TensorFlow's kernels: Eigen's are chosen when it is built, oneDNN's where it runs."""
     return "without oneDNN" if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0" else BY_THE_CPU
 
 
@@ -131,11 +135,11 @@ _LIBRARIES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("LiteRT", "ai_edge_litert", _by_the_cpu),
     ("TensorFlow", "tensorflow", _tensorflow),
 )
-"""(library, its module, how it is asked)."""
+"""(library, its module, the function that queries it)."""
 
 
 if __name__ == "__main__":
     exit_code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(exit_code)  # as the launcher does
+    os._exit(exit_code)  # like the launcher

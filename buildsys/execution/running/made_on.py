@@ -1,7 +1,7 @@
-"""What made a step's result: the CPU, its instruction sets, the kernels that libraries took there.
+"""Describes what made a step's result: the CPU, its instruction sets, its libraries' kernels.
 
-Facts of a run, kept in the diary of its action: part of no key and of no manifest, which are the same
-on every machine.
+These facts are kept in the diary of an action, never in a key or a manifest, which are equal on all
+machines.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,9 +16,10 @@ _CPU, _INSTRUCTIONS = "cpu", "instructions"
 
 @dataclass(frozen=True, kw_only=True)
 class MadeOn:
-    """Where a step ran. All empty where nobody recorded it.
+    """Where a step ran; all fields are empty if it was not recorded.
 
-    `instructions`: those of `host_facts.INSTRUCTIONS` that the CPU has; `kernels`: (library, kernels).
+    `instructions`: those of `host_facts.INSTRUCTIONS` that the CPU has; `kernels`: (library,
+    kernels).
     """
 
     cpu: str = ""
@@ -27,17 +28,19 @@ class MadeOn:
 
     @property
     def is_known(self) -> bool:
-        """Whether it was recorded."""
+        """Return whether it was recorded."""
         return bool(self.cpu)
 
 
 def facts_of_this_machine() -> dict[str, str]:
-    """What the diary of a step that ran here gets from the core; the kernels come from the step."""
+    """Return the core's facts for the diary of a step that ran here; the step itself records
+    kernels.
+    """
     return {_CPU: cpu_name(), _INSTRUCTIONS: " ".join(instruction_sets())}
 
 
 def read_made_on(diary: Iterable[tuple[str, str]]) -> MadeOn:
-    """What the diary of an action says of the machine."""
+    """Return the machine that the diary of an action describes."""
     facts = dict(diary)
     return MadeOn(
         cpu=facts.get(_CPU, ""),
@@ -51,13 +54,13 @@ def read_made_on(diary: Iterable[tuple[str, str]]) -> MadeOn:
 
 
 def find_made_on(store: Store, key: str) -> MadeOn:
-    """The machine that made an action's result, as the store's entry says it."""
+    """Return the machine that made an action's result, according to the store's entry."""
     entry = store.recall(key) if key else None
     return read_made_on(entry.diary) if entry is not None else MadeOn()
 
 
 def describe_difference(published: MadeOn, here: MadeOn) -> str:
-    """Where two results were made, as far as that differs; empty where it does not, or is not known."""
+    """Return how the machines of two results differ; empty if they do not, or one is unknown."""
     if not published.is_known or not here.is_known:
         return ""
     then, now = dict(published.kernels), dict(here.kernels)
@@ -69,7 +72,9 @@ def describe_difference(published: MadeOn, here: MadeOn) -> str:
 
 
 def _side(one: MadeOn, other: MadeOn, libraries: Iterable[str], kernels: Mapping[str, str]) -> str:
-    """One side of a difference: the CPU where it is another, what it has more, the kernels."""
+    """Return one side of a difference: the CPU if it differs, its extra instructions, the
+    kernels.
+    """
     words = [one.cpu] if one.cpu != other.cpu else []
     more = [name for name in one.instructions if name not in other.instructions]
     if more:

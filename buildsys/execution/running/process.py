@@ -1,4 +1,4 @@
-"""One subprocess for one step: clean environment, own process group, ended with its parent."""
+"""Runs one subprocess for one step: clean environment, own process group, ended with its parent."""
 
 import contextlib
 import os
@@ -17,13 +17,16 @@ from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 from buildsys.write_errors import writing
 
 OnProgress = Callable[[float, float, str, str], None]
-"""(done, total, unit, note)."""
+"""Receives (done, total, unit, note)."""
 
 _ALWAYS = ("CUDA_VISIBLE_DEVICES",)
-"""Which GPU computes, like `train.device`: hardware is part of no key."""
+"""Selects the GPU that computes, like `train.device`: hardware is not part of any key."""
 _WITH_HOST_LIBRARY = ("LD_LIBRARY_PATH", VARIABLE)
-"""Which TensorRT is loaded: its version is a parameter of the steps that require it, and was looked up
-under the same variables. Other steps load what their environment brings, and never see them."""
+"""Select the TensorRT that is loaded, for steps that require it.
+
+Its version is a parameter of these steps, and was found with the same variables. Other steps load
+what their environment contains, without these variables.
+"""
 _WITH_NETWORK = (
     "http_proxy",
     "https_proxy",
@@ -36,14 +39,14 @@ _WITH_NETWORK = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 )
-"""How a file is reached, never what is in it: the recipe names its digest."""
+"""Settings for reaching a file; they do not affect its content, whose digest is in the recipe."""
 _LONGEST_REPORT = 1 << 16
-"""Bytes of a line; the rest of a longer one is no report either."""
+"""Bytes of a line; a longer line is not a report."""
 LONGEST_LOG = 64 << 20
-"""Bytes of a log, before its last ones."""
+"""Bytes of a log that are written before its last ones."""
 _CHUNK = 1 << 16
 _LAST_REPORTS_SECONDS = 1.0
-"""A process that left its group may hold the pipe open for ever: nobody waits for that one."""
+"""Seconds: a process that left its group may hold the pipe open forever, and is not waited for."""
 _NOWHERE = dict.fromkeys(
     ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
     "http://127.0.0.1:9",
@@ -53,7 +56,7 @@ _NOWHERE = dict.fromkeys(
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What to run, where, with which environment, and which file gets its output."""
+    """A command with its folder, its environment, and the file for its output."""
 
     arguments: tuple[str, ...]
     folder: Path
@@ -74,11 +77,11 @@ def step_environment(
     network: bool,
     timing_caches: Path | None = None,
 ) -> dict[str, str]:
-    """The whole environment of a step: an allow-list, so that no machine's habits leak in.
+    """Return the complete environment of a step: an allow-list, independent of the user's settings.
 
-    `bytecode`: where it was made ahead, None: beside its source; steps add none, the next one would run
-    it. `network`: whether it is one of those that fetch what is remote; the others reach nothing.
-    `timing_caches`: TensorRT's, for a step that requires this machine's library.
+    `bytecode`: the folder of precompiled bytecode, None: beside its source; steps write none, since
+    the next step would run it. `network`: whether the step fetches remote files; other steps have
+    no access. `timing_caches`: TensorRT's, for a step that requires this machine's library.
     """
     count = str(threads)
     environment = {
@@ -97,8 +100,9 @@ def step_environment(
         "NO_COLOR": "1",
         "BUILDSYS_DEVICE": device,
         **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), count),
-        # Threads that wait sleep: spinning, they take the core from the one they wait for, and a
-        # step beside one busy process slows tenfold. The order of the arithmetic stays.
+        # Waiting threads sleep: if they spin, they take the core from the thread that they wait
+        # for, and a step beside one busy process becomes ten times slower. The order of the
+        # arithmetic is the same.
         "OMP_WAIT_POLICY": "PASSIVE",
         "KMP_BLOCKTIME": "0",
     }
@@ -122,8 +126,10 @@ def run_command(
     on_progress: OnProgress,
     cancellation: children.Cancellation | None = None,
 ) -> int:
-    """The default CommandRunner. The child and all that it starts end with us, or when `cancellation` is
-    requested (see `execution.children`).
+    """Run a command; the default CommandRunner.
+
+    The child and all that it starts end with us, or when `cancellation` is requested (see
+    `execution.children`).
     """
     with open_log(command.log) as log:
         progress_read, progress_write = os.pipe()
@@ -149,7 +155,7 @@ def run_command(
                     cancellation=cancellation,
                 ) as process,
             ):
-                output.close()  # the reader's end comes when the child and its children are gone
+                output.close()  # the reader ends when the child and its children have ended
                 return children.wait(process)
         finally:
             os.close(progress_write)
@@ -158,18 +164,18 @@ def run_command(
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """A new log, in the place of whatever has its name."""
+    """Open a new log, replacing whatever has its name."""
     with writing("the log", path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # what a link or a pipe of its name leads to is not ours
+        path.unlink(missing_ok=True)  # the target of a link or pipe of this name is not ours
         return path.open("xb", buffering=0)
 
 
 def copy_output(descriptor: int, log: IO[bytes]) -> None:
-    """Write a log until all have closed the pipe: of more than `LONGEST_LOG` bytes the beginning, a line
-    that says so, and the end.
+    """Write a log until every process has closed the pipe.
 
-    A full disk stops the log, never the step.
+    Of more than `LONGEST_LOG` bytes it keeps the beginning, a line about the gap, and the end. A
+    full disk ends the log, never the step.
     """
     size, last = 0, b""
     with os.fdopen(descriptor, "rb", buffering=0) as stream:
@@ -189,7 +195,7 @@ def copy_output(descriptor: int, log: IO[bytes]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _Report:
-    """A line of what a step reports (steps/lib/runtime/progress.py)."""
+    """A line that a step reports (steps/lib/runtime/progress.py)."""
 
     done: float
     total: float
@@ -198,16 +204,16 @@ class _Report:
 
 
 def forward_reports(descriptor: int, on_progress: OnProgress) -> None:
-    """Forward reports until we, the child and all its children have closed the pipe."""
+    """Forward reports until every process has closed the pipe."""
     with os.fdopen(descriptor, "rb") as stream:
         while line := stream.readline(_LONGEST_REPORT):
-            with contextlib.suppress(*UNEXPECTED):  # who stops reading stops the step
+            with contextlib.suppress(*UNEXPECTED):  # a reader that stops would block the step
                 report = typed_json.parse(_Report, line)
                 on_progress(report.done, report.total, report.unit, report.note)
 
 
 def explain_exit(code: int) -> str:
-    """An exit code in words."""
+    """Return an exit code in words."""
     if code >= 0:
         return f"exit code {code}"
     name = operating_system.signal_name(-code)
@@ -216,7 +222,7 @@ def explain_exit(code: int) -> str:
 
 
 def quote(arguments: Sequence[str]) -> str:
-    """A command as a shell would take it."""
+    """Return a command in the notation of a shell."""
     import shlex
 
     return shlex.join(arguments)

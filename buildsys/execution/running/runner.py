@@ -1,8 +1,8 @@
-"""execute: one step, from its inputs in the store to its outputs in the store.
+"""Executes one step, from its inputs in the store to its outputs in the store.
 
-A step works in a folder of its own, named by its action key, that outlives a kill: a training goes
-on there. Nothing is published before every declared output exists and every input is still what it
-was.
+A step works in its own folder, named by its action key. The folder survives a kill, and a training
+continues there. Nothing is published before every declared output exists and every input is still
+unchanged.
 """
 
 import contextlib
@@ -41,15 +41,15 @@ _PACKAGE = LAUNCHER.parents[3]
 _LAST_LINES = 12
 _LAST_BYTES = 1 << 16
 _SHOWN_BYTES = 1 << 14
-"""Of a step's message as many are shown of its beginning, and of its end."""
+"""Lines of a step's message that are shown from its beginning, and from its end."""
 _LARGEST_DIARY = 1 << 20
 LARGEST_VERDICT, _LARGEST_JSON = 1 << 24, 1 << 30
-"""Bytes of what is read whole: a file of nothing but holes may be larger than the memory."""
+"""Bytes of a file that is read as a whole: a sparse file may be larger than the memory."""
 REFUSED = 3
-"""What the launcher ends with when the step itself says what is wrong with its inputs."""
+"""The launcher's exit code when the step itself reports what is wrong with its inputs."""
 _REQUEST, _ERROR, _DIARY = "request.json", "error.txt", "diary.json"
 EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
-"""(environment, say) -> (variant, interpreter)."""
+"""Takes (environment, say); returns (variant, interpreter)."""
 Alone = Callable[[Step, ActionKey], contextlib.AbstractContextManager[None]]
 """Held by the one run that makes a step."""
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
@@ -58,8 +58,9 @@ _NO_NAMES: Mapping[str, str] = MappingProxyType({})
 def make_once(
     state: State, step: Step, alone: Alone, make: Callable[[ActionKey], StepResult | None]
 ) -> StepResult | None:
-    """Make a step, on whichever machine, while nobody else does. None: another run, or another build of this
-    one, made the same meanwhile.
+    """Make a step, on any machine, while no other run makes it.
+
+    Returns None if another run, or another build of this one, made it meanwhile.
     """
     action_key = state.key(step)
     assert action_key is not None
@@ -72,7 +73,7 @@ def make_once(
 
 
 class Runner:
-    """Executes steps: all that it needs is in them, nothing in recipes."""
+    """Executes steps; everything it needs is in them, nothing in recipes."""
 
     def __init__(
         self,
@@ -83,23 +84,24 @@ class Runner:
         ensure: EnsureEnv = environments.ensure,
         names: Mapping[str, str] = _NO_NAMES,
     ) -> None:
-        """`names`: step id -> the step and the builds that it is for, as lines for people name it."""
+        """`names`: step id -> the step and its builds, as messages name them."""
         self.workspace, self.state, self.say = workspace, state, say
         self.run, self.ensure, self.names = run, ensure, names
         self.admission = Admission()
         self.variants: dict[str, str] = {}
         self.isolations: dict[str, str] = {}
-        """Step id -> what kept the step of this run to its inputs and outputs."""
+        """By step id: the mechanism that isolated the step in this run."""
         self.workers: dict[str, str] = {}
-        """Step id -> the worker that it runs on; no entry for a step that runs here."""
+        """By step id: the worker that runs it; no entry for a step that runs here."""
         self.warned = False
-        """Whether it was said that nothing isolates the steps here: once is enough."""
+        """Whether a line about missing isolation was printed: once is enough."""
         self.publishes = True
-        """Whether results are offered to those who share the store."""
+        """Whether results are offered to other users of the store."""
 
     def beside(self, state: State) -> "Runner":
-        """A runner of the same run for other plans, whose results are of no use to others; what is printed
-        once a run was printed.
+        """Return a runner of the same run for other plans, whose results are not shared.
+
+        Lines that are printed once per run are not repeated.
         """
         other = Runner(self.workspace, state, self.say, self.run, self.ensure, self.names)
         other.warned, other.publishes = self.warned, False
@@ -108,9 +110,9 @@ class Runner:
     def execute(
         self, step: Step, on_start: Callable[[], None], on_progress: process.OnProgress
     ) -> StepResult | None:
-        """Run a step when the machine has room for it, publish what it made.
+        """Run a step when the machine has room for it, and publish its outputs.
 
-        None: see `make_once`. Raises StepFailed, CannotWrite.
+        Returns None as `make_once` does. Raises StepFailed, CannotWrite.
         """
         return make_once(
             self.state,
@@ -121,21 +123,24 @@ class Runner:
 
     @contextlib.contextmanager
     def _alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
-        """One run at a time for an action, on the machines that share a store."""
+        """Allow one run at a time for an action, on all machines that share a store."""
         with self.state.store.alone(action_key.key, self.owner, self.waiting(step)):
             yield
 
     def name(self, step: Step) -> str:
-        """A step as lines for people name it."""
+        """Return a step's name in messages."""
         return self.names.get(step.id, step.stage)
 
     @property
     def owner(self) -> str:
-        """Who holds a lock, for those who wait."""
+        """Return this run's name, for those that wait for its lock."""
         return f"process {os.getpid()} in {self.workspace.root}"
 
     def waiting(self, step: Step) -> Callable[[str], None]:
-        """Says for whom a step waits; two builds of this run may need the same: nobody waits for long."""
+        """Return a function that prints what a step waits for.
+
+        It prints nothing where another build of this run makes the same: that wait is short.
+        """
 
         def say(who: str) -> None:
             if who != self.owner:
@@ -170,7 +175,7 @@ class Runner:
         return result
 
     def _isolation(self, step: Step) -> isolation.Isolation:
-        """What keeps the step to its inputs and outputs; one line in a run where nothing does."""
+        """Return what isolates the step; prints one line per run where nothing does."""
         chosen = isolation.choose()
         if chosen.mechanism == isolation.Mechanism.NONE and not self.warned:
             self.warned = True
@@ -179,16 +184,16 @@ class Runner:
         return chosen
 
     def log(self, key: str) -> Path:
-        """The log of the last run under an action key."""
+        """Return the log of the last run under an action key."""
         return self.workspace.logs / f"{key}.log"
 
     def _prepare(self, step: Step, action_key: ActionKey) -> Path:
-        """A working folder with the inputs in place and no old output."""
+        """Return a working folder with the inputs in place and no old outputs."""
         scratch = self.workspace.own(self.workspace.scratch / action_key.key)
-        if scratch.exists():  # of a run that was killed
+        if scratch.exists():  # from a run that was killed
             for name in ("inputs", "outputs"):
                 remove_tree(scratch / name)
-            if not step.trains:  # only a training goes on where it was
+            if not step.trains:  # only a training continues
                 remove_tree(scratch)
         for name in ("inputs", "outputs", "work"):
             (scratch / name).mkdir(parents=True, exist_ok=True)
@@ -201,7 +206,8 @@ class Runner:
             "params": json.loads(step.params),
             "error": str(scratch / _ERROR),
         }
-        for name in (_ERROR, _DIARY):  # a step writes into these files, and makes none beside them
+        # a step writes to these files, and cannot create others beside them
+        for name in (_ERROR, _DIARY):
             (scratch / name).unlink(missing_ok=True)
             (scratch / name).touch()
         text = json.dumps(request, indent=1)
@@ -209,8 +215,10 @@ class Runner:
         return scratch
 
     def _place(self, item: Input, action_key: ActionKey, folder: Path) -> Path:
-        """An input where the step can read it: a copy from the store (links to a dataset's images), or
-        a link to the user's file.
+        """Put an input where the step can read it, and return its path.
+
+        It is a copy from the store (with links to a dataset's images), or a link to the user's
+        file.
         """
         digest = dict(action_key.inputs)[item.name]
         if item.source is None:
@@ -231,7 +239,9 @@ class Runner:
         return target
 
     def _link_tree(self, item: Input, target: Path) -> Path:
-        """A folder of links: tools that write beside their input write here, not into the dataset."""
+        """Return a folder of links: a tool that writes beside its input writes there, not to the
+        dataset.
+        """
         assert item.source is not None
         made: set[str] = set()
         for name in self.state.sources.files(item.source):
@@ -281,7 +291,7 @@ class Runner:
         if code == 0:
             return
         message = plain_log(_ends(scratch / _ERROR))
-        message = message or _last_lines(log)  # on a full disk the message found no room
+        message = message or _last_lines(log)  # on a full disk the message could not be written
         hints = explain_log(message, scratch), self._changed_source(step, action_key)
         message = "\n".join(filter(None, (message, *hints)))
         raise StepFailed(
@@ -322,7 +332,9 @@ class Runner:
         self.check_sources(step, action_key)
 
     def check_sources(self, step: Step, action_key: ActionKey) -> None:
-        """What people give must stay what the action key says: hours may lie between the two."""
+        """Raise StepFailed if a source no longer has the digest in the action key: hours may have
+        passed.
+        """
         changed = self._changed_source(step, action_key)
         if changed:
             raise StepFailed(changed)
@@ -352,7 +364,7 @@ class Runner:
         seconds: float,
         diary: dict[str, str],
     ) -> StepResult:
-        """Blobs first, then the action, then this workspace's record."""
+        """Store the blobs first, then the action, then this workspace's record."""
         store = self.state.store
         passed = True
         if "verdict" in outputs:
@@ -382,7 +394,9 @@ class Runner:
 
 
 def _access(step: Step, python: Path, scratch: Path) -> isolation.Access:
-    """What a step needs: its Python and this package, its inputs, a place to work and its outputs."""
+    """Return what a step may access: its Python and this package, inputs, working folder,
+    outputs.
+    """
     programs = (*isolation.python_folders(python), str(_PACKAGE))
     readable = (*isolation.link_targets(scratch / "inputs"), str(scratch / "inputs"))
     writable = tuple(str(scratch / name) for name in ("work", "outputs", _ERROR, _DIARY))
@@ -403,7 +417,7 @@ def _access(step: Step, python: Path, scratch: Path) -> isolation.Access:
 
 
 def _uses_host_library(step: Step) -> bool:
-    """Whether it loads TensorRT as this machine has it: `requires` names library and version."""
+    """Return whether a step loads this machine's TensorRT: `requires` names library and version."""
     return " " in step.requires
 
 
@@ -416,9 +430,9 @@ def _listed(variable: str) -> tuple[str, ...]:
 
 
 def _foreign(scratch: Path) -> Iterator[str]:
-    """Among the outputs, what is no file: a device, or a link to what was no input of the step.
+    """Yield outputs that are not regular files, or are links to files that were no inputs.
 
-    Such a link would bring into the store what the step itself may not read.
+    Such a link would put files into the store that the step itself must not read.
     """
     given: set[str] | None = None
     for folder, folders, names in os.walk(scratch / "outputs"):
@@ -438,7 +452,7 @@ def _foreign(scratch: Path) -> Iterator[str]:
 
 
 def _read_diary(scratch: Path) -> dict[str, str]:
-    """What the step wants remembered of this run."""
+    """Return the facts that the step recorded about this run."""
     try:
         with open_regular(scratch / _DIARY) as file:
             text = file.read(_LARGEST_DIARY + 1)
@@ -452,7 +466,7 @@ def _file_name(output: Output) -> str:
 
 
 def _ends(path: Path) -> str:
-    """A text; the middle of a long one is left out. Empty where it cannot be read."""
+    """Return a text without the middle of a long one; empty if it cannot be read."""
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size

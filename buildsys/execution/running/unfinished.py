@@ -1,8 +1,8 @@
-"""What an interrupted training goes on from, as one file: it can go on on another machine.
+"""Packs what an interrupted training continues from into one file, for another machine.
 
-A training leaves all that its next epoch needs in `work/` of its working folder (see `running.runner`).
-The file is a plain tar of that: equal files, equal bytes. Whoever can write such a file decides what
-network comes out: it is taken from where results are taken from, and from nowhere else.
+A training keeps everything that its next epoch needs in `work/` of its working folder (see
+`running.runner`). The file is a plain tar of it: equal files, equal bytes. Since the file decides
+the trained network, it is accepted only from sources that results are accepted from.
 """
 
 import os
@@ -17,14 +17,15 @@ from buildsys.files import remove_tree, stat_line, temporary_file
 
 _WORK = "work"
 _TRIES = 3
-"""A training writes once an epoch: one that has written during each of so many tries is packed later."""
+"""Attempts: a training writes once per epoch; one that writes during each attempt is packed later.
+"""
 
 
 def pack(folder: Path, archive: Path) -> bool:
-    """The work of a working folder as a file; False, and no file, where there is none, or where it was
-    written into meanwhile.
+    """Pack the work of a working folder into a file.
 
-    The training may run on: what it writes in the middle of this is packed anew. Raises OSError.
+    Returns False, without a file, if there is no work or it changed during every attempt: the
+    training may still run. Raises OSError.
     """
     for _ in range(_TRIES):
         try:
@@ -42,11 +43,12 @@ def pack(folder: Path, archive: Path) -> bool:
 
 
 def unpack(archive: Path, folder: Path) -> bool:
-    """The work of a file into a working folder that has none; False where it has some, or where the file
-    is damaged: then nothing is left of it.
+    """Unpack work into a working folder without any.
+
+    Returns False if the folder has work or the file is damaged; nothing is left of a damaged one.
     """
     if has_work(folder):
-        return False  # of a run that was ended here
+        return False  # from a run that ended here
     remove_tree(folder / _WORK)
     try:
         archives.unpack(archive, folder / _WORK)
@@ -56,7 +58,7 @@ def unpack(archive: Path, folder: Path) -> bool:
 
 
 def has_work(folder: Path) -> bool:
-    """Whether a working folder has work that a training goes on from."""
+    """Return whether a working folder has work that a training continues from."""
     return bool(_list(folder / _WORK))
 
 
@@ -65,7 +67,7 @@ class _Changed(Exception):
 
 
 def _list(work: Path) -> dict[str, str]:
-    """Its files, with what changes when one of them is written."""
+    """Return the files with a text that changes when they are written."""
     return {name: stat_line(found) for name, found, _ in _files(work)}
 
 
@@ -86,9 +88,9 @@ def _write(work: Path, archive: Path) -> None:
 
 
 def _files(work: Path) -> Iterator[tuple[str, os.stat_result, int]]:
-    """(name from the folder, stat, descriptor of the folder that it is in) of each regular file, sorted.
+    """Yield (name from the folder, stat, descriptor of its folder) of each regular file, sorted.
 
-    The step may put a link in the place of a folder at any time: none is followed.
+    The step may replace a folder by a link at any time: no link is followed.
     """
     if not work.is_dir():
         return

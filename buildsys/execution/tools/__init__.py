@@ -1,1 +1,1 @@
-"""Tool environments and the host's own tools: found, synced, identified by version."""
+"""Tool environments and the machine's own tools: finds, syncs, and identifies them by version."""

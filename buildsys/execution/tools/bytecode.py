@@ -1,7 +1,7 @@
-"""Bytecode of tool environments and of our own steps: made ahead, because steps only read it.
+"""Precompiles the bytecode of tool environments and of our own steps, which steps only read.
 
-A step that could write it would decide what the next one runs. It is made by `warm_up`, a program that
-imports what steps import and is given nothing from outside: no input, no recipe.
+A step that could write bytecode could change what the next step runs. It is made by `warm_up`, a
+program that imports what steps import and gets no input and no recipe.
 """
 
 import contextlib
@@ -27,16 +27,17 @@ _prepared: set[Path] = set()
 
 
 def root() -> Path:
-    """Where bytecode lies, below it by the path of its source (PYTHONPYCACHEPREFIX)."""
+    """Return the folder of bytecode; below it are the paths of the sources
+    (PYTHONPYCACHEPREFIX).
+    """
     return cache_root() / "bytecode"
 
 
 def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -> None:
-    """Make what is missing for a tool environment; looked at once a process, quick where nothing is.
+    """Compile what is missing for a tool environment; checked once per process.
 
-    `package`: what the environment is about, by its name on the index.
-
-    What cannot be made is compiled by every step for itself: slower, and the same.
+    `package`: the name of its main package on the index. What cannot be compiled here is compiled
+    by every step for itself: slower, with the same result.
     """
     if python in _prepared:
         return
@@ -62,17 +63,19 @@ def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -
 
 
 def mark_of(python: Path) -> Path:
-    """The file that says for which state of an environment and of our steps bytecode was made."""
+    """Return the file that records which state of an environment and of our steps was compiled."""
     return root() / _READY / digest_value([str(python), str(PACKAGE)])
 
 
 def _mark_of_imports(python: Path) -> Path:
-    """The file that says for which state of an environment what steps import was compiled."""
+    """Return the file that records which state of an environment was compiled for the steps'
+    imports.
+    """
     return root() / _READY / digest_value(str(python))
 
 
 def state_of(python: Path) -> list[str]:
-    """What its lines are now."""
+    """Return the current content for the record."""
     return [_made(python), _signature()]
 
 
@@ -94,7 +97,7 @@ def _warm(python: Path, package: str, names: tuple[str, ...]) -> None:
         }
         command = (str(python), "-s", _WARM_UP, str(PACKAGE), package, *names)
         with (
-            tempfile.TemporaryFile() as log,  # of no use to anybody
+            tempfile.TemporaryFile() as log,  # its output is not needed
             children.child(
                 command, settings, cwd=Path(home), stdout=log, stderr=subprocess.STDOUT
             ) as process,
@@ -104,7 +107,9 @@ def _warm(python: Path, package: str, names: tuple[str, ...]) -> None:
 
 @cache
 def imported_names() -> tuple[str, ...]:
-    """Every module that steps import, and no module of ours: "torch", "ultralytics.nn.tasks"."""
+    """Return every module that steps import from outside the package: "torch",
+    "ultralytics.nn.tasks".
+    """
     import ast
 
     found: set[str] = set()
@@ -119,13 +124,13 @@ def imported_names() -> tuple[str, ...]:
 
 @cache
 def _signature() -> str:
-    """Changes with the source of our steps."""
+    """Return a text that changes with the source of our steps."""
     paths = [PACKAGE / "spec.py", *sorted((PACKAGE / "steps").rglob("*.py"))]
     return digest_value([[str(path), path.stat().st_mtime_ns] for path in paths])
 
 
 def _made(python: Path) -> str:
-    """Changes when the environment is made again, or its Python replaced."""
+    """Return a text that changes when the environment is made again or its Python replaced."""
     try:
         stats = os.lstat(python), os.stat(python)
     except OSError:

@@ -1,4 +1,6 @@
-"""Tool environments as envs/<name>/env.toml and their locks describe them, and where they lie here."""
+"""Tool environments as described by envs/<name>/env.toml and their locks, and their folders
+here.
+"""
 
 import shutil
 import tomllib
@@ -13,12 +15,12 @@ from buildsys.operating_system import TRIED, host_name, host_title
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
 MARKER = ".synced"
-"""Written last: without it a folder is no environment."""
+"""Written last: a folder without it is not an environment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ToolEnv:
-    """One environment as its data describes it. Sizes in MiB, measured on Linux x86-64."""
+    """The description of one environment; sizes in MiB, measured on Linux x86-64."""
 
     name: str
     title: str
@@ -32,25 +34,26 @@ class ToolEnv:
     needs_compiler: bool
     download_mib_cuda: int
     external: bool
-    """Found on the machine and never made: no lock. Its steps start in our own Python, and find the
-    tool by themselves (steps.lib.tensorrt.host_library)."""
+    """Whether it is found on the machine and never made: it has no lock. Its steps start in our own
+    Python, and find the tool themselves (steps.lib.tensorrt.host_library).
+    """
     unverified: tuple[tuple[str, str], ...] = ()
-    """(host, stem of the lock that serves it): other hosts than `TRIED`, where nobody ran it."""
+    """(host, stem of its lock): for hosts other than `TRIED`, on which it was never run."""
     missing: tuple[tuple[str, str], ...] = ()
-    """(host, what does not exist for it)."""
+    """(host, package that does not exist for it)."""
 
     @property
     def every_variant(self) -> tuple[str, ...]:
-        """Lock file stems, those of other hosts with them."""
+        """Return the stems of all lock files, including those of other hosts."""
         return tuple(dict.fromkeys((*self.variants, *dict(self.unverified).values())))
 
     def lock(self, variant: str) -> Path:
-        """The lock file of a variant."""
+        """Return the lock file of a variant."""
         return ENVS / self.name / f"{variant}.txt"
 
     @cached_property
     def pins(self) -> tuple[str, ...]:
-        """`name==version` of the first variant, local parts of versions left out: the identity."""
+        """Return `name==version` of the first variant's packages, without local version parts."""
         if self.external:
             return ()  # a target declares the version; it is a parameter of the step
         lines = self.lock(self.variants[0]).read_text(encoding="utf-8").splitlines()
@@ -59,14 +62,14 @@ class ToolEnv:
 
     @cached_property
     def version(self) -> str:
-        """The version of the package that the environment is about; empty for an external one."""
+        """Return the version of the main package; empty for an external environment."""
         prefix = f"{self.package}=="
         found = (pin.removeprefix(prefix) for pin in self.pins if pin.startswith(prefix))
         return next(found, "")
 
     @cached_property
     def identity(self) -> str:
-        """What action keys hold: one for all variants."""
+        """Return the identity in action keys, the same for all variants."""
         return digest_value([self.name, self.python, list(self.pins)])
 
 
@@ -96,12 +99,12 @@ def tool_env(name: str) -> ToolEnv:
 
 
 def all_tool_envs() -> tuple[ToolEnv, ...]:
-    """Every environment that is made from a lock, by name."""
+    """Return every environment that is made from a lock, by name."""
     return tuple(env for env in _described() if not env.external)
 
 
 def external_envs() -> tuple[ToolEnv, ...]:
-    """Every environment that a machine has or has not, by name."""
+    """Return every environment that is only found on a machine, by name."""
     return tuple(env for env in _described() if env.external)
 
 
@@ -110,13 +113,13 @@ def _described() -> tuple[ToolEnv, ...]:
 
 
 def folder(env: ToolEnv, variant: str) -> Path:
-    """Where a variant is synced to."""
+    """Return the folder of a variant."""
     key = digest_bytes(env.lock(variant).read_bytes() + env.python.encode())[:16]
     return cache_root() / "toolenvs" / f"{env.name}-{variant.removeprefix('lock-')}-{key}"
 
 
 def find_synced(env: ToolEnv) -> tuple[str, Path] | None:
-    """(variant, interpreter) of an environment that is ready, else None."""
+    """Return (variant, interpreter) of an environment that is synced, otherwise None."""
     for variant in preferred_variants(env):
         place = folder(env, variant)
         if (place / MARKER).is_file():
@@ -125,18 +128,20 @@ def find_synced(env: ToolEnv) -> tuple[str, Path] | None:
 
 
 def written(env: ToolEnv, mib: float) -> str:
-    """How much of an environment has been written."""
+    """Return a text about how much of an environment has been written."""
     return f"{min(mib, env.disk_mib):.0f} of about {env.disk_mib} MiB"
 
 
 def expected_download_mib(env: ToolEnv) -> int:
-    """How much there is to download at most, for the variant that this machine prefers."""
+    """Return the most to download, in MiB, for the variant that this machine prefers."""
     cuda = any(variant.endswith("lock-cuda") for variant in preferred_variants(env)[:1])
     return env.download_mib_cuda if cuda else env.download_mib
 
 
 def preferred_variants(env: ToolEnv) -> tuple[str, ...]:
-    """The one for this machine first: CUDA where there is an NVIDIA GPU. None where no lock is for it."""
+    """Return variants in order of preference: CUDA first with an NVIDIA GPU; none without a lock
+    for this host.
+    """
     if host_name() != TRIED:
         return tuple(lock for host, lock in env.unverified if host == host_name())
     order = ("lock-cuda", "lock-cpu") if shutil.which("nvidia-smi") else ("lock-cpu", "lock-cuda")
@@ -144,8 +149,9 @@ def preferred_variants(env: ToolEnv) -> tuple[str, ...]:
 
 
 def missing_package(name: str) -> str:
-    """Why an environment cannot be made on this host: "X 1.0 does not exist for macOS arm64"; empty
-    where it can.
+    """Return why an environment cannot be made on this host; empty if it can.
+
+    Such as "X 1.0 does not exist for macOS arm64".
     """
     if host_name() == TRIED or not name:
         return ""
@@ -157,6 +163,8 @@ def missing_package(name: str) -> str:
 
 
 def explain_absence(name: str) -> str:
-    """What a step waits for whose environment cannot be made on this host; empty where it can."""
+    """Return what a step waits for whose environment cannot be made on this host; empty if it
+    can.
+    """
     why = missing_package(name)
     return f"a host with the tool environment {name} ({why})" if why else ""

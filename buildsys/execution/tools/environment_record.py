@@ -1,7 +1,8 @@
-"""What a tool environment looked like when it was made: a file that was changed since is found.
+"""Detects files of a tool environment that were changed after it was made.
 
-Sizes and times of all files are compared first. Where they differ, the digests of RECORD decide, which
-installers leave for every package (https://packaging.python.org/specifications/recording-installed-packages).
+Sizes and times of all files are compared first. Where they differ, the digests in RECORD decide,
+which installers write for every package
+(https://packaging.python.org/specifications/recording-installed-packages).
 """
 
 import contextlib
@@ -15,20 +16,21 @@ from buildsys.files import write_atomic
 RECORD = ".record"
 _OWN = frozenset({RECORD, ".synced", ".lock"})
 _BYTECODE = "__pycache__"
-"""Ours beside its source is never read: see `bytecode`."""
+"""Bytecode beside its source is never read: see `bytecode`."""
 _OF_THE_INSTALLER = frozenset({"_virtualenv.py", "_virtualenv.pth"})
 
 
 def write(place: Path) -> None:
-    """Remember the environment as it is. Where that cannot be written, it is not watched."""
+    """Record the environment as it is. If that fails, changes are not detected."""
     with contextlib.suppress(OSError):
         write_atomic(place / RECORD, _stats(place), durable=False)
 
 
 def find_change(place: Path) -> str:
-    """The first file that is not what was installed, relative to the environment; empty without one.
+    """Return the first file that differs from what was installed, relative to the environment; or
+    "".
 
-    One that was never looked at before counts as it is.
+    An environment without a record is recorded as it is.
     """
     try:
         known = (place / RECORD).read_text(encoding="utf-8")
@@ -43,7 +45,7 @@ def find_change(place: Path) -> str:
 
 
 def verify(place: Path) -> str:
-    """As `find_change`, by digests alone."""
+    """Like `find_change`, by digests alone."""
     return next(_differences(place), "")
 
 
@@ -56,7 +58,7 @@ def _stats(place: Path) -> str:
 
 
 def _files(folder: str) -> Iterator[str]:
-    """Every file below, our own marks and bytecode left out."""
+    """Yield every file below a folder, except our own marks and bytecode."""
     folders = [folder]
     while folders:
         with os.scandir(folders.pop()) as entries:
@@ -69,7 +71,9 @@ def _files(folder: str) -> Iterator[str]:
 
 
 def _differences(place: Path) -> Iterator[str]:
-    """Files that differ from a RECORD, are missing, or stand in none. Unknown hashes are passed over."""
+    """Yield files that differ from a RECORD, are missing, or are in no RECORD; unknown hashes are
+    skipped.
+    """
     known: set[str] = set()
     packages = sorted(place.glob("lib/python*/site-packages"))
     for packages_folder in packages:

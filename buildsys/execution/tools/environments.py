@@ -1,8 +1,8 @@
-"""Lock -> synced environment -> interpreter.
+"""Makes tool environments: lock -> synced environment -> interpreter.
 
 An environment is a folder in the user's cache, named by its lock's digest, made by uv from hashed
-pins, and made again where a file of it was changed afterwards. A marker file is written last: without it
-the folder is thrown away.
+pins, and made again if one of its files has changed. A marker file is written last: a folder
+without it is removed.
 """
 
 import contextlib
@@ -35,13 +35,13 @@ from buildsys.write_errors import writing
 _LINE_EVERY_SECONDS = 15.0
 
 _seen: set[Path] = set()
-"""Interpreters whose environments this process has looked at."""
+"""Interpreters whose environments this process has checked."""
 
 
 def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tuple[str, Path]:
-    """(variant, interpreter) of an environment, synced now if it is not yet, or was changed since.
+    """Return (variant, interpreter) of an environment; syncs it if it is missing or was changed.
 
-    Two processes that need the same one: the second waits. Raises ToolUnavailable.
+    A second process that needs the same environment waits. Raises ToolUnavailable.
     """
     if not name:
         return "core", Path(sys.executable)
@@ -59,7 +59,7 @@ def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tup
 
 @contextlib.contextmanager
 def _alone(env: ToolEnv, say: Callable[[str], None]) -> Iterator[None]:
-    """One process at a time; a second one says for whom it waits. Raises CannotWrite."""
+    """Allow one process at a time; a second one prints what it waits for. Raises CannotWrite."""
     root = cache_root() / "toolenvs"
 
     def wait(who: str) -> None:
@@ -72,8 +72,8 @@ def _alone(env: ToolEnv, say: Callable[[str], None]) -> Iterator[None]:
 
 
 def _make(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path]:
-    """Sync what is not there; what was changed by hand is made again, and a line reports it."""
-    ready = find_synced(env)  # another process may have done it meanwhile
+    """Sync an environment that is missing; a changed one is made again, and a line reports it."""
+    ready = find_synced(env)  # another process may have made it meanwhile
     if ready is None:
         return _sync(env, say, run)
     changed = environment_record.find_change(_place(ready))
@@ -84,7 +84,7 @@ def _make(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path
     )
     ready = _sync(env, say, run)
     if environment_record.verify(_place(ready)):
-        # files are hard links into uv's cache: who edits one in place edits the cache, too
+        # files are hard links to uv's cache: editing one in place changes the cache, too
         ready = _sync(env, say, run, "--no-cache")
     return ready
 
@@ -94,7 +94,7 @@ def _place(ready: tuple[str, Path]) -> Path:
 
 
 def _telling(env: ToolEnv, say: Callable[[str], None]) -> Run:
-    """Runs commands and says every now and then how far they are."""
+    """Return a runner of commands that prints their progress now and then."""
     return watched(
         lambda seconds, mib: say(f"{env.name}: {written(env, mib)}, {seconds:.0f} s"),
         every=_LINE_EVERY_SECONDS,
@@ -143,9 +143,9 @@ def _sync(env: ToolEnv, say: Callable[[str], None], run: Run, *options: str) -> 
 def choose_variant(
     env: ToolEnv, settings: Mapping[str, str], run: Run
 ) -> tuple[str, tuple[str, ...]]:
-    """(variant, extra options of uv): for torch, the CPU build where it can be had, else CUDA's.
+    """Return (variant, extra options of uv): for torch, the CPU build if available, else CUDA's.
 
-    With an NVIDIA GPU the CUDA build comes first.
+    With an NVIDIA GPU, the CUDA build is preferred.
     """
     missing = missing_package(env.name)
     if missing:
@@ -182,9 +182,11 @@ def choose_variant(
 
 
 def _interpreter(env: ToolEnv) -> str:
-    """The Python to make an environment from: the one below our own, where its version fits.
+    """Return the Python to make an environment from: that of our own environment, if its version
+    fits.
 
-    Else uv takes an installed one, and fetches one where the user's settings of uv permit it.
+    Otherwise a version number: uv uses an installed Python, or fetches one if the user's uv
+    settings allow it.
     """
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     return (

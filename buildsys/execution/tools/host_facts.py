@@ -1,4 +1,4 @@
-"""What plans depend on of this machine: its name, its GPU, its TensorRT. Read once a process.
+"""Facts of this machine that plans depend on: its name, GPU and TensorRT; read once per process.
 
 A run without work reads the CPU's name here, and starts no process.
 """
@@ -15,15 +15,19 @@ from typing import TYPE_CHECKING
 from buildsys.operating_system import cpu_brand
 from buildsys.steps.lib.tensorrt.host_library import interpreter
 
-if TYPE_CHECKING:  # a run without work has no plans
+if TYPE_CHECKING:  # not needed by a run without work
     from buildsys.graph import HostFacts
 
 MARKS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
-"""What a driver leaves: of a card, and of a Jetson's old and new kernel. Asking costs a second."""
+"""Files of an NVIDIA driver: of a card, and of a Jetson's old and new kernel. Querying the driver
+takes a second.
+"""
 _BOARD = Path("/proc/device-tree/model")
 _CPU = Path("/proc/cpuinfo")
 _FIELDS = ("model name", "Processor", "Hardware", "uarch", "cpu")
-"""Of /proc/cpuinfo: x86, ARM of old kernels, RISC-V, POWER; the first that is there says the model."""
+"""Fields of /proc/cpuinfo: x86, ARM on old kernels, RISC-V, POWER; the first one present is the
+model.
+"""
 INSTRUCTIONS = (
     "avx",
     "avx2",
@@ -47,10 +51,11 @@ INSTRUCTIONS = (
     "sve",
     "sve2",
 )
-"""Names in /proc/cpuinfo that numerical libraries choose their kernels by, x86-64's, then ARM's."""
+"""Names in /proc/cpuinfo by which numerical libraries choose their kernels: x86-64's, then ARM's.
+"""
 _FLAGS = ("flags", "Features")
 _FIRST_CPU = 4096
-"""Characters of /proc/cpuinfo that hold its first processor."""
+"""Characters of /proc/cpuinfo that contain its first processor."""
 _ANSWER_SECONDS = 60.0
 _PROBE = """
 import ctypes, importlib, json, sys
@@ -79,10 +84,11 @@ print(json.dumps(found))
 
 @dataclass(frozen=True, kw_only=True)
 class HostLibrary:
-    """What there is: `python` that imports the library; `version` exact; `gpu` the first one's name.
+    """The library and the GPU: `python` that imports the library; exact `version`; name of the
+    first `gpu`.
 
-    Empty text where something is missing. `file`: what changes when the library does; `problem`: why
-    it cannot be imported.
+    A missing part is an empty text. `file`: changes when the library does; `problem`: why it cannot
+    be imported.
     """
 
     python: str = ""
@@ -94,7 +100,9 @@ class HostLibrary:
 
 
 def read_host(with_gpu: bool) -> "HostFacts":
-    """The facts of this machine; `with_gpu` starts a process, once, where there is a driver."""
+    """Return the facts of this machine; `with_gpu` starts a process, once, where there is a
+    driver.
+    """
     from buildsys.graph import HostFacts
 
     if not with_gpu:
@@ -109,16 +117,16 @@ def read_host(with_gpu: bool) -> "HostFacts":
 
 
 def watched_files() -> tuple[str, ...]:
-    """The files that the facts with a GPU rest on."""
+    """Return the files that the facts with a GPU depend on."""
     library = find_library()
     return tuple(filter(None, (library.python, library.file)))
 
 
 def can_change_unseen(local: bool) -> bool:
-    """Whether the GPU's facts can become others without a change to a watched file.
+    """Return whether the GPU's facts can change without a change to a watched file.
 
-    So it is where a driver is here and something is missing that somebody may install: the GPU's
-    name, and where `local` stands in the target, the library.
+    They can where a driver is present and a part is missing that may be installed: the GPU's name,
+    and for a `local` target, the library.
     """
     library = find_library()
     known = bool(library.gpu and (library.version or not local))
@@ -126,7 +134,7 @@ def can_change_unseen(local: bool) -> bool:
 
 
 def find_library(module: str = "tensorrt") -> HostLibrary:
-    """This machine's library and GPU; asked once a process, and only where there is a driver.
+    """Return this machine's library and GPU; queried once per process, and only with a driver.
 
     `module`: the library's Python package.
     """
@@ -158,10 +166,10 @@ def _ask(module: str, python: str) -> HostLibrary:
 
 @cache
 def cpu_name() -> str:
-    """CPU model and architecture, "AMD EPYC (x86_64)"; on a board its own name stands first.
+    """Return CPU model and architecture, "AMD EPYC (x86_64)"; on a board, its name first.
 
-    It goes into the action key of a latency step: a figure of another machine is never restored
-    as one of this.
+    It is part of the action key of a latency step, so that a figure of another machine is never
+    restored.
     """
     if sys.platform != "linux":  # platform.processor() would start a process
         return name_machine("", "", cpu_brand(), platform.machine())
@@ -169,7 +177,9 @@ def cpu_name() -> str:
 
 
 def name_machine(board: str, cpuinfo: str, processor: str, architecture: str) -> str:
-    """The name, from what the kernel and the platform say; any of them may be empty."""
+    """Return the machine's name from texts of the kernel and the platform; any of them may be
+    empty.
+    """
     cpu = _cpu_model(cpuinfo) or (processor if processor != architecture else "")
     words = ", ".join(dict.fromkeys(filter(None, (board, cpu)))) or "unknown CPU"
     return f"{words} ({architecture or 'unknown architecture'})"
@@ -177,12 +187,14 @@ def name_machine(board: str, cpuinfo: str, processor: str, architecture: str) ->
 
 @cache
 def instruction_sets() -> tuple[str, ...]:
-    """Which of `INSTRUCTIONS` this CPU has; empty where the kernel does not list them."""
+    """Return those of `INSTRUCTIONS` that this CPU has; empty where the kernel does not list
+    them.
+    """
     return read_instructions(_read(_CPU)) if sys.platform == "linux" else ()
 
 
 def read_instructions(cpuinfo: str) -> tuple[str, ...]:
-    """Those of the first processor in a /proc/cpuinfo."""
+    """Return those of the first processor in a /proc/cpuinfo."""
     fields = _fields(cpuinfo)
     flags = next((fields[name] for name in _FLAGS if name in fields), "").split()
     return tuple(name for name in INSTRUCTIONS if name in flags)
@@ -203,11 +215,11 @@ def _fields(cpuinfo: str) -> dict[str, str]:
 
 
 def _read(path: Path) -> str:
-    """A text of the kernel's; the device tree's end with a zero byte."""
+    """Return a text file of the kernel; those of the device tree end with a zero byte."""
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
             text = file.read(_FIRST_CPU)
-            # a server repeats itself for each of its 200 processors
+            # a server lists each of its 200 processors
             text += "" if f"\n{_FIELDS[0]}" in text else file.read()
     except OSError:
         return ""

@@ -1,6 +1,6 @@
-"""Tools that a machine has or has not: found, never installed.
+"""Tools of the machine that are found and never installed.
 
-A run without work reads the names here: what only a search needs is imported there.
+A run without work reads the names here: modules that only a search needs are imported there.
 """
 
 import os
@@ -8,21 +8,21 @@ from functools import cache
 
 QEMU = "qemu-system-arm"
 LOCAL = "local"
-"""In place of a version or a compute capability: this machine's own, whatever it is."""
+"""In place of a version or a compute capability: this machine's own."""
 _FIRST_WITH_CORTEX_M55 = 6
-"""QEMU 6.0 brought the machine mps3-an547 (its changelog)."""
+"""QEMU 6.0 introduced the machine mps3-an547 (its changelog)."""
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
-"""The folders that steps see (process.step_environment)."""
+"""The search path of steps (process.step_environment)."""
 _ANSWER_SECONDS = 20.0
 _FIRST_OF_RTX = 8.0
-"""Compute capability of the oldest GPU that an engine of TensorRT-RTX for "any" runs on."""
+"""Compute capability of the oldest GPU for engines of TensorRT-RTX for "any"."""
 
 
 def missing_requirement(requires: str) -> str:
-    """What of a step's `requires` this machine has not, in words; empty where it can run.
+    """Return which part of a step's `requires` this machine lacks, in words; empty if it can run.
 
-    `requires`: a program's name, or "tensorrt 10.3 8.7": library, version, compute capability ("any"
-    from 8.0 on).
+    `requires`: a program's name, or "tensorrt 10.3 8.7": library, version, compute capability
+    ("any" from 8.0 on).
     """
     if " " not in requires:
         return "" if not requires or find_program(requires) else requires
@@ -42,15 +42,17 @@ def missing_requirement(requires: str) -> str:
 
 
 def is_portable(requires: str) -> bool:
-    """Whether a bundle can be carried to a machine that has it: a stated TensorRT, a stated GPU."""
+    """Return whether a bundle can be carried to a machine that has it: a stated TensorRT, a stated
+    GPU.
+    """
     library, *versions = requires.split(" ")
     return library == "tensorrt" and LOCAL not in versions
 
 
 def named(requires: str) -> str:
-    """A step's `requires` as people say it: "TensorRT 10.3, compute capability 8.7".
+    """Return a step's `requires` in words: "TensorRT 10.3, compute capability 8.7".
 
-    TensorRT-RTX comes with our environments: what a machine has not is the GPU.
+    TensorRT-RTX is part of our environments: only the GPU can be missing.
     """
     if " " not in requires:
         return requires
@@ -64,16 +66,16 @@ def named(requires: str) -> str:
 
 
 def find_program(name: str) -> str:
-    """Whether steps find a program that they cannot do without: its version or path, or nothing."""
+    """Return the version or path of a program that steps require; empty if it is not found."""
     import shutil
 
     return find_qemu() if name == QEMU else shutil.which(name, path=SEARCHED) or ""
 
 
 def find_qemu(searched: str = SEARCHED) -> str:
-    """Version of the qemu-system-arm that can emulate a Cortex-M55, such as "7.2.22"; "" without.
+    """Return the version of a qemu-system-arm that emulates a Cortex-M55, such as "7.2.22"; or "".
 
-    `searched`: folders, separated by colons. Asked once a run for each file.
+    `searched`: folders, separated by colons. Each file is queried once per run.
     """
     import shutil
 
@@ -86,7 +88,7 @@ def find_qemu(searched: str = SEARCHED) -> str:
 
 @cache
 def _ask(path: str, mtime_ns: int, size: int) -> str:
-    """The version; `mtime_ns` and `size` only tell one file from its successor."""
+    """Return the version; `mtime_ns` and `size` only distinguish a file from its successor."""
     import re
     import subprocess
 

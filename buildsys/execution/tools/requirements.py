@@ -1,4 +1,4 @@
-"""What a step cannot do without, asked of the machines that could run it: this one, unless a run has more."""
+"""What a step requires of a machine that runs it; by default, of this machine."""
 
 from collections.abc import Callable
 
@@ -7,11 +7,15 @@ from buildsys.execution.tools.host_tools import missing_requirement
 from buildsys.graph import Step
 
 MissingForStep = Callable[[Step], tuple[str, ...]]
-"""What none of a run's machines has of all that a step needs, in words, its `requires` first; empty where
-one of them can run the step."""
+"""Returns what all machines of a run lack for a step, in words, its `requires` first.
+
+Empty if one of them can run the step.
+"""
 
 
 def missing_here(step: Step) -> tuple[str, ...]:
-    """What this machine lacks: a program, a library, a GPU; a host that the tool environment exists for."""
+    """Return what this machine lacks: a program, a library, a GPU, or a host for the tool
+    environment.
+    """
     found = missing_requirement(step.requires), explain_absence(step.tool_env)
     return tuple(filter(None, found))

@@ -1,4 +1,4 @@
-"""Calling uv: where it is, the user's pip settings in its words, and a command that ends with us."""
+"""Calls uv: finds it, translates the user's pip settings, and runs commands that end with us."""
 
 import os
 import shutil
@@ -12,11 +12,11 @@ from buildsys.errors import ToolUnavailable
 from buildsys.execution import children
 
 Run = Callable[[Sequence[str], Mapping[str, str]], "subprocess.CompletedProcess[str]"]
-"""Runs a command with extra environment variables, output captured; tests pass their own."""
+"""Runs a command with extra environment variables and captures its output; tests pass their own."""
 
 
 def uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """The user's pip settings in uv's words, where uv has none of its own.
+    """Return the user's pip settings as uv's variables, where uv has no setting itself.
 
     uv reads its own configuration, but not pip's: index, extra indexes, find-links, certificate.
     """
@@ -33,13 +33,15 @@ def uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
         if pip.get(name) and variable not in environ
     }
     if "UV_INDEX" in found:
-        # pip takes the best match of all indexes; every file is held to the lock's hashes anyway
+        # pip takes the best match of all indexes; every file must match the lock's hashes anyway
         found.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     return found
 
 
 def _pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Pip's configuration files, the later over the earlier, and PIP_* over them."""
+    """Return the settings of pip's configuration files, later ones over earlier ones, and PIP_*
+    over them.
+    """
     import configparser
 
     home = Path(environ.get("HOME", "/"))
@@ -63,7 +65,7 @@ def _pip_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def find_uv() -> str:
-    """Uv beside this interpreter, else on PATH."""
+    """Return the path of uv beside this interpreter, otherwise from PATH."""
     beside = Path(sys.executable).parent / "uv"
     found = str(beside) if beside.is_file() else shutil.which("uv")
     if found is None:
@@ -74,7 +76,7 @@ def find_uv() -> str:
 def run_command(
     command: Sequence[str], extra: Mapping[str, str]
 ) -> "subprocess.CompletedProcess[str]":
-    """Run and capture; the default of `Run`. What it starts ends with us."""
+    """Run a command and capture its output; the default of `Run`. Its processes end with us."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         environment = {**os.environ, **extra}
         with children.child(command, environment, stdout=output, stderr=errors) as process:

@@ -1,6 +1,7 @@
-"""Compiles our steps and a tool, imports what they import: `python -s warm_up.py PACKAGE TOOL MODULE...`.
+"""Compiles our steps and a tool, and imports what they import: `python -s warm_up.py PACKAGE TOOL
+MODULE...`.
 
-It runs under a tool environment's own Python, which leaves bytecode of all that was imported.
+It runs under a tool environment's own Python, which writes bytecode of all imported modules.
 """
 
 import compileall
@@ -14,9 +15,10 @@ import types
 
 
 def main() -> None:
-    """PACKAGE: the folder of `buildsys`; TOOL: what the environment is about, as it is installed.
+    """Compile and import.
 
-    Of the modules, what is not here is left out.
+    PACKAGE: the folder of `buildsys`; TOOL: the environment's main package by its installed name.
+    Modules that are not installed are left out.
     """
     package, tool, names = sys.argv[1], sys.argv[2], sys.argv[3:]
     sys.path.pop(0)
@@ -30,14 +32,15 @@ def main() -> None:
         _set_torch_up(package)
     for name in names:
         if here[name.partition(".")[0]]:
-            with contextlib.suppress(BaseException):  # what does not import has been compiled
+            # a module that cannot be imported is compiled nevertheless
+            with contextlib.suppress(BaseException):
                 importlib.import_module(name)
     sys.stdout.flush()
-    os._exit(0)  # as the launcher does
+    os._exit(0)  # like the launcher
 
 
 def _compile_distribution(name: str) -> None:
-    """A tool may be started as a program, and never imported."""
+    """Compile a tool that may be run as a program without being imported."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.files(name) or ():
             if file.suffix == ".py":
@@ -52,7 +55,7 @@ def _is_here(name: str) -> bool:
 
 
 def _set_torch_up(package: str) -> None:
-    """As steps do it: without that, torchvision may not import, nor anything that needs it."""
+    """Set up torch as steps do; without it, torchvision and what imports it may fail to import."""
     exposed = types.ModuleType("buildsys")
     exposed.__path__ = [package]
     sys.modules["buildsys"] = exposed

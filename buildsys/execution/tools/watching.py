@@ -1,4 +1,4 @@
-"""A quiet command, watched: uv says nothing while it works, the kernel knows what it has written."""
+"""Reports the progress of a command without output, from what the kernel says it has written."""
 
 import os
 import subprocess
@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 OnTick = Callable[[float, float], None]
-"""(seconds since the start, MiB written until now)."""
+"""Receives (seconds since the start, MiB written so far)."""
 
 
 def watched(
     on_tick: OnTick, every: float = 1.0
 ) -> Callable[[Sequence[str], Mapping[str, str]], "subprocess.CompletedProcess[str]"]:
-    """A runner of commands, output captured, that reports every so many seconds."""
+    """Return a runner of commands that captures output and reports progress every so many
+    seconds.
+    """
 
     def run(command: Sequence[str], extra: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
         started = time.monotonic()
@@ -41,9 +43,9 @@ def watched(
 
 
 def _written_mib(pid: int) -> float:
-    """MiB that a process has written, its finished children included; 0 where nobody can tell.
+    """Return the MiB that a process has written, with its finished children; 0 where unknown.
 
-    Of uv that is nearly the size of what it installs: it unpacks while it downloads.
+    For uv that is nearly the size of what it installs: it unpacks while it downloads.
     """
     try:
         text = Path(f"/proc/{pid}/io").read_text(encoding="ascii")

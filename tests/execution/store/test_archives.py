@@ -139,9 +139,9 @@ def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ("a.jpg", "a.jpg", "`a.jpg` is in it twice"),
-        ("images", "images/a.jpg", "`images` is in it twice"),
-        ("images/a.jpg", "images", "`images` is in it twice"),
+        ("a.jpg", "a.jpg", "duplicate file name `a.jpg`"),
+        ("images", "images/a.jpg", "duplicate file name `images`"),
+        ("images/a.jpg", "images", "duplicate file name `images`"),
         ("a.jpg", "A.jpg", "`a.jpg` and `A.jpg`"),
         ("\u00e4.jpg", "a\u0308.jpg", "`\u00e4.jpg` and `a\u0308.jpg`"),
         ("stra\u00dfe", "STRASSE", "`stra\u00dfe` and `STRASSE`"),
