@@ -105,11 +105,24 @@ class _StepEvents:
 
 
 @dataclass(kw_only=True)
-class _SentAgain:
-    """What was uploaded again for one step: the blobs, and the number of rounds."""
+class _Sending:
+    """One step on its way to workers: what happened to it so far."""
 
-    blobs: set[str] = field(default_factory=set)
-    rounds: int = 0
+    step: Step
+    action_key: ActionKey
+    needs: Needs
+    order: Order
+    events: _StepEvents
+    attempt: int = 0
+    deaths: int = 0
+    """Times that workers died with it."""
+    refusals: int = 0
+    """Orders that no worker has carried out."""
+    holders: list[str] = field(default_factory=list)
+    """Workers that have its result and could not upload it, in order."""
+    blobs_again: set[str] = field(default_factory=set)
+    """Inputs that were uploaded again."""
+    rounds_again: int = 0
 
 
 class Dispatch:
@@ -158,68 +171,88 @@ class Dispatch:
 
         Raises NobodyFits, StepFailed, MissingBytes, Interrupted.
         """
-        events, attempt, lost = _StepEvents(self.runner, step, on_start, on_progress), 0, 0
-        again = _SentAgain()
-        holders: list[str] = []
-        refusals = 0
         self._note_unread(step, action_key.key)
         try:
             self._await_worker(step, needs)
-            order = self._order(step, action_key)
-            while True:
-                fitting = self._await_worker(step, needs)
-                holding = [place for place in fitting if place.name in holders[-1:]]
-                fitting = holding or fitting
-                asked = placement.request(step, needs, fitting)
-                are_some = bool(holding or self._refusals or self.connection.left_out)
-                only = tuple(place.address for place in fitting) if are_some else ()
-                try:
-                    with self.connection.ordered(
-                        order, asked, only, events.on_event, attempt
-                    ) as ordered:
-                        reply = self._await_reply(ordered, asked, only)
-                except WorkersDied:
-                    lost += 1
-                    if len(events.begun) > MOST_DEATHS or lost == _MOST_LOST:
-                        raise _died(step, events.begun) from None
-                    reply = None  # they died of another cause: the step had not started there
-                if reply is None and events.begun:
-                    self._say_gone(events.begun[-1])
-                fault = ""
-                match reply:
-                    case Refused():
-                        if reply.lacks_store:
-                            self._require_store()
-                        self._note_refusal(step, reply.worker, reply.why)
-                        refusals += 1
-                    case InputsLost() if self._is_elsewhere(reply):
-                        why = (
-                            f"{self.store.settings.url} is another store there than here: look at `endpoint`"
-                            " of `remote`, and at what is mounted"
-                        )
-                        self._note_refusal(step, reply.worker, why)
-                        refusals += 1
-                    case InputsLost():
-                        fault = self._send_again(step, action_key, order, reply, again)
-                    case Undelivered():
-                        holders.append(reply.worker)
-                        self._await_delivery(step, reply, holders.count(reply.worker) - 1)
-                        refusals += reply.worker in self._refusals
-                    case Answer():
-                        found = self._checked(step, action_key, reply)
-                        if isinstance(found, Answer):
-                            return self._take(step, action_key, found, events.begun)
-                        fault = found
-                    case Failed():
-                        raise self._failure(action_key, reply)
-                if fault and reply is not None:
-                    self._note_fault(step, reply.worker, fault)
-                    refusals += 1
-                if refusals >= _MOST_REFUSALS:
-                    raise NobodyFits
-                attempt += 1
+            sending = _Sending(
+                step=step,
+                action_key=action_key,
+                needs=needs,
+                order=self._order(step, action_key),
+                events=_StepEvents(self.runner, step, on_start, on_progress),
+            )
+            while sending.refusals < _MOST_REFUSALS:
+                reply = self._ask(sending)
+                found = self._checked_answer(sending, reply) if reply is not None else None
+                if found is not None:
+                    return self._take(step, action_key, found, sending.events.begun)
+                sending.attempt += 1
+            raise NobodyFits
         except SchedulerLost:
             raise Interrupted(f"the scheduler at {self.connection.address} is gone") from None
+
+    def _ask(self, sending: _Sending) -> Reply | None:
+        """Return a worker's reply to the order; None where the worker is gone.
+
+        Raises NobodyFits, SchedulerLost, StepFailed.
+        """
+        step, events = sending.step, sending.events
+        fitting = self._await_worker(step, sending.needs)
+        holding = [place for place in fitting if place.name in sending.holders[-1:]]
+        fitting = holding or fitting
+        asked = placement.request(step, sending.needs, fitting)
+        are_some = bool(holding or self._refusals or self.connection.left_out)
+        only = tuple(place.address for place in fitting) if are_some else ()
+        reply = None
+        try:
+            with self.connection.ordered(
+                sending.order, asked, only, events.on_event, sending.attempt
+            ) as ordered:
+                reply = self._await_reply(ordered, asked, only)
+        except WorkersDied:  # of another cause, where the step had not started there
+            sending.deaths += 1
+            if len(events.begun) > MOST_DEATHS or sending.deaths == _MOST_LOST:
+                raise _died(step, events.begun) from None
+        if reply is None and events.begun:
+            self._say_gone(events.begun[-1])
+        return reply
+
+    def _checked_answer(self, sending: _Sending, reply: Reply) -> Answer | None:
+        """Return the answer that can be used; None where the step must be sent again.
+
+        Raises NobodyFits, StepFailed.
+        """
+        step, action_key, fault = sending.step, sending.action_key, ""
+        match reply:
+            case Refused():
+                if reply.lacks_store:
+                    self._require_store()
+                self._note_refusal(step, reply.worker, reply.why)
+                sending.refusals += 1
+            case InputsLost() if self._is_elsewhere(reply):
+                why = (
+                    f"{self.store.settings.url} is another store there than here: look at `endpoint`"
+                    " of `remote`, and at what is mounted"
+                )
+                self._note_refusal(step, reply.worker, why)
+                sending.refusals += 1
+            case InputsLost():
+                fault = self._send_again(sending, reply)
+            case Undelivered():
+                sending.holders.append(reply.worker)
+                self._await_delivery(step, reply, sending.holders.count(reply.worker) - 1)
+                sending.refusals += reply.worker in self._refusals
+            case Answer():
+                found = self._checked(step, action_key, reply)
+                if isinstance(found, Answer):
+                    return found
+                fault = found
+            case Failed():
+                raise self._failure(action_key, reply)
+        if fault:
+            self._note_fault(step, reply.worker, fault)
+            sending.refusals += 1
+        return None
 
     def _say_gone(self, worker: str) -> None:
         """Print, once, that a worker which has started a step is gone."""
@@ -326,36 +359,30 @@ class Dispatch:
             raise NobodyFits from failure
         return False
 
-    def _send_again(
-        self,
-        step: Step,
-        action_key: ActionKey,
-        order: Order,
-        reply: InputsLost,
-        again: "_SentAgain",
-    ) -> str:
+    def _send_again(self, sending: _Sending, reply: InputsLost) -> str:
         """Upload inputs again that, according to a worker, the remote store has lost or damaged.
 
         Returns what is wrong with that report, if anything. Raises like `_send`.
         """
-        store, reported = self.store, set(reply.blobs)
+        store, step, order = self.store, sending.step, sending.order
+        reported = set(reply.blobs)
         blobs = {item.name: self._blobs_of(item, reported) for item in order.inputs}
         if not reported or reported - {self._proof}.union(*blobs.values()):
             return "it reports files as lost that are no inputs of the step"
-        lost = reported - again.blobs
+        lost = reported - sending.blobs_again
         try:
             read = reported - {self._proof}  # the proof was found to be lost
             if not lost and read and None not in store.remote.each(store.remote.size, read):
                 return "it reports files as lost or damaged that were uploaded again and are there"
-            if lost and again.rounds == _MOST_SENT_AGAIN + len(step.inputs):
+            if lost and sending.rounds_again == _MOST_SENT_AGAIN + len(step.inputs):
                 return "it reports more files as lost each time"
             if not lost:
                 self.runner.say(
                     f"{store.settings.url} loses what is put there; {self.runner.name(step)} runs here"
                 )
                 raise NobodyFits
-            again.rounds += 1
-            again.blobs |= lost
+            sending.rounds_again += 1
+            sending.blobs_again |= lost
             for item, sent in zip(step.inputs, order.inputs, strict=True):
                 doubted = blobs[sent.name] & lost
                 if doubted:
@@ -368,7 +395,7 @@ class Dispatch:
             self._require_store()
             raise NobodyFits from failure
         for item in step.inputs:
-            self._send(item, action_key)
+            self._send(item, sending.action_key)
         return ""
 
     def _blobs_of(self, item: WireInput, reported: set[str]) -> set[str]:
