@@ -1,8 +1,10 @@
-"""ONNX that takes other images -> ONNX that takes RGB in 0..1, of one size, as every step gives them.
+"""Change an ONNX file so that its input is RGB in 0..1 and of one fixed size, as every step feeds
+it.
 
-Networks that were exported elsewhere take what they were trained on: stock YOLOX files BGR in
-0..255. Two operators are put in front, so that one preprocessing contract holds for all. A shape
-that was left open is settled, and what computed with it is folded: converters want fixed shapes.
+Networks exported elsewhere expect the input they were trained on: stock YOLOX files expect BGR in
+0..255. Two operators are put in front, so that one preprocessing contract holds for all files. A
+dynamic shape becomes fixed, and constants that depend on it are folded, because converters need
+fixed shapes.
 """
 
 from dataclasses import dataclass
@@ -26,9 +28,9 @@ LARGEST = 255.0
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the file takes: `color` rgb | bgr; `values` 0..1 | 0..255.
+    """The input that the file expects: `color` rgb | bgr; `values` 0..1 | 0..255.
 
-    `shape`: what its input is settled to, (1, 3, height, width); empty: as it is.
+    `shape`: the fixed shape for its input, (1, 3, height, width); empty keeps the file's own shape.
     """
 
     color: str
@@ -37,7 +39,9 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """The file's own input keeps its name and shape float32 [n, 3, height, width]."""
+    """Write the changed file; its input keeps its name and its shape, float32 [n, 3, height,
+    width].
+    """
     import onnx
 
     from buildsys.steps.lib.files import model_files
@@ -52,7 +56,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _feeds(model: "onnx.ModelProto") -> tuple[str, ...]:
-    """Names of the inputs that are no weights; ends the step where there is not one."""
+    """Return the names of the inputs that are not weights; ends the step unless there is exactly
+    one.
+    """
     constants = {tensor.name for tensor in model.graph.initializer}
     names = tuple(value.name for value in model.graph.input if value.name not in constants)
     if len(names) != 1:
@@ -61,7 +67,7 @@ def _feeds(model: "onnx.ModelProto") -> tuple[str, ...]:
 
 
 def _settle(model: "onnx.ModelProto", feed: str, shape: tuple[int, ...]) -> "onnx.ModelProto":
-    """The network for one shape: onnxruntime folds what was computed with the open one."""
+    """Return the network for one fixed shape; onnxruntime folds what depended on the dynamic one."""
     import onnx
 
     from buildsys.steps.lib.files import model_files
@@ -84,7 +90,7 @@ def _settle(model: "onnx.ModelProto", feed: str, shape: tuple[int, ...]) -> "onn
 
 
 def _prepend(model: "onnx.ModelProto", name: str, params: Params) -> None:
-    """Everything that read the input reads the last of the new operators' results."""
+    """Insert the new operators; every consumer of the input then reads the result of the last one."""
     import numpy as np
     from onnx import helper, numpy_helper
 

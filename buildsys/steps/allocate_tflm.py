@@ -1,7 +1,8 @@
-"""A TFLite file that TFLite Micro loads, allocates and runs once -> a verdict, with the arena it takes.
+"""Load, allocate and run a TFLite file once in TFLite Micro, and report whether that works and the
+arena size.
 
-Of files that no recording is made of: given ones, and those of other schemes than int8. What TFLite
-Micro lacks (hybrid kernels, float16 weights, an operator) is known before a board is flashed.
+For files that are not recorded: given model files, and schemes other than int8. It shows before a
+board is flashed what TFLite Micro does not support (hybrid kernels, float16 weights, an operator).
 """
 
 import json
@@ -26,11 +27,11 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Nothing: the file says how large its inputs are, and any content will do."""
+    """No parameters: the file states the size of its inputs, and the content does not matter."""
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """The verdict holds the arena's figures, as `record_tflm` gives them, where it could be run."""
+    """Write the verdict; if the file ran, it holds the arena figures in the form of `record_tflm`."""
     from buildsys.steps.lib.files import tflite
 
     path = inputs["tflite"]
@@ -51,7 +52,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _infer(interpreter: Any, file: "File") -> None:
-    """One inference on noise of the inputs' own type."""
+    """Run one inference on random input of the right type."""
     import numpy as np
 
     random = np.random.default_rng(0)

@@ -1,10 +1,10 @@
-"""How long an engine takes on this machine's GPU; a proof beside a build, no input of it.
+"""Measure the latency of an engine on this machine's GPU; a proof that no build depends on.
 
-Two times: of the engine only, from an input on the GPU to outputs on the GPU, by CUDA's events; and
-end to end, from an array in the machine's memory to arrays there, both copies included. No decoding of
-a picture, no reading of boxes.
+It measures two times: of the engine alone, from an input on the GPU to outputs on the GPU, with
+CUDA events; and end to end, from an array in host memory to arrays in host memory, including both
+copies. Decoding images and reading boxes are not included.
 
-Nobody has run this on a GPU yet; its plumbing was tried with a stand-in for the library.
+Not verified on a GPU yet; tests run it with a stand-in for the library.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ STEP = StepSpec(
     produces=Format.LATENCY,
     needs=("engine-facts",),
     resources=Resources(memory_mib=2000, gpu=True, alone=True),
-    # A GPU that the engine is for, and the library in the machine's Python.
+    # It needs a GPU that the engine is built for, and the library in this machine's Python.
     requires=lambda params: requires_gpu(params.library),
     local=True,
     templates=Templates(folder="engine", files=RUNTIME_FILES),
@@ -31,7 +31,9 @@ _PARTS = (("engine", ENGINE_ONLY), ("end_to_end", END_TO_END))
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """How often, and of which batches. `machine`: what the figures are true of (part of the key)."""
+    """Number of runs and batch sizes. `machine`: the machine that the figures hold for (part of the
+    key).
+    """
 
     library: GpuLibrary
     batches: tuple[int, ...]
@@ -43,8 +45,8 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: engine, engine-facts, templates. `outputs`: latency, a JSON object of entries, two a
-    batch; times in milliseconds, of the whole batch.
+    """`inputs`: engine, engine-facts, templates. `outputs`: latency, a JSON object of entries, two
+    a batch; times in milliseconds, of the whole batch.
     """
     import hashlib
     import json

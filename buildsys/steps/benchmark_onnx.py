@@ -1,4 +1,6 @@
-"""How long an ONNX file takes on this machine's CPU, by onnxruntime; a proof beside a build."""
+"""Measure the latency of an ONNX file on this machine's CPU, in onnxruntime; a proof that no build
+depends on.
+"""
 
 from pathlib import Path
 

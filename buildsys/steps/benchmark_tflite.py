@@ -1,7 +1,9 @@
-"""How long a TFLite file takes on this machine, by LiteRT; a proof beside a build, no input of it.
+"""Measure the latency of a TFLite file on this machine, in LiteRT; a proof that no build depends
+on.
 
-LiteRT's default kernels run, as an application on this machine would have them: optimized, with
-XNNPACK for the operators that it takes. Accuracy is measured on them, too, but for microcontrollers.
+It uses LiteRT's default kernels, as an application on this machine would: optimized, with XNNPACK
+for the operators that it supports. Accuracy is measured on the same kernels, except for
+microcontrollers.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""TFLite -> TFLite whose outputs stand in the order in which a firmware reads them.
+"""Reorder the outputs of a TFLite file into the order in which a firmware reads them.
 
-Only the list of output indices is rewritten, in place: weights, names and alignment stay byte for
-byte. Firmwares that want different orders so share one export and one quantization. That the file
-fits the contract at all has been judged by check_contract.
+Only the list of output indices is rewritten, in place: weights, names and alignment stay the same
+bytes. Firmware with different orders can therefore share one export and one quantization.
+check_contract decides first whether the file fits the contract.
 """
 
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing to set: the firmware contract decides."""
+    """No settings: the firmware contract decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The contract, and the canonical order of the head for firmwares that take any."""
+    """The contract, and the canonical order of the head for firmware that accepts any order."""
 
     check: check_contract.Params
     order: tuple[str, ...]
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """The contract's order, or the canonical one where the firmware takes any."""
+    """Return the contract's order, or the canonical one if the firmware accepts any."""
     contract = board.contract
     assert contract is not None
     order = board.output_order or tuple(output.name for output in contract.outputs)
@@ -41,7 +41,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def contract_params(model: ModelSpec, board: BoardSpec) -> check_contract.Params:
-    """What is known of the network before its file is looked at."""
+    """Return what is known about the network before its file exists."""
     assert board.contract is not None
     frame = model.preprocessing
     return check_contract.Params(
@@ -54,7 +54,7 @@ def contract_params(model: ModelSpec, board: BoardSpec) -> check_contract.Params
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Reorder."""
+    """Write the file with its outputs reordered."""
     from buildsys.steps.lib.files import tflite
 
     layout = check_contract.find_layout(tflite.read(inputs["tflite"]), params.check)

@@ -1,15 +1,18 @@
-"""ONNX -> engine of TensorRT, or of TensorRT-RTX, which needs no GPU to build one.
+"""Build an engine from an ONNX file, with TensorRT or with TensorRT-RTX, which needs no GPU for
+that.
 
-TensorRT is the machine's own (see `host_library`), and builds for the GPU that is there: the target
-declares version and compute capability, both are in the key, and the machine is held against them.
-So a machine without a GPU computes the same key, and restores.
+TensorRT is the one installed on the machine (see `host_library`), and it builds for the GPU in the
+machine: the target declares version and compute capability, both are part of the key, and the
+machine is checked against them. A machine without a GPU therefore computes the same key and can
+restore the engine.
 
-Quantized files are strongly typed networks: float16 and int8 are the file's, no flag of the builder
-lowers anything. Up to TensorRT 10 a float file can be lowered by flags instead (see `_engine_weakly_typed`).
+Quantized files are strongly typed networks: the file itself says where float16 and int8 apply, and
+no builder flag changes a precision. Up to TensorRT 10, flags can lower a float file instead (see
+`_engine_weakly_typed`).
 
-Of its bytes: TensorRT-RTX gives the same for float32 and int8 each time; for float16 see
-`engine_program`. TensorRT measures kernels, and two builds may choose two: the key promises the
-network, not those bytes.
+Reproducibility: TensorRT-RTX writes the same bytes for float32 and int8 each time; for float16 see
+`engine_program`. TensorRT chooses kernels by measuring them, and two builds may choose differently:
+the key identifies the network, not the bytes.
 """
 
 from dataclasses import dataclass
@@ -27,7 +30,7 @@ STEP = StepSpec(
     consumes=(Format.ONNX, Format.QUANTIZED_ONNX),
     produces=Format.ENGINE,
     also_produces=("engine-facts",),
-    # Of a file that a verdict rejects, no engine is built.
+    # A rejected file gets no engine.
     needs=("calibration-cache", "verdict"),
     stage="engine",
     block="tensorrt",
@@ -45,10 +48,11 @@ STEP = StepSpec(
     ),
 )
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-"""`ComputeCapability` of TensorRT-RTX 1.7.1."""
+"""The values of `ComputeCapability` in TensorRT-RTX 1.7.1."""
 JETSONS = ("8.7", "11.0")
-"""Of Jetson Orin and Thor, and of nothing else: their TensorRT is JetPack's
-(https://developer.nvidia.com/cuda-gpus)."""
+"""The compute capabilities of Jetson Orin and Thor alone; their TensorRT comes with JetPack
+(https://developer.nvidia.com/cuda-gpus).
+"""
 WEAKLY_TYPED_UNTIL = 10
 """TensorRT 11 has neither precision flags nor calibrators (its migration guide, "removed APIs")."""
 
@@ -57,14 +61,14 @@ WEAKLY_TYPED_UNTIL = 10
 class Settings:
     """The `tensorrt` block.
 
-    `library`, `version`: what builds, and what has to load; `local`: this machine's. `gpu`: its name,
-    for people. `compute_capability`: the kind of GPU that it is for; TensorRT-RTX builds for every one
-    of 8.0 and later without it
+    `library`, `version`: the library that builds the engine and has to load it; `local`: the
+    version on this machine. `gpu`: a name for readers. `compute_capability`: the kind of GPU that
+    the engine is for; without it TensorRT-RTX builds for every GPU from 8.0 on
     (https://docs.nvidia.com/deeplearning/tensorrt-rtx/latest/inference-library/cpu-engines.html).
-    `workspace_gib`: the most that a layer may take of the GPU's memory. `optimization_level`: 0 to 5,
-    how long the builder searches. `version_compatible`, `hardware_compatibility`: engines that newer
-    versions and other GPUs load, slower. `int8`: whether scales come from the file (qdq) or from
-    TensorRT's entropy calibration, up to TensorRT 10.
+    `workspace_gib`: the limit of GPU memory for one layer, in GiB. `optimization_level`: 0 to 5,
+    how long the builder searches. `version_compatible`, `hardware_compatibility`: slower engines
+    that newer versions and other GPUs can load. `int8`: whether scales come from the file (qdq) or
+    from TensorRT's entropy calibration, up to TensorRT 10.
     """
 
     library: Literal["tensorrt", "tensorrt-rtx"] = "tensorrt"
@@ -79,19 +83,20 @@ class Settings:
 
 
 def is_weakly_typed(settings: Settings) -> bool:
-    """Whether flags say which precisions an int8 engine may use, and the file says none.
+    """Return whether builder flags, rather than the file, state which precisions an int8 engine may
+    use.
 
-    TensorRT 8.6 has no strongly typed networks, and its parser ends with opset 17 (onnx-tensorrt 8.6,
-    docs/operators.md): a quantize operator of float16 needs 19.
+    TensorRT 8.6 has no strongly typed networks, and its parser supports opsets up to 17
+    (onnx-tensorrt 8.6, docs/operators.md): a quantize operator of float16 needs 19.
     """
     return settings.version.startswith("8.") or settings.int8 == "calibrator"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The settings; `compute_capability` empty: any from 8.0 on; `scheme`: what a float file is
-    lowered to; `optimization_level`: TensorRT's default is 3. `half`: of an int8 engine that flags
-    lower, whether what is not int8 may be float16.
+    """The settings. `compute_capability`: empty for any from 8.0 on. `scheme`: the precision that a
+    float file is lowered to. `optimization_level`: TensorRT's default is 3. `half`: for an int8
+    engine that is lowered by flags, whether layers that are not int8 may use float16.
     """
 
     library: str
@@ -107,7 +112,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """As the target declares it."""
+    """Return the parameters that the target declares."""
     level = settings.optimization_level
     return Params(
         library=settings.library,
@@ -124,10 +129,12 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def make_request(params: Params, quantized: bool, calibrated: bool) -> dict[str, Any]:
-    """What the program is asked for, with names of files in its own folder (see engine_program).
+    """Return the request for the program, with names of files in its own folder (see
+    engine_program).
 
-    `quantized`: the file says its precision; `calibrated`: there is a calibration cache, or will be.
-    TensorRT 8.6 has no strongly typed networks: flags allow it what the file says.
+    `quantized`: the file states its precision; `calibrated`: a calibration cache exists or will
+    exist. TensorRT 8.6 has no strongly typed networks: flags allow the precisions that the file
+    states.
     """
     own = quantized or params.scheme == "float32"
     return {
@@ -156,7 +163,9 @@ def make_request(params: Params, quantized: bool, calibrated: bool) -> dict[str,
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`outputs`: engine; engine-facts, JSON: library, its exact version, GPUs, inputs and outputs."""
+    """Build the engine. `outputs`: engine; engine-facts, JSON with the library, its exact version,
+    GPUs, inputs and outputs.
+    """
     import os
     import shutil
     import sys
@@ -170,7 +179,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     if calibrated:
         shutil.copyfile(inputs["calibration-cache"], "calibration.cache")
     request, python = make_request(params, quantized, calibrated), sys.executable
-    if params.library == "tensorrt":  # TensorRT-RTX has no timings, and its bytes know no path
+    if params.library == "tensorrt":  # TensorRT-RTX measures nothing, and its files hold no path
         request["timing_cache"] = os.environ.get("BUILDSYS_TIMING_CACHES", "")
         python = host_library.interpreter()
     builder_process.run_builder(python, request)

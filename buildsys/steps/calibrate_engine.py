@@ -1,7 +1,9 @@
-"""ONNX and calibration images -> TensorRT's entropy calibration cache: int8 scales, up to TensorRT 10.
+"""Make TensorRT's entropy calibration cache (int8 scales, up to TensorRT 10) from ONNX and
+calibration images.
 
-An artifact of its own: action_key by network, pictures and batch, and not by what else an engine is built
-with. The same program as build_engine's calibrates while it builds; that engine is thrown away.
+The cache is an artifact of its own: its action key depends on network, images and batch, not on the
+other settings of an engine. The program of build_engine calibrates while it builds; the engine that
+it builds here is deleted.
 """
 
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ STEP = StepSpec(
     needs=("calibration",),
     block="tensorrt",
     resources=Resources(memory_mib=2000, gpu=True),
-    # The machine that TensorRT calibrates on.
+    # TensorRT calibrates only on the machine that it builds for.
     requires=lambda params: f"tensorrt {params.version} {params.compute_capability}",
     templates=Templates(folder="engine", files=("cudart.py",)),
     unverified=(
@@ -39,7 +41,7 @@ Settings = build_engine.Settings
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the scales depend on beside the network and the pictures; `batch` says how many at a time."""
+    """What the scales depend on besides the network and the images. `batch`: images per inference."""
 
     version: str
     compute_capability: str
@@ -48,7 +50,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """The batch is the engine's."""
+    """Return the engine's batch and version."""
     assert model.preprocessing is not None
     return Params(
         version=settings.version,

@@ -1,7 +1,7 @@
-"""TFLite file + firmware contract -> a verdict: whether the firmware decodes what the file yields.
+"""Decide whether a firmware can decode the outputs of a TFLite file, by the firmware's contract.
 
-It stands before the compiler: a file that the device would load and not understand ends here, with
-both layouts. Order alone is no fault, bind_outputs mends it.
+It runs before the compiler: a file that the device would load but not decode is rejected here, with
+both layouts. A different order is accepted, because bind_outputs corrects it.
 """
 
 import json
@@ -29,9 +29,9 @@ _CURES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the firmware decodes, and what is known of the network: 0 where unknown.
+    """What the firmware decodes, and what is known about the network: 0 means unknown.
 
-    `height`, `width`: the recipe's input, or 0; then the file's own is taken.
+    `height`, `width`: the recipe's input size; 0 means the file's own.
     """
 
     contract: ContractSpec
@@ -42,7 +42,7 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Tensors at the file's edge against the contract: count, shapes, dtype, quantization."""
+    """Compare the file's inputs and outputs with the contract: count, shapes, dtype, quantization."""
     from buildsys.steps.lib.files import tflite
 
     verdict = judge(tflite.read(inputs["tflite"]), params)
@@ -50,11 +50,11 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def judge(file: "File", params: Params) -> dict[str, object]:
-    """The verdict, and how the outputs were understood."""
+    """Return the verdict and the layout that was matched."""
     failures = _check_input(file, params)
     layout = find_layout(file, params)
     if not params.contract.outputs:
-        layout = None  # whoever wrote the firmware decodes what there is
+        layout = None  # without a contract the firmware's author adapts to any layout
     elif layout is None:
         failures += [_explain(file, params)]
     else:
@@ -70,7 +70,7 @@ def judge(file: "File", params: Params) -> dict[str, object]:
 
 
 def find_layout(file: "File", params: Params) -> Layout | None:
-    """Which output of the file is which of the contract's; None where they are others."""
+    """Return which output of the file is which of the contract's; None if they do not match."""
     found = tuple(Found(name=tensor.name, shape=tensor.shape) for tensor in file.outputs)
     height, width = _frame(file, params)
     return match(params.contract, found, height, width, params.classes, params.keypoints)

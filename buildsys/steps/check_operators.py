@@ -1,7 +1,7 @@
-"""The file that is flashed -> a verdict: operators against the firmware's list, the driver's header.
+"""Check the file to be flashed: its operators against the firmware's list, and its NPU header.
 
-An operator that the firmware does not register fails on the device when tensors are allocated; here
-it is named with the layer that it came from.
+An operator that the firmware does not register fails on the device when tensors are allocated; this
+step names it and the layer that it came from.
 """
 
 import json
@@ -19,12 +19,14 @@ STEP = StepSpec(
 _MOST_LAYERS = 3
 _NPU = "ethos-u"
 EVERY = "builtin"
-"""Among a contract's operators: all that TensorFlow Lite itself has, none that somebody added."""
+"""In a contract's operator list: every operator of TensorFlow Lite itself, no custom operator."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the firmware registers (empty: not known), and the NPU as Vela names it (empty: none)."""
+    """The operators that the firmware registers (empty: unknown), and the NPU by Vela's name
+    (empty: none).
+    """
 
     firmware: str
     operators: tuple[str, ...]
@@ -32,7 +34,7 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """One of `vela-tflite` and `tflite` is given."""
+    """Check the file; `inputs` has either `vela-tflite` or `tflite`."""
     from buildsys.steps.lib.files import tflite
 
     (path,) = (inputs[kind] for kind in _KINDS if kind in inputs)
@@ -58,7 +60,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def judge_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
-    """A sentence where operators (with the layers that they came from) are not registered."""
+    """Return a sentence if operators (given with the layers that they came from) are not
+    registered.
+    """
     from buildsys.steps.lib.files.tflite_schema import KERNELS
 
     known = {*params.operators, _NPU}
@@ -68,7 +72,7 @@ def judge_list(layers: dict[str, tuple[str, ...]], params: Params) -> list[str]:
         return []
     rows = []
     for name in missing:
-        found = [layer.split(";")[0] for layer in layers[name]]  # of fused ones the first
+        found = [layer.split(";")[0] for layer in layers[name]]  # of fused layers the first
         more = f" and {len(found) - _MOST_LAYERS} more" if len(found) > _MOST_LAYERS else ""
         rows.append(f"{name} ({len(found)}: {', '.join(found[:_MOST_LAYERS])}{more})")
     where = "left on the CPU by Vela" if params.accelerator else "in the file"

@@ -1,6 +1,7 @@
-"""Calibration images and the measured split -> whether accuracy was measured on images that the
-quantization had seen. A step of its own, so that neither the measurement nor the quantization runs
-again when the other's images change.
+"""Report whether accuracy was measured on images that were also used for calibration.
+
+It is a step of its own, so that neither the measurement nor the quantization runs again when the
+other's images change.
 """
 
 import hashlib
@@ -23,14 +24,15 @@ _SHOWN = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The split that accuracy is measured on."""
+    """The split on which accuracy is measured."""
 
     split: Split
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: calibration, the prepared pictures; pictures, what they were drawn from; dataset,
-    what is measured on (where it is the same tree, `pictures` may be left out).
+    """Compare the digests. `inputs`: calibration, the prepared images; pictures, the images that
+    they were chosen from; dataset, the measured data (if both are the same tree, `pictures` may be
+    absent).
     """
     drawn_from = inputs.get("pictures", inputs["dataset"])
     names = json.loads((inputs["calibration"] / "sources.json").read_text(encoding="utf-8"))
@@ -52,9 +54,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def find_overlap(calibration: Mapping[str, str], measured: Mapping[str, str]) -> tuple[str, ...]:
-    """Names of the calibration pictures whose bytes the measured split holds, under any name; sorted.
+    """Return the sorted names of calibration images whose bytes are also in the measured split,
+    under any name.
 
-    Both map a picture's name to the digest of its bytes.
+    Both arguments map an image's name to the digest of its bytes.
     """
     seen = set(measured.values())
     return tuple(sorted(name for name, digest in calibration.items() if digest in seen))

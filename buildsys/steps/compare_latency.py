@@ -1,7 +1,7 @@
-"""How long the files of several builds take on this machine, one run of each in turn.
+"""Compare the latency of the files of several builds on this machine, running them alternately.
 
-A machine that slows down slows them all down alike: what is compared is measured in one process, on
-one count of threads, in rounds. The first rounds warm up. Beside the builds, an input of none.
+All files are measured in one process, with one number of threads, in rounds, so that a machine that
+slows down affects all of them equally. The first rounds warm up. No build depends on the result.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ STEP = StepSpec(
     tool_env="evaluate",
     consumes=(Format.TFLITE, Format.ONNX),
     produces=Format.LATENCY,
-    # It runs alone, with every file in memory at once.
+    # It runs while no other step runs, with every file in memory at once.
     resources=lambda params: Resources(memory_mib=1000, threads=params.threads, alone=True),
     local=True,
 )
@@ -29,8 +29,8 @@ _DIGITS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One file: the builds that it belongs to, its format (tflite | onnx), how it was quantized and
-    converted, as their recipes say it; empty where nobody did.
+    """One file: the builds that it belongs to, its format (tflite | onnx), and how it was quantized
+    and converted according to their recipes; empty if it was not.
     """
 
     builds: tuple[str, ...]
@@ -41,8 +41,8 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`subjects` in the order of the inputs file-000, file-001, …; `machine`: what the figures are
-    true of.
+    """`subjects` in the order of the inputs file-000, file-001, …; `machine`: the machine that the
+    figures hold for.
     """
 
     subjects: tuple[Subject, ...]
@@ -53,14 +53,14 @@ class Params:
 
 
 def input_name(index: int) -> str:
-    """Of the subject at `index`."""
+    """Return the input name of the subject at `index`."""
     return f"file-{index:03}"
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: file-000, …. `outputs`: comparison, a JSON object with a row a file.
+    """Measure. `inputs`: file-000, …. `outputs`: comparison, a JSON object with one row per file.
 
-    Times in milliseconds; `ratio`: of the mean to the fastest's.
+    Times are in milliseconds; `ratio` is the mean divided by the fastest file's mean.
     """
     from buildsys.steps.lib.metrics import timed_runs
 
@@ -102,7 +102,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def take_turns(inferences: list[Callable[[], object]], runs: int, warmup: int) -> list[list[float]]:
-    """Milliseconds of `runs` runs of each, one of each in turn; `warmup` rounds before them."""
+    """Return the milliseconds of `runs` runs of each inference, alternating, after `warmup` rounds."""
     times: list[list[float]] = [[] for _ in inferences]
     for index in range(warmup + runs):
         for infer, own in zip(inferences, times, strict=True):
@@ -116,7 +116,9 @@ def take_turns(inferences: list[Callable[[], object]], runs: int, warmup: int) -
 
 
 def _describe(path: Path, kind: str) -> dict[str, Any]:
-    """Digest, size, and how many operators the file has, those that only move data apart."""
+    """Return digest, size and operator counts of a file; operators that only move data are counted
+    apart.
+    """
     counts = _operators(path, kind)
     return {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -127,7 +129,7 @@ def _describe(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _operators(path: Path, kind: str) -> dict[str, int]:
-    """Operators by name in capitals; of the main graph."""
+    """Return the operators of the main graph, counted by name in capitals."""
     if kind == "tflite":
         from buildsys.steps.lib.files import tflite
 

@@ -1,4 +1,5 @@
-"""Recordings of one network's forms -> the parity ladder: a verdict, and the first rung that fails.
+"""Compare recordings of one network in all its forms (the parity ladder), and report the first rung
+that fails.
 
 Checkpoint → ONNX → float TFLite → quantized TFLite (on the kernels that accuracy is measured
 on) → TFLite Micro → the firmware's decoder. Limits and their reasons: `tolerances`.
@@ -20,9 +21,9 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """How the outputs are read. `head`: as in `ModelSpec.head`. `scheme`: of the file `tflite`.
+    """How to read the outputs. `head`: as in `ModelSpec.head`. `scheme`: that of the file `tflite`.
 
-    `decoder`: himax-od | himax-pose | sscma-yolov8 | sscma-world | sscma-pose, or empty where no
+    `decoder`: himax-od | himax-pose | sscma-yolov8 | sscma-world | sscma-pose, or empty if no
     firmware decodes; `trained`: False for random weights, whose quantization is not judged.
     """
 
@@ -37,7 +38,7 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: recordings of any of checkpoint, onnx, float-tflite, tflite, tflm."""
+    """Compare. `inputs`: recordings, any of checkpoint, onnx, float-tflite, tflite, tflm."""
     from buildsys.steps.lib.firmware import output_layout
     from buildsys.steps.lib.parity import parity_ladder, recording_files
 

@@ -1,4 +1,4 @@
-"""int8 TFLite -> TFLite for an Arm Ethos-U NPU, by Vela of the version that the target names."""
+"""Compile an int8 TFLite file for an Arm Ethos-U NPU, with the Vela version that the target names."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,9 @@ VERSIONS = ("3.9", "4.5", "5.2")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `vela` block. `config`: an ini beside the target, or nothing for Vela's own vela.ini."""
+    """The `vela` block. `config`: an ini file in the target's folder; empty for Vela's own
+    vela.ini.
+    """
 
     version: str
     accelerator: Literal[
@@ -46,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Vela's options; the ini's content is an input."""
+    """Vela's options; the content of the ini file is an input."""
 
     version: str
     accelerator: str
@@ -56,7 +58,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """As the target declares it."""
+    """Return the options that the target declares."""
     return Params(
         version=settings.version,
         accelerator=settings.accelerator,
@@ -67,7 +69,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Run the command line as a person would, keep the model and the summary."""
+    """Run Vela's command line, and keep the model and the summary."""
     import json
     import shutil
     import subprocess
@@ -103,7 +105,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _summary() -> dict[str, float]:
-    """Vela's own estimates: memory in bytes, time in milliseconds."""
+    """Return Vela's own estimates: memory in bytes, time in milliseconds."""
     import csv
 
     (path,) = Path("vela").glob("*_summary_*.csv")

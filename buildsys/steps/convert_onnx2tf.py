@@ -1,7 +1,8 @@
-"""ONNX -> TensorFlow SavedModel by onnx2tf, float32, NHWC, outputs under their ONNX names.
+"""Convert ONNX to a TensorFlow SavedModel with onnx2tf: float32, NHWC, outputs under their ONNX
+names.
 
-onnx2tf is asked for the network alone. Its own calibration option is never used: with `-cind` it
-infers shapes from an NHWC array on an NCHW graph and can return a wrong model without an error.
+onnx2tf converts the network only. Its calibration option is never used: with `-cind` it infers
+shapes from an NHWC array on an NCHW graph and can return a wrong model without an error.
 """
 
 import functools
@@ -30,25 +31,29 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `convert` block has no setting of its own for this tool."""
+    """The `convert` block has no settings for this tool."""
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Nothing to choose: the file says the rest."""
+    """Return the parameters; the file states everything else."""
     return saved_model.params_of(model)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Convert a copy, identify each output by its values on real pictures, save under its name."""
+    """Convert a copy, identify each output by its values on real images, and save it under its
+    name.
+    """
     from buildsys.steps.lib.runtime import tensorflow_setup
 
-    # onnx2tf rewrites its input file in place. A file that is none is told before TensorFlow is there.
+    # onnx2tf rewrites its input file in place. An unreadable file is reported before TensorFlow is
+    # imported.
     grouped = _write_copy(inputs["onnx"], Path("model.onnx"))
     tf = tensorflow_setup.prepare()
-    # onnx2tf downloads this array when it is not here.
+    # onnx2tf downloads this array if it does not find it.
     tensorflow_setup.write_placeholder_pictures()
     report(0, 2, "stages", "onnx2tf")
-    # onnx2tf makes AddN of a Sum, for which no quantized kernel exists; two operands are an Add.
+    # onnx2tf makes an AddN of a Sum, and AddN has no quantized kernel; with two operands it is an
+    # Add.
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
     _tell_layout_of_sums()
     if not grouped:
@@ -68,14 +73,14 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _write_copy(source: Path, target: Path) -> bool:
-    """A copy whose residual additions are `Sum` nodes, and whose names TensorFlow can save.
+    """Write a copy whose residual additions are `Sum` nodes, and whose names TensorFlow can save.
 
-    Returns whether a convolution works in groups.
+    Returns whether the network has a grouped convolution.
 
-    onnx2tf 1.29 compares the NHWC result of an `Add` with the NCHW shape in the file, takes the
-    difference for a broadcasting fault and transposes both operands; compilers for NPUs then put
-    every transpose on the CPU. Its `Sum` has no such guard and means the same. Additions in NCHW,
-    as those of attention behind a reshape, need the guard and stay.
+    onnx2tf 1.29 compares the NHWC result of an `Add` with the NCHW shape in the file, mistakes the
+    difference for a broadcasting error and transposes both operands; NPU compilers then run every
+    transpose on the CPU. Its `Sum` has no such check and computes the same. Additions in NCHW, as
+    in attention after a reshape, need the check and stay as they are.
     """
     import onnx
 
@@ -90,19 +95,22 @@ def _write_copy(source: Path, target: Path) -> bool:
         if node.op_type == "Add" and not constants.intersection(node.input):
             node.op_type = "Sum"
         if any(item.name == "group" and item.i > 1 for item in node.attribute):
-            node.name = node.name.lstrip("/")  # it may become a layer, and no layer begins with /
+            # it may become a layer's name, which must not begin with /
+            node.name = node.name.lstrip("/")
             grouped = True
     onnx.save(graph, str(target))
     return grouped
 
 
 _UNLIKE_PICTURES = ("Constant", "Reshape", "MatMul", "Transpose")
-"""Operators whose results onnx2tf does not hold as NHWC pictures."""
+"""Operators whose results onnx2tf does not keep in NHWC."""
 
 
 def _tell_layout_of_sums() -> None:
-    """onnx2tf 1.29 forgets at a `Sum` that its operands are NHWC. A concatenation behind it then
-    takes it for NCHW where height, width and channels are equal (32 at 256 px), and turns it.
+    """Mark the results of `Sum` nodes as NHWC, which onnx2tf 1.29 omits.
+
+    Without the mark, a later concatenation assumes NCHW and transposes the result if height, width
+    and channels are equal (32 at 256 px).
     """
     from onnx2tf.ops import Sum
 
@@ -117,11 +125,13 @@ def _tell_layout_of_sums() -> None:
 
 
 def _describe_no_layers() -> None:
-    """Nothing of Keras' description of its layers is saved, and making it took two thirds of the time.
+    """Stop TensorFlow from describing Keras layers while saving: unused, and two thirds of the
+    time.
 
-    `tf.saved_model.save` reads every attribute of every layer, in search of functions; this one is a
-    property that writes the layer as JSON, weights included. Networks with a grouped convolution gain
-    nothing by it (YOLO11n, YOLOX-Nano), and a number in the saved file would be another.
+    `tf.saved_model.save` reads every attribute of every layer while it looks for functions; this
+    attribute is a property that writes the layer as JSON, including weights. Networks with a
+    grouped convolution (YOLO11n, YOLOX-Nano) do not become faster, and a number in the saved file
+    would change.
     """
     import tf_keras
 
@@ -138,14 +148,16 @@ def _convert(path: Path) -> Any:
             disable_model_save=True,
             non_verbose=True,
         )
-    except SystemExit as error:  # its way to report a failure, whatever the caller
+    except SystemExit as error:  # onnx2tf reports failures by exiting
         fail(f"onnx2tf gave up on this network (exit {error.code}); its last lines say where.")
 
 
 def _compare(
     network: Any, onnx_path: Path, samples: Path | None, params: Params
 ) -> "dict[str, Match]":
-    """Which of the network's outputs is which ONNX output; every one equal within the tolerance."""
+    """Return which output of the network is which ONNX output; ends the step if one differs too
+    much.
+    """
     from buildsys.steps.lib.parity import conversion
 
     pairs: dict[str, Match] = {}
@@ -163,5 +175,5 @@ def _compare(
 
 
 def _listed(values: Any) -> Any:
-    """A network's answer as a list; of a single output it is the tensor alone."""
+    """Return the outputs as a list; a network with a single output returns the tensor itself."""
     return values if isinstance(values, list | tuple) else [values]

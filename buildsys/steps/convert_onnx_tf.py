@@ -1,7 +1,7 @@
-"""ONNX -> TensorFlow SavedModel by onnx-tf 1.10, float32, behind the same signature as onnx2tf's.
+"""Convert ONNX to a TensorFlow SavedModel with onnx-tf 1.10: float32, same signature as onnx2tf's.
 
-onnx-tf keeps the channels where ONNX has them, in front, and puts a transpose before and behind
-every convolution: its files compute the same and are a little slower on a CPU.
+onnx-tf keeps ONNX's channels-first layout and adds a transpose before and after every convolution:
+its files compute the same and are a little slower on a CPU.
 """
 
 import itertools
@@ -25,31 +25,31 @@ STEP = StepSpec(
     resources=Resources(memory_mib=2000, framework=True),
 )
 _NEWEST_IR = 9
-"""Of ONNX files that onnxruntime 1.17 opens; later ones differ in number types alone."""
+"""The newest IR version that onnxruntime 1.17 opens; later ones only add number types."""
 _INPUT = "the_pictures"
 _NEWEST_OPSET = 13
-"""Up to which onnx-tf knows every operator that networks of pictures are made of."""
+"""The newest opset of which onnx-tf converts every operator that vision networks use."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `convert` block has no setting of its own for this tool."""
+    """The `convert` block has no settings for this tool."""
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Nothing to choose: the file says the rest."""
+    """Return the parameters; the file states everything else."""
     return saved_model.params_of(model)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Convert a copy, compare it with onnxruntime, save behind a transpose from NHWC."""
+    """Convert a copy, compare it with onnxruntime, and save it with a transpose from NHWC in front."""
     from buildsys.steps.lib.files import model_files
     from buildsys.steps.lib.parity import conversion
     from buildsys.steps.lib.runtime import tensorflow_setup
 
     graph = model_files.load_onnx(inputs["onnx"])
     copy = Path("model.onnx")
-    _write_copy(graph, copy)  # a file that is none is told before TensorFlow is there
+    _write_copy(graph, copy)  # an unreadable file is reported before TensorFlow is imported
     tf = tensorflow_setup.prepare()
     report(0, 2, "stages", "onnx-tf")
     network = _prepare(graph)
@@ -66,14 +66,15 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         worst = conversion.require_close("onnx-tf", wanted, values)
     print("largest difference, ONNX against SavedModel:", worst)
     saved_model.save(tf, answer, params.preprocessing, network.tf_module, outputs["saved-model"])
-    saved_model.write_layouts(outputs["layouts"], set())  # it keeps the order of axes
+    saved_model.write_layouts(outputs["layouts"], set())  # onnx-tf keeps the order of axes
     report(2, 2, "stages")
 
 
 def _write_copy(graph: Any, target: Path) -> None:
-    """A file as old as this environment's onnxruntime wants it, and an input that Python can name.
+    """Write a copy in an IR version that this environment's onnxruntime opens, with a valid input
+    name.
 
-    The input becomes an argument of a function, whose name may hold neither a colon nor a dot.
+    The input becomes a function argument, whose name must not contain a colon or a dot.
     """
     import onnx
 
@@ -92,24 +93,24 @@ def _write_copy(graph: Any, target: Path) -> None:
 
 
 def _prepare(graph: Any) -> Any:
-    """The network as a TensorFlow module whose names are the same every time."""
+    """Return the network as a TensorFlow module whose names are the same in every run."""
     from onnx_tf import backend, common
 
-    # Names with a colon get a random suffix; saved, equal networks would have unequal bytes.
+    # Names with a colon get a random suffix, and equal networks would be saved as different bytes.
     common.uuid = types.SimpleNamespace(uuid4=itertools.count(10**7).__next__)
     _complete_handlers()
     return _try(graph, lambda model: backend.prepare(model, logging_level="WARNING"), graph)
 
 
 def _complete_handlers() -> None:
-    """What onnx-tf 1.10 lacks of opset 13, and what TFLite cannot read of what it writes."""
+    """Add what onnx-tf 1.10 lacks of opset 13, and replace what TFLite cannot read."""
     import tensorflow as tf
     from onnx_tf.handlers.backend.split import Split
     from onnx_tf.handlers.backend.squeeze import Squeeze
     from onnx_tf.handlers.backend.unsqueeze import Unsqueeze
 
     def split(value: Any, num_or_size_splits: Any, axis: int = 0, name: str = "split") -> Any:
-        """TFLite splits by sizes of 32 bits alone; ONNX's have 64."""
+        """Split by 32-bit sizes: TFLite supports no others, and ONNX has 64-bit sizes."""
         return tf.split(value, tf.cast(num_or_size_splits, tf.int32), axis, name=name)
 
     Split.TF_FUNC = staticmethod(split)
@@ -118,7 +119,7 @@ def _complete_handlers() -> None:
 
 
 def _by_attribute(handle: Any) -> Any:
-    """A handler of opset 13, where axes are an input, by that of opset 11, where they are not."""
+    """Return a handler of opset 13, where axes are an input, made from that of opset 11."""
     import tensorflow as tf
     from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
 
@@ -135,7 +136,7 @@ def _by_attribute(handle: Any) -> Any:
 
 
 def _try(graph: Any, call: Any, argument: Any) -> Any:
-    """Call onnx-tf; the error names the operator and opset that it cannot convert."""
+    """Call onnx-tf; an error names the operator and opset that it cannot convert."""
     from onnx.backend.test.runner import BackendIsNotSupposedToImplementIt
     from onnx.checker import ValidationError
 

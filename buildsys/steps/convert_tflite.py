@@ -1,7 +1,7 @@
-"""SavedModel -> TFLite in one scheme: float32, float16, dynamic-range, int8 or int16x8.
+"""Convert a SavedModel to TFLite in one scheme: float32, float16, dynamic-range, int8 or int16x8.
 
-One converter run for the one file that is wanted. int8 means full integer, calibrated on the
-recipe's own pictures; the result is compared with the float model on other pictures.
+One run makes one file. int8 means full integer, calibrated on the recipe's own images; the result
+is compared with the float model on other images.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from buildsys.spec import (
 from buildsys.steps.lib.runtime.progress import report
 
 STEP = StepSpec(
-    # One environment a converter, called as it is.
+    # One environment per converter, with the same name.
     tool_env=lambda params: params.tool,
     consumes=(Format.SAVED_MODEL,),
     produces=Format.TFLITE,
@@ -33,23 +33,26 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing of its own: the `quantization` block belongs to the model."""
+    """No settings: the `quantization` block belongs to the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What determines the file beside the network and the calibration pictures."""
+    """What determines the file besides the network and the calibration images."""
 
     quantization: Quantization
     preprocessing: Preprocessing
     classes: int = 1
-    """Takes the decoded head apart into boxes, scores and keypoints; the raw one needs it not."""
+    """Number of classes, to split the decoded head into boxes, scores and keypoints; unused for a
+    raw head.
+    """
     tool: str = "onnx2tf"
-    """The converter that made the SavedModel: its environment's TensorFlow goes on with it."""
+    """The converter that made the SavedModel; the TensorFlow of its environment is used here, too.
+    """
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Quantization as settled for this build."""
+    """Return the quantization of this build."""
     assert model.preprocessing is not None
     return Params(
         quantization=model.quantization,
@@ -60,7 +63,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Convert and compare."""
+    """Convert the model and compare it with the float model."""
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.runtime import tensorflow_setup
 
@@ -105,7 +108,8 @@ def _representative(folder: Path, params: Params) -> Any:
     passes = itertools.count(1)
 
     def generate() -> Any:
-        note = "" if (number := next(passes)) == 1 else f"pass {number}"  # some schemes want two
+        # some schemes need two passes
+        note = "" if (number := next(passes)) == 1 else f"pass {number}"
         for index in range(len(pictures)):
             report(index + 1, len(pictures), "calibration pictures", note)
             yield [prepared_images.to_nhwc(pictures[index : index + 1])]
@@ -114,7 +118,9 @@ def _representative(folder: Path, params: Params) -> Any:
 
 
 def _compare(tf: Any, saved_model: Path, content: bytes, pictures: Any, params: Params) -> None:
-    """float32 has to be equal; what quantization costs is printed here, and judged by the verdicts."""
+    """Compare with the float model: float32 must be equal; a quantization error is only printed
+    here.
+    """
     from buildsys.steps.lib.parity import conversion
     from buildsys.steps.lib.runtime import tensorflow_setup
 

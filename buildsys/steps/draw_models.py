@@ -1,6 +1,7 @@
-"""Labelled images, and the same images as the checkpoint, the float model and what ships see them.
+"""Draw labelled images, and the detections of checkpoint, float model and shipped model on the same
+images.
 
-Drawings are as large as a page shows them, whatever the photograph's size: names stay readable.
+Drawings have the size that the page shows, so that names stay readable on images of any size.
 """
 
 import hashlib
@@ -29,18 +30,21 @@ STEP = StepSpec(
 )
 _LONGEST_SIDE = 640
 _FLOAT = ("onnx", "float-tflite")
-"""Inputs that may be the model in floating point; the first that is there."""
+"""Inputs that may be the float model; the first that exists is used."""
 _SHIPPED = ("tflite", "shipped-onnx")
-"""Inputs that may be what ships."""
+"""Inputs that may be the shipped model."""
 _LEAST = 0.05
-"""Scores below mean nothing; those between it and the confidence are listed, not drawn."""
+"""Detections below this score are ignored; those between it and the confidence are listed, not
+drawn.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`count` pictures of a split by a seeded shuffle; detections below `confidence` are left out.
+    """`count` images of a split, chosen by a seeded shuffle; detections below `confidence` are
+    omitted.
 
-    `reading`: how evaluation reads this network; its reference kernels are for what ships alone.
+    `reading`: how evaluation reads this network; reference kernels apply to the shipped model only.
     """
 
     split: Split
@@ -51,17 +55,18 @@ class Params:
 
 
 LABELS = "labels"
-"""The form of an image that shows what is labelled on it."""
+"""The form that shows an image's labels."""
 Form = Callable[[int], "Run"]
-"""A network as it is for the picture of a number: a recording knows its answers by that alone."""
+"""Returns the network for the image with that number, because a recording is indexed by number."""
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`onnx` or `float-tflite`; `tflite` (what ships, before the NPU's compiler) or `shipped-onnx`;
-    `dataset`. With `checkpoint`, its `recording` and the `pictures` that were recorded, that, too.
+    """Draw. `inputs`: `onnx` or `float-tflite`; `tflite` (the shipped model before the NPU's
+    compiler) or `shipped-onnx`; `dataset`; optionally `checkpoint` with its `recording` and the
+    recorded `pictures`.
 
-    `drawings`: <k>-labels.jpg and <k>-<form>.jpg, and drawings.json with names, counts, digests, and
-    the highest score of every class.
+    `outputs`: `drawings` with <k>-labels.jpg, <k>-<form>.jpg, and drawings.json with names, counts,
+    digests and the highest score of every class.
     """
     before, shipped = _first(_FLOAT, inputs), _first(_SHIPPED, inputs)
     plain = replace(params.reading, reference_kernels=False)
@@ -103,7 +108,7 @@ def _open(kind: str, path: Path, reading: accuracy.Params) -> Form:
 
 
 def _recorded(path: Path) -> Form:
-    """What a checkpoint has answered to prepared pictures: nothing of its framework is needed."""
+    """Return a checkpoint's recorded outputs as a network; its framework is not needed."""
     from buildsys.steps.lib.parity import recording_files
 
     recording = recording_files.load(path)
@@ -116,8 +121,8 @@ def _recorded(path: Path) -> Form:
 
 
 def _pictures(inputs: dict[str, Path], params: Params) -> "Iterator[tuple[int, str, np.ndarray]]":
-    """(number in the order, name, uint8 [h, w, 3] BGR); what cannot be read is passed over:
-    evaluation tells of it.
+    """Yield (number, name, uint8 [h, w, 3] BGR); unreadable images are skipped, because evaluation
+    reports them.
     """
     from buildsys.steps.lib.datasets import images
 
@@ -132,7 +137,7 @@ def _pictures(inputs: dict[str, Path], params: Params) -> "Iterator[tuple[int, s
 
 
 def _names(inputs: dict[str, Path], params: Params) -> list[str]:
-    """Pictures of the dataset: those that were recorded, else a seeded shuffle of the split."""
+    """Return the names of the images: the recorded ones, otherwise a seeded shuffle of the split."""
     import random
 
     if "pictures" in inputs:
@@ -177,7 +182,7 @@ def _draw(
 
 
 def _read_labels(dataset: Path, name: str, reading: accuracy.Params) -> list[Object]:
-    """What is labelled on an image; of a whole image one object as large as it."""
+    """Return the labels of an image; a label for the whole image is one object of its size."""
     if reading.task == "classify":
         category = class_of(dataset / name, dataset, reading.split, reading.classes)
         return [Object(category=category, box=(0.5, 0.5, 1.0, 1.0), keypoints=())]
@@ -186,7 +191,7 @@ def _read_labels(dataset: Path, name: str, reading: accuracy.Params) -> list[Obj
 
 
 def _fit(image: "np.ndarray") -> "tuple[np.ndarray, float]":
-    """The picture with its longer side as long as a page shows it, and the factor."""
+    """Return the image scaled to the page's size, and the factor."""
     import cv2
     import numpy as np
 

@@ -1,10 +1,11 @@
-"""Accuracy of an engine on this machine's GPU, through the decoders that every other file goes through.
+"""Measure the accuracy of an engine on this machine's GPU, with the decoders used for every other
+file.
 
-A proof beside the build, no input of it: engines are built where nothing runs them, and the gate
-judges what every machine measures alike, the ONNX file that the engine is built from. The library is
-the machine's own Python's; pictures, decoding and counting are ours (see `engine_process`).
+A proof that no build depends on: engines may be built where no GPU can run them, and the gate uses
+what every machine measures alike, the ONNX file that the engine is built from. The library is that
+of the machine's own Python; images, decoding and counting are ours (see `engine_process`).
 
-Nobody has run this on a GPU yet; its plumbing was tried with a stand-in for the library.
+Not verified on a GPU yet; tests run it with a stand-in for the library.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ STEP = StepSpec(
     produces=Format.EVIDENCE,
     needs=("engine-facts",),
     resources=Resources(memory_mib=2000, gpu=True),
-    # A GPU that the engine is for, and the library in the machine's Python.
+    # It needs a GPU that the engine is built for, and the library in this machine's Python.
     requires=lambda params: requires_gpu(params.library),
     templates=Templates(folder="engine", files=RUNTIME_FILES),
 )
@@ -30,8 +31,8 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`reading`: over which pictures, and how outputs are read; `least`: the smallest batch that the
-    engine takes.
+    """`reading`: which images to use and how to read outputs; `least`: the smallest batch that the
+    engine accepts.
     """
 
     reading: Reading
@@ -40,8 +41,8 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: engine, engine-facts, dataset, templates. `outputs`: evidence, JSON as metrics have
-    it, with `device`: the GPU, and the library in its exact version.
+    """Measure. `inputs`: engine, engine-facts, dataset, templates. `outputs`: evidence, JSON in the
+    form of metrics with `device`: the GPU, and the exact version of the library.
     """
     import json
 
@@ -54,7 +55,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     with child.open() as engine:
 
         def predict(picture: Any) -> dict[str, Any]:
-            """A batch of one; an engine that takes no less than eight sees the picture eight times."""
+            """Infer one image; it is repeated up to the smallest batch that the engine accepts."""
             batch = np.repeat(prepared_images.to_nchw(picture[None]), params.least, axis=0)
             return {name: values[:1] for name, values in engine.infer(batch).items()}
 

@@ -1,4 +1,4 @@
-"""Accuracy of an ONNX file by onnxruntime on the CPU."""
+"""Measure the accuracy of an ONNX file, in onnxruntime on the CPU."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ STEP = StepSpec(
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Raw outputs, decoded in numpy."""
+    """Measure; outputs are decoded with NumPy."""
     from buildsys.steps.lib.runtime import onnx_session
 
     model = inputs["onnx"]

@@ -1,9 +1,10 @@
-"""Accuracy of a TFLite file by LiteRT: the file before Vela, the same numbers that the NPU gets.
+"""Measure the accuracy of a TFLite file, in LiteRT: the file before Vela, whose numbers the NPU
+computes, too.
 
 Integer files for a microcontroller run on LiteRT's reference kernels, bit-exact with TFLite Micro;
-other integer files on those that LiteRT has by default, as on a Linux board: by up to tens of steps
-of the last bit apart. Files of real numbers run without XNNPACK, whose kernels depend on the CPU.
-Reference kernels are slow and use one thread: several processes share the pictures.
+other integer files run on LiteRT's default kernels, as on a Linux board, which differ by up to tens
+of quantization steps. Float files run without XNNPACK, whose kernels depend on the CPU. Reference
+kernels are slow and use one thread, so several processes share the images.
 """
 
 import os
@@ -17,7 +18,7 @@ from buildsys.steps.lib.metrics.accuracy import Params, measure
 __all__ = ["STEP", "Params", "run"]
 
 _PROCESSES = 2
-"""On reference kernels."""
+"""Number of processes with reference kernels."""
 
 STEP = StepSpec(
     tool_env="evaluate",
@@ -31,7 +32,7 @@ STEP = StepSpec(
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Outputs by their signature names, decoded in numpy."""
+    """Measure; outputs are found by their signature names and decoded with NumPy."""
     from buildsys.steps.lib.runtime import litert
 
     @cache

@@ -1,6 +1,6 @@
-"""Accuracy of an Ultralytics checkpoint, through Ultralytics' own decoded head.
+"""Measure the accuracy of an Ultralytics checkpoint, with Ultralytics' own decoded head.
 
-Of a one-to-one branch that is its choice of the best cells, too.
+For a one-to-one branch that includes its selection of the best cells.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ STEP = StepSpec(
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """The decode here is Ultralytics', so that our own decode of the exported files is checked."""
+    """Measure; decoding is Ultralytics' own, so that it checks our decoding of the exported files."""
     from dataclasses import replace
 
     from buildsys.steps.lib.families import ultralytics_setup
@@ -42,9 +42,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def open_network(checkpoint: Path, task: str, head: str = "decoded", classes: int = 0) -> Predict:
-    """A checkpoint as a function: picture uint8 [h, w, 3] -> the outputs of the decoded head.
+    """Return a checkpoint as a function: image uint8 [h, w, 3] -> the outputs of the decoded head.
 
-    Ultralytics has been set up before. `head`: decoded, or that of the one-to-one branch, of `classes`.
+    Ultralytics must be set up before. `head`: decoded, or that of the one-to-one branch, for
+    `classes` classes.
     """
     import torch
 
@@ -71,8 +72,8 @@ def open_network(checkpoint: Path, task: str, head: str = "decoded", classes: in
 
 
 def _as_cells(rows: "np.ndarray", classes: int, turned: bool) -> "np.ndarray":
-    """Ultralytics' best cells [1, n, 6 + …], x1 y1 x2 y2 score class …, as the decoded head's columns
-    [1, 4 + classes + …, n]; turned boxes have cx, cy, w, h in the first place already.
+    """Return Ultralytics' best cells [1, n, 6 + …], x1 y1 x2 y2 score class …, as columns of the
+    decoded head [1, 4 + classes + …, n]; oriented boxes already begin with cx, cy, w, h.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Accuracy of a YOLOX checkpoint, through upstream's own decoded head."""
+"""Measure the accuracy of a YOLOX checkpoint, with upstream's own decoded head."""
 
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ STEP = StepSpec(
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Network and decode are upstream's, on BGR 0..255: so what the export folds and what our own
-    decode makes of the exported files are checked.
+    """Measure; network and decoding are upstream's, on BGR 0..255, so that they check the input
+    folding of the export and our decoding of the exported files.
     """
     from dataclasses import replace
 

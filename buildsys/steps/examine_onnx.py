@@ -1,7 +1,8 @@
-"""Signal check of an ONNX file of lower precision, before minutes go into an engine of it.
+"""Check that an ONNX file of lower precision keeps the signal of the float file (signal check).
 
-The float file and the one in front of the engine answer the same few pictures: outputs that stand
-still in the second alone, or that keep too little of the first, reject it. Takes a second.
+Both files run on the same few images. The file is rejected if outputs are constant in it alone, or
+keep too little of the float file's signal. It takes a second, before minutes go into building an
+engine.
 """
 
 import json
@@ -29,10 +30,10 @@ _NO_OVERFLOW = "look for a division or an exponential that overflows in float16;
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """How the outputs are read: canonical `names`, `head` as in ModelSpec (none: not decoded).
+    """How to read the outputs: canonical `names`, `head` as in ModelSpec (none: not decoded).
 
-    `scheme` float16 | int8; `count` pictures are looked at. `trained`: False for random weights, of
-    which only numbers are judged.
+    `scheme` float16 | int8; `count`: number of images. `trained`: False for random weights, which
+    are only checked for finite numbers.
     """
 
     names: tuple[str, ...]
@@ -47,16 +48,16 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: onnx, quantized-onnx; pictures, where there are any.
+    """Check. `inputs`: onnx, quantized-onnx, and optionally pictures.
 
-    `outputs`: verdict, whether and why alone: an engine's key rests on it, and figures differ a
-    little from machine to machine; evidence, the verdict with its figures.
+    `outputs`: verdict, only the result and its reason, because an engine's key depends on it and
+    figures differ slightly between machines; evidence, the verdict with its figures.
     """
     forms = {str(name): _answer(inputs, name, params) for name in _FORMS}
     (rung,) = _ladder(params).climb(forms)
     failures = [f"{rung.title}: {text}" for text in rung.failures]
     if params.trained and params.scheme == "int8":
-        # one cause, one sentence: what stands still keeps no signal either
+        # one cause, one sentence: a constant output has no signal either
         failures = _standstill(forms, params) or failures
     verdict = {"passed": not failures, "failures": failures}
     evidence = {
@@ -71,7 +72,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _answer(inputs: dict[str, Path], form: str, params: Params) -> "Recording":
-    """What one of the files answers to the pictures, by canonical names."""
+    """Return the outputs of one of the files for the images, by canonical names."""
     from buildsys.steps.lib.parity import recording_files
     from buildsys.steps.lib.runtime import onnx_session
 
@@ -113,7 +114,9 @@ def _ladder(params: Params) -> "Ladder":
 
 
 def _standstill(forms: "dict[str, Recording]", params: Params) -> list[str]:
-    """Parts of outputs that are the same in every cell, and are not in the float file."""
+    """Return sentences for parts of outputs that are the same in every cell here but not in the
+    float file.
+    """
     from buildsys.steps.lib.heads.formulas import count_cells
     from buildsys.steps.lib.parity import output_figures, signal
 

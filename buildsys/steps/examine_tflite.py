@@ -1,7 +1,8 @@
-"""Signal check of a quantized TFLite file: from the file and two images, before any accuracy.
+"""Check that quantization kept the signal of a TFLite file, with two images, before accuracy is
+measured.
 
-Scores that share a scale with pixels, outputs that stand still or stand at their limits: each is
-named with its cure. Runs on LiteRT's optimized kernels, well under a second for small networks.
+It finds scores that share a scale with pixel values, constant outputs and saturated outputs, and
+names what to do. It runs on LiteRT's optimized kernels, in well under a second for small networks.
 """
 
 import json
@@ -29,10 +30,10 @@ _PICTURES = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`classes`: takes a joint output apart, 0 where not known; `trained`: False for random weights,
-    whose scores are nearly constant by nature: only scales and numbers are judged. `head`: as in
-    `ModelSpec.head`, for the cure. `described`: False for a given file of which nobody says what its
-    outputs mean: LiteRT has to run it, no more.
+    """`classes`: splits a joint output, 0 if unknown. `trained`: False for random weights, whose
+    scores are nearly constant: only scales and finite numbers are checked. `head`: as in
+    `ModelSpec.head`, for the advice. `described`: False for a given file without a description of
+    its outputs, which LiteRT only has to run.
     """
 
     classes: int
@@ -42,7 +43,7 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: tflite; pictures, where there are any."""
+    """Check. `inputs`: tflite, and optionally pictures."""
     from buildsys.steps.lib.files import tflite
     from buildsys.steps.lib.parity import output_figures, signal
 
@@ -65,7 +66,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         if answers:
             failures, figures = _examine(edge, answers[place], edge in joint, cells, params)
             row |= figures
-            # one cause, one sentence: with a scale like that the scores stand still, too
+            # one cause, one sentence: with such a scale the scores are constant, too
             known = (problems and edge in joint) or not params.described
             problems += [] if known else failures
         rows.append(row)
@@ -86,9 +87,10 @@ def _edge(tensor: "Tensor") -> "Edge":
 
 
 def _cells(image: tuple[int, ...], sides: list[int]) -> int:
-    """Cells of all strides for an input [1, height, width, channels]; 0 for any other input.
+    """Return the number of cells of all strides for an input [1, height, width, channels]; 0 for
+    any other input.
 
-    `sides`: of the outputs' shapes, which tell networks with a grid more.
+    `sides`: the axis lengths of the outputs, which identify networks with an additional grid.
     """
     from buildsys.steps.lib.heads.formulas import count_cells, find_strides
 
@@ -99,9 +101,9 @@ def _cells(image: tuple[int, ...], sides: list[int]) -> int:
 
 
 def _answer(inputs: dict[str, Path]) -> "tuple[Output, ...]":
-    """What the file answers to the first pictures; where there are none, whether LiteRT loads it.
+    """Return the outputs for the first images; without images only load the file.
 
-    Raises StepError where it does not.
+    Raises StepError if LiteRT cannot load it.
     """
     import numpy as np
 
@@ -120,7 +122,7 @@ def _answer(inputs: dict[str, Path]) -> "tuple[Output, ...]":
 def _examine(
     edge: "Edge", output: "Output", joint: bool, cells: int, params: Params
 ) -> tuple[list[str], dict[str, Any]]:
-    """Sentences and figures for one output."""
+    """Return sentences and figures for one output."""
     import numpy as np
 
     from buildsys.steps.lib.parity import output_figures, signal
@@ -131,7 +133,7 @@ def _examine(
     figures = {"distinct_values": len(np.unique(values)), "saturated": round(share, 4)}
     if problems or not params.trained or values.ndim != 3:
         return problems, figures
-    # Probabilities stand still at 0 wherever nothing is seen: that is no fault, and two pictures may
+    # Probabilities are 0 wherever nothing is detected: that is not an error, and two images may
     # well show nothing.
     whole = edge.scale is not None and 0.9 < edge.scale * 255 < 1.1
     probabilities = whole or edge.name in output_figures.PROBABILITIES

@@ -1,7 +1,8 @@
-"""Ultralytics checkpoint -> ONNX, with the raw or the decoded head of one of its branches.
+"""Export an Ultralytics checkpoint to ONNX, with the raw or the decoded head of one of its
+branches.
 
-The raw head leaves the network as it computes: box and class logits per stride, keypoints of all
-strides together, each a tensor of its own (so that int8 gives each its own scale), named as in
+The raw head returns the network's values unchanged: box and class logits per stride, keypoints of
+all strides together. Each is a separate tensor, so that int8 gives each its own scale; names as in
 `outputs`.
 """
 
@@ -30,7 +31,7 @@ STEP = StepSpec(
     produces=Format.ONNX,
     needs=("samples",),
     block="export",
-    # Torch holds a settled batch: 46 MiB an image of 640 x 640 with YOLOv8n (measured).
+    # Torch holds a fixed batch: 46 MiB per image of 640 x 640 with YOLOv8n (measured).
     resources=lambda params: Resources(
         memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 50), framework=True
     ),
@@ -67,8 +68,9 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `export` block. `batch`: pictures at once, a number or {min, opt, max}. `branch`: of networks
-    that have two; not said: one-to-many where a firmware suppresses, else the network's own.
+    """The `export` block. `batch`: images per inference, a number or {min, opt, max}. `branch`: for
+    networks with two branches; the default is one-to-many if a firmware does suppression, otherwise
+    the network's own.
     """
 
     opset: int = 13
@@ -79,7 +81,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What determines the ONNX file beside the weights."""
+    """What determines the ONNX file besides the weights."""
 
     task: str
     head: str
@@ -90,7 +92,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """The head has been settled by the firmware contract or by `export.head`."""
+    """Return the parameters; the firmware contract or `export.head` has already decided the head."""
     assert model.preprocessing is not None
     return Params(
         task=model.task,
@@ -103,7 +105,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Export, and compare ONNX with torch on sample pictures."""
+    """Export the network, and compare ONNX with torch on sample images."""
     from buildsys.steps.lib.families import (
         onnx_export,
         ultralytics_checkpoint,

@@ -1,7 +1,8 @@
-"""YOLOv4-tiny checkpoint -> ONNX, outputs as the network's last convolutions give them.
+"""Export a YOLOv4-tiny checkpoint to ONNX; the outputs are those of the network's last
+convolutions.
 
-Nobody decodes this head: the family is here to be compared with, in size and latency. What is left
-out of the file is time that an application spends elsewhere, so latency errs in its favour.
+This head is not decoded: the family serves for comparisons of size and latency. An application
+needs additional time for decoding, so the measured latency is slightly too low.
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ STEP = StepSpec(
     ),
 )
 _OUTPUTS = ("predictions_s32", "predictions_s16")
-"""In the order of the network description; each [1, cells of that stride, 255]."""
+"""Output names in the order of the network description; each [1, cells of that stride, 255]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What determines the ONNX file beside the weights."""
+    """What determines the ONNX file besides the weights."""
 
     architecture: str
     opset: int
@@ -53,7 +54,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """The picture's size is the recipe's."""
+    """Return the parameters, with the input size of the recipe."""
     assert model.preprocessing is not None
     return Params(
         architecture=model.architecture, opset=settings.opset, preprocessing=model.preprocessing
@@ -61,7 +62,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Export, and compare ONNX with torch on sample pictures."""
+    """Export the network, and compare ONNX with torch on sample images."""
     from buildsys.steps.lib.families import onnx_export, yolov4_network
 
     model = yolov4_network.load(inputs["checkpoint"], params.architecture)

@@ -1,7 +1,7 @@
-"""YOLOX checkpoint -> ONNX, with the decoded, the concatenated or the split head.
+"""Export a YOLOX checkpoint to ONNX, with the decoded, the concatenated or the split head.
 
-The split head leaves boxes, objectness and classes each a tensor of its own, so that int8 gives each
-its own scale. Exported files take RGB 0..1, like every family's.
+The split head returns boxes, objectness and classes as separate tensors, so that int8 gives each
+its own scale. Exported files take RGB 0..1, like those of every family.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ STEP = StepSpec(
     produces=Format.ONNX,
     needs=("samples",),
     block="export",
-    # Torch holds a settled batch: 46 MiB an image of 640 x 640 with YOLOv8n (measured).
+    # Torch holds a fixed batch: 46 MiB per image of 640 x 640 with YOLOv8n (measured).
     resources=lambda params: Resources(
         memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 50), framework=True
     ),
@@ -57,7 +57,7 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `export` block. `batch`: pictures at once, a number or {min, opt, max}."""
+    """The `export` block. `batch`: images per inference, a number or {min, opt, max}."""
 
     opset: int = 13
     head: Literal["decoded", "concatenated", "split"] | None = None
@@ -66,7 +66,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What determines the ONNX file beside the weights."""
+    """What determines the ONNX file besides the weights."""
 
     architecture: str
     classes: tuple[str, ...]
@@ -78,7 +78,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """The head has been settled by the firmware contract or by `export.head`."""
+    """Return the parameters; the firmware contract or `export.head` has already decided the head."""
     assert model.preprocessing is not None
     return Params(
         architecture=model.architecture,
@@ -92,7 +92,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Export, and compare ONNX with upstream's network on sample pictures."""
+    """Export the network, and compare ONNX with upstream's network on sample images."""
     from buildsys.steps.lib.families import onnx_export, yolox_head, yolox_network
 
     yolox_network.prepare()
@@ -105,7 +105,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _upstream(model: Any, head: str) -> "Ask":
-    """Upstream's network as it was loaded, on BGR 0..255: so what was folded is checked, too."""
+    """Return upstream's unchanged network, on BGR 0..255, so that the input folding is checked,
+    too.
+    """
     import numpy as np
     import torch
 

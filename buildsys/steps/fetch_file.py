@@ -1,6 +1,6 @@
-"""A remote file -> a local one, checked against the digest that the recipe pins.
+"""Download a file and check it against the digest in the recipe.
 
-The only step that reaches the network; it runs before anything that needs the file.
+It is the only step that uses the network.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Where the file is and what it must be."""
+    """The file's URL and its expected digest."""
 
     url: str
     sha256: str
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Download with progress; nothing is kept of a file with another digest."""
+    """Download with progress; a file with another digest is not kept."""
     from buildsys.steps.lib.files.download import DownloadError, download
 
     (target,) = outputs.values()

@@ -1,7 +1,7 @@
-"""What the file needs -> a verdict: whether the firmware's tensor arena and its flash hold the model.
+"""Decide whether the model fits into the firmware's tensor arena and flash.
 
-Figures alone decide, so that a threshold costs nothing: the arena as Vela planned it, or as TFLite
-Micro used it on this host where no compiler plans; the file by its size.
+It uses figures of earlier steps, so that a changed limit costs nothing: the arena that Vela
+planned, or that TFLite Micro used on this host if no compiler plans it; and the size of the file.
 """
 
 import json
@@ -18,22 +18,24 @@ STEP = StepSpec(
     block="vela",
 )
 ALLOCATOR_BYTES = 1536
-"""What TFLite Micro's own structures take beside Vela's plan: 0.5 to 1.5 KiB on every model tried."""
+"""What TFLite Micro's own structures need in addition to Vela's plan: 0.5 to 1.5 KiB on every model
+tried.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the firmware has: arena in KiB (0: not stated), the slot in flash (None: not stated)."""
+    """What the firmware provides: arena in KiB (0: unknown), the slot in flash (None: unknown)."""
 
     firmware: str
     arena_kib: int
     slot: Slot | None
     side: int
-    """The recipe's larger side in pixels, for the estimate of one that fits; 0: not known."""
+    """The recipe's longer side in pixels, to estimate one that fits; 0: unknown."""
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: the model file; summary (Vela's figures) or arena (TFLite Micro's), as JSON."""
+    """Judge. `inputs`: the model file; summary (Vela's figures) or arena (TFLite Micro's), as JSON."""
     (model,) = (inputs[kind] for kind in _KINDS if kind in inputs)
     verdict: dict[str, Any] = {"passed": True, "failures": []}
     need = _read_need(inputs)
@@ -47,7 +49,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _read_need(inputs: dict[str, Path]) -> tuple[int, str] | None:
-    """(bytes of arena, who says so), or None where nobody does."""
+    """Return (arena in bytes, the source of that figure), or None if no input states it."""
     if "summary" in inputs:
         summary = json.loads(inputs["summary"].read_text(encoding="utf-8"))
         return round(summary["sram_bytes"]) + ALLOCATOR_BYTES, "Vela's plan and 1.5 KiB"

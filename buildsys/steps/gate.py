@@ -1,4 +1,4 @@
-"""Measured accuracy and thresholds -> a verdict; nothing is measured again for a new threshold."""
+"""Compare measured accuracy with the recipe's thresholds; a new threshold measures nothing again."""
 
 import json
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """One line of `evaluate.gates`: a metric's least value, or its largest drop, both absolute."""
+    """One line of `evaluate.gates`: a metric's minimum, or its largest allowed drop, both absolute."""
 
     metric: str
     min: float | None
@@ -29,7 +29,9 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: metrics of the file that ships; baseline: of the checkpoint or the source file."""
+    """Judge. `inputs`: metrics of the shipped file; baseline, those of the checkpoint or the source
+    file.
+    """
     measured = json.loads(inputs["metrics"].read_text())["metrics"]
     baseline = json.loads(inputs["baseline"].read_text())["metrics"]
     failures = []
@@ -50,6 +52,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         gate.metric: {"value": measured[gate.metric], "baseline": baseline.get(gate.metric)}
         for gate in params.thresholds
         if gate.metric in measured
-    }  # without the thresholds: a new one that is kept changes nothing behind it
+    }  # without the thresholds, so that a new threshold that is met changes no later artifact
     verdict = {"passed": not failures, "failures": failures, "figures": figures}
     outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")

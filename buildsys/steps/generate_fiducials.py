@@ -1,7 +1,7 @@
-"""Generator `fiducials`: QR and ArUco tags in perspective on images, with exact labels.
+"""Generate the dataset `fiducials`: QR and ArUco tags in perspective on images, with exact labels.
 
-Every picture depends only on (seed, split, index): the same seed gives the same bytes, and more
-pictures never change the earlier ones. Backgrounds are crops of the photographs that scikit-image
+Every image depends only on (seed, split, index): the same seed gives the same bytes, and more
+images never change the earlier ones. Backgrounds are crops of the photographs that scikit-image
 ships; train and val draw from disjoint sets of photographs and from disjoint random streams.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-# scikit-image's own photographs; motorcycle_* and lfw_* are left out: their terms are unclear.
+# Photographs of scikit-image, without motorcycle_* and lfw_*, whose licence terms are unclear.
 _BACKGROUNDS = {
     "train": (
         "astronaut.png",
@@ -36,12 +36,12 @@ _BACKGROUNDS = {
 }
 _SPLIT_STREAM = {"train": 1, "val": 2}
 _SUPERSAMPLING = 3
-_MAX_TURN_DEGREES = 40.0  # turned further, which corner is which cannot be seen on a small tag
+_MAX_TURN_DEGREES = 40.0  # on a small tag that is rotated further, the corners cannot be told apart
 _MAX_TAGS = 3
 _EMPTY_SHARE = 0.04
 _JPEG_QUALITY = 93
 _KEYPOINT_SIGMA = (
-    0.05  # Ultralytics' default for 4 keypoints, 1/4, would call almost anything right
+    0.05  # Ultralytics' default for 4 keypoints, 1/4, would accept almost any position
 )
 
 
@@ -60,7 +60,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what no picture can be drawn from."""
+        """Check that images can be drawn with these settings."""
         if self.train < 1 or self.val < 1:
             raise ValueError("`train` and `val` are at least 1; each split needs a picture")
         if not 4 <= self.min_side <= self.max_side <= self.size:
@@ -69,7 +69,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Counts of pictures, their side and the tags' side in pixels, what to label.
+    """Numbers of images, the sides of images and tags in pixels, and what to label.
 
     `blur`: largest defocus, sigma in pixels; `noise`: largest sensor noise, sigma of 255.
     """
@@ -87,12 +87,12 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """The same pictures for every task; only the labels differ."""
+    """Return the parameters; images are the same for every task, only labels differ."""
     return Params(task=model.task or "detect", **vars(settings))
 
 
 def facts(task: str) -> ExpectedFacts:
-    """What the planner may know of the data before it exists."""
+    """Return the facts about the data that hold before it exists."""
     splits = tuple((name, (f"images/{name}",)) for name in _SPLIT_STREAM)
     if task == "pose":
         sigmas = (_KEYPOINT_SIGMA,) * 4
@@ -141,7 +141,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 def _write(
     root: Path, params: Params, split: str, backgrounds: "list[np.ndarray]", index: int
 ) -> None:
-    """One picture and its labels."""
+    """Write one image and its labels."""
     import cv2
 
     picture, tags = _draw_picture(params, split, index, backgrounds)
@@ -173,7 +173,7 @@ def _load_backgrounds(split: str) -> "list[np.ndarray]":
 def _draw_picture(
     params: Params, split: str, index: int, backgrounds: "list[np.ndarray]"
 ) -> "tuple[np.ndarray, list[tuple[int, np.ndarray]]]":
-    """One picture, uint8 [size, size, 3] BGR, and its tags as (kind, corners float64 [4, 2])."""
+    """Return one image, uint8 [size, size, 3] BGR, and its tags as (kind, corners float64 [4, 2])."""
     import cv2
     import numpy as np
 
@@ -202,7 +202,9 @@ def _draw_picture(
 def _crop_background(
     rng: "np.random.Generator", backgrounds: "list[np.ndarray]", side: int
 ) -> "np.ndarray":
-    """A random square of a random photograph, maybe mirrored and turned, uint8 [side, side, 3]."""
+    """Return a random square of a random photograph, possibly mirrored and rotated, uint8 [side,
+    side, 3].
+    """
     import cv2
     import numpy as np
 
@@ -219,13 +221,15 @@ def _crop_background(
 
 
 def _place_tag(rng: "np.random.Generator", params: Params) -> "np.ndarray | None":
-    """Corners of a tag (top left, top right, bottom right, bottom left) in pixels, or None."""
+    """Return the corners of a tag (top left, top right, bottom right, bottom left) in pixels, or
+    None.
+    """
     import numpy as np
 
     low, high = params.min_side, params.max_side
     if params.sides == "uniform":
         side = float(rng.uniform(low, high))
-    else:  # as many small ones as large ones, by ratio
+    else:  # log-uniform: small and large tags are equally frequent
         side = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     turn = np.deg2rad(rng.uniform(-_MAX_TURN_DEGREES, _MAX_TURN_DEGREES))
     square = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
@@ -248,7 +252,7 @@ def _boxes_touch(a: "np.ndarray", b: "np.ndarray") -> bool:
 
 
 def _render_tag(rng: "np.random.Generator", kind: int) -> "np.ndarray":
-    """A tag without quiet zone, uint8 [n, n], one or more pixels per module."""
+    """Return a tag without quiet zone, uint8 [n, n], one or more pixels per module."""
     import cv2
     import numpy as np
 
@@ -267,7 +271,7 @@ def _render_tag(rng: "np.random.Generator", kind: int) -> "np.ndarray":
 def _paste_tag(
     rng: "np.random.Generator", canvas: "np.ndarray", tag: "np.ndarray", corners: "np.ndarray"
 ) -> "np.ndarray":
-    """Print the tag with its quiet zone onto the canvas, lit from one side."""
+    """Draw the tag with its quiet zone onto the canvas, lit from one side."""
     import cv2
     import numpy as np
 
@@ -291,9 +295,10 @@ def _paste_tag(
 
 
 def _label_line(params: Params, kind: int, corners: "np.ndarray") -> str:
-    """One row of an Ultralytics label file: class, box centre and size, corners; all in 0..1.
+    """Return one row of an Ultralytics label file: class, box centre and size, corners; all in
+    0..1.
 
-    For masks and turned boxes the corners alone: a tag in perspective is its own outline.
+    For masks and oriented boxes only the corners: a tag in perspective is its own outline.
     """
     if params.task in ("segment", "obb"):
         return " ".join([str(kind), *(f"{v:.6f}" for v in (corners / params.size).ravel())]) + "\n"

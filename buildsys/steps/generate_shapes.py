@@ -1,7 +1,8 @@
-"""Generator `shapes`: bars and eggs at any angle on plain ground, labelled exactly, for every task.
+"""Generate the dataset `shapes`: bars and ellipses at any angle on a plain background, with exact
+labels for every task.
 
-The smallest data on which a network for boxes, masks, turned boxes or whole pictures learns
-something. Every picture depends only on (seed, split, index): the same seed gives the same bytes.
+The smallest data from which a network for boxes, masks, oriented boxes or classes learns something.
+Every image depends only on (seed, split, index): the same seed gives the same bytes.
 """
 
 from dataclasses import dataclass
@@ -20,17 +21,17 @@ _SPLIT_STREAM = {"train": 1, "val": 2}
 _GROUNDS = ((40, 40, 40), (90, 60, 50), (60, 100, 70), (120, 120, 120))
 _PAINTS = ((230, 230, 230), (40, 200, 240), (240, 120, 60), (90, 90, 250))
 _SIDES = (0.22, 0.43)
-"""The longer side, as a share of the picture's."""
+"""Range of the longer side, as a share of the image's side."""
 _FLATNESS = (0.4, 0.6)
-"""Shorter side over longer: far enough from 1 that the angle can be seen."""
+"""Range of shorter side / longer side: far enough from 1 that the angle is visible."""
 _EGG_POINTS = 24
 _SHIFT = 4
-"""Bits of a pixel's fraction that OpenCV draws with."""
+"""Fractional bits of the coordinates that OpenCV draws with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `dataset` block with `generator: shapes`: counts, the pictures' side in pixels."""
+    """The `dataset` block with `generator: shapes`: numbers of images, and their side in pixels."""
 
     train: int = 64
     val: int = 32
@@ -39,7 +40,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what no picture can be drawn from."""
+        """Check that images can be drawn with these settings."""
         if self.train < 1 or self.val < 1:
             raise ValueError("`train` and `val` are at least 1; each split needs a picture")
         if self.size < 32 or self.most < 1:
@@ -48,7 +49,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Counts of pictures, their side in pixels, the most shapes in one, what to label."""
+    """Numbers of images, their side in pixels, the maximum of shapes per image, and what to label."""
 
     train: int
     val: int
@@ -59,12 +60,14 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """The same pictures for every task but classify, which has one shape in each."""
+    """Return the parameters; images are the same for every task except classify, which has one
+    shape per image.
+    """
     return Params(task=model.task or "detect", **vars(settings))
 
 
 def facts(task: str) -> ExpectedFacts:
-    """What the planner may know of the data before it exists."""
+    """Return the facts about the data that hold before it exists."""
     folder = "" if task == "classify" else "images/"
     splits = tuple((name, (f"{folder}{name}",)) for name in _SPLIT_STREAM)
     return ExpectedFacts(names=_NAMES, splits=splits)
@@ -80,7 +83,9 @@ STEP = StepSpec(
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Write Ultralytics' layout: <split>/<class>/*.png to classify, else images, labels, data.yaml."""
+    """Write Ultralytics' layout: <split>/<class>/*.png for classify, otherwise images, labels,
+    data.yaml.
+    """
     import cv2
 
     cv2.setNumThreads(1)
@@ -122,8 +127,8 @@ def _write(
 def _draw_picture(
     params: Params, split: str, index: int
 ) -> "tuple[np.ndarray, list[tuple[int, np.ndarray, np.ndarray]]]":
-    """A picture uint8 [size, size, 3] BGR, and its shapes as (kind, outline [n, 2], corners [4, 2]);
-    float64, in pixels.
+    """Return an image uint8 [size, size, 3] BGR, and its shapes as (kind, outline [n, 2], corners
+    [4, 2]); float64, in pixels.
     """
     import cv2
     import numpy as np
@@ -147,7 +152,7 @@ def _draw_picture(
 
 
 def _place(rng: "np.random.Generator", kind: int, size: int) -> "tuple[np.ndarray, np.ndarray]":
-    """Outline and corners of a shape that lies inside the picture."""
+    """Return outline and corners of a shape that lies inside the image."""
     import numpy as np
 
     long = float(rng.uniform(*_SIDES)) * size / 2
@@ -169,7 +174,7 @@ def _touch(a: "np.ndarray", b: "np.ndarray") -> bool:
 
 
 def _label_line(params: Params, kind: int, outline: "np.ndarray", corners: "np.ndarray") -> str:
-    """One row of an Ultralytics label file; everything but the class in 0..1."""
+    """Return one row of an Ultralytics label file; everything but the class is in 0..1."""
     points = corners if params.task == "obb" else outline
     shares = points / params.size
     if params.task == "detect":

@@ -1,4 +1,4 @@
-"""Random weights -> Ultralytics checkpoint: for size and latency, never for accuracy."""
+"""Make an Ultralytics checkpoint with random weights: for size and latency, never for accuracy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +9,14 @@ from buildsys.spec import BoardSpec, ExpectedFacts, Format, ModelSpec, Resources
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """None: random weights are all alike."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The architecture, what its head tells apart, and the seed of its weights.
+    """The architecture, the classes and keypoints of its head, and the seed of its weights.
 
-    Without `classes` the head is that of Ultralytics' own architecture file.
+    Without `classes` it gets the head of Ultralytics' own architecture file.
     """
 
     task: str
@@ -28,7 +28,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Seed 0: random weights are all alike."""
+    """Return the parameters; the seed is 0."""
     return Params(
         task=model.task,
         architecture=model.architecture,
@@ -40,8 +40,8 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def facts(task: str) -> ExpectedFacts:
-    """What Ultralytics' own architecture files say: 80 classes, 1000 to classify, or a person with
-    17 keypoints.
+    """Return the facts of Ultralytics' own architecture files: 80 classes, 1000 for classify, or a
+    person with 17 keypoints.
     """
     if task == "pose":
         return ExpectedFacts(names=("person",), keypoints=17, keypoint_dims=3)
@@ -75,7 +75,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _with_head(network: Any, params: Params) -> Any:
-    """The same architecture with a head for these classes and keypoints."""
+    """Return the same architecture with a head for these classes and keypoints."""
     import torch
 
     description = dict(network.yaml) | {"nc": len(params.classes)}

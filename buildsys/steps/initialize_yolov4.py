@@ -1,6 +1,6 @@
-"""Random weights -> YOLOv4-tiny checkpoint: for size and latency, never for accuracy.
+"""Make a YOLOv4-tiny checkpoint with random weights: for size and latency, never for accuracy.
 
-The network and its .cfg file are the package wf-pytorch-yolo-v4's, a fork of Tianxiaomo's
+The network and its .cfg file come from the package wf-pytorch-yolo-v4, a fork of Tianxiaomo's
 pytorch-YOLOv4 under Apache-2.0; the .cfg file comes from AlexeyAB's darknet.
 """
 
@@ -13,7 +13,7 @@ from buildsys.steps.lib.families.yolov4_network import CLASSES
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """None: random weights are all alike."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +25,12 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Seed 0: random weights are all alike."""
+    """Return the parameters; the seed is 0."""
     return Params(architecture=model.architecture, seed=0)
 
 
 def facts(task: str) -> ExpectedFacts:
-    """What the .cfg file says: 80 classes."""
+    """Return the facts of the .cfg file: 80 classes."""
     names = tuple(f"class-{index}" for index in range(CLASSES))
     return ExpectedFacts(names=names)
 
@@ -44,12 +44,13 @@ STEP = StepSpec(
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Build the network and save its tensors alone; the bytes depend on nothing else."""
+    """Build the network and save only its tensors; the bytes depend on nothing else."""
     import torch
 
     from buildsys.steps.lib.families import yolov4_network
 
     torch.manual_seed(params.seed)
     model = yolov4_network.network(params.architecture)
-    with outputs["checkpoint"].open("wb") as stream:  # a name would be written into the file
+    # torch would write a file's name into the file
+    with outputs["checkpoint"].open("wb") as stream:
         torch.save(model.state_dict(), stream)

@@ -1,4 +1,4 @@
-"""Random weights -> YOLOX checkpoint: for size and latency, never for accuracy."""
+"""Make a YOLOX checkpoint with random weights: for size and latency, never for accuracy."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +10,12 @@ _COCO_CLASSES = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """None: random weights are all alike."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The architecture, what its head tells apart, and the seed of its weights."""
+    """The architecture, the classes of its head, and the seed of its weights."""
 
     architecture: str
     seed: int
@@ -23,13 +23,13 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Seed 0: random weights are all alike."""
+    """Return the parameters; the seed is 0."""
     classes = model.classes or facts(model.task).names
     return Params(architecture=model.architecture, seed=0, classes=classes)
 
 
 def facts(task: str) -> ExpectedFacts:
-    """What upstream's own networks tell apart: 80 classes; no keypoints."""
+    """Return the facts of upstream's own networks: 80 classes, no keypoints."""
     return ExpectedFacts(names=tuple(f"class-{index}" for index in range(_COCO_CLASSES)))
 
 

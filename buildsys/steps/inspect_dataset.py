@@ -1,6 +1,6 @@
-"""Dataset -> what is in it: figures, everything that is wrong, a sheet of labelled images.
+"""Report what a dataset contains: figures, every problem, and a sheet of labelled images.
 
-Nothing here ends at the first fault: a look at the data is worth most when much is wrong with it.
+It does not end at the first problem, because a report is most useful when there are many.
 """
 
 import dataclasses
@@ -28,12 +28,12 @@ _ROWS = 4
 _CELL = 320
 _CAPTION = 22
 _SHORTEST = 8
-"""Letters of a caption that are left, however wide they are."""
+"""Letters that a shortened caption keeps, however wide they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the data declares, and (height, width) of the inputs that its objects are judged at."""
+    """What the data declares, and the (height, width) of inputs at which object sizes are judged."""
 
     title: str
     splits: tuple[Split, ...]
@@ -42,23 +42,23 @@ class Params:
     keypoint_dims: int
     frames: tuple[tuple[int, int], ...]
     shape: str = "box"
-    """How its objects are labelled: see `tasks.shape_of`."""
+    """How objects are labelled: see `tasks.shape_of`."""
     format: str = "ultralytics"
-    """How it is written: a key of `formats`."""
+    """The format of the data: a key of `formats`."""
     labelled: tuple[str, ...] = ()
-    """Splits that are nothing without labels."""
+    """Splits that must have labels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A readable image with its objects, for the choice of the sheet."""
+    """A readable image with its objects, a candidate for the sheet."""
 
     split: str
     sample: "Sample"
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Write report.json, report.md and, where a picture can be read, sheet.jpg."""
+    """Write report.json, report.md and, if an image can be read, sheet.jpg."""
     import cv2
 
     from buildsys.steps.lib.datasets import survey_text
@@ -77,7 +77,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def choose(pictures: list[Labelled]) -> list[Labelled]:
-    """16 by a seeded draw, those with objects first; in the order of splits and names."""
+    """Choose 16 images by a seeded draw, those with objects first; sorted by split and name."""
     draw = random.Random(0)
     labelled = [item for item in pictures if item.sample.objects]
     empty = [item for item in pictures if not item.sample.objects]
@@ -129,17 +129,17 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
 
 
 def _is_empty(root: Path, sample: "Sample") -> bool:
-    """Whether an image's label file holds nothing."""
+    """Return whether an image's label file is empty."""
     return bool(sample.labels) and _holds_nothing(root / sample.labels)
 
 
-@functools.lru_cache(maxsize=1)  # COCO has one large file for all images of a split
+@functools.lru_cache(maxsize=1)  # COCO has one large file per split
 def _holds_nothing(path: Path) -> bool:
     return not path.read_bytes().strip()
 
 
 def _sort(findings: list["Finding"]) -> list["Finding"]:
-    """Errors first, then kind by kind; a file that two splits share appears once."""
+    """Sort findings: errors first, then by kind; a file that two splits share appears once."""
     unique = dict.fromkeys(findings)
     return sorted(unique, key=lambda f: (f.severity, f.kind, f.path, f.line, f.message))
 
@@ -176,7 +176,7 @@ def _draw_sheet(root: Path, chosen: list[Labelled], params: Params, target: Path
 
 
 def _draw_cell(root: Path, item: Labelled, params: Params) -> Any:
-    """One labelled picture, fitted into the cell; names and lines keep their size."""
+    """Draw one labelled image scaled into its cell; names and lines keep their size."""
     import cv2
 
     from buildsys.steps.lib.datasets import images, label_marks, overlays

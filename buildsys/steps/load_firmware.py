@@ -1,8 +1,8 @@
-"""Whether TFLite Micro on a Cortex-M55 loads the compiled model: Arm's firmware, emulated.
+"""Load the compiled model in Arm's TFLite Micro firmware on an emulated Cortex-M55.
 
-The machine has no NPU: the driver is stubbed, and nothing is learnt of what the NPU computes. But
-the file is parsed, its operators are resolved and its tensors allocated by a real firmware, which
-tells how much arena that took.
+The emulated machine has no NPU: the driver is stubbed, and the NPU's results are not tested. But
+real firmware parses the file, resolves its operators and allocates its tensors, and reports the
+arena that this needed.
 """
 
 import json
@@ -28,9 +28,11 @@ STEP = StepSpec(
 )
 
 MOST_DIFFERENCE_BYTES = 4096
-"""TFLite Micro needs 0.5 to 1.5 KiB for itself beside what Vela planned, on every model tried."""
+"""Largest accepted difference from Vela's plan: TFLite Micro itself needs 0.5 to 1.5 KiB on every
+model tried.
+"""
 _OWN_BYTES = 16384
-"""Room that is left to the runner's TFLite Micro when its arena is compared with Vela's figure."""
+"""Memory reserved for the runner's TFLite Micro when its arena is compared with Vela's figure."""
 _COVERS = (
     "A real TFLite Micro on a Cortex-M55 parses the file, resolves its operators and allocates its"
     " tensors. Not covered: whether the firmware on the board registers these operators (Arm's"
@@ -41,14 +43,14 @@ _STAGES = ("CPU ID", "Allocating tensors", "size used", "memory mode")
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`accelerator` as Vela calls it; `seconds` until it gives up."""
+    """`accelerator`: Vela's name; `seconds`: timeout."""
 
     accelerator: str
     seconds: float = 120.0
 
 
 def why_not(accelerator: str) -> str:
-    """Why no load test exists for an accelerator, as a sentence; "" where one does."""
+    """Return why there is no load test for an accelerator, as a sentence; "" if there is one."""
     if accelerator.startswith(("ethos-u55-", "ethos-u65-")):
         return ""
     return (
@@ -60,7 +62,9 @@ def why_not(accelerator: str) -> str:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: vela-tflite; summary, Vela's figures as JSON. `outputs`: verdict, bytes."""
+    """Run the load test. `inputs`: vela-tflite; summary, Vela's figures as JSON. `outputs`:
+    verdict, sizes in bytes.
+    """
     from buildsys.steps.lib.files import vela_file
     from buildsys.steps.lib.firmware import emulator, inference_runner
 
@@ -82,10 +86,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def planned_bytes(summary: dict[str, Any], weights_bytes: int) -> int:
-    """The tensor arena that Vela planned, in SRAM or DRAM; the larger of both counts.
+    """Return the tensor arena that Vela planned, the larger of SRAM and DRAM, in bytes.
 
-    With Dedicated_Sram the arena lies in DRAM, and the cache in SRAM is laid over its start. Where
-    Vela tells no flash, its figure for DRAM holds the weights as well.
+    With Dedicated_Sram the arena is in DRAM, and the cache in SRAM overlaps its start. If Vela
+    states no flash, its figure for DRAM includes the weights.
     """
     flash = summary.get("on_chip_flash_bytes", 0) + summary.get("off_chip_flash_bytes", 0)
     dram = summary.get("dram_bytes", 0) - (0 if flash else weights_bytes)
@@ -93,7 +97,7 @@ def planned_bytes(summary: dict[str, Any], weights_bytes: int) -> int:
 
 
 def judge(found: RunnerReport, planned: int) -> dict[str, Any]:
-    """The verdict on what the firmware printed; `planned`: Vela's figure in bytes."""
+    """Return the verdict on the firmware's output; `planned`: Vela's figure in bytes."""
     failures = _failures(found, planned)
     used = found.arena_bytes
     return {
@@ -130,7 +134,7 @@ def _failures(found: RunnerReport, planned: int) -> list[str]:
 
 
 def _load(model: Path, runner: "Runner", params: Params) -> RunnerReport:
-    """Boot the patched copy, which is deleted afterwards, and read what it says."""
+    """Boot the patched copy, which is deleted afterwards, and read its output."""
     from buildsys.steps.lib.firmware import emulator, inference_runner
 
     kernel = Path("runner.axf").resolve()
@@ -150,7 +154,7 @@ def _load(model: Path, runner: "Runner", params: Params) -> RunnerReport:
 def _tell_progress(line: str) -> None:
     for index, mark in enumerate(_STAGES):
         if mark in line:
-            last = index + 1 == len(_STAGES)  # the step's end is no place for a line of the middle
+            last = index + 1 == len(_STAGES)  # a step that has ended prints no progress line
             report(index + 1, len(_STAGES), "stages", "" if last else line.removeprefix("INFO - "))
 
 
@@ -163,7 +167,9 @@ def _check_host(model: Path) -> None:
 
 
 def _check_end(model: Path, session: "Session", found: RunnerReport, seconds: float) -> None:
-    """What says nothing about the model is no verdict: it fails, and is tried again next time."""
+    """End the step on failures that are unrelated to the model: they give no verdict, and the next
+    run tries again.
+    """
     from buildsys.steps.lib.firmware import emulator
 
     name, printed = model.resolve().name, [line for line in session.lines if line.strip()]
@@ -180,7 +186,7 @@ def _check_end(model: Path, session: "Session", found: RunnerReport, seconds: fl
 
 
 def _untested(planned: int, runner: "Runner") -> dict[str, Any]:
-    """Neither pass nor failure: the model may well fit its device."""
+    """Return a verdict that is neither pass nor failure: the model may still fit its device."""
     return {
         "passed": True,
         "failures": [],

@@ -1,4 +1,6 @@
-"""Calibration images -> one file for a device where TensorRT calibrates, see `buildsys bundle`."""
+"""Pack calibration images into one file for a device on which TensorRT calibrates; see `buildsys
+bundle`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +15,15 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the pictures were prepared by."""
+    """The preprocessing of the images."""
 
     preprocessing: Preprocessing
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: calibration. `outputs`: pictures, .npy, float32 [n, 3, height, width] in 0..1."""
+    """Pack the images. `inputs`: calibration. `outputs`: pictures, .npy, float32 [n, 3, height,
+    width] in 0..1.
+    """
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.tensorrt import calibration_images
 

@@ -1,7 +1,7 @@
-"""Engine -> the folder to load it from: the engine, what is known of it, and programs that run it.
+"""Package an engine: the engine, its facts, and programs that run it.
 
-An engine of TensorRT lies in a model repository of Triton Inference Server, where the programs take
-it from, too: one copy. Triton loads no engine of TensorRT-RTX; that lies beside the programs.
+An engine of TensorRT is in a model repository of Triton Inference Server, from which the programs
+also load it: one copy. Triton cannot load an engine of TensorRT-RTX, which is next to the programs.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ _PROGRAMS = (
     "common/figures.py",
 )
 STEP = StepSpec(
-    # Triton's schema, where Triton can serve the engine.
+    # The environment with Triton's schema, if Triton can serve the engine.
     tool_env=lambda params: "triton" if params.library == "tensorrt" else "",
     consumes=(Format.ENGINE,),
     produces=Format.PACKAGE,
@@ -45,15 +45,16 @@ STEP = StepSpec(
 )
 _TRITON = "engine/client.py"
 _IGPU_UNTIL = (10, 7)
-"""The last TensorRT of JetPack 6, whose containers have a suffix (NVIDIA's support matrices of 10.7 to
-10.14)."""
+"""The last TensorRT version of JetPack 6, whose containers have a suffix (NVIDIA's support matrices of 10.7 to
+10.14).
+"""
 Settings = build_engine.Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What its reader has to know. `library`: tensorrt | tensorrt-rtx; the rest says which versions and
-    GPUs load the engine, as in build_engine's settings.
+    """The facts for the package. `library`: tensorrt | tensorrt-rtx; the other fields state which
+    versions and GPUs load the engine, as in build_engine's settings.
     """
 
     network: Network
@@ -63,7 +64,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Named after the recipe (and variant)."""
+    """Return the parameters; the package is named after the recipe (and variant)."""
     return Params(
         network=network(model, board.label),
         library=settings.library,
@@ -73,14 +74,14 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: engine, engine-facts, templates, metrics-*, calibration."""
+    """Write the package. `inputs`: engine, engine-facts, templates, metrics-*, calibration."""
     import json
 
     folder, net, served = outputs["package"], params.network, params.library == "tensorrt"
     programs = tuple(name for name in _PROGRAMS if served or name != _TRITON)
     pictures = write_surroundings(folder, net, inputs, programs)
     facts: dict[str, Any] = json.loads(inputs["engine-facts"].read_text(encoding="utf-8"))
-    facts.pop("timing_cache", None)  # of the builder's day, and no business of a reader
+    facts.pop("timing_cache", None)  # it only concerns the machine that built the engine
     place, largest_batch = _place(inputs["engine"], folder, facts, params)
     names = (tensor["name"] for tensor in facts["outputs"])
     facts |= describe_network(net, place, folder, names)
@@ -110,7 +111,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _place(engine: Path, folder: Path, facts: dict[str, Any], params: Params) -> tuple[Path, int]:
-    """Put the engine where it belongs; says where, and the largest batch of a server's own making."""
+    """Copy the engine to its place; returns its path, and the largest batch that a server
+    assembles.
+    """
     import shutil
 
     from buildsys.steps.lib.packages import triton
@@ -123,13 +126,13 @@ def _place(engine: Path, folder: Path, facts: dict[str, Any], params: Params) ->
 
 
 def _is_jetpack_6(facts: dict[str, Any]) -> bool:
-    """Whether the machine that built it is a Jetson with JetPack 6, or an older one."""
+    """Return whether the engine was built on a Jetson with JetPack 6 or older."""
     version = tuple(int(part) for part in str(facts["version"]).split(".")[:2])
     return facts["compute_capability"] in build_engine.JETSONS and version <= _IGPU_UNTIL
 
 
 def _gpus(facts: dict[str, Any], params: Params) -> str:
-    """Which NVIDIA GPUs load the engine, in words that follow "of"."""
+    """Return which NVIDIA GPUs load the engine, as text that follows "of"."""
     capability = str(facts["compute_capability"])
     if not capability or params.hardware_compatibility == "ampere-plus":
         return "compute capability 8.0 or later"

@@ -1,4 +1,4 @@
-"""Any model file -> the folder to ship it in: the file itself, labels and figures."""
+"""Package any model file: the file itself, labels and figures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,12 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing to set."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The file's name, the classes, and how a photograph becomes its input."""
+    """The file's name, the classes, and how an image becomes its input."""
 
     stem: str
     classes: tuple[str, ...]
@@ -29,12 +29,12 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Named after the recipe (and variant)."""
+    """Return the parameters; the package is named after the recipe (and variant)."""
     return Params(stem=model.name, classes=model.classes, preprocessing=model.preprocessing)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Copy and write; a TFLite file's edges are described in model.json."""
+    """Write the package; model.json describes the inputs and outputs of a TFLite file."""
     import shutil
 
     from buildsys.steps.lib.files import tflite

@@ -1,4 +1,4 @@
-"""A model file for a microcontroller -> the folder to ship: model, labels, figures, description."""
+"""Package a model file for a microcontroller: model, labels, figures, description, flash plan."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,23 +18,24 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing to set."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The file's name, its classes, and how a photograph becomes its input."""
+    """The file's name, its classes, and how an image becomes its input."""
 
     stem: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing | None
     outputs: tuple[str, ...]
-    """Names of the outputs in file order, where it was bound; Vela drops the signature."""
+    """Names of the outputs in file order, if bind_outputs set the order; Vela drops the signature.
+    """
     flash: FlashParams | None
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Named after the recipe (and variant)."""
+    """Return the parameters; the package is named after the recipe (and variant)."""
     return Params(
         stem=model.name,
         classes=model.classes,
@@ -45,14 +46,14 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def _bound_names(model: ModelSpec, board: BoardSpec) -> tuple[str, ...]:
-    """What bind_outputs has put in which order; nothing where no contract had an order bound."""
+    """Return the output names in the order set by bind_outputs; () if no contract defines an order."""
     if board.contract is None or not board.contract.outputs:
         return ()
     return board.output_order or tuple(tensor.name for tensor in model.outputs)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Collect the package."""
+    """Write the package."""
     import shutil
 
     from buildsys.steps.lib.files import tflite

@@ -1,6 +1,6 @@
-"""TFLite file -> the folder to run it from on an ARM Linux board: the file, and programs for it.
+"""Package a TFLite file for an ARM Linux board: the file, and programs that run it.
 
-The programs (buildsys/templates/linux) are shipped as they are; they need nothing of buildsys.
+The programs (buildsys/templates/linux) are copied unchanged; they do not need buildsys.
 """
 
 from dataclasses import dataclass
@@ -38,20 +38,20 @@ STEP = StepSpec(
     unverified="Not verified: the package on the board itself; none was attached.",
 )
 _CONFIDENCE = 0.25
-"""What `buildsys predict` leaves out below, too."""
+"""Detections below it are omitted, as in `buildsys predict`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing to set."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The file's name, and all that the programs have to know of it.
+    """The file's name, and the facts that the programs need.
 
-    `head`: as ModelSpec's; `outputs`: names of the head's outputs in their canonical order;
-    `confidence`, `iou`: detect.py's defaults for what it leaves out.
+    `head`: as in ModelSpec; `outputs`: names of the head's outputs in canonical order;
+    `confidence`, `iou`: default thresholds of detect.py.
     """
 
     stem: str
@@ -69,7 +69,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Named after the recipe (and variant)."""
+    """Return the parameters; the package is named after the recipe (and variant)."""
     return Params(
         stem=model.name,
         label=board.label,
@@ -87,7 +87,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: tflite, templates, metrics-*, calibration."""
+    """Write the package. `inputs`: tflite, templates, metrics-*, calibration."""
     import hashlib
     import shutil
 
@@ -138,7 +138,7 @@ def _strides(outputs: list[dict[str, Any]], params: Params) -> tuple[int, ...]:
 
 
 def _facts(params: Params, name: str, sha256: str) -> dict[str, Any]:
-    """model.json, but for the tensors: what detect.py and benchmark.py read."""
+    """Return model.json without the tensors: the facts that detect.py and benchmark.py read."""
     frame = params.preprocessing
     return {
         "file": name,
@@ -157,7 +157,7 @@ def _facts(params: Params, name: str, sha256: str) -> dict[str, Any]:
 
 
 def _edges(file: "File", params: Params) -> dict[str, Any]:
-    """model.json's tensors: as the file has them and in its order, with what they mean."""
+    """Return the tensors for model.json, in file order, with their meanings."""
     pictures = params.preprocessing is not None and len(file.inputs) == 1
     meaning = "one picture, NHWC: red, green, blue, each 0..255 divided by 255" if pictures else ""
     names = _named(tuple(tensor.name for tensor in file.outputs), params.outputs)
@@ -172,12 +172,16 @@ def _edges(file: "File", params: Params) -> dict[str, Any]:
 
 
 def _named(found: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """The file's own names, or, where it has others than the network, the network's by their order."""
+    """Return the file's own names, or, if they differ from the network's, the network's names by
+    order.
+    """
     return wanted if set(found) != set(wanted) and len(found) == len(wanted) else found
 
 
 def _tensor(tensor: "Tensor", name: str, meaning: str) -> dict[str, Any]:
-    """`scale`, `zero_point` null where values are real numbers; else real = (value - zero_point) * scale."""
+    """Return a tensor for model.json. `scale`, `zero_point`: null for floats; else real = (value -
+    zero_point) * scale.
+    """
     scaled = bool(tensor.scales) and "int" in tensor.dtype
     return {
         "name": name,

@@ -1,4 +1,4 @@
-"""A SavedModel -> the folder to ship it in: the SavedModel as it is, labels, preprocessing, README."""
+"""Package a SavedModel: the SavedModel unchanged, labels, preprocessing, README."""
 
 import json
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing to set."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The folder's name, the classes, and what goes in and comes out; `outputs` empty: not known."""
+    """The folder's name, the classes, and inputs and outputs; `outputs` empty: unknown."""
 
     stem: str
     classes: tuple[str, ...]
@@ -37,7 +37,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Named after the recipe (and variant)."""
+    """Return the parameters; the package is named after the recipe (and variant)."""
     assert model.preprocessing is not None
     return Params(
         stem=model.name,
@@ -50,7 +50,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Copy and write."""
+    """Write the package."""
     import shutil
 
     folder = outputs["package"]
@@ -79,7 +79,7 @@ pictures. In Python, with TensorFlow:
 
 
 def _describe_outputs(params: Params) -> str:
-    """A table, where the outputs' meaning is known."""
+    """Return a table of the outputs, if their meaning is known."""
     labels = "`labels.txt` names the classes in order. " if params.classes else ""
     if not params.outputs:
         return labels

@@ -1,6 +1,7 @@
-"""ONNX file -> a model repository of Triton Inference Server, for its ONNX Runtime backend, and a client.
+"""Package an ONNX file as a model repository for the ONNX Runtime backend of Triton Inference
+Server, with a client.
 
-The client (templates/engine/client.py) is shipped as it is; it needs nothing of buildsys.
+The client (templates/engine/client.py) is copied unchanged; it does not need buildsys.
 """
 
 from dataclasses import dataclass
@@ -27,28 +28,28 @@ STEP = StepSpec(
     unverified="Not verified: Triton serving the file, and the package's client.py; no server was here.",
 )
 REQUIREMENTS = ("tritonclient[http]==2.73.0", "numpy>=1.22,<3", "pillow>=10.1,<13")
-"""Of client.py; the version is the one whose schema config.pbtxt was made with."""
+"""Requirements of client.py; the tritonclient version is the one whose schema config.pbtxt uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing to set."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What a server and the client have to know."""
+    """The facts for a server and the client."""
 
     network: Network
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Named after the recipe (and variant)."""
+    """Return the parameters; the package is named after the recipe (and variant)."""
     return Params(network=network(model, board.label))
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: onnx or quantized-onnx, templates, metrics-*, calibration."""
+    """Write the package. `inputs`: onnx or quantized-onnx, templates, metrics-*, calibration."""
     from buildsys.steps.lib.packages import triton
 
     folder, net = outputs["package"], params.network

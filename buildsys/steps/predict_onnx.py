@@ -1,4 +1,4 @@
-"""What an ONNX file detects, by onnxruntime on the CPU."""
+"""Run an ONNX file on images, in onnxruntime on the CPU, and draw the detections."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ STEP = StepSpec(
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Outputs by their names in the file."""
+    """Predict; outputs are found by their names in the file."""
     from buildsys.steps.lib.runtime import onnx_session
 
     model = inputs["onnx"]

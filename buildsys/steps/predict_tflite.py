@@ -1,4 +1,6 @@
-"""What a TFLite file detects, by LiteRT: integer files on the kernels that accuracy is measured with."""
+"""Run a TFLite file on images, in LiteRT with the kernels used for measuring accuracy, and draw the
+detections.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ STEP = StepSpec(
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Outputs by their signature names."""
+    """Predict; outputs are found by their signature names."""
     from buildsys.steps.lib.runtime import litert
 
     runner = litert.Runner(inputs["tflite"], params.reading.reference_kernels)

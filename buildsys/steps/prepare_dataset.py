@@ -1,8 +1,8 @@
-"""A dataset as a person brought it -> one in our own layout, which every other step reads.
+"""Convert a user's dataset to our own layout, which every other step reads.
 
-Whatever the format (see `formats`), images and labels come out as `prepared` describes: for a trainer's
-own rules nothing is left to decide. What it would refuse or leave out ends the step, every mistake of
-images and labels at once, as `buildsys check --data` lists them.
+Images and labels of any format (see `formats`) are written as described in `prepared`, which every
+trainer reads the same way. Images and labels that a trainer would reject or omit end the step, with
+all mistakes at once, as listed by `buildsys check --data`.
 """
 
 import dataclasses
@@ -26,17 +26,16 @@ STEP = StepSpec(
     consumes=(Format.DATASET,),
     produces=Format.DATASET,
     block="dataset",
-    # Parsing COCO takes seven times the annotation file; this is enough for 130 MB.
+    # Parsing COCO needs seven times the size of the annotation file; this is enough for 130 MB.
     resources=Resources(memory_mib=1024),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`format`: which of `formats`; `shape`: box | outline | corners | folder, see `tasks.shape_of`.
-
-    `with_keypoints`: whether the keypoints that are labelled are kept; `flip`: which is which in a
-    mirror.
+    """`format`: a key of `formats`; `shape`: box | outline | corners | folder, see
+    `tasks.shape_of`. `with_keypoints`: whether labelled keypoints are kept; `flip`: for each
+    keypoint its counterpart in a mirrored image.
     """
 
     format: str
@@ -51,11 +50,11 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Write images and labels by split, and data.yaml where classes are not folders.
+    """Write images and labels by split, and data.yaml unless classes are folders.
 
-    A split without images is left out, one without objects is a warning: which splits a recipe uses is
-    not known here, so that another one does not train again. Ultralytics starts no training without
-    `val`: where that is missing, it repeats `train`.
+    A split without images is omitted, one without objects is a warning: this step does not depend
+    on the splits that a recipe uses, so that using another one does not repeat the training.
+    Ultralytics requires `val`: if it is missing, it repeats `train`.
     """
     import cv2
 
@@ -101,9 +100,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 def choose_stems(
     root: Path, split: Split, samples: tuple[Sample, ...], params: Params
 ) -> tuple[str, ...]:
-    """Where each image goes below its split: its path below the folder that the split names first,
-    where that holds all of them; else the path from the root, so that no two are one. A folder of the
-    split's name that holds all of them is not doubled.
+    """Return the path of each image below its split: relative to the first folder of the split if
+    it contains all images, otherwise to the root, so that paths are unique. A folder with the
+    split's name that contains all images is not repeated.
     """
     from buildsys.steps.lib.datasets import prepared
 
@@ -120,7 +119,7 @@ def choose_stems(
 def _write(
     root: Path, target: Path, params: Params, sample: Sample, stem: str, photo: "Photo"
 ) -> None:
-    """An image and its labels; `stem`: <split>/…, without an ending."""
+    """Write an image and its labels; `stem`: <split>/…, without an ending."""
     from buildsys.steps.lib.datasets import prepared
 
     name = f"{stem}{prepared.ending_of(sample.image, photo)}"
@@ -135,7 +134,7 @@ def _write(
 
 
 def describe_labels(params: Params) -> "Description":
-    """What the labels that are kept mean."""
+    """Return the description of the labels that are kept."""
     from buildsys.steps.lib.datasets.prepared import Description
 
     if not params.with_keypoints:

@@ -1,4 +1,4 @@
-"""Dataset -> a small set of prepared images, for calibration or for comparing conversions."""
+"""Prepare a small set of images of a dataset, for calibration or for comparing conversions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +13,12 @@ STEP = StepSpec(
     produces=Format.PICTURES,
 )
 _SHOWN = 20
-"""Images of a message."""
+"""Maximum number of images listed in a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Which pictures, and the contract that they are prepared by."""
+    """Which images to prepare, and the preprocessing contract."""
 
     split: Split
     count: int
@@ -27,7 +27,7 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Draw `count` pictures without replacement by a seeded shuffle of the sorted names."""
+    """Choose `count` different images by a seeded shuffle of the sorted names, and prepare them."""
     import random
 
     import numpy as np

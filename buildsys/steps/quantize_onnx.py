@@ -1,8 +1,10 @@
-"""ONNX -> ONNX of another precision: float16, or int8 by explicit quantize and dequantize operators.
+"""Convert an ONNX file to another precision: float16, or int8 with explicit quantize and dequantize
+operators.
 
-What a strongly typed compiler such as TensorRT-RTX takes its types from. Input and outputs stay
-float32. Beside int8, the rest is float16 or float32 (`unquantized`). Of int8, the convolutions that nothing but arithmetic follows stay float: in them the
-network's numbers come out, and eight bits are too few for keypoints (measured: see `_last`).
+A strongly typed compiler such as TensorRT-RTX takes its types from such a file. Input and outputs
+stay float32. In an int8 file everything else is float16 or float32 (`unquantized`). The last
+convolution of each branch is not quantized, because it computes the network's results, and eight
+bits are too few for keypoints (measured: see `_last`).
 """
 
 from dataclasses import dataclass
@@ -23,36 +25,39 @@ STEP = StepSpec(
     produces=Format.QUANTIZED_ONNX,
     needs=("calibration",),
     stage="quantize",
-    # A file that takes n pictures is calibrated on n at a time.
+    # A file with a fixed batch of n is calibrated on n images at a time.
     resources=lambda params: Resources(
         memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 250)
     ),
 )
 RECOMMENDED = 500
-"""Calibration pictures: about what TensorRT's guide found to be enough for ImageNet's classes."""
+"""Recommended number of calibration images: about what TensorRT's guide found sufficient for
+ImageNet.
+"""
 _MOST_PIXELS = 4 * 640 * 640
-"""Of calibration pictures that are looked at together: each keeps its intermediate values, 250 MiB
-at 640 x 640 in YOLOv8n (measured: 16 together took 4.1 GiB, and twice as long a picture as 1).
+"""Maximum number of pixels of calibration images that run together: each keeps its intermediate
+values, 250 MiB at 640 x 640 in YOLOv8n (measured: 16 together took 4.1 GiB, and twice as long per
+image as 1).
 """
 _LEAST_OPSET = 13
-"""From it on quantize and dequantize operators know one scale per channel."""
+"""The first opset in which quantize and dequantize operators support one scale per channel."""
 _HALF_OPSET = 19
-"""From it on they take float16 (ONNX, Changelog.md)."""
+"""The first opset in which they support float16 (ONNX, Changelog.md)."""
 _LEAST_SCALE = 2.0**-14
-"""The smallest normal number of float16: below, it has fewer than eleven digits."""
+"""The smallest normal number of float16: smaller numbers have fewer than eleven binary digits."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing of its own: the `quantization` block belongs to the model."""
+    """No settings: the `quantization` block belongs to the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What determines the file beside the network and the calibration pictures.
+    """What determines the file besides the network and the calibration images.
 
-    `scheme` float16 | int8; `granularity` of int8 weights; `classes` takes a joint output apart;
-    `unquantized`: float16 | float32, what int8 leaves.
+    `scheme` float16 | int8; `granularity` of int8 weights; `classes`: splits a joint output;
+    `unquantized`: float16 | float32, the precision of everything that is not int8.
     """
 
     scheme: str
@@ -64,7 +69,9 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Quantization as settled for this build; a word on int8's weights means nothing to float16."""
+    """Return the quantization of this build; the granularity of int8 weights does not apply to
+    float16.
+    """
     assert model.preprocessing is not None
     scheme = model.quantization.scheme
     return Params(
@@ -78,7 +85,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Convert; `examine_onnx` measures and judges what it costs."""
+    """Convert the file; `examine_onnx` measures and judges the loss."""
     import onnx
 
     from buildsys.steps.lib.files import model_files
@@ -95,8 +102,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _halve(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """Weights and arithmetic in float16, by onnxruntime's converter; the casts that it appends at the
-    end of the graph go where ONNX wants them, before what reads them.
+    """Convert weights and arithmetic to float16 with onnxruntime's converter; the casts that it
+    appends to the graph are moved before their consumers, as ONNX requires.
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
@@ -107,11 +114,11 @@ def _halve(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _for_half(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """An int8 network whose quantize and dequantize operators take float16: opset 19, and scales that
-    float16 holds to its last digit; weights are rounded to those.
+    """Prepare an int8 network whose quantize and dequantize operators use float16: opset 19, and
+    scales that float16 represents exactly; weights are rounded to those.
 
-    Smaller scales than `_LEAST_SCALE` would lose digits, and at 3e-8 all: the weights take fewer steps
-    instead.
+    Scales below `_LEAST_SCALE` would lose digits, and below 3e-8 all of them: the weights use fewer
+    steps instead.
     """
     import numpy as np
     from onnx import numpy_helper
@@ -136,7 +143,7 @@ def _for_half(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _raise_opset(model: "onnx.ModelProto") -> "onnx.ModelProto":
-    """The same network in `_HALF_OPSET` where its own is older."""
+    """Return the same network in `_HALF_OPSET` if its own opset is older."""
     from onnx import version_converter
 
     if _opset(model) >= _HALF_OPSET:
@@ -153,11 +160,11 @@ def _raise_opset(model: "onnx.ModelProto") -> "onnx.ModelProto":
 
 
 def _quantize(model: "onnx.ModelProto", folder: Path, params: Params) -> "onnx.ModelProto":
-    """What TensorRT wants of such a file: symmetric everywhere, biases left alone, and scales in
-    front of convolutions only, so that activation functions are fused behind them.
+    """Quantize as TensorRT requires: symmetric everywhere, without biases, and with scales only
+    before convolutions, so that activation functions can be fused with them.
 
-    MinMax: onnxruntime's entropy method, in as many bins as it quantizes to, finds the same ranges
-    (measured), and keeps every picture's intermediate values in memory.
+    Ranges come from MinMax: onnxruntime's entropy method, with as many bins as it quantizes to,
+    finds the same ranges (measured) but keeps every image's intermediate values in memory.
     """
     import onnx
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -187,7 +194,9 @@ def _quantize(model: "onnx.ModelProto", folder: Path, params: Params) -> "onnx.M
 
 
 def _calibrate(prepared: str, pictures: "_Pictures") -> str:
-    """The file of the ranges that the values in front of convolutions take, on kernels that agree."""
+    """Return the file with the ranges of the values before convolutions, computed with reproducible
+    kernels.
+    """
     import onnx
     from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
 
@@ -201,7 +210,7 @@ def _calibrate(prepared: str, pictures: "_Pictures") -> str:
 
 
 def _prepare(model: "onnx.ModelProto") -> str:
-    """Shapes inferred, constants and batch norms folded: what the quantizer asks for."""
+    """Infer shapes, and fold constants and batch norms, as the quantizer requires."""
     import onnx
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -224,16 +233,16 @@ def _demand_opset(model: "onnx.ModelProto") -> None:
 
 
 def _name_nodes(graph: "onnx.GraphProto") -> None:
-    """Nodes are left out by their names; files from elsewhere have nodes without one."""
+    """Name all nodes: nodes are excluded by name, and other tools' files have unnamed nodes."""
     for number, node in enumerate(graph.node):
         node.name = node.name or f"node_{number}"
 
 
 def _last(graph: "onnx.GraphProto") -> list[str]:
-    """Names of the convolutions from which no other is reached: the last of each branch.
+    """Return the names of the convolutions with no convolution after them: the last of each branch.
 
-    With them in int8, YOLOv8n-pose lost .023 of its keypoints' mAP50-95 on 300 pictures of tags;
-    without, .005. A network of nothing but such convolutions has them quantized after all.
+    With them in int8, YOLOv8n-pose lost .023 of its keypoints' mAP50-95 on 300 images of tags;
+    without, .005. In a network of only such convolutions they are quantized.
     """
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
     if not convolutions:
@@ -250,11 +259,11 @@ def _last(graph: "onnx.GraphProto") -> list[str]:
 
 
 class _Pictures:
-    """Prepared pictures as onnxruntime's CalibrationDataReader gives them, some at a time.
+    """Prepared images in batches, in the form of onnxruntime's CalibrationDataReader.
 
-    Which ones stand together is nothing to MinMax, so that a last batch may hold a picture twice.
-    Measured on YOLOv8n, batches of 1, 2, 4, 6 and 16: scales differ by 2e-6 of themselves at most,
-    as sums in a convolution are rounded in another order.
+    MinMax does not depend on the grouping, so that a last batch may contain an image twice.
+    Measured on YOLOv8n with batches of 1, 2, 4, 6 and 16: scales differ by at most 2e-6 (relative),
+    because sums in a convolution are rounded in another order.
     """
 
     def __init__(self, model: str, folder: Path, params: Params) -> None:
@@ -274,7 +283,7 @@ class _Pictures:
         print(f"calibrated on {len(self.pictures)} pictures{few}")
 
     def get_next(self) -> "dict[str, np.ndarray] | None":
-        """One input float32 [n, 3, height, width] by its name; None behind the last."""
+        """Return one input float32 [n, 3, height, width] by its name; None after the last."""
         import numpy as np
 
         from buildsys.steps.lib.datasets import prepared_images

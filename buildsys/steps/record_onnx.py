@@ -1,4 +1,4 @@
-"""What an ONNX file answers to prepared images, by onnxruntime on the CPU."""
+"""Record an ONNX file's outputs for prepared images, in onnxruntime on the CPU."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The outputs' canonical names, how many pictures."""
+    """The outputs' canonical names, and the number of images."""
 
     names: tuple[str, ...]
     count: int
@@ -26,7 +26,7 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Outputs in file order."""
+    """Record the outputs in file order."""
     from buildsys.steps.lib.runtime import onnx_session
 
     network = onnx_session.network(inputs["onnx"])

@@ -1,7 +1,7 @@
-"""What a TFLite file answers to prepared images, by LiteRT; integers stay integers.
+"""Record a TFLite file's outputs for prepared images, in LiteRT; integers stay integers.
 
-On the reference kernels an integer file answers bit for bit as in TFLite Micro; the optimized ones
-differ by up to tens of steps of the last bit.
+With reference kernels the outputs of an integer file are bit-exact with TFLite Micro; optimized
+kernels differ by up to tens of quantization steps.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,9 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The outputs' canonical names (in file order, for a file that names none), how many pictures."""
+    """The outputs' canonical names (in file order, for a file without names), and the number of
+    images.
+    """
 
     names: tuple[str, ...]
     count: int
@@ -29,7 +31,7 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Outputs in file order."""
+    """Record the outputs in file order."""
     from buildsys.steps.lib.runtime import litert_raw
 
     model = litert_raw.Raw(inputs["tflite"], params.reference_kernels)

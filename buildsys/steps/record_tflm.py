@@ -1,7 +1,8 @@
-"""What a TFLite file answers to prepared images in TFLite Micro, and the arena that it takes there.
+"""Record a TFLite file's outputs for prepared images in TFLite Micro, and the arena that it needs
+there.
 
-The interpreter of the microcontrollers, compiled for this machine with its plain kernels: operator
-by operator what a device without NPU computes.
+It is the interpreter of microcontrollers, compiled for this machine with its reference kernels:
+operator by operator it computes what a device without NPU computes.
 """
 
 import contextlib
@@ -36,9 +37,11 @@ STEP = StepSpec(
 
 NPU_OPERATOR = "ethos-u"
 _MOST_ARENA_BYTES = 1 << 30
-"""Address space only, until the arena's real size is known: what is not used is never touched."""
+"""Size of the first arena, until its real size is known; only address space, because unused memory
+is never touched.
+"""
 _ARENA_STEP = 16
-"""Bytes that TFLite Micro aligns an arena to."""
+"""Alignment of an arena in TFLite Micro, in bytes."""
 _NOTE = (
     "Measured on a 64-bit host with TFLite Micro's plain kernels. Its own structures, a part of"
     " tail_bytes, hold pointers and are smaller on a 32-bit device. The tensors, head_bytes, are as"
@@ -48,7 +51,9 @@ _NOTE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The outputs' canonical names (in file order, for a file that names none), how many pictures."""
+    """The outputs' canonical names (in file order, for a file without names), and the number of
+    images.
+    """
 
     names: tuple[str, ...]
     count: int
@@ -56,9 +61,10 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`recording`: outputs in file order, integers as they are. `arena`: figures in bytes.
+    """Record. `outputs`: `recording`, outputs in file order, integers unchanged; `arena`, figures
+    in bytes.
 
-    Every image runs in an arena of exactly the size that is recorded: so it suffices.
+    Every image runs in an arena of exactly the recorded size, which proves that it suffices.
     """
     from buildsys.steps.lib.files import tflite
 
@@ -83,10 +89,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def read_allocations(text: str) -> dict[str, int]:
-    """Bytes, from the lines that TFLite Micro's recording allocator prints; {} without them.
+    """Return the sizes in bytes that TFLite Micro's recording allocator prints; {} without them.
 
-    `arena_bytes` is the smallest arena that works: `head_bytes` (tensors, laid out by the memory
-    planner) and `tail_bytes` (structures, and what kernels keep), both with their alignment.
+    `arena_bytes` is the smallest arena that works: `head_bytes` (tensors, placed by the memory
+    planner) plus `tail_bytes` (structures, and the kernels' persistent data), both aligned.
     """
     found = dict(re.findall(r"Arena allocation (total|head|tail) (\d+) bytes", text))
     keys = {"arena_bytes": "total", "head_bytes": "head", "tail_bytes": "tail"}
@@ -94,7 +100,9 @@ def read_allocations(text: str) -> dict[str, int]:
 
 
 def explain(text: str, custom: tuple[str, ...]) -> str:
-    """Why TFLite Micro took a model not, from what it printed; `custom`: the file's own operators."""
+    """Return why TFLite Micro rejected a model, from its output; `custom`: the file's custom
+    operators.
+    """
     missing = re.search(r"Failed to get registration from op code (\w+)", text)
     if missing:
         name = " or ".join(custom) if missing[1] == "CUSTOM" and custom else missing[1]
@@ -106,16 +114,15 @@ def explain(text: str, custom: tuple[str, ...]) -> str:
 
 
 def own_operators(file: "File") -> tuple[str, ...]:
-    """Operators of a file that TFLite itself does not have."""
+    """Return the custom operators of a file."""
     return tuple(name for name, _ in file.operators if name not in BUILTIN_OPERATORS)
 
 
 def measure_arena(
     path: Path, custom: tuple[str, ...], infer: Callable[[Any], object]
 ) -> dict[str, int]:
-    """In an arena that is too large by far: what of it was used, after one inference.
-
-    `infer` runs an interpreter once. Ends the step where TFLite Micro cannot run the file.
+    """Measure how much of a very large arena is used after one inference. `infer` runs an
+    interpreter once. Ends the step if TFLite Micro cannot run the file.
     """
     if _aborts(lambda: infer(_open(path, custom, _MOST_ARENA_BYTES))):
         fail(
@@ -136,8 +143,8 @@ def measure_arena(
 
 
 def _smallest_that_loads(path: Path, used: int) -> int:
-    """Bytes of arena: what inference uses, or more where the memory planner, which works in what the
-    tensors leave free, finds no room for its list of a small network's many tensors.
+    """Return the arena in bytes: what inference uses, or more if the memory planner, which works in
+    the memory that tensors leave free, has no room for its list of a small network's many tensors.
     """
     too_small, enough = used - _ARENA_STEP, used
     while _load(path, enough)[0] is None and enough < _MOST_ARENA_BYTES:
@@ -152,7 +159,9 @@ def _smallest_that_loads(path: Path, used: int) -> int:
 
 
 def _aborts(act: Callable[[], object]) -> bool:
-    """Whether native code ends the process: tried in a copy of it, so that this one can say so."""
+    """Return whether native code aborts the process; tried in a forked copy, so that this process
+    can report it.
+    """
     import os
 
     child = os.fork()
@@ -160,13 +169,15 @@ def _aborts(act: Callable[[], object]) -> bool:
         try:
             act()
         finally:
-            os._exit(0)  # what it raises is raised again by the parent, who can tell it
+            os._exit(0)  # the parent raises the same exception again and can report it
     _, status = os.waitpid(child, 0)
     return os.WIFSIGNALED(status)
 
 
 def _fails(act: Callable[[], object]) -> bool:
-    """TFLite Micro raises RuntimeError without a reason; that one it prints."""
+    """Return whether TFLite Micro fails: it raises RuntimeError without a reason, and prints the
+    reason.
+    """
     try:
         act()
     except RuntimeError:
@@ -175,7 +186,7 @@ def _fails(act: Callable[[], object]) -> bool:
 
 
 def describe_arena(arena: dict[str, int]) -> dict[str, Any]:
-    """What `measure_arena` found, with whose figures they are."""
+    """Return the figures of `measure_arena` with their source."""
     import importlib.metadata
 
     runtime = f"tflite-micro {importlib.metadata.version('tflite-micro')}"
@@ -183,7 +194,7 @@ def describe_arena(arena: dict[str, int]) -> dict[str, Any]:
 
 
 def _load(path: Path, arena_bytes: int) -> tuple[Any, str]:
-    """An interpreter, None where TFLite Micro takes the file not, and what it printed."""
+    """Return an interpreter, None if TFLite Micro rejects the file, and its output."""
     from tflite_micro import runtime
 
     interpreter = None
@@ -206,7 +217,9 @@ def _open(path: Path, custom: tuple[str, ...], arena_bytes: int) -> Any:
 def _answer(
     interpreter: Any, picture: "np.ndarray", names: list[str]
 ) -> Iterator[recording_files.Output]:
-    """Picture uint8 [h, w, 3] -> outputs called `names`, in file order, with the batch axis."""
+    """Run an image uint8 [h, w, 3]; yields outputs named `names`, in file order, with the batch
+    axis.
+    """
     import numpy as np
 
     image = _detail(interpreter.get_input_details(0))
@@ -226,7 +239,7 @@ def _answer(
 
 
 def _detail(tensor: dict[str, Any]) -> dict[str, Any]:
-    """A tensor's dtype and (scale, zero point), (0, 0) without, as LiteRT tells them."""
+    """Return a tensor's dtype and (scale, zero point), (0, 0) if it has none, in LiteRT's form."""
     quantized = tensor["quantization_parameters"]
     scales, zeros = quantized["scales"], quantized["zero_points"]
     one = len(scales) == 1 and len(zeros) == 1
@@ -235,7 +248,7 @@ def _detail(tensor: dict[str, Any]) -> dict[str, Any]:
 
 
 def _logged(errors: "BinaryIO") -> str:
-    """What native code wrote, printed into the step's log as well."""
+    """Return what native code wrote, and also print it into the step's log."""
     text = read_text(errors)
     print(text, end="")
     return text

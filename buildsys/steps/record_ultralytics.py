@@ -1,4 +1,4 @@
-"""What an Ultralytics checkpoint answers to prepared images, with the head that is exported."""
+"""Record an Ultralytics checkpoint's outputs for prepared images, with the exported head."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """`names` of the outputs in canonical order; `count` pictures."""
+    """`names`: outputs in canonical order; `count`: number of images."""
 
     names: tuple[str, ...]
     count: int
@@ -24,7 +24,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Which head (of `outputs.HEADS`), the outputs' canonical names, how many pictures."""
+    """The head (of `outputs.HEADS`), the outputs' canonical names, and the number of images."""
 
     task: str
     head: str
@@ -34,7 +34,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """With the head that the export gives."""
+    """Return the parameters with the exported head."""
     assert model.preprocessing is not None
     return Params(
         task=model.task,
@@ -46,7 +46,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Outputs in canonical order, float32."""
+    """Record the outputs in canonical order, float32."""
     from buildsys.steps.lib.families import (
         ultralytics_checkpoint,
         ultralytics_head,

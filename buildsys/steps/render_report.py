@@ -1,4 +1,4 @@
-"""What is known of every build -> pages that need no server and no JavaScript, and report.md."""
+"""Render the report of all builds: pages that need no server and no JavaScript, and report.md."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,15 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Nothing: everything is in the data."""
+    """No parameters: everything is in the data."""
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`data`: report.json and files/<digest>; `templates`: the pages and style.css.
+    """Render. `inputs`: `data` with report.json and files/<digest>; `templates`: the pages and
+    style.css.
 
-    `report`: index.html, a page per build at <recipe>/<target>.html and one per training, with their
-    images beside them, plots as SVG, report.md.
+    `outputs`: `report` with index.html, a page per build at <recipe>/<target>.html and one per
+    training, their images next to them, plots as SVG, report.md.
     """
     from buildsys.steps.lib.report import charts, markdown, pages, values
 

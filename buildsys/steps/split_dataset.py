@@ -1,4 +1,4 @@
-"""A dataset that is not split -> one that is, by seeded shares; equal images stay on one side."""
+"""Split a dataset by seeded shares; images with equal bytes stay in one split."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +19,9 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Shares of the distinct images; what is in neither trains.
-
-    `split`: where all of them are in a prepared dataset; `description`: what data.yaml says, None where
-    classes are folders.
+    """Shares of the distinct images; the rest is for training. `split`: the split of a prepared
+    dataset that has all images; `description`: the content of data.yaml, None if classes are
+    folders.
     """
 
     split: Split
@@ -33,8 +32,8 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Images and labels of each split as `prepared` describes them, under the names that they have.
-    They are links: the store makes the one copy.
+    """Write images and labels of each split as described in `prepared`, under their present names.
+    They are links, which the store copies once.
     """
     import random
 
@@ -66,7 +65,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _group(images: list[Path]) -> list[list[Path]]:
-    """Images of equal bytes together, in the order of their digests: names decide nothing."""
+    """Group images of equal bytes, in the order of their digests, so that names do not matter."""
     import hashlib
 
     groups: dict[str, list[Path]] = {}
@@ -76,7 +75,7 @@ def _group(images: list[Path]) -> list[list[Path]]:
 
 
 def _share(count: int, params: Params) -> list[str]:
-    """The side of each group."""
+    """Return the split of each group."""
     val, test = max(1, round(count * params.val)), round(count * params.test)
     if params.test:
         test = max(1, test)

@@ -1,8 +1,9 @@
-"""Dataset and start weights -> Ultralytics checkpoint, and the curves of its training.
+"""Train an Ultralytics network from a dataset and start weights; writes the checkpoint and the
+training's curves.
 
-The result is the averaged model of the last epoch, or of the best where epochs are validated, written
-without dates or paths, so that equal weights are equal bytes. A killed training goes on from its last
-finished epoch, and ends in the same bytes.
+The result is the averaged model of the last epoch, or of the best one if epochs are validated,
+written without dates or paths, so that equal weights give equal bytes. A killed training continues
+after its last finished epoch, and ends with the same bytes.
 """
 
 import contextlib
@@ -21,7 +22,9 @@ from buildsys.steps.lib.runtime.progress import StepError, fail, report
 
 
 def _check_settings(settings: "Settings", task: str) -> list[SettingProblem]:
-    """Validation and its patience, what is of other tasks, and Ultralytics' own settings."""
+    """Return what is wrong with validation and patience, settings of other tasks, and Ultralytics'
+    own settings.
+    """
     problems = check_validation(settings.validate, settings.patience)
     if settings.smooth_visibility and task != "pose":
         message = f"`smooth_visibility` is for pose, not for {task}"
@@ -36,7 +39,7 @@ STEP = StepSpec(
     produces=Format.CHECKPOINT,
     also_produces=(Format.TRAINING,),
     block="train",
-    # Memory grows with batch and picture; 3 GiB covers batch 16 at 320 px on a nano network.
+    # Memory grows with batch and image size; 3 GiB covers batch 16 at 320 px on a nano network.
     resources=lambda params: Resources(
         memory_mib=3000, threads=params.threads, framework=True, gpu=True
     ),
@@ -61,18 +64,18 @@ class Settings:
     threads: int = 1
     quantization_aware: Literal["no", "per-tensor", "per-channel"] = "no"
     validate: bool | int = False
-    """Accuracy on the val split after every epoch, or every n, and the best epoch kept."""
+    """Measure accuracy on the val split after every epoch, or every n, and keep the best epoch."""
     patience: int | None = None
-    """Epochs without a better one after which the training ends."""
+    """Number of epochs without improvement after which the training ends."""
     smooth_visibility: bool | None = None
-    """Of keypoints, label smoothing; not said: where `quantization_aware` is on."""
+    """Label smoothing of keypoint visibility; default: on if `quantization_aware` is on."""
     options: dict[str, object] = field(default_factory=dict)
     """Settings of Ultralytics' trainer by their own names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What determines the weights; the device does not belong here (see design: ActionKey)."""
+    """What determines the weights; the device is not part of it."""
 
     task: str
     architecture: str
@@ -86,17 +89,17 @@ class Params:
     scale: float
     quantization_aware: str
     validate: int
-    """Epochs from one validation to the next; 0: none."""
+    """Number of epochs between validations; 0: never."""
     patience: int
-    """0: none."""
+    """Number of epochs without improvement; 0: never end early."""
     smooth_visibility: bool
     options: dict[str, Any]
     threads: int
-    """Declared by the recipe and the same on every machine: it decides the rounding."""
+    """Declared by the recipe and the same on every machine, because it changes rounding."""
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Training happens at `train.size`, by default at the recipe's own size."""
+    """Return the parameters; the training size is `train.size`, by default the recipe's input size."""
     frame = model.preprocessing
     size = settings.size or (max(frame.height, frame.width) if frame else 0)
     values = {k: v for k, v in vars(settings).items() if k not in ("size", "device")}
@@ -107,7 +110,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Train; `inputs`: dataset (folder with data.yaml), weights (unless random)."""
+    """Train. `inputs`: dataset (folder with data.yaml), weights (unless random)."""
     from buildsys.steps.lib.families import ultralytics_epochs, ultralytics_setup
     from buildsys.steps.lib.metrics import training_files
     from buildsys.steps.lib.runtime import torch_setup
@@ -115,7 +118,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     scratch = Path.cwd()
     ultralytics_setup.prepare(scratch)
     data = inputs["dataset"].resolve()
-    if params.task != "classify":  # its data is the folder itself
+    if params.task != "classify":  # its dataset is the folder itself
         data = data / "data.yaml"
     epochs = ultralytics_epochs.Epochs(scratch, params.validate)
     examples = scratch / training_files.EXAMPLES
@@ -132,7 +135,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         trainer.add_callback("on_train_start", partial(_keep_batch, params))
         trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs, epochs))
         _draw_first_batch(trainer, examples)
-        torch_setup.limit_threads()  # Ultralytics has just set its own count
+        torch_setup.limit_threads()  # Ultralytics has just set its own number
         trainer.train()
     torch_setup.remember_machine(torch_setup.choose_device())
     summary = epochs.finish(trainer)
@@ -144,7 +147,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 @contextlib.contextmanager
 def _setting_up(options: dict[str, Any]) -> Iterator[Callable[[object], None]]:
-    """Until what it gives is called, Ultralytics' errors are one sentence that names the options."""
+    """Report errors of Ultralytics' setup as one sentence that names the options, until the yielded
+    function is called.
+    """
     running = False
 
     def start(_trainer: object) -> None:
@@ -178,7 +183,8 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
         "imgsz": params.size,
         "epochs": params.epochs,
         "batch": params.batch,
-        "nbs": params.batch,  # the default of 64 accumulates: three steps an epoch on a small set
+        # the default of 64 accumulates gradients: three steps per epoch on a small dataset
+        "nbs": params.batch,
         "seed": params.seed,
         "deterministic": True,
         "workers": 0,
@@ -210,7 +216,7 @@ def _trainer_of(task: str) -> Any:
 
 
 def _prepare_model(params: Params, trainer: Any) -> None:
-    """Once the averaged copy exists: only the network being trained is changed."""
+    """Change the network being trained after the averaged copy exists, which stays unchanged."""
     from buildsys.steps.lib.families import fake_quantization
 
     if params.task == "pose":
@@ -226,7 +232,9 @@ def _prepare_model(params: Params, trainer: Any) -> None:
 
 
 def _keep_batch(params: Params, trainer: Any) -> None:
-    """Out of memory in its first epoch, Ultralytics halves the batch: another network, silently."""
+    """Prevent Ultralytics from halving the batch when memory runs out in the first epoch, which
+    would silently train another network.
+    """
 
     def refuse() -> None:
         words = f"a batch of {params.batch} at {params.size} px"
@@ -236,7 +244,7 @@ def _keep_batch(params: Params, trainer: Any) -> None:
 
 
 def _announce(params: Params, epochs: Any, trainer: Any) -> None:
-    """The first line of the log."""
+    """Print the first line of the log."""
     images = len(trainer.train_loader.dataset)
     words = (
         f"{params.architecture}: {images} images, {params.epochs} epochs of batch {params.batch}"
@@ -246,7 +254,7 @@ def _announce(params: Params, epochs: Any, trainer: Any) -> None:
 
 
 def _draw_first_batch(trainer: Any, folder: Path) -> None:
-    """Keep the first images with their labels; a training that is resumed has them."""
+    """Draw the first images with their labels, unless a resumed training already has them."""
     from buildsys.steps.lib.families import ultralytics_batch
 
     prepare = trainer.preprocess_batch
@@ -261,7 +269,7 @@ def _draw_first_batch(trainer: Any, folder: Path) -> None:
 
 
 class _BatchProgress:
-    """Reports fractions of epochs, and stops a training whose loss is no number."""
+    """Reports fractions of epochs, and stops a training whose loss is NaN."""
 
     def __init__(self, epochs: int, run: Any) -> None:
         self.epochs, self.run = epochs, run

@@ -1,8 +1,9 @@
-"""Dataset and start weights -> YOLOX checkpoint, and the curves of its training.
+"""Train a YOLOX network from a dataset and start weights; writes the checkpoint and the training's
+curves.
 
-Network, loss, assignment, mosaics, average and learning rates are upstream's; the loop is ours, for
-upstream's trainer runs on CUDA alone. Each epoch draws its random numbers from seed and epoch: a
-killed training goes on from its last finished epoch to the same weights.
+Network, loss, assignment, mosaics, averaging and learning rates are upstream's; the loop is ours,
+because upstream's trainer needs CUDA. Each epoch seeds its random numbers from seed and epoch: a
+killed training continues after its last finished epoch and ends with the same weights.
 """
 
 import os
@@ -25,7 +26,7 @@ STEP = StepSpec(
     produces=Format.CHECKPOINT,
     also_produces=(Format.TRAINING,),
     block="train",
-    # Memory grows with batch and picture; 3 GiB covers batch 16 at 416 px on either network.
+    # Memory grows with batch and image size; 3 GiB covers batch 16 at 416 px on either network.
     resources=lambda params: Resources(
         memory_mib=3000, threads=params.threads, framework=True, gpu=True
     ),
@@ -34,15 +35,16 @@ STEP = StepSpec(
     check_settings=lambda settings, task: check_validation(settings.validate, settings.patience),
 )
 _LAST_SHARE = 0.25
-"""Share of the epochs at the end without mosaics; upstream: 15 of 300."""
+"""Share of epochs without mosaics, at the end; upstream: 15 of 300."""
 _MOMENTUM = 0.1
-"""Of the running averages of batch normalization; upstream's 0.03 takes a hundred steps to leave the
-start behind, as many as a small set sees."""
+"""Momentum of the running averages of batch normalization; with upstream's 0.03 the initial values
+matter for a hundred steps, which can be a whole training on a small dataset.
+"""
 _WEIGHT_DECAY = 5e-4
 _LOSSES = ("total_loss", "iou_loss", "l1_loss", "conf_loss", "cls_loss")
 """Upstream's names."""
 _STEEPEST = 10.0
-"""Largest norm of a gradient: single steps of a fresh head on a small batch are far larger."""
+"""Largest norm of a gradient: single steps of a new head on a small batch are far larger."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +63,17 @@ class Settings:
     threads: int = 1
     mixed_precision: bool = False
     validate: bool | int = False
-    """Accuracy on the val split after every epoch, or every n, and the best epoch kept."""
+    """Measure accuracy on the val split after every epoch, or every n, and keep the best epoch."""
     patience: int | None = None
-    """Epochs without a better one after which the training ends."""
+    """Number of epochs without improvement after which the training ends."""
 
     ELSEWHERE: ClassVar[dict[str, str]] = {"options": "it passes settings to Ultralytics alone"}
-    """What to say of keys that other families have."""
+    """Messages for keys of other families."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What determines the weights; the device does not belong here (see design: ActionKey)."""
+    """What determines the weights; the device is not part of it."""
 
     architecture: str
     size: int
@@ -83,17 +85,17 @@ class Params:
     flip: float
     scale: float
     mixed_precision: bool
-    """Half precision where it is safe, on a GPU; the CPU computes in full."""
+    """Use half precision where it is safe, on a GPU; the CPU computes in float32."""
     validate: int
-    """Epochs from one validation to the next; 0: none."""
+    """Number of epochs between validations; 0: never."""
     patience: int
-    """0: none."""
+    """Number of epochs without improvement; 0: never end early."""
     threads: int
-    """Declared by the recipe and the same on every machine: it decides the rounding."""
+    """Declared by the recipe and the same on every machine, because it changes rounding."""
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Training happens at `train.size`, by default at the recipe's own size."""
+    """Return the parameters; the training size is `train.size`, by default the recipe's input size."""
     frame = model.preprocessing
     size = settings.size or (max(frame.height, frame.width) if frame else 0)
     values = {k: v for k, v in vars(settings).items() if k not in ("size", "device")}
@@ -102,7 +104,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Train; `inputs`: dataset (annotations/train.json, images/), weights (unless random)."""
+    """Train. `inputs`: dataset (annotations/train.json, images/), weights (unless random)."""
     from buildsys.steps.lib.families import yolox_data, yolox_network
     from buildsys.steps.lib.runtime import torch_setup
 
@@ -111,7 +113,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import torch
 
     cv2.setNumThreads(1)
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else its sums are not repeatable
+    # otherwise its sums are not reproducible
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     device = torch_setup.choose_device()
     if params.mixed_precision and device == "cpu":
@@ -151,7 +154,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _draw(samples: Any, classes: tuple[str, ...], folder: Path, params: Params) -> None:
-    """The first batch of the first epoch as the network saw it, its labels drawn."""
+    """Draw the first batch of the first epoch as the network received it, with its labels."""
     from buildsys.steps.lib.datasets import overlays
 
     folder.mkdir()
@@ -180,12 +183,12 @@ def _loader(samples: Any, params: Params) -> Any:
 
 
 def _is_ending(epoch: int, params: Params) -> bool:
-    """Whether an epoch is one of the last, without mosaics."""
+    """Return whether an epoch is one of the last, without mosaics."""
     return epoch >= params.epochs * (1 - _LAST_SHARE)
 
 
 class _Training:
-    """A network on its way: weights, their average, the optimizer's moments, its curves."""
+    """The state of a training: weights, their average, the optimizer's moments, the curves."""
 
     def __init__(
         self, model: Any, samples: Any, device: str, params: Params, validation: Any
@@ -194,7 +197,8 @@ class _Training:
         from yolox.utils import LRScheduler, ModelEMA
 
         self.model, self.samples, self.device, self.params = model, samples, device, params
-        # upstream adds it in the last epochs; blood cells: mAP50 .87 with it throughout, .83 without
+        # upstream adds it only in the last epochs; on blood cells mAP50 was .87 with it throughout,
+        # .83 without
         model.head.use_l1 = True
         for module in model.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -218,8 +222,8 @@ class _Training:
         self.classes = model.head.num_classes
 
     def run(self, last: Path) -> None:
-        """All epochs that are not finished yet; `last` is where finished ones are kept, the best beside
-        it. The average ends as that of the epoch to keep.
+        """Run all epochs that are not finished yet; `last`: the file for finished epochs, with the
+        best one next to it. At the end the average is that of the epoch to keep.
         """
         import torch
 
@@ -235,17 +239,17 @@ class _Training:
             self.average.ema.load_state_dict(best)
 
     def _is_over(self) -> bool:
-        """Whether patience has ended the training."""
+        """Return whether patience has ended the training."""
         patience, best = self.params.patience, self.best.epoch
         validated = bool(self.rows) and FITNESS in self.rows[-1]
         return validated and 0 < patience <= len(self.rows) - best
 
     def _place(self, last: Path) -> Path:
-        """Of the averaged weights of the best epoch."""
+        """Return the path of the averaged weights of the best epoch."""
         return last.with_name(f"best-{self.best.epoch}.pt")
 
     def _validate(self, epoch: int) -> training_files.Row:
-        """Accuracy after an epoch, counted from 1, where it is due."""
+        """Measure accuracy after an epoch, counted from 1, if validation is due."""
         every, patience = self.params.validate, self.params.patience
         if not is_due(epoch, self.params.epochs, every, self.best, patience):
             return {}
@@ -269,7 +273,7 @@ class _Training:
         print(f"epoch {epoch + 1} of {self.params.epochs}: {words}; {seconds:.1f} s", flush=True)
 
     def _learn(self, pictures: Any, rows: Any) -> dict[str, float]:
-        """One step; returns its losses by name."""
+        """Run one training step; returns its losses by name."""
         import torch
 
         try:
@@ -277,7 +281,7 @@ class _Training:
                 losses = self.model(pictures, rows)
             loss = losses["total_loss"]
         except RuntimeError:
-            # upstream's assignment trips over values that are no numbers before the loss does
+            # upstream's assignment fails on NaN before the loss does
             if all(bool(value.isfinite().all()) for value in self.model.parameters()):
                 raise
             losses = {"total_loss": torch.tensor(float("nan"))}
@@ -294,7 +298,7 @@ class _Training:
         return {name: float(torch.as_tensor(losses[name]).detach()) for name in _LOSSES}
 
     def _keep(self, last: Path, epochs: int) -> None:
-        """What the next epoch needs, written beside and put in place whole."""
+        """Save what the next epoch needs: write a temporary file and rename it."""
         fitness = self.rows[-1].get(FITNESS)
         if fitness is not None:
             self.best = self.best.after(epochs, fitness)
@@ -322,7 +326,7 @@ class _Training:
             )
 
     def _resume(self, last: Path) -> int:
-        """How many epochs are finished already."""
+        """Load a saved state; returns the number of finished epochs."""
         import torch
 
         if not last.is_file():
@@ -340,7 +344,9 @@ class _Training:
 
 
 def _groups(model: Any) -> list[dict[str, Any]]:
-    """Weights of convolutions decay; biases and normalizations do not, as upstream has it."""
+    """Return the parameter groups: weights of convolutions decay, biases and normalizations do not,
+    as upstream.
+    """
     plain = [value for value in model.parameters() if value.ndim == 1]
     decaying = [value for value in model.parameters() if value.ndim > 1]
     return [

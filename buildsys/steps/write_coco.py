@@ -1,7 +1,8 @@
-"""A dataset in Ultralytics' layout -> one in COCO format: annotations/<split>.json, images/<split>/**.
+"""Convert a dataset from Ultralytics' layout to COCO format: annotations/<split>.json,
+images/<split>/**.
 
-Own code for the reasons that `coco_format` has: libraries number classes from 0, date the file, write
-the pictures anew or leave out those without an object.
+No library is used, as in `coco_format`: libraries number classes from 0, write dates, re-encode
+images or omit those without objects.
 """
 
 import json
@@ -22,12 +23,12 @@ STEP = StepSpec(
     block="dataset",
 )
 _DIGITS = 6
-"""Of a pixel's fraction: what labels of twelve digits do not lose."""
+"""Digits after the point of a pixel coordinate, which labels of twelve digits represent exactly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What the data declares. `shape`: box | outline, how its label files are written."""
+    """What the data declares. `shape`: box | outline, the form of its labels."""
 
     splits: tuple[Split, ...]
     classes: tuple[str, ...]
@@ -36,18 +37,19 @@ class Params:
     sigmas: tuple[float, ...] = ()
     shape: str = "box"
     file: str = "data.yaml"
-    """What describes it: of keypoints it says which is which in a mirror."""
+    """The description of the dataset; it has the counterparts of keypoints in mirrored images."""
 
 
 def places(names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, str]], ...]:
-    """The splits that come out, as `coco_format` reads them: folder of images, annotation file."""
+    """Return the splits of the result in the form of `coco_format`: image folder, annotation file."""
     return tuple((name, ("images", f"annotations/{name}.json")) for name in names)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Pictures as the bytes that they are; categories are numbered from 1 in the order of classes.
+    """Write the images unchanged, and annotations with categories numbered from 1 in the order of
+    classes.
 
-    A picture is `images/<split>/<its path below the split's folder>`, and `file_name` starts at
+    An image is `images/<split>/<its path below the split's folder>`, and `file_name` is relative to
     `images`: <split>/….
     """
     import cv2
@@ -69,7 +71,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def render(data: dict[str, list[dict[str, Any]]]) -> str:
-    """JSON with a line for each entry: a difference between two files can be read."""
+    """Return JSON with one line per entry, so that differences between two files are readable."""
     blocks = []
     for key, rows in data.items():
         lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
@@ -78,7 +80,7 @@ def render(data: dict[str, list[dict[str, Any]]]) -> str:
 
 
 class _Sheet:
-    """One annotation file while it is filled."""
+    """An annotation file that is being filled."""
 
     def __init__(self, params: Params, root: Path) -> None:
         self.params, self.root = params, root
@@ -89,7 +91,7 @@ class _Sheet:
         }
 
     def add(self, image: Path, name: str, target: Path) -> None:
-        """A picture and what it shows; its copy."""
+        """Add an image with its objects, and copy it."""
         from buildsys.steps.lib.datasets import images
 
         params, place = self.params, target / "images" / name
@@ -119,7 +121,9 @@ class _Sheet:
 
 
 def annotation(item: Object, width: int, height: int) -> dict[str, Any]:
-    """An object in pixels, cut off at the picture's edges; area is the outline's, else the box's."""
+    """Return an object in pixels, clipped to the image; the area is the outline's, otherwise the
+    box's.
+    """
     x, y, w, h = item.box
     left, right = (_cut(side) * width for side in (x - w / 2, x + w / 2))
     upper, lower = (_cut(side) * height for side in (y - h / 2, y + h / 2))
@@ -142,7 +146,7 @@ def annotation(item: Object, width: int, height: int) -> dict[str, Any]:
 
 
 def _categories(params: Params, root: Path) -> list[dict[str, Any]]:
-    """`sigmas` and `flip_idx` are keys of our own, which `coco_file` understands."""
+    """Return the categories; `sigmas` and `flip_idx` are keys of our own, which `coco_file` reads."""
     more: dict[str, Any] = {}
     if params.keypoints:
         more = {"keypoints": [f"k{n}" for n in range(params.keypoints)], "skeleton": []}
@@ -153,16 +157,15 @@ def _categories(params: Params, root: Path) -> list[dict[str, Any]]:
 
 
 def _read_mirror(path: Path) -> list[int]:
-    """`flip_idx` where it stands on one line; there is no YAML in the standard library."""
+    """Read `flip_idx` if it is on one line; the standard library has no YAML parser."""
     text = path.read_text(encoding="utf-8-sig") if path.is_file() else ""
     found = re.search(r"^flip_idx:\s*\[([\d\s,]*)\]", text, re.MULTILINE)
     return [int(word) for word in found[1].split(",") if word.strip()] if found else []
 
 
 def _names(root: Path, split: Split, images: list[Path]) -> dict[Path, str]:
-    """Where each picture goes below its split: its path below the folder that the split names.
-
-    Of several folders (or lists of files) the path from the root, so that no two are one.
+    """Return the path of each image below its split: relative to the split's folder, or to the root
+    if there are several folders or lists of files, so that paths are unique.
     """
     folders = [root / entry for entry in split.paths]
     if len(folders) == 1 and folders[0].is_dir():
@@ -171,7 +174,9 @@ def _names(root: Path, split: Split, images: list[Path]) -> dict[Path, str]:
 
 
 def _area(points: list[tuple[float, float]]) -> float:
-    """Of a polygon, in its units squared (https://en.wikipedia.org/wiki/Shoelace_formula)."""
+    """Return the area of a polygon, in its units squared
+    (https://en.wikipedia.org/wiki/Shoelace_formula).
+    """
     ends = zip(points, [*points[1:], points[0]], strict=True)
     return abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in ends)) / 2
 

@@ -1,1 +1,3 @@
-"""What steps share, by subject; the standard library at module level, tools inside functions."""
+"""Code that steps share, by subject; modules import only the standard library at module level, and
+tools inside functions.
+"""

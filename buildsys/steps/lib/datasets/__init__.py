@@ -1,1 +1,1 @@
-"""Datasets and images: formats that people bring, labels, decoding, our own prepared layout."""
+"""Datasets and images: the formats that are read, labels, decoding, and our own prepared layout."""

@@ -1,23 +1,23 @@
-"""The file that is meant by a path of another machine, or by a URL: its name without folders.
+"""Find a file by a path of another machine or by a URL: by its name without folders.
 
 Label Studio writes `images\\1/ab12-x.jpg` and `..\\..\\media\\upload\\4\\ab12-x.jpg` on Windows,
-`/data/local-files/?d=day/x.jpg` for local files and `https://…/x.jpg` for images of a server; beside
-the annotations that it exports lies `images/ab12-x.jpg`.
+`/data/local-files/?d=day/x.jpg` for local files and `https://…/x.jpg` for images of a server;
+beside the annotations that it exports is `images/ab12-x.jpg`.
 """
 
 from collections.abc import Iterable
 from urllib.parse import parse_qs, unquote, urlsplit
 
 LINE = "match: base-name"
-"""What a recipe's `dataset` block says where images are found so."""
+"""The line in a recipe's `dataset` block that finds images this way."""
 
 
 _LOCAL_FILES = "/data/local-files/?d="
-"""How Label Studio writes a file of its own machine."""
+"""The prefix that Label Studio writes for a local file."""
 
 
 def base_name(written: str) -> str:
-    """The last part of a path of any machine, or of a URL without its query."""
+    """Return the last part of a path of any operating system, or of a URL without its query."""
     text = written.strip()
     if "://" in text or text.startswith(_LOCAL_FILES):
         address = urlsplit(text)
@@ -27,7 +27,7 @@ def base_name(written: str) -> str:
 
 
 def index(files: Iterable[str]) -> dict[str, list[str]]:
-    """Files by their names without folders; the files of each in order."""
+    """Return files by their names without folders; the files of each name are in order."""
     found: dict[str, list[str]] = {}
     for path in sorted(files):
         found.setdefault(path.rpartition("/")[-1], []).append(path)

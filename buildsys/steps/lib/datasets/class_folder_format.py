@@ -1,4 +1,4 @@
-"""Folders of classes: <place of a split>/<class>/**, the folders' names are the classes."""
+"""Read folders of classes: <folder of a split>/<class>/**; the folder names are the classes."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ _WHOLE = (0.5, 0.5, 1.0, 1.0)
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """The whole image is one object of its folder's class; see `formats`."""
+    """Read a split; each whole image is one object of its folder's class. See `formats`."""
     names, findings = find_images(root, split)
     samples, wrong = [], []
     for name in names:
@@ -30,6 +30,6 @@ def read_split(
 def find_strays(
     root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
 ) -> Iterator[Finding]:
-    """There are no label files."""
+    """Yield nothing: this format has no label files."""
     del root, splits, samples
     return iter(())

@@ -1,8 +1,9 @@
-"""A COCO annotation file: images, categories, annotations; every mistake with its id. Opens no image.
+"""Read a COCO annotation file (images, categories, annotations) and report every mistake with its
+id.
 
-Only the standard library: `buildsys check` and the steps read it alike. The format is that of
-https://cocodataset.org/#format-data; what is optional there and not needed here may be missing.
-Coordinates come out as shares of the image's width and height (`labels.Object`).
+It opens no image and needs only the standard library, because `buildsys check` uses it, too. The
+format is that of https://cocodataset.org/#format-data; optional parts that are not needed here may
+be missing. Coordinates are returned as shares of the image's width and height (`labels.Object`).
 """
 
 import json
@@ -20,12 +21,14 @@ from buildsys.steps.lib.files import foreign
 
 _RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
 _LARGEST = 2**53
-"""Beyond it a float64 no longer holds every whole number."""
+"""The largest range in which a float64 holds every whole number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageEntry:
-    """One entry of `images`; `name` from the split's folder, `width` and `height` in pixels."""
+    """One entry of `images`; `name` is relative to the split's folder, `width` and `height` are in
+    pixels.
+    """
 
     id: int
     name: str
@@ -34,14 +37,14 @@ class ImageEntry:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height."""
+        """Return width and height."""
         return self.width, self.height
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """The categories (id, name) by ascending id: a category's place is its class. For pose the names
-    of the keypoints, their sigmas where they are given, and which is which in a mirror.
+    """The categories (id, name) by ascending id; a category's index is its class. For pose, also
+    the keypoints' names, their sigmas if given, and their permutation in a mirrored image.
     """
 
     categories: tuple[tuple[int, str], ...]
@@ -52,14 +55,14 @@ class Layout:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes."""
+        """Return the class names."""
         return tuple(name for _, name in self.categories)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationFile:
-    """An annotation file without a mistake. `objects`: those of each image, in the file's order;
-    `crowds`: annotations of whole groups (`iscrowd: 1`), which are left out.
+    """A correct annotation file. `objects`: by image, in the file's order; `crowds`: number of
+    annotations of groups (`iscrowd: 1`), which are omitted.
     """
 
     layout: Layout
@@ -70,20 +73,19 @@ class AnnotationFile:
 
 @dataclass(kw_only=True)
 class Notes:
-    """Mistakes so far, as (message, hint), and the readers that add to them."""
+    """The mistakes found so far, as (message, hint), and the readers that add to them."""
 
     mistakes: list[tuple[str, str]] = field(default_factory=list)
 
     def add(self, message: str, hint: str = "") -> None:
-        """One mistake more."""
+        """Add one mistake."""
         self.mistakes.append((message, hint))
 
     def rows(
         self, data: dict[str, Any], key: str, empty: str = ""
     ) -> list[tuple[int, dict[str, Any]]]:
-        """The objects of a list with their places; anything else is a mistake and left out.
-
-        `empty`: what is wrong with a list that holds nothing, where something is.
+        """Return the objects of a list with their indices; anything else is added as a mistake and
+        omitted. `empty`: the mistake to add for an empty list; "" allows one.
         """
         rows = data.get(key)
         if not isinstance(rows, list):
@@ -98,7 +100,7 @@ class Notes:
         return [(index, row) for index, row in enumerate(rows) if isinstance(row, dict)]
 
     def own_id(self, row: dict[str, Any], key: str, index: int, seen: set[int]) -> int | None:
-        """An entry's `id`, which no other entry has."""
+        """Return an entry's `id`, which must be unique."""
         number = self.whole(row, "id", f"{key}[{index}]")
         if number is not None and number in seen:
             self.add(f"{key}[{index}]: the `id` {number} stands here a second time")
@@ -109,7 +111,7 @@ class Notes:
     def whole(
         self, row: dict[str, Any], key: str, where: str, least: int | None = None
     ) -> int | None:
-        """A whole number; None where it is missing or something else."""
+        """Return a whole number, or None (with a mistake added) if it is missing or not one."""
         value = row.get(key)
         fine = type(value) is int and abs(value) < _LARGEST and (least is None or value >= least)
         if fine:
@@ -123,9 +125,8 @@ class Notes:
 def parse(
     data: bytes, label: str, shape: str, base_names: bool = False
 ) -> tuple[AnnotationFile | None, list[Finding]]:
-    """A file's content; None where anything is wrong with it.
-
-    `base_names`: of each `file_name` only the name without folders counts.
+    """Return a file's content, None if anything is wrong with it, and the mistakes. `base_names`:
+    use only the name without folders of each `file_name`.
     """
     found = _load(data, label)
     if isinstance(found, Finding):
@@ -148,7 +149,7 @@ def parse(
 
 
 def file_names(data: bytes) -> tuple[str, ...]:
-    """Every `file_name` that is text, as it is written; () where the file is broken."""
+    """Return every `file_name` that is text, unchanged; () if the file cannot be read."""
     found = _load(data, "")
     rows = found.get("images") if isinstance(found, dict) else None
     entries = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
@@ -156,13 +157,13 @@ def file_names(data: bytes) -> tuple[str, ...]:
 
 
 def has_keypoints(data: bytes) -> bool:
-    """Whether the categories have keypoints; False where the file is broken."""
+    """Return whether the categories have keypoints; False if the file cannot be read."""
     found = _load(data, "")
     return isinstance(found, dict) and read_layout(found, "keypoints", Notes()) is not None
 
 
 def _load(data: bytes, label: str) -> dict[str, Any] | Finding:
-    """The object at the top of a JSON text, or where the text is broken."""
+    """Return the top-level object of a JSON text, or a finding that says where the text is wrong."""
     instead = foreign.stand_in(data[:64])
     if instead is not None:
         return mistake(label, *instead)
@@ -177,7 +178,7 @@ def _load(data: bytes, label: str) -> dict[str, Any] | Finding:
         return mistake(label, message, line=line, column=1)
     except RecursionError:
         return mistake(label, "nested too deep")
-    except ValueError:  # Python reads no number of thousands of digits
+    except ValueError:  # Python rejects numbers of thousands of digits
         return mistake(label, "a number in it has thousands of digits")
     if not isinstance(found, dict) or not found.keys() & {"images", "annotations", "categories"}:
         hint = "it is an object with `images`, `annotations` and `categories`"
@@ -188,7 +189,7 @@ def _load(data: bytes, label: str) -> dict[str, Any] | Finding:
 def _read_images(
     data: dict[str, Any], notes: Notes, base_names: bool
 ) -> tuple[dict[int, ImageEntry], set[int]]:
-    """Whole entries by id, and every id that is declared."""
+    """Return correct entries by id, and every declared id."""
     images: dict[int, ImageEntry] = {}
     declared: set[int] = set()
     names: dict[str, int] = {}
@@ -207,7 +208,7 @@ def _read_images(
 
 
 def _image_name(row: dict[str, Any], where: str, notes: Notes, base_names: bool) -> str | None:
-    """`file_name` without detours, or without folders, or None with a mistake added."""
+    """Return `file_name`, normalized or without folders, or None with a mistake added."""
     name = row.get("file_name")
     if not isinstance(name, str) or not name.strip():
         wrong = "is missing" if name is None else f"is a file's name, not {show(name)}"
@@ -228,7 +229,7 @@ def _read_objects(
     declared: set[int],
     notes: Notes,
 ) -> tuple[dict[int, list[Object]], int]:
-    """Objects by image, and how many annotations of crowds were left out."""
+    """Return the objects by image, and the number of omitted crowd annotations."""
     objects: dict[int, list[Object]] = {}
     seen: set[int] = set()
     crowds, rows = 0, notes.rows(data, "annotations")
@@ -258,7 +259,7 @@ def _read_objects(
 def read_object(
     row: dict[str, Any], where: str, layout: Layout | None, image: ImageEntry | None, notes: Notes
 ) -> Object | None:
-    """One annotation's object; None where something is wrong with it, or with what it rests on."""
+    """Return one annotation's object; None if it, its image or its category has a mistake."""
     category = notes.whole(row, "category_id", where)
     known = [number for number, _ in layout.categories] if layout else []
     if layout is not None and category is not None and category not in known:
@@ -282,7 +283,7 @@ def read_object(
 def _read_box(
     row: dict[str, Any], where: str, image: ImageEntry | None, notes: Notes
 ) -> tuple[float, float, float, float] | None:
-    """`bbox` as centre and size, shares; cut off at the image's edges within the tolerance."""
+    """Return `bbox` as centre and size in shares, clipped to the image within the tolerance."""
     numbers = numbers_of(row.get("bbox"))
     if numbers is None or len(numbers) != 4:
         what = "is missing" if row.get("bbox") is None else "is"
@@ -319,7 +320,9 @@ def _of_four(value: Any) -> str:
 def _read_outline(
     row: dict[str, Any], where: str, image: ImageEntry, notes: Notes
 ) -> tuple[tuple[float, float], ...] | None:
-    """`segmentation` as one outline of shares; several polygons are joined by lines without width."""
+    """Return `segmentation` as one outline in shares; several polygons are joined by lines of zero
+    width.
+    """
     given = row.get("segmentation")
     if isinstance(given, dict):
         notes.add(f"{where}: `segmentation` is {_RLE}")
@@ -347,7 +350,9 @@ def _read_outline(
 
 
 def _join(polygons: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
-    """One outline around several: there and back on the shortest line between two of their points."""
+    """Return one outline for several polygons, joined forth and back along the shortest line
+    between them.
+    """
     whole = list(polygons[0])
     for polygon in polygons[1:]:
         pairs = (
@@ -361,7 +366,7 @@ def _join(polygons: list[list[tuple[float, float]]]) -> list[tuple[float, float]
 def _read_keypoints(
     row: dict[str, Any], where: str, count: int, image: ImageEntry, notes: Notes
 ) -> tuple[tuple[float, float, float], ...] | None:
-    """`keypoints` as x, y, visibility; shares. A point that is not labelled has no place."""
+    """Return `keypoints` as x, y (shares) and visibility; an unlabelled point is (0, 0, 0)."""
     numbers = numbers_of(row.get("keypoints"))
     if numbers is None or len(numbers) != 3 * count:
         had = f", not {len(numbers)}" if numbers is not None else ""
@@ -384,7 +389,9 @@ def _read_keypoints(
 
 
 def name_problem(name: str) -> tuple[str, str] | None:
-    """Why a `file_name` cannot be that of an image below its split's folder, and what to do."""
+    """Return why a `file_name` cannot be an image in its split's folder, and what to do; None if it
+    can.
+    """
     parts = name.split("/")
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
         return "has a character in it that no file's name has", ""
@@ -402,7 +409,7 @@ def name_problem(name: str) -> tuple[str, str] | None:
 
 
 def read_layout(data: dict[str, Any], shape: str, notes: Notes) -> Layout | None:
-    """The categories; None where something is wrong with them."""
+    """Return the categories; None if one has a mistake."""
     before = len(notes.mistakes)
     rows = notes.rows(data, "categories", "there is nothing to find")
     seen: set[int] = set()
@@ -432,7 +439,7 @@ def read_layout(data: dict[str, Any], shape: str, notes: Notes) -> Layout | None
 def _read_points(
     categories: tuple[tuple[int, str], ...], rows: list[tuple[int, dict[str, Any]]], notes: Notes
 ) -> Layout | None:
-    """With keypoints, which every category has alike."""
+    """Return the layout with keypoints, which must be the same in every category."""
     first: Layout | None = None
     for number, row in rows:
         names = row.get("keypoints")
@@ -460,9 +467,8 @@ def _read_points(
 
 
 def _mirror(names: list[str], given: Any) -> tuple[int, ...]:
-    """Which point takes the place of which in a mirrored image; () where nobody says it.
-
-    `flip_idx` is a key of our own (`write_coco`); elsewhere left and right in the names tell it.
+    """Return for each point its counterpart in a mirrored image; () if unknown. `flip_idx` is a key
+    of our own (`write_coco`); otherwise "left" and "right" in the names decide.
     """
     if isinstance(given, list) and sorted(map(repr, given)) == sorted(map(repr, range(len(names)))):
         return tuple(given)
@@ -480,7 +486,7 @@ def _swap(name: str) -> str:
 
 
 def numbers_of(value: Any) -> list[float] | None:
-    """A list of finite numbers; None for anything else."""
+    """Return a list of finite numbers; None for anything else."""
     if not isinstance(value, list):
         return None
     fine = all(type(n) in (int, float) and -_LARGEST < n < _LARGEST for n in value)

@@ -1,8 +1,10 @@
-"""COCO's format: one JSON file for all labels of a split, boxes and points in pixels.
+"""Read datasets in COCO format: one JSON file with all labels of a split, boxes and points in
+pixels.
 
-Own code, because no library keeps it all: Ultralytics' `convert_coco` takes the id less one for the
-class and leaves out empty images' files and boxes without extent, supervision drops categories whose
-`supercategory` is none, globox the folders in a `file_name`; none of them names a mistake.
+We read it ourselves, because no library keeps everything: Ultralytics' `convert_coco` uses the id
+minus one as the class and omits files of empty images and empty boxes, supervision drops categories
+whose `supercategory` is none, globox drops the folders in a `file_name`; none of them reports
+mistakes.
 """
 
 import posixpath
@@ -18,14 +20,15 @@ from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 NAMES = {False: "coco", True: "coco-base-name"}
-"""The keys in `formats.FORMATS`, by `CocoFormat.base_names`."""
+"""Keys in `formats.FORMATS`, by `CocoFormat.base_names`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CocoFormat:
-    """See `formats.DatasetFormat`; a split's places are its folder of images and its annotation file.
+    """Implements `formats.DatasetFormat`; a split's paths are its image folder and its annotation
+    file.
 
-    `base_names`: whether an image is the file of its name anywhere in the folder.
+    `base_names`: whether images are found by their names alone, anywhere in the folder.
     """
 
     base_names: bool
@@ -33,7 +36,7 @@ class CocoFormat:
     def read_split(
         self, root: Path, split: Split, layout: Layout
     ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-        """The images of an annotation file. Annotations of crowds are left out, with a warning."""
+        """Read the images of an annotation file; crowd annotations are omitted, with a warning."""
         images, file = split.paths
         own = CocoSplit(
             name=split.name, annotations=file, images=images, base_names=self.base_names
@@ -60,13 +63,13 @@ class CocoFormat:
     def find_strays(
         self, root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
     ) -> Iterator[Finding]:
-        """There are no label files beside the annotation files."""
+        """Yield nothing: there are no label files besides the annotation files."""
         del root, splits, samples
         return iter(())
 
 
 def _compare(content: AnnotationFile, layout: Layout) -> str:
-    """How the categories differ from the dataset's classes: one index would mean two things."""
+    """Return how the categories differ from the dataset's classes; "" if they do not."""
     names = content.layout.names
     if len(names) != len(layout.classes):
         return f"has {len(names)} categories, and the dataset has {len(layout.classes)}"

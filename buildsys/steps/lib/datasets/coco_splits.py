@@ -1,6 +1,6 @@
-"""The splits of a dataset in COCO format, each with its pictures, and what is wrong between them.
+"""Read the splits of a COCO dataset with their images, and report problems within and between them.
 
-Only the standard library, like the parsing: `buildsys check` reports these mistakes before any work.
+It needs only the standard library, because `buildsys check` reports these mistakes before any work.
 """
 
 import dataclasses
@@ -24,24 +24,24 @@ from buildsys.steps.lib.datasets.pixel_boxes import show
 
 @dataclass(frozen=True, kw_only=True)
 class CocoSplit:
-    """One split: its annotation file, and the folder that its `file_name`s start at; both relative
-    to the dataset's root.
+    """One split: its annotation file, and the folder that its `file_name`s are relative to; both
+    relative to the dataset's root.
     """
 
     name: str
     annotations: str
     images: str
     base_names: bool = False
-    """Whether an image is the file of its name anywhere in the folder."""
+    """Whether images are found by their names alone, anywhere in the folder."""
 
 
 def read_splits(
     root: Path, splits: Iterable[CocoSplit], shape: str, labels: dict[str, str] | None = None
 ) -> tuple[dict[str, AnnotationFile], list[Finding]]:
-    """The sheets of all splits by name; a split with a mistake has none.
+    """Return the annotation files of all correct splits, by split name, and the findings.
 
-    `shape`: box | outline | keypoints, what is wanted of an annotation; `labels`: how messages call
-    the files and folders, by their paths below `root`.
+    `shape`: box | outline | keypoints, the part of an annotation that is needed; `labels`: names of
+    files and folders for messages, by their paths below `root`.
     """
     called = labels or {}
     sheets: dict[str, AnnotationFile] = {}
@@ -62,8 +62,8 @@ def read_splits(
 def read_file(
     root: Path, split: CocoSplit, shape: str, label: str, called: str
 ) -> tuple[AnnotationFile | None, list[Finding]]:
-    """One split's sheet, whose images are there; `label` and `called`: how messages call the file
-    and the folder of its images.
+    """Return one split's annotation file if all its images exist, and the findings. `label` and
+    `called`: names of the file and of the image folder for messages.
     """
     try:
         data = (root / split.annotations).read_bytes()
@@ -77,7 +77,7 @@ def read_file(
     if sheet is not None and not missing:
         return sheet, mistakes
     offer = _offer_base_names(data, files, label, called)
-    if offer is not None:  # the other mistakes, as they are with it
+    if offer is not None:  # the other mistakes, as they are with base names
         return None, [offer, *parse(data, label, shape, base_names=True)[1]]
     number = len(sheet.images) if sheet is not None else 0
     return sheet, mistakes + _describe_missing(missing, number, label, called)
@@ -86,7 +86,9 @@ def read_file(
 def _match_names(
     data: bytes, shape: str, label: str, called: str, files: set[str]
 ) -> tuple[AnnotationFile | None, list[Finding]]:
-    """A sheet whose images are the files of their names, in whatever folder they are."""
+    """Return an annotation file whose images are found by their names in any folder, and the
+    findings.
+    """
     sheet, mistakes = parse(data, label, shape, base_names=True)
     if sheet is None:
         return None, mistakes
@@ -106,7 +108,7 @@ def _match_names(
 
 
 def _offer_base_names(data: bytes, files: set[str], label: str, called: str) -> Finding | None:
-    """How to write that images are found by their base names, where that finds every one."""
+    """Return a finding that suggests `match: base-name`, if that finds every image."""
     names = file_names(data)
     places = base_names.index(files)
     wanted = [base_names.base_name(name) for name in names]
@@ -126,7 +128,7 @@ def _offer_base_names(data: bytes, files: set[str], label: str, called: str) -> 
 def _describe_missing(
     missing: list[ImageEntry], number: int, label: str, called: str
 ) -> list[Finding]:
-    """Images that are not in their folder; one sentence where that holds for all."""
+    """Return findings for missing images; a single one if all are missing."""
     hint = "`file_name` starts at the folder that `images` names"
     if missing and len(missing) == number:
         first = show(missing[0].name)
@@ -140,7 +142,9 @@ def _describe_missing(
 def _compare_categories(
     splits: list[CocoSplit], sheets: dict[str, AnnotationFile], called: dict[str, str]
 ) -> list[Finding]:
-    """Splits whose categories are not those of the first: one class index would mean two things."""
+    """Return findings for splits whose categories differ from the first split's: one class index
+    would have two meanings.
+    """
     mistakes = []
     for split in splits[1:]:
         first, other = sheets[splits[0].name].layout, sheets[split.name].layout
@@ -161,7 +165,9 @@ def _compare_categories(
 def _find_overlap(
     splits: list[CocoSplit], sheets: dict[str, AnnotationFile], called: dict[str, str]
 ) -> list[Finding]:
-    """Pictures that two splits share: what was measured on them would be what was trained on."""
+    """Return findings for images that two splits share: accuracy would be measured on training
+    images.
+    """
     owners: dict[str, str] = {}
     shared: dict[tuple[str, str], list[ImageEntry]] = {}
     for split in splits:

@@ -1,9 +1,11 @@
-"""A dataset of darknet: images with a .txt beside each, class names a line each, lists of the splits.
+"""Read a darknet dataset: images with a .txt file each, a file of class names, and lists of images
+per split.
 
-Read are `obj.data` with what it names (https://github.com/AlexeyAB/darknet, as CVAT exports it, too),
-folders `train`, `valid` and `test` as Roboflow exports them, and one folder of images with `classes.txt`
-as labelImg and Label Studio write it. A list names images from the folder that darknet was started in,
-which nobody knows: the longest end of a path that is an image of the dataset counts.
+It reads `obj.data` and the files that it names (https://github.com/AlexeyAB/darknet; also as
+exported by CVAT), folders `train`, `valid` and `test` as Roboflow exports them, and one folder of
+images with `classes.txt` as labelImg and Label Studio write it. Paths in a list are relative to the
+folder in which darknet was started, which is unknown: the longest end of a path that is an image of
+the dataset is used.
 """
 
 import os
@@ -28,13 +30,13 @@ from buildsys.steps.lib.datasets.ultralytics_format import read_sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
 
 NAMES = ("obj.names", "classes.txt", "_darknet.labels", "classes.names")
-"""Files of class names, where no obj.data names one."""
+"""Files of class names, if no obj.data names one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DarknetSet:
-    """A dataset's files, from its root: obj.data where there is one, the class names, and each split's
-    folder or list of images; `lacking`: splits whose list obj.data names, and which is not there.
+    """A dataset's files, relative to its root: obj.data if it exists, the class names, and each
+    split's folder or list of images. `lacking`: splits whose list is named in obj.data but missing.
     """
 
     data: str
@@ -44,21 +46,25 @@ class DarknetSet:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Those that say what the dataset is."""
+        """Return the files that define the dataset."""
         lists = (path for _, path in self.splits if path.endswith(".txt"))
         return tuple(filter(None, (self.data, self.names, *lists)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Declared:
-    """What the files of a set say: the class names, and each split's places as `Split.paths`."""
+    """The content of a dataset's files: the class names, and each split's paths as in
+    `Split.paths`.
+    """
 
     classes: tuple[str, ...]
     splits: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def find_set(root: Path, data: str = "") -> DarknetSet | Finding:
-    """The files of a dataset, or what is missing; `data`: its obj.data, from the root."""
+    """Return the files of a dataset, or what is missing. `data`: its obj.data, relative to the
+    root.
+    """
     files = [data] if data else sorted(path.name for path in root.glob("*.data"))
     if len(files) > 1:
         message = f"holds {len(files)} .data files: {', '.join(files[:5])}"
@@ -85,7 +91,9 @@ def find_set(root: Path, data: str = "") -> DarknetSet | Finding:
 
 
 def read_declared(root: Path, files: DarknetSet) -> tuple[Declared | None, list[Finding]]:
-    """The class names and the places of the splits; None where something is wrong with them."""
+    """Return the class names and the paths of the splits, None if they have a mistake, and the
+    findings.
+    """
     findings: list[Finding] = []
     classes = _read_names(root, files, findings)
     known = _list_images(root)
@@ -106,7 +114,7 @@ def read_declared(root: Path, files: DarknetSet) -> tuple[Declared | None, list[
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """See `formats.DatasetFormat`."""
+    """Read a split; see `formats.DatasetFormat`."""
     lists = [path for path in split.paths if path.endswith(".txt")]
     findings: list[Finding]
     if lists:
@@ -125,7 +133,7 @@ def read_split(
 def find_strays(
     root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
 ) -> Iterator[Finding]:
-    """Label files in the folders of the labelled images whose own image is not there."""
+    """Yield label files, in the folders of labelled images, whose image does not exist."""
     every = list(samples)
     used = {sample.labels for sample in every}
     lists = {path for split in splits for path in split.paths}
@@ -141,7 +149,7 @@ def find_strays(
 
 
 def has_labels(root: Path, paths: tuple[str, ...]) -> bool:
-    """Whether a label file of a split has a line in it; the first ends the search."""
+    """Return whether any label file of a split has a line."""
     lists = [path for path in paths if path.endswith(".txt")]
     known = _list_images(root)
     names = _read_list(root, lists[0], known)[0] if lists else sorted(known)
@@ -149,7 +157,7 @@ def has_labels(root: Path, paths: tuple[str, ...]) -> bool:
 
 
 def _read_data(root: Path, file: str) -> DarknetSet | Finding:
-    """obj.data: `key = value` a line."""
+    """Read obj.data, one `key = value` per line."""
     text, problem = read_text(root / file)
     if problem:
         return _error(file, problem)
@@ -181,7 +189,7 @@ def _read_data(root: Path, file: str) -> DarknetSet | Finding:
 
 
 def _read_names(root: Path, files: DarknetSet, findings: list[Finding]) -> tuple[str, ...]:
-    """A class a line; empty lines at the end are none."""
+    """Read one class per line, ignoring empty lines at the end."""
     text, problem = read_text(root / files.names)
     if problem:
         findings.append(_error(files.names, problem))
@@ -212,7 +220,7 @@ def _check_count(root: Path, files: DarknetSet, count: int, findings: list[Findi
 
 
 def _read_list(root: Path, place: str, known: set[str]) -> tuple[list[str], list[Finding]]:
-    """The images that a list names, sorted, and lines that name none."""
+    """Return the images that a list names, sorted, and findings for lines that name none."""
     text, problem = read_text(root / place)
     if problem:
         return [], [_error(place, problem)]
@@ -234,7 +242,9 @@ def _read_list(root: Path, place: str, known: set[str]) -> tuple[list[str], list
 
 
 def _find_end(written: str, folder: str, known: set[str]) -> str:
-    """The longest end of a path that is a file of the dataset, from the root or from `folder`."""
+    """Return the longest end of a path that is a file of the dataset, relative to the root or to
+    `folder`.
+    """
     text = written.replace("\\", "/")
     parts = [part for part in text.split("/") if part not in ("", ".", "..")]
     for start in range(len(parts)):

@@ -1,4 +1,4 @@
-"""What a dataset holds, counted picture by picture: nothing of a picture is kept but its figures."""
+"""Count what a dataset contains, image by image, keeping only figures in memory."""
 
 import statistics
 from collections.abc import Iterator
@@ -9,13 +9,14 @@ from buildsys.steps.lib.datasets.labels import Finding, Layout, Object
 from buildsys.steps.lib.datasets.samples import Sample
 
 SMALL = 8
-"""Pixels at the network's input below which a box's shorter side is less than one cell of the
-finest grid."""
+"""Side of one cell of the finest grid, in pixels of the network's input; boxes with a shorter side
+count as small.
+"""
 
 
 @dataclass(kw_only=True)
 class Tally:
-    """One split so far. `frames`: (height, width) of the network's inputs."""
+    """The counts of one split so far. `frames`: (height, width) of the network's inputs."""
 
     name: str
     layout: Layout
@@ -32,13 +33,13 @@ class Tally:
     )
 
     def __post_init__(self) -> None:
-        """One count a class, one list a frame."""
+        """Create one count per class and one list per frame."""
         self.classes = [0] * len(self.layout.classes)
         self.sides = [[] for _ in self.frames]
 
     def add_sample(self, sample: Sample, size: tuple[int, int] | None, empty: bool) -> None:
-        """Count an image of `size` (width, height), None where it cannot be read; `empty`: its label
-        file holds nothing.
+        """Count an image of `size` (width, height), None if it cannot be read. `empty`: its label
+        file is empty.
         """
         self.pictures += 1
         if size is None:
@@ -51,7 +52,7 @@ class Tally:
             self.add_object(item, size)
 
     def add_object(self, item: Object, size: tuple[int, int] | None) -> None:
-        """Count an object of a picture of `size` (width, height)."""
+        """Count an object of an image of `size` (width, height)."""
         self.classes[item.category] += 1
         for *_, visibility in item.keypoints:
             word = {0.0: "not labelled", 1.0: "hidden"}.get(visibility, "visible")
@@ -63,7 +64,7 @@ class Tally:
             sides.append(min(item.box[2] * size[0], item.box[3] * size[1]) * scale)
 
     def facts(self) -> dict[str, Any]:
-        """The split as report.json tells it."""
+        """Return the split's figures for report.json."""
         facts: dict[str, Any] = {
             "name": self.name,
             "pictures": self.pictures,
@@ -93,7 +94,7 @@ class Tally:
 
 
 def find_copies(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
-    """Pictures with the same bytes. `digests`: digest -> (split, picture), in order."""
+    """Yield images with the same bytes. `digests`: digest -> (split, image), in order."""
     for group in digests.values():
         (first_split, first), *others = group
         for split, name in others:
@@ -109,7 +110,7 @@ def find_copies(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
 
 
 def find_gaps(tallies: list[Tally]) -> Iterator[Finding]:
-    """Classes that a labelled split never shows."""
+    """Yield classes that do not occur in a labelled split."""
     for tally in tallies:
         if tally.layout.shape == "folder" or not any(tally.classes):
             continue

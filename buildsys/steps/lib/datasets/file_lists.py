@@ -1,7 +1,7 @@
-"""The files of a dataset, by their paths from its root, and what among them nobody can read.
+"""List the files of a dataset by their paths below its root, and report those that cannot be used.
 
-A name that is not UTF-8 cannot be written into an index, a page or a message; a link that leads back to
-a folder around it has no end; a link that leads out of the workspace may show what is nobody's data.
+A name that is not UTF-8 cannot be written into an index, a page or a message; a link to a parent
+folder never ends; a link out of the workspace may expose files that do not belong to the dataset.
 """
 
 import errno
@@ -30,22 +30,26 @@ _MESSAGES: dict[_Kind, tuple[str, str]] = {
     "above": ("has `..` in a pattern", "write the folder that is meant"),
 }
 _DEEPEST = 100
-"""Folders within folders, as for what steps make."""
+"""Maximum nesting of folders, the same as for step outputs."""
 _Around = frozenset[tuple[int, int]]
 _MARKS = frozenset("*?[")
 _ENVIRONMENT = "pyvenv.cfg"
-"""What makes a folder an environment of Python, full of other people's images."""
+"""The file that marks a Python environment, whose images are not part of the dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """Files with their stats, sorted by path from the root, and (kind, path) of what is not among them."""
+    """Files with their stats, sorted by path below the root, and (kind, path) of everything
+    omitted.
+    """
 
     files: tuple[tuple[str, os.stat_result], ...]
     faults: tuple[tuple[_Kind, str], ...]
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What is wrong and what to do, one of each kind: the first path in ASCII, and how many more."""
+        """Yield the problem and what to do for each kind: the first path in ASCII, and the number
+        of others.
+        """
         for kind, (message, hint) in _MESSAGES.items():
             paths = [path for found, path in self.faults if found == kind]
             if paths:
@@ -55,10 +59,11 @@ class Listing:
 
 
 def list_files(root: Path, place: str = ".") -> Iterator[str]:
-    """Every file in `place` and below, from the root, with slashes; nothing of hidden folders.
+    """Yield every file in and below `place`, relative to the root, with slashes; hidden folders are
+    skipped.
 
-    Links to folders are followed, but for those that lead back to a folder around them; names that are
-    not UTF-8, and what lies more than `_DEEPEST` folders deep, are left out.
+    Links to folders are followed, except links to a parent folder; names that are not UTF-8, and
+    files more than `_DEEPEST` folders deep, are omitted.
     """
     start = os.path.relpath(root / place, root)
     folder = str(root / place)
@@ -66,7 +71,7 @@ def list_files(root: Path, place: str = ".") -> Iterator[str]:
 
 
 def _list_files(folder: str, start: str, around: frozenset[tuple[int, int]]) -> Iterator[str]:
-    # a link to a folder around it ends here; one to a folder beside it is followed
+    # a link to a parent folder is not followed; one to a sibling folder is
     try:
         here = os.stat(folder)
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
@@ -88,12 +93,11 @@ def _list_files(folder: str, start: str, around: frozenset[tuple[int, int]]) -> 
 
 
 def list_parts(root: str, parts: Iterable[str], home: str = "") -> Listing:
-    """Every file of a tree's parts with its stat; hidden files and caches left out.
+    """Return every file of a tree's parts with its stat, without hidden files and caches.
 
-    `parts`: files, folders and patterns below `root`, of which `*` stays within a folder, `**` means
-    any folders. `home`: the folder that links may not lead out of, but to `root`; empty where they may
-    lead anywhere. What is found below `root` is without the folders that buildsys fills, and without
-    environments of Python.
+    `parts`: files, folders and patterns below `root`; `*` matches within a folder, `**` matches any
+    folders. `home`: the folder that links must not leave, except to `root`; empty allows any
+    target. Output folders of buildsys and Python environments below `root` are skipped.
     """
     search = _Search(homes=tuple(map(os.path.realpath, (home, root))) if home else ())
     for part in parts:
@@ -116,7 +120,7 @@ def list_parts(root: str, parts: Iterable[str], home: str = "") -> Listing:
 
 @dataclass(frozen=True, kw_only=True)
 class _Search:
-    """What is found on the way; `seen`: folders, and how many segments of a pattern were left there."""
+    """The results so far; `seen`: folders, and the number of remaining pattern segments there."""
 
     homes: tuple[str, ...]
     files: dict[str, os.stat_result] = field(default_factory=dict)
@@ -130,7 +134,7 @@ def _scan(search: _Search, folder: str, start: str, around: _Around) -> None:
         name = start + entry.name
         if entry.name.startswith(".") or entry.name.endswith(".cache"):
             continue
-        # the usual file, of which there are many, has none of these to be asked about
+        # most files need none of these checks
         odd = entry.is_symlink() or not entry.name.isascii()
         if odd and not _is_sound(search, entry, name):
             continue
@@ -155,13 +159,15 @@ def _match_pattern(search: _Search, root: str, pattern: str) -> None:
 def _match(
     search: _Search, folder: str, start: str, segments: tuple[str, ...], around: _Around
 ) -> None:
-    """What of a folder a pattern means, segment by segment; hidden folders only by their name."""
+    """Match a pattern in a folder, segment by segment; hidden folders only match by their exact
+    name.
+    """
     if (folder, len(segments)) in search.seen:
         return
     search.seen.add((folder, len(segments)))
     segment, rest = segments[0], segments[1:]
     deep = segment == "**"
-    if deep and not rest:  # folders alone
+    if deep and not rest:  # folders only
         return
     if deep:
         _match(search, folder, start, rest, around)
@@ -185,7 +191,9 @@ def _match(
 def _open(
     search: _Search, folder: str, start: str, around: _Around
 ) -> tuple[list["os.DirEntry[str]"], _Around]:
-    """What is in a folder that may be looked into, and the folders around that; see `_folders_around`."""
+    """Return the entries of a folder that may be read, and its parent folders; see
+    `_folders_around`.
+    """
     if start.count("/") > _DEEPEST:
         search.faults["deep", "/".join(start.split("/")[:3])] = None
         return [], around
@@ -203,13 +211,13 @@ def _open(
     names = {entry.name for entry in entries}
     if start and _ENVIRONMENT in names:
         return [], around
-    if ".buildsys" in names:  # a workspace: its build/ is what buildsys fills
+    if ".buildsys" in names:  # a workspace: its build/ is an output folder of buildsys
         entries = [entry for entry in entries if entry.name != "build"]
     return entries, around | {(here.st_dev, here.st_ino)}
 
 
 def _is_sound(search: _Search, entry: "os.DirEntry[str]", name: str) -> bool:
-    """Whether it has a name and, where it is a link, an end that may be looked at."""
+    """Return whether an entry has a valid name and, if it is a link, an allowed target."""
     if not is_utf8(entry.name):
         search.faults["name", name] = None
         return False
@@ -224,7 +232,7 @@ def _is_sound(search: _Search, entry: "os.DirEntry[str]", name: str) -> bool:
 
 
 def _add(search: _Search, path: str, name: str) -> None:
-    """A file, if it is one: what it is, a link to it is."""
+    """Add an entry if it, or the target of its link, is a file."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
@@ -241,14 +249,14 @@ def _add(search: _Search, path: str, name: str) -> None:
 
 
 def _folders_around(folder: str) -> frozenset[tuple[int, int]]:
-    """The folders that a folder really lies in, as (device, inode); those that are there."""
+    """Return the existing parent folders of a folder, after resolving links, as (device, inode)."""
     parents = Path(os.path.realpath(folder)).parents
     stats = [os.stat(path) for path in parents if os.path.isdir(path)]
     return frozenset((stat.st_dev, stat.st_ino) for stat in stats)
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a name on disk is text; other bytes arrive as lone surrogates."""
+    """Return whether a name on disk is UTF-8; other bytes become lone surrogates."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -264,7 +272,7 @@ def _is_outside(path: str, homes: tuple[str, ...]) -> bool:
 
 
 def _is_endless(path: str) -> bool:
-    """Whether a link leads to itself, straight or through others."""
+    """Return whether a link leads to itself, directly or through others."""
     try:
         os.stat(path)
     except FileNotFoundError:

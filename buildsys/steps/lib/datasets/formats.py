@@ -1,23 +1,23 @@
-"""Dataset formats: one reading for all of them, and the place where another format plugs in.
+"""Dataset formats: the common way to read them all, and how to add a format.
 
-Whatever a person brings becomes the same two things: the samples of each split, and findings. The
-check (`inspect_dataset`) reports the findings and the preparation (`prepare_dataset`) writes the
-samples in our own layout (`prepared`); no other step reads what a person brought.
+Every format is read into the same two things: the samples of each split, and findings.
+`inspect_dataset` reports the findings, and `prepare_dataset` writes the samples in our own layout
+(`prepared`); no other step reads the user's files.
 
 To add a format:
 
 1. A module `<name>_format.py` here with `read_split` and `find_strays` as `DatasetFormat` describes
-   them, and its line in `FORMATS`. Standard library only; it never raises for what files hold: a
-   wrong line is a `Finding` with its file and line, and the other lines are read all the same.
+   them, and its line in `FORMATS`. It imports only the standard library and never raises because of a file's content: a wrong line is a `Finding` with its file and line, and the other lines are still read.
 2. In `authoring/datasets`, a reader that makes `DatasetFacts` of what the recipe's `dataset` block
    names: class names, `given` (each split and its places: what `Split.paths` will be, relative to
    `root`), and `format`, the key in `FORMATS`; `facts.prepare_splits` fills in the rest. It opens no
-   image and reads no label beyond the first that it needs. Its `parts` are the files and folders that
+   image and reads no more labels than it needs. Its `parts` are the files and folders that
    `read_split` opens: they are the step's input and its digest.
 
-Nothing else changes: the planner puts `prepare_dataset` in front of every step that wants a dataset.
-Object figures are shares of the image's width and height. A format whose labels are in pixels takes
-the size from its own labels, and states it as `Sample.size`; an image of another size is a finding.
+Nothing else changes: the planner puts `prepare_dataset` before every step that needs a dataset.
+Coordinates of objects are shares of the image's width and height. A format with labels in pixels
+takes the image size from the labels and states it as `Sample.size`; an image of another size is a
+finding.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -39,12 +39,13 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 
 class DatasetFormat(Protocol):
-    """What a format's module, or a value with settings of its own, provides."""
+    """The interface of a format: a module, or an object with settings."""
 
     def read_split(
         self, root: Path, split: Split, layout: Layout
     ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-        """The images of a split, sorted by path, each once; what is wrong with lists and labels.
+        """Return the images of a split, sorted by path, each once, and findings about lists and
+        labels.
 
         An image without labels is a sample without objects. `layout` has the class names and, for
         pose, the keypoints that `DatasetFacts` declared.
@@ -53,7 +54,7 @@ class DatasetFormat(Protocol):
     def find_strays(
         self, root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
     ) -> Iterator[Finding]:
-        """Label files that belong to none of the samples: warnings."""
+        """Yield a warning for each label file that belongs to no sample."""
 
 
 FORMATS: Mapping[str, DatasetFormat] = {
@@ -68,19 +69,19 @@ FORMATS: Mapping[str, DatasetFormat] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What a dataset holds: samples by split, in the order of the splits, and what is wrong."""
+    """The content of a dataset: samples by split, in the order of the splits, and findings."""
 
     splits: tuple[tuple[str, tuple[Sample, ...]], ...]
     findings: tuple[Finding, ...]
 
     @property
     def samples(self) -> list[Sample]:
-        """Those of all splits."""
+        """Return the samples of all splits."""
         return [sample for _, found in self.splits for sample in found]
 
 
 def read(root: Path, name: str, splits: tuple[Split, ...], layout: Layout) -> Reading:
-    """All splits of a dataset of the format `name`; images are not opened."""
+    """Read all splits of a dataset in the format `name`; images are not opened."""
     reader, chosen = FORMATS[name], []
     findings: list[Finding] = []
     for split in splits:
@@ -95,7 +96,7 @@ def read(root: Path, name: str, splits: tuple[Split, ...], layout: Layout) -> Re
 
 
 def _count_once(sample: Sample, findings: list[Finding]) -> Sample:
-    """The image with each object once; one that is labelled again is a finding."""
+    """Return the sample with each object once; a repeated object is a finding."""
     lines: dict[Object, int] = {}
     for line, item in sample.objects:
         if item in lines:

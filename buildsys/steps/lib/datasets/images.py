@@ -1,10 +1,9 @@
-"""Images as every step reads them: which files are images, and their pixels as 8-bit BGR.
+"""Decide which files are images, and decode them to 8-bit BGR.
 
-The one place that decides how an image is decoded: the check, calibration, evaluation, `predict` and
-the preparation for training all ask here. The rules: EXIF orientation is applied; of 16 bits the high
-byte counts; grey becomes three equal channels; alpha is dropped (a TIFF is multiplied by it); CMYK is
-converted by OpenCV; of several pages or frames the first counts. What is damaged is a finding, not the
-end of the step.
+All steps use this module: the dataset check, calibration, evaluation, `predict` and the preparation
+for training. EXIF orientation is applied; 16-bit values keep their high byte; grey becomes three
+equal channels; alpha is dropped (a TIFF is multiplied by it); CMYK is converted by OpenCV; the
+first of several pages or frames is used. A damaged image is a finding and does not end the step.
 """
 
 import hashlib
@@ -21,16 +20,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"})
-"""Endings of files that are images, in small letters."""
+"""File name endings of images, in lower case."""
 UNREAD_SUFFIXES = frozenset(
     {".avif", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".pgm", ".pnm", ".ppm"}
 )
-"""Endings of images of kinds that are not read here: they are reported, and left out."""
+"""Endings of image formats that are not supported: such files are reported and omitted."""
 SMALLEST = 10
-"""Pixels of an image's shorter side from which on it is of use; Ultralytics leaves smaller ones out."""
+"""Minimum of an image's shorter side in pixels; Ultralytics omits smaller images."""
 
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
-"""How a file of this kind begins, and what its last bytes hold."""
+"""The first bytes of a file format, and what its last bytes must contain."""
 _OTHER_KINDS = (b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
 _TAIL = 4096
 _UPRIGHT = 1
@@ -39,16 +38,16 @@ _SHORT = 3
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 _MARK = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd7]")
-"""The start of a JPEG's segment."""
+"""The marker at the start of a JPEG segment."""
 _END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Photo:
-    """What was read: `image` uint8 [h, w, 3] BGR, or None and the `problem` in words.
+    """A decoded image, uint8 [h, w, 3] BGR, or None and the `problem`.
 
-    `damaged`: the decoder's complaint about an image that it could decode all the same; `plain`: any
-    decoder makes the same pixels of its bytes, so they can be handed on as they are.
+    `damaged`: the decoder's warning about an image that it still decoded; `plain`: every decoder
+    gives the same pixels, so that the file's bytes can be passed on unchanged.
     """
 
     digest: str
@@ -59,12 +58,12 @@ class Photo:
 
 
 def is_image(path: PurePath) -> bool:
-    """Whether a file is an image, by its name; hidden files are not."""
+    """Return whether a file is an image, by its name; hidden files are not."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def read(path: Path) -> Photo:
-    """An image as every step reads it; never raises for what the file holds."""
+    """Read an image; never raises because of the file's content."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -73,7 +72,7 @@ def read(path: Path) -> Photo:
 
 
 def read_image(path: Path) -> "np.ndarray":
-    """Its pixels, uint8 [h, w, 3] BGR; ends the step where it is damaged."""
+    """Return an image's pixels, uint8 [h, w, 3] BGR; ends the step if it is damaged."""
     photo = read(path)
     if photo.image is None:
         fail(f"{path.name} {photo.problem}.")
@@ -81,7 +80,7 @@ def read_image(path: Path) -> "np.ndarray":
 
 
 def decode(data: bytes, suffix: str) -> Photo:
-    """The same of a file's bytes; `suffix` is the ending of its name."""
+    """Decode a file's bytes; `suffix` is the ending of its name."""
     import cv2
     import numpy as np
 
@@ -93,7 +92,7 @@ def decode(data: bytes, suffix: str) -> Photo:
             image = cv2.imdecode(
                 np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
             )
-        except cv2.error:  # a size beyond its limits
+        except cv2.error:  # a size above OpenCV's limits
             image = None
         text = _last_line(read_text(log))
     if image is None:
@@ -111,7 +110,7 @@ def decode(data: bytes, suffix: str) -> Photo:
 
 
 def explain(data: bytes) -> str:
-    """Why bytes that no decoder accepts are not an image."""
+    """Return why bytes that no decoder accepts are not an image."""
     for start, end in _ENDS.items():
         if data.startswith(start):
             cut = end not in data[-_TAIL:]
@@ -125,7 +124,7 @@ def explain(data: bytes) -> str:
 
 
 def is_cut_off(data: bytes) -> bool:
-    """Whether an image's end is missing; decoders fill up with grey and say nothing."""
+    """Return whether an image is truncated; decoders fill the rest with grey without an error."""
     if data.startswith(b"\xff\xd8"):
         return _is_cut_off_jpeg(data)
     if data.startswith(b"\x89PNG"):
@@ -136,9 +135,9 @@ def is_cut_off(data: bytes) -> bool:
 
 
 def _is_cut_off_jpeg(data: bytes) -> bool:
-    """Whether no end of image follows the scans: what comes after it (a film, a second image) has
-    marks of its own. ITU-T T.81 B.1.1: segments state their length, and 0xFF in a scan is followed by
-    0 or by a restart mark.
+    """Return whether no end-of-image marker follows the scans of a JPEG; data after it (a film, a
+    second image) has markers of its own. ITU-T T.81 B.1.1: segments state their length, and 0xFF in
+    a scan is followed by 0 or by a restart marker.
     """
     place, scanning = 2, False
     while mark := _MARK.search(data, place):
@@ -153,7 +152,7 @@ def _is_cut_off_jpeg(data: bytes) -> bool:
 
 
 def is_turned(path: Path) -> bool:
-    """Whether an image's EXIF data turn it by a quarter."""
+    """Return whether an image's EXIF data rotate it by 90 or 270 degrees."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -163,8 +162,8 @@ def is_turned(path: Path) -> bool:
 
 
 def is_plain(data: bytes, suffix: str) -> bool:
-    """Whether every decoder makes the same pixels of a whole image: 8 bits, grey or RGB, upright, one
-    frame, named as what it is.
+    """Return whether every decoder gives the same pixels for an image: 8 bits, grey or RGB,
+    upright, one frame, and with the right file name ending.
 
     Formats: ITU-T T.81 annex B, PNG 1.2, Windows' BITMAPINFOHEADER, RFC 9649.
     """
@@ -182,9 +181,11 @@ def is_plain(data: bytes, suffix: str) -> bool:
 
 
 def _is_plain_jpeg(data: bytes) -> bool:
-    """Baseline or progressive of 1 or 3 components, without a second image behind or inside."""
+    """Return whether a JPEG is baseline or progressive, has 1 or 3 components and contains no
+    second image.
+    """
     if not data.endswith(_END_OF_IMAGE):
-        return False  # Ultralytics writes a JPEG anew that something follows
+        return False  # Ultralytics rewrites a JPEG that is followed by other data
     place, plain = 2, False
     while place + 4 <= len(data) and data[place] == 0xFF:
         marker, size = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
@@ -205,7 +206,9 @@ def _is_plain_jpeg(data: bytes) -> bool:
 
 
 def _is_plain_png(data: bytes) -> bool:
-    """Grey or RGB of 8 bits without transparency, orientation or animation."""
+    """Return whether a PNG is grey or RGB with 8 bits, without transparency, orientation or
+    animation.
+    """
     if data[24:26] not in (b"\x08\x00", b"\x08\x02"):
         return False
     place = 8
@@ -220,7 +223,7 @@ def _is_plain_png(data: bytes) -> bool:
 
 
 def _is_upright(exif: bytes) -> bool:
-    """Whether EXIF data (TIFF 6.0) says that the image is not turned, or says nothing of it."""
+    """Return whether EXIF data (TIFF 6.0) states no rotation."""
     order = {b"II": "little", b"MM": "big"}.get(exif[:2])
     if order is None:
         return False

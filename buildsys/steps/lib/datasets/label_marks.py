@@ -1,12 +1,12 @@
-"""Labels as marks on their image."""
+"""Convert labels to marks that are drawn on their image."""
 
 from buildsys.steps.lib.datasets.labels import Object
 from buildsys.steps.lib.datasets.overlays import Mark
 
 
 def mark(item: Object, size: tuple[int, int], classes: tuple[str, ...]) -> Mark:
-    """One labelled object on an image of (width, height) pixels; points that are not labelled are
-    left out.
+    """Return the mark of one labelled object on an image of (width, height) pixels; unlabelled
+    points are omitted.
     """
     x, y, w, h = item.box
     wide, high = size

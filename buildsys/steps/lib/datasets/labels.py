@@ -1,6 +1,7 @@
-"""Labels in Ultralytics' layout: which file belongs to an image, and what its lines say.
+"""Read labels in Ultralytics' layout: find the label file of an image, and parse its lines.
 
-`parse` reads a file to the end, every broken line a finding; `read_labels` ends the step at the first.
+`parse` reads a whole file and returns a finding for every wrong line; `read_labels` ends the step
+at the first.
 """
 
 import codecs
@@ -19,17 +20,17 @@ from buildsys.steps.lib.runtime.progress import fail
 
 _SHOWN = 60
 _MOST_TOLD = 100
-"""Findings of one kind in one file."""
+"""Maximum number of findings of one kind in one file."""
 _SLACK = 0.01
-"""Of the image's side: what Ultralytics lets a label lie outside of it."""
+"""How far Ultralytics lets a label lie outside the image, as a share of its side."""
 OUTLINE = "outline"
-"""Kind of the finding that a line with an outline counts as a box: one of them says it for a set."""
+"""Kind of the finding that an outline is used as a box; it is reported once per dataset."""
 _PIXELS = "these look like pixels; a label holds shares of the image's width and height"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something about one file; line and column count from 1, 0 means the whole file."""
+    """A problem in one file; line and column count from 1, 0 means the whole file."""
 
     kind: str
     severity: str
@@ -41,14 +42,14 @@ class Finding:
     hint: str = ""
 
     def __str__(self) -> str:
-        """As a step's error has it: file:line: message; hint."""
+        """Return the form used in a step's error: file:line: message; hint."""
         line = f":{self.line}" if self.line else ""
         hint = f"; {self.hint}" if self.hint else ""
         return f"{self.path}{line}: {self.message}{hint}"
 
 
 def mistake(path: str, message: str, hint: str = "", line: int = 0, column: int = 0) -> Finding:
-    """What is wrong with an annotation file."""
+    """Return an error about an annotation file."""
     return Finding(
         kind="broken-annotation",
         severity="error",
@@ -61,14 +62,15 @@ def mistake(path: str, message: str, hint: str = "", line: int = 0, column: int 
 
 
 def is_class_name(word: str) -> bool:
-    """Whether something can be the name of a class: a word that can be seen and printed."""
+    """Return whether a text can be a class name: it is printable and not blank."""
     return bool(word.strip()) and word.isprintable()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What a line holds: a class below `classes`, a box, `keypoints` points of `dims` numbers; or,
-    where `shape` says so, an outline or four corners. With `folder` there are no lines.
+    """The content of a label line: a class index below `classes`, a box, and `keypoints` points of
+    `dims` numbers; or, according to `shape`, an outline or four corners. With `folder` there are no
+    label lines.
     """
 
     classes: tuple[str, ...]
@@ -79,21 +81,21 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Object:
-    """One labelled object; every figure is a share of the picture's width or height, 0..1."""
+    """One labelled object; all coordinates are shares of the image's width or height, 0..1."""
 
     category: int
     box: tuple[float, float, float, float]
     """Centre x, centre y, width, height."""
     keypoints: tuple[tuple[float, float, float], ...]
-    """x, y, visibility (0 not labelled, 1 hidden, 2 seen)."""
+    """x, y, visibility (0 unlabelled, 1 hidden, 2 visible)."""
     outline: tuple[tuple[float, float], ...] = ()
-    """x, y of the points around it, where that is how it is labelled; the box is then around them."""
+    """x, y of the points of its outline, if it is labelled by one; the box then encloses them."""
 
 
 def label_path(image: PurePosixPath) -> PurePosixPath:
-    """labels/** beside images/**, of a file or folder: the last part named `images` decides.
-
-    `image` is relative to the dataset's root: where the dataset lies decides nothing.
+    """Return labels/** for images/**, for a file or folder: the last path part named `images` is
+    replaced. `image` is relative to the dataset's root, so that the dataset's location does not
+    matter.
     """
     parts = list(image.parts)
     if "images" in parts:
@@ -102,13 +104,14 @@ def label_path(image: PurePosixPath) -> PurePosixPath:
 
 
 def label_file(image: PurePosixPath) -> PurePosixPath:
-    """Where the label file of an image is: labels/**.txt beside images/**, relative as `image` is."""
+    """Return the path of an image's label file: labels/**.txt for images/**, relative like `image`."""
     return label_path(image).with_suffix(".txt")
 
 
 def find_label(root: Path, image: str) -> str:
-    """The label file of an image as a person brought it: labels/**.txt beside images/**, else beside
-    the image; both from the dataset's root, "" where there is neither. The ending may be in capitals.
+    """Return the label file of an image in a user's dataset: labels/**.txt for images/**, otherwise
+    the .txt file next to the image. Both paths are relative to the dataset's root; "" if neither
+    exists. The ending may be in capitals.
     """
     path = PurePosixPath(image)
     ends = (".txt", ".TXT")
@@ -117,19 +120,23 @@ def find_label(root: Path, image: str) -> str:
 
 
 def is_labelled(root: Path, images: Iterable[str]) -> bool:
-    """Whether a label file of one of these images holds more than blanks; the first ends the search."""
+    """Return whether the label file of any of these images holds more than blanks."""
     labels = (find_label(root, image) for image in images)
     texts = (read_text(root / label) for label in labels if label)
     return any(text.strip() or problem for text, problem in texts)
 
 
 def find_labels(root: Path, image: Path) -> Path:
-    """The label file, whether it exists or not, of an image of the dataset at `root`."""
+    """Return the path of the label file of an image of the dataset at `root`; the file may not
+    exist.
+    """
     return root / label_file(PurePosixPath(image.relative_to(root).as_posix()))
 
 
 def decode_text(data: bytes) -> tuple[str, str]:
-    """A text file's content, and what is wrong with it: UTF-8, or UTF-16 with its mark."""
+    """Return the text of a file in UTF-8, or UTF-16 with a byte order mark, and what is wrong with
+    it.
+    """
     instead = foreign.stand_in(data[:64])
     if instead is not None:
         return "", "; ".join(instead)
@@ -141,9 +148,11 @@ def decode_text(data: bytes) -> tuple[str, str]:
 
 
 def read_text(path: Path) -> tuple[str, str]:
-    """The same of a file, which may be one that cannot be opened."""
+    """Read a file as `decode_text` does; a file that cannot be opened is a problem, not an
+    exception.
+    """
     try:
-        if path.exists() and not path.is_file():  # a pipe makes its reader wait
+        if path.exists() and not path.is_file():  # opening a pipe would block
             return "", "is not a file"
         return decode_text(path.read_bytes())
     except OSError as error:
@@ -153,8 +162,8 @@ def read_text(path: Path) -> tuple[str, str]:
 def read_labels(
     root: Path, image: Path, keypoints: int, dims: int, classes: int, shape: str = "box"
 ) -> list[Object]:
-    """The objects of one image of the dataset at `root`; no label file means no objects. Ends the
-    step at a broken line.
+    """Return the objects of one image of the dataset at `root`; no label file means no objects.
+    Ends the step at a wrong line.
 
     `shape`: box | outline | corners, see `tasks.shape_of`.
     """
@@ -175,9 +184,8 @@ def read_labels(
 def parse(
     text: str, path: str, layout: Layout
 ) -> tuple[list[tuple[int, Object]], tuple[Finding, ...]]:
-    """The objects of a label file with their line numbers, and what is wrong with other lines.
-
-    An object that is there twice, to the precision of a trainer's float32, counts once.
+    """Return the objects of a label file with their line numbers, and findings about other lines.
+    An object that occurs twice, at a trainer's float32 precision, counts once.
     """
     objects: list[tuple[int, Object]] = []
     findings: list[Finding] = []
@@ -187,7 +195,7 @@ def parse(
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        if line in read:  # to read a line again takes its time
+        if line in read:  # parsing a line again costs time
             findings.append(repeated(path, number, read[line]))
             continue
         found = _parse_line(line, path, number, layout)
@@ -206,7 +214,9 @@ def parse(
 
 
 def _shorten(findings: list[Finding]) -> Iterator[Finding]:
-    """The first ones of each kind in a file; the last of them says how many more there are."""
+    """Yield the first findings of each kind in a file; the last of them states the number of
+    others.
+    """
     kinds: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         kinds[finding.kind].append(finding)
@@ -219,7 +229,7 @@ def _shorten(findings: list[Finding]) -> Iterator[Finding]:
 
 
 def _take_outline(path: str, line: int, count: int) -> Finding:
-    """What is said of the first line of a set of boxes that is taken for an outline."""
+    """Return the finding for the first line of a dataset of boxes that is read as an outline."""
     message = (
         f"{count} numbers are taken as an outline of {count // 2} points, and the box around it"
     )
@@ -230,7 +240,9 @@ def _take_outline(path: str, line: int, count: int) -> Finding:
 
 
 def repeated(path: str, line: int, first: int, image: str = "") -> Finding:
-    """An object that is labelled a second time, at `line`; 0 where lines mean nothing."""
+    """Return the finding for an object that is labelled again at `line`; 0 for formats without
+    lines.
+    """
     place = f"the same as line {first}" if line else image
     message = f"{place}: one object is labelled twice, and counts once"
     return _warn("repeated-line", path, line, message)
@@ -239,9 +251,8 @@ def repeated(path: str, line: int, first: int, image: str = "") -> Finding:
 def check_object(
     item: Object, size: tuple[int, int] | None, path: str, line: int, layout: Layout
 ) -> tuple[Finding, ...]:
-    """What is wrong or odd about an object, in an image of `size` (width, height) where that is known.
-
-    An error is what makes Ultralytics leave out the whole image, with everything that is labelled.
+    """Return findings about an object in an image of `size` (width, height), None if unknown.
+    Errors are those for which Ultralytics omits the whole image with all its labels.
     """
     name = layout.classes[item.category]
     if layout.shape == "folder":
@@ -292,7 +303,7 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
             hint = f"write `kpt_shape: [{points}, 3]` into data.yaml, or leave out the keypoints"
             return _err("broken-line", path, number, words[0].start() + 1, message, hint)
     if shape == "box" and not layout.keypoints and len(values) > 6 and len(values) % 2:
-        shape = "outline"  # of which detection takes the box around it, as Ultralytics does
+        shape = "outline"  # detection uses the enclosing box, as Ultralytics does
     message = count_problem(len(values), shape, layout.keypoints, layout.dims)
     if message:
         hint = _guess(values, layout)
@@ -310,10 +321,9 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
 
 
 def _count_keypoints(values: list[float]) -> int:
-    """How many keypoints a line has that no outline can be, by the visibility of each; else 0.
-
-    Where an outline has as many numbers, each third one would have to be 0 or 1, the image's edge:
-    that is possible for two of them, not for more.
+    """Return the number of keypoints of a line that cannot be an outline, judged by visibilities;
+    else 0. In an outline of as many numbers, every third one would have to be 0 or 1, the image's
+    edge: two such numbers are possible, more are not.
     """
     marks = values[7::3]
     if len(values) < 8 or (len(values) - 5) % 3 or not set(marks) <= {0.0, 1.0, 2.0}:
@@ -323,7 +333,7 @@ def _count_keypoints(values: list[float]) -> int:
 
 
 def count_problem(count: int, shape: str, keypoints: int, dims: int) -> str:
-    """What is wrong with a line of so many numbers; empty where nothing is."""
+    """Return what is wrong with a line of `count` numbers; "" if nothing is."""
     if shape == "corners":
         wanted = "class and four corners are 9"
         return "" if count == 9 else f"{count} numbers; {wanted}"
@@ -336,7 +346,7 @@ def count_problem(count: int, shape: str, keypoints: int, dims: int) -> str:
 
 
 def make_object(values: list[float], shape: str, keypoints: int, dims: int) -> Object:
-    """An object from a line's numbers, whose count is right."""
+    """Return the object of a line with the right count of numbers."""
     if shape in ("outline", "corners"):
         outline = tuple(zip(values[1::2], values[2::2], strict=True))
         low = [min(point[axis] for point in outline) for axis in (0, 1)]
@@ -360,7 +370,7 @@ def _number(word: str) -> float | None:
 
 
 def _guess(values: list[float], layout: Layout) -> str:
-    """What a line with these numbers probably is."""
+    """Return a guess of what a line with these numbers is."""
     count = len(values)
     if layout.shape in ("outline", "corners") and count == 5:
         wants = {"outline": "segment wants the points around", "corners": "obb wants four corners"}
@@ -377,10 +387,10 @@ def _guess(values: list[float], layout: Layout) -> str:
 
 
 def _refused(item: Object, what: str, name: str) -> str:
-    """What lies so far outside the image that trainers refuse it; empty where nothing does.
+    """Return which part lies so far outside the image that trainers reject it; "" if none does.
 
-    The rule of Ultralytics 8.4 (`data/utils.py`, `verify_image_label`): every figure of a line lies
-    in 0..1, with a hundredth of slack, and no size is negative.
+    The rule of Ultralytics 8.4 (`data/utils.py`, `verify_image_label`): every coordinate lies in
+    0..1, with a tolerance of 0.01, and no size is negative.
     """
     x, y, w, h = item.box
     if w < 0 or h < 0:
@@ -403,7 +413,7 @@ def _is_far(share: float) -> bool:
 
 
 def _as_float32(line: str) -> bytes:
-    """The figures of a line that has been read, as a trainer keeps them."""
+    """Return the numbers of a line as a trainer's float32 values."""
     values = [max(-3e38, min(3e38, float(word))) for word in line.split()]
     return struct.pack(f"<{len(values)}f", *values)
 
@@ -418,7 +428,7 @@ def _nothing(item: Object, size: tuple[int, int] | None) -> str:
 
 
 def _beyond_box(item: Object, size: tuple[int, int] | None) -> str:
-    """By how much the box leaves the picture, at the side where that is most; "" within rounding."""
+    """Return how far the box exceeds the image, at the worst side; "" within rounding."""
     x, y, w, h = item.box
     sides = (
         ("left", -(x - w / 2), 0),
@@ -440,7 +450,7 @@ def _is_outside(point: tuple[float, float, float], size: tuple[int, int] | None)
 
 
 def _tolerance(size: tuple[int, int] | None, axis: int) -> float:
-    """Half a pixel: what rounding to whole pixels does to an honest label."""
+    """Return half a pixel as a share: the error of a label that was rounded to whole pixels."""
     return 0.5 / size[axis] + 1e-6 if size is not None else 0.002
 
 

@@ -1,4 +1,4 @@
-"""Boxes, names and keypoints on a photograph, with the same bytes on every machine."""
+"""Draw boxes, names and keypoints on an image, with the same bytes on every machine."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,10 @@ PALETTE = (
     (140, 220, 190),
     (120, 120, 120),
 )
-"""BGR, one a class or keypoint, over again when there are more."""
+"""BGR colours, one per class or keypoint, repeated if there are more."""
 _QUALITY = 92
 _LETTERS = 0.78
-"""Size of the letters in a line of text."""
+"""Height of the letters as a share of the line height."""
 
 
 Place = tuple[int, int, int, int]
@@ -30,9 +30,8 @@ Place = tuple[int, int, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """One object in a picture's pixels; `keypoints` are number, x, y, whether the point is seen.
-
-    A point's colour is its number's: points that change places from object to object show.
+    """One object in an image's pixels; `keypoints` are number, x, y, whether the point is visible.
+    A point's colour depends on its number, so that swapped points are noticeable.
     """
 
     text: str
@@ -45,7 +44,7 @@ class Mark:
 
 
 def draw(image: "np.ndarray", marks: tuple[Mark, ...]) -> "np.ndarray":
-    """A copy of the picture, uint8 [h, w, 3] BGR, with every mark; earlier ones lie on top."""
+    """Return a copy of the image, uint8 [h, w, 3] BGR, with every mark; earlier marks are on top."""
     import cv2
     import numpy as np
 
@@ -71,7 +70,7 @@ def draw(image: "np.ndarray", marks: tuple[Mark, ...]) -> "np.ndarray":
 
 
 def write_text(canvas: Any, text: str, corner: tuple[int, int], height: int) -> None:
-    """White text in any script, its line `height` px high, its upper left corner at `corner`."""
+    """Write white text in any script, with lines of `height` px, its upper left corner at `corner`."""
     import cv2
 
     size = round(height * _LETTERS)
@@ -80,7 +79,7 @@ def write_text(canvas: Any, text: str, corner: tuple[int, int], height: int) -> 
 
 
 def text_width(text: str, height: int) -> int:
-    """Pixels that `write_text` needs."""
+    """Return the width in pixels that `write_text` needs."""
     import cv2
 
     size = round(height * _LETTERS)
@@ -96,7 +95,7 @@ def save(path: Any, image: "np.ndarray") -> None:
 
 
 def _write_name(canvas: Any, mark: Mark, taken: list[Place]) -> None:
-    """The name above its box, below or in it: where no other name stands, or else nowhere."""
+    """Write the name above, below or in its box, where no other name is; otherwise omit it."""
     import cv2
 
     high, wide = canvas.shape[:2]
@@ -135,7 +134,7 @@ def _clip(box: tuple[float, float, float, float], canvas: Any) -> Place:
 
 
 def _whole(value: float) -> int:
-    """Within what the drawing functions take, however wild a label is."""
+    """Return a whole number within the range of the drawing functions, for any label."""
     return round(min(max(value, -30000.0), 30000.0))
 
 

@@ -1,9 +1,11 @@
-"""Boxes in pixels against their image: how far they reach out of it, and what of it they are."""
+"""Convert boxes in pixels to shares of their image, and describe how far they exceed it."""
 
 from typing import Any
 
 TOLERANCE = 1.0
-"""Pixels beyond an edge that are cut off without a word: tools round a box to whole pixels."""
+"""Pixels beyond an edge that are clipped without a finding, because tools round boxes to whole
+pixels.
+"""
 _LONGEST = 80
 
 Size = tuple[int, int]
@@ -13,7 +15,7 @@ Size = tuple[int, int]
 def share_box(
     corners: tuple[float, float, float, float], size: Size
 ) -> tuple[float, float, float, float] | None:
-    """Centre and size as shares of the image, cut off at its edges; None where nothing is left.
+    """Return centre and size as shares of the image, clipped to it; None if nothing is left.
 
     `corners`: left, upper, right, lower in pixels.
     """
@@ -31,7 +33,7 @@ def share_box(
 
 
 def beyond(low: tuple[float, float], high: tuple[float, float], size: Size, name: str) -> str:
-    """How far something reaches out of the image `name`, in words; "" within the tolerance."""
+    """Return a sentence on how far something exceeds the image `name`; "" within the tolerance."""
     sides = (
         ("left", -low[0]),
         ("right", high[0] - size[0]),
@@ -44,12 +46,12 @@ def beyond(low: tuple[float, float], high: tuple[float, float], size: Size, name
 
 
 def inside(value: float, side: int) -> float:
-    """The nearest place on the image."""
+    """Return the nearest coordinate inside the image."""
     return min(max(value, 0.0), float(side))
 
 
 def show(value: Any) -> str:
-    """A value as messages show it."""
+    """Return a value in the form of messages."""
     if isinstance(value, str):
         cut = value if len(value) <= _LONGEST else f"{value[:50]}…{value[-25:]}"
         return f'"{cut}"'

@@ -1,4 +1,4 @@
-"""Images without labels, as a pattern for calibration finds them."""
+"""Read images without labels, as found by a calibration pattern."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """Images without objects; see `formats`."""
+    """Read a split of images without objects; see `formats`."""
     del layout
     names, findings = find_images(root, split)
     return tuple(Sample(image=name) for name in names), findings
@@ -20,6 +20,6 @@ def read_split(
 def find_strays(
     root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
 ) -> Iterator[Finding]:
-    """There are no label files."""
+    """Yield nothing: there are no label files."""
     del root, splits, samples
     return iter(())

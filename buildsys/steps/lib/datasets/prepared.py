@@ -1,8 +1,9 @@
-"""A dataset in our own layout, in which nothing is left for a trainer's own rules to decide.
+"""Write a dataset in our own layout, which every trainer reads the same way.
 
-images/<split>/** and labels/<split>/**.txt beside it, or <split>/<class>/** where classes are folders,
-and a data.yaml. An image that every decoder reads alike keeps its bytes; any other is written as PNG of
-8 bits. Every image has a label file, an empty one where nothing is labelled; no two share a stem.
+It has images/<split>/** with labels/<split>/**.txt, or <split>/<class>/** if classes are folders,
+and a data.yaml. An image that every decoder reads alike keeps its bytes; any other is written as
+8-bit PNG. Every image has a label file, which is empty if nothing is labelled; no two images share
+a stem.
 """
 
 import json
@@ -16,7 +17,7 @@ from buildsys.steps.lib.datasets.labels import Object
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What data.yaml says of a prepared dataset; `flip`: which keypoint is which in a mirror."""
+    """The content of data.yaml; `flip`: for each keypoint its counterpart in a mirrored image."""
 
     classes: tuple[str, ...]
     keypoints: int = 0
@@ -26,15 +27,15 @@ class Description:
 
 
 def places(names: Iterable[str], folders: bool = False) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Where the splits of a prepared dataset are; `folders`: where classes are folders."""
+    """Return the paths of a prepared dataset's splits; `folders`: whether classes are folders."""
     return tuple((name, (name if folders else f"images/{name}",)) for name in names)
 
 
 def choose_stems(names: Sequence[str], left_out: str = "images") -> tuple[str, ...]:
-    """Where each image of a split goes, below the split's folder and without an ending.
+    """Return the path of each image of a split, below the split's folder and without an ending.
 
-    `names`: its path below the folder that it comes from. Labels are found by a name without its
-    ending, so of a.jpg and a.png one gets a longer name. Folders called `left_out` are left out: the
+    `names`: paths below the source folder. Labels are found by the name without its ending, so that
+    one of a.jpg and a.png gets a longer name. Folders named `left_out` are dropped, because the
     last `images` in a path decides where a trainer looks for labels.
     """
     stems = []
@@ -55,12 +56,14 @@ def choose_stems(names: Sequence[str], left_out: str = "images") -> tuple[str, .
 
 
 def ending_of(name: str, photo: Photo) -> str:
-    """The ending of the prepared image's name: its own, or .png where its bytes are not kept."""
+    """Return the ending of the prepared image's name: its own, or .png if its bytes are not kept."""
     return PurePosixPath(name).suffix if photo.plain else ".png"
 
 
 def write_image(source: Path, target: Path, photo: Photo) -> None:
-    """A plain image as a link to its file, of which the store makes the one copy; else its pixels."""
+    """Write a plain image as a link to its file, which the store copies once; write other images as
+    PNG.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     if photo.plain:
         target.symlink_to(source.resolve())
@@ -74,15 +77,14 @@ def write_image(source: Path, target: Path, photo: Photo) -> None:
 
 
 def write_labels(target: Path, objects: Iterable[Object], dims: int = 3) -> None:
-    """A label file; empty for an image without objects."""
+    """Write a label file; empty for an image without objects."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text("".join(label_line(item, dims) for item in objects), encoding="utf-8")
 
 
 def label_line(item: Object, dims: int = 3) -> str:
-    """One row of a label file, twelve digits a figure: a box of 10000 px comes back to 1e-8 px.
-
-    A keypoint that is not labelled has no place; `dims`: 2 leaves out its visibility.
+    """Return one row of a label file with twelve digits per number, which is exact to 1e-8 px in
+    10000 px. An unlabelled keypoint is written as zeros; `dims`: 2 omits the visibility.
     """
     values: list[float] = [value for point in item.outline for value in point]
     if not item.outline:
@@ -92,9 +94,8 @@ def label_line(item: Object, dims: int = 3) -> str:
 
 
 def describe(description: Description, splits: Iterable[str]) -> str:
-    """data.yaml; names are quoted, so that every YAML reader takes `no` for a word.
-
-    Ultralytics starts no training without `val`: without that split, `val` repeats `train`.
+    """Return the text of data.yaml; names are quoted, so that YAML readers take `no` as a string.
+    Ultralytics requires `val`: without that split, `val` repeats `train`.
     """
     found = dict(places(splits))
     if "train" in found:

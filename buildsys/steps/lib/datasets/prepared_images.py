@@ -1,7 +1,7 @@
-"""The preprocessing contract, and the small sets of prepared pictures that steps pass around.
+"""Apply the preprocessing contract, and read and write small sets of prepared images.
 
-A set of pictures is a folder: `pictures.npy`, uint8 [n, height, width, 3] in the network's colour
-order, and `sources.json`, the names of the photographs they came from.
+A set of images is a folder: `pictures.npy`, uint8 [n, height, width, 3] in the network's colour
+order, and `sources.json`, the names of the original images.
 """
 
 import json
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 def letterbox(image: "np.ndarray", contract: Preprocessing) -> "tuple[np.ndarray, Placement]":
-    """Fit BGR uint8 [h, w, 3] into the contract's frame, by padding it or, where the contract says
-    center-crop, by cutting it.
+    """Fit a BGR image, uint8 [h, w, 3], into the contract's frame: by padding, or by cropping for
+    center-crop.
 
-    Returns the picture uint8 [height, width, 3], and where the photograph lies in it. Rounding and
-    scaling follow Ultralytics: its LetterBox, and torchvision's Resize and CenterCrop.
+    Returns the image uint8 [height, width, 3], and the placement of the original in it. Rounding
+    and scaling follow Ultralytics: LetterBox, and torchvision's Resize and CenterCrop.
     """
     import cv2
     import numpy as np
@@ -41,16 +41,15 @@ def letterbox(image: "np.ndarray", contract: Preprocessing) -> "tuple[np.ndarray
 
 
 def _crop(image: "np.ndarray", contract: Preprocessing) -> "tuple[np.ndarray, Placement]":
-    """Scaled by one factor until the frame is full, what stands over cut off on both sides alike.
-
-    Pillow's bilinear scaling averages over all that a new pixel covers, as in training; OpenCV's
-    would take two neighbours a side and leave out the rest.
+    """Scale the image until it fills the frame, and cut off the excess equally on both sides.
+    Pillow's bilinear scaling averages over everything that a new pixel covers, as in training;
+    OpenCV's uses only two neighbours per side.
     """
     import numpy as np
     from PIL import Image
 
     h, w = image.shape[:2]
-    # the longer side rounds down, as torchvision's Resize does it
+    # the longer side is rounded down, as in torchvision's Resize
     if contract.height * w >= contract.width * h:
         new_w, new_h = contract.height * w // h, contract.height
     else:
@@ -66,10 +65,10 @@ def _crop(image: "np.ndarray", contract: Preprocessing) -> "tuple[np.ndarray, Pl
 
 
 def load(folder: Path | None, contract: Preprocessing) -> "np.ndarray":
-    """Prepared pictures, uint8 [n, h, w, 3]; without a folder two synthetic ones.
+    """Return prepared images, uint8 [n, h, w, 3]; without a folder two synthetic ones.
 
-    The synthetic ones (smooth seeded noise) serve where a recipe gives no data at all: a
-    conversion can still be compared with its input, only on less telling pictures.
+    The synthetic images (smooth seeded noise) are used if a recipe has no data: a conversion can
+    then still be compared with its input, on less meaningful images.
     """
     import numpy as np
 
@@ -81,7 +80,7 @@ def load(folder: Path | None, contract: Preprocessing) -> "np.ndarray":
 
 
 def save(folder: Path, pictures: "np.ndarray", sources: list[str]) -> None:
-    """Write a set of prepared pictures."""
+    """Write a set of prepared images."""
     import numpy as np
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,11 +89,9 @@ def save(folder: Path, pictures: "np.ndarray", sources: list[str]) -> None:
 
 
 def span_range(pictures: "np.ndarray") -> "np.ndarray":
-    """The set [n, h, w, 3]; where no value of it is 0, or none 255, with a first picture whose first
-    two pixels are.
-
-    A converter takes the input's scale from the values that it is shown, and firmwares count on the
-    whole range: 1/255.
+    """Return the set [n, h, w, 3]; if it has no value 0 or no value 255, the first two pixels are
+    set to them. A converter derives the input's scale from the calibration values, and firmware
+    relies on the full range: 1/255.
     """
     if pictures.min() == 0 and pictures.max() == 255:
         return pictures
@@ -104,14 +101,14 @@ def span_range(pictures: "np.ndarray") -> "np.ndarray":
 
 
 def to_nchw(pictures: "np.ndarray") -> "np.ndarray":
-    """uint8 [n, h, w, 3] -> float32 [n, 3, h, w] in 0..1."""
+    """Convert uint8 [n, h, w, 3] to float32 [n, 3, h, w] in 0..1."""
     import numpy as np
 
     return np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), dtype=np.float32) / 255
 
 
 def to_nhwc(pictures: "np.ndarray") -> "np.ndarray":
-    """uint8 [n, h, w, 3] -> float32 [n, h, w, 3] in 0..1."""
+    """Convert uint8 [n, h, w, 3] to float32 [n, h, w, 3] in 0..1."""
     import numpy as np
 
     return np.ascontiguousarray(pictures, dtype=np.float32) / 255

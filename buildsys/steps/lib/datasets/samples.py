@@ -1,4 +1,4 @@
-"""A sample: one image and what is labelled on it, whatever format it was written in."""
+"""Samples: images with their labels, independent of the dataset format."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, check_ob
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 SHOWN = 20
-"""Mistakes that are listed one by one."""
+"""Maximum number of mistakes that are listed one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """Paths are relative to the dataset's root, with slashes.
+    """One image with its objects; paths are relative to the dataset's root, with slashes.
 
-    `objects`: each with its line in the file `labels`, 0 where lines mean nothing: then messages name
-    the image; `labels` is empty where no file belongs to the image. `size`: (width, height) that the labels state, None where they
-    state none.
+    `objects`: each with its line in the file `labels`, or 0 for formats without lines, whose
+    messages name the image. `labels`: empty if the image has no label file. `size`: the (width,
+    height) that the labels state, or None.
     """
 
     image: str
@@ -29,7 +29,7 @@ class Sample:
 
 
 def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, tuple[Finding, ...]]:
-    """The decoded image, and all that is wrong with it and with what is labelled on it."""
+    """Return the decoded image, and all findings about it and its labels."""
     photo = images.read(root / sample.image)
     if photo.image is None:
         problem = _error("unreadable", sample.image, photo.problem)
@@ -73,7 +73,7 @@ def _check_objects(
 def find_unlabelled(
     splits: Iterable[tuple[Split, tuple[Sample, ...]]], needed: tuple[str, ...] = ()
 ) -> Iterator[Finding]:
-    """Splits of images without a single object: an error where labels are `needed`, else a warning."""
+    """Yield splits without any object: an error if labels are `needed`, else a warning."""
     for split, samples in splits:
         if samples and not any(sample.objects for sample in samples):
             message = f"no object is labelled in the {split.name} split, in {len(samples)} images"
@@ -92,13 +92,13 @@ def find_unlabelled(
 
 
 def shorten(findings: Sequence[Finding]) -> tuple[Sequence[Finding], str]:
-    """The first ones, and a sentence that says how many more there are; empty where these are all."""
+    """Return the first findings, and a sentence with the number of others; "" if these are all."""
     more = len(findings) - SHOWN
     return findings[:SHOWN], f"… and {more} more mistakes" if more > 0 else ""
 
 
 def list_errors(findings: Iterable[Finding]) -> str:
-    """Every error as a line of a message, the first ones in full; empty where there is none."""
+    """Return every error as a line of a message, the first ones in full; "" if there are no errors."""
     wrong = [finding for finding in findings if finding.severity == "error"]
     if not wrong:
         return ""

@@ -1,4 +1,4 @@
-"""A look at a dataset in words: the table that the command prints and report.md holds."""
+"""Render the report of a dataset: the table that the command prints, and report.md."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ Cell = Callable[[dict[str, Any]], str]
 
 
 def render_table(report: dict[str, Any]) -> str:
-    """One column a split, one row a figure; rows that say nothing anywhere are left out."""
+    """Return a table with one column per split and one row per figure; empty rows are omitted."""
     splits = report["splits"]
     rows = [("", [one_line(split["name"]) for split in splits])]
     for name, cell, always in _rows(report):
@@ -27,7 +27,7 @@ def render_table(report: dict[str, Any]) -> str:
 
 
 def render_page(report: dict[str, Any]) -> str:
-    """report.md: the table, then every kind of finding with its places."""
+    """Return report.md: the table, then every kind of finding with its places."""
     lines = [f"# {markdown(report['title'])}", "", fenced(render_table(report)), ""]
     findings = report["findings"]
     if not findings:
@@ -47,7 +47,7 @@ def render_page(report: dict[str, Any]) -> str:
 
 
 def _rows(report: dict[str, Any]) -> list[tuple[str, Cell, bool]]:
-    """(name, cell of a split, shown even where it is 0)."""
+    """Return (name, cell of a split, whether it is shown even if it is 0)."""
     rows: list[tuple[str, Cell, bool]] = [
         ("pictures", lambda s: str(s["pictures"]), True),
         ("  unreadable", lambda s: str(s["unreadable"]), False),
@@ -58,7 +58,7 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, Cell, bool]]:
         ("  largest", lambda s: _size(s, "largest"), True),
     ]
     if not report["classes"]:
-        return rows + sizes  # images alone, for calibration
+        return rows + sizes  # only images, for calibration
     rows += [
         ("  without label file", lambda s: str(s["without_label_file"]), False),
         ("  with empty label file", lambda s: str(s["empty_label_file"]), False),

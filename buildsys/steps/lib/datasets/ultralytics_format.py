@@ -1,5 +1,5 @@
-"""Ultralytics' format: labels/**/*.txt beside images/**, or each beside its image; one line an object,
-shares of the image.
+"""Read datasets in Ultralytics' format: labels/**/*.txt for images/**, or next to each image; one
+line per object, in shares of the image.
 """
 
 import os
@@ -20,13 +20,13 @@ from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
 
 _NOT_LABELS = frozenset({"classes.txt", "labels.txt", "obj.names", "notes.txt", "train.txt"})
-"""What labelling tools leave beside the labels."""
+"""Other text files that labelling tools write into label folders."""
 
 
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """The images of folders or lists, and the objects of their label files; see `formats`."""
+    """Read the images of folders or lists, and the objects of their label files; see `formats`."""
     names, findings = find_images(root, split)
     samples = []
     for name in names:
@@ -39,7 +39,7 @@ def read_split(
 def read_sample(
     root: Path, image: str, layout: Layout, labels: str
 ) -> tuple[Sample, tuple[Finding, ...]]:
-    """One image and what its label file says, which need not be there; what is wrong with it."""
+    """Return one image with the objects of its label file, which may be missing, and findings."""
     path = root / labels
     if not labels or not path.is_file():
         return Sample(image=image), ()
@@ -54,7 +54,7 @@ def read_sample(
 def find_strays(
     root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
 ) -> Iterator[Finding]:
-    """Label files without their image, and files that two images share."""
+    """Yield label files without an image, and label files that two images share."""
     groups: dict[str, set[str]] = defaultdict(set)
     for sample in samples:
         if sample.labels:

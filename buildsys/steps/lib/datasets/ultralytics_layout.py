@@ -1,4 +1,4 @@
-"""Ultralytics' folder layout: which images a split has, and which class a folder stands for."""
+"""Find the images of a split, and the class of a folder, in Ultralytics' folder layout."""
 
 import os
 from collections.abc import Iterator
@@ -13,17 +13,18 @@ from buildsys.steps.lib.runtime.progress import StepError, fail
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Where a split's images are, relative to the dataset's root: folders or lists of files."""
+    """The paths of a split's images, relative to the dataset's root: folders or lists of files."""
 
     name: str
     paths: tuple[str, ...]
 
 
 def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Finding, ...]]:
-    """The split's images relative to the dataset, sorted; what leads to none, or is left out.
+    """Return the split's images relative to the dataset, sorted, and findings about omitted
+    entries.
 
-    A list names an image a line, from the list's own folder or, where none is there, from the
-    dataset's root; with or without `./`.
+    A list names one image per line, relative to the list's folder or, if it does not exist there,
+    to the dataset's root; with or without `./`.
     """
     found: set[str] = set()
     findings: list[Finding] = []
@@ -54,7 +55,7 @@ def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Findin
 
 
 def describe_unread(name: str) -> Iterator[Finding]:
-    """What to say of a file that is an image of a kind that is not read."""
+    """Yield the finding for an image in a format that is not supported."""
     suffix = PurePosixPath(name).suffix
     if suffix.lower() in UNREAD_SUFFIXES:
         message = f"images of the kind {suffix} are not read: it is left out"
@@ -62,8 +63,8 @@ def describe_unread(name: str) -> Iterator[Finding]:
 
 
 def iterate_images(root: Path, split: Split) -> Iterator[str]:
-    """The same images one by one, of each folder as soon as it is read; lines of lists that name none
-    are passed over.
+    """Yield the same images one by one, as folders are read; list lines without an image are
+    skipped.
     """
     for entry in split.paths:
         if (root / entry).is_dir():
@@ -73,7 +74,9 @@ def iterate_images(root: Path, split: Split) -> Iterator[str]:
 
 
 def list_images(root: Path, split: Split) -> list[Path]:
-    """The split's images in a settled order; ends the step where one is missing, or there is none."""
+    """Return the split's images in a fixed order; ends the step if one is missing or there are
+    none.
+    """
     names, findings = find_images(root, split)
     for finding in findings:
         if finding.severity == "error" or finding.kind == "no-images":
@@ -82,12 +85,12 @@ def list_images(root: Path, split: Split) -> list[Path]:
 
 
 def _is_list(place: Path) -> bool:
-    """Whether a place of a split is a list of images, by its name."""
+    """Return whether a split's path is a list of images, by its name."""
     return place.is_file() and place.suffix.lower() == ".txt"
 
 
 def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
-    """The images that a list file names, and lines that name none."""
+    """Return the images that a list file names, and findings for lines that name none."""
     found: set[str] = set()
     findings = []
     text, problem = read_text(root / entry)
@@ -123,8 +126,8 @@ def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
 
 
 def _suggest_end(root: Path, written: str) -> str:
-    """What to write for a path of another machine, or from another folder: its longest end that is a
-    file of the dataset.
+    """Suggest a path for one from another machine or folder: its longest end that is a file of the
+    dataset.
     """
     parts = written.replace("\\", "/").split("/")
     ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
@@ -133,7 +136,7 @@ def _suggest_end(root: Path, written: str) -> str:
 
 
 def find_class(image: str, split: Split, classes: tuple[str, ...]) -> int | Finding:
-    """The class of an image by its folder below one of the split's places; or what is wrong with it."""
+    """Return the class of an image by its folder below one of the split's paths, or a finding."""
     path = PurePosixPath(image)
     for place in split.paths:
         if not path.is_relative_to(place):
@@ -150,7 +153,9 @@ def find_class(image: str, split: Split, classes: tuple[str, ...]) -> int | Find
 
 
 def class_of(image: Path, root: Path, split: Split, classes: tuple[str, ...]) -> int:
-    """The same of an image of the dataset at `root`; ends the step if its folder is not a class."""
+    """Return the class of an image of the dataset at `root`; ends the step if its folder is not a
+    class.
+    """
     found = find_class(image.relative_to(root).as_posix(), split, classes)
     if isinstance(found, Finding):
         raise StepError(f"{found}.")

@@ -1,9 +1,10 @@
-"""An annotation file in Pascal VOC's format: one image's objects in XML, every mistake with its place.
+"""Read an annotation file in Pascal VOC format (one image's objects in XML), with the position of
+every mistake.
 
-Only the standard library: `buildsys check` and the steps read it alike. The format is that of the VOC
-development kit (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/), as labelImg, CVAT,
-Label Studio and Roboflow write it, too. A document type declaration is refused, and with it every
-entity: nothing in a file expands or leads to another file.
+It needs only the standard library, because `buildsys check` uses it, too. The format is that of the
+VOC development kit (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/), as labelImg, CVAT,
+Label Studio and Roboflow also write it. A document type declaration is rejected, and with it every
+entity: nothing in a file expands or refers to another file.
 """
 
 import math
@@ -14,14 +15,14 @@ from buildsys.steps.lib.datasets.labels import Finding, is_class_name, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import show
 
 LARGEST = 4 * 2**20
-"""Bytes of a file beyond which it is not the annotation of one image."""
+"""Maximum size of an annotation file in bytes."""
 _DEEPEST, _LONGEST = 32, 200
-"""Elements inside each other, and letters of an element's text or name that are read."""
+"""Maximum nesting of elements, and maximum length of an element's text or name."""
 _EXPAT = {3: "the file ends before `</annotation>`"}
-"""What expat's codes mean, where its own words lead astray (3: no element found)."""
+"""Explanations of expat's error codes whose own text is misleading (3: no element found)."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _OFFICIAL = "the voc20"
-"""How `source/database` of the challenge's own files begins, in small letters."""
+"""The start of `source/database` in the challenge's own files, in lower case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class VocObject:
 
 @dataclass(frozen=True, kw_only=True)
 class VocFile:
-    """What a file says; `size` is width and height in pixels, None where it is missing or 0.
+    """The content of a file; `size` is width and height in pixels, None if it is missing or 0.
 
     `filename` is a name without folders, or empty.
     """
@@ -52,7 +53,7 @@ class VocFile:
 
 @dataclass(frozen=True, kw_only=True)
 class _Value:
-    """The text of an element, and where it begins."""
+    """The text of an element, and its position."""
 
     text: str
     line: int
@@ -61,7 +62,7 @@ class _Value:
 
 @dataclass(kw_only=True)
 class _Element:
-    """An element that is being read: values of those inside it, by their path from it."""
+    """An element that is being read, with the values of its descendants by their paths."""
 
     line: int
     column: int
@@ -69,7 +70,7 @@ class _Element:
 
 
 class _RefusedError(Exception):
-    """The file is not read any further; `place`: line and column."""
+    """Stops reading the file; `place`: line and column."""
 
     def __init__(self, place: tuple[int, int], message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -78,7 +79,7 @@ class _RefusedError(Exception):
 
 
 def parse(data: bytes, label: str) -> tuple[VocFile | None, list[Finding]]:
-    """A file's content; None where anything is wrong with it."""
+    """Return a file's content, None if anything is wrong with it, and the mistakes."""
     if len(data) > LARGEST:
         message = f"has {len(data)} bytes, which is too large for the annotation of one image"
         return None, [mistake(label, message)]
@@ -93,7 +94,8 @@ def parse(data: bytes, label: str) -> tuple[VocFile | None, list[Finding]]:
         line, column = error.place
         found = mistake(label, str(error), hint=error.hint, line=line, column=column)
         return None, [found]
-    except (LookupError, ValueError):  # an encoding that Python does not know, or of several bytes
+    # an encoding that Python does not support, or a multi-byte one
+    except (LookupError, ValueError):
         hint = "save it as UTF-8"
         return None, [mistake(label, "is in an encoding that is not read", hint=hint)]
     return _interpret(reader, label)
@@ -117,7 +119,7 @@ class _Reader:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Line and column of the event, counted from 1."""
+        """Return line and column of the event, counted from 1."""
         return self.parser.CurrentLineNumber, self.parser.CurrentColumnNumber + 1
 
     def _refuse_doctype(self, *_: object) -> None:
@@ -145,7 +147,7 @@ class _Reader:
             if not text:
                 return
             self.begin = self.place
-        if len(self.text) < _LONGEST:  # every line is an event of its own
+        if len(self.text) < _LONGEST:  # every line is a separate event
             self.text += text
 
     def _end(self, _: str) -> None:
@@ -161,13 +163,13 @@ class _Reader:
 
 
 def _interpret(reader: _Reader, label: str) -> tuple[VocFile | None, list[Finding]]:
-    """What the values mean."""
+    """Return the file's content from its values."""
     mistakes: list[Finding] = []
     top = reader.top.values
     size = _read_size(top, label, mistakes)
     database = top["source/database"].text.lower() if "source/database" in top else ""
-    # The challenge counts pixels from 1 and a box holds those at its corners; every tool that writes
-    # the format today gives edges: labelImg, CVAT, Label Studio, FiftyOne.
+    # The challenge counts pixels from 1, and a box includes its corner pixels; all current tools
+    # write edges: labelImg, CVAT, Label Studio, FiftyOne.
     before = 1.0 if database.startswith(_OFFICIAL) else 0.0
     objects = [_read_object(item, label, before, mistakes) for item in reader.objects]
     if mistakes:
@@ -183,7 +185,7 @@ def _interpret(reader: _Reader, label: str) -> tuple[VocFile | None, list[Findin
 def _read_size(
     values: dict[str, _Value], label: str, mistakes: list[Finding]
 ) -> tuple[int, int] | None:
-    """Width and height; tools that do not know them leave them out, or write 0."""
+    """Return width and height; some tools omit them or write 0."""
     sides = []
     for key in ("size/width", "size/height"):
         value = values.get(key)
@@ -201,7 +203,9 @@ def _read_size(
 def _read_object(
     item: _Element, label: str, before: float, mistakes: list[Finding]
 ) -> VocObject | None:
-    """One object; `before`: pixels that the left and upper corner lie right of and below its edges."""
+    """Return one object; `before`: how many pixels the left upper corner lies inside the box's
+    edges.
+    """
     name = item.values.get("name")
     if name is None or not is_class_name(name.text):
         what = "is missing" if name is None or not name.text else f"is a word, not {name.text!a}"

@@ -1,10 +1,10 @@
-"""A dataset in Pascal VOC's format: an XML file for each image, lists of the splits where there are any.
+"""Read a dataset in Pascal VOC format: an XML file per image, and optional lists of the splits.
 
-Read are the folders of the VOC development kit (`Annotations`, `JPEGImages`, `ImageSets/Main`), also as
-CVAT and Label Studio export them, folders `train`, `valid` and `test` as Roboflow exports them, and one
-folder of images with their XML files beside them as labelImg writes it. An image belongs to the
-annotation file of its name; `filename` inside it counts where no image has that name, and never leads
-to an image that has an annotation file of its own.
+It reads the folders of the VOC development kit (`Annotations`, `JPEGImages`, `ImageSets/Main`),
+also as CVAT and Label Studio export them, folders `train`, `valid` and `test` as Roboflow exports
+them, and one folder of images and XML files as labelImg writes it. An image belongs to the
+annotation file of the same name; `filename` inside it is used if no image has that name, and never
+selects an image that has an annotation file of its own.
 """
 
 import os
@@ -26,15 +26,15 @@ _ANNOTATIONS = ("Annotations", "annotations")
 _IMAGES = ("JPEGImages", "images", "Images", "PNGImages")
 _LISTS = "ImageSets/Main"
 _WHOLE = ("trainval", "default")
-"""Lists of everything, which train where no list is called train or val; CVAT's is `default`."""
+"""Lists of all images, used for training if no list is named train or val; CVAT's is `default`."""
 _START = 2000
-"""Bytes in which the first element of an XML file is looked for."""
+"""Number of bytes in which the first element of an XML file must begin."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VocSplit:
-    """Where a split's files are, from the dataset's root: its folder of annotation files, its folder
-    of images, and the list of their names; without a list it is all of them.
+    """The paths of a split below the dataset's root: its annotation folder, its image folder, and
+    the list of names; without a list the split is all of them.
     """
 
     name: str
@@ -44,13 +44,15 @@ class VocSplit:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """What it is made of, its images first."""
+        """Return the paths that make up the split, its images first."""
         return tuple(dict.fromkeys(filter(None, (self.images, self.annotations, self.names))))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """An image and its annotation file, from the dataset's root; `file` is empty without one."""
+    """An image and its annotation file, relative to the dataset's root; `file` is empty if there is
+    none.
+    """
 
     image: str
     file: str
@@ -59,8 +61,8 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class _Lost:
-    """A name without the one image that it stands for, and the `images` that could be; `taken`: the
-    annotation file that the only one of them belongs to.
+    """A name that matches no single image, and the `images` that it might mean; `taken`: the
+    annotation file that already uses the only candidate.
     """
 
     name: str
@@ -71,7 +73,7 @@ class _Lost:
 
 
 def find_splits(root: Path) -> tuple[VocSplit, ...]:
-    """The splits of a folder; () where it holds no annotation file."""
+    """Return the splits of a folder; () if it has no annotation file."""
     annotations, images = _folders(root, "")
     if annotations:
         lists = _find_lists(root)
@@ -94,7 +96,7 @@ def find_splits(root: Path) -> tuple[VocSplit, ...]:
 
 
 def find_root(folder: Path) -> Path | None:
-    """The folder itself, or the one below it, as archives have it, that is a dataset; else None."""
+    """Return the folder that is a dataset, this one or (as in archives) the one in it; else None."""
     if find_splits(folder):
         deeper = sorted({path.parent for path in folder.glob("*/Annotations")})
         deeper += sorted({path.parent for path in folder.glob("*/*/Annotations")})
@@ -103,7 +105,7 @@ def find_root(folder: Path) -> Path | None:
 
 
 def is_certain(root: Path) -> bool:
-    """Whether a folder is of this format and of no other: it, or one below it, has a folder
+    """Return whether a folder is certainly in this format: it, or a folder in it, has a folder
     `Annotations` with XML files, or an annotation file has an image's name.
     """
     files = [PurePosixPath(path) for path in list_files(root)]
@@ -116,17 +118,17 @@ def is_certain(root: Path) -> bool:
 
 
 def has_annotation(root: Path) -> bool:
-    """Whether any XML file below a folder is an annotation file, whatever its name."""
+    """Return whether any XML file below a folder is an annotation file."""
     return any(_is_annotation(root / path) for path in list_files(root) if is_xml(path))
 
 
 def is_xml(path: str | PurePosixPath) -> bool:
-    """Whether a file is XML, by its name."""
+    """Return whether a file is XML, by its name."""
     return PurePosixPath(path).suffix.lower() == ".xml"
 
 
 def read_entries(root: Path, split: VocSplit) -> tuple[list[Entry], list[Finding]]:
-    """The images of a split with what their annotation files say, sorted by path."""
+    """Return the images of a split with the content of their annotation files, sorted by path."""
     findings: list[Finding] = []
     pictures = []
     for path in list_files(root, split.images):
@@ -173,20 +175,20 @@ def read_entries(root: Path, split: VocSplit) -> tuple[list[Entry], list[Finding
 
 
 def class_names(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """The names of all objects, sorted: the format has no order of its own."""
+    """Return the names of all objects, sorted, because the format defines no order."""
     files = (entry.content for entry in entries if entry.content is not None)
     return tuple(sorted({item.name for file in files for item in file.objects}))
 
 
 def has_objects(entry: Entry) -> bool:
-    """Whether an image has an object that counts."""
+    """Return whether an image has an object that is used."""
     return entry.content is not None and not all(item.difficult for item in entry.content.objects)
 
 
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """See `formats.DatasetFormat`."""
+    """Read a split; see `formats.DatasetFormat`."""
     own = next((found for found in find_splits(root) if found.name == split.name), None)
     if own is None:
         place = ", ".join(split.paths)
@@ -204,7 +206,7 @@ def read_split(
 
 
 def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]], list[Finding]]:
-    """An image's objects as shares of it, with their lines, and what is wrong with them."""
+    """Return an image's objects in shares, with their lines, and findings."""
     content = entry.content
     findings: list[Finding] = []
     if content is None or not content.objects:
@@ -239,7 +241,7 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
 def find_strays(
     root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
 ) -> Iterator[Finding]:
-    """Annotation files that no list names."""
+    """Yield annotation files that no list names."""
     used = {sample.labels for sample in samples}
     for folder in sorted({split.annotations for split in find_splits(root) if split.names}):
         for path in list_files(root, folder):
@@ -248,7 +250,7 @@ def find_strays(
 
 
 def _folders(root: Path, place: str) -> tuple[str, str]:
-    """The folder of annotation files in a place, or "", and that of images, or the place itself."""
+    """Return the annotation folder in a folder, or "", and the image folder, or the folder itself."""
     found = []
     for names in (_ANNOTATIONS, _IMAGES):
         paths = (f"{place}/{name}" if place else name for name in names)
@@ -259,7 +261,7 @@ def _folders(root: Path, place: str) -> tuple[str, str]:
 
 
 def _find_lists(root: Path) -> list[tuple[str, str]]:
-    """The list of each split; those of single classes (`cat_train.txt`) are none."""
+    """Return the list of each split; lists of single classes (`cat_train.txt`) are ignored."""
     lists = split_names.find_splits(f"{_LISTS}/*.txt", lambda path: (root / path).is_file())
     found = list(lists)
     names = [name for name, _ in found]
@@ -273,7 +275,7 @@ def _find_lists(root: Path) -> list[tuple[str, str]]:
 def _names(
     root: Path, split: VocSplit, by_stem: dict[str, list[str]], findings: list[Finding]
 ) -> tuple[list[tuple[str, int]], bool]:
-    """The names of a split's images with their lines in its list, and whether there is one."""
+    """Return the names of a split's images with their lines in its list, and whether a list exists."""
     if not split.names:
         return [(name, 0) for name in _annotation_files(root, split)], False
     text, problem = read_text(root / split.names)
@@ -305,22 +307,20 @@ def _read(root: Path, file: str, findings: list[Finding]) -> VocFile | None:
 
 
 def _annotation_files(root: Path, split: VocSplit) -> dict[str, str]:
-    """The annotation files of a split by their names, from its folder and without an ending."""
+    """Return the annotation files of a split by their paths below its folder, without endings."""
     files = [path for path in list_files(root, split.annotations) if is_xml(path)]
     return {_stem(path, split.annotations): path for path in files}
 
 
 def _choose(images: list[str], content: VocFile | None) -> str:
-    """Of the images of an annotation file's name the one: where there are several, `filename` says
-    which.
-    """
+    """Return the image of an annotation file; if several have its name, `filename` decides."""
     if len(images) > 1 and content is not None:
         images = [path for path in images if PurePosixPath(path).name == content.filename]
     return images[0] if len(images) == 1 else ""
 
 
 def _describe_namesakes(images: list[str], chosen: str, file: str) -> Iterator[Finding]:
-    """Images beside the one that an annotation file belongs to."""
+    """Yield other images of the same name as an annotation file's image."""
     for image in images:
         if image != chosen:
             message = f"has the name of {PurePosixPath(chosen).name}, which {file} belongs to"
@@ -329,7 +329,7 @@ def _describe_namesakes(images: list[str], chosen: str, file: str) -> Iterator[F
 
 
 def _describe_lost(lost: list[_Lost], wanted: int, split: VocSplit) -> Iterator[Finding]:
-    """Annotation files and lines of lists without an image; one sentence where that holds for all."""
+    """Yield annotation files and list lines without an image; a single finding if all are."""
     where = split.images if split.images != "." else "the folder"
     if lost and len(lost) == wanted and not any(item.images for item in lost):
         message = f"none of its {wanted} images is in {where}, the first is {show(lost[0].name)}"
@@ -367,10 +367,10 @@ def _holds_annotations(root: Path, place: str) -> bool:
 
 
 def _is_annotation(path: Path) -> bool:
-    """Whether an XML file's first element is that of this format."""
+    """Return whether an XML file's first element is that of this format."""
     try:
         with path.open("rb") as file:
-            start = file.read(_START).replace(b"\0", b"")  # UTF-16 has one in every letter
+            start = file.read(_START).replace(b"\0", b"")  # UTF-16 has a zero byte in every letter
     except OSError:
         return False
     first = re.search(rb"<[a-zA-Z][^\s/>]*", start)
@@ -378,7 +378,7 @@ def _is_annotation(path: Path) -> bool:
 
 
 def _stem(path: str, place: str) -> str:
-    """A file's path from the folder `place`, without its ending."""
+    """Return a file's path below the folder `place`, without its ending."""
     return str(PurePosixPath(_below(path, place)).with_suffix("")) if path else ""
 
 

@@ -1,1 +1,1 @@
-"""Model families: what each declares, how its checkpoints are read and its networks run."""
+"""Model families: their architectures, how their checkpoints are read, and how their networks run."""

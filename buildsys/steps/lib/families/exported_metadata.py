@@ -1,8 +1,8 @@
-"""What Ultralytics writes into the files that it exports: task, classes, keypoints, size.
+"""Read the metadata that Ultralytics writes into exported files: task, classes, keypoints, size.
 
-In an ONNX file as `metadata_props`, in a TFLite file as a text in an archive behind the flatbuffer
-(ultralytics/engine/exporter.py). Anybody's text: what has another form than expected says nothing.
-Standard library alone: `buildsys check` reads it.
+In an ONNX file it is in `metadata_props`, in a TFLite file it is a text in an archive after the
+flatbuffer (ultralytics/engine/exporter.py). Files may come from anyone: text in another form than
+expected is ignored. Only the standard library is used, because `buildsys check` reads it.
 """
 
 import ast
@@ -14,12 +14,12 @@ from buildsys.spec import METRICS, CheckpointFacts
 from buildsys.steps.lib.datasets.labels import is_class_name
 
 _LARGEST = 1 << 20
-"""Bytes of such a text."""
+"""Maximum size of the text in bytes."""
 _MOST_CLASSES = 10_000
 
 
 def describe_export(metadata: dict[str, str]) -> CheckpointFacts | None:
-    """Facts of a file's metadata; None where it names no task and no classes."""
+    """Return the facts in a file's metadata; None if it names neither task nor classes."""
     task, names = metadata.get("task", ""), _names(metadata.get("names", ""))
     if task not in METRICS or not names:
         return None
@@ -36,13 +36,13 @@ def describe_export(metadata: dict[str, str]) -> CheckpointFacts | None:
 
 
 def has_suppression(metadata: dict[str, str]) -> bool:
-    """Whether it was exported with `nms=True`."""
+    """Return whether the file was exported with `nms=True`."""
     arguments = _value(metadata.get("args", ""))
     return isinstance(arguments, dict) and arguments.get("nms") is True
 
 
 def tflite_metadata(path: Path) -> dict[str, str]:
-    """The text behind a TFLite file, value by value as text; {} where there is none."""
+    """Return the metadata after a TFLite flatbuffer, all values as text; {} if there is none."""
     try:
         with zipfile.ZipFile(path) as archive:
             infos = [info for info in archive.infolist() if info.file_size <= _LARGEST]
@@ -78,7 +78,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _value(text: str) -> object:
-    """A value in Python's or JSON's notation; None for any other text. Nothing is executed."""
+    """Return a value in Python or JSON notation; None for any other text. Nothing is executed."""
     if not 0 < len(text) <= _LARGEST:
         return None
     try:

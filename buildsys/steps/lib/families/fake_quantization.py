@@ -1,16 +1,17 @@
-"""Training that knows it will be int8: fake quantization, and visibility logits kept in range.
+"""Prepare a training for int8: fake quantization, and keypoint values kept in range.
 
-Both act on the network being trained alone; the averaged model that becomes the checkpoint keeps
-plain layers, so every exporter reads it.
+Both change only the network being trained; the averaged model that becomes the checkpoint keeps
+plain layers, which every exporter can read.
 """
 
 from functools import partial
 from typing import Any
 
 _SMOOTHING = 0.05
-"""Label smoothing of keypoint visibility. Where every keypoint is always visible its logit grows
-without bound, and an int8 tensor shared with the coordinates spends its 256 steps on it. With 0.05
-the optimum is log(0.95 / 0.05) = 2.9."""
+"""Label smoothing of keypoint visibility. If every keypoint is always visible, its logit grows
+without bound and uses up the 256 steps of an int8 tensor that also holds the coordinates. With 0.05
+the optimum is log(0.95 / 0.05) = 2.9.
+"""
 
 _KEYPOINT_RANGE = 3.5
 _RANGE_WEIGHT = 0.5
@@ -19,7 +20,7 @@ _RANGE, _PLACE = "_range_", ":"
 
 
 def smooth_visibility(criterion: Any) -> None:
-    """Make a pose loss aim at visibilities of 0.05 and 0.95 rather than 0 and 1."""
+    """Change a pose loss so that visibilities aim at 0.05 and 0.95 instead of 0 and 1."""
     plain = criterion.bce_pose
 
     def smoothed(logits: Any, visible: Any) -> Any:
@@ -29,11 +30,11 @@ def smooth_visibility(criterion: Any) -> None:
 
 
 def keep_keypoints_in_range(criterion: Any) -> Any:
-    """A pose loss that also holds every cell's raw keypoint values within -3.5..3.5.
+    """Return a pose loss that also keeps every cell's raw keypoint values within -3.5..3.5.
 
-    Strides that no object is assigned to are never trained, and what they happen to say stretches
-    the range of the one int8 tensor that holds all keypoints. A corner lies up to (3.5 * 2 - 0.5)
-    cells from its anchor: objects of half the image at 192 px.
+    Strides without any assigned object are never trained, and their arbitrary values widen the
+    range of the int8 tensor that holds all keypoints. The limit allows a keypoint up to (3.5 * 2 -
+    0.5) cells from its anchor: objects of half the image at 192 px.
     """
 
     def bounded(predictions: Any, batch: Any) -> Any:
@@ -48,8 +49,8 @@ def keep_keypoints_in_range(criterion: Any) -> Any:
 def enable_fake_quantization(model: Any, per_channel: bool) -> None:
     """Round weights and activations to 8 bits in the forward pass, gradients straight through.
 
-    The places are TFLite's: weights with batch norm folded in, the convolution's result, the
-    sigmoid and the product of a SiLU.
+    Rounding happens where TFLite rounds: weights with folded batch norm, the result of a
+    convolution, and the sigmoid and the product of a SiLU.
     """
     from torch import nn
     from ultralytics.nn.modules.conv import Conv
@@ -66,7 +67,7 @@ def enable_fake_quantization(model: Any, per_channel: bool) -> None:
 
 
 def ranges_of(model: Any) -> dict[str, Any]:
-    """What `enable_fake_quantization` has seen so far, by place: part of a training's state."""
+    """Return the activation ranges observed so far, by module: part of a training's state."""
     return {
         f"{name}{_PLACE}{key}": value
         for name, module in model.named_modules()
@@ -76,7 +77,7 @@ def ranges_of(model: Any) -> dict[str, Any]:
 
 
 def restore_ranges(model: Any, ranges: dict[str, Any]) -> None:
-    """Put them back."""
+    """Restore the ranges of `ranges_of`."""
     modules = dict(model.named_modules())
     for place, value in ranges.items():
         name, _, key = place.rpartition(_PLACE)
@@ -113,7 +114,9 @@ def _convolve(conv: Any, x: Any, weight: Any) -> Any:
 
 
 def _round_weight(weight: Any, fold: Any, per_channel: bool) -> Any:
-    """Symmetric 8 bits of the folded weight, -127..127, one scale or one per output channel."""
+    """Round the folded weight to symmetric 8 bits, -127..127, with one scale or one per output
+    channel.
+    """
     folded = (weight * fold).detach()
     largest = folded.abs().amax(dim=(1, 2, 3), keepdim=True) if per_channel else folded.abs().amax()
     scale = (largest / 127).clamp(min=1e-12)
@@ -123,10 +126,9 @@ def _round_weight(weight: Any, fold: Any, per_channel: bool) -> Any:
 
 
 def _round_activation(module: Any, place: str, y: Any) -> Any:
-    """Asymmetric 8 bits over the range seen lately, which always holds zero.
+    """Round to asymmetric 8 bits over the recent range, which always includes zero.
 
-    The range follows extremes at once and forgets them slowly, as calibration over many pictures
-    would see them.
+    The range grows with an extreme at once and shrinks slowly, like a calibration over many images.
     """
     import torch
 
@@ -148,5 +150,5 @@ def _to_grid(y: Any, scale: Any, zero: Any) -> Any:
 
 
 def _straight_through(value: Any, rounded: Any) -> Any:
-    """`rounded` in the forward pass, the gradient of `value` in the backward pass."""
+    """Return `rounded` in the forward pass, with the gradient of `value` in the backward pass."""
     return value + (rounded - value).detach()

@@ -1,4 +1,4 @@
-"""A network in torch -> an ONNX file whose bytes depend on the network alone, and the comparison."""
+"""Export a torch network to an ONNX file whose bytes depend only on the network, and compare both."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     import onnx
 
 Ask = Callable[["np.ndarray"], "tuple[Any, ...]"]
-"""Pictures float32 [n, 3, height, width], RGB 0..1 -> the reference's outputs, arrays in order."""
+"""A function: images float32 [n, 3, height, width], RGB 0..1 -> the reference's outputs in order.
+"""
 _ONE: Batch = (1, 1, 1)
 _TRACED = 2
-"""Pictures that an open axis is traced with: a 1 could be taken for an axis that stretches."""
+"""Batch size for tracing a dynamic axis: 1 could be mistaken for a broadcast axis."""
 
 
 def export(
@@ -26,8 +27,8 @@ def export(
     target: Path,
     batch: Batch = _ONE,
 ) -> None:
-    """Trace the network; the input is called `images`, the outputs `names`, their first axis `batch`
-    where it is open. The file's metadata goes: it holds dates and versions.
+    """Trace the network; the input is named `images`, the outputs `names`, a dynamic first axis
+    `batch`. The file's metadata is removed, because it holds dates and versions.
     """
     import onnx
     import torch
@@ -35,7 +36,7 @@ def export(
     axes = {name: {0: AXIS} for name in ("images", *names)} if is_open(batch) else None
     example = torch.zeros(_TRACED if axes else batch[0], 3, frame.height, frame.width)
     with torch.no_grad():
-        values = model(example)  # decoded heads build their anchors on the first call
+        values = model(example)  # decoded heads build their anchors in the first call
         torch.onnx.export(
             model,
             (example,),
@@ -54,14 +55,14 @@ def export(
 
 
 def _settle_others(graph: "onnx.GraphProto", values: Any) -> None:
-    """Behind an open axis the exporter leaves others open that are none; the network says them."""
+    """Set the fixed axes that the exporter marks as dynamic after a dynamic batch axis."""
     for output, value in zip(graph.output, values, strict=False):
         for axis, side in zip(output.type.tensor_type.shape.dim[1:], value.shape[1:], strict=True):
             axis.dim_value = side
 
 
 def ask(model: Any) -> Ask:
-    """The network that was exported, as the reference."""
+    """Return the exported network as the reference function."""
     import torch
 
     def answer(pictures: "np.ndarray") -> tuple[Any, ...]:
@@ -81,9 +82,9 @@ def compare(
     target: Path,
     batch: Batch = _ONE,
 ) -> None:
-    """Both on sample pictures, synthetic where there are none; ends the step above the tolerance.
-
-    What the reference gives beyond `names` is left out: decoded heads return their features, too.
+    """Compare both on sample images, or synthetic ones without data; ends the step above the
+    tolerance. Outputs of the reference beyond `names` are ignored: decoded heads also return their
+    features.
     """
     import onnxruntime
 
@@ -101,10 +102,10 @@ def compare(
 
 
 def _batches(pictures: "np.ndarray", batch: Batch) -> "list[np.ndarray]":
-    """What both are asked, float32 [n, 3, height, width] each.
+    """Return the batches to compare, float32 [n, 3, height, width] each.
 
-    Of an open axis every picture alone, and one batch of more than there are; of a settled one
-    batches of its size, filled up with the first pictures again.
+    For a dynamic axis: every image alone, and one batch larger than the set. For a fixed axis:
+    batches of its size, padded with the first images.
     """
     import numpy as np
 

@@ -1,12 +1,13 @@
-"""Whether loading a PyTorch file can run code: every name in its pickle, and what is done with it.
+"""Find code that loading a PyTorch file would run, from every name in its pickle and how it is
+used.
 
-A pickle is a program: its instructions import names and call them. Here they are followed without any
-import: a stack of what is known of each value, as pickle's own machine would have it. Known is what
-checkpoints hold (`pickled_code.json`), by exact names, and only as checkpoints use it: functions of the
-list are called, classes are made empty and get a state. A class that is called runs its `__init__`:
-Ultralytics' `DetectionModel` evaluates text of the dictionary that it is given.
-
-Standard library alone: `buildsys check` reads weights where no torch is.
+A pickle is a program: its instructions import names and call them. This module follows the
+instructions without importing anything, on a stack of what is known about each value, like pickle's
+own virtual machine. Allowed is what checkpoints contain (`pickled_code.json`), by exact names, and
+only as checkpoints use it: listed functions are called, classes are created empty and get a state.
+Calling a class would run its `__init__`: Ultralytics' `DetectionModel` evaluates text from the
+dictionary that it receives. Only the standard library is used, because `buildsys check` reads
+weights without torch.
 """
 
 import json
@@ -24,9 +25,11 @@ from buildsys.steps.lib.files.foreign import AGAIN, UnreadableModel
 
 DATA = Path(__file__).with_suffix(".json")
 _MOST_MEMBERS = 50_000
-"""Of an archive: a tensor is one; the largest networks have some thousands."""
+"""Maximum number of members of an archive: each tensor is one, and the largest networks have some
+thousands.
+"""
 _METHODS = ("forward", "forward_fuse")
-"""What Ultralytics' checkpoints take of their own classes by `getattr`."""
+"""Methods that Ultralytics' checkpoints get from their own classes with `getattr`."""
 _SHOWN, _LONGEST_NAME = 6, 80
 _SAVE = "save it again where you trust it: torch.save(torch.load(…), …)"
 _TRUST = (
@@ -36,7 +39,7 @@ _TRUST = (
 
 
 class _Kind(Enum):
-    """What is known of a value that has no name."""
+    """What is known about a value without a name."""
 
     DATA = auto()
     LIST = auto()
@@ -46,27 +49,29 @@ class _Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """Known names, each `module name`: what is called, made empty, or held as a value."""
+    """Allowed names, each `module name`: to be called, created empty, or used as a value."""
 
     calls: frozenset[str]
     classes: frozenset[str]
     values: frozenset[str]
     mappings: frozenset[str]
-    """Of the calls: their result takes items, as a dictionary does."""
+    """Calls whose result accepts items, like a dictionary."""
     enums: frozenset[str]
-    """Calls whose members are taken by `getattr`."""
+    """Calls whose members are read with `getattr`."""
     getters: frozenset[str]
-    """`getattr` itself: known for methods of known classes alone."""
+    """`getattr` itself: allowed only for methods of known classes."""
 
     def has(self, name: str) -> bool:
-        """Whether a name is known at all."""
+        """Return whether a name is allowed in any use."""
         known = (self.calls, self.classes, self.values, self.enums, self.getters)
         return any(name in names for names in known)
 
 
 @cache
 def known(objects: bool) -> Names:
-    """What a checkpoint may hold: tensors, numbers and texts; with `objects` networks, too."""
+    """Return what a checkpoint may contain: tensors, numbers and texts; with `objects` also
+    networks.
+    """
     data: dict[str, dict[str, list[str]]] = json.loads(DATA.read_bytes())
 
     def listed(key: str) -> frozenset[str]:
@@ -92,13 +97,13 @@ class _Name:
 
     @property
     def shown(self) -> str:
-        """As Python writes it; the old name of a module is the same module."""
+        """Return the name in Python's notation; the old name of a module means the same module."""
         return self.text.replace(" ", ".").replace("__builtin__.", "builtins.", 1)
 
 
 @dataclass
 class _Made:
-    """An object of a known class, or what a known function gave."""
+    """An object of a known class, or the result of a known function."""
 
     name: _Name
     built: bool = False
@@ -106,7 +111,7 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Pair:
-    """(an object or its class, the name of a method): arguments of `getattr`."""
+    """Arguments of `getattr`: (an object or its class, the name of a method)."""
 
     owner: _Name | _Made
     method: str
@@ -117,10 +122,9 @@ _Value = _Kind | _Name | _Made | _Pair | str
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """What loading a file would run beside what is known: names, and uses of known names.
-
-    `missing`: those of the names that no trust lets it load, as they are of modules that the tool
-    environment does not have.
+    """What loading a file would run that is not allowed: names, and uses of allowed names.
+    `missing`: the names that cannot be loaded even if the file is trusted, because the tool
+    environment does not have their modules.
     """
 
     listed: tuple[str, ...] = ()
@@ -132,7 +136,9 @@ NO_CODE = Code()
 
 @cache
 def _modules() -> frozenset[str]:
-    """What can be imported where checkpoints are loaded; with the names that Python 2 had for it."""
+    """Return the modules that can be imported where checkpoints are loaded, including their Python
+    2 names.
+    """
     from _compat_pickle import IMPORT_MAPPING
 
     listed: list[str] = json.loads(DATA.read_bytes())["modules"]
@@ -140,14 +146,15 @@ def _modules() -> frozenset[str]:
 
 
 def _is_missing(text: str) -> bool:
-    """Of a name, `module name`. Nothing of a person's own script is in the `__main__` of a step."""
+    """Return whether the module of a name (`module name`) cannot be imported. A step's `__main__`
+    has none of the names of the script that saved the file.
+    """
     return text.partition(" ")[0].partition(".")[0] not in _modules()
 
 
 def find_code(path: Path, *, objects: bool) -> Code:
-    """What a checkpoint's pickle would run; `objects`: see `known`.
-
-    Raises UnreadableModel where nothing can be said of the file, OSError.
+    """Return what a checkpoint's pickle would run; `objects`: see `known`. Raises UnreadableModel
+    if the file cannot be analysed, and OSError.
     """
     save = f"{_SAVE}; or, {_TRUST}" if objects else _SAVE
     if is_old(path):
@@ -160,15 +167,12 @@ def find_code(path: Path, *, objects: bool) -> Code:
     if not operations or operations[-1][0] != "STOP":
         raise UnreadableModel("its pickle has no end, or is larger than that of any network")
     found = find_calls(operations, known(objects))
-    return (
-        found if objects else Code(listed=found.listed)
-    )  # what holds tensors alone imports nothing
+    return found if objects else Code(listed=found.listed)  # a file of tensors only imports nothing
 
 
 def find_untrusted(path: Path, *, objects: bool, trusted: bool) -> Code:
-    """The same, as far as it speaks against the file: of a `trusted` one what is missing alone.
-
-    Raises UnreadableModel where nothing can be said of a file that is not trusted, OSError.
+    """Return the reasons to reject a file; for a `trusted` one only missing modules. Raises
+    UnreadableModel if an untrusted file cannot be analysed, and OSError.
     """
     try:
         found = find_code(path, objects=objects)
@@ -180,7 +184,7 @@ def find_untrusted(path: Path, *, objects: bool, trusted: bool) -> Code:
 
 
 def describe_code(code: Code) -> str:
-    """What is said of a file in which `find_code` finds something, without the subject."""
+    """Return the sentence about a file in which `find_code` finds something, without its subject."""
     if code.missing:
         what = "uses names of modules that the tool environment does not have"
         return f"{what}: {_enumerate(code.missing)}"
@@ -193,7 +197,7 @@ def _enumerate(names: tuple[str, ...]) -> str:
 
 
 def code_hint(code: Code, objects: bool) -> str:
-    """What to do about it; `objects`: see `known`."""
+    """Return what to do about it; `objects`: see `known`."""
     if not objects:
         return "a checkpoint of this family holds tensors alone: save the network's state_dict()"
     if code.missing:
@@ -205,7 +209,7 @@ def code_hint(code: Code, objects: bool) -> str:
 
 
 def _check_archive(path: Path, save: str) -> None:
-    """One pickle, where torch and `zipfile` find the same one; raises UnreadableModel."""
+    """Check that there is one pickle, which torch and `zipfile` both find; raises UnreadableModel."""
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
@@ -220,7 +224,7 @@ def _check_archive(path: Path, save: str) -> None:
         or any(info.filename != info.orig_filename for info in infos)
         or any(
             info.extra for info in infos if info.filename.endswith(".pkl")
-        )  # other places, sizes
+        )  # other positions, other sizes
         or not all(name.startswith(f"{folder}/") for name in names)
     )
     if odd:
@@ -236,7 +240,7 @@ def _check_archive(path: Path, save: str) -> None:
 
 
 def _is_plain(path: Path) -> bool:
-    """Whether the archive is the whole file: nothing in front, nothing behind its directory."""
+    """Return whether the archive is the whole file, with no data before it or after its directory."""
     end, locator, record = 22, 20, 56
     with path.open("rb") as stream:
         start = stream.read(4)
@@ -257,7 +261,7 @@ def _is_plain(path: Path) -> bool:
 
 
 def find_calls(operations: Operations, names: Names) -> Code:
-    """The same of a pickle's operations. Raises UnreadableModel."""
+    """Return what a pickle's operations would run. Raises UnreadableModel."""
     machine = _Machine(names)
     try:
         for name, argument in operations:
@@ -268,13 +272,13 @@ def find_calls(operations: Operations, names: Names) -> Code:
 
 
 class _Machine:
-    """Pickle's machine, on what is known of its values."""
+    """Pickle's virtual machine, on what is known about its values."""
 
     def __init__(self, names: Names) -> None:
         self.names = names
         self.stack: list[_Value] = []
         self.marks: list[int] = []
-        """How many values lay on the stack when a mark was set."""
+        """Stack size at each mark."""
         self.memo: dict[int, _Value] = {}
         self.found: dict[str, None] = {}
         self.missing: dict[str, None] = {}
@@ -318,7 +322,9 @@ class _Machine:
         self.found[what] = None
 
     def hold(self, *values: _Value) -> None:
-        """Values that go into another one; what can be called may not: anything might call it."""
+        """Note values that become part of another one; callables are not allowed there, because
+        anything might call them.
+        """
         for value in values:
             name = value.owner if isinstance(value, _Pair) else value
             known_name = isinstance(name, _Name) and self.names.has(name.text)
@@ -378,7 +384,9 @@ class _Machine:
         self.stack.append(_Kind.DATA)
 
     def build(self, _: object) -> None:
-        """A state for the object in front of it: once, as what it has then may decide what a second runs."""
+        """BUILD: set an object's state; allowed once, because the first state may decide what a
+        second one runs.
+        """
         self.hold(self.pop())
         value = self.top()
         if not isinstance(value, _Made) or value.built:
@@ -387,7 +395,7 @@ class _Machine:
             value.built = True
 
     def fill(self, values: list[_Value], kind: _Kind) -> None:
-        """Items for a list, a dictionary, a set; of other objects it calls a method."""
+        """Add items to a list, a dictionary or a set; for other objects this calls a method."""
         self.hold(*values)
         target = self.top()
         mapping = isinstance(target, _Made) and target.name.text in self.names.mappings
@@ -411,12 +419,12 @@ class _Machine:
         return method in _METHODS and text in self.names.classes
 
     def replace(self, values: list[_Value], kind: _Kind = _Kind.DATA) -> None:
-        """A value that holds others."""
+        """Replace values by one that contains them."""
         self.hold(*values)
         self.stack.append(kind)
 
     def extension(self, argument: object) -> None:
-        """A name by a number that the process registered."""
+        """EXT: a name by a number that the process registered."""
         self.note(f"the extension code {argument}")
         self.stack.append(_Kind.DATA)
 

@@ -1,6 +1,6 @@
-"""A PyTorch file looked at as a file: an archive with a pickle in it, of which nothing is executed.
+"""Read a PyTorch file as an archive with a pickle, without executing anything.
 
-Standard library alone: `buildsys check` reads weights where no torch is.
+Only the standard library is used, because `buildsys check` reads weights without torch.
 """
 
 import itertools
@@ -31,12 +31,14 @@ _DAMAGED = (
     lzma.LZMAError,
     zipfile.BadZipFile,
 )
-"""What zipfile and its decompressors raise on files that are no archives, or no longer."""
+"""Exceptions of zipfile and its decompressors for files that are not archives, or damaged ones."""
 
 
 _LARGEST_PICKLE = 16 << 20
 _MOST_OPERATIONS = 1_000_000
-"""The pickles of the largest networks have a tenth of that; a bomb has gigabytes."""
+"""Maximum number of operations: the largest networks have a tenth of it, a decompression bomb has
+gigabytes.
+"""
 
 
 _OLD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
@@ -48,13 +50,15 @@ _NO_CHECKPOINT = (
 
 
 def is_old(path: Path) -> bool:
-    """Whether PyTorch before 1.6 wrote it: torch loads it, and nothing here can read it."""
+    """Return whether PyTorch before 1.6 wrote the file: torch can load it, but this module cannot
+    read it.
+    """
     with path.open("rb") as stream:
         return stream.read(len(_OLD)) == _OLD
 
 
 def checkpoint_problem(path: Path) -> tuple[str, str] | None:
-    """What is wrong with a `.pt` as a file, and what to do; None where it can be a checkpoint."""
+    """Return what is wrong with a `.pt` file, and what to do; None if it can be a checkpoint."""
     with path.open("rb") as stream:
         start = stream.read(512)
     if start.startswith(_OLD):
@@ -81,7 +85,7 @@ def _pickle_in(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
 
 
 def read_operations(path: Path) -> Operations | None:
-    """The pickle's opcodes; None when the file is no PyTorch archive, or is damaged."""
+    """Return the pickle's opcodes; None if the file is not a PyTorch archive, or is damaged."""
     import pickletools
 
     try:

@@ -1,4 +1,4 @@
-"""What the trainings of several families have in common: when epochs are validated, which one is the best."""
+"""Rules that several families' trainings share: when to validate, and which epoch is the best."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ from buildsys.spec import SettingProblem
 
 
 def check_validation(validate: bool | int, patience: int | None) -> list[SettingProblem]:
-    """What is wrong with `train.validate` and `train.patience`."""
+    """Return what is wrong with `train.validate` and `train.patience`."""
     problems = []
     if validate is not True and validate is not False and validate < 1:
         message = f"`validate` is true, false, or every how many epochs, not {validate}"
@@ -23,20 +23,22 @@ def check_validation(validate: bool | int, patience: int | None) -> list[Setting
 
 @dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best epoch so far and its fitness; epoch 0: none was validated."""
+    """The best epoch so far and its fitness; epoch 0: no epoch was validated."""
 
     epoch: int = 0
     fitness: float = 0.0
 
     def after(self, epoch: int, fitness: float) -> "Best":
-        """With one epoch more; while nothing is found at all the latest is the best, as Ultralytics has it."""
+        """Return the best after one more epoch; while the fitness is 0 the latest epoch is the
+        best, as in Ultralytics.
+        """
         better = fitness > self.fitness or self.fitness == 0
         return Best(epoch=epoch, fitness=fitness) if better else self
 
 
 def is_due(epoch: int, epochs: int, every: int, best: Best, patience: int) -> bool:
-    """Whether an epoch, counted from 1, is validated: every n-th, the last, and those on which patience
-    may end.
+    """Return whether an epoch, counted from 1, is validated: every n-th, the last, and those at
+    which patience may end the training.
     """
     ending = epoch == epochs or (patience > 0 and best.epoch > 0 and epoch - best.epoch >= patience)
     return bool(every) and (epoch % every == 0 or ending)

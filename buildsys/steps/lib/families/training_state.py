@@ -1,4 +1,4 @@
-"""What a training keeps from one epoch to the next, on disk."""
+"""Save the state of a training between epochs."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Any
 
 
 def save(path: Path, value: Any) -> None:
-    """Of torch; written beside its place and put there whole."""
+    """Save a torch value: write a temporary file and rename it, so that the file is always
+    complete.
+    """
     import torch
 
     fresh = path.with_suffix(".tmp")

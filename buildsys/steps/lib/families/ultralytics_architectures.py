@@ -1,7 +1,7 @@
-"""Which of Ultralytics' networks the steps here train and export: by name, and by a checkpoint's head.
+"""Decide which of Ultralytics' networks are supported, by name and by a checkpoint's head.
 
-The heads that are exported here (`heads.outputs`) have three grids of cells or four, and 16 bins a side
-of a box. Source: Ultralytics 8.4, cfg/models; tests/tools build each name and run its heads.
+The exported heads (`heads.outputs`) have three or four grids of cells, and 16 bins per side of a
+box. Source: Ultralytics 8.4, cfg/models; tests/tools build each name and run its heads.
 """
 
 import re
@@ -19,7 +19,7 @@ _KNOWN = (
     r"yolo(11|12)[nsmlx](-(seg|pose|obb|cls))?",
 )
 ARCHITECTURES = "|".join(_KNOWN)
-"""Regular expression of the names that the steps take."""
+"""Regular expression of supported names."""
 
 USUAL = tuple(
     f"{version}{size}{ending}"
@@ -27,7 +27,7 @@ USUAL = tuple(
     for size in "nsmlx"
     for ending in ("", "-seg", "-pose", "-obb", "-cls")
 )
-"""The names that are offered where a word is nearly one of them."""
+"""Names that are suggested for a misspelled one."""
 
 _REFUSED = (
     (
@@ -57,7 +57,8 @@ _REFUSED = (
         "`architecture: yolo11n-cls`",
     ),
 )
-"""(names of Ultralytics', why no step takes them, what does instead); `plain`: a name that is taken."""
+"""(Ultralytics' names, why they are not supported, what to use instead); `plain`: a supported name.
+"""
 _SMALL, _LARGE = STRIDE_SETS[1:]
 _HEADS = {
     "WorldDetect": "yolov8n-world",
@@ -69,13 +70,15 @@ _HEADS = {
     "Pose26": "yolo26n-pose",
     "Segment26": "yolo26n-seg",
 }
-"""Class of a checkpoint's last module -> an architecture that has it."""
+"""Class of a checkpoint's last module -> an architecture that uses it."""
 OTHER_HEADS = tuple(_HEADS)
-"""Classes of heads that no step takes."""
+"""Classes of heads that are not supported."""
 
 
 def architecture_problem(name: str) -> tuple[str, str] | None:
-    """Why no step takes a network that Ultralytics has, and what to take; None for any other name."""
+    """Return why one of Ultralytics' networks is not supported, and what to use instead; None for
+    any other name.
+    """
     if re.fullmatch(ARCHITECTURES, name):
         return None
     for pattern, why, instead in _REFUSED:
@@ -85,15 +88,16 @@ def architecture_problem(name: str) -> tuple[str, str] | None:
 
 
 def architecture_strides(name: str) -> tuple[int, ...]:
-    """The strides of an architecture's cells: p2 has a grid for small objects, p6 one for large images."""
+    """Return the strides of an architecture's cells: p2 has an additional grid for small objects,
+    p6 one for large images.
+    """
     words = name.split("-")[1:]
     return _SMALL if "p2" in words else _LARGE if "p6" in words else STRIDES
 
 
 def head_problem(head: str, levels: int, bins: int, architecture: str) -> tuple[str, str] | None:
-    """The same of a checkpoint: the class of its head, its number of grids, bins a side of a box.
-
-    0 where the file does not say a number.
+    """Return why a checkpoint is not supported, and what to use instead; None if it is. `levels`:
+    number of grids, `bins`: bins per side of a box; 0 if the file does not state them.
     """
     known = architecture_problem(architecture)
     if known is not None:
@@ -115,7 +119,7 @@ def head_problem(head: str, levels: int, bins: int, architecture: str) -> tuple[
 
 
 def _plain(name: str) -> str:
-    """A name that is taken, of the same version, size and task as far as there is one."""
+    """Return a supported name, of the same version, size and task if there is one."""
     found = re.match(r"yoloe?-?(v?\d+)([nsmlx]?)", name)
     version, size = (found[1], found[2] or "n") if found else ("v8", "n")
     task = next((word for word in ("seg", "pose", "obb", "cls") if f"-{word}" in name), "")

@@ -1,4 +1,4 @@
-"""A batch of Ultralytics' loader as people see it: its images with their labels drawn."""
+"""Draw a batch of Ultralytics' loader: its images with their labels."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ from buildsys.steps.lib.metrics import training_files
 
 
 def draw(batch: dict[str, Any], names: dict[int, str], folder: Path) -> None:
-    """Write 01.jpg, … as the network gets them, `img` [n, 3, h, w] of RGB 0..1."""
+    """Write 01.jpg, … as the network receives them, `img` [n, 3, h, w] of RGB 0..1."""
     from buildsys.steps.lib.datasets import overlays
 
     fresh = folder.with_suffix(".tmp")
@@ -26,10 +26,10 @@ def draw(batch: dict[str, Any], names: dict[int, str], folder: Path) -> None:
 def _marks(
     batch: dict[str, Any], number: int, names: dict[int, str], width: int, height: int
 ) -> tuple[Any, ...]:
-    """Labels of one image as `overlays` draws them."""
+    """Return the labels of one image as marks for `overlays`."""
     from buildsys.steps.lib.datasets.overlays import Mark
 
-    if "bboxes" not in batch:  # of a whole image
+    if "bboxes" not in batch:  # the label is for the whole image
         category = int(batch["cls"][number])
         frame = (0.0, 0.0, float(width), float(height))
         return (Mark(text=names[category], category=category, box=frame),)

@@ -1,4 +1,4 @@
-"""An Ultralytics checkpoint, for a step that reads one: unpickled by what knows networks alone."""
+"""Load an Ultralytics checkpoint with an unpickler that allows only classes of networks."""
 
 import os
 from pathlib import Path
@@ -7,16 +7,17 @@ from typing import Any
 from buildsys.steps.lib.families import ultralytics_setup
 
 _SAFE = "ULTRALYTICS_SAFE_LOAD"
-"""Set by whoever starts the step, unless the recipe trusts the file (ultralytics/utils/__init__.py)."""
+"""Set in the step's environment unless the recipe trusts the file (ultralytics/utils/__init__.py).
+"""
 _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""With it torch.load refuses every class that was not named before, whatever its caller asks for."""
+"""With it torch.load rejects every class that was not allowed before, regardless of its arguments.
+"""
 
 
 def load_model(path: Path, task: str) -> Any:
-    """The float32 ``nn.Module`` of a checkpoint, in evaluation mode; Ultralytics has been set up before.
-
-    The file was looked at before the step began; here it is loaded by torch's own restricted unpickler,
-    with the classes that Ultralytics' loader names to it.
+    """Return the float32 ``nn.Module`` of a checkpoint, in evaluation mode; Ultralytics must be set
+    up before. The file was checked before the step began; here it is loaded by torch's own
+    restricted unpickler, with the classes that Ultralytics' loader allows.
     """
     _name_tasks()
     if not os.environ.get(_SAFE):
@@ -29,7 +30,7 @@ def load_model(path: Path, task: str) -> Any:
 
 
 def _name_tasks() -> None:
-    """Networks whose file does not say their task, and whose head has another name than before YOLO26."""
+    """Set the task of networks whose file does not state it, and whose head class is new in YOLO26."""
     from ultralytics.nn import tasks
 
     tasks.SegmentationModel.task = "segment"

@@ -1,7 +1,8 @@
-"""An Ultralytics training, epoch by epoch: validated, the best kept, resumed to the same bytes.
+"""Control an Ultralytics training epoch by epoch: validate, keep the best, and resume to the same
+bytes.
 
-Ultralytics' own last.pt holds averaged weights in half precision and no random numbers: what goes on
-from it is another training. Here the end of an epoch is kept whole.
+Ultralytics' own last.pt holds averaged weights in half precision and no random state: resuming from
+it is a different training. This module saves the complete state at the end of an epoch.
 """
 
 import random
@@ -17,13 +18,16 @@ from buildsys.steps.lib.metrics.training_files import Row, Summary
 
 
 class FinishedBefore(Exception):
-    """Ends Ultralytics' loop before its first epoch: the run that is resumed had finished the last."""
+    """Ends Ultralytics' loop before its first epoch, because the resumed run had finished the last
+    one.
+    """
 
 
 class Epochs:
-    """What happens at the end of each epoch. `every`: epochs from one validation to the next, 0: none.
+    """What happens at the end of each epoch. `every`: epochs between validations, 0: never.
 
-    In `scratch`: state.pt, all that the next epoch needs; best-N.pt, the averaged weights of epoch N.
+    Files in `scratch`: state.pt, everything that the next epoch needs; best-N.pt, the averaged
+    weights of epoch N.
     """
 
     def __init__(self, scratch: Path, every: int) -> None:
@@ -31,23 +35,23 @@ class Epochs:
         self.state = scratch / "state.pt"
         self.rows: list[Row] = []
         self.resumed = 0
-        """Epochs that an earlier run finished."""
+        """Number of epochs that an earlier run finished."""
         self._started = time.monotonic()
         self._before: dict[str, dict[str, Any]] = {}
-        """Attributes of the averaged network's modules: validating leaves some of its own."""
+        """Attributes of the averaged network's modules before validation, which adds its own."""
 
     def follow(self, trainer: Any) -> None:
-        """Put ourselves in place of the trainer's validation and saving."""
+        """Replace the trainer's validation and saving."""
         validate = trainer.validate
         trainer.validate = lambda: validate() if self._is_due(trainer) else ({}, None)
-        trainer.args.val = True  # so that it is asked after every epoch
+        trainer.args.val = True  # so that the trainer calls validate after every epoch
         trainer.save_metrics = self._note
         trainer.save_model = partial(self._keep, trainer)
-        trainer.final_eval = lambda: None  # the evaluation steps measure what is kept
+        trainer.final_eval = lambda: None  # the evaluation steps measure the kept weights
         trainer.add_callback("on_train_epoch_start", self._start_clock)
 
     def restore(self, trainer: Any) -> None:
-        """Go on where an earlier run was killed. Raises FinishedBefore."""
+        """Continue where an earlier run was killed. Raises FinishedBefore."""
         import torch
 
         modules = trainer.ema.ema.named_modules()
@@ -67,7 +71,9 @@ class Epochs:
             raise FinishedBefore
 
     def finish(self, trainer: Any) -> Summary:
-        """The averaged network becomes that of the epoch to keep; what the training was."""
+        """Load the weights of the epoch to keep into the averaged network, and return the
+        training's summary.
+        """
         import torch
 
         ran, best = len(self.rows), trainer.stopper.best_epoch if self.every else 0
@@ -103,7 +109,7 @@ class Epochs:
         return self.scratch / f"best-{epoch}.pt"
 
     def _keep(self, trainer: Any) -> bool:
-        """What the next epoch needs, and, where this one is the best so far, its weights."""
+        """Save what the next epoch needs and, if this epoch is the best so far, its weights."""
         number, best = trainer.epoch + 1, trainer.stopper.best_epoch if self.every else 0
         if best == number:
             training_state.save(self._best(number), trainer.ema.ema.state_dict())
@@ -115,7 +121,7 @@ class Epochs:
         return True
 
     def _report(self, trainer: Any, number: int, best: int) -> None:
-        """One line of the log."""
+        """Print one line of the log."""
         mark = " (best so far)" if best == number else ""
         seconds = time.monotonic() - self._started
         words = training_files.describe(self.rows[-1])
@@ -161,14 +167,14 @@ def _restore_network(trainer: Any, state: dict[str, Any]) -> None:
     trainer.optimizer.load_state_dict(state["optimizer"])
     if getattr(trainer.model, "criterion", None) is None:
         trainer.model.criterion = trainer.model.init_criterion()
-    if hasattr(trainer.model.criterion, "update"):  # a loss whose parts change weight by the epoch
+    if hasattr(trainer.model.criterion, "update"):  # a loss whose weights change with the epoch
         for _ in range(state["epochs"]):
             trainer.model.criterion.update()
 
 
 def _restore_loader(trainer: Any, epochs: int, buffer: list[int]) -> None:
-    """The order of images as it would have gone on, without loading any: the loader shuffles by a
-    generator of its own, through one iterator that lives until the mosaics end.
+    """Restore the order of images without loading any: the loader shuffles with its own generator,
+    through one iterator that exists until mosaics end.
     """
     loader = trainer.train_loader
     ending = trainer.epochs - trainer.args.close_mosaic if trainer.args.close_mosaic else None
@@ -181,11 +187,11 @@ def _restore_loader(trainer: Any, epochs: int, buffer: list[int]) -> None:
             next(iterator._sampler_iter)
     if ending is None or epochs < renewed:
         loader.iterator = iterator
-    elif epochs > renewed:  # the trainer ends the mosaics again, and asks for a new iterator
+    elif epochs > renewed:  # the trainer ends the mosaics again and creates a new iterator
         renew = loader._get_iterator
         waiting = [iterator]
         loader._get_iterator = lambda: waiting.pop() if waiting else renew()
-    for index in buffer:  # images that mosaics are drawn from
+    for index in buffer:  # images from which mosaics are made
         loader.dataset.load_image(index)
 
 

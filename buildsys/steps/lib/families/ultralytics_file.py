@@ -1,4 +1,6 @@
-"""How Ultralytics names its networks, and what a checkpoint says of itself, by its pickle's opcodes."""
+"""Read the facts of an Ultralytics checkpoint from its pickle's opcodes, and names of
+architectures.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from buildsys.steps.lib.families.torch_file import read_operations
 from buildsys.steps.lib.families.ultralytics_architectures import OTHER_HEADS, head_problem
 
 SUFFIXES = {"detect": "", "segment": "seg", "classify": "cls", "pose": "pose", "obb": "obb"}
-"""What Ultralytics writes behind the size in an architecture's name: yolov8n-seg."""
+"""The task suffix in an architecture's name: yolov8n-seg."""
 HEADS = {
     "Detect": "detect",
     "v10Detect": "detect",
@@ -17,14 +19,13 @@ HEADS = {
     "Pose": "pose",
     "OBB": "obb",
 }
-"""Class of the last module of a network that the steps take -> its task."""
+"""Class of the last module of a supported network -> its task."""
 _TASKS = HEADS | {name: HEADS.get(name.rstrip("0123456789"), "detect") for name in OTHER_HEADS}
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts | None:
-    """Facts from a `.pt`'s pickle, read as a stream of opcodes: nothing in it is executed.
-
-    None when the file is no PyTorch archive or says nothing that we know; the step that loads it
+    """Return the facts in a `.pt`'s pickle, read as a stream of opcodes: nothing in it is executed.
+    None if the file is not a PyTorch archive or states no known facts; the step that loads it
     checks again.
     """
     operations = read_operations(path)
@@ -57,7 +58,7 @@ def read_checkpoint(path: Path) -> CheckpointFacts | None:
 
 
 def _architecture(operations: list[tuple[str, Any]]) -> str:
-    """The text that follows the key `yaml_file`."""
+    """Return the text that follows the key `yaml_file`."""
     texts = [str(arg) for op, arg in operations if "UNICODE" in op]
     if "yaml_file" not in texts[:-1]:
         return ""
@@ -66,7 +67,7 @@ def _architecture(operations: list[tuple[str, Any]]) -> str:
 
 
 def _ints_after(operations: list[tuple[str, Any]], key: str, count: int) -> list[int]:
-    """The integers that follow a dictionary's key."""
+    """Return the integers that follow a dictionary's key."""
     for index, (_, arg) in enumerate(operations):
         if arg == key:
             near = operations[index + 1 : index + 12]
@@ -77,12 +78,13 @@ def _ints_after(operations: list[tuple[str, Any]], key: str, count: int) -> list
 
 
 _MOST_NAMES, _MOST_PLACES, _BATCH = 20_000, 100, 1000
-"""Operations that are looked through for names, at how many places; pickle writes a dictionary in
-batches of 1000."""
+"""Maximum number of operations that are searched for names, and of places; pickle writes a
+dictionary in batches of 1000.
+"""
 
 
 def _names(operations: list[tuple[str, Any]]) -> tuple[str, ...]:
-    """The model's `names` dictionary {0: "person", …}: the longest run of number, word."""
+    """Return the model's `names` dictionary {0: "person", …}: the longest run of number, word."""
     best: tuple[str, ...] = ()
     places = [index for index, (_, arg) in enumerate(operations) if arg == "names"]
     for index in places[:_MOST_PLACES]:
@@ -100,12 +102,12 @@ def _names(operations: list[tuple[str, Any]]) -> tuple[str, ...]:
 
 
 def example_of(task: str) -> str:
-    """A small architecture of the task, for hints."""
+    """Return a small architecture for the task, for hints."""
     suffix = SUFFIXES.get(task, "")
     return f"yolov8n-{suffix}" if suffix else "yolov8n"
 
 
 def architecture_task(architecture: str) -> str:
-    """The task that an architecture's name says: yolov8n-seg -> segment, yolov8n -> detect."""
+    """Return the task in an architecture's name: yolov8n-seg -> segment, yolov8n -> detect."""
     words = architecture.split("-")[1:]
     return next((task for task, suffix in SUFFIXES.items() if suffix and suffix in words), "detect")

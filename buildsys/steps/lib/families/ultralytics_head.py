@@ -1,6 +1,7 @@
-"""The head of an Ultralytics network as it is exported, set on the loaded instance.
+"""Set the head of a loaded Ultralytics network to the one that is exported.
 
-Never in site-packages; every step that runs the checkpoint as the exported files run sets it here.
+Only the loaded instance changes, never site-packages; every step that runs the checkpoint like the
+exported files uses this module.
 """
 
 from typing import Any
@@ -10,14 +11,16 @@ from buildsys.steps.lib.runtime.progress import fail
 
 
 def fuse(model: Any, head: str) -> Any:
-    """The network with batch norms folded in, and of two branches the one that `head` is of alone."""
+    """Return the network with folded batch norms and, if it has two branches, only the branch of
+    `head`.
+    """
     if hasattr(model.model[-1], "end2end"):
         choose_branch(model.model[-1], is_one_to_one(head))
     return model.fuse(verbose=False)
 
 
 def choose_branch(last: Any, one_to_one: bool) -> None:
-    """Ends the step where the checkpoint has another branch alone."""
+    """Select a branch; ends the step if the checkpoint only has the other one."""
     has = {True: getattr(last, "one2one_cv2", None), False: getattr(last, "cv2", None)}
     if has[one_to_one] is None:
         word, other = ("one-to-one", "many") if one_to_one else ("one-to-many", "one")
@@ -31,11 +34,13 @@ def choose_branch(last: Any, one_to_one: bool) -> None:
 def set_head(model: Any, head: str) -> None:
     """Make a fused network return the `raw`, the `decoded`, the `normalized` or the `split` head.
 
-    Of two branches `fuse` has left one. The decoded head builds its anchors on the first call: call the network once before tracing it.
+    `fuse` must have removed the other branch. The decoded head builds its anchors in the first
+    call: call the network once before tracing it.
     """
     for module in model.modules():
         if hasattr(module, "forward_split"):
-            # chunk() traces to slices with computed bounds, around which converters put transposes
+            # chunk() is traced to slices with computed bounds, around which converters add
+            # transposes
             module.forward = module.forward_split
     last, form = model.model[-1], layout(head)
     if is_raw(head):
@@ -52,7 +57,9 @@ def set_head(model: Any, head: str) -> None:
 
 
 def _raw_forward(head: Any, features: list[Any]) -> tuple[Any, ...]:
-    """Reshape and concatenate, rather than view and permute: no stray transposes after conversion."""
+    """Return the raw outputs by reshaping and concatenating instead of view and permute, which
+    would add transposes in the conversion.
+    """
     import torch
 
     if hasattr(head, "linear"):  # classify: its forward without the softmax
@@ -74,14 +81,16 @@ def _raw_forward(head: Any, features: list[Any]) -> tuple[Any, ...]:
 
 
 def _branch(head: Any) -> dict[str, Any]:
-    """The layers of the branch that is exported, by the names that Ultralytics gives them."""
+    """Return the layers of the exported branch by Ultralytics' names."""
     layers: dict[str, Any] = head.one2one if head.end2end else head.one2many
     return layers
 
 
 def _more_head(branch: dict[str, Any]) -> Any:
-    """The layers of what a cell says beside box and classes, one for each scale; None without any."""
-    if "kpts_head" in branch:  # Pose26's in two parts; the third is for training alone
+    """Return the layers for a cell's values besides box and classes, one per scale; None if there
+    are none.
+    """
+    if "kpts_head" in branch:  # Pose26 has two parts; a third is only for training
         parts = zip(branch["pose_head"], branch["kpts_head"], strict=True)
         return [lambda x, first=first, second=second: second(first(x)) for first, second in parts]
     names = ("mask_head", "pose_head", "angle_head")
@@ -89,14 +98,13 @@ def _more_head(branch: dict[str, Any]) -> Any:
 
 
 def _prototypes(head: Any, features: list[Any]) -> Any:
-    """Of all scales in YOLO26, of the finest in the networks before."""
+    """Return the prototypes: from all scales in YOLO26, from the finest one in earlier networks."""
     return head.proto(features if hasattr(head.proto, "feat_refine") else features[0])
 
 
 def _cells_forward(head: Any, features: list[Any]) -> Any:
-    """The decoded head of the one-to-one branch, cell by cell: Ultralytics picks the best in the network.
-
-    Boxes are cx, cy, w, h as in the other branch.
+    """Return the decoded one-to-one branch cell by cell, without Ultralytics' selection of the best
+    cells. Boxes are cx, cy, w, h as in the other branch.
     """
     from ultralytics.utils.tal import dist2bbox
 
@@ -107,15 +115,16 @@ def _cells_forward(head: Any, features: list[Any]) -> Any:
 
 
 def _last_channels(values: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Detections as they are, prototypes [1, height / 4, width / 4, 32]: TFLite's order of axes."""
+    """Return detections unchanged, and prototypes [1, height / 4, width / 4, 32] in TFLite's order
+    of axes.
+    """
     return values[0], values[1].permute(0, 2, 3, 1)
 
 
 def _share_forward(head: Any, features: list[Any], split: bool) -> Any:
-    """Boxes cx, cy, w, h as shares of the input, and scores behind their sigmoid.
-
-    The shares are taken before anything is joined: all values then lie in 0..1, and one int8 scale
-    serves boxes and scores alike.
+    """Return boxes cx, cy, w, h as shares of the input, and scores after their sigmoid. Boxes are
+    divided before anything is joined: all values then lie in 0..1, and one int8 scale suits boxes
+    and scores.
     """
     import torch
     from ultralytics.utils.tal import make_anchors

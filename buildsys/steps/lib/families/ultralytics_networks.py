@@ -1,7 +1,8 @@
-"""Which of Ultralytics' networks the steps take, YOLO26 among them, and which heads and branches they have.
+"""Decide which of Ultralytics' networks, including YOLO26, are supported, and list their heads and
+branches.
 
-`ultralytics_architectures` and `ultralytics_file` describe the networks before YOLO26. Trainings that
-people have recorded are found by a digest over those two, so what came later stands here.
+`ultralytics_architectures` and `ultralytics_file` describe the networks before YOLO26. The keys of
+recorded trainings depend on the code of those two, so later networks are described here.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from buildsys.steps.lib.heads.branches import BRANCHES, ONE_TO_MANY
 _YOLO26 = r"yolo26[nsmlx](-(seg|pose|obb|cls|p2|p6))?"
 _YOLOV10 = r"yolov10[nsmblx]"
 ARCHITECTURES = f"{ultralytics_architectures.ARCHITECTURES}|{_YOLO26}"
-"""Regular expression of the names that the steps take."""
+"""Regular expression of supported names."""
 
 USUAL = (
     *ultralytics_architectures.USUAL,
@@ -26,7 +27,7 @@ USUAL = (
         for ending in ("", "-seg", "-pose", "-obb", "-cls")
     ),
 )
-"""The names that are offered where a word is nearly one of them."""
+"""Names that are suggested for a misspelled one."""
 
 Heads = tuple[tuple[str, str], ...]
 HEADS: Heads = (
@@ -42,7 +43,7 @@ _REFUSED = (
     (r"yolo26.*-sem", "no step here measures or decodes semantic segmentation", "yolo26{size}-seg"),
     (r"yolo26.*-depth", "no step here measures or decodes depth", "yolo26{size}"),
 )
-"""(names of YOLO26's, why no step takes them, what does instead)."""
+"""(names of YOLO26, why they are not supported, what to use instead)."""
 
 _NAMELESS = (
     "its head is YOLO26's, and the file does not say which of its networks it is",
@@ -51,7 +52,9 @@ _NAMELESS = (
 
 
 def architecture_problem(name: str) -> tuple[str, str] | None:
-    """Why no step takes a network that Ultralytics has, and what to take; None for any other name."""
+    """Return why one of Ultralytics' networks is not supported, and what to use instead; None for
+    any other name.
+    """
     if re.fullmatch(_YOLO26, name):
         return None
     for pattern, why, instead in _REFUSED:
@@ -63,15 +66,15 @@ def architecture_problem(name: str) -> tuple[str, str] | None:
 
 
 def heads_of(architecture: str) -> Heads:
-    """The heads that a network is exported with."""
+    """Return the heads with which a network can be exported."""
     detects = re.fullmatch(_YOLO26, architecture) and not architecture.endswith("-cls")
     return _HEADS_26 if detects else HEADS
 
 
 def branches_of(architecture: str) -> tuple[str, ...]:
-    """The branches of a network's head, the default first where no firmware contract decides.
-
-    YOLO26 is made to be run without suppression. YOLOv10's one-to-many branch is the more exact one.
+    """Return the branches of a network's head; the first is the default if no firmware contract
+    decides. YOLO26 is designed to run without suppression. YOLOv10's one-to-many branch is more
+    accurate.
     """
     if heads_of(architecture) == _HEADS_26:
         return tuple(reversed(BRANCHES))
@@ -79,7 +82,9 @@ def branches_of(architecture: str) -> tuple[str, ...]:
 
 
 def training_problem(architecture: str, train: Mapping[str, object]) -> SettingProblem | None:
-    """Settings of the `train` block that this network's loss cannot follow."""
+    """Return a problem with settings of the `train` block that this network's loss does not
+    support.
+    """
     if len(branches_of(architecture)) == 1 or not architecture.endswith("-pose"):
         return None
     for key in ("quantization_aware", "smooth_visibility"):
@@ -90,7 +95,7 @@ def training_problem(architecture: str, train: Mapping[str, object]) -> SettingP
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts | None:
-    """Facts from a `.pt`'s pickle, as `ultralytics_file` reads them; see there."""
+    """Return the facts in a `.pt`'s pickle; see `ultralytics_file.read_checkpoint`."""
     found = ultralytics_file.read_checkpoint(path)
     if found is None or found.problem is None:
         return found

@@ -1,8 +1,9 @@
-"""Settings of Ultralytics' trainer that a recipe may pass on, and those that buildsys decides itself.
+"""Check the settings of Ultralytics' trainer in `train.options`, and list those that buildsys sets
+itself.
 
-Names, types and limits are data: ultralytics_options.json, read from the version in the tool
-environment (tests/tools/test_training_options.py writes it and holds it against that). What it takes and
-then fails on, or takes without doing anything, is in `_LIMITS`, each with its reason.
+Names, types and limits are in ultralytics_options.json, read from the version in the tool
+environment (tests/tools/test_training_options.py writes and verifies it). Values that Ultralytics
+accepts but then fails on, or ignores, are in `_LIMITS`, each with its reason.
 """
 
 import json
@@ -18,7 +19,7 @@ from buildsys.spec import SettingProblem
 
 DATA = Path(__file__).with_suffix(".json")
 _SECTIONS = ("Train settings", "Segmentation", "Classification", "Hyperparameters")
-"""Of Ultralytics' default.yaml: those that a training reads."""
+"""Sections of Ultralytics' default.yaml that a training reads."""
 _OF_TASK = {"Segmentation": "segment", "Classification": "classify"}
 _KEYS = {
     "task": "source.task",
@@ -39,7 +40,7 @@ _KEYS = {
     "quantize": "train.quantization_aware",
     "nbs": "train.batch",
 }
-"""What decides each in a recipe."""
+"""The recipe key that decides each setting."""
 _OWN = {
     "amp": "trainings compute in full precision, so that they can be repeated",
     "cfg": "settings are written one by one",
@@ -60,7 +61,7 @@ _OWN = {
     "verbose": "the log has a line an epoch",
     "workers": "images are read in one process, so that trainings can be repeated",
 }
-"""What nobody sets, and why."""
+"""Settings that cannot be set, and why."""
 _WORDS = {
     "int": "a whole number",
     "float": "a number",
@@ -70,20 +71,20 @@ _WORDS = {
     "empty": "null",
 }
 _ANY_CASE = ("optimizer",)
-"""Whose words Ultralytics compares without regard to capitals."""
+"""Settings whose words Ultralytics compares case-insensitively."""
 OPTIMIZER = "AdamW"
-"""Of a training whose options name none."""
+"""The optimizer of a training whose options name none."""
 _ADAMS = ("adam", "adamax", "adamw", "nadam", "radam")
 _LARGEST = 1e30
-"""Beyond it float32, in which a training computes, soon has no numbers."""
+"""Largest accepted number: float32, in which a training computes, overflows soon above it."""
 _MOST_LAYERS = 999
 _SMALLEST_SIZE = 32
-"""Pixels of the smallest image that Ultralytics trains on."""
+"""Smallest image size in pixels that Ultralytics trains on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Limit:
-    """Which values of the right type make sense, in words (`words`: after "is"), and why no others."""
+    """Which values of the right type are valid (`words`: the text after "is"), and why."""
 
     fits: Callable[[Any], bool]
     words: str
@@ -96,7 +97,7 @@ def _from(least: float, reason: str, most: float = math.inf) -> _Limit:
 
 
 def _is_layer(item: object) -> bool:
-    """A place in the network, or a module in one: 22, "22.cv2"."""
+    """Return whether an item is a layer of the network, or a module in one: 22, "22.cv2"."""
     if isinstance(item, str):
         return re.fullmatch(r"\d+(\.\w+)*", item) is not None
     return _fits(item, "int") and 0 <= item <= _MOST_LAYERS  # type: ignore[operator]
@@ -107,7 +108,9 @@ def _is_share(value: Any) -> bool:
 
 
 def _are_shares(value: Any) -> bool:
-    """As ultralytics/cfg/__init__.py has it: of train and val something is left, of test maybe not."""
+    """Return whether three shares are valid as in ultralytics/cfg/__init__.py: train and val above
+    0, test may be 0.
+    """
     if not isinstance(value, list | tuple):
         return _is_share(value)
     shares = len(value) in (2, 3) and all(_is_share(item) for item in value[:2])
@@ -144,13 +147,13 @@ _LIMITS = {
 
 @cache
 def known() -> dict[str, dict[str, Any]]:
-    """Every setting: `section`, `kinds`, and where there are such `choices`, `least`, `most`."""
+    """Return every setting: `section`, `kinds`, and optionally `choices`, `least`, `most`."""
     found: dict[str, dict[str, Any]] = json.loads(DATA.read_bytes())["settings"]
     return found
 
 
 def allowed() -> tuple[str, ...]:
-    """Names that `train.options` takes."""
+    """Return the names that `train.options` accepts."""
     return tuple(
         name
         for name, about in known().items()
@@ -159,14 +162,16 @@ def allowed() -> tuple[str, ...]:
 
 
 def check(options: dict[str, object], task: str) -> list[SettingProblem]:
-    """Everything that is wrong with `train.options`."""
+    """Return everything that is wrong with `train.options`."""
     found = [_check(name, value, task) for name, value in options.items()]
     problems = [problem for problem in found if problem is not None]
     return problems or _check_momentum(options)
 
 
 def _check_momentum(options: dict[str, object]) -> list[SettingProblem]:
-    """What torch's optimizers refuse: Adam's average that never ends, Nesterov's without momentum."""
+    """Return problems that torch's optimizers would raise: Adam with momentum 1, Nesterov without
+    momentum.
+    """
     optimizer, momentum = str(options.get("optimizer", OPTIMIZER)), options.get("momentum")
     if momentum == 1 and optimizer.lower() in _ADAMS:
         words = f"below 1 with the optimizer {optimizer}"
@@ -234,7 +239,7 @@ def _is_among(name: str, value: str, choices: list[str]) -> bool:
 
 
 def _fits(value: object, kind: str) -> bool:
-    """Whether a value is of a kind; whole numbers are numbers, truths are not."""
+    """Return whether a value is of a kind; integers count as numbers, booleans do not."""
     if kind == "empty":
         return value is None
     if kind == "bool":

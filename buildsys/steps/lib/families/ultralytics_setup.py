@@ -1,4 +1,4 @@
-"""Ultralytics on our terms: no downloads, no installs, a torchvision that may not load, safe files."""
+"""Set up Ultralytics: no downloads, no installs, an optional torchvision, reproducible files."""
 
 import os
 from pathlib import Path
@@ -14,8 +14,8 @@ _QUIET = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "
 def prepare(scratch: Path) -> None:
     """Set up this process before anything imports ultralytics.
 
-    Nothing is installed or fetched; settings go to ``scratch``; torch uses the declared threads. Of what
-    Ultralytics prints warnings are left: no progress bars, no colours.
+    Nothing is installed or downloaded; settings go to ``scratch``; torch uses the declared threads.
+    Ultralytics only prints warnings, without progress bars or colours.
     """
     os.environ.update(_QUIET, YOLO_CONFIG_DIR=str(scratch))
     torch_setup.prepare()
@@ -42,15 +42,16 @@ def _let_warnings_pass() -> None:
 
 
 def load_model(path: Path, task: str) -> Any:
-    """The float32 ``nn.Module`` of a checkpoint, in evaluation mode.
+    """Return the float32 ``nn.Module`` of a checkpoint, in evaluation mode.
 
-    Loading a ``.pt`` runs code from it: the caller has checked its digest against the recipe's.
+    Loading a ``.pt`` can run code in it: the caller must have checked its digest against the
+    recipe's.
     """
     import torch
 
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # torch raises a dozen unrelated types for a damaged file
+    except Exception as error:  # torch raises many unrelated types for a damaged file
         fail(f"{path.name} is not a readable PyTorch checkpoint: {type(error).__name__}: {error}")
     model: Any = None
     if isinstance(checkpoint, dict):
@@ -64,9 +65,9 @@ def load_model(path: Path, task: str) -> Any:
 
 
 def save_model(model: Any, path: Path, task: str, size: int) -> None:
-    """Write a checkpoint whose bytes depend on the weights alone: no dates, paths or arguments.
+    """Write a checkpoint whose bytes depend only on the weights: no dates, paths or arguments.
 
-    Half precision, as Ultralytics saves its own; it reads this file like one of its own.
+    It has half precision like Ultralytics' own files, and Ultralytics can read it.
     """
     import copy
 
@@ -82,7 +83,7 @@ def save_model(model: Any, path: Path, task: str, size: int) -> None:
             delattr(model, name)
     train_args = {"task": task, "imgsz": size}
     checkpoint = {"epoch": -1, "model": model, "ema": None, "train_args": train_args}
-    with path.open("wb") as stream:  # given a name, torch writes it into the archive
+    with path.open("wb") as stream:  # torch would write a file's name into the archive
         torch.save(checkpoint, stream)
 
 

@@ -1,4 +1,4 @@
-"""YOLOv4-tiny as the package wf-pytorch-yolo-v4 builds it from the .cfg file that it ships."""
+"""Build YOLOv4-tiny with the package wf-pytorch-yolo-v4, from the .cfg file in it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,39 +6,40 @@ from typing import Any
 from buildsys.steps.lib.runtime.progress import fail
 
 CLASSES = 80
-"""What the .cfg file says: `classes` of its yolo layers."""
+"""`classes` of the yolo layers in the .cfg file."""
 
 
 def network(architecture: str) -> Any:
-    """The network in evaluation mode, weights as torch draws them.
+    """Return the network in evaluation mode with random weights.
 
-    Its outputs are those of the last convolutions, not decoded, a row a cell, float32:
-    [1, height * width / 32**2, 255] and [1, height * width / 16**2, 255].
+    Its outputs are those of the last convolutions, not decoded, one row per cell, float32: [1,
+    height * width / 32**2, 255] and [1, height * width / 16**2, 255].
     """
     torch = _torch()
     import yolov4
     from yolov4.tool import darknet2pytorch as package
 
-    package.get_region_boxes = tuple  # it joins decoded boxes; here there are none
+    package.get_region_boxes = tuple  # it joins decoded boxes, which this network does not have
     place = Path(yolov4.__file__).parent / "cfg" / f"{architecture}.cfg"
     model = package.Darknet(str(place)).eval()
     for index, module in enumerate(model.models):
         if isinstance(module, package.YoloLayer):
             module.forward = _rows
-        if isinstance(module, package.Upsample_expand):  # six axes, which converters do not follow
+        if isinstance(module, package.Upsample_expand):  # six axes, which converters do not support
             model.models[index] = torch.nn.Upsample(scale_factor=module.stride, mode="nearest")
     return model
 
 
 def _rows(values: Any) -> Any:
-    """[1, channels, h, w] -> [1, h * w, channels]: the same in files of either order of axes."""
+    """Convert [1, channels, h, w] to [1, h * w, channels], which is the same in NCHW and NHWC
+    files.
+    """
     return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, values.shape[1])
 
 
 def load(path: Path, architecture: str) -> Any:
-    """The network with the weights of a checkpoint of `initialize_yolov4`, tensors by name.
-
-    Ends the step where the file is none. Nothing in it is run.
+    """Return the network with the weights of a checkpoint of `initialize_yolov4`, tensors by name.
+    Ends the step if the file is not one. Nothing in it is executed.
     """
     model = network(architecture)
     try:
@@ -50,7 +51,7 @@ def load(path: Path, architecture: str) -> Any:
 
 
 def _torch() -> Any:
-    """torch on the declared threads."""
+    """Return torch, limited to the declared threads."""
     import os
 
     import torch

@@ -1,7 +1,7 @@
-"""A COCO-format split as YOLOX's network is trained on it.
+"""Load a COCO-format split for training a YOLOX network.
 
-Annotations, mosaics, flips and colours are upstream's; single pictures are put into the frame by the
-common contract (centred, grey 114), changed in size and place.
+Annotations, mosaics, flips and colour changes are upstream's; single images are placed in the frame
+by the common contract (centred, grey 114), with random scale and shift.
 """
 
 import json
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SHIFT = 0.1
-"""A picture moves by at most this share of the frame; upstream's `translate`."""
+"""Maximum shift of an image as a share of the frame; upstream's `translate`."""
 _LEAST_LEFT = 0.2
-"""An object of which less is left in the frame is no longer taught."""
+"""Objects with a smaller share left in the frame are removed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """How pictures are changed: probabilities of a mosaic and a flip; `scale` 0.3: by 0.7 to 1.3."""
+    """Augmentation: probabilities of a mosaic and a flip; `scale` 0.3 means 0.7 to 1.3."""
 
     mosaic: float
     flip: float
@@ -32,14 +32,16 @@ class Changes:
 
 
 def read_classes(root: Path) -> tuple[str, ...]:
-    """Names of the classes, in the order of their ids."""
+    """Return the class names, in the order of their ids."""
     text = (root / "annotations" / "train.json").read_text(encoding="utf-8")
     rows = sorted(json.loads(text)["categories"], key=lambda row: row["id"])
     return tuple(str(row["name"]) for row in rows)
 
 
 def open_split(root: Path, size: int, changes: Changes, split: str = "train") -> "Samples":
-    """A split of a tree with annotations/<split>.json and images/; damaged pictures end it."""
+    """Return a split of a tree with annotations/<split>.json and images/; a damaged image ends the
+    step.
+    """
     import contextlib
     import io
 
@@ -48,7 +50,7 @@ def open_split(root: Path, size: int, changes: Changes, split: str = "train") ->
     from buildsys.steps.lib.datasets import images
 
     class Pictures(COCODataset):  # type: ignore[misc]
-        """Upstream's, but for a message where a picture cannot be read."""
+        """Upstream's dataset, with a message of ours for an unreadable image."""
 
         def load_image(self, index: int) -> "np.ndarray":
             name = self.annotations[index][3]
@@ -56,7 +58,7 @@ def open_split(root: Path, size: int, changes: Changes, split: str = "train") ->
                 fail(f"the annotations name {name}, which is not in the dataset's images.")
             return images.read_image(root / "images" / name)
 
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools says how long it took
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints timings
         pictures = Pictures(str(root), f"{split}.json", name="images", img_size=(size, size))
     if not len(pictures):
         fail(f"the dataset's {split} split has no pictures.")
@@ -65,7 +67,9 @@ def open_split(root: Path, size: int, changes: Changes, split: str = "train") ->
 
 
 def _refuse_damaged(pictures: Any) -> None:
-    """Every picture is there, whole, and as large as the annotations say: boxes are scaled by that."""
+    """Check that every image exists, is complete, and has the annotated size, by which boxes are
+    scaled.
+    """
     for index, (_, stated, _, name) in enumerate(pictures.annotations):
         height, width = pictures.load_image(index).shape[:2]
         if (height, width) != tuple(stated):
@@ -76,9 +80,8 @@ def _refuse_damaged(pictures: Any) -> None:
 
 
 class Samples:
-    """Pictures as the network takes them: (float32 [3, size, size] BGR 0..255, float32 [most, 5]).
-
-    Rows of an object: class, cx, cy, w, h in pixels; rows of zeros behind.
+    """Images as the network's input: (float32 [3, size, size] BGR 0..255, float32 [most, 5]). An
+    object's row is class, cx, cy, w, h in pixels; unused rows are zero.
     """
 
     def __init__(self, pictures: Any, size: int, changes: Changes) -> None:
@@ -102,7 +105,9 @@ class Samples:
         return self.transform(*self.place(index), (self.size, self.size))  # type: ignore[no-any-return]
 
     def place(self, index: int) -> "tuple[np.ndarray, np.ndarray]":
-        """The photograph in the frame, uint8 [size, size, 3], and its boxes [n, 5] x1 y1 x2 y2 class."""
+        """Return the image in the frame, uint8 [size, size, 3], and its boxes [n, 5] x1 y1 x2 y2
+        class.
+        """
         import cv2
         import numpy as np
 
@@ -117,7 +122,7 @@ class Samples:
                 for side in (width, height)
             ]
         )
-        # warpAffine speaks of pixels' centres, boxes of their corners
+        # warpAffine uses the centres of pixels, boxes use their corners
         x, y = place + (factor - 1) / 2
         frame = cv2.warpAffine(
             photo,
@@ -132,7 +137,7 @@ class Samples:
 
 
 def _cut(boxes: "np.ndarray", size: int) -> "np.ndarray":
-    """Boxes [n, 5] cut to the frame, without those of which little is left."""
+    """Return boxes [n, 5] clipped to the frame, without those of which little is left."""
     import numpy as np
 
     inside = boxes.copy()

@@ -1,4 +1,4 @@
-"""What a YOLOX checkpoint says of itself, read from its pickle's opcodes."""
+"""Read the facts of a YOLOX checkpoint from its pickle's opcodes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,13 +8,12 @@ from buildsys.steps.lib.families.torch_file import read_operations
 
 _STEM = "backbone.backbone.stem.conv.conv.weight"
 _MOST_NAMES = 20_000
-"""Operations that are looked through for names."""
+"""Maximum number of operations that are searched for names."""
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts | None:
-    """Facts of a `.pth`; nothing in it is executed. None when it holds no YOLOX network.
-
-    Upstream's files name no classes; those that were trained here do.
+    """Return the facts of a `.pth` file, None if it has no YOLOX network; nothing in it is
+    executed. Upstream's files name no classes; files trained by buildsys do.
     """
     operations = read_operations(path)
     if operations is None:
@@ -32,14 +31,16 @@ def read_checkpoint(path: Path) -> CheckpointFacts | None:
 
 
 def _architecture(texts: list[str]) -> str:
-    """What was written here; else nano, the one network of depthwise convolutions, or nothing."""
+    """Return the architecture that buildsys wrote; otherwise nano, the only network with depthwise
+    convolutions, or "".
+    """
     if "architecture" in texts[:-1]:
         return texts[texts.index("architecture") + 1]
     return "yolox-nano" if any(".dconv." in text for text in texts) else ""
 
 
 def _classes(operations: list[tuple[str, Any]]) -> tuple[str, ...]:
-    """The list that follows the key `classes`."""
+    """Return the list that follows the key `classes`."""
     found: list[str] = []
     places = [index for index, (_, arg) in enumerate(operations) if arg == "classes"]
     for op, arg in operations[places[-1] + 1 : places[-1] + _MOST_NAMES] if places else ():

@@ -1,14 +1,17 @@
-"""A YOLOX network as it is exported: the common preprocessing contract, one of three heads.
+"""Set a loaded YOLOX network to the form that is exported: the common preprocessing, and one of
+three heads.
 
-Set on the loaded instance, never in site-packages; every step that runs the checkpoint as the
-exported files run sets it here.
+Only the loaded instance changes, never site-packages; every step that runs the checkpoint like the
+exported files uses this module.
 """
 
 from typing import Any
 
 
 def to_export(model: Any, head: str) -> Any:
-    """The same network for RGB 0..1 with the given head, in evaluation mode; the given one changes."""
+    """Return the network changed to RGB 0..1 and the given head, in evaluation mode; changes it in
+    place.
+    """
     model = model.eval()
     fold_input(model)
     set_head(model, head)
@@ -16,11 +19,11 @@ def to_export(model: Any, head: str) -> Any:
 
 
 def fold_input(model: Any) -> None:
-    """Take RGB 0..1 instead of BGR 0..255, and see the picture by one convolution.
+    """Change the input to RGB 0..1 instead of BGR 0..255, and the stem to one convolution.
 
-    Upstream's stem puts the four pixels of a 2 x 2 block behind each other (top left, bottom left,
-    top right, bottom right; three channels each) and convolves 3 x 3. That is a 6 x 6 convolution
-    with stride 2, equal but for rounding: no slices, which NPU compilers leave to the CPU. The
+    Upstream's stem stacks the four pixels of a 2 x 2 block as channels (top left, bottom left, top
+    right, bottom right; three channels each) and convolves 3 x 3. A 6 x 6 convolution with stride 2
+    computes the same, except for rounding, without slices, which NPU compilers run on the CPU. The
     padding is 0 on both scales.
     """
     import torch
@@ -38,7 +41,9 @@ def fold_input(model: Any) -> None:
 
 
 def set_head(model: Any, head: str) -> None:
-    """Make the network return `yolox-decoded`, `yolox-concatenated` or `yolox-split`, a tuple each."""
+    """Make the network return the head `yolox-decoded`, `yolox-concatenated` or `yolox-split`, as a
+    tuple.
+    """
     last = model.head
     forward = {
         "yolox-decoded": _decoded,
@@ -49,7 +54,7 @@ def set_head(model: Any, head: str) -> None:
 
 
 def _split(head: Any, features: Any) -> tuple[Any, ...]:
-    """Boxes [1, N, 4], objectness [1, N, 1], classes [1, N, nc]."""
+    """Return boxes [1, N, 4], objectness [1, N, 1], classes [1, N, nc]."""
     import torch
 
     branches = [_branches(head, scale, feature) for scale, feature in enumerate(features)]
@@ -59,7 +64,7 @@ def _split(head: Any, features: Any) -> tuple[Any, ...]:
 
 
 def _concatenated(head: Any, features: Any) -> tuple[Any, ...]:
-    """Predictions [1, N, 5 + nc]."""
+    """Return predictions [1, N, 5 + nc]."""
     import torch
 
     branches = [_branches(head, scale, feature) for scale, feature in enumerate(features)]
@@ -67,8 +72,8 @@ def _concatenated(head: Any, features: Any) -> tuple[Any, ...]:
 
 
 def _decoded(head: Any, features: Any) -> tuple[Any, ...]:
-    """Detections [1, N, 5 + nc]: cx, cy, w, h in pixels. Built without writing into slices, which
-    would become scatter operators.
+    """Return detections [1, N, 5 + nc]: cx, cy, w, h in pixels, objectness, classes. It does not
+    assign to slices, which would become scatter operators.
     """
     import torch
 
@@ -83,7 +88,7 @@ def _decoded(head: Any, features: Any) -> tuple[Any, ...]:
 
 
 def _branches(head: Any, scale: int, feature: Any) -> tuple[Any, Any, Any]:
-    """Boxes, objectness and classes of one stride, [1, channels, h, w]."""
+    """Return boxes, objectness and classes of one stride, [1, channels, h, w]."""
     feature = head.stems[scale](feature)
     seen = head.reg_convs[scale](feature)
     classes = head.cls_preds[scale](head.cls_convs[scale](feature))
@@ -91,12 +96,14 @@ def _branches(head: Any, scale: int, feature: Any) -> tuple[Any, Any, Any]:
 
 
 def _rows(values: Any) -> Any:
-    """[1, channels, h, w] -> [1, h * w, channels]; permuted and reshaped, as converters undo it."""
+    """Convert [1, channels, h, w] to [1, h * w, channels] by permute and reshape, which converters
+    can undo.
+    """
     return values.permute(0, 2, 3, 1).reshape(values.shape[0], -1, values.shape[1])
 
 
 def _cells(height: int, width: int) -> Any:
-    """Column and row of each cell, [1, h * w, 2]."""
+    """Return column and row of each cell, [1, h * w, 2]."""
     import torch
 
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")

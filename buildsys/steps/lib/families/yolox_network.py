@@ -1,8 +1,8 @@
-"""YOLOX on our terms: upstream's networks, checkpoints that run no code, files whose bytes are their
-weights.
+"""Build, load and save YOLOX networks, without executing code of a checkpoint, as reproducible
+files.
 
-Upstream trains on BGR 0..255. Checkpoints keep that, so that they stay upstream's; what is exported
-takes RGB 0..1 like every other family: see `yolox_head.fold_input`.
+Upstream trains on BGR 0..255, and checkpoints keep that to stay compatible; exported files take RGB
+0..1 like every other family: see `yolox_head.fold_input`.
 """
 
 import sys
@@ -14,16 +14,16 @@ from buildsys.steps.lib.runtime import torch_setup
 from buildsys.steps.lib.runtime.progress import fail
 
 _STEMS = {16: "yolox-nano", 24: "yolox-tiny"}
-"""Output channels of the first convolution."""
+"""Output channels of the first convolution -> architecture."""
 ARCHITECTURES = tuple(_STEMS.values())
 _CLASS_HEAD = "head.cls_preds."
-"""The tensors whose shape depends on the number of classes."""
+"""Prefix of the tensors whose shape depends on the number of classes."""
 
 
 def prepare() -> None:
     """Set up this process before anything imports yolox: the declared threads, a quiet log."""
     torch_setup.prepare()
-    # its loss names a CUDA context by an old name, on the CPU, too
+    # its loss uses a deprecated name of a CUDA context, even on the CPU
     warnings.filterwarnings("ignore", message=".*torch.cuda.amp", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*device_type of 'cuda'", category=UserWarning)
     from loguru import logger
@@ -33,7 +33,9 @@ def prepare() -> None:
 
 
 def make_model(architecture: str, classes: int) -> Any:
-    """Upstream's network with a head for so many classes, random weights, in training mode."""
+    """Return upstream's network with a head for `classes` classes and random weights, in training
+    mode.
+    """
     if architecture not in ARCHITECTURES:
         fail(
             f"{architecture} is no YOLOX network known here; there are {', '.join(ARCHITECTURES)}."
@@ -46,7 +48,9 @@ def make_model(architecture: str, classes: int) -> Any:
 
 
 def load_model(path: Path, architecture: str, classes: int) -> Any:
-    """The network of a checkpoint, float32, in evaluation mode; ends the step where it is another."""
+    """Return the network of a checkpoint, float32, in evaluation mode; ends the step if it is
+    another architecture.
+    """
     state = read_state(path)
     model = make_model(architecture, classes)
     other = _fill(model, state, path, architecture)
@@ -57,7 +61,9 @@ def load_model(path: Path, architecture: str, classes: int) -> Any:
 
 
 def load_start(path: Path, architecture: str, classes: int) -> Any:
-    """The network to train from a checkpoint; the class head begins anew where it has other classes."""
+    """Return the network to train from a checkpoint; the class head is initialized anew if the
+    classes differ.
+    """
     model = make_model(architecture, classes)
     anew = _fill(model, read_state(path), path, architecture)
     if anew:
@@ -66,7 +72,9 @@ def load_start(path: Path, architecture: str, classes: int) -> Any:
 
 
 def architecture_of(path: Path) -> str:
-    """Which network a checkpoint holds, by the channels of its stem: upstream's files do not say it."""
+    """Return the architecture of a checkpoint by the channels of its stem, because upstream's files
+    do not state it.
+    """
     state = read_state(path)
     found = _STEMS.get(len(state.get("backbone.backbone.stem.conv.conv.weight", ())))
     if found is None:
@@ -77,16 +85,15 @@ def architecture_of(path: Path) -> str:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """The tensors of a checkpoint: upstream's form, `{"model": tensors}`, or the tensors alone.
-
-    Nothing in the file is run: what is not tensors, numbers and text is refused.
+    """Return the tensors of a checkpoint in upstream's form, `{"model": tensors}`, or of tensors
+    alone. Nothing in the file is executed: anything but tensors, numbers and text is rejected.
     """
     import torch
 
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a dozen unrelated types for a damaged file
+    except Exception as error:  # torch raises many unrelated types for a damaged file
         reason = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
         fail(f"{path.name} is not a PyTorch checkpoint of plain tensors: {reason}")
     state: Any = found.get("model", found) if isinstance(found, dict) else None
@@ -100,7 +107,9 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def _numpy_globals() -> list[Any]:
-    """Upstream's trainer saves its best score as a numpy number; numpy 1 called its module otherwise."""
+    """Return the NumPy classes to allow: upstream's trainer saves its best score as a NumPy number,
+    whose module had another name in NumPy 1.
+    """
     import numpy as np
 
     scalar = np._core.multiarray.scalar
@@ -109,7 +118,7 @@ def _numpy_globals() -> list[Any]:
 
 
 def _fill(model: Any, state: dict[str, Any], path: Path, architecture: str) -> list[str]:
-    """Put tensors into the network; returns the names of those left out, all of the class head."""
+    """Load tensors into the network; returns the names of those omitted, all of the class head."""
     wanted = model.state_dict()
     other = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
     missing = sorted(set(wanted) ^ set(state)) + [n for n in other if not n.startswith(_CLASS_HEAD)]
@@ -123,9 +132,9 @@ def _fill(model: Any, state: dict[str, Any], path: Path, architecture: str) -> l
 
 
 def save_model(model: Any, path: Path, architecture: str, classes: tuple[str, ...]) -> None:
-    """Write upstream's form, float32, whose bytes depend on weights, architecture and classes alone.
-
-    Beside `model`, which upstream's tools read, `buildsys` holds architecture and class names.
+    """Write upstream's form, float32; its bytes depend only on weights, architecture and classes.
+    Besides `model`, which upstream's tools read, the key `buildsys` holds architecture and class
+    names.
     """
     import torch
 
@@ -137,5 +146,5 @@ def save_model(model: Any, path: Path, architecture: str, classes: tuple[str, ..
         for name, value in model.state_dict().items()
     }
     about = {"architecture": architecture, "classes": list(classes)}
-    with path.open("wb") as stream:  # given a name, torch writes it into the archive
+    with path.open("wb") as stream:  # torch would write a file's name into the archive
         torch.save({"model": state, "buildsys": about}, stream)

@@ -1,6 +1,7 @@
-"""Accuracy on the val split while a YOLOX network is trained: upstream's decoding, counted by pycocotools.
+"""Measure accuracy on the val split while a YOLOX network is trained, with upstream's decoding and
+pycocotools.
 
-In the network's own frame; the figures that a build reports are those of `evaluate_yolox`.
+It measures in the network's frame; the figures that a build reports come from `evaluate_yolox`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,15 @@ if TYPE_CHECKING:
     from buildsys.steps.lib.families.yolox_data import Samples
 
 FITNESS = "metrics/mAP50-95(B)"
-"""The column that the best epoch is the best in."""
+"""The column that decides which epoch is the best."""
 _CONFIDENCE, _OVERLAP = 0.001, 0.65
-"""Of detections that count, and from which on of two of a class one goes; upstream's for tests."""
+"""Minimum score of detections, and the overlap above which suppression removes one; upstream's test
+values.
+"""
 
 
 def measure(model: Any, samples: "Samples", classes: int) -> dict[str, float]:
-    """Columns of accuracy; `model` in evaluation mode, `samples` unchanged by chance."""
+    """Return columns of accuracy; `model` is in evaluation mode, `samples` without augmentation."""
     import torch
     from yolox.utils import postprocess
 
@@ -49,7 +52,7 @@ def _row(number: int, box: list[float], category: int) -> dict[str, Any]:
 def _count(
     truth: list[dict[str, Any]], found: list[dict[str, Any]], images: int, classes: int
 ) -> tuple[float, float]:
-    """mAP50-95 and mAP50, rounded to 1e-6."""
+    """Return mAP50-95 and mAP50, rounded to 1e-6."""
     import contextlib
     import io
 

@@ -1,1 +1,1 @@
-"""Model files: opened, read, described."""
+"""Model files: opening, reading and describing them."""

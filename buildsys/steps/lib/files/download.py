@@ -1,9 +1,9 @@
-"""A file from a server: bounded in size and time, whole or not at all, from a named place only.
+"""Download a file completely or not at all, with limits on size and time, from a given address.
 
-The first address is the word of whoever wrote the recipe, and may be of an intranet. Where a server
-sends on to another address, that is the server's word: only http and https, never from https to http,
-and never to this machine or its network. The address that is connected to is checked, not its name.
-Where a proxy is configured, it resolves the names: only addresses that are spelled out can be checked.
+The first address comes from the recipe and may be in an intranet. A redirect comes from the server:
+only http and https are followed, never from https to http, and never to this machine or its
+network. The resolved IP address is checked, not the host name. With a proxy, the proxy resolves
+names, so that only literal IP addresses can be checked.
 """
 
 import contextlib
@@ -37,16 +37,16 @@ _THIS_MACHINE = re.compile(r"(.*\.)?localhost(\.localdomain)?\.?|ip6-localhost",
 _CREDENTIALS = "a user name or password in an address would stand in recipes and logs: leave it out"
 
 OnProgress = Callable[[int, int], None]
-"""(bytes so far, bytes in all; 0 where the server does not say)."""
+"""Called with (bytes so far, total bytes; 0 if the server does not state it)."""
 
 
 class DownloadError(Exception):
-    """Why a file could not be had, in one line without a full stop; it never shows an address whole."""
+    """Why a download failed, in one line without a full stop; it never contains a complete address."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """Bytes in all, seconds without a byte, seconds in all."""
+    """Limits: total bytes, seconds without a byte, total seconds."""
 
     most_bytes: int = 32 * _GIB
     stall_seconds: float = 60.0
@@ -54,7 +54,7 @@ class Bounds:
 
 
 def bounds_of(environment: Mapping[str, str]) -> Bounds:
-    """The usual ones, or what the user's environment says. Raises DownloadError."""
+    """Return the default limits, or those in the environment variables. Raises DownloadError."""
     usual = Bounds()
     size = _number(environment, SIZE_VARIABLE, usual.most_bytes / _GIB)
     hours = _number(environment, TIME_VARIABLE, usual.most_seconds / _HOUR)
@@ -80,7 +80,7 @@ def download(
     on_progress: OnProgress = lambda done, total: None,
     bounds: Bounds | None = None,
 ) -> int:
-    """Hand the body of `url` to `write`, piece by piece; returns its bytes. Raises DownloadError."""
+    """Pass the body of `url` to `write` in pieces; returns its size in bytes. Raises DownloadError."""
     limits = bounds or bounds_of(os.environ)
     ends = time.monotonic() + limits.most_seconds
     parts, named = _split(url, "the address"), set[Place]()
@@ -98,7 +98,9 @@ def download(
 
 
 def _split(url: str, what: str) -> SplitResult:
-    """Scheme, host and port of an address. Raises DownloadError, which never shows the address."""
+    """Return scheme, host and port of an address. Raises DownloadError, whose message does not
+    contain the address.
+    """
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -113,10 +115,10 @@ def _split(url: str, what: str) -> SplitResult:
 
 
 def follow(parts: SplitResult, location: str | None) -> SplitResult:
-    """The address that a server sends on to. Raises DownloadError."""
+    """Return the address of a redirect. Raises DownloadError."""
     if not location:
         raise DownloadError("the server sends on, and does not say where")
-    raw = location.encode("latin-1", "replace")  # http.client reads headers so
+    raw = location.encode("latin-1", "replace")  # http.client decodes headers this way
     try:
         url = urljoin(parts.geturl(), quote(raw, safe=_KEPT))
     except ValueError as error:
@@ -129,7 +131,7 @@ def follow(parts: SplitResult, location: str | None) -> SplitResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Proxy:
-    """The user's proxy; `known`: the header with its password, which it alone gets."""
+    """The user's proxy; `known`: the header with its password, which is sent only to the proxy."""
 
     scheme: str
     host: str
@@ -138,7 +140,9 @@ class _Proxy:
 
 
 def _proxy_of(parts: SplitResult) -> _Proxy | None:
-    """As the variables https_proxy, http_proxy and no_proxy say. Raises DownloadError."""
+    """Return the proxy from the variables https_proxy, http_proxy and no_proxy. Raises
+    DownloadError.
+    """
     text = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
     if not text:
         return None
@@ -160,9 +164,8 @@ def _proxy_of(parts: SplitResult) -> _Proxy | None:
 def _connect(
     parts: SplitResult, limits: Bounds, named: set[Place], redirected: bool
 ) -> http.client.HTTPConnection:
-    """A connection to the address or to the user's proxy.
-
-    `named`: where the recipe's own address led, filled in by the first one. Raises DownloadError.
+    """Return a connection to the address or to the user's proxy. `named`: the IP addresses of the
+    recipe's own address, filled by the first connection. Raises DownloadError.
     """
     host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     proxy = _proxy_of(parts)
@@ -194,7 +197,9 @@ def _connection(scheme: str, host: str, port: int, limits: Bounds) -> http.clien
 
 
 def _dialer(named: set[Place], redirected: bool) -> Callable[..., socket.socket]:
-    """Goes to addresses that were looked at, whatever their name means a moment later."""
+    """Return a function that connects to the checked IP address, even if the name resolves
+    differently a moment later.
+    """
 
     def dial(place: tuple[str, int], timeout: float, *_: object) -> socket.socket:
         host, port = place
@@ -229,7 +234,7 @@ def _own(host: str) -> str:
 
 
 def is_public(number: str) -> bool:
-    """Whether an IP address, or the IPv4 address within one, is anybody's on the internet."""
+    """Return whether an IP address, or the IPv4 address embedded in it, is a public one."""
     address = ipaddress.ip_address(number)
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour
@@ -243,9 +248,9 @@ def is_public(number: str) -> bool:
 
 
 def _check_spelled(host: str) -> None:
-    """Of a host that a proxy resolves: what its spelling says. Raises DownloadError."""
+    """Check a host that a proxy resolves, if it is a literal IP address. Raises DownloadError."""
     number = ""
-    with contextlib.suppress(OSError, ValueError):  # 127.1, 0x7f.1, 2130706433, as C reads them
+    with contextlib.suppress(OSError, ValueError):  # 127.1, 0x7f.1, 2130706433, as in C
         number = socket.inet_ntoa(socket.inet_aton(host))
     with contextlib.suppress(ValueError):
         number = str(ipaddress.ip_address(host))
@@ -256,7 +261,9 @@ def _check_spelled(host: str) -> None:
 def _ask(
     connection: http.client.HTTPConnection, parts: SplitResult, limits: Bounds
 ) -> tuple[http.client.HTTPResponse, Callable[[], None]]:
-    """The answer's head, and what ends the connection from another thread. Raises DownloadError."""
+    """Return the response, and a function that closes the connection from another thread. Raises
+    DownloadError.
+    """
     path = quote(parts.path or "/", safe=_KEPT)
     path += f"?{quote(parts.query, safe=_KEPT)}" if parts.query else ""
     headers = {"Accept-Encoding": "identity", "User-Agent": "buildsys", "Connection": "close"}
@@ -278,14 +285,16 @@ def _ask(
             if watch.late:
                 raise DownloadError(_stalled(limits)) from error
             raise _explained(error, limits) from error
-    if watch.late:  # a head that ends early is a whole one to http.client
+    if watch.late:  # http.client accepts truncated headers
         answer.close()
         raise DownloadError(_stalled(limits))
     return answer, end
 
 
 class _Watch:
-    """Ends a connection after some time: a server that drips meets no timeout of a socket."""
+    """Closes a connection after some time: a socket timeout does not stop a server that sends
+    single bytes.
+    """
 
     def __init__(self, seconds: float, end: Callable[[], None]) -> None:
         self.late = False
@@ -313,7 +322,7 @@ def _read(
     write: Callable[[bytes], object],
     on_progress: OnProgress,
 ) -> int:
-    """The body, as it was sent: what is packed for the way stays packed. Raises DownloadError."""
+    """Read the body unchanged, without undoing a transfer compression. Raises DownloadError."""
     total, done = answer.length or 0, 0
     if total > limits.most_bytes:
         raise DownloadError(_too_large(limits))
@@ -366,7 +375,7 @@ def _too_large(limits: Bounds) -> str:
 
 
 def _explained(error: Exception, limits: Bounds) -> DownloadError:
-    """Other people's errors in one line."""
+    """Return the error of a library as a DownloadError of one line."""
     if isinstance(error, TimeoutError):
         return DownloadError(_stalled(limits))
     if isinstance(error, http.client.RemoteDisconnected):

@@ -1,4 +1,4 @@
-"""An input or output of a model file, whatever its format."""
+"""Inputs and outputs of a model file in any format."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """`shape`: an open axis is None; instead of the shape None, if the file leaves it out."""
+    """An input or output. `shape`: a dynamic axis is None; None instead of the shape if the file
+    has none.
+    """
 
     name: str
     shape: tuple[int | None, ...] | None
@@ -14,7 +16,7 @@ class Edge:
 
     @property
     def sides(self) -> tuple[int | None, ...]:
-        """The axes; none where the file has no shape."""
+        """Return the axes; () if the file has no shape."""
         return self.shape or ()
 
     def __str__(self) -> str:
@@ -24,5 +26,5 @@ class Edge:
 
 
 def settled_sides(edges: Iterable[Edge]) -> list[int]:
-    """The length of every axis that is not left open."""
+    """Return the length of every fixed axis."""
     return [side for edge in edges for side in edge.sides if side is not None]

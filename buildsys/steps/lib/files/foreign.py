@@ -1,6 +1,6 @@
-"""What stands in a file that should be a model, or data, and is none: a pointer, a page, an archive.
+"""Recognize files that are not the expected model or data: a pointer, a web page, an archive.
 
-Standard library alone: `check`, `new` and every step ask alike.
+Only the standard library is used, because `check`, `new` and all steps use it.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ _POINTER = ("this is a Git LFS pointer, not the file itself", "`git lfs pull` br
 
 
 class UnreadableModel(Exception):
-    """A file that is not a model: what it is, and what to do."""
+    """Raised for a file that is not a model: what it is, and what to do."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
@@ -23,19 +23,23 @@ class UnreadableModel(Exception):
 
 
 def sentence(path: Path, error: UnreadableModel) -> str:
-    """What a step says of it; what the user calls the file is where the step's link to it leads."""
+    """Return a step's message about it, with the user's name of the file, which is the target of
+    the step's link.
+    """
     hint = f" ({error.hint})" if error.hint else ""
     return f"{path.resolve().name}: {error.what}{hint}."
 
 
 def stand_in(start: bytes) -> tuple[str, str] | None:
-    """The same of what a text or an image was replaced by; None where it may be the file itself."""
+    """Return the same for a file that replaced a text or an image; None if it may be the file
+    itself.
+    """
     page = start.lstrip()[:20].lower().startswith(_PAGE[:2])
     return recognize(start) if page or start.startswith(_LFS) else None
 
 
 def recognize(start: bytes) -> tuple[str, str] | None:
-    """What a file is by its first bytes, and what to do; None where nothing is recognized.
+    """Return what a file is by its first bytes, and what to do; None if it is not recognized.
 
     `start`: 64 bytes or more, or the whole of a shorter file.
     """

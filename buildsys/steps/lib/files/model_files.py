@@ -1,4 +1,4 @@
-"""ONNX files that people bring: readable, whole, and opened with a sentence where they are not."""
+"""Open ONNX files of users; unreadable or truncated files end the step with a message."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from buildsys.steps.lib.runtime.progress import fail
 
 
 def load_onnx(path: Path) -> Any:
-    """The file's ModelProto; ends the step when it is none."""
+    """Return the file's ModelProto; ends the step if it is not an ONNX file."""
     import onnx
 
     try:
@@ -22,9 +22,8 @@ def load_onnx(path: Path) -> Any:
 
 
 def open_session(path: Path, options: Any = None, content: bytes | None = None) -> Any:
-    """An onnxruntime session on the CPU; ends the step when the file cannot be run.
-
-    `content`: what is run in place of the file's bytes.
+    """Return an onnxruntime session on the CPU; ends the step if the file cannot be run. `content`:
+    bytes to run instead of the file's.
     """
     import onnxruntime
 
@@ -37,7 +36,7 @@ def open_session(path: Path, options: Any = None, content: bytes | None = None) 
 
 
 def fold(path: Path, target: Path) -> None:
-    """The file with everything computed that hangs on constants alone, in ONNX's own operators."""
+    """Write the file with constant expressions folded, using only ONNX's own operators."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -47,7 +46,7 @@ def fold(path: Path, target: Path) -> None:
 
 
 def _name(path: Path) -> str:
-    """What the user calls the file: an input is a link to it."""
+    """Return the user's name of the file: an input is a link to it."""
     return path.resolve().name
 
 

@@ -1,13 +1,13 @@
-"""What an ONNX file says of itself, read by the standard library: edges, operators, metadata.
+"""Read an ONNX file's inputs, outputs, operators and metadata with the standard library.
 
-`check` reads files that people give with it, where no onnx is. Weights are passed over by their
-length. The numbers are those of the file's protobuf messages
+`check` uses it for given files, without the package onnx. Weights are skipped by their length. The
+numbers are those of the file's protobuf messages
 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto): ModelProto.ir_version 1, graph 7,
-opset_import 8, metadata_props 14, functions 25; OperatorSetIdProto.domain 1, version 2; GraphProto.node
-1, initializer 5, input 11, output 12; NodeProto.op_type 4, attribute 5, domain 7; AttributeProto.g 6,
-graphs 11; FunctionProto.name 1, node 7, domain 10;
-TensorProto.name 8, external_data 13; ValueInfoProto.name 1, type 2; TypeProto.tensor_type 1;
-Tensor.elem_type 1, shape 2; TensorShapeProto.dim 1; Dimension.dim_value 1.
+opset_import 8, metadata_props 14, functions 25; OperatorSetIdProto.domain 1, version 2;
+GraphProto.node 1, initializer 5, input 11, output 12; NodeProto.op_type 4, attribute 5, domain 7;
+AttributeProto.g 6, graphs 11; FunctionProto.name 1, node 7, domain 10; TensorProto.name 8,
+external_data 13; ValueInfoProto.name 1, type 2; TypeProto.tensor_type 1; Tensor.elem_type 1, shape
+2; TensorShapeProto.dim 1; Dimension.dim_value 1.
 """
 
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ _OPERATOR, _ATTRIBUTE, _DOMAIN = 4, 5, 7
 _SUBGRAPHS = (6, 11)
 _FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 7, 10
 _OWN_DOMAIN = "ai.onnx"
-"""What ONNX's own operators may be said to be of; most files leave it out."""
+"""The domain name of ONNX's own operators; most files omit it."""
 _TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
 _LONGEST_NUMBER = 10
-"""Bytes of a varint."""
+"""Maximum number of bytes of a varint."""
 _TYPES = {
     1: "float32",
     2: "uint8",
@@ -43,17 +43,18 @@ _TYPES = {
     13: "uint64",
     16: "bfloat16",
 }
-"""TensorProto.DataType, as far as images and outputs come in it."""
+"""TensorProto.DataType, as far as it occurs in images and outputs."""
 
 _Value = int | memoryview
-"""A field's: a number, or the bytes of a text or a message."""
+"""A field's value: a number, or the bytes of a text or a message."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """`operators`: (domain, name) of all that nothing in the file defines, the domain empty for ONNX's
-    own; `opset`: of ONNX's own, None where the file does not say it; `external`: files beside it that hold
-    its weights; `metadata`: what exporters write, as text.
+    """The facts of an ONNX file. `operators`: (domain, name) of all operators that the file does
+    not define itself, with an empty domain for ONNX's own; `opset`: that of ONNX's own operators,
+    None if the file does not state it; `external`: other files that hold its weights; `metadata`:
+    the exporter's metadata as text.
     """
 
     ir: int
@@ -66,7 +67,7 @@ class Header:
 
 
 def read_header(file: Path) -> Header:
-    """Of an ONNX file. Raises OSError, UnreadableModel."""
+    """Read the header of an ONNX file. Raises OSError, UnreadableModel."""
     data = file.read_bytes()
     known = recognize(data[:512])
     if known is not None:
@@ -135,7 +136,9 @@ def _parse(data: memoryview) -> Header:
 
 
 def _operators(nodes: list[_Value], functions: list[_Value]) -> tuple[tuple[str, str], ...]:
-    """Of all graphs, those in `If` and `Loop` and those of the file's own functions too."""
+    """Return the operators of all graphs, including those in `If`, `Loop` and the file's own
+    functions.
+    """
     found: set[tuple[str, str]] = set()
     defined = set()
     left = list(nodes)
@@ -191,7 +194,7 @@ def _message(value: _Value) -> memoryview:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, _Value]]:
-    """Number and value of each field."""
+    """Yield number and value of each field."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
@@ -212,7 +215,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, _Value]]:
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    """Seven bits a byte, the lowest first; the number, and where the next thing begins."""
+    """Return a varint (seven bits per byte, lowest first) and the offset after it."""
     number = 0
     for index in range(_LONGEST_NUMBER):
         if at + index >= len(data):

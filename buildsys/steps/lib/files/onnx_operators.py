@@ -1,7 +1,7 @@
-"""Which operators ONNX has, and which versions of its files the libraries here open.
+"""List ONNX's operators, and the file versions that the libraries in the tool environments open.
 
-All of it is data: onnx_operators.json, read from the libraries in the tool environments
-(tests/tools/test_onnx_operators.py writes it and holds it against them).
+The data are in onnx_operators.json, read from those libraries (tests/tools/test_onnx_operators.py
+writes and verifies it).
 """
 
 import json
@@ -11,15 +11,16 @@ from pathlib import Path
 
 DATA = Path(__file__).with_suffix(".json")
 LEAST_OPSET = 7
-"""From which on onnxruntime runs what a file says
-(https://onnxruntime.ai/docs/reference/compatibility.html)."""
+"""The oldest opset that onnxruntime supports
+(https://onnxruntime.ai/docs/reference/compatibility.html).
+"""
 DOMAINS = ("ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training", "com.microsoft")
-"""Whose operators onnxruntime has besides ONNX's own."""
+"""Domains of further operators that onnxruntime supports."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Versions:
-    """The highest that are opened: of the operators, of the file's format."""
+    """The highest supported opset and the highest supported version of the file format."""
 
     opset: int
     ir: int
@@ -27,12 +28,12 @@ class Versions:
 
 @cache
 def known() -> dict[str, int]:
-    """{operator of ONNX's own: the first opset that has it}."""
+    """Return {operator of ONNX's own: the first opset that has it}."""
     found: dict[str, int] = json.loads(DATA.read_bytes())["operators"]
     return found
 
 
 @cache
 def versions(tool_env: str) -> Versions:
-    """Of the onnxruntime in `evaluate` or in `onnx2tf`."""
+    """Return the versions that the onnxruntime in `evaluate` or `onnx2tf` supports."""
     return Versions(**json.loads(DATA.read_bytes())["versions"][tool_env])

@@ -1,7 +1,7 @@
-"""What every converter from ONNX leaves behind: one kind of SavedModel, held against its ONNX.
+"""Write the SavedModel that every converter from ONNX produces, and compare it with its ONNX file.
 
 Signature `serving_default`: input `images` float32 [1, height, width, 3] in 0..1, outputs float32
-under their canonical names. What reads it need not know which tool made it.
+under their canonical names. Later steps do not depend on which tool made it.
 """
 
 import json
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 CHANNELS_LAST = "NHWC"
 Answer = Callable[[Any], dict[str, Any]]
-"""Pictures float32 [1, h, w, 3] in 0..1 as a tensor -> tensors by canonical name."""
+"""A function: images float32 [1, h, w, 3] in 0..1 as a tensor -> tensors by canonical name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """The names that the SavedModel's outputs get, and how sample pictures are prepared."""
+    """The names of the SavedModel's outputs, and the preparation of sample images."""
 
     output_names: tuple[str, ...]
     preprocessing: Preprocessing
 
 
 def params_of(model: ModelSpec) -> Params:
-    """Nothing to choose: the file says the rest."""
+    """Return the parameters; the file states everything else."""
     assert model.preprocessing is not None
     names = tuple(tensor.name for tensor in model.outputs)
     return Params(output_names=names, preprocessing=model.preprocessing)
@@ -38,7 +38,7 @@ def params_of(model: ModelSpec) -> Params:
 def expect(
     onnx_path: Path, samples: Path | None, params: Params
 ) -> "Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]":
-    """Sample pictures float32 [1, h, w, 3] in 0..1, each with what onnxruntime answers to it."""
+    """Yield sample images float32 [1, h, w, 3] in 0..1, each with onnxruntime's outputs for it."""
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.files import model_files
     from buildsys.steps.lib.runtime import onnx_session
@@ -52,20 +52,22 @@ def expect(
 
 
 def write_layouts(target: Path, turned: set[str]) -> None:
-    """JSON {output: "NHWC"} of those of four axes whose channels the converter put last."""
+    """Write JSON {output: "NHWC"} for the outputs of four axes whose channels the converter moved
+    to the end.
+    """
     layouts = dict.fromkeys(sorted(turned), CHANNELS_LAST)
     target.write_text(json.dumps(layouts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def save(tf: Any, answer: Answer, frame: Preprocessing, network: Any, folder: Path) -> None:
-    """Write the SavedModel; `network` is what owns the weights that `answer` uses."""
+    """Write the SavedModel; `network` owns the weights that `answer` uses."""
     module = tf.Module()
     module.network = network
     picture = tf.TensorSpec((1, frame.height, frame.width, 3), tf.float32, name="images")
     module.serve = tf.function(answer, input_signature=[picture])
     kept = module.serve.get_concrete_function().graph.variables
-    if kept:  # onnx2tf's grouped convolutions: layers that the model itself does not track
+    if kept:  # layers of onnx2tf's grouped convolutions, which the model does not track
         module.kept = list(kept)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
-    # Its only content is a random identifier: equal models would have unequal bytes.
+    # It only holds a random identifier, which would make the bytes of equal models differ.
     (folder / "fingerprint.pb").unlink(missing_ok=True)

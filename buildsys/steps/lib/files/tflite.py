@@ -1,8 +1,8 @@
-"""Reading a TFLite file: tensors at its edges, operators, what stands in it; by the standard library.
+"""Read a TFLite file's inputs, outputs, operators and contents with the standard library.
 
-`check` reads files that people give with it, where no LiteRT is, and every step after that: one
-reader, whose every step is checked. The file is one flatbuffer; numbers of its fields are those of
-the schema's tables (see `tflite_schema`).
+`check` uses it for given files, without LiteRT, and so do all steps: one reader that checks every
+access. The file is one flatbuffer; field numbers are those of the schema's tables (see
+`tflite_schema`).
 """
 
 import struct
@@ -36,7 +36,7 @@ from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS, TENSOR_TYP
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An input or output: signature name (else the tensor's), shape, dtype, quantization."""
+    """An input or output: signature name (otherwise the tensor's name), shape, dtype, quantization."""
 
     name: str
     shape: tuple[int, ...]
@@ -47,9 +47,8 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """What a TFLite file says of itself; `operators` counts by name, custom ones by their code.
-
-    `signatures`: the shapes of its inputs with -1 for an axis that is left open.
+    """The facts of a TFLite file; `operators`: counts by name, custom operators by their code.
+    `signatures`: shapes of the inputs, with -1 for a dynamic axis.
     """
 
     inputs: tuple[Tensor, ...]
@@ -59,7 +58,7 @@ class File:
 
 
 def parse(data: bytes) -> File:
-    """Inputs, outputs in file order, operators. Raises UnreadableModel."""
+    """Return inputs, outputs in file order, and operators. Raises UnreadableModel."""
     flat, model = open_flatbuffer(data)
     with inside(data):
         return _describe(flat, model)
@@ -85,13 +84,15 @@ def _describe(flat: FlatBuffer, model: int) -> File:
 
 
 def read(path: Path) -> File:
-    """The same of a file; ends the step where it is none."""
+    """Read a file; ends the step if it is not a TFLite file."""
     with demanded(path) as (flat, model):
         return _describe(flat, model)
 
 
 def read_operators(path: Path) -> dict[str, tuple[str, ...]]:
-    """{operator: the layers that it came from}, layers named by their first output's tensor."""
+    """Return {operator: the layers that it came from}; layers are named by their first output's
+    tensor.
+    """
     with demanded(path) as (flat, model):
         return _layers(flat, model)
 
@@ -104,13 +105,13 @@ def _layers(flat: FlatBuffer, model: int) -> dict[str, tuple[str, ...]]:
             name = _operator_name(flat, model, operator)
             outputs = flat.integers(flat.field(operator, 2))
             name_of = flat.text(flat.field(tensors[outputs[0]], NAME)) if outputs else f"#{place}"
-            layer = name_of.partition(";")[0]  # fused layers are joined by semicolons
+            layer = name_of.partition(";")[0]  # names of fused layers are joined by semicolons
             layers[name] = (*layers.get(name, ()), layer)
     return dict(sorted(layers.items()))
 
 
 def computes_in_integers(path: Path) -> bool:
-    """Whether every operator gives integers, but for those that turn them into real numbers."""
+    """Return whether every operator computes integers, except those that dequantize."""
     with demanded(path) as (flat, model):
         return _computes_in_integers(flat, model)
 
@@ -128,7 +129,7 @@ def _computes_in_integers(flat: FlatBuffer, model: int) -> bool:
 
 
 def read_payloads(path: Path, custom: str) -> tuple[bytes, ...]:
-    """The first input's content of every custom operator of that code."""
+    """Return the content of the first input of every custom operator with that code."""
     with demanded(path) as (flat, model):
         return _payloads(flat, model, custom)
 
@@ -147,9 +148,8 @@ def _payloads(flat: FlatBuffer, model: int, custom: str) -> tuple[bytes, ...]:
 
 
 def reorder_outputs(data: bytes, order: tuple[int, ...]) -> bytes:
-    """The file with its outputs in another order: `order` has places of today's outputs.
-
-    Only the list of indices is rewritten; every other byte stays.
+    """Return the file with its outputs reordered: `order` holds indices of the present outputs.
+    Only the list of indices is rewritten; every other byte stays the same.
     """
     flat, model = open_flatbuffer(data)
     graph = flat.tables(flat.field(model, SUBGRAPHS))[0]
@@ -180,18 +180,18 @@ def _type(flat: FlatBuffer, tensor: int) -> str:
 
 
 def _signature_shape(flat: FlatBuffer, tensor: int) -> tuple[int, ...]:
-    """The shape with -1 for an open axis; what has no signature is as it is."""
+    """Return the shape with -1 for a dynamic axis; a tensor without such data keeps its shape."""
     signature = flat.integers(flat.field(tensor, SHAPE_SIGNATURE))
     return tuple(signature or flat.integers(flat.field(tensor, SHAPE)))
 
 
 def _signature_names(flat: FlatBuffer, model: int) -> dict[int, str]:
-    """{tensor index: the name that the signature gives it}."""
+    """Return {tensor index: its name in the signature}."""
     return {index: name for name, index in signature_entries(flat, model)}
 
 
 def _operator_name(flat: FlatBuffer, model: int, operator: int) -> str:
-    """The schema's name, or a custom operator's own code."""
+    """Return the operator's name in the schema, or a custom operator's code."""
     code = flat.tables(flat.field(model, CODES))[flat.scalar(operator, 0, "I")]
     number = max(flat.scalar(code, 3, "i"), flat.scalar(code, 0, "b"))
     known = number < len(BUILTIN_OPERATORS)

@@ -1,6 +1,6 @@
-"""A TFLite file opened: every offset in it walked once, so that whatever reads it stays inside.
+"""Open a TFLite file and check every offset in it once, so that later readers stay inside the file.
 
-Its usual readers end in a segmentation fault. Standard library alone.
+The usual readers crash on damaged files. Only the standard library is used.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ SCALES, ZERO_POINTS = 2, 3
 
 
 def demand_tflite(path: Path) -> None:
-    """End the step when a file is no TFLite file, or not all of one."""
+    """End the step if a file is not a TFLite file, or is truncated."""
     with demanded(path):
         pass
 
 
 @contextlib.contextmanager
 def demanded(path: Path) -> Iterator[tuple[FlatBuffer, int]]:
-    """The file and its Model; ends the step where it is none."""
+    """Yield the file and its Model; ends the step if it is not a TFLite file."""
     data = path.read_bytes()
     try:
         with inside(data):
@@ -39,7 +39,7 @@ def demanded(path: Path) -> Iterator[tuple[FlatBuffer, int]]:
 
 
 def open_flatbuffer(data: bytes) -> tuple[FlatBuffer, int]:
-    """The file and its Model, walked once: whatever is read later lies inside."""
+    """Return the file and its Model after checking every offset once."""
     if len(data) < 8 or data[4:8] != b"TFL3":
         known = recognize(data[:512])
         what = f"this is not a TFLite file ({len(data)} bytes, no TFL3 at byte 4)"
@@ -51,7 +51,7 @@ def open_flatbuffer(data: bytes) -> tuple[FlatBuffer, int]:
 
 @contextlib.contextmanager
 def inside(data: bytes) -> Iterator[None]:
-    """A read that leads out of the file is damage."""
+    """Report a read outside the file as a damaged file."""
     try:
         yield
     except (*OUTSIDE, IndexError) as error:
@@ -60,7 +60,7 @@ def inside(data: bytes) -> Iterator[None]:
 
 
 def _walk(file: FlatBuffer) -> int:
-    """Offset of the Model; raises what a read outside raises."""
+    """Return the offset of the Model; raises `OUTSIDE` exceptions."""
     model = file.number(0, "I")
     codes = file.tables(file.field(model, CODES))
     for code in codes:
@@ -71,7 +71,7 @@ def _walk(file: FlatBuffer) -> int:
         raise ValueError("no graph")
     for buffer in buffers:
         file.vector(file.field(buffer, 0), 1)
-        size = file.scalar(buffer, 2, "Q")  # of weights that stand behind the flatbuffer
+        size = file.scalar(buffer, 2, "Q")  # for weights after the flatbuffer
         if size and file.scalar(buffer, 1, "Q") + size > len(file.data):
             raise ValueError("behind the file's end")
     for graph in subgraphs:

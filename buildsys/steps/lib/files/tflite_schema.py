@@ -1,4 +1,4 @@
-"""Numbers of TFLite's schema and what they mean: operators, types, fields of its tables.
+"""Numbers of TFLite's schema and their meanings: operators, types, fields of tables.
 
 Source: https://github.com/tensorflow/tensorflow/blob/master/tensorflow/compiler/mlir/lite/schema/schema.fbs,
 whose numbers never change; new operators are added at the end.
@@ -39,7 +39,7 @@ BUILTIN_OPERATORS = tuple(
     STABLEHLO_COMPOSITE STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_CASE
     """.split()  # noqa: SIM905 - a list of words reads like the schema
 )
-"""By number; CUSTOM stands for every operator that somebody added."""
+"""Operator names by number; CUSTOM stands for every custom operator."""
 TENSOR_TYPES = (
     "float32",
     "float16",
@@ -62,17 +62,17 @@ TENSOR_TYPES = (
     "bfloat16",
     "int2",
 )
-"""By number."""
+"""Type names by number."""
 _CONVERTERS_OWN = ("CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES")
 KERNELS = frozenset(
     name
     for name in BUILTIN_OPERATORS
     if name not in _CONVERTERS_OWN and not name.startswith("STABLEHLO_")
 )
-"""What a runtime can register: without the operators that only converters use."""
+"""Operators that a runtime can register, without those that only converters use."""
 _DETECTION = "TFLite_Detection_PostProcess"
 LITERT_CUSTOMS = frozenset(("AudioSpectrogram", "Mfcc", "NumericVerify", _DETECTION))
-"""Custom operators that LiteRT registers by itself (tensorflow/lite/core/kernels/register.cc)."""
+"""Custom operators that LiteRT registers by default (tensorflow/lite/core/kernels/register.cc)."""
 MICRO_CUSTOMS = frozenset(
     """
     CIRCULAR_BUFFER SignalDelay SignalEnergy SignalFftAutoScale SignalFilterBank SignalFilterBankLog
@@ -80,5 +80,6 @@ MICRO_CUSTOMS = frozenset(
     SignalOverlapAdd SignalPCAN SignalRfft SignalStacker SignalWindow ethos-u
     """.split()  # noqa: SIM905 - a list of words reads like the source
 ) | {_DETECTION}
-"""Those that TFLite Micro can register
-(https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/micro_mutable_op_resolver.h)."""
+"""Operators that TFLite Micro can register
+(https://github.com/tensorflow/tflite-micro/blob/main/tensorflow/lite/micro/micro_mutable_op_resolver.h).
+"""

@@ -1,4 +1,4 @@
-"""What a file compiled by Vela holds beside its graph; the standard library reads it."""
+"""Read the NPU data of a file compiled by Vela, with the standard library."""
 
 from pathlib import Path
 
@@ -8,13 +8,14 @@ OPERATOR = "ethos-u"
 _CUSTOM_CODE = 1
 """Field of the schema's OperatorCode."""
 _WEIGHTS = 1
-"""Which input of the NPU's operator: command stream, weights, scratch, fast scratch, tensors."""
+"""Index of the weights among the inputs of the NPU's operator: command stream, weights, scratch,
+fast scratch, tensors.
+"""
 
 
 def weights_bytes(path: Path) -> int:
-    """Bytes of all weights for the NPU, as Vela packed them; 0 without an NPU operator.
-
-    The file is known to be whole (demand_tflite).
+    """Return the size of all weights for the NPU in bytes, as packed by Vela; 0 without an NPU
+    operator. The file must have been checked (demand_tflite).
     """
     file = FlatBuffer(path.read_bytes())
     model = file.number(0, "I")

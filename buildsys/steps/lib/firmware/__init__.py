@@ -1,1 +1,1 @@
-"""Firmware and its boards: contracts, output layouts, emulated decoders, Arm's inference runner."""
+"""Firmware: contracts, output layouts, emulated decoders, and Arm's inference runner."""

@@ -1,4 +1,6 @@
-"""The float32 arithmetic of firmware decoders, from integers to pixels; see `emulated_decoders`."""
+"""Compute boxes and keypoints from integers with the float32 arithmetic of firmware decoders; see
+`emulated_decoders`.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,14 +14,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An output for one picture: int8 values with the batch axis, value = (q - zero_point) * scale."""
+    """An output for one image: int8 values with the batch axis; real value = (q - zero_point) *
+    scale.
+    """
 
     values: "np.ndarray"
     scale: float
     zero_point: int
 
     def real(self) -> "np.ndarray":
-        """float32, as every firmware here computes it."""
+        """Return the real values in float32, as firmware computes them."""
         import numpy as np
 
         return (self.values.astype(np.float32) - np.float32(self.zero_point)) * np.float32(
@@ -30,7 +34,9 @@ class Tensor:
 def raw_boxes(
     tensors: tuple[Tensor, ...], roles: Roles, network: Network, stable: bool
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """Centres and sizes [N, 2] in pixels, float32; `stable`: the softmax subtracts the maximum."""
+    """Return centres and sizes [N, 2] in pixels, float32; `stable`: whether the softmax subtracts
+    the maximum.
+    """
     import numpy as np
 
     bins = over_strides(tensors, roles.boxes).reshape(-1, 4, REG_MAX)
@@ -46,7 +52,7 @@ def raw_boxes(
 
 
 def raw_keypoints(tensors: tuple[Tensor, ...], roles: Roles, network: Network) -> "np.ndarray":
-    """Keypoints [N, k, 2] in pixels, float32."""
+    """Return keypoints [N, k, 2] in pixels, float32."""
     import numpy as np
 
     assert roles.keypoints is not None
@@ -64,7 +70,7 @@ def over_strides(tensors: tuple[Tensor, ...], places: tuple[int, ...]) -> "np.nd
 
 
 def anchors_and_strides(network: Network) -> "tuple[np.ndarray, np.ndarray]":
-    """Cell centres [N, 2] in strides, and strides [N, 1], float32."""
+    """Return cell centres [N, 2] in strides, and strides [N, 1], float32."""
     import numpy as np
 
     anchors, strides = [], []
@@ -77,7 +83,7 @@ def anchors_and_strides(network: Network) -> "tuple[np.ndarray, np.ndarray]":
 
 
 def unsigned(values: "np.ndarray") -> "np.ndarray":
-    """Cut off to whole numbers from 0; what is no number becomes 0."""
+    """Truncate to integers, at least 0; NaN becomes 0."""
     import numpy as np
 
     return np.floor(np.clip(np.nan_to_num(values), 0, 65535))
@@ -90,9 +96,9 @@ def sigmoid(x: "np.ndarray") -> "np.ndarray":
 
 
 def fast_exp(x: "np.ndarray") -> "np.ndarray":
-    """Schraudolph's exponential in float32: the argument, scaled and shifted, read as the bits.
-
-    2**23 / ln 2 per unit; the shift is 127 * 2**23 less the correction that SSCMA chose.
+    """Return Schraudolph's exponential in float32: the scaled and shifted argument, interpreted as
+    the bits of a float. The scale is 2**23 / ln 2; the shift is 127 * 2**23 minus the correction
+    that SSCMA chose.
     """
     import numpy as np
 
@@ -103,7 +109,9 @@ def fast_exp(x: "np.ndarray") -> "np.ndarray":
 
 
 def fast_log(x: float) -> float:
-    """SSCMA's polynomial logarithm: exponent times ln 2 plus a cubic of the mantissa in 1..2."""
+    """Return SSCMA's polynomial logarithm: exponent times ln 2 plus a cubic of the mantissa in
+    1..2.
+    """
     import math
 
     mantissa, exponent = math.frexp(x)

@@ -1,6 +1,6 @@
-"""A firmware contract's outputs against a file's: which output of the file is which of them.
+"""Match a file's outputs to the outputs of a firmware contract.
 
-Standard library alone: planning and steps ask alike.
+Only the standard library is used, because planning uses it, too.
 """
 
 import itertools
@@ -11,12 +11,14 @@ from buildsys.spec import ContractSpec
 from buildsys.steps.lib.heads.formulas import dimensions, evaluate, shapes
 
 _MOST_CLASSES, _MOST_KEYPOINTS = 1200, 200
-"""Beyond every dataset that is in use: where a file has to tell the numbers itself."""
+"""Upper limits when the numbers must be found from a file's shapes; larger than in any common
+dataset.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """An output of a file: the name that it goes by, its shape with the batch axis."""
+    """An output of a file: its name, and its shape with the batch axis."""
 
     name: str
     shape: tuple[int, ...]
@@ -24,7 +26,7 @@ class Found:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What the numbers are under which a file fits, and the contract's name of each output in turn."""
+    """The numbers for which a file matches, and the contract's name for each output in file order."""
 
     classes: int
     keypoints: int
@@ -39,10 +41,11 @@ def match(
     classes: int,
     keypoints: int,
 ) -> Layout | None:
-    """Which output of the file is which of the contract's, in any order; None where none fits.
+    """Return which output of the file is which of the contract's, in any order; None if they do not
+    match.
 
-    `classes`, `keypoints`: 0 where unknown; then the file's own shapes decide. A name that the
-    contract has counts before a shape: two outputs of one shape are told apart by it alone.
+    `classes`, `keypoints`: 0 if unknown; then the file's shapes decide. A name in the contract
+    takes precedence over a shape: only names distinguish two outputs of the same shape.
     """
     dims = contract.keypoint_dims or 3
     for nc, points in itertools.product(
@@ -71,7 +74,7 @@ def _choices(contract: ContractSpec, name: str, stated: int) -> Iterable[int]:
 def _assign(
     wanted: Mapping[str, tuple[int, ...]], found: tuple[Found, ...]
 ) -> tuple[str, ...] | None:
-    """The contract's name for each output of the file, in file order."""
+    """Return the contract's name for each output of the file, in file order."""
     if len(wanted) != len(found):
         return None
     if {output.name: output.shape for output in found} == dict(wanted):
@@ -88,7 +91,7 @@ def _assign(
 
 
 def expected(contract: ContractSpec, height: int, width: int, classes: int, keypoints: int) -> str:
-    """The contract's layout in words; numbers that nobody knows stay names."""
+    """Return the contract's layout as text; unknown numbers remain names."""
     known = dimensions(height, width, classes, keypoints, contract.keypoint_dims or 3)
     known = {name: value for name, value in known.items() if value or name not in ("nc", "K")}
     rows = []
@@ -109,7 +112,7 @@ def _axis(formula: str, known: Mapping[str, int]) -> str:
 
 
 def actual(found: Iterable[Found], dtypes: Iterable[str]) -> str:
-    """A file's layout in the same words."""
+    """Return a file's layout in the same form."""
     rows = [
         f"{output.name} {dtype} [{', '.join(map(str, output.shape))}]"
         for output, dtype in zip(found, dtypes, strict=True)

@@ -1,6 +1,6 @@
-"""What firmwares make of a model's integers after the invoke, in numpy, quirks included.
+"""Emulate in NumPy how firmware decodes a model's integer outputs, including its quirks.
 
-Facts read in the sources that `output_layout` names, and in core/utils/el_nms.cpp (c00a00b),
+The facts come from the sources named in `output_layout`, and from core/utils/el_nms.cpp (c00a00b),
 core/el_types.h of SSCMA-Micro and yolo_postprocessing.cc of Himax' tflm_yolov8_pose:
 
 - himax-od: score >= 0.25, best class per cell (the first of equals); coordinates times the side.
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PERCENTAGE = 0.45499999
-"""Overlaps at or above 45.5 % round to more than 45."""
+"""Overlaps of 45.5 % and more round to more than 45."""
 
 MOST_HIMAX_RESULTS = 40
 """MAX_TRACKED_YOLOV8_ALGO_RES in Himax' spi_protocol.h."""
@@ -60,7 +60,7 @@ UNVERIFIED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """What a decoder keeps: scores from `score`, overlaps up to `overlap`, both 0..1.
+    """What a decoder keeps: scores of at least `score`, overlaps of at most `overlap`, both 0..1.
 
     `per_class`: only boxes of one class remove each other.
     """
@@ -85,7 +85,7 @@ class Reported:
 
     boxes [n, 4] x, y, w, h in input pixels; x, y is the centre (SSCMA) or the upper left corner
     (Himax). scores [n] 0..1; classes, cells [n]; keypoints [n, k, 2] in pixels. `kept`: rows that
-    survive its suppression, best first.
+    remain after its suppression, best first.
     """
 
     boxes: "np.ndarray"
@@ -97,7 +97,7 @@ class Reported:
 
 
 def decode(decoder: str, tensors: tuple[Tensor, ...], network: Network) -> Reported | str:
-    """Decode one picture; a sentence where the decoder would not recognize the outputs."""
+    """Decode one image, or return a sentence if the decoder would not recognize the outputs."""
     roles = assign(decoder, tuple(tuple(t.values.shape) for t in tensors), network)
     if isinstance(roles, str):
         return roles
@@ -138,13 +138,13 @@ def _himax(
     points: "np.ndarray",
     most: float,
 ) -> Reported:
-    """Suppress, then cut off; `most`: where the pose firmware limits coordinates, pixels."""
+    """Suppress, then truncate; `most`: the pose firmware's limit for coordinates in pixels."""
     import numpy as np
 
     limits = THRESHOLDS["himax-od"]
     cells = np.flatnonzero(scores >= np.float32(limits.score))
     corners, scores = corners[cells], scores[cells]
-    # The overlap's own quirk: the corner stands where the centre should.
+    # quirk of the overlap: it uses the corner instead of the centre
     halves = corners[:, 2:] / 2
     spans = np.concatenate([corners[:, :2] - halves, corners[:, :2] + halves], 1)
     kept = _suppress(spans, scores, np.zeros(len(cells), int), limits.overlap)
@@ -195,11 +195,11 @@ def _sscma_world(tensors: tuple[Tensor, ...], roles: Roles, network: Network) ->
 def _sscma(
     boxes: "np.ndarray", percent: "np.ndarray", classes: "np.ndarray", cells: "np.ndarray"
 ) -> Reported:
-    """Whole numbers first, then suppression on them."""
+    """Round to integers first, then suppress."""
     import numpy as np
 
     boxes, percent = unsigned(boxes), np.floor(percent)
-    # The overlap's own quirk: the centre stands where the corner should.
+    # quirk of the overlap: it uses the centre instead of the corner
     spans = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
     return Reported(
         boxes=boxes,
@@ -239,7 +239,9 @@ def _suppress(
     overlap: float,
     last_first: bool = False,
 ) -> tuple[int, ...]:
-    """Rows that survive, best first; of equal scores the last cell first where the list is reversed."""
+    """Return the remaining rows, best first; among equal scores the last cell is first if
+    `last_first`.
+    """
     import numpy as np
 
     from buildsys.steps.lib.heads import yolov8_decoding

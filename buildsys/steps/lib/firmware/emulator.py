@@ -1,4 +1,4 @@
-"""A firmware on an emulated Cortex-M55: qemu-system-arm, read while it runs, ended by us."""
+"""Run firmware on an emulated Cortex-M55 with qemu-system-arm, and read its output."""
 
 import selectors
 import subprocess
@@ -13,17 +13,18 @@ from buildsys.steps.lib.runtime.progress import fail
 QEMU = "qemu-system-arm"
 MACHINE = "mps3-an547"
 MODEL_ADDRESS = 0x90000000
-"""Where Arm's inference runner looks for its model (it prints the address)."""
+"""The address at which Arm's inference runner expects its model (it prints the address)."""
 MOST_MODEL_BYTES = 0xE0000000 - MODEL_ADDRESS
-"""The machine's memory is 2 GiB from 0x60000000 (QEMU, hw/arm/mps2-tz.c)."""
+"""Maximum size of a model: the machine's memory is 2 GiB from 0x60000000 (QEMU, hw/arm/mps2-tz.c).
+"""
 _MOST_LINES = 100_000
-"""A firmware that babbles on has lost its way; a model of 1000 operators prints 1100."""
+"""Maximum number of lines: a model of 1000 operators prints 1100."""
 _INSTALL = "install it (Debian, Ubuntu: qemu-system-arm), or leave the load test out"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """What a machine printed, and how it ended: complete, died by itself, or took too long."""
+    """What the machine printed, and whether it completed, ended by itself, or timed out."""
 
     lines: tuple[str, ...]
     end: Literal["complete", "died", "late"]
@@ -31,7 +32,7 @@ class Session:
 
 
 def version() -> str:
-    """Of the emulator in this step's PATH, such as "7.2.22"."""
+    """Return the version of the emulator in this step's PATH, such as "7.2.22"."""
     import re
 
     try:
@@ -51,9 +52,9 @@ def boot(
     is_last: Callable[[str], bool],
     heard: Callable[[str], None],
 ) -> Session:
-    """Start the machine with a model in its memory; end it after the last line of interest.
-
-    `heard` gets every line. The guest reaches no file and no network of this machine.
+    """Start the machine with a model in its memory, and end it after the last relevant line.
+    `heard` is called with every line. The guest has no access to files or the network of this
+    machine.
     """
     command = [
         QEMU,
@@ -91,7 +92,7 @@ def _listen(
     is_last: Callable[[str], bool],
     heard: Callable[[str], None],
 ) -> Session:
-    """Line by line: a firmware that locks up says nothing more and never ends."""
+    """Read line by line with a timeout, because firmware that locks up never ends."""
     stream, rest = process.stdout, b""
     lines: list[str] = []
     assert stream is not None
@@ -101,7 +102,7 @@ def _listen(
         while (left := until - time.monotonic()) > 0 and len(lines) < _MOST_LINES:
             if not selector.select(left):
                 break
-            data = stream.read(65536)  # what is there: the pipe is not buffered
+            data = stream.read(65536)  # returns what is available: the pipe is not buffered
             *complete, rest = (rest + data).split(b"\n")
             for line in (part.decode(errors="replace").rstrip("\r") for part in complete):
                 lines.append(line)
@@ -115,5 +116,5 @@ def _listen(
 
 
 def _escape(path: Path) -> str:
-    """A comma would end the option's value."""
+    """Return the path with commas escaped: a comma would end the option's value."""
     return str(path).replace(",", ",,")

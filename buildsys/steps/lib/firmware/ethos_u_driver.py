@@ -1,4 +1,5 @@
-"""The payload that Vela puts into an `ethos-u` operator, as Arm's driver reads it on the device.
+"""Read the payload that Vela puts into an `ethos-u` operator, in the way of Arm's driver on the
+device.
 
 Words of 32 bits, little endian: the fourcc, then driver actions (tag: action in bits 0..7, length
 high in 8..15, parameter in 16..31). OPTIMIZER_CONFIG carries the hardware that the stream is for,
@@ -12,24 +13,25 @@ from dataclasses import dataclass
 FOURCC = b"COP1"
 _CONFIG, _STREAM, _READ, _DUMP, _NOP = 1, 2, 3, 4, 5
 _ALIGNMENT = 16
-"""Of the command stream: the NPU fetches it in beats of 16 bytes."""
+"""Alignment of the command stream in bytes: the NPU fetches it in beats of 16 bytes."""
 _MOST_BASES = 8
 """Base address registers of the NPU; a region is the number of one."""
 _REGIONS = frozenset({0x10F, 0x11F, 0x128, 0x129, 0x130, 0x131, 0x18F})
 """NPU_SET_*_REGION: IFM, OFM, WEIGHT, SCALE, DMA0_SRC, DMA0_DST, IFM2."""
 _REGION, _INTERNAL = 0x7, 0x100
-"""Of a region's parameter: its number, and that a DMA stays within the NPU's own memory."""
+"""Bits of a region's parameter: its number, and the flag for DMA within the NPU's own memory."""
 _OWN_REGIONS = 3
 """Weights, arena, fast scratch. With `--separate-io-regions` more are used, which TFLite Micro's
-kernel does not fill."""
+kernel does not provide.
+"""
 _PRODUCTS = {"ethos-u55": 0, "ethos-u65": 1, "ethos-u85": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
-    """What a payload says of itself; `product` 0 U55, 1 U65, 2 U85; `architecture` major, minor, patch.
+    """The facts in a payload; `product` 0 U55, 1 U65, 2 U85; `architecture` major, minor, patch.
 
-    `stream_offset`, `stream_bytes`: the command stream within the payload; -1 where there is none.
+    `stream_offset`, `stream_bytes`: the command stream within the payload; -1 if there is none.
     """
 
     fourcc: str
@@ -42,7 +44,7 @@ class Payload:
     regions: tuple[int, ...]
 
     def describe(self) -> dict[str, object]:
-        """For the proof."""
+        """Return the facts for the proof."""
         names = {number: name for name, number in _PRODUCTS.items()}
         return {
             "fourcc": self.fourcc,
@@ -54,7 +56,7 @@ class Payload:
 
 
 def read(data: bytes) -> Payload:
-    """A payload's actions. Raises ValueError with a sentence where they are none."""
+    """Return a payload's actions. Raises ValueError with a sentence if they are not valid."""
     if len(data) < 4 or len(data) % 4:
         raise ValueError(f"the driver's payload has {len(data)} bytes, no whole words")
     words = struct.unpack(f"<{len(data) // 4}I", data)
@@ -87,7 +89,9 @@ def read(data: bytes) -> Payload:
 
 
 def _find_regions(stream: tuple[int, ...]) -> tuple[int, ...]:
-    """Base addresses that the commands use: a command is one word, or two where bit 14 is set."""
+    """Return the base addresses that the commands use: a command is one word, or two if bit 14 is
+    set.
+    """
     found: set[int] = set()
     place = 0
     while place < len(stream):
@@ -99,7 +103,7 @@ def _find_regions(stream: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def problems(payload: Payload, accelerator: str) -> list[str]:
-    """Why the driver of this NPU would refuse the payload."""
+    """Return why the driver of this NPU would reject the payload."""
     family, _, macs = accelerator.rpartition("-")
     found = []
     if payload.fourcc != FOURCC.decode():

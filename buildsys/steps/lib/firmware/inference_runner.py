@@ -1,4 +1,4 @@
-"""Arm's prebuilt inference runner: found, its Ethos-U driver disabled in a copy, its output read.
+"""Find Arm's prebuilt inference runner, disable the Ethos-U driver in a copy, and read its output.
 
 The emulated machine has a Cortex-M55 and no NPU. The runner's symbols show where the driver's
 functions are; in the copy they are replaced by functions that return at once.
@@ -28,7 +28,7 @@ _STUBS = {
 _ARENA_SYMBOL = "_ZN3arm3appL13activationBufE"
 """arm::app::activationBuf, the runner's tensor arena."""
 _LAST_LINES = ("NPU memory mode", "tensor/s populated")
-"""The first line after the last of interest; the memory mode is printed for NPU models only."""
+"""The first line after the relevant ones; the memory mode is printed only for NPU models."""
 _ENDED = ("program terminating", "Exception caught by function")
 _TYPE = re.compile(r"tensor type is (\w+)")
 _BYTES = re.compile(r"tensor occupies (\d+) bytes")
@@ -53,7 +53,7 @@ class Runner:
 
 
 def load(family: str) -> Runner:
-    """The runner for `family` (U55, U65) on Corstone-300 with TFLite Micro."""
+    """Return the runner for `family` (U55, U65) on Corstone-300 with TFLite Micro."""
     import importlib.metadata
 
     package = importlib.metadata.distribution(PACKAGE)
@@ -78,9 +78,8 @@ def load(family: str) -> Runner:
 
 
 def disable_driver(data: bytes) -> tuple[bytes, int]:
-    """(the ELF file with its driver's functions stubbed, the size of its tensor arena in bytes).
-
-    Ends the step where a symbol is missing or lies in no part of the file.
+    """Return the ELF file with stubbed driver functions, and the size of its tensor arena in bytes.
+    Ends the step if a symbol is missing or not in the file.
     """
     import io
 
@@ -92,7 +91,7 @@ def disable_driver(data: bytes) -> tuple[bytes, int]:
         if name == _ARENA_SYMBOL:
             arena_bytes = int(symbol["st_size"])
             continue
-        place = _offset(elf, symbol["st_value"] & ~1, name)  # the lowest bit says Thumb
+        place = _offset(elf, symbol["st_value"] & ~1, name)  # the lowest bit marks Thumb code
         patched[place : place + len(_STUBS[name])] = _STUBS[name]
     return bytes(patched), arena_bytes
 
@@ -111,7 +110,7 @@ def _find(elf: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _offset(elf: Any, address: int, name: str) -> int:
-    """Where in the file the byte lies that is loaded to an address."""
+    """Return the file offset of the byte that is loaded to an address."""
     for segment in elf.iter_segments():
         start = segment["p_vaddr"]
         if segment["p_type"] == "PT_LOAD" and start <= address < start + segment["p_filesz"]:
@@ -122,7 +121,7 @@ def _offset(elf: Any, address: int, name: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An input or output; scale and zero point as printed (six decimals), None where none are."""
+    """An input or output; scale and zero point as printed (six decimals), None if there are none."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -133,7 +132,9 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class RunnerReport:
-    """`arena_bytes` None: tensors were not allocated. `errors`: the firmware's words, in order."""
+    """The runner's output. `arena_bytes` None: tensors were not allocated. `errors`: the firmware's
+    messages, in order.
+    """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
@@ -145,12 +146,12 @@ class RunnerReport:
 
 
 def is_last(line: str) -> bool:
-    """Whether nothing of interest follows a line."""
+    """Return whether no relevant output follows a line."""
     return any(mark in line for mark in (*_LAST_LINES, *_ENDED))
 
 
 def read_output(lines: Iterable[str]) -> RunnerReport:
-    """The runner's lines, from its start or from any line before the tensors."""
+    """Read the runner's lines, from its start or from any line before the tensors."""
     lines = [line.rstrip("\r\n") for line in lines]
     text = "\n".join(lines)
     before, _, after = text.partition("Model OUTPUT tensors")
@@ -186,7 +187,9 @@ def _tensor(block: str) -> Tensor:
 
 
 def _errors(lines: list[str]) -> tuple[str, ...]:
-    """TFLite Micro's own lines and the runner's; one of the runner's ends without a line's end."""
+    """Return the error messages of TFLite Micro and of the runner; one of the runner's has no
+    newline.
+    """
     parts = [part for line in lines for part in re.split(r"(?=ERROR - )", line)]
     found = [re.match(r"(?:TFLM|ERROR) - (.*\S)", part) for part in parts]
     return tuple(each[1] for each in found if each)

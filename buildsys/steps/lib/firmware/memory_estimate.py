@@ -1,4 +1,4 @@
-"""How a network's memory goes with the size of its input: a law to guess by, never a proof."""
+"""Estimate how a network's memory depends on the size of its input."""
 
 import math
 
@@ -6,10 +6,11 @@ from buildsys.spec import GRID
 
 
 def estimate_size(size: int, need_bytes: float, has_bytes: float) -> int:
-    """The side, in pixels, at which `has_bytes` would do, from one side whose need is known.
+    """Return the input side in pixels for which `has_bytes` suffice, from one side whose need is
+    known.
 
-    Feature maps make up the arena, and they grow with the picture's area: the side goes with the
-    root of the memory. Rounded down to a multiple of 32; 0 where not even 32 would do.
+    Feature maps make up the arena and grow with the image's area: the side grows with the square
+    root of the memory. Rounded down to a multiple of 32; 0 if not even 32 fits.
     """
     if need_bytes <= 0 or has_bytes <= 0:
         return 0
@@ -19,8 +20,8 @@ def estimate_size(size: int, need_bytes: float, has_bytes: float) -> int:
 def interpolate_size(
     known: tuple[tuple[int, float], tuple[int, float]], has_bytes: float
 ) -> int | None:
-    """The side by a straight line over the areas of two known sides (side, bytes); None where
-    more pixels do not need more.
+    """Return the side by linear interpolation over the areas of two known sides (side, bytes); None
+    if more pixels do not need more memory.
     """
     (low, less), (high, more) = sorted(known)
     if more <= less or high <= low:

@@ -1,6 +1,6 @@
-"""Which output of a model a firmware takes for what, by its own rule; pure Python.
+"""Assign a model's outputs by the rules that firmware uses; standard library only.
 
-Read in these sources, facts only:
+The facts come from these sources:
 
 - SSCMA-Micro (Seeed-Studio/SSCMA-Micro, branch 1.0.x), core/algorithm/el_algorithm_yolo_world.cpp
   and .h at commit 4986c7b, el_algorithm_yolo_pose.cpp at df8ff0c, el_algorithm_yolov8.cpp at
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from buildsys.spec import REG_MAX, STRIDES
 
 DECODERS = ("himax-od", "himax-pose", "sscma-yolov8", "sscma-world", "sscma-pose")
-"""Firmware decoders that are emulated here."""
+"""Firmware decoders that are emulated."""
 
 HIMAX_KEYPOINTS = 17
 Shape = tuple[int, ...]
@@ -27,9 +27,8 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Roles:
-    """Places of outputs in the file: boxes and scores per stride (8, 16, 32), or one of each.
-
-    `keypoints` is None where the decoder reads none.
+    """Indices of outputs in the file: boxes and scores per stride (8, 16, 32), or one of each.
+    `keypoints` is None if the decoder reads none.
     """
 
     boxes: tuple[int, ...]
@@ -39,7 +38,7 @@ class Roles:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What the recipe says of the network: side lengths in pixels, classes, keypoints."""
+    """The network in the recipe: side lengths in pixels, classes, keypoints."""
 
     height: int
     width: int
@@ -48,14 +47,13 @@ class Network:
     keypoint_dims: int = 3
 
     def cells(self) -> tuple[int, ...]:
-        """Cells per stride."""
+        """Return the number of cells per stride."""
         return tuple((self.height // s) * (self.width // s) for s in STRIDES)
 
 
 def assign(decoder: str, shapes: tuple[Shape, ...], network: Network) -> Roles | str:
-    """What the decoder takes each output for; else a sentence that says why it does not fit.
-
-    `shapes`: of all outputs, in file order, with the batch axis.
+    """Return the role of each output for the decoder, or a sentence that says why they do not fit.
+    `shapes`: those of all outputs, in file order, with the batch axis.
     """
     if network.height != network.width or network.height % 32:
         size = f"{network.width}x{network.height}"
@@ -136,7 +134,9 @@ def _sscma_pose(shapes: tuple[Shape, ...], network: Network) -> Roles | str:
 def _by_stride(
     shapes: tuple[Shape, ...], network: Network, classes: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Places of the box and of the score outputs, strides 8, 16, 32; None unless each is one."""
+    """Return the indices of the box and score outputs for strides 8, 16, 32; None unless there is
+    exactly one of each.
+    """
     places = []
     for width in (4 * REG_MAX, classes):
         for count in network.cells():

@@ -1,1 +1,1 @@
-"""Heads of networks: their outputs, shapes as formulas, decoding into detections."""
+"""Heads of networks: their outputs, shapes as formulas, and decoding into detections."""

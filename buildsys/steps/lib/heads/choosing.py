@@ -1,6 +1,7 @@
-"""From every cell's answer to the objects of a picture, by the branch that the head is of.
+"""Select the objects of an image from all cells, according to the head's branch.
 
-Of a one-to-one branch the surest cells are the objects; of any other suppression comes in between.
+For a one-to-one branch the cells with the highest scores are the objects; any other branch needs
+suppression.
 """
 
 from typing import TYPE_CHECKING
@@ -21,7 +22,9 @@ def choose(
     *,
     choice: Choice = MEASURED,
 ) -> Detections:
-    """Upright boxes [N, 4] with scores [N, classes] and keypoints [N, k, 3] -> the objects."""
+    """Return the objects from axis-aligned boxes [N, 4], scores [N, classes] and keypoints [N, k,
+    3].
+    """
     cells, classes, values = select(head, boxes, scores, choice)
     return Detections(
         boxes=boxes[cells], scores=values, classes=classes, keypoints=keypoints[cells]
@@ -31,7 +34,7 @@ def choose(
 def select(
     head: str, boxes: "np.ndarray", scores: "np.ndarray", choice: Choice = MEASURED
 ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Best first: the cells [n] of the objects, their classes [n] and scores [n]."""
+    """Return the objects' cells [n], classes [n] and scores [n], best first."""
     if not is_one_to_one(head):
         return yolov8_decoding.select(boxes, scores, choice)
     cells, classes, values = yolov8_decoding.candidates(scores, choice)
@@ -45,7 +48,7 @@ def choose_turned(
     *,
     choice: Choice = oriented_boxes.MEASURED,
 ) -> oriented_boxes.Turned:
-    """The same of turned boxes [N, 5]."""
+    """Return the objects from oriented boxes [N, 5] and scores [N, classes]."""
     if not is_one_to_one(head):
         return oriented_boxes.suppress(boxes, scores, choice=choice)
     cells, classes, values = select(head, boxes, scores, choice)

@@ -1,4 +1,4 @@
-"""Named outputs of any head of boxes -> boxes, scores, keypoints: one place that knows them all."""
+"""Decode the named outputs of any box head to boxes, scores and keypoints."""
 
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,8 @@ Decoded = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
 def decode(
     outputs: "dict[str, np.ndarray]", head: str, height: int, width: int, classes: int, dims: int
 ) -> Decoded:
-    """One picture's outputs, in floating point with the batch axis; order: boxes, scores, keypoints.
-
-    `head`: of `outputs.HEADS`; `dims`: values a keypoint, 0 where there are none.
+    """Decode one image's float outputs with the batch axis; returns boxes, scores, keypoints.
+    `head`: one of `outputs.HEADS`; `dims`: values per keypoint, 0 if there are none.
     """
     from buildsys.steps.lib.heads import yolo26_decoding, yolov8_decoding, yolox_decoding
 

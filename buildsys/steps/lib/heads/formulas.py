@@ -1,7 +1,8 @@
-"""Axes of tensors as formulas: what a contract and a head state without knowing the sizes.
+"""Formulas for the axes of tensors, in contracts and heads, which hold for every input size.
 
 H, W: the input's height and width; hw8, hw16, hw32: cells of a stride; N: all cells; nc: classes;
-K: keypoints; D: values a keypoint. Standard library alone: planning and steps ask alike.
+K: keypoints; D: values per keypoint. Only the standard library is used, because planning uses it,
+too.
 """
 
 import ast
@@ -19,7 +20,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 
 def evaluate(formula: str, values: Mapping[str, int]) -> int:
-    """A formula's value. Raises ValueError with a sentence for anything but + - * // of NAMES."""
+    """Return a formula's value. Raises ValueError with a sentence for anything but + - * // of
+    NAMES.
+    """
     try:
         tree = ast.parse(formula, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -44,17 +47,16 @@ def _value(node: ast.expr, values: Mapping[str, int], formula: str) -> int:
 
 
 def count_cells(height: int, width: int, strides: tuple[int, ...] = STRIDES) -> int:
-    """Cells of all strides together."""
+    """Return the number of cells of all strides together."""
     return sum((height // stride) * (width // stride) for stride in strides)
 
 
 def find_strides(
     sides: Iterable[int], names: Iterable[str], height: int, width: int
 ) -> tuple[int, ...]:
-    """Strides of the cells that outputs are of, the usual ones where nothing says otherwise.
-
-    `names`: of the outputs, of which a raw head's hold them (box_s8); `sides`: of their shapes, one of
-    which counts all cells in other heads.
+    """Return the strides of an output's cells; the usual ones by default. `names`: the output
+    names, which contain the strides in a raw head (box_s8); `sides`: the axis lengths, one of which
+    is the number of all cells in other heads.
     """
     named = sorted(int(name[len("box_s") :]) for name in names if name.startswith("box_s"))
     if named:
@@ -72,7 +74,7 @@ def dimensions(
     dims: int,
     strides: tuple[int, ...] = STRIDES,
 ) -> dict[str, int]:
-    """What each name of a formula stands for, with the cells of `strides`."""
+    """Return the value of each name in a formula, with the cells of `strides`."""
     cells = {f"hw{stride}": (height // stride) * (width // stride) for stride in strides}
     return {
         "H": height,
@@ -88,5 +90,5 @@ def dimensions(
 def shapes(
     outputs: Iterable[OutputFormula], values: Mapping[str, int]
 ) -> dict[str, tuple[int, ...]]:
-    """The outputs' shapes by name. Raises ValueError."""
+    """Return the outputs' shapes by name. Raises ValueError."""
     return {out.name: tuple(evaluate(axis, values) for axis in out.shape) for out in outputs}

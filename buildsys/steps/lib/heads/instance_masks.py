@@ -1,8 +1,9 @@
-"""Masks of a segment network: coefficients times prototypes, from a cell's numbers to the photograph.
+"""Compute the masks of a segment network from coefficients and prototypes.
 
-A mask's logit at a place is the product of the object's 32 coefficients and the prototypes there;
-above 0 is inside. Logits are brought to the photograph's size before they are cut, and then cropped
-to the box. Source: Ultralytics `process_mask_native` and `scale_masks` (utils/ops.py).
+A mask's logit at a position is the product of the object's 32 coefficients and the prototypes
+there; the inside is above 0. Logits are scaled to the original image's size before they are
+thresholded, and then cropped to the box. Source: Ultralytics `process_mask_native` and
+`scale_masks` (utils/ops.py).
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def decode_coefficients(outputs: "dict[str, np.ndarray]", head: str, classes: int) -> "np.ndarray":
-    """Mask coefficients [N, 32] of every cell, from the raw or the decoded head."""
+    """Return the mask coefficients [N, 32] of every cell, from the raw or the decoded head."""
     import numpy as np
 
     if is_raw(head):
@@ -29,9 +30,10 @@ def decode_coefficients(outputs: "dict[str, np.ndarray]", head: str, classes: in
 def draw_masks(
     coefficients: "np.ndarray", prototypes: "np.ndarray", boxes: "np.ndarray", place: Placement
 ) -> "Iterator[np.ndarray]":
-    """One mask an object, bool [height, width] of the photograph, one after another.
+    """Yield one mask per object, bool [height, width] of the original image.
 
-    `coefficients` [n, 32]; `prototypes` [h, w, 32]; `boxes` [n, 4] x1 y1 x2 y2 in the photograph.
+    `coefficients` [n, 32]; `prototypes` [h, w, 32]; `boxes` [n, 4] x1 y1 x2 y2 in the original
+    image.
     """
     import cv2
     import numpy as np
@@ -43,7 +45,7 @@ def draw_masks(
     bottom = top + round(place.height * place.gain_y)
     for row, box in zip(coefficients.astype(np.float32), boxes, strict=True):
         logits = (row @ plane).reshape(high, wide)
-        # half-pixel centres and no smoothing: what torch calls bilinear without aligned corners
+        # half-pixel centres and no smoothing: bilinear without align_corners in torch
         size = (wide * MASK_STRIDE, high * MASK_STRIDE)
         logits = cv2.resize(logits, size, interpolation=cv2.INTER_LINEAR)[top:bottom, left:right]
         if logits.shape != (place.height, place.width):
@@ -53,7 +55,7 @@ def draw_masks(
 
 
 def _crop(mask: "np.ndarray", box: "np.ndarray") -> "np.ndarray":
-    """The mask inside the box: pixels x with x1 <= x < x2, rows alike."""
+    """Return the mask inside the box: pixels x with x1 <= x < x2, and rows likewise."""
     import numpy as np
 
     x, y = np.arange(mask.shape[1]), np.arange(mask.shape[0])
@@ -63,7 +65,7 @@ def _crop(mask: "np.ndarray", box: "np.ndarray") -> "np.ndarray":
 
 
 def encode(mask: "np.ndarray") -> dict[str, Any]:
-    """COCO's run lengths of a mask."""
+    """Return a mask's run lengths in COCO's form."""
     import numpy as np
     from pycocotools import mask as coco_mask
 
@@ -72,7 +74,7 @@ def encode(mask: "np.ndarray") -> dict[str, Any]:
 
 
 def find_outline(mask: "np.ndarray") -> tuple[tuple[float, float], ...]:
-    """Points around a mask's largest piece, to a pixel; empty for an empty mask."""
+    """Return the outline of a mask's largest part, exact to a pixel; empty for an empty mask."""
     import cv2
     import numpy as np
 

@@ -1,7 +1,7 @@
-"""What each output of a head means, in words: for whoever writes a decoder from a package alone.
+"""Describe each output of a head, for people who write a decoder from a package alone.
 
-The numbers are those of `yolov8_decoding`, `yolo26_decoding`, `yolox_decoding`, `oriented_boxes` and
-`instance_masks`. Standard library alone.
+The numbers are those of `yolov8_decoding`, `yolo26_decoding`, `yolox_decoding`, `oriented_boxes`
+and `instance_masks`. Only the standard library is used.
 """
 
 from buildsys.spec import MASK_CHANNELS, MASK_STRIDE, REG_MAX, STRIDE_SETS
@@ -47,7 +47,7 @@ _MORE = {
     "segment": f", then {_COEFFICIENTS}",
     "obb": ", then the box's angle in radians",
 }
-"""What a cell holds behind its classes."""
+"""A cell's values after its classes."""
 _MEANINGS: dict[str, dict[str, str]] = {
     "raw": _RAW,
     "yolo26-raw": _RAW_26,
@@ -102,20 +102,24 @@ _PRODUCT = "    score   = objectness * probability of the class"
 
 
 def tell_output(head: str, task: str, name: str) -> str:
-    """One sentence without its stop; empty where the output's meaning is unknown."""
+    """Return one sentence without its full stop; "" if the output's meaning is unknown."""
     meaning = _MEANINGS.get(layout(head), {}).get(name, "")
     behind = _MORE.get(task, "") if name == "detections" and not head.startswith("yolox-") else ""
     return meaning + behind
 
 
 def tell_order(task: str, strides: tuple[int, ...]) -> str:
-    """In which order cells come; nothing where the whole picture is one. `strides`: of the cells."""
+    """Return the order of cells; "" if the network has one cell for the whole image. `strides`:
+    those of the cells.
+    """
     first, *others = strides
     return "" if task == "classify" else _ORDER.format(first, ", then ".join(map(str, others)))
 
 
 def tell_formula(head: str, task: str) -> str:
-    """From a cell's values to a box in the input's pixels, as an indented block; empty for none."""
+    """Return the formula from a cell's values to a box in input pixels, as an indented block; "" if
+    there is none.
+    """
     text = "" if task == "classify" else _way_to_boxes(layout(head), task)
     return f"{text}\n{_ONE_TO_ONE}" if text and is_one_to_one(head) else text
 

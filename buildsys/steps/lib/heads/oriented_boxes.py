@@ -1,7 +1,7 @@
-"""Turned boxes: decoding, suppression and average precision, as Ultralytics defines them.
+"""Oriented boxes: decoding, suppression and average precision, as Ultralytics defines them.
 
-A box is x, y, width, height in pixels and an angle in radians; no two descriptions of the same box
-compare unequal, because boxes are compared as Gaussians. COCO has no such measure: overlap is the
+A box is x, y, width, height in pixels and an angle in radians; boxes are compared as Gaussians, so
+that different descriptions of the same box are equal. COCO has no such measure: overlap is the
 probabilistic IoU of Llerena et al. (arXiv 2106.06072), as in Ultralytics `batch_probiou`
 (utils/metrics.py); matching and the 101-point average precision follow its `match_predictions`
 (engine/validator.py) and `compute_ap`.
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 MEASURED = yolov8_decoding.Choice(confidence=0.01, every_class=True)
-"""Where accuracy is measured: Ultralytics' validation of turned boxes starts there, not at 0.001."""
+"""Thresholds for measuring accuracy: Ultralytics validates oriented boxes from 0.01, not 0.001."""
 _BLOCK = 256
-"""Boxes whose overlaps with all better ones are looked at in one go: of thousands, all at once would
-be gigabytes."""
+"""Number of boxes whose overlaps with all better ones are computed at once: all overlaps of
+thousands of boxes would need gigabytes.
+"""
 _EPSILON = 1e-7
 _THRESHOLDS = 10
-"""Overlaps from 0.50 to 0.95 in steps of 0.05."""
+"""Number of overlap thresholds, from 0.50 to 0.95 in steps of 0.05."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +39,10 @@ class Turned:
 def decode_raw(
     outputs: "dict[str, np.ndarray]", height: int, width: int
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """Raw head -> (boxes [N, 5], scores [N, classes]) in the network's pixels.
+    """Decode the raw head to (boxes [N, 5], scores [N, classes]) in the network's pixels.
 
     The angle is (sigmoid - 1/4) * pi: from -45 to 135 degrees. The four distances are measured
-    along the turned axes. Source: Ultralytics `OBB.forward_head` and `dist2rbox` (utils/tal.py).
+    along the rotated axes. Source: Ultralytics `OBB.forward_head` and `dist2rbox` (utils/tal.py).
     """
     import numpy as np
 
@@ -59,7 +60,7 @@ def decode_raw(
 
 
 def decode_detections(output: "np.ndarray", classes: int) -> "tuple[np.ndarray, np.ndarray]":
-    """Decoded head [1, 4 + classes + 1, N] -> the same pair as `decode_raw`."""
+    """Convert the decoded head [1, 4 + classes + 1, N] to the same pair as `decode_raw`."""
     import numpy as np
 
     rows = output[0].T.astype(np.float64)
@@ -70,10 +71,10 @@ def decode_detections(output: "np.ndarray", classes: int) -> "tuple[np.ndarray, 
 def suppress(
     boxes: "np.ndarray", scores: "np.ndarray", *, choice: yolov8_decoding.Choice = MEASURED
 ) -> Turned:
-    """The candidates that no better one of their class overlaps by more than 0.7.
+    """Return the candidates that no better one of their class overlaps by more than 0.7.
 
-    Unlike the greedy way of upright boxes, one that is itself suppressed still suppresses others:
-    Ultralytics `TorchNMS.fast_nms`.
+    Unlike in greedy suppression, a suppressed box still suppresses others: Ultralytics
+    `TorchNMS.fast_nms`.
     """
     import numpy as np
 
@@ -87,7 +88,9 @@ def suppress(
 
 
 def _unsuppressed(boxes: "np.ndarray") -> "np.ndarray":
-    """Which of one class's boxes [n, 5], best first, no better one overlaps by more; bool [n]."""
+    """Return which of one class's boxes [n, 5], best first, are not overlapped by a better one;
+    bool [n].
+    """
     import numpy as np
 
     alive = np.ones(len(boxes), bool)
@@ -100,10 +103,10 @@ def _unsuppressed(boxes: "np.ndarray") -> "np.ndarray":
 
 
 def overlap(first: "np.ndarray", second: "np.ndarray") -> "np.ndarray":
-    """Probabilistic IoU of boxes [n, 5] with boxes [m, 5]: [n, m], 0..1.
+    """Return the probabilistic IoU of boxes [n, 5] with boxes [m, 5]: [n, m], 0..1.
 
-    One minus the Hellinger distance of two normal distributions whose covariances are those of the
-    uniform distribution over each box.
+    It is one minus the Hellinger distance of two normal distributions whose covariances are those
+    of the uniform distribution over each box.
     """
     import numpy as np
 
@@ -122,7 +125,9 @@ def overlap(first: "np.ndarray", second: "np.ndarray") -> "np.ndarray":
 
 
 def _covariance(boxes: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Variance along x, along y, and covariance; of a side s of a uniform box s^2 / 12."""
+    """Return variance along x, along y, and covariance; a uniform side of length s has variance s^2
+    / 12.
+    """
     import numpy as np
 
     long, short = boxes[:, 2] ** 2 / 12, boxes[:, 3] ** 2 / 12
@@ -135,7 +140,7 @@ def _covariance(boxes: "np.ndarray") -> "tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def fit_corners(corners: "np.ndarray") -> "np.ndarray":
-    """The box [5] of least area around points [n, 2] in pixels."""
+    """Return the box [5] of smallest area around points [n, 2] in pixels."""
     import cv2
     import numpy as np
 
@@ -144,7 +149,7 @@ def fit_corners(corners: "np.ndarray") -> "np.ndarray":
 
 
 def corners_of(boxes: "np.ndarray") -> "np.ndarray":
-    """Boxes [n, 5] -> their corners [n, 4, 2], going round."""
+    """Return the corners [n, 4, 2] of boxes [n, 5], in order around the box."""
     import numpy as np
 
     signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
@@ -156,7 +161,7 @@ def corners_of(boxes: "np.ndarray") -> "np.ndarray":
 
 
 class Tally:
-    """Truth and detections of one split so far."""
+    """Ground truth and detections of one split so far."""
 
     def __init__(self, classes: tuple[str, ...]) -> None:
         self.classes = classes
@@ -167,7 +172,7 @@ class Tally:
         self._matrix = curves.Matrix(classes)
 
     def add_picture(self, found: Turned, boxes: "list[np.ndarray]", categories: list[int]) -> None:
-        """Detections of a photograph, and its labels: boxes [5], all in the same pixels."""
+        """Add the detections of an image, and its labels: boxes [5], all in the same pixels."""
         import numpy as np
 
         self.objects += len(boxes)
@@ -185,13 +190,12 @@ class Tally:
         )
 
     def confuse(self) -> curves.Confusion:
-        """What was found as what."""
+        """Return the confusion matrix."""
         return self._matrix.result()
 
     def measure(self, prefix: str) -> dict[str, float]:
-        """`<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6.
-
-        The mean is over the classes that the split shows.
+        """Return `<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6.
+        The mean is over the classes that occur in the split.
         """
         import numpy as np
 
@@ -217,9 +221,8 @@ class Tally:
 
 
 def match(found: Turned, boxes: "np.ndarray", classes: "np.ndarray") -> "np.ndarray":
-    """Which detections of one picture are right, bool [n, 10], one column a threshold.
-
-    Best first, each takes the object of its class that it overlaps most and no other has taken.
+    """Return which detections of one image are correct, bool [n, 10], one column per threshold.
+    Best first, each is matched to the unmatched object of its class that it overlaps most.
     """
     import numpy as np
 
@@ -239,10 +242,9 @@ def match(found: Turned, boxes: "np.ndarray", classes: "np.ndarray") -> "np.ndar
 
 
 def average_precision(right: "np.ndarray", objects: int) -> "np.ndarray":
-    """Average precision [10] of one class from its detections, bool [n, 10], best first.
-
-    Precision at 101 recalls, made falling from the right, and the area under it by trapezoids;
-    without a detection or an object 0.
+    """Return the average precision [10] of one class from its detections, bool [n, 10], best first.
+    It is the trapezoidal area under the monotonic precision at 101 recalls; 0 without detections or
+    objects.
     """
     import numpy as np
 

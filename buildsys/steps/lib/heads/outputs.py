@@ -1,7 +1,7 @@
-"""The outputs of every head that is exported here, by the head's name: one table for all families.
+"""The outputs of every exported head, by the head's name: one table for all families.
 
-YOLOv8's heads have plain words, other networks' carry the network's name. Decoding them is
-`yolov8_decoding` and its neighbours; standard library alone.
+Names of YOLOv8's heads are plain words, those of other networks begin with the network's name.
+`yolov8_decoding` and similar modules decode them. Only the standard library is used.
 """
 
 from buildsys.spec import MASK_CHANNELS, MASK_STRIDE, REG_MAX, STRIDES, OutputFormula, TensorSpec
@@ -27,7 +27,7 @@ def _raw(strides: tuple[int, ...], channels: str) -> tuple[OutputFormula, ...]:
 def _of_tasks(
     channels: str,
 ) -> dict[str, tuple[OutputFormula, ...]]:
-    """The raw head of each task of boxes; `channels`: of a cell's box."""
+    """Return the raw head of each task with boxes; `channels`: those of a cell's box."""
     raw = _raw(STRIDES, channels)
     return {
         "detect": raw,
@@ -85,10 +85,10 @@ HEADS |= {
 def head_formulas(
     head: str, task: str, strides: tuple[int, ...] = STRIDES
 ) -> tuple[OutputFormula, ...]:
-    """The outputs of a head; a task that it does not serve has those of detect."""
+    """Return the outputs of a head; a task without its own entry has those of detect."""
     tasks = HEADS[head]
     found = tasks.get(task, tasks["detect"])
-    count = 2 * len(STRIDES)  # boxes and classes of each
+    count = 2 * len(STRIDES)  # boxes and classes of each stride
     if strides == STRIDES or not found[0].name.startswith("box_s"):
         return found
     return (*_raw(strides, found[0].shape[-1]), *found[count:])
@@ -104,8 +104,8 @@ def head_outputs(
     task: str = "",
     strides: tuple[int, ...] = STRIDES,
 ) -> tuple[TensorSpec, ...]:
-    """The outputs of a head for an input of `height` x `width` pixels; of pose where there are
-    keypoints and no task is named; `strides`: of the network's cells.
+    """Return the outputs of a head for an input of `height` x `width` pixels. Without a task,
+    keypoints mean pose. `strides`: those of the network's cells.
     """
     formulas = head_formulas(head, task or ("pose" if keypoints else "detect"), strides)
     values = dimensions(height, width, classes, keypoints, keypoint_dims, strides)

@@ -1,8 +1,8 @@
-"""Where a photograph lies in a network's picture, and the way back into its pixels.
+"""The placement of an original image in a network's input, and the conversion back to its pixels.
 
-Each axis has a gain of its own, because sizes are rounded to whole pixels: at 96 px up to a half of
-a hundredth. What lies outside the photograph is brought to its border. Source: Ultralytics
-`scale_boxes`, `scale_coords`, `clip_boxes` (utils/ops.py).
+Each axis has its own scale, because sizes are rounded to whole pixels: they differ by up to 0.5 %
+at 96 px. Positions outside the original are moved to its border. Source: Ultralytics `scale_boxes`,
+`scale_coords`, `clip_boxes` (utils/ops.py).
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """A photograph of `height` x `width` pixels in a network's picture.
+    """An original image of `height` x `width` pixels in a network's input.
 
-    `gain_x`, `gain_y`: pixels of the picture a pixel of the photograph; `left`, `top`: the
-    photograph's corner in the picture's pixels, below zero where it was cut.
+    `gain_x`, `gain_y`: input pixels per original pixel; `left`, `top`: the original's corner in
+    input pixels, negative if it was cropped.
     """
 
     height: int
@@ -29,7 +29,7 @@ class Placement:
 
 
 def to_photo(places: "np.ndarray", place: Placement) -> "np.ndarray":
-    """Places x, y, x, y, … (last axis) of the picture in the photograph's pixels, inside of it."""
+    """Convert input positions x, y, x, y, … (last axis) to pixels of the original, clipped to it."""
     import numpy as np
 
     pairs = places.shape[-1] // 2
@@ -38,9 +38,8 @@ def to_photo(places: "np.ndarray", place: Placement) -> "np.ndarray":
 
 
 def turned_to_photo(boxes: "np.ndarray", place: Placement) -> "np.ndarray":
-    """Turned boxes [n, 5] x y w h angle, likewise; they may stand over the photograph's border.
-
-    The sides are scaled as if the box lay upright, as Ultralytics does it.
+    """Convert oriented boxes [n, 5] x y w h angle; they may exceed the original's border. The sides
+    are scaled as if the box were axis-aligned, as in Ultralytics.
     """
     import numpy as np
 

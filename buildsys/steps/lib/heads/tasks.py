@@ -1,13 +1,14 @@
-"""What the tasks of a network differ in: how its labels are written.
+"""How the labels of each task are written.
 
-Standard library only: authoring and every tool environment ask here.
+Only the standard library is used, because authoring and every tool environment use it.
 """
 
 SHAPES = {"segment": "outline", "obb": "corners", "classify": "folder"}
-"""How an object is labelled where that is no box: an outline of three points or more, the four
-corners of a turned box, or the folder that the picture lies in."""
+"""How an object is labelled if not by a box: an outline of three points or more, the four corners
+of an oriented box, or the folder of the image.
+"""
 
 
 def shape_of(task: str) -> str:
-    """box | outline | corners | folder."""
+    """Return the label form of a task: box | outline | corners | folder."""
     return SHAPES.get(task, "box")

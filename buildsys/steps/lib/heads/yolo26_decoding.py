@@ -1,8 +1,9 @@
-"""From YOLO26's raw outputs to boxes, in numpy: what a program does after the invoke.
+"""Decode YOLO26's raw outputs to boxes with NumPy.
 
-A box side is one number, the distance from the cell's centre in strides; keypoints are measured from
-the centre, too, and a turned box's angle is in radians. Source: Ultralytics' `dist2bbox`, `dist2rbox`
-(utils/tal.py), `Pose26.kpts_decode` and `OBB26.forward_head` (nn/modules/head.py), with `reg_max` 1.
+A box side is one number, the distance from the cell's centre in strides; keypoints are also
+relative to the centre, and the angle of an oriented box is in radians. Source: Ultralytics'
+`dist2bbox`, `dist2rbox` (utils/tal.py), `Pose26.kpts_decode` and `OBB26.forward_head`
+(nn/modules/head.py), with `reg_max` 1.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def decode_raw(
     outputs: "dict[str, np.ndarray]", height: int, width: int, dims: int
 ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Raw head -> (boxes [N, 4] x1 y1 x2 y2, scores [N, classes], keypoints [N, k, 3])."""
+    """Decode the raw head to (boxes [N, 4] x1 y1 x2 y2, scores [N, classes], keypoints [N, k, 3])."""
     import numpy as np
 
     centres, strides = _cells(outputs, height, width)
@@ -36,9 +37,8 @@ def decode_raw(
 def decode_turned(
     outputs: "dict[str, np.ndarray]", height: int, width: int
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """Raw head -> (boxes [N, 5] x y w h angle, scores [N, classes]) in the network's pixels.
-
-    The four distances are measured along the turned axes.
+    """Decode the raw head to (boxes [N, 5] x y w h angle, scores [N, classes]) in the network's
+    pixels. The four distances are measured along the rotated axes.
     """
     import numpy as np
 
@@ -55,7 +55,9 @@ def decode_turned(
 
 
 def decode_sides(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
-    """Distances [N, 4] left, top, right, bottom of the centre, in units of the cell's stride."""
+    """Return distances [N, 4] left, top, right, bottom of the centre, in units of the cell's
+    stride.
+    """
     import numpy as np
 
     grids = yolov8_decoding.strides_of(outputs)
@@ -65,7 +67,7 @@ def decode_sides(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
 def _cells(
     outputs: "dict[str, np.ndarray]", height: int, width: int
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """Centres [N, 2] in units of their stride, and strides [N, 1]."""
+    """Return centres [N, 2] in units of their stride, and strides [N, 1]."""
     grids = yolov8_decoding.strides_of(outputs)
     centres, strides = yolov8_decoding.make_anchors(height, width, grids)
     return centres, strides[:, None]

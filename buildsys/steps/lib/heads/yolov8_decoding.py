@@ -1,7 +1,7 @@
-"""From a network's outputs to detections, in numpy: what a firmware does after the invoke.
+"""Decode YOLOv8's outputs to detections with NumPy.
 
-Box sides are a distribution over 16 bins; a side's length is its expectation, in strides, measured
-from the anchor (the cell's centre). Source: Ultralytics' DFL, dist2bbox and kpts_decode.
+A box side is a distribution over 16 bins; its length is the expectation, in strides, measured from
+the anchor (the cell's centre). Source: Ultralytics' DFL, dist2bbox and kpts_decode.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 IOU = 0.7
 MOST_CANDIDATES, MOST_DETECTIONS = 30_000, 300
-"""Before and after suppression (Ultralytics `max_nms`, `max_det`)."""
+"""Maximum number of boxes before and after suppression (Ultralytics `max_nms`, `max_det`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Detections:
 def decode_raw(
     outputs: "dict[str, np.ndarray]", height: int, width: int, dims: int
 ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Raw head -> (boxes [N, 4] x1 y1 x2 y2, scores [N, classes], keypoints [N, k, 3])."""
+    """Decode the raw head to (boxes [N, 4] x1 y1 x2 y2, scores [N, classes], keypoints [N, k, 3])."""
     import numpy as np
 
     anchors, strides = make_anchors(height, width, strides_of(outputs))
@@ -50,7 +50,9 @@ def decode_raw(
 
 
 def decode_sides(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
-    """Distances [N, 4] left, top, right, bottom of the anchor, in units of the cell's stride."""
+    """Return distances [N, 4] left, top, right, bottom of the anchor, in units of the cell's
+    stride.
+    """
     import numpy as np
 
     logits = np.concatenate([outputs[f"box_s{stride}"][0] for stride in strides_of(outputs)])
@@ -60,7 +62,7 @@ def decode_sides(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
 
 
 def decode_scores(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
-    """Class probabilities [N, classes] of every cell."""
+    """Return the class probabilities [N, classes] of every cell."""
     import numpy as np
 
     logits = np.concatenate([outputs[f"cls_s{stride}"][0] for stride in strides_of(outputs)])
@@ -70,9 +72,8 @@ def decode_scores(outputs: "dict[str, np.ndarray]") -> "np.ndarray":
 def decode_detections(
     output: "np.ndarray", classes: int, dims: int
 ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Decoded head [1, 4 + classes + k * dims, N] -> the same triple as `decode_raw`.
-
-    Without keypoints (`dims` 0) further rows are another task's and are left out.
+    """Convert the decoded head [1, 4 + classes + k * dims, N] to the same triple as `decode_raw`.
+    Without keypoints (`dims` 0) further rows belong to another task and are ignored.
     """
     import numpy as np
 
@@ -88,14 +89,14 @@ def decode_detections(
 
 
 def join_split(boxes: "np.ndarray", scores: "np.ndarray") -> "np.ndarray":
-    """Split head, boxes [1, 4, N] and scores [1, N, classes] -> [1, 4 + classes, N]."""
+    """Join the split head, boxes [1, 4, N] and scores [1, N, classes], to [1, 4 + classes, N]."""
     import numpy as np
 
     return np.concatenate([boxes, scores.transpose(0, 2, 1)], 1)
 
 
 def to_pixels(output: "np.ndarray", height: int, width: int) -> "np.ndarray":
-    """[1, 4 + …, N] whose boxes are shares of the input -> the same with boxes in its pixels."""
+    """Convert boxes of [1, 4 + …, N] from shares of the input to pixels."""
     import numpy as np
 
     factors = np.ones((1, output.shape[1], 1))
@@ -105,9 +106,9 @@ def to_pixels(output: "np.ndarray", height: int, width: int) -> "np.ndarray":
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What counts as an object: scores above `confidence`, of each picture the `most` best.
-
-    `every_class`: a cell is an object of each class that it is that sure of; else of its best one.
+    """What counts as an object: scores above `confidence`, and at most `most` per image.
+    `every_class`: a cell is an object of each class with such a score; otherwise only of its best
+    one.
     """
 
     confidence: float
@@ -116,11 +117,11 @@ class Choice:
 
 
 MEASURED = Choice(confidence=0.001, every_class=True)
-"""Where accuracy is measured (Ultralytics `val`)."""
+"""Thresholds for measuring accuracy (Ultralytics `val`)."""
 
 
 def prediction(confidence: float) -> Choice:
-    """For objects that people and programs read (Ultralytics `predict`)."""
+    """Return the choice for detections that are shown or used (Ultralytics `predict`)."""
     return Choice(confidence=confidence, every_class=False)
 
 
@@ -131,7 +132,7 @@ def suppress(
     *,
     choice: Choice = MEASURED,
 ) -> Detections:
-    """The candidates that no better one of their class overlaps by an IoU above 0.7."""
+    """Return the candidates that no better one of their class overlaps by an IoU above 0.7."""
     cells, classes, values = select(boxes, scores, choice)
     return Detections(
         boxes=boxes[cells], scores=values, classes=classes, keypoints=keypoints[cells]
@@ -141,14 +142,14 @@ def suppress(
 def select(
     boxes: "np.ndarray", scores: "np.ndarray", choice: Choice = MEASURED
 ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """What `suppress` keeps, best first: the cells [n], their classes [n] and scores [n]."""
+    """Return what `suppress` keeps, best first: the cells [n], their classes [n] and scores [n]."""
     cells, classes, values = candidates(scores, choice)
     kept = greedy(boxes[cells], classes, most=choice.most)
     return cells[kept], classes[kept], values[kept]
 
 
 def candidates(scores: "np.ndarray", choice: Choice) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Before any suppression, best first: cells [n], classes [n] and scores [n]."""
+    """Return the candidates before suppression, best first: cells [n], classes [n] and scores [n]."""
     import numpy as np
 
     if choice.every_class:
@@ -165,9 +166,9 @@ def candidates(scores: "np.ndarray", choice: Choice) -> "tuple[np.ndarray, np.nd
 def greedy(
     boxes: "np.ndarray", classes: "np.ndarray", overlap: float = IOU, most: int = MOST_DETECTIONS
 ) -> list[int]:
-    """Indices of the boxes (sorted best first) that survive suppression within their class.
-
-    A box goes when a better one overlaps it by an IoU above `overlap`; the `most` best stay.
+    """Return the indices of the boxes (sorted best first) that remain after suppression within
+    their class. A box is removed if a better one overlaps it by an IoU above `overlap`; at most
+    `most` remain.
     """
     import numpy as np
 
@@ -188,14 +189,14 @@ def greedy(
 
 
 def strides_of(outputs: Iterable[str]) -> tuple[int, ...]:
-    """The strides of a raw head's cells, by the names of its outputs: box_s8, box_s16, …"""
+    """Return the strides of a raw head's cells from the names of its outputs: box_s8, box_s16, …"""
     return find_strides((), outputs, 0, 0)
 
 
 def make_anchors(
     height: int, width: int, strides: tuple[int, ...] = STRIDES
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """Cell centres [N, 2] in units of their stride, and strides [N]."""
+    """Return cell centres [N, 2] in units of their stride, and strides [N]."""
     import numpy as np
 
     anchors, sizes = [], []
@@ -208,7 +209,7 @@ def make_anchors(
 
 
 def sigmoid(x: "np.ndarray") -> "np.ndarray":
-    """The logistic function."""
+    """Return the logistic function of x."""
     import numpy as np
 
     return np.asarray(1 / (1 + np.exp(-x)))

@@ -1,7 +1,8 @@
-"""From a YOLOX network's outputs to detections, in numpy.
+"""Decode a YOLOX network's outputs to detections with NumPy.
 
-A cell's box: centre = (cell's corner + offset) * stride, size = exp(value) * stride; its score for a
-class is objectness times the class's probability. Source: YOLOX's `decode_outputs`, `postprocess`.
+A cell's box: centre = (cell's corner + offset) * stride, size = exp(value) * stride; its score for
+a class is objectness times the class's probability. Source: YOLOX's `decode_outputs`,
+`postprocess`.
 """
 
 from typing import TYPE_CHECKING
@@ -11,15 +12,17 @@ if TYPE_CHECKING:
 
 HEADS = ("yolox-decoded", "yolox-concatenated", "yolox-split")
 _LARGEST = 20.0
-"""Of the log of a size, far beyond any picture: an untrained network must not overflow."""
+"""Maximum of the logarithm of a size, far beyond any image: an untrained network must not overflow.
+"""
 
 
 def decode(
     outputs: "dict[str, np.ndarray]", head: str, classes: int, height: int, width: int
 ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Named outputs -> (boxes [N, 4] x1 y1 x2 y2 in pixels, scores [N, classes], keypoints [N, 0, 3]).
+    """Decode named outputs to (boxes [N, 4] x1 y1 x2 y2 in pixels, scores [N, classes], keypoints
+    [N, 0, 3]).
 
-    `head`: one of HEADS; the outputs are as `buildsys.spec` lists them for it, one picture. The
+    `head`: one of HEADS; the outputs are those of one image as listed in `buildsys.spec`. The
     results are float64.
     """
     import numpy as np
@@ -32,7 +35,7 @@ def decode(
 
 
 def _rows(outputs: "dict[str, np.ndarray]", head: str) -> "np.ndarray":
-    """[N, 5 + classes], whatever the head."""
+    """Return rows [N, 5 + classes] for any head."""
     import numpy as np
 
     if head == "yolox-split":
@@ -42,7 +45,7 @@ def _rows(outputs: "dict[str, np.ndarray]", head: str) -> "np.ndarray":
 
 
 def _to_pixels(boxes: "np.ndarray", height: int, width: int) -> "np.ndarray":
-    """Offsets and logs of sizes [N, 4] -> cx, cy, w, h in pixels."""
+    """Convert offsets and logarithms of sizes [N, 4] to cx, cy, w, h in pixels."""
     import numpy as np
 
     from buildsys.steps.lib.heads.yolov8_decoding import make_anchors

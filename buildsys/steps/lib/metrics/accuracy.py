@@ -1,8 +1,9 @@
-"""Accuracy over a split: one way for every format of the model, one figure set for every task.
+"""Measure accuracy over a split, in the same way for every model format and with fixed figures per
+task.
 
-Pictures go through the preprocessing contract one by one; what the network says of them comes back
-to the photograph's own pixels, as Ultralytics brings it back. Boxes, keypoints and masks are counted
-by pycocotools, turned boxes and whole pictures by Ultralytics' definitions.
+Images go through the preprocessing contract one by one; detections are converted back to pixels of
+the original image, as in Ultralytics. Boxes, keypoints and masks are evaluated by pycocotools,
+oriented boxes and classes by Ultralytics' definitions.
 """
 
 import hashlib
@@ -29,7 +30,7 @@ _TOP = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What accuracy is measured on, and how the outputs are to be read."""
+    """What accuracy is measured on, and how to read the outputs."""
 
     split: Split
     classes: tuple[str, ...]
@@ -39,16 +40,16 @@ class Params:
     head: str
     preprocessing: Preprocessing
     reference_kernels: bool = False
-    """For integer TFLite files: TFLite's plain ones, which are bit-exact with TFLite Micro; without,
-    those that LiteRT has by default.
+    """For integer TFLite files: use TFLite's reference kernels, which are bit-exact with TFLite
+    Micro, instead of LiteRT's default kernels.
     """
     task: str = ""
 
 
 _Result = tuple[int, dict[str, float], list[curves.Curves], curves.Confusion]
-"""Number of objects, metrics by name, curves of each kind, what was found as what."""
+"""Number of objects, metrics by name, curves of each kind, confusion matrix."""
 Predict = Callable[["np.ndarray"], "dict[str, np.ndarray]"]
-"""Picture uint8 [h, w, 3] -> outputs by name, as `outputs` lists them for the head."""
+"""A function: image uint8 [h, w, 3] -> outputs by name, as `outputs` lists them for the head."""
 
 
 def measure(
@@ -62,11 +63,11 @@ def measure(
     curves_target: Path | None = None,
     processes: int = 1,
 ) -> None:
-    """Run the model over the split and write metrics.json beside the model's digest.
+    """Run the model over the split and write metrics.json with the model's digest.
 
-    `kernels`: what computed, where a file of this kind can be computed in several ways.
-    `curves_target`: where precision over recall and the confusion matrix go. `processes`: that call
-    `predict`, which must answer the same in each.
+    `kernels`: the kernels used, if a file of this kind can be computed in several ways.
+    `curves_target`: the file for precision over recall and the confusion matrix. `processes`:
+    number of processes that call `predict`, which must return the same in each.
     """
     from buildsys.steps.lib.datasets import images, prepared_images
     from buildsys.steps.lib.runtime import ahead
@@ -81,7 +82,7 @@ def measure(
     answers = ahead.in_order(answer, pictures, processes) if processes > 1 else None
 
     def named(picture: "np.ndarray") -> "dict[str, np.ndarray]":
-        """Each way asks once for every picture, in their order."""
+        """Return one image's outputs by name; called once per image, in order."""
         return name_outputs(next(answers) if answers else predict(picture), params)
 
     objects, metrics, traced, confusion = way(dataset, pictures, named, params)
@@ -110,9 +111,8 @@ def measure(
 
 
 def name_outputs(found: "dict[str, np.ndarray]", params: Params) -> "dict[str, np.ndarray]":
-    """A file's outputs by the head's names: its own where it has them, else by their order.
-
-    Prototypes of masks come as [1, h, w, channels], as TFLite files have them.
+    """Return a file's outputs by the head's names: by the file's own names if they match, otherwise
+    by order. Prototypes of masks are returned as [1, h, w, channels], as in TFLite files.
     """
     task = params.task or ("pose" if params.keypoints else "detect")
     names = [output.name for output in head_formulas(params.head, task)]
@@ -130,7 +130,7 @@ def _is_planar(name: str, value: "np.ndarray") -> bool:
 
 
 def _describe_sigmas(params: Params) -> dict[str, Any]:
-    """What keypoints were judged by."""
+    """Return the sigmas that keypoints were evaluated with."""
     if not params.keypoints:
         return {}
     sigmas = keypoint_sigmas.choose(params.sigmas, params.keypoints)
@@ -138,7 +138,7 @@ def _describe_sigmas(params: Params) -> dict[str, Any]:
 
 
 def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
-    """Named outputs -> (boxes, scores, keypoints), by the head that the export chose."""
+    """Decode named outputs to (boxes, scores, keypoints), according to the exported head."""
     from buildsys.steps.lib.heads import decoders
 
     frame = params.preprocessing
@@ -148,7 +148,7 @@ def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
 
 
 def decode_turned(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
-    """Named outputs of an obb network -> (boxes [N, 5], scores [N, classes])."""
+    """Decode named outputs of an obb network to (boxes [N, 5], scores [N, classes])."""
     from buildsys.steps.lib.heads import oriented_boxes, yolo26_decoding
 
     frame = params.preprocessing
@@ -160,7 +160,7 @@ def decode_turned(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
 
 
 def decode_classes(outputs: "dict[str, np.ndarray]", params: Params) -> "np.ndarray":
-    """Named outputs of a classify network -> probabilities [classes]."""
+    """Return the probabilities [classes] from named outputs of a classify network."""
     import numpy as np
 
     if not is_raw(params.head):
@@ -171,13 +171,15 @@ def decode_classes(outputs: "dict[str, np.ndarray]", params: Params) -> "np.ndar
 
 
 def labels_of(dataset: Path, picture: Path, params: Params) -> list[Any]:
-    """The objects that are labelled in an image; ends the step at a broken line."""
+    """Return the labelled objects of an image; ends the step at a wrong line."""
     shape, count = shape_of(params.task), len(params.classes)
     return read_labels(dataset, picture, params.keypoints, params.keypoint_dims, count, shape)
 
 
 def _most_detections(labels: list[list[Any]]) -> int:
-    """Of a picture: 300, or as many as the fullest one has objects, as Ultralytics' `val` has it."""
+    """Return the maximum number of detections per image: 300, or the largest number of objects in
+    one image, as in Ultralytics' `val`.
+    """
     from buildsys.steps.lib.heads import yolov8_decoding
 
     return max(yolov8_decoding.MOST_DETECTIONS, *map(len, labels))
@@ -279,8 +281,8 @@ def _measure_turned(
 def _measure_classes(
     dataset: Path, pictures: list[Path], predict: Predict, params: Params
 ) -> _Result:
-    """`top1` and `top5`: shares of the pictures whose class is the first, or among the first five;
-    `top1.<class>` of the pictures of a class.
+    """Return `top1` and `top5`: shares of the images whose class is the first, or among the first
+    five; `top1.<class>` for the images of a class.
     """
     import numpy as np
 
@@ -311,7 +313,7 @@ def _share(hits: "np.ndarray") -> float:
 def _rows(
     number: int, boxes: "np.ndarray", classes: "np.ndarray", scores: "np.ndarray"
 ) -> list[dict[str, Any]]:
-    """Detections as COCO result rows; boxes x1 y1 x2 y2 in the photograph's pixels."""
+    """Return detections as COCO result rows; boxes are x1 y1 x2 y2 in pixels of the original image."""
     return [
         {
             "image_id": number,

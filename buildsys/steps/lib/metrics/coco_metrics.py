@@ -1,8 +1,9 @@
-"""Counting by pycocotools: boxes, keypoints and masks over one split, in the photographs' pixels.
+"""Evaluate boxes, keypoints and masks of one split with pycocotools, in pixels of the original
+images.
 
-A keypoint's area is 0.53 of its box's, as in Ultralytics' validation; sigmas are the dataset's own,
-else Ultralytics' (1/K; COCO's for 17 keypoints). Masks are compared at the photograph's own size, as
-COCO does it.
+A keypoint object's area is 0.53 of its box's, as in Ultralytics' validation; sigmas are the
+dataset's own, otherwise Ultralytics' (1/K; COCO's for 17 keypoints). Masks are compared at the
+original image's size, as in COCO.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,16 @@ if TYPE_CHECKING:
 
 _AREA_SHARE = 0.53
 _ANSWERS = {"bbox": "bbox", "keypoints": "keypoints", "segm": "segmentation"}
-"""Which key of a result row each kind of evaluation reads; pycocotools guesses by what is there."""
+"""The key of a result row that each kind of evaluation reads; pycocotools guesses the kind from the
+keys.
+"""
 
 
 class Tally:
-    """Truth and detections of one split so far, in pycocotools' form.
+    """Ground truth and detections of one split so far, in pycocotools' form.
 
-    `most`: detections of a picture that count; COCO's own 100, and 20 with keypoints, are fewer than
-    Ultralytics'.
+    `most`: maximum number of detections per image; COCO's own 100, and 20 with keypoints, are fewer
+    than Ultralytics'.
     """
 
     def __init__(self, classes: tuple[str, ...], keypoints: int, most: int) -> None:
@@ -39,10 +42,10 @@ class Tally:
         }
         self.rows: list[dict[str, Any]] = []
         self.curves: list[curves.Curves] = []
-        """Of each kind that was measured."""
+        """The curves of each measured kind."""
 
     def add_picture(self, width: int, height: int, objects: list[Object]) -> int:
-        """A photograph and its labels; returns its number, for the rows of its detections."""
+        """Add an image and its labels; returns its number, for the rows of its detections."""
         number = len(self.truth["images"])
         self.truth["images"].append({"id": number, "width": width, "height": height})
         for item in objects:
@@ -52,7 +55,7 @@ class Tally:
         return number
 
     def measure(self, kind: str, prefix: str, sigmas: tuple[float, ...] = ()) -> dict[str, float]:
-        """`<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6.
+        """Return `<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6.
 
         `kind`: bbox | keypoints | segm.
         """
@@ -74,7 +77,7 @@ class Tally:
         return result
 
     def confuse(self) -> curves.Confusion:
-        """What was found as what, by boxes."""
+        """Return the confusion matrix by boxes."""
         matrix = curves.Matrix(self.classes)
         truth: dict[int, list[dict[str, Any]]] = {}
         found: dict[int, list[dict[str, Any]]] = {}
@@ -102,7 +105,9 @@ class Tally:
         return curves.join(prefix, each)
 
     def _evaluate(self, kind: str, sigmas: tuple[float, ...]) -> tuple["np.ndarray", "np.ndarray"]:
-        """Precision and scores [IoU thresholds, recalls, classes]; -1 where a class has no object."""
+        """Return precision and scores [IoU thresholds, recalls, classes]; -1 for a class without
+        objects.
+        """
         import contextlib
         import io
 
@@ -122,7 +127,7 @@ class Tally:
             evaluation.params.maxDets = [self._most]
             evaluation.evaluate()
             evaluation.accumulate()
-        # [thresholds, recalls, classes, area ranges, detections per picture]: all areas
+        # [thresholds, recalls, classes, area ranges, detections per image]: all areas
         found = evaluation.eval
         precision, scores = (found[name][:, :, :, 0, -1] for name in ("precision", "scores"))
         return np.asarray(precision), np.asarray(scores)

@@ -1,8 +1,9 @@
-"""Precision over recall and the confusion matrix of one file over one split: an evaluation's `curves`.
+"""Precision over recall and the confusion matrix of one file on one split: an evaluation's
+`curves`.
 
-Precision counts as everywhere else: an object is found from an overlap of 0.5 on (of keypoints, an
-object keypoint similarity). The confusion matrix is Ultralytics': detections of at least 0.25, matched
-whatever their class from an overlap of 0.45 on, those that overlap most first.
+An object counts as found from an overlap of 0.5 on (for keypoints, object keypoint similarity). The
+confusion matrix is Ultralytics': detections of at least 0.25, matched regardless of class from an
+overlap of 0.45 on, largest overlap first.
 """
 
 import json
@@ -12,15 +13,15 @@ from pathlib import Path
 
 CONFIDENCE, OVERLAP = 0.25, 0.45
 STEPS = 101
-"""Recalls 0, 0.01, … 1 at which a curve is given."""
+"""Number of points of a curve: recalls 0, 0.01, … 1."""
 Box = Sequence[float]
 """x, y of the upper left corner, width, height."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassCurve:
-    """At each recall the best precision that still has it, and the confidence that gives it; 0 where
-    so many objects are never found.
+    """The curve of one class: at each recall the best precision, and the confidence that reaches
+    it; 0 for recalls that are never reached.
     """
 
     name: str
@@ -31,8 +32,8 @@ class ClassCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """The confidence with the highest F1, the mean over the classes, and what it gives; of several the
-    highest: below the last object that is found come false ones alone.
+    """The confidence with the highest mean F1 over the classes, and the figures at it; the highest
+    of several, because lower ones only add false detections.
     """
 
     confidence: float
@@ -43,7 +44,9 @@ class Threshold:
 
 @dataclass(frozen=True, kw_only=True)
 class Curves:
-    """Of one kind: box, keypoints, masks, obb. Classes that the split does not show have none."""
+    """The curves of one kind: box, keypoints, masks, obb. Classes that do not occur in the split
+    have none.
+    """
 
     kind: str
     classes: tuple[ClassCurve, ...]
@@ -52,10 +55,10 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """`counts[i][j]`: found as class i what is of class j. Behind the classes stands the background:
-    its row are objects that nothing found, its column detections where no object is.
-
-    `confidence`, `overlap` 0: of whole images, each of which is found as its likeliest class.
+    """A confusion matrix. `counts[i][j]`: objects of class j that were found as class i. The last
+    index is the background: its row counts objects that were not found, its column detections
+    without an object. `confidence`, `overlap` are 0 for whole images, each of which is found as its
+    most likely class.
     """
 
     classes: tuple[str, ...]
@@ -66,7 +69,7 @@ class Confusion:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """All of it. `sha256`: of the model file."""
+    """Everything measured on one file. `sha256`: digest of the model file."""
 
     sha256: str
     split: str
@@ -89,7 +92,7 @@ def write(path: Path, measured: Measured) -> None:
 
 
 def read(path: Path) -> Measured:
-    """Read it. Raises OSError, ValueError, TypeError, KeyError where it is none of ours."""
+    """Read the file. Raises OSError, ValueError, TypeError, KeyError if it has another format."""
     from buildsys.steps.lib.runtime.launcher import rebuild
 
     found: Measured = rebuild(Measured, json.loads(path.read_bytes()))
@@ -99,7 +102,7 @@ def read(path: Path) -> Measured:
 def curve(
     name: str, objects: int, precision: Sequence[float], scores: Sequence[float]
 ) -> ClassCurve:
-    """A class's curve from values at the 101 recalls, rounded to 1e-4."""
+    """Return a class's curve from values at the 101 recalls, rounded to 1e-4."""
     return ClassCurve(
         name=name,
         objects=objects,
@@ -109,7 +112,9 @@ def curve(
 
 
 def trace(name: str, objects: int, right: Sequence[bool], scores: Sequence[float]) -> ClassCurve:
-    """A class's curve from its detections, best first: whether each is right, and its score."""
+    """Return a class's curve from its detections, best first: whether each is correct, and its
+    score.
+    """
     recalls, precisions, hits = [], [], 0
     for number, hit in enumerate(right, 1):
         hits += bool(hit)
@@ -128,7 +133,7 @@ def trace(name: str, objects: int, right: Sequence[bool], scores: Sequence[float
 
 
 def join(kind: str, classes: Sequence[ClassCurve]) -> Curves:
-    """The curves of a kind, with the confidence that suits them best."""
+    """Return the curves of a kind, with the confidence of the highest mean F1."""
     shown = tuple(item for item in classes if item.objects)
     choices = [_at(shown, step / (STEPS - 1)) for step in range(STEPS)] if shown else []
     nothing = Threshold(confidence=0.0, precision=0.0, recall=0.0, f1=0.0)
@@ -137,7 +142,7 @@ def join(kind: str, classes: Sequence[ClassCurve]) -> Curves:
 
 
 def _at(classes: tuple[ClassCurve, ...], confidence: float) -> Threshold:
-    """What is found of the classes, in the mean, with detections from a confidence on."""
+    """Return the mean precision and recall of the classes for detections from a confidence on."""
     points = []
     for item in classes:
         reached = [
@@ -156,17 +161,19 @@ def _at(classes: tuple[ClassCurve, ...], confidence: float) -> Threshold:
 
 
 class Matrix:
-    """A confusion matrix while it is counted."""
+    """A confusion matrix that is being counted."""
 
     def __init__(self, classes: tuple[str, ...], whole: bool = False) -> None:
-        """`whole`: of whole images."""
+        """Create an empty matrix; `whole`: whether whole images are classified."""
         self.classes, self.whole = classes, whole
         self.counts = [[0] * (len(classes) + 1) for _ in range(len(classes) + 1)]
 
     def add(
         self, truth: Sequence[int], found: Sequence[Found], overlaps: Sequence[Sequence[float]]
     ) -> None:
-        """One image: classes of its objects, its detections, and overlaps [objects][detections]."""
+        """Add one image: classes of its objects, its detections, and overlaps
+        [objects][detections].
+        """
         nothing = len(self.classes)
         pairs = [
             (-overlaps[row][column], row, column)
@@ -188,11 +195,11 @@ class Matrix:
                 self.counts[item.category][nothing] += 1
 
     def add_whole(self, truth: int, found: int) -> None:
-        """One image that has a class as a whole."""
+        """Add one image that has a class as a whole."""
         self.counts[found][truth] += 1
 
     def result(self) -> Confusion:
-        """As it is kept."""
+        """Return the finished confusion matrix."""
         return Confusion(
             classes=self.classes,
             confidence=0.0 if self.whole else CONFIDENCE,
@@ -202,7 +209,7 @@ class Matrix:
 
 
 def overlap(first: Box, second: Box) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes."""
     width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
     height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
     if width <= 0 or height <= 0:

@@ -1,7 +1,7 @@
-"""How far off a keypoint may be: the sigmas of object keypoint similarity, and where they come from.
+"""Choose the sigmas of object keypoint similarity, which say how far off a keypoint may be.
 
-Without a dataset's own they are Ultralytics' (`models/yolo/pose/val.py`, 8.4): COCO's for 17 keypoints
-(https://cocodataset.org/#keypoints-eval), for any other number K each is 1/K.
+Without a dataset's own sigmas they are Ultralytics' (`models/yolo/pose/val.py`, 8.4): COCO's for 17
+keypoints (https://cocodataset.org/#keypoints-eval), for any other number K each is 1/K.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,16 @@ _COCO = (
 
 @dataclass(frozen=True, kw_only=True)
 class Sigmas:
-    """One value a keypoint, a share of the square root of the object's area; `source` in words."""
+    """One value per keypoint, as a share of the square root of the object's area; `source`: their
+    origin as text.
+    """
 
     values: tuple[float, ...]
     source: str
 
 
 def choose(given: tuple[float, ...], keypoints: int) -> Sigmas:
-    """Those that the dataset gives (`kpt_oks_sigmas`), else Ultralytics' defaults."""
+    """Return the dataset's sigmas (`kpt_oks_sigmas`), otherwise Ultralytics' defaults."""
     if given:
         return Sigmas(values=given, source="the dataset's kpt_oks_sigmas")
     if keypoints == len(_COCO):

@@ -1,7 +1,7 @@
-"""Times of a network's runs -> one labelled figure; and how the steps here take them.
+"""Measure the latency of a network's runs, and summarize it as one labelled figure.
 
-What is timed is the engine alone: from an input that lies ready to outputs that lie ready. No
-decoding of a picture, no letterbox, no reading of boxes.
+Only the inference is timed: from a prepared input to the raw outputs, without decoding an image,
+letterbox, or reading boxes.
 """
 
 import hashlib
@@ -17,16 +17,18 @@ from buildsys.steps.lib.metrics.timed_runs import Engine
 from buildsys.steps.lib.runtime.progress import report
 
 ENGINE_ONLY, END_TO_END = "engine only", "end to end"
-"""What was timed; end to end: with the copies to and from a GPU."""
+"""What was timed; end to end includes the copies to and from a GPU."""
 HERE, ON_A_DEVICE = "measured here", "measured on a device"
-"""Labels; beside them stands "estimated", which is the compiler's word."""
+"""Labels; a third one is "estimated", for figures of a compiler."""
 _DIGITS = 4
-"""Of milliseconds: a tenth of a microsecond is less than any clock here tells."""
+"""Digits after the point of milliseconds: 0.1 microseconds is finer than any clock used here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """How often and on how many threads. `machine`: what the figure is true of (part of the key)."""
+    """Number of runs and threads. `machine`: the machine that the figure holds for (part of the
+    key).
+    """
 
     threads: int
     runs: int
@@ -35,14 +37,16 @@ class Params:
 
 
 def resources(params: Params) -> Resources:
-    """It runs alone: beside a training every figure is noise."""
+    """Return the resources: the step runs while no other step runs, which would falsify the
+    figures.
+    """
     return Resources(memory_mib=1000, threads=params.threads, alone=True)
 
 
 def measure(
     model: Path, run: Callable[[], object], engine: Engine, params: Params, target: Path
 ) -> None:
-    """Warm up, time every run with the monotonic clock, write the entry as JSON."""
+    """Warm up, time every run with the monotonic clock, and write the entry as JSON."""
     times = []
     for index in range(params.warmup + params.runs):
         started = time.perf_counter_ns()
@@ -68,7 +72,7 @@ def measure(
 
 
 def summarize(times: Sequence[float]) -> dict[str, float]:
-    """Milliseconds of single runs -> runs, mean, min, max and percentiles, in milliseconds."""
+    """Return number, mean, min, max and percentiles of single runs, in milliseconds."""
     ordered = sorted(times)
     figures = {
         "mean_ms": math.fsum(ordered) / len(ordered),
@@ -82,7 +86,7 @@ def summarize(times: Sequence[float]) -> dict[str, float]:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Between the two nearest of ascending values, in proportion (numpy's default, `linear`)."""
+    """Return a percentile of ascending values by linear interpolation (NumPy's default, `linear`)."""
     place = (len(ordered) - 1) * percent / 100
     below = math.floor(place)
     above = min(below + 1, len(ordered) - 1)

@@ -1,6 +1,6 @@
-"""What a model file sees on photographs: detections in their own pixels, and drawn on them.
+"""Run a model file on images: detections in the original images' pixels, and drawings of them.
 
-Preprocessing, decoding and suppression are those that accuracy is measured with.
+Preprocessing, decoding and suppression are the same as for measuring accuracy.
 """
 
 import hashlib
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SEEN = 0.5
-"""Visibility above which a keypoint is drawn as seen."""
+"""Visibility above which a keypoint is drawn as visible."""
 _CLASSES = 5
-"""Classes of a whole image that are listed."""
+"""Number of listed classes for a whole image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A photograph among the inputs, and the name of its drawing."""
+    """An image of the inputs, and the name of its drawing."""
 
     path: str
     drawing: str
@@ -33,9 +33,8 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Which pictures; what is not above `confidence` is left out.
-
-    `reading`: how evaluation reads this network; its split is of no use here.
+    """Which images to use; detections not above `confidence` are omitted. `reading`: how evaluation
+    reads this network; its split is not used.
     """
 
     pictures: tuple[Picture, ...]
@@ -44,12 +43,12 @@ class Params:
 
 
 Run = Callable[["np.ndarray"], "dict[str, np.ndarray]"]
-"""Picture uint8 [h, w, 3] -> outputs by name."""
+"""A function: image uint8 [h, w, 3] -> outputs by name."""
 
 
 def predict(model: Path, pictures: Path, run: Run, params: Params, target: Path) -> None:
-    """Write <drawing>.jpg per readable picture, and predictions.json; what cannot be read is told
-    there and stops nothing.
+    """Write <drawing>.jpg per readable image, and predictions.json, which also lists unreadable
+    images.
     """
     from buildsys.steps.lib.datasets import images, overlays
 
@@ -78,10 +77,9 @@ def predict(model: Path, pictures: Path, run: Run, params: Params, target: Path)
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """One detection in the photograph's pixels: box x1 y1 x2 y2, keypoints x, y, visibility 0..1.
-
-    `outline`: x, y of the points around a mask, or of a turned box's corners. `whole`: a class of
-    the whole picture, which has no place.
+    """One detection in pixels of the original image: box x1 y1 x2 y2, keypoints x, y, visibility
+    0..1. `outline`: x, y of the outline of a mask, or of an oriented box's corners. `whole`: a
+    class of the whole image, without a position.
     """
 
     name: str
@@ -96,7 +94,7 @@ class Seen:
 def detect(
     photo: "np.ndarray", run: Run, reading: accuracy.Params, confidence: float
 ) -> tuple[Seen, ...]:
-    """What a network sees on a photograph, uint8 [h, w, 3] BGR, best first."""
+    """Return a network's detections on an image, uint8 [h, w, 3] BGR, best first."""
     from buildsys.steps.lib.datasets import prepared_images
 
     params = Params(pictures=(), confidence=confidence, reading=reading)
@@ -184,7 +182,7 @@ def _named(category: Any, score: Any, params: Params) -> dict[str, Any]:
 
 
 def mark(item: Seen) -> Any:
-    """A detection as `overlays` draws it."""
+    """Return a detection as a mark for `overlays`."""
     from buildsys.steps.lib.datasets import overlays
 
     return overlays.Mark(
@@ -199,7 +197,7 @@ def mark(item: Seen) -> Any:
 def _row(
     picture: Picture, photo: "np.ndarray", objects: tuple[Seen, ...], params: Params
 ) -> dict[str, Any]:
-    """Pixels to a hundredth, scores to a ten-thousandth."""
+    """Return the row of an image, with pixels rounded to 0.01 and scores to 0.0001."""
     entries = []
     for item in objects:
         entry: dict[str, Any] = {"class": item.name, "score": round(item.score, 4)}

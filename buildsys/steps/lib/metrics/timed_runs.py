@@ -1,4 +1,4 @@
-"""A model file made ready to be timed: by LiteRT or by onnxruntime, its input filled."""
+"""Open a model file in LiteRT or onnxruntime, with filled inputs, for timing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What runs the file. `kernels`: which of its implementations of the operators."""
+    """The runtime that runs the file. `kernels`: which implementation of the operators it uses."""
 
     name: str
     version: str
@@ -27,7 +27,9 @@ class Engine:
 
 
 def open_tflite(model: Path, threads: int) -> tuple[Callable[[], object], Engine]:
-    """One inference of a TFLite file, and what runs it; ends the step where LiteRT cannot."""
+    """Return a function that runs a TFLite file once, and its runtime; ends the step if LiteRT
+    cannot run it.
+    """
     from importlib.metadata import version
 
     from buildsys.steps.lib.files.tflite_bounds import demand_tflite
@@ -38,13 +40,13 @@ def open_tflite(model: Path, threads: int) -> tuple[Callable[[], object], Engine
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], fill(detail["shape"], detail["dtype"]))
     found = version("ai-edge-litert")
-    kernels = litert.Kernels.DEFAULT  # as an application on this machine has them
+    kernels = litert.Kernels.DEFAULT  # as an application on this machine would use
     engine = Engine(name="litert", version=found, kernels=kernels, format="tflite")
     return interpreter.invoke, engine
 
 
 def _interpreter(model: Path, threads: int) -> Any:
-    """With its tensors allocated."""
+    """Return an interpreter with allocated tensors."""
     from ai_edge_litert.interpreter import Interpreter
 
     try:
@@ -58,7 +60,9 @@ def _interpreter(model: Path, threads: int) -> Any:
 
 
 def open_onnx(model: Path, threads: int) -> tuple[Callable[[], object], Engine]:
-    """One inference of an ONNX file, and what runs it; ends the step where onnxruntime cannot."""
+    """Return a function that runs an ONNX file once, and its runtime; ends the step if onnxruntime
+    cannot run it.
+    """
     import onnxruntime
 
     from buildsys.steps.lib.files import model_files
@@ -76,7 +80,7 @@ def open_onnx(model: Path, threads: int) -> tuple[Callable[[], object], Engine]:
 
 
 def _fill_open(item: Any) -> Any:
-    """Of an ONNX input; an open batch axis is 1."""
+    """Return noise for an ONNX input; a dynamic batch axis is 1."""
     first, *rest = item.shape or (1,)
     shape = (first if isinstance(first, int) else 1, *rest)
     if not all(isinstance(side, int) for side in shape):
@@ -87,7 +91,7 @@ def _fill_open(item: Any) -> Any:
 
 
 def fill(shape: Any, dtype: Any) -> Any:
-    """Seeded noise over what the input can hold: 0..1 of real numbers, all of an integer's range."""
+    """Return seeded noise over the input's range: 0..1 for floats, the full range for integers."""
     import numpy as np
 
     rng, kind = np.random.default_rng(0), np.dtype(dtype)

@@ -1,12 +1,13 @@
-"""The files of a training's artifact `training`: what its curves are drawn from.
+"""Read and write the files of a training's artifact `training`, from which its curves are drawn.
 
     history.csv    a row an epoch. `epoch`; `train/…` and `val/…` are losses, `metrics/…` accuracy on the
                    val split, `lr/…` learning rates: Ultralytics' names. A cell is empty where an epoch
                    was not validated.
     training.json  `Summary`
-    examples/      01.jpg, …: images of the first batch as the network saw them, their labels drawn
+    examples/      01.jpg, …: images of the first batch as the network received them, with their labels
 
-No times: the same training is the same bytes. How long it took is the step's record and its log.
+They hold no times, so that the same training gives the same bytes; the step's record and log have
+its duration.
 """
 
 import csv
@@ -16,15 +17,16 @@ from pathlib import Path
 
 HISTORY, SUMMARY, EXAMPLES = "history.csv", "training.json", "examples"
 MOST_EXAMPLES = 8
-"""Images of the first batch that are kept."""
+"""Number of images of the first batch that are kept."""
 ACCURACY = {
     "metrics/mAP50-95(B)": "box mAP50-95",
     "metrics/mAP50-95(P)": "kpt mAP50-95",
     "metrics/mAP50-95(M)": "mask mAP50-95",
     "metrics/accuracy_top1": "top-1",
 }
-"""The columns of accuracy that stand for the rest, and what people call them; an obb network's
-`metrics/mAP50-95(B)` is of turned boxes."""
+"""The main accuracy columns and their common names; an obb network's `metrics/mAP50-95(B)` is for
+oriented boxes.
+"""
 
 Row = dict[str, float]
 """Values of one epoch by column, without `epoch`."""
@@ -32,11 +34,12 @@ Row = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """A training in a few numbers; epochs count from 1.
+    """The summary of a training; epochs count from 1.
 
-    `epochs`: asked for; `ran`: done; `kept`: whose weights are the checkpoint; `best`: of the highest
-    `fitness` (Ultralytics': a weighted sum of the accuracies), 0 where nothing was validated.
-    `validated_every`: epochs, 0: never; `patience`: epochs without a better one that end it, 0: none.
+    `epochs`: requested number; `ran`: completed number; `kept`: the epoch whose weights are the
+    checkpoint; `best`: the epoch with the highest `fitness` (Ultralytics': a weighted sum of the
+    accuracies), 0 without validation. `validated_every`: epochs between validations, 0: never;
+    `patience`: epochs without improvement that end the training, 0: never.
     """
 
     epochs: int
@@ -51,12 +54,12 @@ class Summary:
 
     @property
     def stopped_early(self) -> bool:
-        """Whether patience ended it."""
+        """Return whether patience ended the training."""
         return self.ran < self.epochs
 
 
 def write(folder: Path, rows: list[Row], summary: Summary) -> None:
-    """Write history.csv and training.json; six digits, as Ultralytics writes its own."""
+    """Write history.csv and training.json, with six digits like Ultralytics."""
     folder.mkdir(parents=True, exist_ok=True)
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with (folder / HISTORY).open("w", encoding="utf-8", newline="") as stream:
@@ -70,8 +73,8 @@ def write(folder: Path, rows: list[Row], summary: Summary) -> None:
 
 
 def read(folder: Path) -> tuple[list[Row], Summary]:
-    """Rows in the order of epochs, and the summary. Raises OSError, ValueError, TypeError for a folder
-    that is none of ours.
+    """Return the rows in order of epochs, and the summary. Raises OSError, ValueError, TypeError if
+    the folder has another format.
     """
     with (folder / HISTORY).open(encoding="utf-8", newline="") as stream:
         rows = [
@@ -84,7 +87,7 @@ def read(folder: Path) -> tuple[list[Row], Summary]:
 
 
 def describe(row: Row) -> str:
-    """One epoch in words: its losses, and its accuracy where it was measured."""
+    """Return one epoch as text: its losses, and its accuracy if measured."""
     losses = [
         f"{name.removeprefix('train/').removesuffix('_loss')} {value:.4g}"
         for name, value in row.items()

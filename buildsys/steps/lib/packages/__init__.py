@@ -1,1 +1,1 @@
-"""What packages hold beside the model: READMEs, flash plans, Triton repositories."""
+"""Contents of packages besides the model: READMEs, flash plans, Triton repositories."""

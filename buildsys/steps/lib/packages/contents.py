@@ -1,4 +1,4 @@
-"""What every package holds beside the model: labels and the figures of its measurements."""
+"""Write the files of every package besides the model: labels and measured figures."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,9 @@ from buildsys.spec import PAD_GREY, Preprocessing
 
 
 def write_companions(folder: Path, classes: tuple[str, ...], inputs: dict[str, Path]) -> None:
-    """labels.txt, and metrics.json with one entry per measured file (`metrics-*` of the inputs)."""
+    """Write labels.txt, and metrics.json with one entry per measured file (`metrics-*` of the
+    inputs).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if classes:
         (folder / "labels.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
@@ -23,7 +25,7 @@ def write_companions(folder: Path, classes: tuple[str, ...], inputs: dict[str, P
 
 
 def describe_preprocessing(contract: Preprocessing | None) -> dict[str, Any] | None:
-    """From a photograph to the input, for whoever writes the firmware; None: unknown."""
+    """Return how an image becomes the input, for the firmware's author; None: unknown."""
     if contract is None:
         return None
     padded = contract.resize == "letterbox"
@@ -41,5 +43,5 @@ def describe_preprocessing(contract: Preprocessing | None) -> dict[str, Any] | N
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Sorted, one value a line: files that people compare."""
+    """Write JSON sorted, with one value per line, so that files can be compared."""
     path.write_text(json_text(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,4 +1,6 @@
-"""model.json of a TFLite file: tensors at its edges, operators, how a photograph becomes its input."""
+"""Describe a TFLite file for model.json: inputs, outputs, operators, and how an image becomes its
+input.
+"""
 
 import json
 from dataclasses import asdict
@@ -11,14 +13,15 @@ from buildsys.steps.lib.packages.contents import describe_preprocessing
 
 _KEPT = "as in the ONNX file"
 _ALWAYS = {"prototypes": "NHWC"}
-"""Outputs of heads that are known, which have four axes."""
+"""Layouts of known outputs with four axes."""
 
 
 def describe_file(
     file: File, names: tuple[str, ...], frame: Preprocessing | None, layouts: Path | None
 ) -> dict[str, Any]:
-    """`names`: of the outputs in file order, where the file's own are others; `layouts`: what the
-    conversion found (`saved_model.write_layouts`), None where nothing was converted.
+    """Return the description. `names`: names of the outputs in file order, if they differ from the
+    file's own; `layouts`: file of the conversion (`saved_model.write_layouts`), None if nothing was
+    converted.
     """
     outputs = [asdict(tensor) for tensor in file.outputs]
     found = name_layouts(file, layouts)
@@ -36,8 +39,8 @@ def describe_file(
 
 
 def name_layouts(file: File, layouts: Path | None) -> tuple[str, ...]:
-    """Of each output the order of its axes where there are four, "NHWC" or as in the ONNX file it
-    came from; empty for all others, and where nobody knows.
+    """Return the axis order of each output with four axes, "NHWC" or that of the original ONNX
+    file; "" for all others, and if unknown.
     """
     known = None if layouts is None else json.loads(layouts.read_text(encoding="utf-8"))
     maps = [tensor.name for tensor in file.outputs if len(tensor.shape) == 4]

@@ -1,4 +1,6 @@
-"""The README.md of a package with an engine: which library loads it, how, and what nobody tried."""
+"""Write the README.md of a package with an engine: which library loads it, how, and what is not
+verified.
+"""
 
 from dataclasses import dataclass
 
@@ -12,10 +14,11 @@ _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the text is about. `gpus`: words that follow "of"; `newer`: newer versions load it, too;
-    `pictures`: how many calibrated, 0 where nothing was; `largest_batch`: what a server may put
-    together, 0 where it may not; `tensors`: name and shape of the outputs; `lowered`: the file that was
-    measured is of float32, the engine is not; `jetson`: Triton has other containers for its GPU.
+    """The facts for the text. `gpus`: text that follows "of"; `newer`: newer versions load it, too;
+    `pictures`: number of calibration images, 0 without calibration; `largest_batch`: the largest
+    batch that a server may assemble, 0 if it may not; `tensors`: names and shapes of the outputs;
+    `lowered`: the measured file is float32, but the engine is not; `jetson`: Triton has other
+    containers for its GPU.
     """
 
     network: Network
@@ -35,12 +38,12 @@ class Described:
 
     @property
     def rtx(self) -> bool:
-        """Whether it is an engine of TensorRT-RTX."""
+        """Return whether it is an engine of TensorRT-RTX."""
         return self.library == "tensorrt-rtx"
 
 
 def describe(package: Described) -> str:
-    """The whole text."""
+    """Return the whole text."""
     parts = [_contents(package), _loading(package), _timing(package)]
     if not package.rtx:
         parts += [_serving(package), triton_readme.asking(".venv-client", ' "tritonclient[http]"')]

@@ -1,8 +1,8 @@
-"""What goes where in a board's flash, and how it is sent: flash.json and README.md. Sends nothing.
+"""Plan the flash of a board: which file goes where, and how to send it (flash.json and README.md).
 
-Facts, with their sources: the preamble and the arguments of xmodem_send.py are those of
-HimaxWiseEyePlus/Seeed_Grove_Vision_AI_Module_V2, xmodem/xmodem_send.py (commit 04aab3e); those of
-`sscma.cli flasher` python-sscma 0.5.7's. SSCMA-Micro looks for `TFL3` at byte 4
+It sends nothing itself. Sources of the facts: the preamble and the arguments of xmodem_send.py are
+those of HimaxWiseEyePlus/Seeed_Grove_Vision_AI_Module_V2, xmodem/xmodem_send.py (commit 04aab3e);
+those of `sscma.cli flasher` python-sscma 0.5.7's. SSCMA-Micro looks for `TFL3` at byte 4
 (core/data/el_data_models.cpp); it keeps the text of AT+INFO unchanged (sscma/callback/info.hpp), so
 only its readers, such as the vendor's web tool and python-sscma, give its keys a meaning. What the
 README says of the vendor's web tool was read in its source, Seeed-Studio/SenseCraft-Web-Toolkit,
@@ -23,24 +23,27 @@ from buildsys.steps.lib.packages.contents import write_json
 from buildsys.steps.lib.runtime.progress import fail
 
 SSCMA = "sscma"
-"""The `app` of firmwares that understand SSCMA's AT commands."""
+"""The `app` of firmware that understands SSCMA's AT commands."""
 PLAN = "flash.json"
 _MAGIC = b"TFL3"
 _PACKET = 128
 _MOST_COMMAND = 4095
-"""Characters of an AT command with its carriage return: SSCMA-Micro, docs/protocol/at_protocol.md."""
+"""Maximum length of an AT command with its carriage return: SSCMA-Micro,
+docs/protocol/at_protocol.md.
+"""
 _CATEGORIES = {"classify": "Image Classification"}
-"""Seeed-Studio/sscma-model-zoo, models.json; everything else is called as below."""
+"""Seeed-Studio/sscma-model-zoo, models.json; other tasks use the names below."""
 _CATEGORY, _MODEL_TYPE, _ALGORITHM = "Object Detection", "TFLite", "YOLO"
-"""What the web tool writes for a model of one's own: SenseCraft-Web-Toolkit,
-src/pages/setup/process/components/Device.vue (commit 0079311)."""
+"""What the web tool writes for a user's own model: SenseCraft-Web-Toolkit,
+src/pages/setup/process/components/Device.vue (commit 0079311).
+"""
 _WEB_ADDRESS = 0x400000
-"""Where the web tool puts a model of one's own, whatever the firmware: the same Device.vue."""
+"""Where the web tool puts a user's own model, for any firmware: the same Device.vue."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlashParams:
-    """What the plan says beside the file: board, firmware, the model's name, task and labels."""
+    """The facts of the plan besides the file: board, firmware, the model's name, task and labels."""
 
     target: str
     label: str
@@ -54,12 +57,12 @@ class FlashParams:
     verified: bool
     notes: tuple[str, ...]
     source: str = ""
-    """What the firmware is called, and where its contract was read."""
+    """The firmware's name, and the source of its contract."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """One file in the flash. `end`: the first byte that is not erased for it."""
+    """One file in the flash. `end`: the first byte after the erased area."""
 
     file: str
     address: int
@@ -70,7 +73,7 @@ class Region:
 
 
 def plan_flash(model: ModelSpec, board: BoardSpec) -> FlashParams | None:
-    """None where target or firmware contract do not say how and where."""
+    """Return the parameters of the plan; None if target and firmware contract do not state them."""
     if board.slot is None or board.flash is None:
         return None
     return FlashParams(
@@ -90,7 +93,7 @@ def plan_flash(model: ModelSpec, board: BoardSpec) -> FlashParams | None:
 
 
 def slot_faults(slot: Slot, firmware: str) -> tuple[str, ...]:
-    """What is wrong with the place itself, whatever file goes there."""
+    """Return what is wrong with the slot itself, for any file."""
     faults = []
     if slot.address < slot.lowest:
         faults.append(
@@ -107,7 +110,7 @@ def slot_faults(slot: Slot, firmware: str) -> tuple[str, ...]:
 
 
 def file_faults(path: Path, slot: Slot, firmware: str) -> tuple[str, ...]:
-    """What is wrong with a file for its place."""
+    """Return what is wrong with a file for its slot."""
     if not path.is_file():
         return (f"{path.name} is not there: there is nothing to flash",)
     size = path.stat().st_size
@@ -129,7 +132,7 @@ def file_faults(path: Path, slot: Slot, firmware: str) -> tuple[str, ...]:
 
 
 def overlaps(regions: tuple[Region, ...]) -> tuple[tuple[Region, Region], ...]:
-    """The pairs of which one would be erased by the other."""
+    """Return the pairs of regions that overlap."""
     ordered = sorted(regions, key=lambda region: (region.address, region.file))
     return tuple(
         (first, second)
@@ -140,7 +143,7 @@ def overlaps(regions: tuple[Region, ...]) -> tuple[tuple[Region, Region], ...]:
 
 
 def make_region(path: Path, slot: Slot, firmware: str) -> Region:
-    """Where a file goes. Fails with every reason why it cannot."""
+    """Return the region of a file. Fails with every reason why it does not fit."""
     faults = slot_faults(slot, firmware) + file_faults(path, slot, firmware)
     if faults:
         fail("; ".join(faults) + ".")
@@ -156,7 +159,8 @@ def make_region(path: Path, slot: Slot, firmware: str) -> Region:
 
 
 def preamble(position: int) -> bytes:
-    """The XMODEM packet that tells Himax's boot loader where the next file goes; 128 bytes.
+    """Return the XMODEM packet that gives Himax's boot loader the position of the next file; 128
+    bytes.
 
     C0 5A | position u32le | offset u32le, always 0 | 5A C0 | FF to the end.
     """
@@ -165,7 +169,7 @@ def preamble(position: int) -> bytes:
 
 
 def make_info(params: FlashParams, size: int) -> dict[str, Any] | None:
-    """The command that gives an SSCMA firmware the labels; None for every other firmware."""
+    """Return the command that sends the labels to an SSCMA firmware; None for any other firmware."""
     if params.flash.app != SSCMA:
         return None
     content = {
@@ -192,7 +196,9 @@ def make_info(params: FlashParams, size: int) -> dict[str, Any] | None:
 
 
 def commands(region: Region, flash: FlashSpec) -> dict[str, dict[str, Any]]:
-    """Vendors' tools by name: their arguments, PORT standing for the port, and as a line to copy."""
+    """Return the vendors' tools by name: their arguments with PORT for the port, and the command
+    line.
+    """
     place, baud = _hex(region.address), str(flash.baud)
     if flash.method == "esptool":
         found = {
@@ -236,7 +242,9 @@ def commands(region: Region, flash: FlashSpec) -> dict[str, dict[str, Any]]:
 
 
 def write_plan(folder: Path, file: str, params: FlashParams) -> None:
-    """flash.json and README.md beside the file. Fails where the file cannot go where it is to go."""
+    """Write flash.json and README.md next to the file. Fails if the file does not fit into its
+    slot.
+    """
     region = make_region(folder / file, params.slot, params.firmware)
     xmodem = params.flash.method == "xmodem"
     plan = {
@@ -273,7 +281,7 @@ def _hex(value: int) -> str:
 
 
 def _describe(plan: dict[str, Any], params: FlashParams, region: Region) -> str:
-    """The whole text. `plan`: what flash.json says."""
+    """Return the whole text. `plan`: the content of flash.json."""
     parts = [
         _file(plan, params, region),
         _flashing(plan, params),
@@ -300,7 +308,7 @@ all of it was made. What is written below is in `flash.json` for programs."""
 
 
 def _source(params: FlashParams) -> str:
-    """Whose firmware it is, and where to look for it."""
+    """Return whose firmware it is, and where to find it."""
     return f"\nThat is {markdown(params.source)}." if params.source else ""
 
 

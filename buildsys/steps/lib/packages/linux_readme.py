@@ -1,7 +1,8 @@
-"""The README.md of a package for an ARM Linux board: what is in it, how it runs, what nobody tried.
+"""Write the README.md of a package for an ARM Linux board: contents, how to run it, and what is not
+verified.
 
-Which wheels there are was asked of the Python index with `pip download --platform
-manylinux_2_27_aarch64 --only-binary=:all:` for each Python, with what requirements.txt names.
+The available wheels were found with `pip download --platform manylinux_2_27_aarch64
+--only-binary=:all:` for each Python version and the packages in requirements.txt.
 """
 
 from dataclasses import dataclass
@@ -10,13 +11,13 @@ from buildsys.escaping import code_cell, code_span, markdown, one_line
 from buildsys.steps.lib.heads import meanings
 
 _DECODED = ("detect", "pose", "classify")
-"""As templates/linux/network.py has it."""
+"""Tasks that templates/linux/network.py decodes."""
 _INTEGER = ("int8", "int16x8")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """An output of the file; `meaning` empty: unknown."""
+    """An output of the file; `meaning` "": unknown."""
 
     name: str
     shape: tuple[int, ...]
@@ -26,7 +27,9 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the text is about. `head` none: the outputs' meaning is unknown; `strides`: of its cells."""
+    """The facts for the text. `head` none: the outputs' meaning is unknown; `strides`: those of its
+    cells.
+    """
 
     name: str
     label: str
@@ -42,12 +45,12 @@ class Described:
 
     @property
     def decoded(self) -> bool:
-        """Whether detect.py understands the outputs."""
+        """Return whether detect.py decodes the outputs."""
         return self.task in _DECODED and self.head != "none"
 
 
 def describe(package: Described) -> str:
-    """The whole text."""
+    """Return the whole text."""
     parts = (
         _contents(package),
         _installing(),

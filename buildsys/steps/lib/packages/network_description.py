@@ -1,6 +1,7 @@
-"""What the programs of a package have to know of its network: engine.json, model.json.
+"""Write the facts about a network that a package's programs need: engine.json, model.json.
 
-They are templates/common/looking.py and what it rests on; a package for Linux boards has its own.
+The programs are templates/common/looking.py and the modules that it imports; packages for Linux
+boards have their own.
 """
 
 import hashlib
@@ -20,15 +21,15 @@ from buildsys.steps.lib.packages.contents import (
 )
 
 CONFIDENCE = 0.25
-"""What `buildsys predict` leaves out below, too."""
+"""Detections below it are omitted, as in `buildsys predict`."""
 LOOKING = ("common/looking.py", "common/pictures.py", "common/shapes.py", "common/vision.py")
-"""What prepares pictures, decodes answers and tells them; of templates/."""
+"""Programs in templates/ that prepare images, decode outputs and print detections."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """`head` as ModelSpec's, none where nobody says what the outputs mean; `outputs`: names of the
-    head's outputs in their canonical order; `batch`: (least, best, most) pictures at once.
+    """The network. `head`: as in ModelSpec, none if the outputs' meaning is unknown; `outputs`:
+    names of the head's outputs in canonical order; `batch`: (min, opt, max) images per inference.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Network:
 
 
 def network(model: ModelSpec, label: str) -> Network:
-    """Of a build's model, for the board called `label`."""
+    """Return the network of a build's model, for the board `label`."""
     return Network(
         name=model.name,
         label=label,
@@ -62,8 +63,8 @@ def network(model: ModelSpec, label: str) -> Network:
 
 
 def describe(net: Network, place: Path, package: Path, outputs: Iterable[str]) -> dict[str, Any]:
-    """The facts, but for inputs and outputs. `place`: of the model in the package; `outputs`: the
-    names in the file's order, of which `named` says what the head calls them.
+    """Return the facts without inputs and outputs. `place`: path of the model in the package;
+    `outputs`: the names in file order, which `named` maps to the head's names.
     """
     frame, found = net.preprocessing, tuple(outputs)
     others = set(found) != set(net.outputs) and len(found) == len(net.outputs)
@@ -89,7 +90,7 @@ def describe(net: Network, place: Path, package: Path, outputs: Iterable[str]) -
 def write_surroundings(
     package: Path, net: Network, inputs: dict[str, Path], programs: tuple[str, ...]
 ) -> int:
-    """Labels, figures, the preprocessing, the programs; returns how many pictures calibrated."""
+    """Write labels, figures, preprocessing and programs; returns the number of calibration images."""
     write_companions(package, net.classes, inputs)
     for program in programs:
         shutil.copyfile(inputs["templates"] / program, package / Path(program).name)

@@ -1,7 +1,7 @@
-"""A model repository of Triton Inference Server: NAME/config.pbtxt, labels, NAME/1/model.*.
+"""Write a model repository of Triton Inference Server: NAME/config.pbtxt, labels, NAME/1/model.*.
 
-The configuration is made of Triton's own message types, so it has no field that they do not have.
-Rules: docs/user_guide/model_configuration.md and model_repository.md of
+The configuration uses Triton's own message types, so that it cannot have an unknown field. Rules:
+docs/user_guide/model_configuration.md and model_repository.md of
 https://github.com/triton-inference-server/server.
 """
 
@@ -14,7 +14,7 @@ from buildsys.steps.lib.files import model_files
 from buildsys.steps.lib.packages.network_description import Network
 
 PLAN, ONNX = "model.plan", "model.onnx"
-"""Files as Triton's TensorRT and ONNX Runtime backends look for them."""
+"""File names that Triton's TensorRT and ONNX Runtime backends expect."""
 REPOSITORY = "triton"
 _TYPES = {
     "FLOAT": "TYPE_FP32",
@@ -26,12 +26,15 @@ _TYPES = {
     "INT64": "TYPE_INT64",
     "BOOL": "TYPE_BOOL",
 }
-"""From TensorRT's and ONNX's words; the table "Datatypes" of model_configuration.md."""
+"""Triton's types by TensorRT's and ONNX's names; the table "Datatypes" of model_configuration.md.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
-    """An input or output: `shape` with the batch axis, -1 where that is open; `dtype` as `_TYPES`."""
+    """An input or output: `shape` with the batch axis, -1 if that is dynamic; `dtype`: a key of
+    `_TYPES`.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -40,7 +43,7 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Served:
-    """What a server has to know. `file`: PLAN or ONNX; `batch`: (least, best, most) pictures."""
+    """The facts for a server. `file`: PLAN or ONNX; `batch`: (min, opt, max) images."""
 
     name: str
     file: str
@@ -52,16 +55,16 @@ class Served:
 
 
 def model_place(name: str, file: str) -> str:
-    """Where a package has the model."""
+    """Return the path of the model in a package."""
     return f"{REPOSITORY}/{name}/1/{file}"
 
 
 def serve(
     package: Path, model: Path, file: str, net: Network, tensors: dict[str, list[dict[str, Any]]]
 ) -> tuple[Path, int]:
-    """A package's repository with the model in it: where the model is, and the largest batch that
-    the server makes itself. `tensors`: inputs and outputs as engine-facts or `describe_onnx` have
-    them.
+    """Write a package's repository with the model; returns the path of the model, and the largest
+    batch that the server assembles. `tensors`: inputs and outputs in the form of engine-facts or
+    `describe_onnx`.
     """
     served = Served(
         name=net.name,
@@ -77,14 +80,14 @@ def serve(
 
 
 def read_tensors(rows: list[dict[str, Any]]) -> tuple[Tensor, ...]:
-    """Of engine-facts, or of what `describe_onnx` gives."""
+    """Read the tensors of engine-facts, or of `describe_onnx`."""
     return tuple(
         Tensor(name=row["name"], shape=tuple(row["shape"]), dtype=row["dtype"]) for row in rows
     )
 
 
 def write_repository(package: Path, model: Path, served: Served) -> None:
-    """`package`/triton/NAME with everything that a server reads."""
+    """Write `package`/triton/NAME with everything that a server reads."""
     from google.protobuf import text_format
 
     place = package / model_place(served.name, served.file)
@@ -99,7 +102,7 @@ def write_repository(package: Path, model: Path, served: Served) -> None:
 
 
 def configure(served: Served) -> Any:
-    """The ModelConfig."""
+    """Return the ModelConfig."""
     from tritonclient.grpc import model_config_pb2 as messages
 
     config = messages.ModelConfig(name=served.name, max_batch_size=largest_batch(served))
@@ -114,7 +117,7 @@ def configure(served: Served) -> Any:
             kind = messages.DataType.Value(_TYPES[tensor.dtype])
             rows.add(name=tensor.name, data_type=kind, dims=dims)
     if served.task == "classify" and served.classes:
-        config.output[0].label_filename = "labels.txt"  # for outputs that are classifications
+        config.output[0].label_filename = "labels.txt"  # for classification outputs
     if batched:
         best = served.batch[1]
         config.dynamic_batching.preferred_batch_size.extend([best] if best > 1 else [])
@@ -123,9 +126,8 @@ def configure(served: Served) -> Any:
 
 
 def largest_batch(served: Served) -> int:
-    """Of Triton's own batching, which asks for any number from one on; 0 where there is none.
-
-    Without it the shapes of the configuration are the model's own, batch axis and all.
+    """Return the largest batch of Triton's own batching, which uses any size from one on; 0 without
+    batching. Without it the configuration's shapes are the model's own, including the batch axis.
     """
     least, _, most = served.batch
     every = (*served.inputs, *served.outputs)
@@ -134,9 +136,8 @@ def largest_batch(served: Served) -> int:
 
 
 def describe_onnx(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """{"inputs", "outputs"}: name, shape with -1 for what is open, dtype in ONNX's words.
-
-    Ends the step where it is no ONNX file.
+    """Return {"inputs", "outputs"}: name, shape with -1 for a dynamic axis, dtype by ONNX's name.
+    Ends the step if it is not an ONNX file.
     """
     graph = model_files.load_onnx(path).graph
     held = {tensor.name for tensor in graph.initializer}

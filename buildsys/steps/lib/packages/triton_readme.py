@@ -1,4 +1,6 @@
-"""The README.md of a package for Triton Inference Server, and what packages of engines say of it."""
+"""Write the README.md of a package for Triton Inference Server, and its parts in packages of
+engines.
+"""
 
 from dataclasses import dataclass
 
@@ -7,25 +9,27 @@ from buildsys.steps.lib.heads import meanings
 from buildsys.steps.lib.packages.network_description import Network
 
 CONTAINERS = "https://docs.nvidia.com/deeplearning/frameworks/support-matrix/index.html"
-"""Which software each month's container has, by NVIDIA."""
+"""NVIDIA's list of the software in each month's container."""
 RELEASES = (
     "https://github.com/triton-inference-server/server/blob/main/docs/introduction/compatibility.md"
 )
-"""Which ONNX Runtime each release has, by Triton's authors."""
+"""Triton's list of the ONNX Runtime version of each release."""
 DOCKER = """\
     docker run --rm --gpus all -p 8000:8000 -v "$PWD/triton:/models" \\
         nvcr.io/nvidia/tritonserver:YY.MM-py3 tritonserver --model-repository=/models"""
-"""As in Triton's own quick start."""
+"""The command of Triton's quick start."""
 JETSON = DOCKER.replace("--gpus all", "--runtime nvidia").replace("-py3", "-py3-igpu")
-"""The containers for Jetson since JetPack 6 have a suffix, by Triton's authors (IGPU)."""
+"""The command for Jetson: since JetPack 6 its containers have a suffix (Triton's documentation,
+IGPU).
+"""
 IGPU = "https://github.com/triton-inference-server/server/releases/tag/v2.41.0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Described:
-    """What the text is about. `file`: in the package; `pictures`: how many calibrated, 0 where nothing
-    was; `largest_batch`: what the server may put together, 0 where it may not; `tensors`: name and shape
-    of the outputs.
+    """The facts for the text. `file`: path in the package; `pictures`: number of calibration
+    images, 0 without calibration; `largest_batch`: the largest batch that the server may assemble,
+    0 if it may not; `tensors`: names and shapes of the outputs.
     """
 
     network: Network
@@ -39,7 +43,7 @@ class Described:
 
 
 def describe(package: Described) -> str:
-    """The whole text."""
+    """Return the whole text."""
     net = package.network
     parts = (
         _contents(package),
@@ -73,7 +77,7 @@ names."""
 
 
 def companions(measured: bool, pictures: int, lowered: bool = False) -> str:
-    """Rows of files that not every package has."""
+    """Return table rows for files that only some packages have."""
     accuracy = f"accuracy{' of the float32 ONNX file' if lowered else ''}, as measured by the build"
     figures = f"\n| `metrics.json` | {accuracy} |" if measured else ""
     calibrated = "\n| `calibration.json` | the pictures that int8 was calibrated on |"
@@ -92,7 +96,7 @@ Without a GPU leave `--gpus all` out. {batching(package.network, package.largest
 
 
 def batching(net: Network, largest: int) -> str:
-    """How many pictures a request holds, and who puts requests together."""
+    """Return how many images a request holds, and whether the server assembles batches."""
     if not largest:
         least, _, most = net.batch
         held = f"{least}" if least == most else f"{least} to {most}"
@@ -105,7 +109,9 @@ def batching(net: Network, largest: int) -> str:
 
 
 def measuring(measured: bool, lowered: str = "") -> str:
-    """What the figures are of; `lowered`: the precision that TensorRT gave to a float32 file."""
+    """Return what the figures were measured on; `lowered`: the precision to which TensorRT lowered
+    a float32 file.
+    """
     if not measured:
         return "Accuracy was not measured."
     if not lowered:
@@ -117,7 +123,9 @@ def measuring(measured: bool, lowered: str = "") -> str:
 
 
 def asking(folder: str, more: str) -> str:
-    """The client; `folder`: of its Python packages; `more`: what it needs beside requirements.txt."""
+    """Return how to run the client; `folder`: folder of its Python packages; `more`: what it needs
+    besides requirements.txt.
+    """
     return f"""
 ## Asking it
 
@@ -130,7 +138,7 @@ prints a line for each thing that the server sees, best first. A request holds f
 
 
 def tell_outputs(net: Network, tensors: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
-    """The outputs, in the file's order, with what they mean."""
+    """Return the outputs in file order with their meanings."""
     rows = [
         f"| {code_cell(name)} | {' x '.join('B' if side < 0 else str(side) for side in shape)} |"
         f" {markdown(meanings.tell_output(net.head, net.task, name) or 'not said')} |"

@@ -1,1 +1,1 @@
-"""The parity ladder and the signal check: recorded outputs compared against tolerances."""
+"""The parity ladder and the signal check: comparisons of recorded outputs within tolerances."""

@@ -1,4 +1,4 @@
-"""Comparison of a conversion with its input, output by output, on the same pictures."""
+"""Compare a converted model with the original, output by output, on the same images."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """Which found output is a wanted one; `turned`: a found [n, h, w, c] is a wanted [n, c, h, w]."""
+    """A converted output that matches an original one; `turned`: [n, h, w, c] instead of [n, c, h,
+    w].
+    """
 
     key: str
     turned: bool = False
@@ -21,11 +23,11 @@ class Match:
 def match_outputs(
     wanted: "dict[str, np.ndarray]", found: "dict[str, np.ndarray]"
 ) -> dict[str, Match]:
-    """Which found output is which wanted one, by shape and then by value.
+    """Match converted outputs to the original ones, by shape and then by value.
 
-    Converters rename and reorder outputs, and give those of four axes channels last; values on a real
-    picture tell them apart for certain, also where height, width and channels are equal. Returns
-    {wanted name: match}; ends the step when a shape has no counterpart.
+    Converters rename and reorder outputs, and move channels to the end of four axes; values on a
+    real image identify them, even if height, width and channels are equal. Returns {original name:
+    match}; ends the step if a shape has no counterpart.
     """
     import numpy as np
 
@@ -48,12 +50,14 @@ def match_outputs(
 
 
 def channels_first(values: "np.ndarray") -> "np.ndarray":
-    """[n, h, w, c] as [n, c, h, w]; any other number of axes as it is."""
+    """Convert [n, h, w, c] to [n, c, h, w]; any other number of axes is unchanged."""
     return values.transpose(0, 3, 1, 2) if values.ndim == 4 else values
 
 
 def align(reference: "np.ndarray", found: "np.ndarray") -> "np.ndarray":
-    """`found` with the reference's order of axes, where it can only be the same channels last."""
+    """Return `found` in the reference's axis order, if it can only be the same values with channels
+    last.
+    """
     import numpy as np
 
     turned = channels_first(found)
@@ -68,9 +72,8 @@ def align(reference: "np.ndarray", found: "np.ndarray") -> "np.ndarray":
 def require_close(
     stage: str, reference: "dict[str, np.ndarray]", found: "dict[str, np.ndarray]"
 ) -> dict[str, float]:
-    """Fail when an output, by its canonical name, differs by more than two float forms may.
-
-    Returns the largest difference per output.
+    """End the step if an output differs by more than two float forms of a network may. Returns the
+    largest difference per output, by canonical name.
     """
     import numpy as np
 
@@ -88,9 +91,9 @@ def require_close(
 def measure_signal(
     reference: "dict[str, np.ndarray]", found: "dict[str, np.ndarray]", classes: int
 ) -> dict[str, float | None]:
-    """What an output keeps of the reference: boxes, scores and keypoints apart.
-
-    Per output mean difference of probability, or decibels, as `output_figures.signal` has them.
+    """Measure what the outputs keep of the reference's signal: boxes, scores and keypoints
+    separately. Returns per output the mean difference of probability, or decibels, as in
+    `output_figures.signal`.
     """
     figures: dict[str, float | None] = {}
     for name, value in reference.items():

@@ -1,4 +1,4 @@
-"""The last rung: an emulated firmware decoder against our own decode of the same integers."""
+"""Compare an emulated firmware decoder with our own decoding of the same integers: the last rung."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def compare(
     decoder: str, recording: Recording, network: Network
 ) -> tuple[dict[str, Any], list[str]]:
-    """Figures over all pictures, and sentences for what is beyond its limit."""
+    """Return figures over all images, and sentences for those beyond their limits."""
     figures: dict[str, Any] = {
         "decoder": decoder,
         "threshold": THRESHOLDS[decoder].score,
@@ -38,7 +38,7 @@ def compare(
 
 
 def judge(figures: dict[str, Any]) -> list[str]:
-    """Sentences for measured figures beyond their limit."""
+    """Return sentences for figures beyond their limits."""
     problems = []
     limits = (
         ("boxes_px", "boxes", tolerances.FIRMWARE_PIXELS, " px"),
@@ -73,7 +73,9 @@ def _scale_problem(decoder: str, recording: Recording) -> str:
 
 
 def _measure(decoder: str, recording: Recording, roles: Roles, network: Network) -> dict[str, Any]:
-    """Largest differences in the cells that both keep, before suppression; counts after it."""
+    """Return the largest differences in the cells that both keep before suppression, and counts
+    after it.
+    """
     worst = {"boxes_px": 0.0, "scores": 0.0, "keypoints_px": 0.0}
     counts = {"candidates": 0, "firmware": 0, "ours": 0, "in_both": 0}
     for index in range(len(recording[0].values)):
@@ -113,7 +115,7 @@ def _tensor(output: Any, index: int) -> Tensor:
 def _ours(
     decoder: str, tensors: tuple[Tensor, ...], roles: Roles, network: Network
 ) -> decoders.Decoded:
-    """Our decode of the same integers, in float64 where it counts."""
+    """Return our decoding of the same integers, in float64 where precision matters."""
     import numpy as np
 
     from buildsys.spec import STRIDES
@@ -137,7 +139,9 @@ def _ours(
 def _differences(
     decoder: str, reported: Reported, ours: decoders.Decoded, network: Network
 ) -> dict[str, float]:
-    """Largest differences over the firmware's cells, within the frame: it cannot say less than 0."""
+    """Return the largest differences over the firmware's cells, clipped to the frame, because the
+    firmware cannot report values below 0.
+    """
     import numpy as np
 
     cells, classes = reported.cells, reported.classes

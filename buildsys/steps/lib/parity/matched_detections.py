@@ -1,8 +1,8 @@
-"""Detections of two models on the same pictures, compared cell by cell: boxes, scores, keypoints.
+"""Compare the detections of two models on the same images, cell by cell: boxes, scores, keypoints.
 
-A detection that the reference keeps is looked up in the other model at the same cell and class,
-before its suppression: so boxes that are wrong, scores that are wrong and keypoints that are wrong
-are told apart. What survives the other model's own suppression is counted beside it.
+Each detection of the reference is compared with the other model's values at the same cell and
+class, before suppression, so that wrong boxes, wrong scores and wrong keypoints are distinguished.
+What remains after the other model's own suppression is counted separately.
 """
 
 from dataclasses import dataclass
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 _VISIBLE = 0.5
-"""Visibility from which the reference's keypoint counts."""
+"""Visibility from which the reference's keypoint is compared."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Tally:
-    """What was found for each detection of the reference: parallel lists over all pictures."""
+    """The differences for each detection of the reference: parallel lists over all images."""
 
     overlaps: list[float]
     scores: list[float]
@@ -33,7 +33,7 @@ class _Tally:
 
 
 def decode(recording: Recording, index: int, head: str, network: Network) -> Decoded:
-    """One picture of a recording by our own decoder."""
+    """Decode one image of a recording with our own decoder."""
     values = {output.name: output.real()[index : index + 1] for output in recording}
     return decoders.decode(
         values, head, network.height, network.width, network.classes, network.keypoint_dims
@@ -43,7 +43,9 @@ def decode(recording: Recording, index: int, head: str, network: Network) -> Dec
 def keep(
     boxes: "np.ndarray", scores: "np.ndarray", least: float, overlap: float, per_class: bool = True
 ) -> "tuple[np.ndarray, np.ndarray]":
-    """Cells and classes that survive, best first: the best class per cell, from `least` on."""
+    """Return the cells and classes that remain, best first: the best class per cell, with scores of
+    at least `least`.
+    """
     import numpy as np
 
     from buildsys.steps.lib.heads import yolov8_decoding
@@ -59,7 +61,7 @@ def keep(
 def compare(
     reference: list[Decoded], found: list[Decoded], judged: bool, cure: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """Figures over all pictures, and sentences with `cure` for those beyond their limit."""
+    """Return figures over all images, and sentences with `cure` for those beyond their limits."""
     tally = _Tally(overlaps=[], scores=[], distances=[], shares=[])
     counts = {"from": 0, "to": 0, "in_both": 0}
     for wanted, got in zip(reference, found, strict=True):
@@ -78,7 +80,7 @@ def compare(
 def _note(
     wanted: Decoded, got: Decoded, cells: "np.ndarray", classes: "np.ndarray", tally: _Tally
 ) -> None:
-    """The other model's box, score and visible keypoints at the reference's cells."""
+    """Add the other model's box, score and visible keypoints at the reference's cells."""
     import numpy as np
 
     boxes = wanted[0][cells]
@@ -110,7 +112,7 @@ def _summarize(tally: _Tally) -> dict[str, Any]:
 
 
 def _judge(figures: dict[str, Any], cure: str) -> list[str]:
-    """Sentences for the means beyond their limits; a mean that is no number is beyond any."""
+    """Return sentences for means beyond their limits; NaN is beyond any limit."""
     if "boxes" not in figures:
         return []
     problems = []
@@ -141,7 +143,9 @@ def _say(value: float | None) -> str:
 def found_again(
     boxes: "np.ndarray", classes: "np.ndarray", others: "np.ndarray", their: "np.ndarray"
 ) -> int:
-    """How many boxes have one of their class in the other set that overlaps them by half."""
+    """Return how many boxes have a box of the same class in the other set with an IoU of at least
+    0.5.
+    """
     import numpy as np
 
     if not len(boxes) or not len(others):
@@ -152,7 +156,7 @@ def found_again(
 
 
 def overlaps(left: "np.ndarray", right: "np.ndarray") -> "np.ndarray":
-    """IoU of two lists of boxes [n, 4] x1 y1 x2 y2, pair by pair: [n]."""
+    """Return the IoU of two lists of boxes [n, 4] x1 y1 x2 y2, pair by pair: [n]."""
     import numpy as np
 
     low, high = np.maximum(left[:, :2], right[:, :2]), np.minimum(left[:, 2:], right[:, 2:])

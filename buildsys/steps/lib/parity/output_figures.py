@@ -1,7 +1,8 @@
-"""One figure per output for a pair of models, with its limit and a sentence where it is broken.
+"""Compute one figure per output for a pair of models, with its limit and a sentence if it is
+exceeded.
 
-Outputs are judged apart by what they hold: boxes, scores, keypoints. The decoded head is taken
-apart first, or its pixels would drown its scores.
+Boxes, scores and keypoints are judged separately. The decoded head is split first, because
+otherwise its pixel values would dominate its scores.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,10 +18,10 @@ RAW_HEAD = (
     "export the raw head (leave `export.head` out), which gives boxes, scores and keypoints a scale"
     " each, or let the network put out boxes normalized to 0..1"
 )
-"""The cure for a head that int8 cannot hold; in the same words wherever it is found."""
+"""The advice for a head that int8 cannot represent; all messages use these words."""
 
 _MORE_DIGITS = "keep more digits (`scheme: int16x8` or float16)"
-"""Of heads that give each kind of value a scale of its own already."""
+"""The advice for heads that already give each kind of value its own scale."""
 _CURES = {
     "yolox-decoded": "export boxes, objectness and classes apart (`export: {head: split}`), which"
     " gives each a scale of its own",
@@ -33,7 +34,7 @@ _CURES["yolox-concatenated"] = _CURES["yolox-decoded"]
 DECODED = "detections"
 """The canonical name of the decoded head's one output."""
 _JOINT = (DECODED, "predictions")
-"""Outputs that hold everything in one tensor."""
+"""Outputs that hold all values in one tensor."""
 
 CALIBRATE = "calibrate on more pictures of the real scene"
 TRAIN = "if the checkpoint itself finds nothing, train longer"
@@ -41,7 +42,7 @@ TRAIN = "if the checkpoint itself finds nothing, train longer"
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One measured value; `limit` is None where it is not judged, `value` where it is no number."""
+    """One measured value; `limit` is None if it is not judged, `value` is None if it is NaN."""
 
     kind: str
     figure: str
@@ -50,7 +51,7 @@ class Figure:
     passed: bool
 
     def as_json(self) -> dict[str, Any]:
-        """What the verdict holds of it."""
+        """Return its JSON form in the verdict."""
         return {key: value for key, value in asdict(self).items() if key != "passed"}
 
 
@@ -68,25 +69,26 @@ class Part:
 
 
 PROBABILITIES = ("scores", "probabilities", "objectness", "classes")
-"""Outputs that stand behind their sigmoid or softmax already."""
+"""Outputs after their sigmoid or softmax."""
 _EXACT = 120.0
-"""Decibels of an output without any noise: the floor of the noise below a variance of one."""
+"""Decibels for an output without any noise, relative to a variance of one."""
 _CELLS = sum((GRID // stride) ** 2 for stride in STRIDES)
-"""Of GRID x GRID pixels: every number of cells is a multiple."""
+"""Cells of GRID x GRID pixels; every number of cells is a multiple of it."""
 
 
 def head_cure(head: str) -> str:
-    """What to change where a head, by its name, does not hold what it should."""
+    """Return what to change if a head does not keep its values."""
     return _CURES.get(head, RAW_HEAD)
 
 
 def still_cure(head: str) -> str:
-    """What to change where an output stands still: nothing was learned, or quantization lost it."""
+    """Return what to change if an output is constant: nothing was learned, or quantization lost it."""
     return f"{TRAIN}; else {CALIBRATE}, or {head_cure(head)}"
 
 
 def has_objectness(shape: tuple[int, ...], classes: int) -> bool:
-    """Whether a joint output is YOLOX's: [n, N, 5 + classes], a row a cell, objectness in fifth place.
+    """Return whether a joint output is YOLOX's: [n, N, 5 + classes], one row per cell, objectness
+    at index 4.
 
     The other joint outputs are [n, 4 + classes + more, N].
     """
@@ -94,7 +96,7 @@ def has_objectness(shape: tuple[int, ...], classes: int) -> bool:
 
 
 def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
-    """An output by its canonical name, in parts of one kind.
+    """Split an output, by its canonical name, into parts of one kind.
 
     `values` of a joint output: [n, 4 + classes + k * dims, N], or as `has_objectness` says.
     """
@@ -123,16 +125,16 @@ def split(name: str, values: "np.ndarray", classes: int) -> tuple[Part, ...]:
 
 
 def closeness(reference: Part, found: Part) -> Figure:
-    """Largest difference, in the output's unit, of the row that comes closest to its limit."""
+    """Return the largest difference, in the output's unit, of the row that is closest to its limit."""
     value, limit = closest(reference.values, found.values)
     return _at_most(reference.kind, "largest difference", value, float(f"{limit:.4g}"))
 
 
 def closest(reference: "np.ndarray", found: "np.ndarray") -> tuple[float, float]:
-    """Difference and limit of the row that comes closest to its limit (see `tolerances.CLOSE`).
+    """Return difference and limit of the row that is closest to its limit (see `tolerances.CLOSE`).
 
-    Of [n, a, b] a row is what has one place on the shorter axis: all cells' x, or one class' scores;
-    any other array is one row. NaN comes closer than any number.
+    A row of [n, a, b] has one index on the shorter axis: all cells' x, or one class's scores; any
+    other array is one row. NaN is closer than any number.
     """
     import numpy as np
 
@@ -147,10 +149,11 @@ def closest(reference: "np.ndarray", found: "np.ndarray") -> tuple[float, float]
 
 
 def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
-    """Scores by their mean difference of probability where something is seen, the rest in dB.
+    """Return scores as the mean difference of probability where something is detected, and other
+    values in dB.
 
     Signal to noise: 10 log10 of the reference's variance over the mean squared difference.
-    `decibels` None: nothing is judged.
+    `decibels` None: no limit.
     """
     import numpy as np
 
@@ -160,7 +163,7 @@ def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
         return _at_most("score", "mean difference of probability", value, limit)
     noise = float(np.mean((found.values.astype(np.float64) - reference.values) ** 2))
     value = 10 * float(np.log10(max(float(reference.values.var()), 1e-12) / max(noise, 1e-12)))
-    value = value if noise else max(value, _EXACT)  # a constant that stays is no loss
+    value = value if noise else max(value, _EXACT)  # an unchanged constant is not a loss
     passed = number(value) is not None and (decibels is None or value >= decibels)
     return Figure(
         kind=reference.kind,
@@ -172,7 +175,7 @@ def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
 
 
 def steps_apart(kind: str, reference: "np.ndarray", found: "np.ndarray") -> Figure:
-    """Largest difference of stored integers; of other values how many differ at all."""
+    """Return the largest difference of stored integers; for other values the number that differ."""
     import numpy as np
 
     if np.issubdtype(reference.dtype, np.integer):
@@ -183,7 +186,7 @@ def steps_apart(kind: str, reference: "np.ndarray", found: "np.ndarray") -> Figu
 
 
 def describe(name: str, figure: Figure) -> str:
-    """A broken figure as the middle of a sentence."""
+    """Return an exceeded figure as the middle of a sentence."""
     if figure.value is None:
         return f"{name} holds values that are no numbers"
     limit = figure.limit or 0.0
@@ -204,14 +207,16 @@ def _at_most(kind: str, figure: str, value: float, limit: float | None) -> Figur
 
 
 def number(value: float) -> float | None:
-    """Four significant digits: beyond them machines differ. None where it is no number."""
+    """Return four significant digits, because machines differ beyond them; None for NaN."""
     import math
 
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def _probability_error(reference: Part, found: Part) -> float:
-    """Mean difference of probability over the cells where either model sees something."""
+    """Return the mean difference of probability over the cells where either model detects
+    something.
+    """
     import numpy as np
 
     wanted, got = (_probabilities(part) for part in (reference, found))

@@ -1,4 +1,4 @@
-"""The parity ladder: rung by rung, what each form of a network changes against the one before."""
+"""The parity ladder: compare each form of a network with the form before it, rung by rung."""
 
 import dataclasses
 import itertools
@@ -19,17 +19,17 @@ from buildsys.steps.lib.parity import (
 from buildsys.steps.lib.parity.recording_files import Output, Recording
 
 ORDER = ("checkpoint", "onnx", "quantized-onnx", "float-tflite", "tflite", "tflm")
-"""Forms of a network from the first to the last; a ladder has those that a build makes."""
+"""Forms of a network from first to last; a ladder has those that a build makes."""
 
 _LOWERED = ("quantized-onnx", "tflite")
-"""Forms of another precision than the one before."""
+"""Forms with another precision than the form before."""
 
 NOT_JUDGED = "Random weights carry no signal: figures are given, not judged."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """From one form to the next; `outputs` by name of output or of a part of it."""
+    """The comparison of two neighbouring forms; `outputs` by name of an output or of a part of it."""
 
     start: str
     end: str
@@ -40,11 +40,11 @@ class Rung:
 
     @property
     def title(self) -> str:
-        """`onnx → float-tflite`."""
+        """Return the title: `onnx → float-tflite`."""
         return f"{self.start} → {self.end}"
 
     def as_json(self) -> dict[str, Any]:
-        """What the verdict holds of it."""
+        """Return its JSON form in the verdict."""
         content: dict[str, Any] = {
             "from": self.start,
             "to": self.end,
@@ -60,10 +60,10 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
-    """How a network is read, and which quantization its file was given.
+    """How to read a network, and how its file was quantized.
 
-    `head`: as in `ModelSpec.head`; `decoder`: of `output_layout.DECODERS`, or empty. `cure`: of a
-    lower precision; empty: what helps a TFLite file.
+    `head`: as in `ModelSpec.head`; `decoder`: one of `output_layout.DECODERS`, or empty. `cure`:
+    advice for a lower precision; empty: the advice for a TFLite file.
     """
 
     head: str
@@ -74,7 +74,9 @@ class Ladder:
     cure: str = ""
 
     def climb(self, recordings: dict[str, Recording]) -> tuple[Rung, ...]:
-        """Every rung between neighbours that are there, and the decoder's at the end."""
+        """Return every rung between existing neighbours, and the firmware decoder's rung at the
+        end.
+        """
         forms = [form for form in ORDER if form in recordings]
         rungs = [
             self._compare(start, end, recordings[start], recordings[end])
@@ -82,7 +84,7 @@ class Ladder:
         ]
         last = [form for form in ("tflite", "tflm") if form in recordings]
         if self.decoder and last:
-            # a runtime may list outputs in an order of its own; the firmware sees the file's
+            # a runtime may list outputs in another order; the firmware uses the file's
             ordered = tuple(output.name for output in recordings[last[0]])
             by_name = {output.name: output for output in recordings[last[-1]]}
             outputs = tuple(by_name[name] for name in ordered if name in by_name)
@@ -149,10 +151,9 @@ class Ladder:
         )
 
     def _unseen(self, pairs: list[tuple[output_figures.Part, output_figures.Part]]) -> set[str]:
-        """Boxes of strides at which neither form sees anything, of a head whose sides are one number.
-
-        Objects of that size were never there to train them, and what they say is nearly one value;
-        bins differ among themselves, whatever they learned.
+        """Return the names of boxes at strides where neither form detects anything, if a side is
+        one number. Without training objects of that size their values are nearly constant; bins
+        always differ among themselves.
         """
         if layout(self.head) != "yolo26-raw":
             return set()
@@ -198,13 +199,15 @@ def _rung(
 
 
 def _sees(scores: output_figures.Part) -> bool:
-    """Whether any cell of raw class logits is above what counts as nothing."""
+    """Return whether any cell's class logits are above the detection limit."""
     most = float(scores.values.max(initial=-math.inf))
     return most > math.log(tolerances.SEEN / (1 - tolerances.SEEN))
 
 
 def _aligned(wanted: Output | None, found: Output) -> Output:
-    """An output of four axes in the other form's order of them: converters give channels last."""
+    """Return an output of four axes in the other form's axis order: converters move channels to the
+    end.
+    """
     if wanted is None or found.values.ndim != 4:
         return found
     real = conversion.align(wanted.real(), found.real())
@@ -214,7 +217,7 @@ def _aligned(wanted: Output | None, found: Output) -> Output:
 
 
 def _unlike(wanted: dict[str, Output], found: dict[str, Output]) -> str:
-    """A sentence where the two forms have other outputs; empty where they agree."""
+    """Return a sentence if the outputs of the two forms differ; "" if they agree."""
     shapes = [{name: list(o.values.shape) for name, o in side.items()} for side in (wanted, found)]
     if shapes[0] == shapes[1]:
         return ""

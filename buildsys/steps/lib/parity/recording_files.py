@@ -1,9 +1,9 @@
-"""What a model answered to prepared pictures, in one .npz file: the rungs of the parity ladder.
+"""Read and write a model's outputs for prepared images as one .npz file, for the parity ladder.
 
-Per output an array `<name>`, [n, *shape without batch], in the dtype that the runtime gives; for
-integers also `<name>:scale` float32 and `<name>:zero_point` int32, scalars. Arrays stand in the
-order of the model's outputs: a firmware may decode by that order. Equal content gives equal bytes,
-for numpy writes no dates (1980 in every entry).
+Per output it has an array `<name>`, [n, *shape without batch], in the runtime's dtype; for integers
+also the scalars `<name>:scale` float32 and `<name>:zero_point` int32. Arrays are in the order of
+the model's outputs, by which firmware may decode. Equal content gives equal bytes, because NumPy
+writes no dates (1980 in every entry).
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One output over n pictures: values [n, *shape without batch].
+    """One output over n images: values [n, *shape without batch].
 
     `scale` and `zero_point` are None for floating-point values.
     """
@@ -31,7 +31,7 @@ class Output:
     zero_point: int | None = None
 
     def real(self) -> "np.ndarray":
-        """The values as float32: (q - zero_point) * scale where they are integers."""
+        """Return the values as float32: (q - zero_point) * scale for integers."""
         import numpy as np
 
         if self.scale is None or self.zero_point is None:
@@ -43,11 +43,11 @@ Recording = tuple[Output, ...]
 """Outputs in the order of the model's file."""
 
 Run = Callable[["np.ndarray"], Iterable[Output]]
-"""Picture uint8 [h, w, 3] -> outputs whose values still have the batch axis."""
+"""A function: image uint8 [h, w, 3] -> outputs whose values have the batch axis."""
 
 
 def record(run: Run, pictures: "np.ndarray", target: Path) -> None:
-    """Run the model on each picture, uint8 [n, h, w, 3], and write the file."""
+    """Run the model on each image, uint8 [n, h, w, 3], and write the file."""
     answers = []
     for index, picture in enumerate(pictures):
         answers.append(tuple(run(picture)))
@@ -56,9 +56,8 @@ def record(run: Run, pictures: "np.ndarray", target: Path) -> None:
 
 
 def record_torch(model: Any, names: tuple[str, ...], pictures: "np.ndarray", target: Path) -> None:
-    """`record` for a network in torch, its outputs called `names` in order.
-
-    What it returns beyond them is left out: decoded heads return their features, too.
+    """Record a torch network whose outputs are named `names` in order. Further outputs are ignored:
+    decoded heads also return their features.
     """
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.families import onnx_export
@@ -73,7 +72,7 @@ def record_torch(model: Any, names: tuple[str, ...], pictures: "np.ndarray", tar
 
 
 def gather(answers: list[Recording]) -> Recording:
-    """Answers to single pictures, as one recording of all."""
+    """Join the outputs for single images to one recording."""
     import numpy as np
 
     return tuple(
@@ -88,7 +87,7 @@ def gather(answers: list[Recording]) -> Recording:
 
 
 def save(path: Path, recording: Recording) -> None:
-    """Write a recording; the file's bytes depend on the values alone."""
+    """Write a recording; the file's bytes depend only on the values."""
     import numpy as np
 
     arrays: dict[str, np.ndarray] = {}
@@ -97,12 +96,12 @@ def save(path: Path, recording: Recording) -> None:
         if output.scale is not None:
             arrays[f"{output.name}:scale"] = np.float32(output.scale)
             arrays[f"{output.name}:zero_point"] = np.int32(output.zero_point)
-    with path.open("wb") as stream:  # given a path, numpy appends its own suffix
+    with path.open("wb") as stream:  # NumPy would append a suffix to a path
         np.savez(stream, **arrays)
 
 
 def load(path: Path) -> Recording:
-    """Read a recording, outputs in file order."""
+    """Read a recording, with outputs in file order."""
     import numpy as np
 
     with np.load(path) as arrays:
@@ -121,17 +120,15 @@ def load(path: Path) -> Recording:
 
 
 def pictures(folder: Path | None, frame: Preprocessing, count: int) -> "np.ndarray":
-    """The first `count` prepared pictures, uint8 [n, h, w, 3]; synthetic ones where none exist."""
+    """Return the first `count` prepared images, uint8 [n, h, w, 3]; synthetic ones without data."""
     from buildsys.steps.lib.datasets import prepared_images
 
     return prepared_images.load(folder, frame)[:count]
 
 
 def name_outputs(found: list[str], wanted: tuple[str, ...], model: Path) -> list[str]:
-    """Canonical names for outputs in file order.
-
-    Own names where the file carries the canonical ones; else by place, for a file that says
-    nothing. Ends the step when the counts differ.
+    """Return canonical names for outputs in file order. The file's own names are used if they are
+    canonical, otherwise the order decides. Ends the step if the counts differ.
     """
     if not wanted or set(found) == set(wanted):
         return found

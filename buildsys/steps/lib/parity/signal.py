@@ -1,7 +1,7 @@
-"""Signal check: outputs that quantization has destroyed, found from the file and one or two images.
+"""Signal check: find outputs that quantization has destroyed, with the file and one or two images.
 
-What quantization breaks most often shows without any measure of accuracy: scores that share a
-scale with pixels have no steps left; outputs stand still; outputs stand at their type's limits.
+The most frequent failures are visible without measuring accuracy: scores that share a scale with
+pixel values have too few steps, outputs are constant, or outputs are at the limits of their type.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """An output as the file declares it; shape with the batch axis, one scale (None for floats)."""
+    """An output as declared in the file; shape with the batch axis, one scale (None for floats)."""
 
     name: str
     shape: tuple[int, ...]
@@ -25,9 +25,9 @@ class Edge:
 
 
 def joint(edges: tuple[Edge, ...], cells: int) -> tuple[Edge, ...]:
-    """Outputs that hold boxes and scores together: [1, 5 and more, cells], or transposed.
-
-    Transposed only where it is the one output: a raw head's keypoints look the same.
+    """Return outputs that hold boxes and scores together: [1, 5 or more, cells], or transposed.
+    Transposed ones count only if there is no other output, because a raw head's keypoints look the
+    same.
     """
     found = [edge for edge in edges if len(edge.shape) == 3]
     return tuple(
@@ -39,12 +39,12 @@ def joint(edges: tuple[Edge, ...], cells: int) -> tuple[Edge, ...]:
 
 
 def steps(edge: Edge) -> float | None:
-    """How many steps a probability has in this output; None for floats."""
+    """Return how many steps a probability has in this output; None for floats."""
     return 1 / edge.scale if edge.scale else None
 
 
 def shared_scale(edges: tuple[Edge, ...], cells: int, cure: str = RAW_HEAD) -> list[str]:
-    """A sentence per output whose scale leaves a probability too few steps."""
+    """Return a sentence per output in which a probability has too few steps."""
     problems = []
     for edge in joint(edges, cells):
         count = steps(edge)
@@ -58,7 +58,7 @@ def shared_scale(edges: tuple[Edge, ...], cells: int, cure: str = RAW_HEAD) -> l
 
 
 def not_numbers(name: str, values: "np.ndarray") -> list[str]:
-    """Floats that are no numbers."""
+    """Return a sentence if floats are NaN or infinite."""
     import numpy as np
 
     if values.dtype.kind != "f" or np.isfinite(values).all():
@@ -71,9 +71,8 @@ def not_numbers(name: str, values: "np.ndarray") -> list[str]:
 
 
 def standstill(name: str, values: "np.ndarray", axis: int, cure: str = RAW_HEAD) -> list[str]:
-    """An output that is the same in every cell (axis `axis`) of every picture (axis 0).
-
-    `cure`: for what quantization did.
+    """Return a sentence if an output is the same in every cell (axis `axis`) of every image (axis
+    0). `cure`: the advice in it.
     """
     if values.shape[0] * values.shape[axis] < 2:
         return []
@@ -87,7 +86,7 @@ def standstill(name: str, values: "np.ndarray", axis: int, cure: str = RAW_HEAD)
 
 
 def saturated(name: str, values: "np.ndarray") -> tuple[float, list[str]]:
-    """Share of integers at one limit of their type, and a sentence where it is too large."""
+    """Return the share of integers at one limit of their type, and a sentence if it is too large."""
     import numpy as np
 
     if values.dtype.kind == "f":

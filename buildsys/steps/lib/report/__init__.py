@@ -1,1 +1,1 @@
-"""The report as values, and its rendering as pages, charts and Markdown."""
+"""The report's data, and its rendering as pages, charts and Markdown."""

@@ -1,4 +1,4 @@
-"""Accuracy against size and against latency, a point a build."""
+"""Draw accuracy over size and over latency, one point per build."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from buildsys.steps.lib.report.values import Artifact, Report
 
 _WIDTH, _HEIGHT = 3.8, 2.7
 _MARK = 3.5
-"""Half a point's width in pixels."""
+"""Half of a point's width in pixels."""
 _LEAST_SPAN = 0.02
-"""Of an accuracy's axis: what is a tenth of that apart is noise."""
+"""Smallest range of an accuracy axis: a tenth of it is noise."""
 _MOST_METRICS = 4
 _MOST_LABELS = 14
-"""With more points than this only those are named that no other beats in both."""
+"""With more points than this, only points on the Pareto front are named."""
 _DASHES = (0, (3, 2))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot:
-    """One drawing: its file below the report, what it shows, and the same in a sentence; its width and
-    height in pixels.
+    """One drawing: its file below the report, its title, its description, and its width and height
+    in pixels.
     """
 
     file: str
@@ -46,7 +46,7 @@ class Point:
 
 
 def draw(report: Report, folder: Path) -> tuple[Plot, ...]:
-    """Every plot for which two builds have both figures: one place on an axis shows nothing."""
+    """Draw every plot for which at least two builds have both figures."""
     metrics = dict.fromkeys(
         name for item in report.artifacts for name, _, _ in words.accuracy_rows(item)
     )
@@ -61,7 +61,9 @@ def draw(report: Report, folder: Path) -> tuple[Plot, ...]:
 
 
 def _points(artifacts: Iterable[Artifact], metric: str, axis: str) -> tuple[Point, ...]:
-    """A build's fastest figure under a label stands for it: the others are on its page."""
+    """Return the points; a build's fastest figure under a label is used, the others are on its
+    page.
+    """
     found = []
     rows = [item for item in artifacts if item.shipped is not None and not item.unmeasured]
     single = len({item.recipe_folder for item in rows}) == 1
@@ -99,7 +101,7 @@ def _draw(points: tuple[Point, ...], metric: str, axis: str, folder: Path) -> Pl
 
 
 def _measured_on(points: tuple[Point, ...]) -> str:
-    """ ", on 300 images", or the least and the most."""
+    """Return ", on 300 images", or the smallest and largest number."""
     counts = sorted({point.images for point in points if point.images})
     if not counts:
         return ""
@@ -129,7 +131,7 @@ Style = tuple[str, str, str]
 
 
 def _groups(points: tuple[Point, ...]) -> dict[Style, tuple[Point, ...]]:
-    """The points that look alike: of a recipe, or of what was rejected."""
+    """Return points by style: one style per recipe, and one for rejected builds."""
     recipes = {
         name: i for i, name in enumerate(sorted({p.recipe for p in points if not p.rejected}))
     }
@@ -161,14 +163,14 @@ def _face(colour: str) -> dict[str, str]:
 
 
 def _widen(axes: Any) -> None:
-    """Differences that mean nothing do not fill the plot; nothing is better than 1."""
+    """Widen an axis to its smallest range; an accuracy is at most 1."""
     low, high = axes.get_ylim()
     short = max(_LEAST_SPAN - (high - low), 0) / 2
     axes.set_ylim(low - short, min(high + short, 1.0))
 
 
 def _mark(axes: Any, points: tuple[Point, ...], groups: dict[Style, tuple[Point, ...]]) -> None:
-    """The points, and a line through those that no other beats in both."""
+    """Draw the points, and a line through the Pareto front."""
     front = _front(points)
     if len(front) > 1:
         xs, ys = [p.x for p in front], [p.y for p in front]
@@ -188,7 +190,7 @@ def _mark(axes: Any, points: tuple[Point, ...], groups: dict[Style, tuple[Point,
 
 
 def _front(points: tuple[Point, ...]) -> list[Point]:
-    """Of those that were not rejected, by x: each better than all that cost less."""
+    """Return the Pareto front of accepted builds, by x: each is better than all with smaller x."""
     front: list[Point] = []
     for point in points:
         if not point.rejected and (not front or point.y > front[-1].y):
@@ -197,7 +199,7 @@ def _front(points: tuple[Point, ...]) -> list[Point]:
 
 
 def _name(axes: Any, points: tuple[Point, ...]) -> None:
-    """Names beside their points, where neither another name stands nor another point."""
+    """Write names next to their points, where no other name or point is."""
     shown = points if len(points) <= _MOST_LABELS else tuple(_front(points))[-_MOST_LABELS:]
     edge = axes.get_window_extent()
     unit = svg.LETTERS / 72 * svg.DPI

@@ -1,6 +1,6 @@
-"""The table of engines: device by device, precision x task x batch x size, against float32.
+"""The table of engines, device by device: precision x task x batch x size, relative to float32.
 
-A ratio is of two files of one float network on one device; of what was not measured there is none.
+A ratio compares two files of one float network on one device; it is absent if one was not measured.
 """
 
 from dataclasses import dataclass, replace
@@ -28,9 +28,8 @@ _TASKS = ("detect", "segment", "classify", "pose", "obb")
 
 @dataclass(frozen=True, kw_only=True)
 class Ratios:
-    """Against float32: shares of its mean time and its size, differences of its accuracy.
-
-    None, and no metric, where one of the two was not measured.
+    """Figures relative to float32: ratios of mean time and size, differences of accuracy. None, or
+    no metric, if one of the two was not measured.
     """
 
     latency: float | None = None
@@ -40,10 +39,10 @@ class Ratios:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One engine, and one batch of it on one machine; `batch` 0: nothing was timed.
+    """One engine with one batch size on one machine; `batch` 0: nothing was timed.
 
-    `alone`, `whole`: the engine only; with the copies to and from the GPU. `file`: engine or ONNX,
-    what `bytes` are of; 0: neither is here.
+    `alone`, `whole`: without and with the copies to and from the GPU. `file`: engine or ONNX, the
+    file of size `bytes`; 0 if neither exists here.
     """
 
     item: Artifact
@@ -57,24 +56,26 @@ class Row:
 
     @property
     def measured(self) -> Measured | None:
-        """Of the engine where it was measured, else of the ONNX file that it is built from."""
+        """Return the accuracy of the engine if measured, otherwise of the ONNX file that it is
+        built from.
+        """
         return self.item.shipped
 
     @property
     def metrics(self) -> Metrics:
-        """Those that stand for the rest."""
+        """Return the main metrics."""
         return _headline(self.measured)
 
     @property
     def timed(self) -> Latency | None:
-        """The figure that says where it was taken, and how."""
+        """Return the figure that states where and how it was measured."""
         return self.alone or self.whole
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The engines for one device. `tool`: library, version and GPUs; `where`: how all that was timed
-    was timed, empty where rows differ; `published`: of such a device.
+    """The engines for one device. `tool`: library, version and GPUs; `where`: how all rows were
+    timed, empty if rows differ; `published`: published figures of such a device.
     """
 
     label: str
@@ -85,12 +86,12 @@ class Group:
 
     @property
     def timed(self) -> bool:
-        """Whether there is a time to explain."""
+        """Return whether any row was timed."""
         return any(row.timed for row in self.rows)
 
 
 def groups(report: Report) -> tuple[Group, ...]:
-    """Devices by name."""
+    """Return the devices by name."""
     found: dict[tuple[str, str], list[Artifact]] = {}
     for item in report.artifacts:
         if item.engine is not None:
@@ -108,14 +109,14 @@ def groups(report: Report) -> tuple[Group, ...]:
 
 
 def others(report: Report) -> tuple[PublishedDevice, ...]:
-    """Devices with published figures that no build is for."""
+    """Return devices with published figures that no build targets."""
     shown = [group.published for group in groups(report)]
     known = _published(report) if shown else ()
     return tuple(device for device in known if device not in shown)
 
 
 def _published(report: Report) -> tuple[PublishedDevice, ...]:
-    """Devices with figures of tasks that an engine here has, and those alone."""
+    """Return devices with the published figures of tasks for which there is an engine."""
     tasks = {item.engine.task for item in report.artifacts if item.engine is not None}
     devices = report.published.devices if report.published else ()
     found = [
@@ -126,7 +127,7 @@ def _published(report: Report) -> tuple[PublishedDevice, ...]:
 
 
 def tool(facts: EngineFacts) -> str:
-    """TensorRT 10.3, compute capability 8.7."""
+    """Return the tool, such as "TensorRT 10.3, compute capability 8.7"."""
     library = TITLES.get(facts.library, facts.library)
     if _LOCAL in (facts.version, facts.compute_capability):
         return f"this machine's {library}"
@@ -134,7 +135,7 @@ def tool(facts: EngineFacts) -> str:
 
 
 def published_ratios(row: PublishedRow, device: PublishedDevice) -> Ratios:
-    """Of the guide's own figures, as they were printed: two digits behind the point."""
+    """Return ratios of the guide's own figures, with two digits after the point as printed."""
     base = next((r for r in device.rows if (r.task, r.scheme) == (row.task, _FLOAT)), None)
     if base is None or row.scheme == _FLOAT:
         return Ratios()
@@ -174,7 +175,7 @@ def _rows(item: Artifact, items: list[Artifact]) -> list[Row]:
 
 
 def _ratios(item: Artifact, alone: Latency | None, items: list[Artifact]) -> Ratios | None:
-    """None for float32 itself, and where it is not built for this device."""
+    """Return the ratios; None for float32 itself, and if float32 is not built for this device."""
     base = next((other for other in items if _is_base(other, item)), None)
     if base is None or item.engine is None or item.engine.scheme == _FLOAT:
         return None
@@ -189,19 +190,21 @@ def _ratios(item: Artifact, alone: Latency | None, items: list[Artifact]) -> Rat
 
 
 def _file(item: Artifact) -> tuple[str, int]:
-    """What there is to measure, engine or ONNX, and its bytes; 0 where neither is here."""
+    """Return the measured kind of file, engine or ONNX, and its size in bytes; 0 if neither exists
+    here.
+    """
     if _is_built(item):
         return "engine", item.bytes
     return _ONNX, item.engine.source_bytes if item.engine else 0
 
 
 def _is_built(item: Artifact) -> bool:
-    """Whether its file is an engine, as a package or as a server calls it."""
+    """Return whether its file is an engine, by its name in a package or a server."""
     return item.file.endswith((".engine", ".plan"))
 
 
 def _is_base(other: Artifact, item: Artifact) -> bool:
-    """Whether it is the same network, input and batch as float32."""
+    """Return whether it is the float32 engine of the same network, input and batch."""
     ours, theirs = item.engine, other.engine
     if ours is None or theirs is None or not ours.network:
         return False
@@ -215,13 +218,13 @@ def _is_base(other: Artifact, item: Artifact) -> bool:
 
 
 def _alike(one: Latency, other: Latency) -> bool:
-    """Whether two figures were taken alike: on one machine, of one batch, of the same part."""
+    """Return whether two figures are comparable: one machine, one batch size, the same part timed."""
     parts = ("label", "device", "batch", "what", "earlier", "format")
     return all(getattr(one, part) == getattr(other, part) for part in parts)
 
 
 def _drop(own: Measured | None, base: Measured | None) -> Metrics:
-    """Of engines among themselves, or of ONNX files among themselves."""
+    """Return accuracy differences between engines, or between ONNX files."""
     if own is None or base is None or (own.name == "engine") != (base.name == "engine"):
         return ()
     return _differences(_headline(own), _headline(base))
@@ -237,7 +240,7 @@ def _headline(measured: Measured | None) -> Metrics:
 
 
 def _same(report: Report, item: Artifact) -> PublishedDevice | None:
-    """The device of the guide that an engine is for; TensorRT-RTX is another library."""
+    """Return the device of the guide that an engine targets; TensorRT-RTX is a different library."""
     if item.engine is None or item.engine.library != "tensorrt":
         return None
     text = f"{item.label} {item.target_folder}".lower()
@@ -246,23 +249,25 @@ def _same(report: Report, item: Artifact) -> PublishedDevice | None:
 
 
 def _place(row: Row) -> tuple[object, ...]:
-    """Task by task, size by size, float32 before what is smaller."""
+    """Return the sort key: by task, by size, float32 before smaller precisions."""
     facts = row.facts
     task = _TASKS.index(facts.task) if facts.task in _TASKS else len(_TASKS)
     scheme = SCHEMES.index(facts.scheme) if facts.scheme in SCHEMES else len(SCHEMES)
-    timed = (row.batch == 0, row.batch)  # batch by batch, what has no time behind
+    timed = (row.batch == 0, row.batch)  # by batch, rows without a time last
     return (task, facts.height * facts.width, facts.network, timed, scheme, row.item.id)
 
 
 def standing(row: Row) -> str:
-    """Why there is no time: what a build waits for, or that nobody took one."""
+    """Return why there is no time: what a build waits for, or that it was not measured."""
     if row.item.status == SHIPPED:
         return "not measured"
     return row.item.detail or row.item.status
 
 
 def where(row: Row) -> str:
-    """measured here, NVIDIA A100, tensorrt 11.4.0.15, 50 runs after 5."""
+    """Return how it was timed, such as "measured here, NVIDIA A100, tensorrt 11.4.0.15, 50 runs
+    after 5".
+    """
     entry = row.timed
     if entry is None:
         return ""
@@ -280,7 +285,7 @@ def where(row: Row) -> str:
 
 
 def source(row: Row) -> str:
-    """Which file an accuracy is of; empty where there is none."""
+    """Return which file an accuracy belongs to; "" if there is none."""
     if row.measured is None:
         return ""
     kind = _FILES.get(row.measured.name, row.measured.name)
@@ -288,12 +293,12 @@ def source(row: Row) -> str:
 
 
 def batch(row: Row) -> str:
-    """Pictures of the inference that was timed, else those that the engine is built for."""
+    """Return the batch size that was timed, otherwise those that the engine is built for."""
     least, _, most = row.facts.batch
     return str(row.batch or (least if least == most else f"{least} to {most}"))
 
 
 def side(row: Row) -> str:
-    """Pixels of the input: one number where it is square."""
+    """Return the input size in pixels: one number if it is square."""
     height, width = row.facts.height, row.facts.width
     return str(height) if height == width else f"{height} × {width}"

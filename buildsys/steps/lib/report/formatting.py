@@ -1,4 +1,4 @@
-"""How a report writes figures: the same in pages and in report.md."""
+"""Format the figures of a report, in the same way for pages and report.md."""
 
 import math
 from collections.abc import Iterable
@@ -45,42 +45,44 @@ _FORMS = {
     "quantized-onnx": "ONNX before the engine",
 }
 _PLACES = ("log: ", "to repeat: ")
-"""Lines of a failed step's error that tell no cause."""
+"""Beginnings of error lines that do not state the cause."""
 _MOST_CLASSES = 12
-"""Of an image whose confidences are listed."""
+"""Maximum number of classes whose confidences are listed per image."""
 _NAMED = 2
-"""Builds that a table's row names; the ONNX file of a matrix belongs to all its builds."""
+"""Maximum number of builds named in a table row; the ONNX file of a matrix belongs to all its
+builds.
+"""
 _RED = ("rejected", "failed", "broken")
 
 
 def kib(count: int) -> str:
-    """Bytes as KiB, one digit below ten."""
+    """Return bytes as KiB, with one decimal below ten."""
     value = count / 1024
     return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def first_lines(message: str, most: int = 6) -> str:
-    """The beginning of an error. The rest is on the page of its build, where its log is, too, and how
-    to repeat it.
+    """Return the beginning of an error; the build's page has the rest, the log, and the command to
+    repeat it.
     """
     lines = cause_of(message).splitlines()
     return "\n".join(lines[:most] + (["…"] if len(lines) > most else []))
 
 
 def cause_of(message: str) -> str:
-    """What a failed step said, without where its log is and how to repeat it."""
+    """Return a failed step's error without the lines about its log and how to repeat it."""
     lines = message.strip().splitlines()
     return "\n".join(line for line in lines if not line.lstrip().startswith(_PLACES))
 
 
 def places_of(message: str) -> str:
-    """Where a failed step's log is, and how to repeat it."""
+    """Return the lines about a failed step's log and how to repeat it."""
     lines = (line.strip() for line in message.splitlines())
     return "\n".join(line for line in lines if line.startswith(_PLACES))
 
 
 def number(value: float | None) -> str:
-    """A figure of any size, four digits that count."""
+    """Return a figure of any magnitude with four significant digits."""
     if value is None or math.isnan(value):
         return NONE
     if math.isinf(value):
@@ -89,42 +91,42 @@ def number(value: float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    """An accuracy, 0..1."""
+    """Return an accuracy, 0..1."""
     return NONE if value is None else f"{value:.4f}"
 
 
 def drop(before: float | None, after: float | None) -> str:
-    """How an accuracy changed, signed."""
+    """Return the change of an accuracy, with its sign."""
     if before is None or after is None:
         return ""
     return change(after - before)
 
 
 def change(value: float, digits: int = 4) -> str:
-    """A difference, signed."""
+    """Return a difference with its sign."""
     text = f"{value:+.{digits}f}".replace("-", "−")
     return f"±{text[1:]}" if not float(text[1:]) else text
 
 
 def ms(value: float | None) -> str:
-    """Milliseconds: three digits that count."""
+    """Return milliseconds with three significant digits."""
     if value is None:
         return NONE
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def share(budget: Budget) -> float | None:
-    """How much of a budget is needed; 1.0 is all of it."""
+    """Return the used share of a budget; 1.0 is all of it."""
     return budget.need_bytes / budget.has_bytes if budget.has_bytes else None
 
 
 def percent(value: float) -> str:
-    """A share as people read it; never rounded to all of it where some is left."""
+    """Return a share as a percentage; a share below 1 is never rounded to 100 %."""
     return f"{min(value, 0.99) if value < 1 else value:.0%}"
 
 
 def counts(artifacts: Iterable[Artifact]) -> str:
-    """3 builds: 2 ready, 1 rejected."""
+    """Return the counts, such as "3 builds: 2 ready, 1 rejected"."""
     found: dict[str, int] = {}
     for artifact in artifacts:
         found[artifact.status_text] = found.get(artifact.status_text, 0) + 1
@@ -135,13 +137,13 @@ def counts(artifacts: Iterable[Artifact]) -> str:
 
 
 def ordered(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
-    """What has figures before what has none, each by id."""
+    """Return builds with figures, then builds without, each by id."""
     return tuple(sorted(artifacts, key=lambda item: (not item.file, item.id)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """Why builds are not ready: `text` in a sentence, `message` the error of the step that failed."""
+    """Why builds are not ready: `text` as a sentence, `message`: the error of the failed step."""
 
     text: str
     tone: str
@@ -150,8 +152,8 @@ class Cause:
 
 
 def causes(artifacts: Iterable[Artifact]) -> tuple[Cause, ...]:
-    """What is not ready for a reason that its status does not tell; one cause of many builds once,
-    what is red before what waits.
+    """Return the causes that a status does not show, once per cause, failures before waiting
+    builds.
     """
     found: dict[tuple[str, str, str], list[Artifact]] = {}
     for item in artifacts:
@@ -169,7 +171,7 @@ def causes(artifacts: Iterable[Artifact]) -> tuple[Cause, ...]:
 
 
 def differing(artifacts: Iterable[Artifact]) -> tuple[Cause, ...]:
-    """What differs from buildsys.lock: each sentence once, with its builds."""
+    """Return what differs from buildsys.lock: each sentence once, with its builds."""
     found: dict[str, list[Artifact]] = {}
     for item in artifacts:
         for text in item.differs:
@@ -180,13 +182,13 @@ def differing(artifacts: Iterable[Artifact]) -> tuple[Cause, ...]:
 
 
 def _failed_first(builds: list[Artifact]) -> tuple[Artifact, ...]:
-    """A build whose step failed before those that needed the same step."""
+    """Return builds with a failed step before builds that need the same step."""
     return tuple(sorted(builds, key=lambda item: (item.status != "failed", item.id)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """The builds of a recipe: those that have figures, then those that have none."""
+    """The builds of a recipe: those with figures, then those without."""
 
     recipe: str
     built: tuple[Artifact, ...]
@@ -194,7 +196,7 @@ class Group:
 
 
 def by_recipe(artifacts: Iterable[Artifact]) -> tuple[Group, ...]:
-    """Every recipe with its builds, by name."""
+    """Return every recipe with its builds, by name."""
     found: dict[str, list[Artifact]] = {}
     for item in sorted(artifacts, key=lambda item: (item.recipe, item.id)):
         found.setdefault(item.recipe, []).append(item)
@@ -209,7 +211,7 @@ def by_recipe(artifacts: Iterable[Artifact]) -> tuple[Group, ...]:
 
 
 def by_status(artifacts: Iterable[Artifact]) -> tuple[tuple[str, tuple[Artifact, ...]], ...]:
-    """(status, its builds), in the order of a report."""
+    """Return (status, its builds), in the order of a report."""
     found: dict[str, list[Artifact]] = {}
     for item in artifacts:
         found.setdefault(item.status, []).append(item)
@@ -218,7 +220,9 @@ def by_status(artifacts: Iterable[Artifact]) -> tuple[tuple[str, tuple[Artifact,
 
 
 def short_name(artifact: Artifact) -> str:
-    """A build below the heading of its recipe: its target; of a variant what sets it apart, too."""
+    """Return the name of a build below its recipe's heading: its target, and for a variant what
+    distinguishes it.
+    """
     if artifact.recipe_folder == artifact.recipe:
         return artifact.target_folder
     variant = artifact.recipe_folder.removeprefix(f"{artifact.recipe}-")
@@ -226,7 +230,7 @@ def short_name(artifact: Artifact) -> str:
 
 
 def tone(artifact: Artifact) -> str:
-    """good | bad | quiet: the colour of a status."""
+    """Return good | bad | quiet: the colour of a status."""
     if artifact.status in _RED and not (artifact.candidate and artifact.status == "rejected"):
         return "bad"
     whole = artifact.proved and not artifact.differs
@@ -234,7 +238,7 @@ def tone(artifact: Artifact) -> str:
 
 
 def measured_on(measured: Measured) -> str:
-    """300 images of val, 541 objects."""
+    """Return on what it was measured, such as "300 images of val, 541 objects"."""
     parts = [f"{measured.pictures:,} image{'' if measured.pictures == 1 else 's'}"]
     parts[0] += f" of {measured.split}" if measured.split else ""
     parts += [f"{measured.objects:,} objects"] if measured.objects else []
@@ -242,7 +246,7 @@ def measured_on(measured: Measured) -> str:
 
 
 def sigmas(measured: Measured) -> str:
-    """By what keypoints were judged: one value where all are alike."""
+    """Return the sigmas of keypoints: one value if all are equal."""
     values = measured.sigmas
     if not values:
         return ""
@@ -252,12 +256,12 @@ def sigmas(measured: Measured) -> str:
 
 
 def kernels(measured: Measured) -> str:
-    """Which of LiteRT's kernels computed a TFLite file."""
+    """Return which of LiteRT's kernels computed a TFLite file."""
     return f"kernels: {measured.kernels}" if measured.kernels else ""
 
 
 def accuracy_rows(artifact: Artifact) -> tuple[tuple[str, float, float | None], ...]:
-    """(metric, of what ships, of the original) of the metrics that stand for the rest."""
+    """Return (metric, value of the shipped file, value of the original) of the main metrics."""
     shipped, original = artifact.shipped, artifact.original
     if shipped is None:
         return ()
@@ -270,12 +274,16 @@ def accuracy_rows(artifact: Artifact) -> tuple[tuple[str, float, float | None], 
 
 
 def unmeasured(artifact: Artifact) -> str:
-    """What an accuracy says nothing of: "; int8 was not measured"; empty where it says it all."""
+    """Return what an accuracy does not cover, such as "; int8 was not measured"; "" if it covers
+    everything.
+    """
     return f"; {artifact.unmeasured} was not measured" if artifact.unmeasured else ""
 
 
 def of_label(artifact: Artifact, label: str) -> tuple[Latency, ...]:
-    """The figures of the file that ships that carry a label: the engine only, of the least batch."""
+    """Return the latencies of the shipped file with a label: of the engine only, at the smallest
+    batch.
+    """
     own = [e for e in artifact.latency if e.label == label and not e.earlier]
     shipped = {artifact.sha256, artifact.shipped.sha256 if artifact.shipped else ""}
     own = [e for e in own if e.sha256 in shipped] or own
@@ -285,13 +293,13 @@ def of_label(artifact: Artifact, label: str) -> tuple[Latency, ...]:
 
 
 def labels(artifacts: Iterable[Artifact]) -> tuple[str, ...]:
-    """The labels that the file of any build has a figure of."""
+    """Return the labels for which any build's file has a figure."""
     used = {e.label for artifact in artifacts for e in artifact.latency if not e.earlier}
     return tuple(label for label in LABELS if label in used)
 
 
 def rounds(comparison: Comparison) -> str:
-    """How a comparison was measured, and on what."""
+    """Return how a comparison was measured, and on what."""
     threads = f"{comparison.threads} thread{'' if comparison.threads == 1 else 's'}"
     return (
         f"{comparison.label} on {comparison.device}, {threads}: {comparison.runs} runs after"
@@ -300,14 +308,16 @@ def rounds(comparison: Comparison) -> str:
 
 
 def accuracy(row: Timed) -> str:
-    """Of one compared file and how many images, or that it was not measured."""
+    """Return the accuracy of one compared file and the number of images, or that it was not
+    measured.
+    """
     text = "; ".join(f"{name} {score(value)}" for name, value in row.metrics)
     images = f"; {row.images:,} images" if row.images else ""
     return f"{text}{images}" if text else "not measured"
 
 
 def worse(regression: Regression) -> str:
-    """One regression in words."""
+    """Return one regression as a sentence."""
     is_size = regression.metric == "bytes"
     if regression.now is None:
         return f"{regression.metric} was {number(regression.then)} and is not measured any more"
@@ -321,7 +331,7 @@ def worse(regression: Regression) -> str:
 
 
 def machine(entry: Latency, known: str = "") -> str:
-    """Which engine on what, how often. `known`: the device that need not be named."""
+    """Return the engine, the machine and the number of runs. `known`: the device to omit."""
     parts = [entry.engine, "" if entry.device == known else entry.device]
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
     parts += [f"{entry.runs} run{'s' * (entry.runs > 1)}"] if entry.runs else []
@@ -329,7 +339,7 @@ def machine(entry: Latency, known: str = "") -> str:
 
 
 def percentiles(entry: Latency) -> tuple[tuple[str, float], ...]:
-    """(name, milliseconds) of what is known of its runs beside the mean."""
+    """Return (name, milliseconds) of the known figures besides the mean."""
     names = ("min", "p50", "p90", "p99", "max")
     values = (entry.min_ms, entry.p50_ms, entry.p90_ms, entry.p99_ms, entry.max_ms)
     return tuple(
@@ -338,7 +348,7 @@ def percentiles(entry: Latency) -> tuple[tuple[str, float], ...]:
 
 
 def conditions(entry: Latency) -> str:
-    """On what, and how often."""
+    """Return the machine and the number of runs."""
     warm = f" after {entry.warmup}" if entry.warmup and entry.runs else ""
     parts = [entry.device]
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
@@ -347,26 +357,28 @@ def conditions(entry: Latency) -> str:
 
 
 def spread(entry: Latency) -> str:
-    """Least and most of its runs, where both are known."""
+    """Return minimum and maximum of its runs, if both are known."""
     if entry.min_ms is None or entry.max_ms is None:
         return ""
     return f"{ms(entry.min_ms)} to {ms(entry.max_ms)}"
 
 
 def times(ratio: float) -> str:
-    """A ratio: ×0.52."""
+    """Return a ratio, such as "×0.52"."""
     return f"×{ratio:.2f}"
 
 
 def form(name: str) -> str:
-    """A form of the network, as people call it."""
+    """Return the common name of a form of the network."""
     return _FORMS.get(name, name)
 
 
 def confidences(
     image: ImageComparison, confidence: float = 0.25
 ) -> tuple[tuple[str, tuple[float | None, ...]], ...]:
-    """(class, its highest score in each view) of the classes that any view is sure of."""
+    """Return (class, its highest score in each view) of the classes above the confidence in any
+    view.
+    """
     tables = [dict(view.best) for view in image.networks]
     sure = [n for table in tables for n, score in table.items() if score >= confidence]
     names = tuple(dict.fromkeys(sure))[:_MOST_CLASSES]
@@ -374,7 +386,7 @@ def confidences(
 
 
 def sharers(builds: tuple[str, ...]) -> str:
-    """a@host, b@host; or a@host and 9 more."""
+    """Return "a@host, b@host", or "a@host and 9 more"."""
     if len(builds) <= _NAMED:
         return ", ".join(builds)
     return f"{builds[0]} and {len(builds) - 1} more"

@@ -1,4 +1,4 @@
-"""report.md: the report for readers without a browser. Only the standard library writes it."""
+"""Render report.md, the report for readers without a browser, with the standard library."""
 
 from collections.abc import Iterable, Sequence
 
@@ -39,7 +39,7 @@ _PUBLISHED_HEADER = (
 
 
 def render(report: Report) -> str:
-    """The table of all builds, then what is not ready and why, then each build's proofs."""
+    """Return the table of all builds, then what is not ready and why, then each build's proofs."""
     parts = [
         "# Build report",
         f"{words.counts(report.artifacts)}. Figures carry the sha256 of the file that they are of.",
@@ -56,7 +56,7 @@ def render(report: Report) -> str:
 
 
 def _causes(heading: str, causes: Iterable[words.Cause]) -> list[str]:
-    """One line a cause, however many builds it has."""
+    """Return one line per cause."""
     lines = []
     for cause in causes:
         more = len(cause.builds) - 1
@@ -190,14 +190,14 @@ def _budget(item: Artifact, name: str) -> str:
 def _table(
     header: Sequence[str], rows: Sequence[Sequence[str]], used: Sequence[int] | None = None
 ) -> str:
-    """Cells are escaped already. `used`: the columns to show, all without."""
+    """Return a table of escaped cells. `used`: the columns to show; all by default."""
     shown = range(len(header)) if used is None else used
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line[i] for i in shown) + " |" for line in lines)
 
 
 def _section(item: Artifact) -> str:
-    """One artifact: full digests, its ladder, what nobody has verified."""
+    """Return the section of one artifact: full digests, its ladder, and what is not verified."""
     lines = [f"## {markdown(item.id)}", ""]
     lines.append(
         f"- file: {markdown(item.file)}, {item.bytes:,} bytes, sha256 {code_cell(item.sha256)}"
@@ -222,13 +222,13 @@ def _section(item: Artifact) -> str:
 
 
 def _how(measured: Measured) -> str:
-    """Which kernels computed, and by which sigmas keypoints were judged."""
+    """Return which kernels computed, and with which sigmas keypoints were evaluated."""
     parts = (words.kernels(measured), words.sigmas(measured))
     return "".join(f"; {markdown(part)}" for part in parts if part)
 
 
 def _confidences(image: ImageComparison) -> list[str]:
-    """The best score of each class on an image, by every form of the network."""
+    """Return the best score of each class on an image, for every form of the network."""
     forms = [words.form(view.form) for view in image.networks]
     return [
         f"- confidence on {markdown(image.name)}, {markdown(name)}: "
@@ -255,7 +255,9 @@ def _ladder(item: Artifact) -> list[str]:
 
 
 def _engines(report: Report) -> list[str]:
-    """Device by device, with the published figures of such a device; nothing without engines."""
+    """Return the engines device by device, with published figures of such a device; [] without
+    engines.
+    """
     found = engines.groups(report)
     if not found or report.published is None:
         return []
@@ -341,7 +343,7 @@ def _published(device: PublishedDevice, source: Published) -> list[str]:
 
 
 def _sources(source: Published) -> list[str]:
-    """Where the published figures were read; those of devices that no build is for are on the page."""
+    """Return the sources of the published figures; figures of other devices are on the page."""
     origin = f"{source.source}, {source.page}, {source.file} at {short(source.commit)}, read on {source.read}."
     return [
         markdown(f"Published figures: {origin} {source.about} Nothing of it was measured here.")

@@ -1,4 +1,6 @@
-"""index.html, a page a build and a page a training, from Jinja2 templates; whatever people wrote is escaped."""
+"""Render index.html, a page per build and a page per training, from Jinja2 templates; user text is
+escaped.
+"""
 
 import os
 import shutil
@@ -25,17 +27,19 @@ from buildsys.steps.lib.report.values import (
 
 _VERDICTS = {True: ("good", "holds"), False: ("bad", "fails"), None: ("quiet", "not judged")}
 _MOST_CLASSES = 16
-"""Classes and background of a confusion matrix that is shown whole."""
+"""Largest number of classes, with background, of a confusion matrix that is shown completely."""
 _MOST_MISTAKES = 20
 _SHOWN_IMAGES = 2
-"""Images of a build that are not folded."""
+"""Number of images of a build that are not collapsed."""
 _BACKGROUND = "background"
 
 
 def write(
     report: Report, plots: tuple[Plot, ...], files: Path, templates: Path, target: Path
 ) -> None:
-    """`files`: drawings, trainings and curves by their digests; `target`: where index.html goes."""
+    """Write all pages. `files`: drawings, trainings and curves by their digests; `target`: folder
+    of index.html.
+    """
     environment = _environment(templates)
     page, index = environment.get_template("artifact.html"), environment.get_template("index.html")
     shutil.copyfile(templates / "style.css", target / "style.css")
@@ -63,7 +67,9 @@ def _copy_drawings(item: Artifact, source: Path, target: Path) -> None:
 
 
 def _findings(item: Artifact, files: Path, folder: Path) -> dict[str, Any]:
-    """What the file that ships finds, beside what the original did: `found`, `found_name`, `recalls`."""
+    """Return what the shipped file finds, compared with the original: `found`, `found_name`,
+    `recalls`.
+    """
     shown, before = item.judged, item.original
     found = _read_curves(dict(item.curves).get(shown.name, ""), files) if shown else None
     if shown is None or found is None:
@@ -85,7 +91,7 @@ def _read_curves(digest: str, files: Path) -> Measured | None:
 def _write_training(
     environment: Any, report: Report, training: Training, files: Path, target: Path
 ) -> None:
-    """The page of a training with its drawings; nothing where its files are none of ours."""
+    """Write the page of a training with its drawings; nothing if its files have another format."""
     source, place = files / training.files, training.page.removesuffix(".html")
     try:
         rows, summary = training_files.read(source)
@@ -115,7 +121,7 @@ def _write_training(
 
 
 def _headlines(training: Training) -> tuple[tuple[str, float], ...]:
-    """The checkpoint's accuracy, in the metrics that stand for the rest."""
+    """Return the checkpoint's main accuracy metrics."""
     measured = training.measured
     if measured is None:
         return ()
@@ -124,7 +130,7 @@ def _headlines(training: Training) -> tuple[tuple[str, float], ...]:
 
 
 def _single_values(rows: list[training_files.Row]) -> tuple[tuple[str, str], ...]:
-    """What a training wrote down of an epoch, where there are no two to draw a line between."""
+    """Return a training's values as a table, if there is only one epoch and thus no curve."""
     return tuple((name, words.number(value)) for row in rows[-1:] for name, value in row.items())
 
 
@@ -137,15 +143,15 @@ def _copy_examples(source: Path, folder: Path, place: str) -> tuple[str, ...]:
 
 
 def _confusion_names(found: Confusion) -> tuple[str, ...]:
-    """Of the rows and columns; whole images have no background."""
+    """Return the names of rows and columns; whole images have no background."""
     return (*found.classes, _BACKGROUND) if found.confidence else found.classes
 
 
 def _confusion_rows(
     found: Confusion,
 ) -> tuple[tuple[str, tuple[tuple[int, float], ...]], ...]:
-    """(found as, (count, share) for each that is labelled): shares of what is labelled so, or, where
-    there is nothing, of what is found so.
+    """Return (found as, (count, share) per labelled class): shares of the labelled objects, or of
+    the found ones for the background.
     """
     names, counts = _confusion_names(found), found.counts
     last = len(found.classes)
@@ -159,7 +165,7 @@ def _confusion_rows(
 
 
 def _confusions(found: Confusion) -> tuple[tuple[str, str, int], ...]:
-    """(labelled, found as, how often) of the most frequent mistakes."""
+    """Return (labelled, found as, count) of the most frequent mistakes."""
     names = _confusion_names(found)
     rows = [
         (names[j], names[i], found.counts[i][j])
@@ -171,15 +177,14 @@ def _confusions(found: Confusion) -> tuple[tuple[str, str, int], ...]:
 
 
 def _trainings_of(report: Report, group: Group) -> tuple[Training, ...]:
-    """The trainings of a recipe's builds, each once."""
+    """Return the trainings of a recipe's builds, each once."""
     used = {item.training for item in group.built}
     return tuple(found for found in report.trainings if found.files in used)
 
 
 def _visible(value: Any) -> Any:
-    """What a template shows: characters that hide or reorder others are written out.
-
-    Jinja calls it before it escapes; what is markup already (a macro's text) stays markup.
+    """Return a value for a template, with characters that hide or reorder others written out. Jinja
+    calls it before it escapes; existing markup (a macro's text) stays markup.
     """
     if hasattr(value, "__html__"):
         return type(value)(terminal(value))

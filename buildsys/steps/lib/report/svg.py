@@ -1,6 +1,6 @@
-"""Drawings of matplotlib as SVG files with the same bytes on every machine.
+"""Draw with matplotlib, as SVG files with the same bytes on every machine.
 
-Colours are CSS variables that the file itself sets for light and dark; text stays text.
+Colours are CSS variables that the file sets for light and dark; text stays text.
 """
 
 import io
@@ -13,7 +13,7 @@ from buildsys.escaping import terminal
 INK, FAINT, BAD = "#1c1b19", "#77736c", "#b3342b"
 HUES = ("#2f6f9f", "#b0662a", "#4c8055", "#7d5a94", "#6f6a2c")
 MARKERS = ("o", "s", "^", "D", "v")
-"""Of the sixth to the tenth series, and so on: hues come over again."""
+"""Markers by group of five series, because colours repeat after five."""
 _DARK = {
     INK: "#e8e5df",
     FAINT: "#97938a",
@@ -26,14 +26,14 @@ _DARK = {
 }
 DPI, LETTERS = 100, 8.0
 _MARGINS = (0.55, 0.14, 0.42)
-"""Inches left, right and below the axes."""
+"""Margins left, right and below the axes, in inches."""
 _ROW = 0.17
-"""Inches of a row of the legend."""
+"""Height of a legend row in inches."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
-    """An SVG file's text; its natural size in CSS pixels."""
+    """An SVG file's text, and its natural size in CSS pixels."""
 
     text: str
     width: int
@@ -43,10 +43,9 @@ class Drawing:
 def draw(
     width: float, height: float, paint: Callable[[Any], None], legend: Sequence[Any], unit: str
 ) -> Drawing:
-    """One pair of axes, `width` by `height` inches without the legend above them.
-
-    `paint` puts the marks on the axes; `legend`: matplotlib's handles, each with its label; `unit`: of
-    the horizontal axis.
+    """Draw one pair of axes, `width` by `height` inches without the legend above them. `paint`
+    draws on the axes; `legend`: matplotlib's handles, each with its label; `unit`: that of the
+    horizontal axis.
     """
     import matplotlib as mpl
 
@@ -105,7 +104,7 @@ def draw(
 
 
 def _layout(width: float, legend: Sequence[Any]) -> tuple[int, int]:
-    """(columns, rows) of a legend: as many columns as its widest entry leaves room for."""
+    """Return (columns, rows) of a legend: as many columns as fit with its widest entry."""
     longest = max(len(str(item.get_label())) for item in legend)
     inches = 0.36 + longest * 0.56 * LETTERS / 72
     columns = max(1, min(len(legend), int((width - 0.1) / inches)))
@@ -113,7 +112,7 @@ def _layout(width: float, legend: Sequence[Any]) -> tuple[int, int]:
 
 
 def line(label: str, colour: str, **style: Any) -> Any:
-    """A line of the legend, or a point where `marker` says how it looks."""
+    """Return a line of the legend, or a point if `marker` is given."""
     from matplotlib.lines import Line2D
 
     look = {"linewidth": 1.4, **style}
@@ -121,7 +120,7 @@ def line(label: str, colour: str, **style: Any) -> Any:
 
 
 def _adapt(svg: str) -> str:
-    """Colours as variables with a light and a dark value, fonts as the reader's own."""
+    """Replace colours by variables with a light and a dark value, and fonts by the reader's own."""
     names = {colour: f"--c{index}" for index, colour in enumerate(_DARK)}
     for colour, name in names.items():
         svg = svg.replace(colour, f"var({name})")

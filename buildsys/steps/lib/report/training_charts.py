@@ -1,4 +1,4 @@
-"""Curves of a training over its epochs, and precision over recall of what was measured, as SVG."""
+"""Draw a training's curves over its epochs, and precision over recall, as SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from buildsys.steps.lib.report.charts import Plot
 
 _WIDTH, _HEIGHT = 3.8, 2.2
 _SQUARE = 3.3
-"""Height of precision over recall."""
+"""Height of the precision over recall chart in inches."""
 _DASHES = (0, (4, 2))
 _DOTS = (0, (1, 1.6))
 _MOST_CLASSES = 5
-"""Classes that have a line of their own; of more only their mean has a colour."""
+"""Maximum number of classes with their own coloured line; with more only the mean has a colour."""
 _WORDS = {
     "cls": "classes",
     "dfl": "box edges (dfl)",
@@ -29,12 +29,12 @@ _WORDS = {
     "iou": "box",
     "obj": "objects",
 }
-"""Losses by Ultralytics' and YOLOX's names; others are called what they are."""
+"""Titles of losses by Ultralytics' and YOLOX's names; others keep their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Series:
-    """A line over epochs; values where there are any."""
+    """A line over epochs, with the values that exist."""
 
     label: str
     colour: str
@@ -45,9 +45,8 @@ class _Series:
 def draw_training(
     rows: list[Row], summary: Summary, task: str, folder: Path, place: str
 ) -> tuple[tuple[Plot, ...], tuple[Plot, ...]]:
-    """(losses, accuracies), a drawing each, written to `folder`, which the page finds at `place`.
-
-    Nothing of a training of one epoch: there is no curve.
+    """Draw (losses, accuracies), one drawing each, into `folder`, whose URL on the page is `place`.
+    A training of one epoch has no curve.
     """
     losses = [_loss(rows, name) for name in _names(rows, "train/")]
     plots = [
@@ -65,8 +64,8 @@ def draw_training(
 def draw_recall(
     shown: Measured, before: Measured | None, names: tuple[str, str], folder: Path, place: str
 ) -> tuple[Plot, ...]:
-    """Precision over recall, a drawing a kind. `names`: of the file, and of the one `before`, whose
-    mean is a dashed line.
+    """Draw precision over recall, one drawing per kind. `names`: names of the file, and of the file
+    `before`, whose mean is a dashed line.
     """
     earlier = {item.kind: item for item in before.curves} if before else {}
     return tuple(
@@ -77,7 +76,7 @@ def draw_recall(
 
 
 def _names(rows: list[Row], prefix: str) -> tuple[str, ...]:
-    """Columns below a prefix, without Ultralytics' `_loss`."""
+    """Return the columns with a prefix, without Ultralytics' suffix `_loss`."""
     found = dict.fromkeys(name for row in rows for name in row if name.startswith(prefix))
     return tuple(name.removeprefix(prefix).removesuffix("_loss") for name in found)
 
@@ -87,7 +86,7 @@ def _word(name: str) -> str:
 
 
 def _values(rows: list[Row], *columns: str) -> tuple[tuple[int, float], ...]:
-    """(epoch, value) of the first of these columns that a row has."""
+    """Return (epoch, value) of the first of these columns that a row has."""
     found = []
     for number, row in enumerate(rows, 1):
         value = next((row[name] for name in columns if name in row), None)
@@ -105,7 +104,7 @@ def _loss(rows: list[Row], name: str) -> tuple[_Series, ...]:
 
 
 def find_accuracies(rows: list[Row], task: str) -> dict[str, tuple[_Series, ...]]:
-    """What is measured after epochs, by kind; a strict and a lenient figure each."""
+    """Return the accuracies after epochs by kind, each with a strict and a lenient figure."""
     first = "turned boxes" if task == "obb" else "boxes"
     pairs = {
         first: ("mAP50-95(B)", "mAP50(B)"),
@@ -132,7 +131,7 @@ def find_accuracies(rows: list[Row], task: str) -> dict[str, tuple[_Series, ...]
 def _draw_epochs(
     name: str, title: str, series: Sequence[_Series], summary: Summary, folder: Path, place: str
 ) -> Plot | None:
-    """Lines over epochs, and where the epoch lies whose weights were kept."""
+    """Draw lines over epochs, and mark the epoch whose weights were kept."""
     lines = [item for item in series if len(item.values) > 1]
     if not lines:
         return None
@@ -219,7 +218,7 @@ def _draw_recall(
 
 
 def _mean(classes: tuple[ClassCurve, ...]) -> tuple[float, ...]:
-    """The mean precision at each recall."""
+    """Return the mean precision at each recall."""
     return tuple(
         sum(values) / len(values)
         for values in zip(*(item.precision for item in classes), strict=True)

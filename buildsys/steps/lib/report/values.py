@@ -1,7 +1,8 @@
-"""The report as values: the core collects them, a step renders them; between them it is report.json.
+"""The report's data, which the core collects and a step renders; report.json carries it between
+them.
 
-Digests are sha256 in hexadecimal, sizes bytes, times milliseconds. An empty text or tuple means that
-nothing is known.
+Digests are sha256 in hexadecimal, sizes are in bytes, times in milliseconds. An empty text or tuple
+means unknown.
 """
 
 import json
@@ -11,21 +12,21 @@ from pathlib import Path
 from buildsys.spec import HEADLINES, status_text
 
 LABELS = ("estimated", "measured here", "measured on a device")
-"""Of latency, from the weakest to the strongest; never in one column."""
+"""Labels of latencies, from the weakest to the strongest; never mixed in one column."""
 Metrics = tuple[tuple[str, float], ...]
 SHIPPED = "ready"
 LABELLED = "labels"
-"""The form of a view that shows what is labelled."""
+"""The form of a view that shows the labels."""
 _OWN_PRECISION = ("engine", "quantized-onnx")
 SHORT = 8
-"""Digits of a digest where there is no room for all."""
+"""Number of digits of a shortened digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """Accuracy of one file. `name`: checkpoint, onnx, quantized-onnx, tflite, engine or start;
-    `sha256`: the file's; `device`: what ran it, where that is not any machine's CPU; `kernels`: which
-    of LiteRT's computed, of a TFLite file; `sigmas`: by which keypoints were judged, and whose they are.
+    `sha256`: the file's digest; `device`: what ran it, if not a CPU; `kernels`: which of LiteRT's
+    kernels computed a TFLite file; `sigmas`: the sigmas of keypoints, and their source.
     """
 
     name: str
@@ -42,8 +43,8 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """One figure with what it is a figure of. `earlier`: not of the file that ships now; `batch`:
-    images of one inference, 0 where unknown.
+    """One latency and its conditions. `earlier`: not measured on the file that ships now; `batch`:
+    images per inference, 0 if unknown.
     """
 
     label: str
@@ -69,7 +70,7 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Bytes needed of bytes there are; `name`: arena or flash; `by`: what reported the need."""
+    """Needed and available bytes; `name`: arena or flash; `by`: the source of the need."""
 
     name: str
     need_bytes: int
@@ -79,7 +80,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """How far one output is from the rung before; `passed`: None where no limit is set."""
+    """The difference of one output from the rung before; `passed`: None if there is no limit."""
 
     name: str
     kind: str
@@ -91,7 +92,7 @@ class Output:
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """Two neighbours of the ladder, compared. `passed`: None where no output has a limit."""
+    """The comparison of two neighbouring forms. `passed`: None if no output has a limit."""
 
     start: str
     end: str
@@ -103,7 +104,9 @@ class Rung:
 
 @dataclass(frozen=True, kw_only=True)
 class Ladder:
-    """From the checkpoint to the firmware's decoder. `passed`: None where nothing was judged."""
+    """The ladder from the checkpoint to the firmware's decoder. `passed`: None if nothing was
+    judged.
+    """
 
     passed: bool | None
     pictures: int
@@ -114,10 +117,10 @@ class Ladder:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What is labelled on an image, or what one form of the network finds on it.
+    """The labels of an image, or what one form of the network finds on it.
 
-    `form`: labels, checkpoint, onnx, float-tflite, tflite, shipped-onnx; `drawing`: a file's name; `best`:
-    (class, highest score) of every class that scores at all.
+    `form`: labels, checkpoint, onnx, float-tflite, tflite, shipped-onnx; `drawing`: a file's name;
+    `best`: (class, highest score) of every class with a score.
     """
 
     form: str
@@ -128,36 +131,36 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageComparison:
-    """One image: its labels, and the detections of each form of a network, the one that ships last."""
+    """One image: its labels, and the detections of each form of a network, the shipped form last."""
 
     name: str
     views: tuple[View, ...]
 
     @property
     def networks(self) -> tuple[View, ...]:
-        """The views that a network has."""
+        """Return the views with detections of a network."""
         return tuple(view for view in self.views if view.form != LABELLED)
 
     @property
     def large(self) -> tuple[View, ...]:
-        """What is compared at a glance: the labels, where they are drawn, and what ships."""
+        """Return the views shown large: the labels, if drawn, and the shipped form."""
         return tuple(view for view in self.views if view.form == LABELLED) + self.networks[-1:]
 
     @property
     def small(self) -> tuple[View, ...]:
-        """The forms before what ships."""
+        """Return the forms before the shipped one."""
         return self.networks[:-1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
-    """What a build's engine is made of and for, whether or not it could be built here.
+    """The facts of a build's engine, whether or not it could be built here.
 
-    `compute_capability` empty: any from 8.0 on. `batch`: least, best, most pictures of an inference;
-    `height`, `width` pixels, 0 where unknown. `network`: digest of the float ONNX file that all
-    precisions come from; `source_bytes`: of the ONNX file that the engine is built from, 0 where it
-    is not here. `lowered`: that file is of float32, and TensorRT lowers it while it builds: its
-    accuracy is not the engine's.
+    `compute_capability` empty: any from 8.0 on. `batch`: min, opt, max images per inference;
+    `height`, `width` in pixels, 0 if unknown. `network`: digest of the float ONNX file from which
+    all precisions come; `source_bytes`: size of the ONNX file from which the engine is built, 0 if
+    it does not exist here. `lowered`: that file is float32, and TensorRT lowers it while building:
+    its accuracy is not the engine's.
     """
 
     library: str
@@ -175,8 +178,8 @@ class EngineFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow:
-    """One precision of one task. `mean_ms`, `min_ms`, `max_ms`: of the device's larger batch;
-    `single_ms`: mean of batch 1.
+    """Published figures of one precision of one task. `mean_ms`, `min_ms`, `max_ms`: for the
+    device's larger batch; `single_ms`: mean for batch 1.
     """
 
     task: str
@@ -190,8 +193,8 @@ class PublishedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedDevice:
-    """What a guide printed of one device. `words`: any of them in a target's label or name, in small
-    letters, means this device; `note`: what a reader stumbles over.
+    """A guide's figures of one device. `words`: any of them in a target's label or name, in lower
+    case, means this device; `note`: a remark for readers.
     """
 
     device: str
@@ -206,8 +209,8 @@ class PublishedDevice:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Figures that somebody else measured and printed, and where: `file` at `commit`, `read` on a
-    day. `about`: how they were taken; `caveat`: what to know before a time is compared.
+    """Figures published by others, with their source: `file` at `commit`, `read` on a day. `about`:
+    how they were measured; `caveat`: what to know before comparing times.
     """
 
     source: str
@@ -225,7 +228,7 @@ class Published:
 
 @dataclass(frozen=True, kw_only=True)
 class StepLine:
-    """One step of a build with the tool that ran it."""
+    """One step of a build, and the tool that ran it."""
 
     stage: str
     module: str
@@ -235,18 +238,18 @@ class StepLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Regression:
-    """A figure that is worse than the committed one by more than is tolerated."""
+    """A figure that is worse than the committed one by more than the tolerance."""
 
     metric: str
     now: float | None
-    """None: it is not measured any more."""
+    """None: no longer measured."""
     then: float
     tolerance: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A step that ended badly. `message`: its error, as the run printed it; `log`: the end of its log."""
+    """A failed step. `message`: its error as the run printed it; `log`: the end of its log."""
 
     stage: str
     message: str
@@ -255,36 +258,35 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """A training, which several builds may share. `files`: digest of the tree that it left, see
-    `training_files`; `took`: how long, in words; `settings`: (name, value) as its step
-    got them; `builds`: that rest on it.
+    """A training, which several builds may share. `files`: digest of its output tree, see
+    `training_files`; `took`: duration as text; `settings`: (name, value) of its step's parameters;
+    `builds`: the builds that use it.
     """
 
     files: str
     recipe: str
     checkpoint: str
     task: str = ""
-    """Empty where its family has one alone."""
+    """Empty if its family has only one task."""
     tool: str = ""
     took: str = ""
     settings: tuple[tuple[str, str], ...] = ()
     builds: tuple[str, ...] = ()
     curves: str = ""
-    """Digest of the file with the checkpoint's precision over recall; empty where there is none."""
+    """Digest of the file with the checkpoint's precision over recall; empty if there is none."""
     measured: Measured | None = None
 
     @property
     def page(self) -> str:
-        """Where its page is, below the report."""
+        """Return the path of its page below the report."""
         return f"trainings/{self.recipe}-{short(self.files)}.html"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """One build. `status`: ready, rejected, failed, blocked, waiting, stale, interrupted,
-    not built, broken; `detail`: the same in a sentence.
-
-    `sha256`: of the file that ships, or, rejected, of the one that was kept aside.
+    """One build. `status`: ready, rejected, failed, blocked, waiting, stale, interrupted, not
+    built, broken; `detail`: the same as a sentence. `sha256`: digest of the shipped file, or of the
+    kept file of a rejected build.
     """
 
     id: str
@@ -313,58 +315,64 @@ class Artifact:
     chosen: str = ""
     steps: tuple[StepLine, ...] = ()
     drawings: str = ""
-    """Digest of the tree that holds the drawings of `sights`."""
+    """Digest of the tree with the drawings of `sights`."""
     sights: tuple[ImageComparison, ...] = ()
     sight_files: tuple[tuple[str, str], ...] = ()
-    """(form, sha256) of the files whose detections `sights` are."""
+    """(form, sha256) of the files whose detections are in `sights`."""
     baseline: bool = False
     regressions: tuple[Regression, ...] = ()
     engine: EngineFacts | None = None
     proved: bool = True
-    """False: nothing measured or judged what its package holds."""
+    """False: nothing measured or checked the content of its package."""
     differs: tuple[str, ...] = ()
-    """Where it is not what buildsys.lock records, in sentences."""
+    """Differences from buildsys.lock, as sentences."""
     failure: Failure | None = None
     training: str = ""
-    """Digest of what its training left; empty where it trained nothing, or the store has lost it."""
+    """Digest of its training's output; empty without a training, or if it is missing from the
+    store.
+    """
     curves: tuple[tuple[str, str], ...] = ()
     """(name of a measured file, digest of its precision over recall and confusion matrix)."""
 
     @property
     def good(self) -> bool:
-        """Whether there is something to ship."""
+        """Return whether the build can be shipped."""
         return self.status == SHIPPED
 
     @property
     def status_text(self) -> str:
-        """The status as people read it."""
+        """Return the status as text."""
         return status_text(self.status, self.proved or not self.good, not self.differs)
 
     @property
     def has_figures(self) -> bool:
-        """Whether there is a file, or of an engine that waits what its ONNX file can do."""
+        """Return whether there is a file, or, for an engine that waits, figures of its ONNX file."""
         return bool(self.file) or (self.engine is not None and bool(self.measured))
 
     @property
     def shipped(self) -> Measured | None:
-        """The figures of the file that ships, or of what it was compiled from."""
+        """Return the accuracy of the shipped file, or of the file from which it was compiled."""
         return self._first(("engine",)) or self.judged
 
     @property
     def judged(self) -> Measured | None:
-        """The same, as every machine has them: of an engine, what it was built from."""
+        """Return the accuracy that every machine can measure: for an engine, that of the file it
+        was built from.
+        """
         return self._first(("tflite", "quantized-onnx", "onnx", "checkpoint"))
 
     @property
     def unmeasured(self) -> str:
-        """The engine's precision, where accuracy is of a float32 file before it; else empty."""
+        """Return the engine's precision if accuracy was measured on the float32 file before it;
+        otherwise "".
+        """
         if self.engine is None or self.shipped is None or self.engine.scheme == "float32":
             return ""
         return "" if self.shipped.name in _OWN_PRECISION else self.engine.scheme
 
     @property
     def original(self) -> Measured | None:
-        """The figures of the file in floating point that it all came from."""
+        """Return the accuracy of the original float file."""
         return self._first(("checkpoint", "onnx"))
 
     @property
@@ -374,17 +382,17 @@ class Artifact:
 
     @property
     def recipe_folder(self) -> str:
-        """Of the build's folder, the first part; also for a selection or variant."""
+        """Return the first part of the build's folder; also for a selection or variant."""
         return self.id.split("@")[0]
 
     @property
     def target_folder(self) -> str:
-        """The part after the @."""
+        """Return the part after the @."""
         return self.id.split("@")[-1]
 
     @property
     def has_page(self) -> bool:
-        """A recipe with a mistake has a row and no page."""
+        """Return whether the build has a page; a recipe with a mistake only has a row."""
         return self.status != "broken"
 
     def _first(self, names: tuple[str, ...]) -> Measured | None:
@@ -394,9 +402,9 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """One file of a comparison. `builds`: those that have it; `ratio`: of the mean to the fastest's;
-    `transposes`: operators that only move data; `metrics`: accuracy, where this file's was measured.
-    `earlier`: no build ships it any more.
+    """One file of a comparison. `builds`: builds with this file; `ratio`: its mean divided by the
+    fastest mean; `transposes`: number of operators that only move data; `metrics`: accuracy, if
+    measured for this file. `earlier`: no build ships it any more.
     """
 
     builds: tuple[str, ...]
@@ -414,13 +422,13 @@ class Timed:
     ratio: float
     metrics: tuple[tuple[str, float], ...] = ()
     images: int = 0
-    """That accuracy was measured on; 0 where it was not."""
+    """Number of images on which accuracy was measured; 0 if it was not."""
     earlier: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Files that one process timed, one run of each in turn; the fastest first. `label`: of LABELS."""
+    """Files that one process timed alternately; the fastest first. `label`: one of LABELS."""
 
     label: str
     device: str
@@ -432,18 +440,20 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Every build of a workspace, by id; `mistakes`: of recipes, as `buildsys check` tells them."""
+    """Every build of a workspace, by id; `mistakes`: those of recipes, as printed by `buildsys
+    check`.
+    """
 
     version: str
     artifacts: tuple[Artifact, ...]
     mistakes: tuple[str, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     published: Published | None = None
-    """Of other people's engines; only where a build makes one."""
+    """Published figures of engines; only if a build makes one."""
     trainings: tuple[Training, ...] = ()
 
     def training_of(self, item: Artifact) -> Training | None:
-        """The training that a build rests on, where its curves are known."""
+        """Return the training of a build, if its curves are known."""
         return next((found for found in self.trainings if found.files == item.training), None)
 
 
@@ -454,7 +464,7 @@ def save(path: Path, report: Report) -> None:
 
 
 def load(path: Path) -> Report:
-    """Read report.json. Raises OSError, ValueError, TypeError where it is none of ours."""
+    """Read report.json. Raises OSError, ValueError, TypeError if it has another format."""
     from buildsys.steps.lib.runtime.launcher import rebuild
 
     found: Report = rebuild(Report, json.loads(path.read_bytes()))
@@ -462,19 +472,19 @@ def load(path: Path) -> Report:
 
 
 def short(digest: str) -> str:
-    """The first digits of a digest."""
+    """Return the first digits of a digest."""
     return digest[:SHORT]
 
 
 def headline(metrics: tuple[tuple[str, float], ...]) -> tuple[str, ...]:
-    """The metrics that stand for the rest: not those of a class, not those at one threshold."""
+    """Return the main metrics: not those of one class, not those at one threshold."""
     names = [name for name, _ in metrics]
     chosen = [name for name in names if name in HEADLINES]
     return tuple(chosen or names[:1])
 
 
 def per_class(metrics: tuple[tuple[str, float], ...]) -> dict[str, dict[str, float]]:
-    """Class -> {metric without the class: value}; empty for one class."""
+    """Return class -> {metric without the class: value}; {} for one class."""
     found: dict[str, dict[str, float]] = {}
     for name, value in metrics:
         for stem in ("mAP50-95.", "mAP50.", "top1."):

@@ -1,4 +1,4 @@
-"""Answers that several processes compute, in the order of what was asked."""
+"""Compute results in several processes, in the order of the items."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +13,10 @@ R = TypeVar("R")
 
 
 def in_order(function: Callable[[T], R], items: Sequence[T], processes: int) -> Iterator[R]:
-    """What `function` makes of each item, in the items' order; it must depend on nothing but the item.
+    """Yield the result of `function` for each item, in order; it must depend only on the item.
 
-    The first process takes the first item, the second one the second, and so on in turn: each is at most
-    a few answers ahead, as a pipe holds no more. With one process nothing is forked.
+    The processes take items in turn; each is at most a few results ahead, because a pipe holds no
+    more. With one process nothing is forked.
     """
     if processes < 2 or len(items) < 2:
         yield from map(function, items)
@@ -34,7 +34,9 @@ def in_order(function: Callable[[T], R], items: Sequence[T], processes: int) -> 
 
 
 def _answering(function: Callable[[T], R], items: Sequence[T]) -> Connection:
-    """What a new process answers: (True, what the function makes) or (False, the message of a StepError)."""
+    """Start a process that sends (True, result) or (False, the message of a StepError) for each
+    item.
+    """
     receiving, sending = Pipe(duplex=False)
     if os.fork():
         sending.close()

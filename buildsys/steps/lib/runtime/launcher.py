@@ -1,7 +1,7 @@
-"""Runs one step inside its tool environment: `python -s launcher.py MODULE request.json`.
+"""Run one step inside its tool environment: `python -s launcher.py MODULE request.json`.
 
-Only the package `buildsys` becomes importable, not whatever else is installed beside it. A thread
-watches a pipe from the parent and ends this process group when the parent is gone.
+Only the package `buildsys` becomes importable, not the other packages installed with it. A thread
+watches a pipe from the parent and ends this process group when the parent has ended.
 """
 
 import dataclasses
@@ -20,7 +20,9 @@ from typing import Any
 
 
 def main() -> int:
-    """Exit codes: 0 done, 3 the step's own message in error.txt, 1 anything else."""
+    """Run the step. Exit codes: 0 done, 3 the step's own message is in error.txt, 1 any other
+    error.
+    """
     name, request_path = sys.argv[1], sys.argv[2]
     _follow_parent()
     sys.path.pop(0)
@@ -49,7 +51,7 @@ def main() -> int:
 
 
 def rebuild(kind: Any, value: Any) -> Any:
-    """Frozen values from plain JSON, by the type annotations of the dataclass."""
+    """Convert plain JSON to frozen values, by the type annotations of the dataclass."""
     origin: Any = typing.get_origin(kind)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict):
         hints = typing.get_type_hints(kind)
@@ -63,7 +65,7 @@ def rebuild(kind: Any, value: Any) -> Any:
 
 
 def _expose_package(folder: Path) -> None:
-    """Make `buildsys` importable from its folder alone."""
+    """Make only `buildsys` importable from its folder."""
     spec = importlib.util.spec_from_file_location(
         "buildsys", folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
@@ -75,11 +77,12 @@ def _expose_package(folder: Path) -> None:
 
 
 def _follow_parent() -> None:
-    """End with the parent, even when it was killed outright: its end of the pipe closes."""
+    """End together with the parent, even if it was killed: its end of the pipe closes."""
     descriptor = int(os.environ.pop("BUILDSYS_PARENT_FD", "-1"))
     if descriptor < 0:
         return
-    # stdout and stderr of this process may be read by nobody any more: only the signal is certain
+    # stdout and stderr of this process may have no reader any more: only the signal is certain to
+    # arrive
     threading.Thread(target=_wait_for_end, args=(descriptor,), daemon=True).start()
 
 
@@ -93,4 +96,4 @@ if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)  # torch and TensorFlow sometimes hang in their own teardown
+    os._exit(code)  # torch and TensorFlow sometimes hang at exit

@@ -1,4 +1,4 @@
-"""Running and reading TFLite files with LiteRT, in the evaluation environment."""
+"""Run TFLite files with LiteRT, in the evaluation environment."""
 
 import os
 from enum import StrEnum
@@ -11,7 +11,7 @@ from buildsys.steps.lib.runtime.progress import fail
 
 
 class Kernels(StrEnum):
-    """What computes, in the words of metrics.json and of latencies."""
+    """The kernels that compute, as named in metrics.json and in latencies."""
 
     REFERENCE = "reference, as TFLite Micro's"
     DEFAULT = "default (optimized, XNNPACK)"
@@ -19,8 +19,9 @@ class Kernels(StrEnum):
 
 
 def choose_kernels(path: Path, reference: bool) -> Kernels:
-    """Those whose numbers are the same on every CPU: XNNPACK's for real numbers depend on it (its
-    sigmoid does), TFLite's own do not, and take four times as long; for integers all agree.
+    """Return the kernels that give the same numbers on every CPU: XNNPACK's float kernels depend on
+    the CPU (its sigmoid does), TFLite's own do not and take four times as long; integer kernels all
+    agree.
     """
     if reference:
         return Kernels.REFERENCE
@@ -28,17 +29,21 @@ def choose_kernels(path: Path, reference: bool) -> Kernels:
 
 
 class Runner:
-    """A TFLite file ready to run; one picture in, named real-valued outputs back."""
+    """An opened TFLite file: one image in, named float outputs out."""
 
     def __init__(self, path: Path, reference_kernels: bool = False) -> None:
-        """`reference_kernels`: TFLite's plain loops, bit-exact with TFLite Micro, and far slower."""
+        """Open the file. `reference_kernels`: TFLite's plain loops, bit-exact with TFLite Micro and
+        far slower.
+        """
         self._path, self._names = path, [tensor.name for tensor in tflite.read(path).outputs]
         self._interpreter = open_interpreter(path, reference_kernels)
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = self._interpreter.get_output_details()
 
     def __call__(self, picture: Any) -> dict[str, Any]:
-        """Picture uint8 [h, w, 3] -> {name: float32 array}; a signature's names where there is one."""
+        """Run the file on an image uint8 [h, w, 3]; returns {name: float32 array}, with the
+        signature's names if there is one.
+        """
         import numpy as np
 
         demand_picture(self._path, self._input["shape"], picture)
@@ -61,7 +66,7 @@ def _real(value: Any, detail: dict[str, Any]) -> Any:
 
 
 def demand_picture(path: Path, wanted: Any, picture: Any) -> None:
-    """End the step where a file takes other pictures than [h, w, 3] of the recipe's size."""
+    """End the step if a file does not accept images [h, w, 3] of the recipe's size."""
     shape = [int(side) for side in wanted]
     if shape != [1, *picture.shape]:
         fail(
@@ -71,7 +76,9 @@ def demand_picture(path: Path, wanted: Any, picture: Any) -> None:
 
 
 def quantize(values: Any, detail: dict[str, Any]) -> Any:
-    """Real numbers to the tensor's integers, rounded half to even; float tensors are converted."""
+    """Quantize real numbers to the tensor's integers, rounding half to even; float tensors are
+    converted.
+    """
     import numpy as np
 
     scale, zero = detail["quantization"]
@@ -83,7 +90,9 @@ def quantize(values: Any, detail: dict[str, Any]) -> Any:
 
 
 def open_interpreter(path: Path, reference_kernels: bool) -> Any:
-    """An interpreter of the file, its tensors allocated; ends the step where LiteRT cannot run it."""
+    """Return an interpreter of the file with allocated tensors; ends the step if LiteRT cannot run
+    it.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     demand_tflite(path)

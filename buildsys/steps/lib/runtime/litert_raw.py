@@ -1,4 +1,4 @@
-"""Running TFLite files with LiteRT for what they answer themselves: integers, in file order."""
+"""Run TFLite files with LiteRT and return their stored values: integers, in file order."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +10,8 @@ from buildsys.steps.lib.runtime import litert
 
 
 class Raw:
-    """A TFLite file ready to run; outputs come as the file gives them, in its order.
-
-    `names`: of its outputs, the signature's where there is one.
+    """An opened TFLite file; outputs are unchanged, in file order. `names`: names of its outputs,
+    the signature's if there is one.
     """
 
     def __init__(self, path: Path, reference_kernels: bool = False) -> None:
@@ -23,7 +22,9 @@ class Raw:
         self._outputs = self._interpreter.get_output_details()
 
     def answer(self, picture: Any, names: list[str]) -> Iterator[Output]:
-        """Picture uint8 [h, w, 3] -> outputs called `names`, in file order, with the batch axis."""
+        """Run the file on an image uint8 [h, w, 3]; yields outputs named `names`, in file order,
+        with the batch axis.
+        """
         import numpy as np
 
         litert.demand_picture(self._path, self._input["shape"], picture)

@@ -1,4 +1,4 @@
-"""What native code writes to file descriptor 2, captured: it has no other way to say what is wrong."""
+"""Capture what native code writes to file descriptor 2, its only way to report errors."""
 
 import os
 import sys
@@ -11,7 +11,9 @@ from typing import BinaryIO, cast
 
 @contextmanager
 def captured_stderr() -> Iterator[BinaryIO]:
-    """A file of what is written during the block, until the next block; see `read_text`."""
+    """Yield a file with the text written during the block, valid until the next block; see
+    `read_text`.
+    """
     log = _log_file()
     log.seek(0)
     log.truncate()
@@ -26,12 +28,14 @@ def captured_stderr() -> Iterator[BinaryIO]:
 
 
 def read_text(log: BinaryIO) -> str:
-    """All that was captured."""
+    """Return everything that was captured."""
     log.seek(0)
     return log.read().decode("utf-8", "replace")
 
 
 @cache
 def _log_file() -> BinaryIO:
-    """One file for all blocks: creating one takes longer than decoding a small image."""
+    """Return one file for all blocks, because creating one takes longer than decoding a small
+    image.
+    """
     return cast("BinaryIO", tempfile.TemporaryFile(buffering=0))

@@ -1,4 +1,4 @@
-"""Running ONNX files with onnxruntime on the CPU."""
+"""Run ONNX files with onnxruntime on the CPU."""
 
 import os
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from buildsys.steps.lib.runtime.progress import fail
 
 
 def network(path: Path) -> Callable[[Any], dict[str, Any]]:
-    """A file as a function: picture uint8 [h, w, 3] -> {name of the output: array [1, …]}, in file
-    order.
+    """Return a file as a function: image uint8 [h, w, 3] -> {name of the output: array [1, …]}, in
+    file order.
 
-    A file that takes n pictures at once gets the picture n times; its first answer counts.
+    A file with a fixed batch of n gets the image n times; its first result is used.
     """
     import numpy as np
     import onnxruntime
@@ -22,8 +22,9 @@ def network(path: Path) -> Callable[[Any], dict[str, Any]]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    # Above this level convolutions work on blocks of channels whose size depends on the CPU, and so
-    # do the sums; below, the answers are the same on every CPU, in up to 1.7 times the time.
+    # Above this level convolutions use blocks of channels whose size depends on the CPU, which
+    # changes the sums; at this level results are the same on every CPU, in up to 1.7 times the
+    # time.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     model = model_files.load_onnx(path)
     same = without_softmax(model)
@@ -45,11 +46,13 @@ def network(path: Path) -> Callable[[Any], dict[str, Any]]:
 
 
 def without_softmax(model: Any) -> Any:
-    """The network with ONNX's own definition in place of each Softmax and LogSoftmax; the same object if it has neither.
+    """Return the network with ONNX's own definition instead of each Softmax and LogSoftmax; the
+    same object if it has neither.
 
-    onnxruntime's kernels of both add up as many values at once as the CPU's registers hold, so that
-    the sum is rounded otherwise with AVX-512; those of the operators of the definition (ReduceMax, Sub,
-    Exp, ReduceSum, Div) agree. Before opset 13 ONNX gives no definition, and the operators stay.
+    onnxruntime's kernels of both add as many values at once as fit into the CPU's registers, so
+    that sums are rounded differently with AVX-512; the kernels of the definition's operators
+    (ReduceMax, Sub, Exp, ReduceSum, Div) agree. Before opset 13 ONNX has no definition, and the
+    operators stay.
     """
     from onnx import inliner
 
@@ -62,7 +65,7 @@ def without_softmax(model: Any) -> Any:
 
 
 def ask(session: Any, path: Path, feed: str, given: Any) -> Any:
-    """What the file answers; ends the step where it takes other pictures than the recipe's."""
+    """Return the file's outputs; ends the step if it does not accept the recipe's images."""
     try:
         return session.run(None, {feed: given})
     except Exception as error:  # onnxruntime's own classes are private
@@ -74,7 +77,7 @@ def ask(session: Any, path: Path, feed: str, given: Any) -> Any:
 
 
 def batch_of(session: Any) -> int:
-    """Pictures that an onnxruntime session takes at once; of an open axis 1."""
+    """Return the batch size of an onnxruntime session; 1 for a dynamic axis."""
     shape = session.get_inputs()[0].shape
     return shape[0] if shape and isinstance(shape[0], int) else 1
 

@@ -1,12 +1,12 @@
-"""The same bytes on every CPU: kernels that do not depend on the CPU which a step meets.
+"""Pin arithmetic so that results are the same bytes on every CPU.
 
 torch, oneDNN, MKL, NumPy, OpenBLAS and OpenCV choose their kernels by the CPU, and kernels round
-differently. Here is all that keeps them from it: a floor that every CPU must have, the environment that
-the core gives to every step (`ENVIRONMENT`), and what is replaced in a library as soon as it is imported
-(`pin`, which the launcher calls). The launcher imports this module: it counts in the code digest of
-every step.
+differently. This module prevents that: it demands CPU features that the pinned kernels need,
+defines the environment variables of every step (`ENVIRONMENT`), and replaces functions of a library
+when it is imported (`pin`, called by the launcher). The launcher imports this module, so that it
+counts in the code digest of every step.
 
-It holds on x86-64 with AVX2 and FMA. Other processors compute as they do; nothing is claimed of them.
+It covers x86-64 with AVX2 and FMA; nothing is guaranteed on other processors.
 """
 
 import platform
@@ -27,31 +27,34 @@ ENVIRONMENT = MappingProxyType(
         # torch's and TensorFlow's convolutions (oneDNN developer guide, "CPU Dispatcher Control").
         "ONEDNN_MAX_CPU_ISA": "AVX2",
         # torch's matrix products, the same on every vendor's CPU (Intel oneMKL developer guide,
-        # "Values for the CBWR"). MKL's vector math still chooses by CPU: see `_pin_torch`.
+        # "Values for the CBWR"). MKL's vector math still depends on the CPU: see `_pin_torch`.
         "MKL_CBWR": "COMPATIBLE",
         # NumPy's and SciPy's matrix products (OpenBLAS, README, "Support for multiple targets").
         "OPENBLAS_CORETYPE": "Haswell",
         # Above AVX2, by the names of NumPy 2 and of NumPy 1 (NumPy reference, "CPU/SIMD
-        # optimizations"); a name that a version does not know is an ImportWarning, which Python hides.
+        # optimizations"); an unknown name causes an ImportWarning, which Python hides.
         "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL"
         " AVX512_ICL AVX512_SPR",
         # OpenCV's functions of Intel's IPP (modules/core/src/system.cpp); its other kernels: `_pin_cv2`.
         "OPENCV_IPP": "disabled",
-        # TensorFlow's oneDNN (TensorFlow guide, "Intel oneDNN optimizations"): Eigen's kernels, which
-        # are chosen when TensorFlow is built, instead of those that are chosen where it runs.
+        # TensorFlow's oneDNN (TensorFlow guide, "Intel oneDNN optimizations"): use Eigen's kernels,
+        # which are chosen when TensorFlow is compiled, instead of kernels chosen at run time.
         "TF_ENABLE_ONEDNN_OPTS": "0",
     }
 )
-"""Variables of a step's process, and where each is documented."""
+"""Environment variables of a step's process, and where each is documented."""
 FLOOR = ("abm", "avx2", "bmi1", "bmi2", "f16c", "fma", "movbe")
-"""What the pinned kernels need, by the names of /proc/cpuinfo: a virtual machine may mask one, and NumPy
-then takes others (NumPy reference, "CPU/SIMD optimizations", X86_V3)."""
+"""CPU features that the pinned kernels need, by the names of /proc/cpuinfo: a virtual machine may
+hide one, and NumPy then uses other kernels (NumPy reference, "CPU/SIMD optimizations", X86_V3).
+"""
 _X86_64 = ("x86_64", "AMD64")
 _CPUINFO = Path("/proc/cpuinfo")
 
 
 def pin() -> None:
-    """Before a step imports anything: demand the floor, and replace what no variable reaches."""
+    """Check the CPU features, and replace what no variable controls; call it before a step imports
+    anything.
+    """
     if platform.machine() not in _X86_64:
         return
     message = floor_message()
@@ -61,7 +64,7 @@ def pin() -> None:
 
 
 def floor_message() -> str:
-    """What a CPU lacks and the way out; empty where it lacks nothing."""
+    """Return which CPU features are missing and what to do; "" if none is missing."""
     missing = missing_of_floor(_CPUINFO) if platform.machine() in _X86_64 else []
     if not missing:
         return ""
@@ -73,7 +76,7 @@ def floor_message() -> str:
 
 
 def missing_of_floor(cpuinfo: Path) -> list[str]:
-    """What of the floor a CPU lacks, by what Linux says of it; nothing where that cannot be read."""
+    """Return the missing CPU features according to /proc/cpuinfo; [] if it cannot be read."""
     try:
         lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -83,12 +86,12 @@ def missing_of_floor(cpuinfo: Path) -> list[str]:
 
 
 class _Pinning:
-    """A finder of modules that pins a library as soon as it was imported, whoever imports it."""
+    """A module finder that pins a library as soon as any code imports it."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Of the libraries that are pinned, with a loader that does it; None for all others."""
+        """Return a spec whose loader pins the library; None for libraries that are not pinned."""
         pin_library = _LIBRARIES.get(name)
         spec = PathFinder.find_spec(name, path, target) if pin_library else None
         if spec is None or spec.loader is None or pin_library is None:
@@ -104,19 +107,19 @@ class _Pinning:
 
 
 def _pin_cv2(cv2: Any) -> None:
-    """Plain kernels: those with SIMD convert BGR to HSV differently, AVX2 and SSE4 among them."""
-    if hasattr(cv2, "setUseOptimized"):  # its package imports a module of the same name first
+    """Select plain kernels: SIMD kernels (AVX2, SSE4) convert BGR to HSV differently."""
+    if hasattr(cv2, "setUseOptimized"):  # the package first imports a module of the same name
         cv2.setUseOptimized(False)
 
 
 def _pin_torch(torch: Any) -> None:
     """Replace the operators whose CPU kernel is MKL's vector math, in all their forms.
 
-    Which kernel that takes depends on the CPU and its vendor, whatever MKL_CBWR says. The dispatcher's
-    CPU key lies below autograd's: gradients are as before. Optimizers take their square roots here, too.
+    That kernel depends on the CPU and its vendor, regardless of MKL_CBWR. The dispatcher's CPU key
+    is below autograd's, so that gradients do not change. Optimizers use these square roots, too.
     """
     library = torch.library.Library("aten", "IMPL")
-    _KEPT.append(library)  # a collected library takes its kernels with it
+    _KEPT.append(library)  # garbage collection of the library would remove its kernels
     for name, compute in _OPERATORS.items():
         for form, replace in (("", _new), ("_", _in_place), (".out", _into)):
             _override(torch, library, f"{name}{form}", replace(torch, compute))
@@ -135,9 +138,7 @@ def _override(
     replacement: Callable[..., Any],
     applies: Callable[..., bool] = lambda *_: True,
 ) -> None:
-    """Real numbers of 32 and 64 bits go to the replacement, and integers as such: the kernel that was
-    there, to which all others go, would do the same.
-    """
+    """Replace an operator for float32, float64 and integers; other types use the original kernel."""
     plain = torch.library.get_kernel(f"aten::{name}", "CPU")
     kinds = (torch.float32, torch.float64)
     in_place = name.partition(".")[0].endswith("_")
@@ -151,12 +152,14 @@ def _override(
         return plain.call_boxed(keys, x, *others, **named)
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a kernel which was there is replaced
+        warnings.simplefilter("ignore")  # about replacing an existing kernel
         library.impl(name, compute, "CPU", with_keyset=True)
 
 
 def _is_half(exponent: Any) -> bool:
-    """Of which torch takes the square root; a complex one makes the result complex."""
+    """Return whether an exponent is 0.5, for which torch computes the square root; a complex one
+    makes the result complex.
+    """
     return isinstance(exponent, float) and exponent == 0.5
 
 
@@ -170,13 +173,13 @@ def _in_place(torch: Any, compute: Callable[[Any, Any], Any]) -> Callable[..., A
 
 def _into(torch: Any, compute: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     def fill(x: Any, out: Any) -> Any:
-        return torch.mul(compute(torch, x), 1, out=out)  # which makes torch's own checks of `out`
+        return torch.mul(compute(torch, x), 1, out=out)  # performs torch's own checks of `out`
 
     return fill
 
 
 def _sqrt(torch: Any, x: Any) -> Any:
-    """The processor's own instruction, rounded right as IEEE 754 demands it."""
+    """Return the square root by the CPU's instruction, correctly rounded as IEEE 754 requires."""
     return _by_numpy("sqrt", torch, x)
 
 
@@ -190,7 +193,7 @@ def _by_numpy(name: str, torch: Any, x: Any) -> Any:
 
 
 def _atan(torch: Any, x: Any) -> Any:
-    """SLEEF's, in ATen."""
+    """Return the arctangent by SLEEF in ATen."""
     return torch.atan2(x, torch.ones_like(x))
 
 
@@ -203,7 +206,7 @@ def _acos(torch: Any, x: Any) -> Any:
 
 
 def _log10(torch: Any, x: Any) -> Any:
-    """Of 64 bits by the C library, which rounds powers of ten right."""
+    """Return the decimal logarithm in float64 by the C library, which is exact for powers of ten."""
     if x.dtype == torch.float64:
         return _by_numpy("log10", torch, x)
     return (x.double().log() / _LOG_OF_10).to(x.dtype)
@@ -218,9 +221,11 @@ _LOG_OF_10 = 2.302585092994046
 _OPERATORS: MappingProxyType[str, Callable[[Any, Any], Any]] = MappingProxyType(
     {"acos": _acos, "asin": _asin, "atan": _atan, "log10": _log10, "sqrt": _sqrt, "tan": _tan}
 )
-"""Found by running every elementwise operator of torch 2.13 natively and under emulated CPUs."""
+"""The operators to replace, found by running every elementwise operator of torch 2.13 natively and
+on emulated CPUs.
+"""
 _KEPT: list[Any] = []
 _LIBRARIES: MappingProxyType[str, Callable[[Any], None]] = MappingProxyType(
     {"cv2": _pin_cv2, "torch": _pin_torch}
 )
-"""What is replaced in a library, by its name."""
+"""The function that pins each library, by its name."""

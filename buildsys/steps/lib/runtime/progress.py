@@ -1,4 +1,4 @@
-"""What a step tells its parent while it works: one JSON line per report on an inherited pipe."""
+"""Report a step's progress to its parent: one JSON line per report on an inherited pipe."""
 
 import json
 import os
@@ -10,7 +10,7 @@ _last_report = 0.0
 
 
 def report(done: float, total: float, unit: str, note: str = "") -> None:
-    """Tell the parent that ``done`` of ``total`` units are finished; silent outside a build.
+    """Report that ``done`` of ``total`` units are finished; does nothing outside a build.
 
     Reports closer together than 0.2 s are dropped, except the last one (``done == total``).
     """
@@ -24,11 +24,11 @@ def report(done: float, total: float, unit: str, note: str = "") -> None:
     try:
         os.write(int(descriptor), line.encode() + b"\n")
     except OSError:
-        os.environ.pop("BUILDSYS_PROGRESS_FD")  # the parent is gone; its end is handled elsewhere
+        os.environ.pop("BUILDSYS_PROGRESS_FD")  # the parent has ended, which the launcher handles
 
 
 def remember(**facts: str) -> None:
-    """Facts for the diary: true of this run, part of no key and of no manifest's identity."""
+    """Record facts about this run, which are part of no key and of no manifest's identity."""
     place = os.environ.get("BUILDSYS_DIARY")
     if place is not None:
         with open(place, "w", encoding="utf-8") as stream:
@@ -36,10 +36,10 @@ def remember(**facts: str) -> None:
 
 
 class StepError(Exception):
-    """What a step says to a person when the input, not the step, is at fault: what, why, what to do."""
+    """The message of a step about a problem with its input: what happened, why, what to do."""
 
 
 def fail(message: str) -> None:
-    """End the step with a message for people; the launcher prints it without a traceback."""
+    """End the step with a message; the launcher prints it without a traceback."""
     sys.stdout.flush()
     raise StepError(message)

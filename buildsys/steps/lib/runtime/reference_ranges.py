@@ -1,12 +1,12 @@
-"""Ranges of a network's tensors for quantization, the same on every CPU.
+"""Find the ranges of a network's tensors for quantization, the same on every CPU.
 
-TensorFlow's calibrator multiplies matrices by Eigen, which cuts them by the sizes of the CPU's caches: sums
-round by how they are cut, and so do the scales of an integer file. TFLite's reference kernels are plain
-loops in one order.
+TensorFlow's calibrator multiplies matrices with Eigen, which divides them according to the CPU's
+cache sizes: that changes the rounding of sums, and thereby the scales of an integer file. TFLite's
+reference kernels are plain loops in a fixed order.
 
-That calibrator also reads what a residual addition adds to after the addition was written into the same
-memory: of a SiLU it found values below -0.278, its minimum, and ranges up to twice as wide. Here each
-tensor keeps memory of its own.
+That calibrator also reads the input of a residual addition after the result was written into the
+same memory: for a SiLU it found values below its minimum of -0.278, and ranges up to twice as wide.
+Here each tensor has its own memory.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,13 +16,14 @@ from typing import Any
 from buildsys.steps.lib.runtime.progress import fail
 
 Samples = Callable[[], Iterable[list[Any]]]
-"""Gives the inputs of the network, sample by sample: arrays float32, in the order of its inputs."""
+"""A function that yields the network's inputs, sample by sample: float32 arrays in the order of the
+inputs.
+"""
 
 
 def use_reference_kernels() -> None:
-    """From now on, TensorFlow's converter calibrates by them.
-
-    Not for activations of 16 bits, whose calibrator quantizes in the same call.
+    """Make TensorFlow's converter calibrate with reference kernels. It does not apply to 16-bit
+    activations, whose calibrator quantizes in the same call.
     """
     from tensorflow.lite.python.optimize import calibrator
 
@@ -30,9 +31,9 @@ def use_reference_kernels() -> None:
 
 
 def _calibrate(self: Any, samples: Samples) -> bytes:
-    """The network, a TFLite file, with the range of each tensor: in place of `Calibrator.calibrate`.
-
-    One sample goes through TensorFlow's own, which says which tensors have a range.
+    """Return the network, a TFLite file, with the range of each tensor; replaces
+    `Calibrator.calibrate`. One sample runs through TensorFlow's own calibrator, which determines
+    the tensors that have a range.
     """
     from tensorflow.lite.tools import flatbuffer_utils
 
@@ -56,7 +57,9 @@ def _calibrate(self: Any, samples: Samples) -> bytes:
 def find_ranges(
     content: bytes, samples: Iterable[list[Any]], tensors: list[int]
 ) -> dict[int, tuple[float, float]]:
-    """Smallest and largest value of tensors of a TFLite file, by index, over all samples."""
+    """Return the smallest and largest value of tensors of a TFLite file, by index, over all
+    samples.
+    """
     import numpy as np
     import tensorflow as tf
 

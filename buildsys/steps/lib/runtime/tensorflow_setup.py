@@ -1,4 +1,4 @@
-"""TensorFlow on our terms: declared threads, legacy Keras for onnx2tf, quiet, no downloads."""
+"""Set up TensorFlow: declared threads, legacy Keras for onnx2tf, little output, no downloads."""
 
 import os
 from importlib.util import find_spec
@@ -9,7 +9,8 @@ from typing import Any
 def prepare() -> Any:
     """Set up this process and return the tensorflow module."""
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="")
-    if find_spec("tf_keras") is not None:  # TensorFlow 2.15 has Keras 2 inside, and then finds none
+    # TensorFlow 2.15 contains Keras 2 and would not find it with this variable
+    if find_spec("tf_keras") is not None:
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow as tf
 
@@ -20,7 +21,9 @@ def prepare() -> Any:
 
 
 def write_placeholder_pictures() -> None:
-    """The array that onnx2tf looks for in its working directory, or else downloads; never used."""
+    """Write the array that onnx2tf would otherwise download into its working directory; it is never
+    used.
+    """
     import numpy as np
 
     name = "calibration_image_sample_data_20x128x128x3_float32.npy"
@@ -28,7 +31,9 @@ def write_placeholder_pictures() -> None:
 
 
 def run_tflite(model: bytes | str, picture: Any, reference_kernels: bool) -> dict[str, Any]:
-    """Dequantized outputs float32 by signature name, for one picture float32 [1, h, w, 3] in 0..1."""
+    """Return dequantized float32 outputs by signature name, for one image float32 [1, h, w, 3] in
+    0..1.
+    """
     import tensorflow as tf
 
     kinds = tf.lite.experimental.OpResolverType
@@ -43,7 +48,9 @@ def run_tflite(model: bytes | str, picture: Any, reference_kernels: bool) -> dic
 
 
 def quantize(values: Any, detail: dict[str, Any]) -> Any:
-    """Real numbers to the tensor's integers, rounded half to even; float tensors pass."""
+    """Quantize real numbers to the tensor's integers, rounding half to even; float tensors are
+    unchanged.
+    """
     import numpy as np
 
     scale, zero = detail["quantization"]
@@ -55,7 +62,7 @@ def quantize(values: Any, detail: dict[str, Any]) -> Any:
 
 
 def dequantize(values: Any, detail: dict[str, Any]) -> Any:
-    """The tensor's integers to real numbers, float32; float tensors pass."""
+    """Convert the tensor's integers to real numbers, float32; float tensors are unchanged."""
     import numpy as np
 
     scale, zero = detail["quantization"]

@@ -1,4 +1,4 @@
-"""torch on our terms: as many threads as were declared, a torchvision that may not load."""
+"""Set up torch: the declared number of threads, and a torchvision whose binary may not load."""
 
 import os
 from typing import Any
@@ -7,7 +7,7 @@ from buildsys.steps.lib.runtime.progress import fail, remember
 
 
 def prepare() -> None:
-    """Set up this process before anything imports torchvision."""
+    """Set up this process; call it before anything imports torchvision."""
     import torch
 
     limit_threads()
@@ -16,14 +16,14 @@ def prepare() -> None:
 
 
 def limit_threads() -> None:
-    """Use as many threads as the step declared; the runner passes the count."""
+    """Use the number of threads that the step declared; the runner passes it."""
     import torch
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 def choose_device() -> str:
-    """cpu | cuda, as `train.device` says; auto takes a GPU where there is one."""
+    """Return cpu | cuda according to `train.device`; auto uses a GPU if there is one."""
     import torch
 
     wanted = os.environ.get("BUILDSYS_DEVICE", "auto")
@@ -33,7 +33,9 @@ def choose_device() -> str:
 
 
 def remember_machine(device: str) -> None:
-    """What rounds differently elsewhere: part of the record of a training, never of a key."""
+    """Record the facts of this machine that change rounding: part of the record of a training,
+    never of a key.
+    """
     import torch
 
     name = torch.cuda.get_device_name(0) if device == "cuda" else "cpu"
@@ -44,8 +46,8 @@ def _replace_torchvision_operators() -> None:
     """Give torchvision an ``nms`` in plain torch.
 
     The package index has no CPU build of torchvision, and the CUDA build's binary does not load
-    beside a CPU torch: ``operator torchvision::nms does not exist``. Declaring the schemas first
-    lets the import pass; Ultralytics and YOLOX need only ``nms``.
+    with a CPU torch: ``operator torchvision::nms does not exist``. Declaring the schemas first lets
+    the import pass; Ultralytics and YOLOX need only ``nms``.
     """
     import torch
 
@@ -53,14 +55,16 @@ def _replace_torchvision_operators() -> None:
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.impl("nms", _nms, "CPU")
-    globals()["_LIBRARY"] = library  # a collected library takes its operators with it
+    globals()["_LIBRARY"] = library  # garbage collection of the library would remove its operators
     import torchvision.extension
 
     torchvision.extension._has_ops = lambda: True
 
 
 def _nms(boxes: Any, scores: Any, threshold: float) -> Any:
-    """Greedy non-maximum suppression; boxes float [n, 4] x1 y1 x2 y2, scores [n] -> kept indices."""
+    """Return the indices kept by greedy non-maximum suppression; boxes float [n, 4] x1 y1 x2 y2,
+    scores [n].
+    """
     import torch
 
     order = scores.argsort(descending=True, stable=True)

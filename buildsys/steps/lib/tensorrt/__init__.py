@@ -1,1 +1,1 @@
-"""TensorRT: the host's library, the program that builds engines, the process that runs them."""
+"""TensorRT: the host's library, the program that builds engines, and the process that runs them."""

@@ -1,4 +1,4 @@
-"""The program that builds engines, as a child of a step, in the step's folder."""
+"""Run the program that builds engines, as a child of a step, in the step's folder."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from buildsys.steps.lib.runtime.progress import fail
 
 
 def programs() -> dict[str, Path]:
-    """The program's files, under the names that bundles ship them by."""
+    """Return the program's files, by their names in bundles."""
     from buildsys.steps.lib.tensorrt import engine_calibration, engine_program, engine_weakly_typed
 
     modules = (engine_calibration, engine_program, engine_weakly_typed)
@@ -16,7 +16,9 @@ def programs() -> dict[str, Path]:
 
 
 def run_builder(python: str, request: dict[str, Any]) -> None:
-    """Build, or end the step with the program's sentence. `python`: the one that has the library."""
+    """Build, or end the step with the program's message. `python`: the interpreter that has the
+    library.
+    """
     import json
 
     from buildsys.steps.lib.tensorrt import engine_program, separate_process

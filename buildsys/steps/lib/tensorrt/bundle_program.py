@@ -1,12 +1,13 @@
-"""Builds the engine of this folder, a bundle of `buildsys bundle`, on the device: `python3 build.py`.
+"""Build the engine of this folder, a bundle of `buildsys bundle`, on the device: `python3
+build.py`.
 
-Python 3.8 or later, its standard library, and the library that builds. First the bundle's files are
-held against their digests and this machine against what the bundle asks for; then the engine is built,
-and `result` is there, whole or not at all: what `buildsys import` takes back. A second run makes it
-anew, and knows the timings of the first.
+It needs Python 3.8 or later with its standard library, and the library that builds. It first checks
+the bundle's files against their digests, and this machine against the bundle's requirements; then
+it builds the engine and writes the folder `result`, complete or not at all, for `buildsys import`.
+A second run builds again and reuses the timings of the first.
 
-Exit codes: 0 done, 2 the bundle is damaged, 3 this machine cannot build it or the builder refuses, 4 the
-library is missing, 130 interrupted; 1 anything else.
+Exit codes: 0 done, 2 the bundle is damaged, 3 this machine cannot build it or the builder failed, 4
+the library is missing, 130 interrupted; 1 any other error.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.dont_write_bytecode = True  # a folder that is carried around
+    sys.dont_write_bytecode = True  # the folder is copied between machines
 
 FORMAT = 1
-"""Of bundle.json and result.json."""
+"""Format version of bundle.json and result.json."""
 BUNDLE, RESULT = "bundle.json", "result"
 _WORK = ".work"
 _TIMINGS = "timing-caches"
@@ -47,7 +48,7 @@ are, after `buildsys import`.
 
 
 def main() -> int:
-    """Check, build, and leave the result, or one sentence."""
+    """Check, build, and write the result, or print one sentence."""
     raw = argparse.RawDescriptionHelpFormatter
     argparse.ArgumentParser("build.py", description=_ABOUT, formatter_class=raw).parse_args()
     os.chdir(str(Path(__file__).resolve().parent))
@@ -89,8 +90,8 @@ def _build() -> int:
 
 
 def _run(request: dict[str, Any]) -> tuple[int, str]:
-    """In a folder like a step's, so that the same request gives the same bytes; the exit code, and
-    why it is not 0.
+    """Build in a folder like a step's, so that the same request gives the same bytes; returns the
+    exit code, and why it is not 0.
     """
     import separate_process as apart  # type: ignore[import-not-found]
 
@@ -113,7 +114,7 @@ def _run(request: dict[str, Any]) -> tuple[int, str]:
 
 
 def _explain(error: OSError) -> str:
-    """What this machine refuses, and what to do."""
+    """Return why the operating system failed to write, and what to do."""
     place, reason = os.getcwd(), error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk of {place} is full ({reason}): make room there, and run build.py again"
@@ -123,7 +124,7 @@ def _explain(error: OSError) -> str:
 
 
 def _keep(bundle: dict[str, Any], request: dict[str, Any], seconds: float) -> None:
-    """The result beside its place, then there."""
+    """Write the result to a temporary folder, then move it to its place."""
     fresh = Path(f".{RESULT}.{os.getpid()}")
     shutil.rmtree(str(fresh), ignore_errors=True)
     fresh.mkdir()
@@ -148,7 +149,7 @@ def _keep(bundle: dict[str, Any], request: dict[str, Any], seconds: float) -> No
 
 
 def digest_file(path: str) -> str:
-    """The sha256 of a file. Raises OSError."""
+    """Return the sha256 of a file. Raises OSError."""
     state = hashlib.sha256()
     with open(path, "rb") as file:
         while True:

@@ -1,4 +1,4 @@
-"""Calibration pictures as the program that builds engines reads them: without NumPy."""
+"""Write calibration images for the program that builds engines, which reads them without NumPy."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def save(path: Path, pictures: "np.ndarray") -> None:
-    """uint8 [n, h, w, 3] -> .npy of float32 [n, 3, h, w] in 0..1, picture by picture: all of them at
-    once may be more than there is memory.
+    """Write uint8 [n, h, w, 3] as .npy of float32 [n, 3, h, w] in 0..1, image by image, because all
+    at once might not fit into memory.
     """
     import numpy as np
 

@@ -1,5 +1,8 @@
-"""Precision flags and int8 calibration of a network that is not strongly typed, up to TensorRT 10: what
-of it can be tried without TensorRT. Shipped as `engine_calibration.py`; see `engine_program`.
+"""Set precision flags and calibrate int8 for a network that is not strongly typed, up to TensorRT
+10.
+
+This module holds the part that can be tested without TensorRT. It is shipped as
+`engine_calibration.py`; see `engine_program`.
 """
 
 from __future__ import annotations
@@ -12,15 +15,15 @@ from pathlib import Path
 from typing import IO, Any
 
 _FLOAT = 4
-"""Bytes of a float32."""
+"""Size of a float32 in bytes."""
 
 
 class Batches:
-    """Images of an .npy file, batch after batch in one place of the GPU's memory; what is left over at the
-    end fills no batch. `count`: of batches; `delivered`: so far.
+    """Images of an .npy file, batch after batch in one buffer of GPU memory; an incomplete last
+    batch is ignored. `count`: number of batches; `delivered`: number so far.
 
-    `shape`: [batch, 3, h, w]; `cuda`: a cudart.Cuda. Raises ValueError where not even one batch is full, or
-    the file is cut off; whatever `cuda` raises.
+    `shape`: [batch, 3, h, w]; `cuda`: a cudart.Cuda. Raises ValueError if there is no complete
+    batch or the file is truncated, and the exceptions of `cuda`.
     """
 
     def __init__(self, cuda: Any, path: Path, shape: list[int]) -> None:
@@ -36,7 +39,9 @@ class Batches:
         self._file.seek(start)
 
     def next(self) -> int | None:
-        """Where the next batch lies; None at the end. Raises OSError, and what `cuda` raises."""
+        """Return the address of the next batch; None at the end. Raises OSError, and the exceptions
+        of `cuda`.
+        """
         if self.delivered == self.count:
             self._file.close()
             return None
@@ -50,11 +55,12 @@ class Batches:
 
 
 class Calibration:
-    """What a calibrator is asked for. TensorRT prints what a calibrator raises, takes it for the end of the
-    images, and builds an engine nonetheless: so nothing is raised from here, and `fault` tells it.
+    """The answers of a calibrator. TensorRT only prints an exception of a calibrator, treats it as
+    the end of the images, and still builds an engine: so this class raises nothing, and `fault`
+    returns the error.
 
-    `cache`: the scales, read where the file is there, else written; `batches`: None where nothing but the
-    cache is here. `known`: the cache's bytes.
+    `cache`: the scales, read if the file exists, otherwise written; `batches`: None if only the
+    cache is available. `known`: the cache's bytes.
     """
 
     def __init__(self, cache: Path, batch_size: int, batches: Batches | None) -> None:
@@ -64,7 +70,7 @@ class Calibration:
         self._error = ""
 
     def next_batch(self) -> int | None:
-        """Where the next batch lies on the GPU; None at the end, or after an error."""
+        """Return the GPU address of the next batch; None at the end, or after an error."""
         try:
             if self._batches is None:
                 raise ValueError(
@@ -76,7 +82,7 @@ class Calibration:
             return None
 
     def write(self, data: Any) -> None:
-        """Keep the scales, if they are of all images."""
+        """Write the scales if they come from all images."""
         if self._lacking():
             return
         try:
@@ -89,7 +95,7 @@ class Calibration:
         self._error = self._error or " ".join(str(error).split()) or type(error).__name__
 
     def fault(self) -> str:
-        """What went wrong, after the build; empty where nothing did."""
+        """Return what went wrong, after the build; "" if nothing did."""
         return self._lacking() or ("" if self.known else "TensorRT wrote no calibration cache")
 
     def _lacking(self) -> str:
@@ -104,11 +110,12 @@ class Calibration:
 def lower(
     weak: Any, trt: Any, builder: Any, network: Any, config: Any, request: dict[str, Any]
 ) -> Any:
-    """What the request's scheme needs: (the calibrator, its Calibration), None where there is none. Raises
-    ValueError, OSError, before anything is built.
+    """Set up the request's scheme; returns (the calibrator, its Calibration), or None if none is
+    needed. Raises ValueError, OSError, before anything is built.
 
-    `weak`: the module _engine_weakly_typed. A file with quantize operators needs no calibrator. A network of a
-    settled batch is calibrated in that, one of an open batch in no more than there are pictures.
+    `weak`: the module _engine_weakly_typed. A file with quantize operators needs no calibrator. A
+    network with a fixed batch is calibrated in that batch, one with a dynamic batch in at most the
+    number of images.
     """
     weak.set_precision(trt, config, request["scheme"], request["half"])
     if request["scheme"] != "int8" or not request["calibration_cache"]:
@@ -126,9 +133,8 @@ def lower(
 
 
 def open_batches(cudart: str, pictures: Path, shape: list[int]) -> Batches:
-    """The images, with the CUDA runtime that carries them to the GPU. Raises ValueError.
-
-    `cudart`: the module that packages open engines with, a file.
+    """Open the images with the CUDA runtime that copies them to the GPU. Raises ValueError.
+    `cudart`: the file of the module with which packages open engines.
     """
     spec = importlib.util.spec_from_file_location("cudart", cudart)
     assert spec is not None
@@ -144,8 +150,8 @@ def open_batches(cudart: str, pictures: Path, shape: list[int]) -> Batches:
 
 
 def read_header(path: Path) -> tuple[int, tuple[int, ...]]:
-    """Of an .npy file of version 1.0 (NEP 1): where its values begin, and their shape. Raises
-    ValueError where they are not float32 in C's order.
+    """Read the header of an .npy file of version 1.0 (NEP 1): offset of the values, and their
+    shape. Raises ValueError unless they are float32 in C order.
     """
     with path.open("rb") as data:
         data.seek(8)  # magic and version

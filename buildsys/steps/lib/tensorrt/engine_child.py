@@ -1,13 +1,13 @@
-"""Runs an engine in the Python that has its library: `python -s engine_child.py request.json`.
+"""Run an engine in the Python that has its library: `python -s engine_child.py request.json`.
 
-A program of its own that knows nothing of buildsys: standard library, numpy, and the package's own
-runtime.py, whose folder the request names. Python 3.8 and later.
+This program does not import buildsys: it uses the standard library, NumPy, and the package's own
+runtime.py, whose folder is in the request. Python 3.8 and later.
 
-request.json: {"runtime": folder, "engine", "facts": files, "error": file for a sentence, "about": file
-for {"version", "gpu"}, "times": "" or a file for times}.
-With `times`, also {"batches": [..], "height", "width", "warmup", "runs"}: every batch of seeded noise
-is timed. Without, arrays come through stdin and outputs go through stdout, see
-`write_arrays`, until stdin ends. Exit codes: 0 done, 3 a sentence stands in `error`, 1 anything else.
+request.json: {"runtime": folder, "engine", "facts": files, "error": file for a sentence, "about":
+file for {"version", "gpu"}, "times": "" or a file for times}. With `times`, also {"batches": [..],
+"height", "width", "warmup", "runs"}: every batch of seeded noise is timed. Without, arrays come
+through stdin and outputs go through stdout, see `write_arrays`, until stdin ends. Exit codes: 0
+done, 3 a sentence is in `error`, 1 any other error.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 _LENGTH, _FLOAT = 8, 4
-"""Bytes of a length, the lowest first; of a value."""
+"""Size in bytes of a length (little endian), and of a value."""
 
 
 def main() -> int:
-    """Open the engine, and do what the request says."""
+    """Open the engine, and run what the request asks for."""
     answers = _take_stdout()
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     sys.path.insert(0, request["runtime"])
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def answer(engine: Any, questions: IO[bytes], answers: IO[bytes]) -> None:
-    """One inference for every array that comes in."""
+    """Run one inference for every array that is read."""
     while True:
         found = read_arrays(questions)
         if not found:
@@ -53,7 +53,9 @@ def answer(engine: Any, questions: IO[bytes], answers: IO[bytes]) -> None:
 
 
 def time_batches(engine: Any, request: dict[str, Any]) -> list[dict[str, Any]]:
-    """Milliseconds of every run, batch by batch: of the engine alone, and with both copies."""
+    """Return the milliseconds of every run, batch by batch: of the engine alone, and with both
+    copies.
+    """
     import numpy as np
 
     found = []
@@ -66,9 +68,8 @@ def time_batches(engine: Any, request: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def write_arrays(stream: IO[bytes], arrays: dict[str, Any]) -> None:
-    """The length of a JSON object {name: shape}, the object, then the float32 values of each.
-
-    Not numpy.save: on a pipe it asks for places in a file.
+    """Write the length of a JSON object {name: shape}, the object, then the float32 values of each.
+    numpy.save does not work on a pipe, because it seeks.
     """
     import numpy as np
 
@@ -81,7 +82,9 @@ def write_arrays(stream: IO[bytes], arrays: dict[str, Any]) -> None:
 
 
 def read_arrays(stream: IO[bytes]) -> dict[str, Any]:
-    """What `write_arrays` wrote; nothing at the end of the stream. Raises EOFError, ValueError."""
+    """Read what `write_arrays` wrote; returns {} at the end of the stream. Raises EOFError,
+    ValueError.
+    """
     import numpy as np
 
     first = stream.read(_LENGTH)
@@ -104,7 +107,7 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
 
 
 def _take_stdout() -> IO[bytes]:
-    """The way to the parent; what the library prints goes to the log."""
+    """Return the pipe to the parent, and send the library's output to the log."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return answers
@@ -115,5 +118,5 @@ def _write(path: str, data: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # a step's module is no library
+    sys.path.pop(0)  # the folder of steps must not be importable
     sys.exit(main())

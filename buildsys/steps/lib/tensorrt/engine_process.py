@@ -1,7 +1,7 @@
-"""The child that runs an engine, seen from a step: started in the machine's Python, asked, ended.
+"""Start, use and end the child process that runs an engine in the machine's Python.
 
-The library is the machine's, and so is its Python (see `host_library`); decoding and counting are
-ours. Between them go arrays through pipes.
+The library and its Python belong to the machine (see `host_library`); decoding and counting are
+ours. Arrays are exchanged through pipes.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 RUNTIME_FILES = ("cudart.py", "runtime.py")
-"""Of templates/engine: what opens and runs an engine, as every package ships it."""
+"""Files of templates/engine that open and run an engine, as shipped in every package."""
 _PASSED_ON = ("PATH", "HOME", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 _ABOUT, _ERROR, _TIMES = "about.json", "refused.txt", "times.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GpuLibrary:
-    """What an engine needs of a machine: a library, its version, GPUs of a compute capability; empty:
-    any from 8.0 on.
+    """The requirements of an engine: a library, its version, and a compute capability; empty: any
+    from 8.0 on.
     """
 
     name: str
@@ -37,15 +37,14 @@ class GpuLibrary:
 
 
 def requires_gpu(library: GpuLibrary) -> str:
-    """As `Step.requires` says it."""
+    """Return the requirement in the form of `Step.requires`."""
     return f"{library.name} {library.version} {library.compute_capability or 'any'}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Child:
-    """What is started: an interpreter that has the library and numpy, and the files of an engine.
-
-    `runtime`: the folder with RUNTIME_FILES.
+    """The child to start: an interpreter that has the library and NumPy, and the files of an
+    engine. `runtime`: the folder with RUNTIME_FILES.
     """
 
     python: str
@@ -56,9 +55,8 @@ class Child:
     def time(
         self, batches: Sequence[int], frame: tuple[int, int], warmup: int, runs: int
     ) -> list[dict[str, Any]]:
-        """Milliseconds of single runs: [{"batch", "engine": [..], "end_to_end": [..]}, ..].
-
-        `frame`: height and width of the input. Ends the step where the child does not do it.
+        """Return the milliseconds of single runs: [{"batch", "engine": [..], "end_to_end": [..]},
+        ..]. `frame`: height and width of the input. Ends the step if the child fails.
         """
         more = {
             "batches": list(batches),
@@ -73,7 +71,7 @@ class Child:
         return found
 
     def open(self) -> "Answering":
-        """A child that answers arrays; use it as a context."""
+        """Return a child that runs inferences, as a context manager."""
         return Answering(self, self._start({"times": ""}, subprocess.PIPE))
 
     def _start(self, more: dict[str, Any], stdin: int) -> "subprocess.Popen[bytes]":
@@ -97,7 +95,7 @@ class Child:
         )
 
     def _demand(self, code: int) -> None:
-        """Its own sentence, else that it ended badly."""
+        """End the step with the child's message, or with its exit code."""
         refused = Path(_ERROR)
         if code == 3 and refused.is_file():
             fail(f"the engine cannot be run here: {refused.read_text(encoding='utf-8')}.")
@@ -108,7 +106,7 @@ class Child:
 
 
 class Answering:
-    """A child that runs one inference for every batch that it gets."""
+    """A child that runs one inference per batch."""
 
     def __init__(self, child: Child, process: "subprocess.Popen[bytes]") -> None:
         self._child, self._process = child, process
@@ -117,11 +115,11 @@ class Answering:
         return self
 
     def __exit__(self, *failed: object) -> None:
-        """Wait for its end; one that answered and then ends badly has not done its work."""
+        """Wait for the child's end; a failure after the last result is also an error."""
         if any(failed):
             self._process.kill()
         for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):  # what it did not read any more
+            with contextlib.suppress(OSError):  # unread data
                 assert pipe is not None
                 pipe.close()
         code = self._process.wait()
@@ -129,14 +127,17 @@ class Answering:
             self._child._demand(code)
 
     def infer(self, batch: "np.ndarray") -> "dict[str, np.ndarray]":
-        """float32 [B, 3, height, width] -> outputs by name. Ends the step where it does not answer."""
+        """Run float32 [B, 3, height, width]; returns outputs by name. Ends the step if the child
+        fails.
+        """
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         try:
             engine_child.write_arrays(stdin, {"input": batch})
             found = engine_child.read_arrays(stdout)
-        except (OSError, EOFError, ValueError):  # it ended: its exit code tells more than the pipe
+        # it has ended, and its exit code says more than the pipe
+        except (OSError, EOFError, ValueError):
             found = {}
         if not found:
             self._child._demand(self._process.wait() or 1)
@@ -144,7 +145,7 @@ class Answering:
 
 
 def find_child(library: GpuLibrary, inputs: dict[str, Path]) -> Child:
-    """What runs the engine of a step's inputs: engine, engine-facts, templates."""
+    """Return the child for a step's inputs: engine, engine-facts, templates."""
     python = host_library.interpreter()
     if not python:
         fail(
@@ -159,12 +160,12 @@ def find_child(library: GpuLibrary, inputs: dict[str, Path]) -> Child:
 
 
 def describe(library: GpuLibrary) -> str:
-    """What ran the engine: "NVIDIA A100-SXM4-40GB, TensorRT 11.4.0.15"."""
+    """Return what ran the engine: "NVIDIA A100-SXM4-40GB, TensorRT 11.4.0.15"."""
     version, gpu = about()
     return f"{gpu}, {host_library.TITLES[library.name]} {version}"
 
 
 def about() -> tuple[str, str]:
-    """(the library's exact version, the GPU's name) as the child reported them."""
+    """Return the library's exact version and the GPU's name, as reported by the child."""
     found = json.loads(Path(_ABOUT).read_text(encoding="utf-8"))
     return str(found["version"]), str(found["gpu"])

@@ -1,7 +1,9 @@
-"""What only TensorRT 8.6 to 10 have: flags for precisions, calibration. Shipped as `engine_weakly_typed.py`.
+"""Precision flags and calibration, which only TensorRT 8.6 to 10 have. Shipped as
+`engine_weakly_typed.py`.
 
-UNVERIFIED on a GPU: nobody has built an engine with it. NVIDIA's Python bindings of 8.6 to 10.16 take every
-call, and a library that counts calls in TensorRT's place (tests/tools/test_bindings.py). It is gone in 11.
+NOT VERIFIED on a GPU: no engine has been built with it. NVIDIA's Python bindings of 8.6 to 10.16,
+and a stand-in that counts calls, accept every call (tests/tools/test_bindings.py). TensorRT 11 has
+removed these functions.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from typing import Any
 
 
 def set_precision(trt: Any, config: Any, scheme: str, half: bool) -> None:
-    """The builder may choose kernels of this precision beside those of float32, and `half`: of float16."""
+    """Allow kernels of this precision in addition to float32; `half`: also float16."""
     if scheme == "int8":
         config.set_flag(trt.BuilderFlag.INT8)
     if scheme == "float16" or half:
@@ -18,9 +20,9 @@ def set_precision(trt: Any, config: Any, scheme: str, half: bool) -> None:
 
 
 def set_calibrator(trt: Any, config: Any, calibration: Any, profile: Any) -> Any:
-    """A calibrator that asks `calibration`, an engine_calibration.Calibration; it has to outlive the build.
-
-    `profile`: the shape of a batch, where the network's is open; else None.
+    """Set and return a calibrator that uses `calibration`, an engine_calibration.Calibration; the
+    caller must keep it during the build. `profile`: the shape of a batch if the network's is
+    dynamic, otherwise None.
     """
     if profile is not None and not config.set_calibration_profile(profile):
         raise ValueError("TensorRT does not take the batch of the calibration")

@@ -1,23 +1,24 @@
-"""The TensorRT of this machine: what names it, and the Python that has it; never installed.
+"""Find the TensorRT that is installed on this machine, and the Python that has it; nothing is
+installed.
 
-On a Jetson it comes with JetPack, on a server with NVIDIA's packages or a container: in a Python of
-the machine's, not in ours. `BUILDSYS_TENSORRT_PYTHON` names that Python; without it `python3` is
-looked for in the folders that steps see. Steps start it as a child (see build_engine).
+On a Jetson it comes with JetPack, on a server with NVIDIA's packages or a container, in a Python of
+the machine. `BUILDSYS_TENSORRT_PYTHON` names that Python; without it `python3` is searched in the
+folders visible to steps. Steps start it as a child (see build_engine).
 """
 
 import os
 
 VARIABLE = "BUILDSYS_TENSORRT_PYTHON"
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
-"""The folders that steps see."""
+"""The folders visible to steps."""
 TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
-"""Of the libraries that a target can name."""
+"""Names of the libraries that a target can request."""
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
-"""What a library's Python package is called."""
+"""Name of a library's Python package."""
 
 
 def interpreter() -> str:
-    """The machine's Python that is asked for TensorRT; empty where there is none."""
+    """Return the machine's Python that should have TensorRT; "" if there is none."""
     import shutil
 
     named = os.environ.get(VARIABLE, "")
@@ -25,5 +26,5 @@ def interpreter() -> str:
 
 
 def is_version(exact: str, wanted: str) -> bool:
-    """Whether "10.3.0.30" is a "10.3"."""
+    """Return whether a version matches: "10.3.0.30" is a "10.3"."""
     return exact == wanted or exact.startswith(f"{wanted}.")

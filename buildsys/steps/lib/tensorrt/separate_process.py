@@ -1,5 +1,5 @@
-"""A program in a process of its own, whose bytes repeat. Shipped as `separate_process.py`: Python 3.8 or
-later, its standard library; see `engine_program`.
+"""Run a program in a separate process so that its output is reproducible. Shipped as
+`separate_process.py`: Python 3.8 or later, standard library only; see `engine_program`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ _ADDR_NO_RANDOMIZE = 0x0040000
 """Linux' personality(2)."""
 _QUERY = 0xFFFFFFFF
 _PASSED_ON = ("LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
-"""Without them, the host's TensorRT or the chosen GPU may not be found."""
+"""Variables without which the host's TensorRT or the chosen GPU may not be found."""
 
 
 def run_apart(python: str, program: str, request: str) -> int:
-    """A program in a process of its own, whose bytes repeat; returns its exit code."""
+    """Run a program in a separate process with fixed addresses; returns its exit code."""
     if not settle():
         print("addresses are shuffled here: a float16 engine's bytes may differ from run to run")
     environment = {"PATH": os.defpath, "PYTHONHASHSEED": "0", "TZ": "UTC"}
@@ -30,7 +30,7 @@ def run_apart(python: str, program: str, request: str) -> int:
 
 
 def describe_end(code: int) -> str:
-    """Why a program ended that printed nothing itself. `code`: of `run_apart`, minus a signal."""
+    """Return why a program ended without output. `code`: from `run_apart`; negative for a signal."""
     if code >= 0:
         return f"the builder ended with exit code {code}"
     try:
@@ -42,13 +42,13 @@ def describe_end(code: int) -> str:
 
 
 def _leave_interrupts() -> None:
-    """Ctrl-C reaches both of us: who started the program ends it, and says so."""
+    """Ignore Ctrl-C, which both processes receive: the parent ends the program and reports it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def settle() -> bool:
-    """Programs that this process starts get the same addresses each time; False where the kernel
-    does not allow it, as in a container with a strict seccomp profile.
+    """Make programs started by this process get the same addresses each time; returns False if the
+    kernel does not allow it, as in a container with a strict seccomp profile.
     """
     personality = getattr(ctypes.CDLL(None), "personality", None)
     if personality is None:
