@@ -217,7 +217,8 @@ def _crop_background(
     crop = crop[:, ::-1] if rng.random() < 0.5 else crop
     tint = rng.uniform(0.6, 1.2, 3)
     crop = cv2.resize(np.ascontiguousarray(crop), (side, side), interpolation=cv2.INTER_LINEAR)
-    return np.clip(crop * tint, 0, 255).astype(np.uint8)
+    values = np.clip(np.arange(256)[:, None] * tint, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(crop, values[None]))
 
 
 def _place_tag(rng: "np.random.Generator", params: Params) -> "np.ndarray | None":
@@ -288,10 +289,16 @@ def _paste_tag(
     light = np.linspace(rng.uniform(0.7, 1.0), rng.uniform(0.7, 1.0), printed.shape[1])
     shaded = (ink + (paper - ink) * (printed / 255.0)) * light[None, :]
     warped = cv2.warpPerspective(shaded.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR)
-    mask = cv2.warpPerspective(np.ones_like(shaded, np.float32), matrix, size)[..., None]
+    mask = cv2.warpPerspective(np.ones_like(shaded, np.float32), matrix, size)
     colour = rng.uniform(0.85, 1.0, 3)
-    blended = canvas * (1 - mask) + warped[..., None] * colour * mask
-    return np.clip(blended, 0, 255).astype(np.uint8)
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if not rows.size:
+        return canvas
+    here = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))  # elsewhere it stays
+    share = mask[here][..., None]
+    blended = canvas[here] * (1 - share) + warped[here][..., None] * colour * share
+    canvas[here] = np.clip(blended, 0, 255).astype(np.uint8)
+    return canvas
 
 
 def _label_line(params: Params, kind: int, corners: "np.ndarray") -> str:
