@@ -1,5 +1,6 @@
-"""buildsys COMMAND. Exit codes: 0 done, 1 failed, 2 the input is wrong, 10 waiting, 11 rejected, 12 not
-as buildsys.lock says.
+"""The command line, buildsys COMMAND.
+
+Exit codes: 0 done, 1 failed, 2 wrong input, 10 waiting, 11 rejected, 12 differs from buildsys.lock.
 """
 
 import argparse
@@ -19,42 +20,45 @@ from buildsys.write_errors import FOLDER_GONE, is_folder_gone
 COMMANDS = {
     "build": "build everything that is stale",
     "init": "make a workspace in a folder: dodo.py, doit.cfg, a first recipe, schemas",
-    "new": "write a commented recipe, from a model file or data",
+    "new": "write a commented recipe from a model file or data",
     "targets": "list the boards and devices that recipes can name",
-    "check": "find every mistake in every recipe, before any work",
-    "plan": "show what would run, and why",
+    "check": "find the mistakes in all recipes without building",
+    "plan": "show which steps would run, and why",
     "update": "record this machine's results in buildsys.lock; repeat trainings of other tools or code",
-    "verify": "build again from nothing and compare with what was shipped",
+    "verify": "build again without stored results and compare with the package",
     "compare": "time the files of several builds side by side",
     "pin": "write missing sha256 digests into recipes",
     "predict": "draw what the shipped file detects in images",
     "flash": "send shipped models to a board, with the vendor's own tool",
     "fit": "find the largest input size that the target's memory holds",
     "bundle": "write a folder from which another machine builds an engine",
-    "import": "take the result of a bundle back",
-    "import-benchmark": "record latency that was measured on a device, with the file that ran there",
-    "report": "write pages about every build and its proofs; nothing is built",
+    "import": "import the result of a bundle",
+    "import-benchmark": "record the latency of a file as measured on a device",
+    "report": "write pages about every build and its proofs, without building",
     "schema": "write JSON Schemas for editors",
-    "doctor": "report what is installed, what can be fetched, what is missing",
-    "sync": "fetch ahead of time what builds need from elsewhere",
-    "gc": "bound the store by size and age; what is in use stays",
+    "doctor": "report what is installed, what can be downloaded, and what is missing",
+    "sync": "download what builds need, ahead of time",
+    "gc": "remove unused files from the store, by size and age",
     "store": "carry results to another machine: export, import, push, pull",
     "remote": "the store that a team shares: check, gc, keygen",
     "scheduler": "run the scheduler of a cluster, which workers and runs connect to",
     "worker": "run steps for a cluster on this machine",
 }
-"""The commands in the order of the help. A command is a module of buildsys.commands, with
-underscores for hyphens (`import` is import_). Only the module of the requested command is imported.
+"""The commands in the order of the help.
+
+A command is a module of buildsys.commands, with underscores for hyphens (`import` is import_). Only
+the module of the requested command is imported.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry point; an error is a sentence, and the traceback of an unexpected one is in a log."""
+    """Entry point; prints an error as a sentence, and logs the traceback of an unexpected one."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     out, err = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = guarded, _ = guard(out), guard(err)
     try:
-        return _run(words) or _lost(guarded)  # doit's threads may leave another in sys.stdout
+        # doit's threads may leave another stream in sys.stdout
+        return _run(words) or _lost(guarded)
     finally:
         sys.stdout, sys.stderr = out, err
 
@@ -93,7 +97,7 @@ def _unexpected(error: BaseException, words: list[str], root: Path | None) -> in
 
 
 def _lost(out: Printed) -> int:
-    """Exit code 1 if part of the output could not be written."""
+    """Return exit code 1 if part of the output could not be written."""
     out.flush()
     if out.complaint():
         print(out.complaint(), file=sys.stderr)
@@ -117,7 +121,7 @@ def _parser(words: list[str]) -> argparse.ArgumentParser:
 
 
 def _command(words: list[str]) -> str:
-    """The command on a command line; empty if there is none."""
+    """Return the command on a command line; empty if there is none."""
     rest = iter(words)
     for word in rest:
         if word == "-C":

@@ -1,6 +1,6 @@
 """Values of `cluster` in buildsys.yaml, and their checks.
 
-Any client of a dask scheduler can run code on its workers. So a connection uses TLS with the
+Any client of a dask scheduler can run code on its workers. A connection therefore uses TLS with the
 cluster's certificate on both sides, or stays on this machine; anything else must be requested
 explicitly.
 """
@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 from buildsys.typed_json import Mismatch, check_at
 
 VARIABLE = "BUILDSYS_CLUSTER"
-"""Names a scheduler on the machine of a person."""
+"""Environment variable: the address of a scheduler."""
 CA_VARIABLE = "BUILDSYS_CLUSTER_CA"
-"""Names the file with the certificate of a scheduler there."""
+"""Environment variable: the file with the certificate of that scheduler."""
 DEFAULT_PORT = 8786
 """dask's."""
 WAIT_SECONDS = 60.0
@@ -25,11 +25,13 @@ _PARTITION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,99}", re.ASCII)
 _WALLTIME = re.compile(r"(\d+-)?\d{1,3}:\d\d:\d\d", re.ASCII)
 _MOST_WORKERS = 1000
 OPTION, KEY = "`--insecure`", "`cluster: {insecure: true}` in buildsys.yaml"
-"""What allows a scheduler without TLS: of the commands that start one and its workers, and of a run."""
+"""What allows a scheduler without TLS: for the commands that start it and its workers, and for a
+run.
+"""
 
 
 def explain_insecure(way: str) -> str:
-    """Why a scheduler needs TLS, and what allows one without; `way`: OPTION or KEY."""
+    """Return why a scheduler needs TLS, and what allows one without; `way`: OPTION or KEY."""
     return (
         "anyone who reaches a scheduler without TLS can run code on its workers: use tls://, or allow it with"
         f" {way} where a VPN or a firewall keeps others out"
@@ -37,7 +39,7 @@ def explain_insecure(way: str) -> str:
 
 
 def check_address(address: str) -> None:
-    """Raises ValueError for what is not the address of a scheduler."""
+    """Raise ValueError for a text that is not the address of a scheduler."""
     try:
         parts = urlsplit(address)
         port, host = parts.port, parts.hostname or ""
@@ -49,7 +51,7 @@ def check_address(address: str) -> None:
 
 
 def check_protection(address: str, insecure: bool, way: str = KEY) -> None:
-    """Raises Mismatch for an address that leads to another machine without TLS, unless that is allowed."""
+    """Raise Mismatch for an address of another machine without TLS, unless that is allowed."""
     parts = urlsplit(address)
     if parts.scheme == "tcp" and not insecure and not is_loopback(parts.hostname or ""):
         message = f"it leads to another machine without TLS; {explain_insecure(way)}"
@@ -57,10 +59,10 @@ def check_protection(address: str, insecure: bool, way: str = KEY) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is certainly this machine."""
+    """Return whether a host is certainly this machine."""
     if host in _LOCAL_NAMES:
         return True
-    import ipaddress  # a run without a cluster does without
+    import ipaddress  # not needed by a run without a cluster
 
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -69,39 +71,39 @@ def is_loopback(host: str) -> bool:
 
 
 def check_partition(name: str) -> None:
-    """Raises ValueError for what cannot be the name of a SLURM partition."""
+    """Raise ValueError for an invalid name of a SLURM partition."""
     if _PARTITION.fullmatch(name) is None:
         raise ValueError("a partition is a word, as `sinfo` prints it")
 
 
 def check_workers(count: int) -> None:
-    """Raises ValueError for an impossible number of workers."""
+    """Raise ValueError for an invalid number of workers."""
     if not 1 <= count <= _MOST_WORKERS:
-        raise ValueError(f"at least 1 worker, and at most {_MOST_WORKERS}")
+        raise ValueError(f"the number of workers is at least 1 and at most {_MOST_WORKERS}")
 
 
 def check_walltime(text: str) -> None:
-    """Raises ValueError unless the text is a time as SLURM writes it."""
+    """Raise ValueError unless the text is a time in SLURM's notation."""
     if _WALLTIME.fullmatch(text) is None:
         raise ValueError('a walltime is HOURS:MINUTES:SECONDS in quotes, such as "4:00:00"')
 
 
 def check_wait(seconds: float) -> None:
-    """Raises ValueError for a time that cannot be waited."""
+    """Raise ValueError for an invalid waiting time."""
     if not 0 <= seconds <= 24 * 3600:
-        raise ValueError("seconds, from 0 to a day")
+        raise ValueError("the time is in seconds, from 0 to a day")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmSettings:
-    """Workers that SLURM starts for a run, and ends with it."""
+    """Workers that SLURM starts for a run; they end with it."""
 
     partition: str
     workers: int
     walltime: str
 
     def __post_init__(self) -> None:
-        """Raises Mismatch, at its place, for what a value cannot be."""
+        """Raise Mismatch for an invalid value, at its place."""
         check_at(check_partition, self.partition, "partition")
         check_at(check_workers, self.workers, "workers")
         check_at(check_walltime, self.walltime, "walltime")
@@ -111,21 +113,25 @@ class SlurmSettings:
 class ClusterSettings:
     """A running scheduler, or SLURM workers with a scheduler that the run starts.
 
-    With neither, `insecure` alone: a scheduler named by the environment may lack TLS.
+    With neither of them, only `insecure`: a scheduler named by the environment may lack TLS.
     """
 
     scheduler: str = ""
     ca: str = ""
-    """File with the certificate and key of the cluster; a relative path begins in the user's folder of
-    settings. buildsys.yaml names a file of that folder alone, see `check_file`.
+    """File with the certificate and key of the cluster; a relative path starts in the user's
+    configuration folder.
+
+    buildsys.yaml may only name a file in that folder, see `check_file`.
     """
     insecure: bool = False
     wait_seconds: float = WAIT_SECONDS
-    """How long a step waits for a worker that fits while there is none."""
+    """How many seconds a step waits for a worker that meets its requirements."""
     slurm: SlurmSettings | None = None
 
     def __post_init__(self) -> None:
-        """Raises Mismatch, at its place, for what a value cannot be, and for values that do not go together."""
+        """Raise Mismatch for an invalid value, or values that exclude each other, at their
+        place.
+        """
         check_at(check_wait, self.wait_seconds, "wait_seconds")
         only_allows = self.insecure and not self.scheduler and self.slurm is None
         if bool(self.scheduler) == (self.slurm is not None) and not only_allows:
@@ -144,11 +150,12 @@ class ClusterSettings:
 
 
 def check_file(settings: ClusterSettings) -> None:
-    """Raises Mismatch for a scheduler or a certificate that buildsys.yaml may not choose, as a person may.
+    """Raise Mismatch for a scheduler or certificate that only a person may choose, not
+    buildsys.yaml.
 
-    A scheduler can run code on the machine that builds. One without TLS anybody can start, also on this
-    machine. One with TLS has the key of the certificate, and many certificates on a machine came with
-    their keys, from a package: only a person puts one into the folder of settings.
+    A scheduler can run code on the machine that builds. Anyone can start one without TLS, also on
+    this machine. One with TLS has the key of the certificate, and many certificates on a machine
+    come with their keys, from a package: only the user puts one into the configuration folder.
     """
     parts = urlsplit(settings.scheduler)
     if parts.scheme == "tcp":
@@ -161,7 +168,7 @@ def check_file(settings: ClusterSettings) -> None:
         )
     if settings.ca and (_FILE_NAME.fullmatch(settings.ca) is None or ".." in settings.ca):
         raise Mismatch(
-            "it is a path, or no name of a file, and others may have the key of a certificate that lies"
+            "it is not the name of a file in ~/.config/buildsys, and others may have the key of a certificate"
             " elsewhere; put yours into ~/.config/buildsys and write its name, such as `farm.pem`, or set"
             f" {CA_VARIABLE}",
             ("ca",),

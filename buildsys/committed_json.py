@@ -1,4 +1,4 @@
-"""JSON that people commit, merge and edit: a typed value, or a mistake at its line and column."""
+"""Reads JSON that people commit, merge and edit; reports a mistake at its line and column."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,10 @@ T = TypeVar("T")
 
 
 def read_committed(kind: type[T], path: Path, label: str, wrong: str, hint: str) -> T:
-    """The value in a file; `label` is how messages name it, `wrong` what it is not: "these are no X".
+    """Return the value in a file.
 
-    Raises FileNotFoundError where there is no file, InputError with `hint` for anything else.
+    `label`: its name in messages; `wrong`: the message's first part, "the file does not contain X".
+    Raises FileNotFoundError without the file, InputError with `hint` for any mistake.
     """
     if leads_out(path, label):
         raise InputError.at(label, *LED_OUT)

@@ -1,4 +1,4 @@
-"""Digests: sha256 throughout, because that is what people can check with their own tools."""
+"""Digests: sha256 throughout, because people can check it with their own tools."""
 
 import dataclasses
 import hashlib
@@ -16,18 +16,18 @@ _ENCODER = json.JSONEncoder(
 
 
 def digest_bytes(data: bytes) -> str:
-    """sha256, 64 hexadecimal digits."""
+    """Return the sha256 of bytes as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def digest_file(path: Path) -> str:
-    """sha256 of a file's content."""
+    """Return the sha256 of a file's content."""
     with path.open("rb") as stream:
         return digest_stream(stream)
 
 
 def digest_stream(stream: IO[bytes]) -> str:
-    """sha256 of what can still be read from an open file."""
+    """Return the sha256 of the rest of an open file."""
     state = hashlib.sha256()
     while chunk := stream.read(_CHUNK):
         state.update(chunk)
@@ -35,23 +35,25 @@ def digest_stream(stream: IO[bytes]) -> str:
 
 
 def canonical(value: Any) -> str:
-    """Canonical JSON of frozen values: equal values, equal text, on every machine."""
+    """Return the canonical JSON of frozen values: equal values have equal texts on every
+    machine.
+    """
     return encode(plain(value))
 
 
 def encode(value: Any) -> str:
-    """Canonical JSON of what `plain` has made."""
+    """Return the canonical JSON of a result of `plain`."""
     return _ENCODER.encode(value)
 
 
 def digest_value(value: Any) -> str:
-    """sha256 of the canonical JSON."""
+    """Return the sha256 of a value's canonical JSON."""
     return digest_bytes(canonical(value).encode())
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses and tuples as JSON values."""
-    if value.__class__ in _SCALARS:  # most of what a plan consists of
+    """Turn dataclasses and tuples into JSON values."""
+    if value.__class__ in _SCALARS:  # most values of a plan
         return value
     if isinstance(value, _LISTS):
         return [item if item.__class__ in _SCALARS else plain(item) for item in value]

@@ -1,4 +1,4 @@
-"""The module that a dodo.py of an early release imports: doit prints what to write instead."""
+"""The module that a dodo.py of an early release imports; doit prints what to write instead."""
 
 from doit.exceptions import InvalidDodoFile
 

@@ -1,21 +1,21 @@
-"""Every error a person can meet, with its exit code.
+"""Every error that a person can meet, with its exit code.
 
 BuildsysError (1)
-├── InputError (2)      recipes, targets, data: one or more Diagnostics
-├── StepFailed (1)      a step ended badly: what, the last lines, how to repeat it
-├── MissingBytes (1)    the store lost something; the session makes it again
+├── InputError (2)      mistakes in recipes, targets or data: one or more Diagnostics
+├── StepFailed (1)      a step failed: what, its last lines, how to repeat it
+├── MissingBytes (1)    the store has lost files; the session makes them again
 ├── CannotWrite (1)     a full disk, a read-only folder: which, and what to do
-├── ToolUnavailable (1) a tool environment cannot be had
-├── IsolationUnavailable (1) steps were to be isolated, and cannot be here
-├── CannotReach (1)     no scheduler, or nobody to listen to: who, and what to do
-├── Interrupted (1)     the scheduler is gone while a step ran on a worker
-├── MalformedStep (1)   a step module does not keep its contract: which field
-├── Waiting (10)        something this machine lacks; asked for by name
+├── ToolUnavailable (1) a tool environment cannot be made
+├── IsolationUnavailable (1) isolation of steps is required but not available
+├── CannotReach (1)     a scheduler does not answer or cannot listen: which, and what to do
+├── Interrupted (1)     the scheduler was lost while a step ran on a worker
+├── MalformedStep (1)   a step module violates its contract: which field
+├── Waiting (10)        a build requested by name needs what this machine lacks
 ├── Rejected (11)       a contract or gate failed
-└── NotAsLocked (12)    with --locked: buildsys.lock would change, or is not met
+└── NotAsLocked (12)    with --locked: buildsys.lock would change, or differs
 
-InternalError is no BuildsysError: it is our bug. Like every unexpected error it is reported in a
-sentence, and its traceback is in a log (execution/unexpected.py).
+InternalError is not a BuildsysError: it is a bug in buildsys. Like every unexpected error it is
+reported in a sentence, with its traceback in a log (execution/unexpected.py).
 """
 
 from collections.abc import Iterable
@@ -26,16 +26,18 @@ from buildsys.printing import annotation
 
 _LONGEST_VALUE = 80
 _LONGEST_TEXT = 450
-"""The layout that a firmware decodes, seven outputs, and the one that came are read whole."""
+"""Characters: room for a firmware's layout of seven outputs beside the layout found."""
 _WIDEST_SOURCE = 160
 
 
 UNEXPECTED_ERROR = "unexpected error"
-"""The severity of a diagnostic that no line of a file is to blame for."""
+"""The severity of a diagnostic that is not caused by a line of a file."""
 
 
 def shorten(text: str, most: int = _LONGEST_VALUE) -> str:
-    """Text as a message shows it: one line, every character visible, the middle of long ones left out."""
+    """Return text for a message: one line, all characters visible, long texts without their
+    middle.
+    """
     if len(text) > most:
         text = f"{text[: most * 5 // 8]}…{text[-most * 5 // 16 :]}"
     if text.isprintable():
@@ -45,7 +47,7 @@ def shorten(text: str, most: int = _LONGEST_VALUE) -> str:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Diagnostic:
-    """One mistake at one place. Lines and columns count from 1; 0 means the whole file.
+    """One mistake at one place; lines and columns count from 1, and 0 means the whole file.
 
     Path, message and hint are one printable line each, whatever characters a file contains.
     """
@@ -67,11 +69,13 @@ class Diagnostic:
 
     @property
     def is_error(self) -> bool:
-        """Whether nothing can be built as it is; a warning stops nothing."""
+        """Return whether it prevents building; a warning does not."""
         return self.severity != "warning"
 
     def render(self) -> str:
-        """`file:line:column: message`, the source line with the spot marked, what would be right."""
+        """Return `file:line:column: message`, the source line with the position marked, and the
+        hint.
+        """
         place = self.path if not self.line else f"{self.path}:{self.line}:{self.column}"
         lines = [f"{place}: {self.severity}: {self.message}"]
         if self.source:
@@ -81,7 +85,9 @@ class Diagnostic:
         return "\n".join(lines)
 
     def _marked(self) -> tuple[str, str]:
-        """The source line, or the part of a long one around the spot, and the spot below it."""
+        """Return the source line, or the part of a long one around the position, and the mark below
+        it.
+        """
         column, dots = self.column - 1, ""
         shown = "".join(
             c if c.isprintable() else " " if c == "\t" else "\ufffd" for c in self.source
@@ -95,7 +101,7 @@ class Diagnostic:
         return shown, " " * column + "^" * length
 
     def annotate(self) -> str:
-        """As a workflow command of GitHub, which shows it beside the line."""
+        """Return a workflow command of GitHub, which shows the message beside the line."""
         text = f"{self.message}; {self.hint}" if self.hint else self.message
         kind = "error" if self.is_error else "warning"
         column = self.column if self.line else 0
@@ -103,7 +109,7 @@ class Diagnostic:
 
 
 def error_code(diagnostics: Iterable[Diagnostic]) -> int:
-    """The exit code for diagnostics: 2 the input is wrong, 1 we are, 0 nothing is."""
+    """Return the exit code for diagnostics: 2 for wrong input, 1 for our own error, 0 otherwise."""
     severities = {each.severity for each in diagnostics if each.is_error}
     if UNEXPECTED_ERROR in severities:
         return BuildsysError.exit_code
@@ -111,13 +117,13 @@ def error_code(diagnostics: Iterable[Diagnostic]) -> int:
 
 
 class BuildsysError(Exception):
-    """Something that a person can mend; the message says how."""
+    """An error that a person can fix; the message says how."""
 
     exit_code = 1
 
 
 class InputError(BuildsysError):
-    """What was written is wrong."""
+    """A mistake in what a person wrote."""
 
     exit_code = 2
 
@@ -136,7 +142,7 @@ class InputError(BuildsysError):
         column: int = 0,
         source: str = "",
     ) -> "InputError":
-        """One mistake at one place, see Diagnostic."""
+        """Return an error with one mistake at one place, see Diagnostic."""
         return cls(
             Diagnostic(
                 path=path, line=line, column=column, message=message, hint=hint, source=source
@@ -164,7 +170,7 @@ class MissingBytes(BuildsysError):
 
 
 class CannotWrite(BuildsysError):
-    """The disk refuses: which folder, why, what to do."""
+    """A folder cannot be written: which, why, and what to do."""
 
 
 class ToolUnavailable(BuildsysError):
@@ -182,13 +188,13 @@ class Waiting(BuildsysError):
 
 
 class Rejected(BuildsysError):
-    """The file was made and is not good enough."""
+    """A file was made but fails its contract or gate."""
 
     exit_code = 11
 
 
 class NotAsLocked(BuildsysError):
-    """buildsys.lock must not change, and lacks a line or differs from what is here."""
+    """buildsys.lock must not change, but lacks a line or differs from the workspace."""
 
     exit_code = 12
 
@@ -198,11 +204,13 @@ class CannotReach(BuildsysError):
 
 
 class Interrupted(BuildsysError):
-    """What ran a step is gone, through no fault of the step: the next run goes on there."""
+    """The machine that ran a step is gone; the step has not failed, and the next run continues
+    there.
+    """
 
 
 class MalformedStep(BuildsysError):
-    """A step module does not keep its contract; names the module and the field."""
+    """A step module violates its contract; names the module and the field."""
 
 
 class InternalError(Exception):

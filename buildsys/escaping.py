@@ -14,21 +14,24 @@ _HIDDEN = (
     "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # order, width
     "\U000e0000-\U000e007f\ud800-\udfff]"  # invisible copies of ASCII; halves of characters
 )
-"""What a terminal obeys or hides. Joiners inside words (U+200C, U+200D) are part of scripts."""
+"""Characters that a terminal interprets or hides; joiners inside words (U+200C, U+200D) belong to
+scripts.
+"""
 _ANSI = r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])"
 _CONTROLS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"
 _CREDENTIALS = r"(?<=://)(?!git@)[^\s/@?#]*(?:@[^\s/@?#]*)*@"
-"""What stands before the host of an address: a name with a password, or a token."""
+"""The part of an address before its host: a name with a password, or a token."""
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*[]<>|~"})
 _EDGE = r"(?<![^\W_])_+|_+(?![^\W_])"
-"""Underscores but within a word, where they mean nothing."""
+"""Underscores, except within a word, where Markdown does not interpret them."""
 _BLOCK = r"^(?=[#+=-])|^(\d{1,9})(?=[.)](?:\s|$))"
-"""What makes the beginning of a line a heading or a list."""
+"""Characters that make the beginning of a line a heading or a list."""
 
 
 def terminal(text: str) -> str:
-    """Text of one or more lines in which every character is shown: ESC is \\x1b. Passwords in
-    addresses are not.
+    """Return text of one or more lines with every character visible: ESC becomes \\x1b.
+
+    Passwords in addresses are hidden.
     """
     if not text.replace("\n", "").isprintable():
         text = re.sub(_HIDDEN, _show, text)
@@ -36,23 +39,23 @@ def terminal(text: str) -> str:
 
 
 def hide_passwords(text: str) -> str:
-    """Without what stands before the host in the addresses in it: https://***@host."""
+    """Replace what precedes the host in addresses: https://***@host."""
     return re.sub(_CREDENTIALS, "***@", text) if "://" in text else text
 
 
 def one_line(text: str) -> str:
-    """`terminal` of a text that must stay on its line: a name, a reason."""
+    """Return `terminal` of a text that must stay on one line: a name, a reason."""
     return terminal(text).replace("\n", "\\n").replace("\t", " ")
 
 
 def _show(found: re.Match[str]) -> str:
-    """As Python and JSON write it."""
+    """Return a character in the notation of Python and JSON."""
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}" if code < 1 << 16 else "\ufffd"
 
 
 def markdown(text: str) -> str:
-    """One line, in running text or in a cell of a table, in which nothing means anything to Markdown."""
+    """Return one line, for running text or a cell of a table, without Markdown in it."""
     words = " ".join(terminal(" ".join(text.split())).split())
     words = re.sub(
         _EDGE, lambda run: "\\_" * len(run[0]), words.replace("&", "&amp;").translate(_MARKDOWN)
@@ -61,7 +64,7 @@ def markdown(text: str) -> str:
 
 
 def code_span(text: str) -> str:
-    """One line as code in running text: as many backticks around it as it takes."""
+    """Return one line as code in running text, with as many backticks around it as it needs."""
     words = one_line(text)
     if not words.strip():
         return "(empty)" if not words else "(blank)"
@@ -72,19 +75,21 @@ def code_span(text: str) -> str:
 
 
 def code_cell(text: str) -> str:
-    """`code_span` in a cell of a table, where a bar ends the cell even within code."""
+    """Return `code_span` for a cell of a table, where a bar ends the cell even within code."""
     return code_span(text).replace("|", "\\|")
 
 
 def fenced(text: str) -> str:
-    """Lines as a block of text, in which nothing is Markdown."""
+    """Return lines as a block of text without Markdown in it."""
     longest = max((len(run) for run in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}text\n{terminal(text)}\n{fence}"
 
 
 def plain_log(text: str) -> str:
-    """A tool's log without colours and control characters; lines as a terminal would have left them."""
+    """Return a tool's log without colours and control characters, its lines as a terminal shows
+    them.
+    """
     plain = re.sub(_ANSI, "", text).replace("\r\n", "\n")
     lines = (line.rstrip("\r").rsplit("\r", maxsplit=1)[-1] for line in plain.split("\n"))
     return terminal("\n".join(re.sub(_CONTROLS, "", line).rstrip() for line in lines))

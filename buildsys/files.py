@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, durable, compared by stat."""
+"""Writes files completely or not at all and durably, and compares them by stat."""
 
 import contextlib
 import errno
@@ -14,10 +14,10 @@ from buildsys.operating_system import sync_disk, sync_file
 
 
 def make_durable(paths: Iterable[Path]) -> None:
-    """Returns when the content of these files, and the names in these folders, survive a power cut.
+    """Return when these files' content, and the names in these folders, would survive a power cut.
 
-    Links, and what is not there or may not be read, are left out. Raises OSError: a disk that fails.
-    Many on one disk are synced with everything on it, at once.
+    Links, and what is missing or may not be read, are skipped. Raises OSError for a failing disk.
+    Many files on one disk are synced with everything else on it, at once.
     """
     wanted = list(paths)
     if len(wanted) > _MANY and sync_disk(wanted):
@@ -34,13 +34,13 @@ def make_durable(paths: Iterable[Path]) -> None:
 
 
 _MANY = 32
-"""From here on one syncfs costs less than a fsync for each: on a disk for consumers, one of those
-costs a millisecond or more, even where nothing is left to write.
+"""With at least this many files, one syncfs is cheaper than a fsync for each: on a consumer disk a
+fsync takes a millisecond or more, even without anything left to write.
 """
 
 
 def make_tree_durable(folder: Path) -> None:
-    """`make_durable` of everything below a folder, and of the folder; links are not followed."""
+    """Apply `make_durable` to a folder and everything below it; links are not followed."""
     make_durable(
         [
             path
@@ -51,8 +51,9 @@ def make_tree_durable(folder: Path) -> None:
 
 
 def open_regular(path: Path | str, follow: bool = False) -> IO[bytes]:
-    """A file, open for reading. Raises OSError: EINVAL for a pipe or a device, ELOOP for a link unless
-    it is to `follow`.
+    """Open a file for reading.
+
+    Raises OSError: EINVAL for a pipe or a device, ELOOP for a link, except with `follow`.
     """
     number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     try:
@@ -65,15 +66,15 @@ def open_regular(path: Path | str, follow: bool = False) -> IO[bytes]:
 
 
 TEMPORARY = ".tmp-"
-"""How the names of unfinished files begin."""
+"""Prefix of the names of unfinished files."""
 
 
 @contextlib.contextmanager
 def temporary_file(folder: Path, mode: int = 0o666) -> Iterator[Path]:
-    """A new empty file in `folder`; if it is still there at the end, it is removed.
+    """Yield a new empty file in `folder`; if it still exists at the end, it is removed.
 
-    `mode`: its permissions, less the umask. Unlike a file of `tempfile` it has the usual ones: others
-    may share the folder.
+    `mode`: its permissions, less the umask; files of `tempfile` are private, but other users may
+    share the folder.
     """
     path = folder / f"{TEMPORARY}{os.urandom(8).hex()}"
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
@@ -86,15 +87,16 @@ def temporary_file(folder: Path, mode: int = 0o666) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A temporary file beside `path` that replaces it, with its mode, when the block ends well.
+    """Yield a temporary file beside `path` that replaces it, with its mode, when the block
+    succeeds.
 
-    It survives a power cut then, old or new and never empty; what is made again anyway need not be
-    `durable`.
+    After a power cut, `path` is then old or new and never empty; a file that can be made again need
+    not be `durable`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path.parent) as temporary:
         yield temporary
-        with contextlib.suppress(OSError):  # a new file, or one of another owner
+        with contextlib.suppress(OSError):  # a new file, or another user's
             temporary.chmod(path.stat().st_mode & 0o7777)
         if durable:
             make_durable([temporary])
@@ -104,7 +106,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def read_regular(path: Path | str) -> bytes:
-    """The content of a file. Raises OSError, also for what is no regular file: a FIFO makes one wait."""
+    """Return the content of a regular file. Raises OSError, also for other files: reading a FIFO
+    blocks.
+    """
     with open_regular(path, follow=True) as stream:
         return stream.read()
 
@@ -114,7 +118,9 @@ LED_OUT = "this is a symbolic link that leads out of the workspace", "replace it
 
 
 def leads_out(path: Path, label: str) -> bool:
-    """Whether links on the way to a file lead out of the folder that its name `label` starts at."""
+    """Return whether links on the way to a file leave the folder that its name `label` starts
+    at.
+    """
     parts = PurePath(label).parts
     if (
         not parts
@@ -128,14 +134,14 @@ def leads_out(path: Path, label: str) -> bool:
 
 
 _MOST_BYTES = 1 << 20
-"""Of a file that a person writes."""
+"""Bytes: the most of a file that a person writes."""
 
 
 def read_written(path: Path, label: str) -> bytes:
-    """The content of a file that a person wrote; `label` is its name in messages.
+    """Return the content of a file that a person wrote; `label` is its name in messages.
 
-    Raises InputError for what is no file, or not small, or behind a link out of the workspace: it may
-    have come with a commit.
+    Raises InputError for a file that is not regular, too large, or behind a link out of the
+    workspace, since it may have come with a commit.
     """
     try:
         found = path.stat()
@@ -156,17 +162,17 @@ def read_written(path: Path, label: str) -> bytes:
 def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None:
     """Write a file (text as UTF-8): readers find the old content or the new. Raises OSError.
 
-    `durable`: as `replacing` has it.
+    `durable`: see `replacing`.
     """
     with replacing(path, durable) as temporary:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_new(path: Path, content: str, mode: int = 0o666) -> None:
-    """Write a file that is not there yet, whole or not at all; its folder is made where it is missing.
+    """Write a new file, completely or not at all; its folder is created if missing.
 
-    `mode`: its permissions, less the umask. Raises FileExistsError where something has the name, a
-    link to nowhere included; OSError.
+    `mode`: its permissions, less the umask. Raises FileExistsError if the name exists, also as a
+    link to nowhere; OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path.parent, mode) as temporary:
@@ -185,8 +191,8 @@ def write_new(path: Path, content: str, mode: int = 0o666) -> None:
 def refuse_links(root: Path, path: Path) -> None:
     """Raise CannotWrite if `path`, or a folder between it and `root`, is a symbolic link.
 
-    For places below a folder that others commit to: a link can lead anywhere, and a link that a
-    person made cannot be distinguished from one that came with a commit.
+    For places in a folder that others commit to: a link can lead anywhere, and a user's own link
+    cannot be distinguished from one that came with a commit.
     """
     place = os.fspath(root)
     for part in path.relative_to(root).parts:
@@ -201,15 +207,15 @@ def refuse_links(root: Path, path: Path) -> None:
 
 
 DEEPEST = 100
-"""Folders within folders: what is made or given deeper is refused. Python goes some 900 deep, a path of
-Linux (4,096 bytes) some 2,000.
+"""The deepest nesting of folders that is accepted: Python handles about 900, a path of Linux (4,096
+bytes) about 2,000.
 """
 _FLAT = 8
-"""So deep, names of 255 bytes make a path that Linux takes."""
+"""At this depth, names of 255 bytes still make a valid path on Linux."""
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder, however deep; what cannot be removed stays, and nothing is raised."""
+    """Remove a folder of any depth; what cannot be removed stays, without an error."""
     with contextlib.suppress(RecursionError):
         shutil.rmtree(folder, ignore_errors=True)
     if folder.is_dir() and not folder.is_symlink():
@@ -219,7 +225,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def _flatten(folder: Path) -> None:
-    """Move folders up into this one until none lies deeper than `_FLAT` in it. Raises OSError."""
+    """Move folders up into this one until none is deeper than `_FLAT`. Raises OSError."""
     pending = [(str(folder), 0)]
     while pending:
         place, depth = pending.pop()
@@ -235,7 +241,7 @@ def _flatten(folder: Path) -> None:
 
 
 def is_deep(folder: Path) -> bool:
-    """Whether folders lie in it deeper than `DEEPEST`, or deeper than the system's paths go."""
+    """Return whether a folder contains folders deeper than `DEEPEST` or than the system's paths."""
     pending = [(str(folder), 0)]
     while pending:
         place, depth = pending.pop()
@@ -253,18 +259,20 @@ def is_deep(folder: Path) -> bool:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, if it is there: first its name, then its content. What else has the name goes."""
+    """Remove a folder, first its name, then its content; also removes anything else of that
+    name.
+    """
     if os.path.lexists(folder):
         old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
         folder.rename(old)
         if old.is_dir() and not old.is_symlink():
             remove_tree(old)
-        else:  # rmtree would wait for a writer of a pipe
+        else:  # rmtree would block on a pipe
             old.unlink(missing_ok=True)
 
 
 def free_name(path: Path) -> Path:
-    """`path`, or with the first number after it that nothing has: what is kept aside replaces nothing."""
+    """Return `path`, or `path` with the first unused number after it."""
     free, number = path, 1
     while os.path.lexists(free):
         number += 1
@@ -273,13 +281,15 @@ def free_name(path: Path) -> Path:
 
 
 def replace_folder(fresh: Path, target: Path) -> None:
-    """Move `fresh`, a folder on the same disk, to `target`; what was there is removed."""
+    """Move `fresh`, a folder on the same disk, to `target`, replacing what is there."""
     remove_folder(target)
     fresh.rename(target)
 
 
 def stat_text(path: str) -> str:
-    """Changes whenever the file's content may have; for a folder, when it comes or goes."""
+    """Return a text that changes whenever the file's content may have; for a folder, whether it
+    exists.
+    """
     try:
         found = os.stat(path)
     except (OSError, ValueError):
@@ -290,5 +300,5 @@ def stat_text(path: str) -> str:
 
 
 def stat_line(found: os.stat_result) -> str:
-    """`stat_text` of a stat that is at hand."""
+    """Return `stat_text` for an existing stat."""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_ctime_ns}"

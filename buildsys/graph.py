@@ -1,4 +1,4 @@
-"""What a plan consists of: artifacts, the steps that make them, and what became of a step.
+"""The parts of a plan: artifacts, the steps that make them, and the results of steps.
 
 Plans are kept as JSON between runs, so that a run in which nothing changed parses no recipe and
 imports no validation library.
@@ -32,17 +32,17 @@ class HostFacts:
 
     @property
     def cpu_and_gpu(self) -> str:
-        """The machine's name with the GPU in front, where there is one."""
+        """Return the machine's name, preceded by the GPU if there is one."""
         return f"{self.gpu}, {self.cpu}" if self.gpu else self.cpu
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Something that a person gave: a file, or chosen parts of a folder.
+    """A file, or chosen parts of a folder, that a person provided.
 
-    `path` is absolute; `label` is how messages name it; `parts`, for a tree, are the files and
-    folders below `path` that belong to it (a dataset's folder may hold more than the dataset).
-    `home` is the folder that links in it may not lead out of; empty where they may lead anywhere.
+    `path` is absolute; `label` is its name in messages; `parts`, for a tree, are the files and
+    folders below `path` that belong to it (a dataset's folder may contain more). `home` is the
+    folder that its links must not leave; empty: no restriction.
     """
 
     path: str
@@ -51,7 +51,7 @@ class Source:
     sha256: str = ""
     """The digest that the recipe pins; empty: not pinned."""
     kind: str = ""
-    """dataset | model | pictures: the kind of its line in buildsys.lock; empty: it is in the
+    """dataset | model | pictures: the kind of its line in buildsys.lock; empty for a file in the
     repository.
     """
     home: str = ""
@@ -68,7 +68,7 @@ class Input:
 
 
 def is_checkpoint(name: str, item: Input) -> bool:
-    """Whether a step's input, by its name there, is a file that its framework unpickles."""
+    """Return whether a step's input is a file that its framework unpickles."""
     if item.source is None:
         return item.output == Format.CHECKPOINT
     return item.source.kind == "model" and name in (Format.CHECKPOINT, WEIGHTS)
@@ -95,10 +95,11 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One piece of work, shared by every build that needs the same.
+    """One piece of work, shared by all builds that need the same.
 
-    `id` digests module, parameters and the ids of the inputs: what is shared. The action key (see
-    execution.state.action_keys) adds the content: code, tools, inputs' digests.
+    `id` is the digest of module, parameters and the ids of the inputs: equal ids are shared. The
+    action key (see execution.state.action_keys) also covers the content: code, tools, inputs'
+    digests.
     """
 
     id: str
@@ -111,36 +112,38 @@ class Step:
     code: str
     tool_env: str
     tool: str
-    """The tool as people name it, with its version: "vela 4.5.0"."""
+    """The tool's name for people, with its version: "vela 4.5.0"."""
     tool_identity: str
     memory_mib: int
     threads: int
     framework: bool
     gpu: bool
-    """It takes a whole GPU where the machine has one."""
+    """The step takes a whole GPU, if the machine has one."""
     device: str
     """auto | cpu | cuda: the device that the recipe requests; not part of any key."""
     origins: tuple[Origin, ...]
     local: bool = False
-    """Its result depends on the machine that ran it: not part of the manifest."""
+    """The result depends on the machine that ran the step: it is not part of the manifest."""
     requires: str = ""
-    """What of the host it cannot do without, see host_tools.missing_requirement; where that is missing, it waits,
-    and a proof is not done."""
+    """What the step requires of the host, see host_tools.missing_requirement.
+
+    Without it the step waits; a proof is not done.
+    """
     alone: bool = False
-    """It measures time: no other step of this run runs beside it."""
+    """The step measures time: no other step of this run runs beside it."""
     trains: bool = False
-    """Its result is recorded in buildsys.lock, and a killed run goes on where it was."""
+    """The result is recorded in buildsys.lock, and a killed run continues."""
     fetches: bool = False
-    """It reaches the network; `buildsys sync` runs these ahead of time."""
+    """The step uses the network; `buildsys sync` runs it ahead of time."""
     trusts_code: bool = False
-    """The recipe lets the checkpoint that it reads run code; a permission, and no part of any key."""
+    """The recipe allows code in the checkpoint that the step reads; not part of any key."""
     holds_objects: bool = False
-    """The checkpoint that it reads may hold networks as objects, by its family; no part of any key."""
+    """The checkpoint that the step reads may contain networks as objects; not part of any key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One of a recipe's variants as `select` saw it. `value`: None where it was not made or measured."""
+    """A variant that `select` compared; `value`: None where it was not made or measured."""
 
     build: str
     passed: bool
@@ -149,7 +152,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What was chosen among what, and by which figure."""
+    """The chosen variant, the candidates, and the metric that decided."""
 
     chosen: str
     metric: str
@@ -158,7 +161,7 @@ class Choice:
 
     @property
     def for_manifest(self) -> dict[str, object]:
-        """As the manifest has it."""
+        """Return the choice as the manifest contains it."""
         rows = [{"build": v.build, "passed": v.passed, "value": v.value} for v in self.among]
         key = "maximize" if self.maximize else "minimize"
         return {"chosen": self.chosen, key: self.metric, "among": rows}
@@ -166,7 +169,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildPlan:
-    """One build: its steps in order, and which output is the package."""
+    """One build: its steps in order, and the output that is the package."""
 
     build: str
     recipe: str
@@ -176,34 +179,38 @@ class BuildPlan:
     package: str
     """Id of the step that makes the package."""
     shipped: Input | None
-    """The model file inside the package, as a step's output: what a red gate rejects. None for steps that
-    run beside the builds."""
+    """The model file in the package, as a step's output: the file that a red gate rejects.
+
+    None for steps outside builds.
+    """
     verdicts: tuple[str, ...] = ()
-    """Ids of the steps that may reject it: what fits, what is accurate enough."""
+    """Ids of the steps that may reject the build: its size, its accuracy."""
     notes: tuple[str, ...] = ()
-    """What stays unverified, in sentences."""
+    """Sentences about what stays unverified."""
     licences: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
-    """Of its sources, for buildsys.lock: what planning without the data needs."""
+    """Facts of its sources for buildsys.lock, from which it can be planned without the data."""
     choice: Choice | None = None
-    """Of the variant that ships as its recipe's selection."""
+    """Set on the plan of the variant that ships as its recipe's selection."""
     proofs: tuple[str, ...] = ()
-    """Ids of steps that no package rests on, and whose results are published beside it."""
+    """Ids of steps that the package does not depend on, and whose results are published beside it.
+    """
     preprocessing: str = ""
     """JSON: the way from a photograph to the input, for the manifest; empty if unknown."""
     fit: str = ""
-    """What `buildsys fit` keeps its answer by; empty where the input's size is no choice."""
+    """The key under which `buildsys fit` records its result; empty where the input size is fixed.
+    """
 
     @property
     def is_proved(self) -> bool:
-        """Whether anything is measured or judged before its package ships."""
+        """Return whether anything is measured or judged before the package ships."""
         made = {output.name for step in self.steps for output in step.outputs}
         return bool(made.intersection(PROOFS))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """A dataset's archive, which has to be fetched before anything can be planned with it."""
+    """A dataset's archive, which has to be fetched before its builds can be planned."""
 
     url: str
     sha256: str
@@ -211,29 +218,29 @@ class Archive:
 
 @dataclass(frozen=True, kw_only=True)
 class WaitingPlan:
-    """A build that cannot be planned yet: something that its steps depend on is not here."""
+    """A build that cannot be planned yet, because something that its steps depend on is missing."""
 
     build: str
     recipe: str
     target: str
     label: str
     waiting_for: str
-    """What is not here, as messages name it."""
+    """The missing thing's name in messages."""
     facts: tuple[Fact, ...] = ()
-    """Of its sources, for buildsys.lock: what is known already."""
+    """Facts of its sources for buildsys.lock, as far as they are known."""
     archive: Archive | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionPlan:
-    """A recipe with `select`: one of its variants ships under this id; it has no steps of its own."""
+    """A recipe with `select`: one of its variants ships under this id; it has no steps itself."""
 
     build: str
     recipe: str
     target: str
     label: str
     candidates: tuple[str, ...]
-    """The builds that it chooses among."""
+    """The builds that the selection compares."""
     metric: str
     maximize: bool
 
@@ -245,35 +252,35 @@ PROOFS = frozenset({"verdict", "metrics", "evidence"})
 
 
 def build_plans(plans: Iterable[Plan]) -> tuple[BuildPlan, ...]:
-    """Those that have steps."""
+    """Return the plans that have steps."""
     return tuple(plan for plan in plans if isinstance(plan, BuildPlan))
 
 
 def candidate_names(plans: Iterable[Plan]) -> frozenset[str]:
-    """The builds that some selection chooses among: they have no folder of their own."""
+    """Return the builds that a selection compares; they have no folders."""
     selections = (plan for plan in plans if isinstance(plan, SelectionPlan))
     return frozenset(name for plan in selections for name in plan.candidates)
 
 
 def candidates_of(plan: Plan, known: Mapping[str, Plan]) -> tuple[Plan, ...]:
-    """The plans that a selection compares; a candidate whose recipe has a mistake has none."""
+    """Return the plans that a selection compares, without candidates whose recipe has a mistake."""
     names = plan.candidates if isinstance(plan, SelectionPlan) else ()
     return tuple(known[name] for name in names if name in known)
 
 
 def steps_of(plan: Plan) -> tuple[Step, ...]:
-    """A plan's own steps; none while it waits, and of a selection, whose candidates have them."""
+    """Return a plan's steps; none for a waiting plan or a selection."""
     return plan.steps if isinstance(plan, BuildPlan) else ()
 
 
 def wanted_archives(plans: Iterable[Plan]) -> tuple[Archive, ...]:
-    """The archives that builds wait for, once each."""
+    """Return the archives that builds wait for, once each."""
     waiting = (plan for plan in plans if isinstance(plan, WaitingPlan))
     return tuple(dict.fromkeys(plan.archive for plan in waiting if plan.archive is not None))
 
 
 class Status(StrEnum):
-    """What a step's decision can be."""
+    """The possible decisions on a step."""
 
     UP_TO_DATE = "up-to-date"
     RESTORABLE = "restorable"
@@ -286,7 +293,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:
-    """Why a step has to run: what was, what is, where it was written."""
+    """Why a step has to run: the old and the new value, and where it was written."""
 
     subject: str
     old: str = ""
@@ -300,7 +307,7 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The one judgement on a step that doit and `buildsys plan` share."""
+    """The decision on a step; doit and `buildsys plan` use the same one."""
 
     status: Status
     key: str = ""
@@ -309,15 +316,15 @@ class Decision:
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """Digests of a step's outputs by name, and how long the step took when it last ran."""
+    """Digests of a step's outputs by name, and the seconds that the step last took."""
 
     outputs: tuple[tuple[str, str], ...]
     seconds: float
     passed: bool = True
-    """False for a gate whose verdict is red."""
+    """False for a gate with a red verdict."""
 
     def output(self, name: str) -> str:
-        """The digest of one output. Raises BuildsysError if the record lacks it."""
+        """Return the digest of one output. Raises BuildsysError if the record lacks it."""
         for known, digest in self.outputs:
             if known == name:
                 return digest

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def json_text(value: object, **options: Any) -> str:
-    """`json.dumps` for readers of every language: NaN and Infinity, which JSON does not have, are null."""
+    """Return `json.dumps` of a value, with null for NaN and Infinity, which JSON does not have."""
     return json.dumps(_finite(value), allow_nan=False, **options)
 
 

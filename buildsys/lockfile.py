@@ -1,16 +1,16 @@
-"""buildsys.lock: what was found and what was recorded, one line a fact, sorted; committed.
+"""Reads and writes buildsys.lock: facts and recorded trainings, one per line, sorted; committed.
 
     dataset data/tags/data.yaml {"digest":"…","names":["tag"],…}
     model weights/start.pt {"digest":"…","task":"pose",…}
     pictures shots/*.jpg {"digest":"…"}
     training tags 5c0e… {"checkpoint":"…","device":"cpu","seconds":61.2,…}
 
-With it a machine that has no dataset plans and restores, and what was trained is not trained again:
-training is recorded, everything after it is derived again bit for bit.
+With the lock, a machine without the dataset can plan and restore, and a recorded training is not
+repeated. Only trainings are recorded: everything after them is made again bit for bit.
 
-A build adds lines and changes none (`execution.state.recording`). People commit the file, merge it and
-mend it: each line becomes one typed value here, or an error at its place. A line that is not changed
-keeps its bytes.
+A build adds lines and changes none (`execution.state.recording`). People commit, merge and edit the
+file: each line becomes one typed value here, or an error at its place. An unchanged line keeps its
+bytes.
 """
 
 import contextlib
@@ -31,7 +31,9 @@ from buildsys.spec import Format
 from buildsys.typed_json import Mismatch, decode, locate, read
 
 VERSION = 1
-"""Of the lines. A header that names none has this one; later ones are "# buildsys.lock version 2"."""
+"""Version of the lines. A header without one has this one; later ones are "# buildsys.lock version
+2".
+"""
 _HEADER = "# buildsys.lock: facts and recorded trainings; written by buildsys, committed by people"
 _VERSION = re.compile(r"# buildsys\.lock version (\S+)")
 _FOUND_AGAIN = "delete the line; buildsys writes it again"
@@ -55,10 +57,10 @@ class Content:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The line of a training: the digests of what it made, and how it was made.
+    """The line of a training: the digests of its outputs, and how it was made.
 
-    `lock`: the identity of the tool environment; `training`: digest of the curves, empty where they
-    are not known.
+    `lock`: the identity of the tool environment; `training`: digest of the curves, empty if
+    unknown.
     """
 
     action_key: Digest
@@ -73,14 +75,14 @@ class Training:
 
     @property
     def outputs(self) -> dict[str, str]:
-        """Digests by output: the checkpoint, and its curves where they are known."""
+        """Return digests by output: the checkpoint, and its curves if they are known."""
         curves = {str(Format.TRAINING): self.training} if self.training else {}
         return {str(Format.CHECKPOINT): self.checkpoint, **curves}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line as it is written, and what it says."""
+    """One line as text, and its value."""
 
     key: str
     text: str
@@ -89,27 +91,27 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """The lines of the file, sorted by key; no key has two."""
+    """The lines of the file, sorted by key; every key occurs once."""
 
     lines: tuple[Line, ...] = ()
 
     @cached_property
     def by_key(self) -> dict[str, Line]:
-        """The lines by key."""
+        """Return the lines by key."""
         return {line.key: line for line in self.lines}
 
     def content(self, key: str) -> Content | None:
-        """What is recorded under a key such as "dataset data/tags/data.yaml"."""
+        """Return what is recorded under a key such as "dataset data/tags/data.yaml"."""
         line = self.by_key.get(key)
         return line.value if line is not None and isinstance(line.value, Content) else None
 
     def digest(self, key: str) -> str:
-        """The recorded digest of a source, or nothing."""
+        """Return the recorded digest of a source; empty without one."""
         found = self.content(key)
         return found.digest if found is not None else ""
 
     def trainings(self) -> dict[str, Training]:
-        """Recorded trainings by the digest of the slice that they came from."""
+        """Return recorded trainings by the digest of recipe and data that identifies them."""
         return {
             line.key.rpartition(" ")[2]: line.value
             for line in self.lines
@@ -117,46 +119,46 @@ class Lock:
         }
 
     def adding(self, lines: Iterable[Line]) -> "Lock":
-        """With lines whose keys are new; what is recorded stays."""
+        """Return a lock with additional lines; existing keys keep theirs."""
         return self.with_lines(line for line in lines if line.key not in self.by_key)
 
     def with_lines(self, lines: Iterable[Line], without: frozenset[str] = frozenset()) -> "Lock":
-        """With other lines in place of those that have their keys, and `without` some."""
+        """Return a lock with lines added or replaced, and the keys in `without` removed."""
         known = {line.key: line for line in self.lines if line.key not in without}
         known |= {line.key: line for line in lines}
         return Lock(lines=tuple(known[key] for key in sorted(known)))
 
 
 def content_line(key: str, digest: str, facts: Facts | None) -> Line:
-    """A source's line."""
+    """Return a source's line."""
     known = _described(facts) if facts is not None else {}
     return _made(key, canonical({**known, "digest": digest}))
 
 
 def training_key(recipe: str, slice_: str) -> str:
-    """The key of a recipe's training; `slice_`: see `action_keys.slice_digest`."""
+    """Return the key of a recipe's training; `slice_`: see `action_keys.slice_digest`."""
     return f"training {recipe} {slice_}"
 
 
 def is_training(key: str) -> bool:
-    """Whether a line is of a training."""
+    """Return whether a line is a training's."""
     return key.startswith("training ")
 
 
 def recipe_of(key: str) -> str:
-    """The recipe that a training's key names."""
+    """Return the recipe in a training's key."""
     return key.removeprefix("training ").rpartition(" ")[0]
 
 
 def training_line(key: str, training: Training) -> Line:
-    """A training's line."""
+    """Return a training's line."""
     return _made(key, canonical(_described(training)))
 
 
 def _described(value: Facts | Training) -> dict[str, object]:
-    """Fields by name; one that has a default is left out where it has it."""
+    """Return fields by name, without those that have their default value."""
     optional = _optional(type(value))
-    if isinstance(value, RecordedModel):  # written whole from the beginning
+    if isinstance(value, RecordedModel):  # always written completely
         optional = {}
     return {name: item for name, item in vars(value).items() if item != optional.get(name, ...)}
 
@@ -167,16 +169,19 @@ def _optional(kind: type) -> dict[str, object]:
 
 
 def _made(key: str, text: str) -> Line:
-    """A line that is about to be written: what cannot be read again is not written."""
+    """Return a line to be written, after checking that it can be read again."""
     return _parse(f"{key} {text}", "buildsys.lock", 0)
 
 
 def read_lock(path: Path) -> Lock:
-    """The file, or an empty lock where there is none. Raises InputError, for all lines that are wrong."""
+    """Return the lock in a file, or an empty one without the file.
+
+    Raises InputError with a diagnostic for every wrong line.
+    """
     if leads_out(path, path.name):
         raise InputError.at(path.name, *LED_OUT)
     try:
-        text = read_regular(path).decode("utf-8-sig")  # editors may put a mark before it
+        text = read_regular(path).decode("utf-8-sig")  # editors may write a byte order mark
     except FileNotFoundError:
         return Lock()
     except (OSError, UnicodeDecodeError) as error:
@@ -207,7 +212,7 @@ def read_lock(path: Path) -> Lock:
 
 @dataclass(frozen=True, kw_only=True)
 class _Conflict:
-    """What git left of a merge: numbers of its marks, and of each side's lines by key."""
+    """The marks of an unfinished merge: their line numbers, and each side's lines by key."""
 
     begin: int
     end: int
@@ -220,7 +225,7 @@ class _Conflict:
 
 
 def _find_conflicts(rows: list[tuple[int, str]]) -> list[_Conflict]:
-    """The conflicts that have a beginning, a middle and an end, in order."""
+    """Return the complete conflicts, with beginning, middle and end, in order."""
     found: list[_Conflict] = []
     marks: dict[str, int] = {}
     for number, line in rows:
@@ -247,15 +252,15 @@ def _find_conflicts(rows: list[tuple[int, str]]) -> list[_Conflict]:
 
 
 def _keys(rows: list[tuple[int, str]]) -> dict[str, int]:
-    """Numbers of lines by key, as far as they have one."""
+    """Return the numbers of lines by key, as far as they have one."""
     return {
         line[: start - 1]: number for number, line in rows if (start := _start_of_json(line)) > 0
     }
 
 
 def _explain_conflict(found: _Conflict, name: str) -> Diagnostic:
-    """What a person does with it: which lines go, and of which two one stays."""
-    message = f"unfinished merge: lines {found.begin} to {found.end} hold both sides"
+    """Return what to do about a conflict: the lines to delete, and pairs of which to keep one."""
+    message = f"unfinished merge: lines {found.begin} to {found.end} contain both sides"
     gone = [str(number) for number in sorted({*found.marks, *found.base})]
     both = [key for key in found.ours if key in found.theirs]
     keep = [
@@ -279,7 +284,7 @@ def _explain_conflict(found: _Conflict, name: str) -> Diagnostic:
 
 
 def short_key(key: str) -> str:
-    """A key as messages show it: a digest's beginning is enough."""
+    """Return a key for a message, with the beginning of its digest."""
     head, _, slice_ = key.rpartition(" ")
     return f"{head} {slice_[:12]}…" if is_training(key) else key
 
@@ -303,9 +308,9 @@ def _check_new(
     name: str,
     number: int,
 ) -> None:
-    """Raises InputError for a second line of a key, and for a second network of a training.
+    """Raise InputError for a key's second line, and for a training's second network.
 
-    `networks`: (checkpoint, line) by the digest of the slice that it came from.
+    `networks`: (checkpoint, line) by the digest of recipe and data.
     """
     key, source = found.key, f"{found.key} {found.text}"
     if key in places:
@@ -332,7 +337,7 @@ def _check_new(
 
 
 def _parse(line: str, name: str, number: int) -> Line:
-    """One line. Raises InputError at the place of what is wrong."""
+    """Return one line's value. Raises InputError at the place of a mistake."""
 
     def refuse(what: str, offset: int = 0) -> NoReturn:
         hint = _TRAINED_AGAIN if line.startswith("training ") else _FOUND_AGAIN
@@ -368,7 +373,7 @@ def _parse(line: str, name: str, number: int) -> Line:
 
 
 def _start_of_json(line: str) -> int:
-    """Where a line's JSON begins (a name may contain a brace); -1 if there is none."""
+    """Return where a line's JSON starts (a name may contain a brace); -1 without JSON."""
     begins = [found.end() for found in re.finditer(r" (?=\{)", line)]
     for begin in begins[:-1]:
         with contextlib.suppress(ValueError):
@@ -392,7 +397,7 @@ def _decode(kind: str, data: object) -> Content | Training:
     elif fields and kind == "model":
         facts = decode(RecordedModel, fields)
     elif fields:
-        raise Mismatch(f"there is no `{min(fields)}`", (min(fields),))
+        raise Mismatch(f"unknown key `{min(fields)}`", (min(fields),))
     return Content(digest=digest, facts=facts)
 
 
@@ -402,7 +407,7 @@ class _Digest:
 
 
 def write_lock(path: Path, lock: Lock) -> bool:
-    """Write it, if it says something new; returns whether it does."""
+    """Write the file if its content changes; returns whether it did."""
     text = "\n".join([_HEADER, *(f"{line.key} {line.text}" for line in lock.lines)]) + "\n"
     try:
         if read_regular(path).decode("utf-8").replace("\r\n", "\n") == text:

@@ -15,11 +15,11 @@ from buildsys.errors import CannotWrite
 def locked(
     path: Path, owner: str = "", busy: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Hold the lock file `path`, for one process at a time. Raises OSError when it cannot be made.
+    """Hold the lock file `path`, for one process at a time. Raises OSError if it cannot be created.
 
     `owner` is written into it. When another process holds it, `busy` is called with that process's
-    `owner`, and this one waits; without `busy`, BlockingIOError is raised. On a file system
-    without locks every lock is free.
+    `owner`, and this one waits; without `busy`, BlockingIOError is raised. On a file system without
+    locks every lock is free.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = _acquire(path, owner, busy)
@@ -32,7 +32,7 @@ def locked(
 
 
 def _acquire(path: Path, owner: str, busy: Callable[[str], None] | None) -> IO[bytes]:
-    """The open file that holds the lock until it is closed.
+    """Return the open file that holds the lock until it is closed.
 
     A holder removes the file before it releases the lock; a process that waited for a removed file
     opens the new one.
@@ -66,8 +66,9 @@ def _acquire(path: Path, owner: str, busy: Callable[[str], None] | None) -> IO[b
 
 
 def _open_lock(path: Path) -> IO[bytes]:
-    """Its file, made where it is missing. Raises CannotWrite for a link: what it leads to would be
-    emptied.
+    """Open the lock's file, creating it if missing.
+
+    Raises CannotWrite for a link, whose target would be emptied.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
@@ -86,7 +87,7 @@ def _open_lock(path: Path) -> IO[bytes]:
 
 
 def _is_still(path: Path, lock: IO[bytes]) -> bool:
-    """Whether the open file is the one that `path` names now."""
+    """Return whether the open file is the one that `path` names now."""
     try:
         return os.path.samestat(os.fstat(lock.fileno()), path.stat())
     except FileNotFoundError:

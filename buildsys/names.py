@@ -8,13 +8,16 @@ from buildsys.errors import shorten
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and halves of surrogate pairs: what Python makes of names that are not UTF-8."""
+"""Control characters, and halves of surrogate pairs, by which Python represents names that are not
+UTF-8.
+"""
 _MOST_NAME_BYTES, _MOST_PART_BYTES = 3000, 255
-"""Of a name and of each part of it: what Linux file systems take, with room for a root."""
+"""Longest name and longest part of a name: the limits of Linux file systems, with room for a root.
+"""
 
 
 class BadName(ValueError):
-    """A name that could mean anything but one file below a folder, and what to do about it."""
+    """A name that may not mean exactly one file below a folder, and what to do about it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -22,9 +25,9 @@ class BadName(ValueError):
 
 
 def check_relative_name(name: str) -> None:
-    """Raises BadName for a name that is not certainly one file below a folder.
+    """Raise BadName for a name that is not certainly one file below a folder.
 
-    Plain names have parts that are not empty, `.` or `..`, and contain no backslash, drive letter
+    Valid names have parts that are not empty, `.` or `..`, and contain no backslash, drive letter
     or control character; they can be written as UTF-8.
     """
     if name.startswith("/") or _DRIVE.match(name):
@@ -41,7 +44,7 @@ def check_relative_name(name: str) -> None:
     if "" in parts or "." in parts:
         raise BadName(f"`{shorten(name)}` is not a plain name: a part of it is empty or `.`")
     if len(name) * 4 > _MOST_PART_BYTES and _is_long(name, parts):
-        raise BadName(f"`{shorten(name)}` is too long a name")
+        raise BadName(f"the name `{shorten(name)}` is too long")
 
 
 def _is_long(name: str, parts: list[str]) -> bool:
@@ -50,24 +53,24 @@ def _is_long(name: str, parts: list[str]) -> bool:
 
 
 class NameSet:
-    """The names so far, as a file system compares them that ignores case and normal form."""
+    """A set of names, compared like a file system that ignores case and normal form."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, bool]] = {}
 
     def __len__(self) -> int:
-        """How many files and folders there are."""
+        """Return the number of files and folders."""
         return len(self._seen)
 
     def add(self, name: str, is_folder: bool = False) -> None:
-        """Take note of a name and the folders above it; raises BadName where two would be one."""
+        """Add a name and the folders above it. Raises BadName where two names would be the same."""
         self._add_one(name, is_folder)
         end = name.rfind("/")
         while end > 0 and self._add_one(name[:end], is_folder=True):
             end = name.rfind("/", 0, end)
 
     def _add_one(self, path: str, is_folder: bool) -> bool:
-        """Whether it is new."""
+        """Return whether the path is new."""
         key = fold_name(path)
         before = self._seen.setdefault(key, now := (path, is_folder))
         if before is now:
@@ -81,13 +84,13 @@ _JUNK = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 
 
 def is_junk(name: str) -> bool:
-    """Whether it is what macOS and Windows put beside the files of a person."""
+    """Return whether macOS or Windows put the file beside those of a person."""
     parts = name.split("/")
     return not _JUNK.isdisjoint(parts) or parts[-1].startswith("._")
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raises BadName unless these are relative names of files that can lie in one folder anywhere."""
+    """Raise BadName unless these relative names can be files in one folder on any machine."""
     seen = NameSet()
     for name in names:
         check_relative_name(name)
@@ -98,11 +101,13 @@ def _collision(first: str, second: str) -> BadName:
     if first == second:
         return BadName(f"duplicate file name `{shorten(first)}`", "pack every file once")
     what = f"`{shorten(first)}` and `{shorten(second)}`"
-    return BadName(f"{what} are one name on some file systems", "rename one of them")
+    return BadName(f"{what} are the same name on some file systems", "rename one of them")
 
 
 def fold_name(name: str) -> str:
-    """The same for names that are equal on a file system that ignores case and normal form."""
+    """Return a text that is equal for names that a file system without case and normal form
+    equates.
+    """
     if name.isascii():
         return name.lower()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())

@@ -16,42 +16,43 @@ from pathlib import Path
 from typing import IO
 
 TRIED = "linux-x86_64"
-"""The host that everything was tried on, as `host_name` calls it."""
+"""The host on which everything was tested, named as by `host_name`."""
 _SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
 _TITLES = {"linux": "Linux", "macos": "macOS", "windows": "Windows"}
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EROFS)
 """Errors of fsync on file systems that do not support it, mostly for folders."""
 _COARSE_CLOCK = 5
-"""Linux' CLOCK_REALTIME_COARSE, which dates files: the fine clock is some milliseconds ahead of it."""
+"""Linux' CLOCK_REALTIME_COARSE, which dates files: the fine clock is some milliseconds ahead of it.
+"""
 _MOST_LOOKS = 200
 _TICK_SECONDS = 0.01
-"""The longest time from one tick of the clock that dates files to the next: Linux with HZ=100."""
+"""The longest time between two ticks of the clock that dates files: Linux with HZ=100."""
 _FICLONE = 0x40049409
-"""Of linux/fs.h."""
+"""Constant of linux/fs.h."""
 _CGROUP = Path("/sys/fs/cgroup")
 _LONGEST_NAME = 256
 """Bytes of a CPU's name."""
 
 
 def host_name() -> str:
-    """System and processor, such as "linux-x86_64", "linux-aarch64", "macos-arm64"."""
+    """Return system and processor, such as "linux-x86_64", "linux-aarch64", "macos-arm64"."""
     return f"{_SYSTEMS.get(sys.platform, sys.platform)}-{platform.machine().lower()}"
 
 
 def is_x86_64() -> bool:
-    """Whether the processor is from Intel or AMD, under any of its names."""
+    """Return whether the processor is an x86-64, under any of its names."""
     return platform.machine().lower() in ("x86_64", "amd64")
 
 
 def host_title(host: str) -> str:
-    """A host for people: "macOS arm64"."""
+    """Return a host's name for people: "macOS arm64"."""
     system, _, machine = host.partition("-")
     return f"{_TITLES.get(system, system)} {machine}"
 
 
 @cache
 def cpu_brand() -> str:
-    """The CPU's name on systems where a call, not a file, returns it (macOS); else empty."""
+    """Return the CPU's name where a system call returns it (macOS); otherwise an empty text."""
     if sys.platform != "darwin":
         return ""
     import ctypes
@@ -67,9 +68,9 @@ def cpu_brand() -> str:
 
 
 def usable_cores(limits: Path = _CGROUP) -> int:
-    """The cores that this process may use, which may be fewer than there are: taskset, a container.
+    """Return the number of cores that this process may use; taskset or a container can limit it.
 
-    `limits`: of a container, as cgroup v2 and v1 write them.
+    `limits`: a container's, as cgroup v2 and v1 write them.
     """
     cores = os.cpu_count() or 1
     if sys.platform == "linux":
@@ -85,7 +86,7 @@ def usable_cores(limits: Path = _CGROUP) -> int:
 
 
 def usable_memory(limits: Path = _CGROUP) -> int:
-    """Bytes of memory that this process may use; `limits` as for `usable_cores`."""
+    """Return the bytes of memory that this process may use; `limits`: see `usable_cores`."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if sys.platform == "linux":
         for name in ("memory.max", "memory/memory.limit_in_bytes"):
@@ -94,7 +95,7 @@ def usable_memory(limits: Path = _CGROUP) -> int:
 
 
 def _words(path: Path) -> list[str]:
-    """Of a file of the kernel's; none where it is not there."""
+    """Return the words in a file of the kernel; none if it is missing."""
     try:
         return path.read_text(encoding="ascii", errors="replace").split()
     except OSError:
@@ -102,12 +103,12 @@ def _words(path: Path) -> list[str]:
 
 
 def file_clock_ns() -> int:
-    """The clock that dates files, nanoseconds since 1970."""
+    """Return the time of the clock that dates files, in nanoseconds since 1970."""
     return time.clock_gettime_ns(_COARSE_CLOCK) if sys.platform == "linux" else time.time_ns()
 
 
 def next_file_tick_ns() -> int:
-    """`file_clock_ns`, one tick later than anything written before the call.
+    """Return `file_clock_ns`, one tick later than anything written before the call.
 
     Since 6.13, Linux dates a file whose time was just read by the fine clock, which is ahead of the
     coarse one by up to a tick.
@@ -116,7 +117,7 @@ def next_file_tick_ns() -> int:
         time.sleep(_TICK_SECONDS)
         return file_clock_ns()
     before = time.clock_gettime_ns(time.CLOCK_REALTIME)
-    for _ in range(_MOST_LOOKS):  # a clock that is set back meanwhile
+    for _ in range(_MOST_LOOKS):  # the clock may be set back meanwhile
         if file_clock_ns() > before:
             break
         time.sleep(_TICK_SECONDS / 20)
@@ -143,7 +144,7 @@ def wait_for_exit(process: int) -> None:
 
 
 def sync_disk(paths: Sequence[Path]) -> bool:
-    """Sync everything on the disk that all of these are on; False where that cannot be done."""
+    """Sync the disk that all of these are on; returns False where that is impossible."""
     if sys.platform != "linux":
         return False
     import ctypes
@@ -168,15 +169,15 @@ def sync_disk(paths: Sequence[Path]) -> bool:
 
 
 def sync_file(number: int, last: bool) -> None:
-    """fsync of an open file or folder. Raises OSError: a disk that fails.
+    """Call fsync on an open file or folder. Raises OSError for a failing disk.
 
-    `last`: of those that are synced together. On macOS fsync leaves the bytes in the drive's own memory;
-    one F_FULLFSYNC, at the end, has it write all of them (fsync(2)).
+    `last`: whether it is the last of those synced together. On macOS fsync leaves the bytes in the
+    drive's own memory; one F_FULLFSYNC, at the end, has it write all of them (fsync(2)).
     """
     if sys.platform == "darwin" and last:
         import fcntl
 
-        with contextlib.suppress(OSError):  # a network's volume
+        with contextlib.suppress(OSError):  # a volume on the network
             fcntl.fcntl(number, fcntl.F_FULLFSYNC)
             return
     try:
@@ -187,14 +188,16 @@ def sync_file(number: int, last: bool) -> None:
 
 
 def start_writing(path: Path) -> None:
-    """Let the system begin to write a file to its disk; syncing it later waits the less."""
+    """Let the system start to write a file to its disk, so that syncing it later takes less
+    time.
+    """
     if sys.platform == "linux":
         with contextlib.suppress(OSError), path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def share_blocks(reader: IO[bytes], writer: IO[bytes]) -> bool:
-    """Whether a file became a copy of another one without copying (reflink)."""
+    """Copy a file without copying its blocks (reflink); returns whether that worked."""
     if sys.platform == "linux":
         import fcntl
 
@@ -205,7 +208,7 @@ def share_blocks(reader: IO[bytes], writer: IO[bytes]) -> bool:
 
 
 def signal_name(number: int) -> str:
-    """A signal's name; of one that this system's Python does not name, the number."""
+    """Return a signal's name, or its number if this system's Python does not name it."""
     import signal
 
     try:

@@ -1,11 +1,13 @@
-"""What became of a build, or how it stands: a kind with what it is about, never a text to be parsed."""
+"""The outcome or state of a build: a kind and what it is about, never a text to be parsed."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """How a build stands. A run ends with one of the first ten; a look can also find the others."""
+    """The states of a build. A run ends with one of the first ten; `buildsys plan` may show the
+    others.
+    """
 
     BUILT = "built"
     RESTORED = "restored"
@@ -36,12 +38,12 @@ _JOINTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One build's fate. `str()` of it is its text everywhere: in the table, the report and as JSON.
+    """One build's outcome; `str()` of it is its text in the table, the report and JSON.
 
-    `subject`: the stage that failed, rejects or was interrupted, the build that blocks, what is waited
-    for; `detail`: why, in a sentence; `portable`: another machine has what it waits for, and a bundle
-    can be carried there; `differs`: in sentences, where what is there to ship is not what buildsys.lock
-    records.
+    `subject`: the stage that failed, rejects or was interrupted, the build that blocks, or what is
+    waited for; `detail`: the reason, in a sentence; `portable`: another machine has what it waits
+    for, and a bundle can be carried there; `differs`: sentences about differences from
+    buildsys.lock.
     """
 
     kind: Kind
@@ -52,12 +54,12 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether there is something to ship."""
+        """Return whether there is a package to ship."""
         return self.kind in _GOOD
 
     @property
     def headline(self) -> str:
-        """The text without its detail."""
+        """Return the text without its detail."""
         text = f"{_JOINTS[self.kind]} {self.subject}" if self.subject else str(self.kind)
         return f"{text}, differs from lock" if self.differs else text
 

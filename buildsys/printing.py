@@ -1,4 +1,4 @@
-"""What is printed: streams that escape their text, and the commands of GitHub's workflows."""
+"""Output streams that escape their text, and the commands of GitHub's workflows."""
 
 import contextlib
 import os
@@ -8,14 +8,14 @@ from typing import IO, Any
 from buildsys.escaping import one_line, terminal
 
 _COMMAND = r"(?m)^([ \t]*):(?=:)"
-"""A command of GitHub: its runner passes over blanks before it."""
+"""A command of GitHub, whose runner skips blanks before it."""
 _OLD_COMMAND = r"##(?=\w*\[)"
 """A command of Azure, and of older runners of GitHub: anywhere in a line."""
 _RUNNERS = ("CI", "GITHUB_ACTIONS", "TF_BUILD")
 
 
 def printed(text: str) -> str:
-    """`terminal`, but no line can be a command of a workflow runner."""
+    """Return `terminal` of a text, in which no line can be a command of a workflow runner."""
     return _uncommanded(terminal(text)) if _in_workflow() else terminal(text)
 
 
@@ -28,10 +28,10 @@ def _uncommanded(text: str) -> str:
 
 
 class Printed:
-    """A text stream on which everything is written as `printed`; `command` writes one of ours.
+    """A text stream that writes everything as `printed`; `command` writes one of our commands.
 
-    The reader may go away (`| head`), or there is none (`>&-`): what is printed is lost then, and
-    the work goes on. `lost` is the error of the first text that was.
+    The reader may be gone (`| head`) or missing (`>&-`): the output is then lost, and the work
+    continues. `lost` is the first such error.
     """
 
     def __init__(self, stream: IO[str] | None) -> None:
@@ -40,7 +40,7 @@ class Printed:
         self._begins = True
 
     def write(self, text: str) -> int:
-        """Write; a piece that goes on with a line can begin no command."""
+        """Write a text; a piece that continues a line cannot begin a command."""
         shown = terminal(text)
         if _in_workflow():
             head, newline, rest = shown.partition("\n")
@@ -53,17 +53,17 @@ class Printed:
         return len(text)
 
     def flush(self) -> None:
-        """Hand on what is buffered."""
+        """Flush the buffer."""
         self._send("", flush=True)
 
     def complaint(self) -> str:
-        """The message about lost output; a reader that stopped (`| head`) needs none."""
+        """Return the message about lost output; empty for a reader that stopped (`| head`)."""
         if self.lost is None or isinstance(self.lost, BrokenPipeError):
             return ""
         return f"the output could not be written: {self.lost.strerror}"
 
     def isatty(self) -> bool:
-        """Whether a person looks on."""
+        """Return whether the stream is a terminal."""
         return self.stream is not None and self.stream.isatty()
 
     def _send(self, text: str, flush: bool = False) -> None:
@@ -85,7 +85,7 @@ class Printed:
             self.stream = None
 
     def command(self, text: str) -> None:
-        """A line that `annotation` made."""
+        """Write a line that `annotation` made."""
         self._send(text + "\n")
         self._begins = True
 
@@ -94,20 +94,20 @@ class Printed:
 
 
 def guard(stream: IO[str] | None) -> Any:
-    """The stream as a `Printed`; one that is one already stays. None: it is closed."""
+    """Return the stream as a `Printed`, unless it is one; None: it is closed."""
     return stream if isinstance(stream, Printed) else Printed(stream)
 
 
 def unguarded(stream: IO[str]) -> IO[str]:
-    """The stream that a `Printed` writes on."""
+    """Return the stream that a `Printed` writes to."""
     return stream.stream if isinstance(stream, Printed) and stream.stream else stream
 
 
 def annotation(kind: str, message: str, **properties: object) -> str:
-    """A workflow command of GitHub: "error", "warning" or "notice", and what it belongs to.
+    """Return a workflow command of GitHub: "error", "warning" or "notice", with its position.
 
-    `properties`: file, line, col, title, as far as they are known. The values are escaped as GitHub's
-    own toolkit does it (actions/toolkit, packages/core/src/command.ts).
+    `properties`: file, line, col, title, as far as they are known. The values are escaped as in
+    GitHub's own toolkit (actions/toolkit, packages/core/src/command.ts).
     """
     pairs = [f"{name}={_property(str(value))}" for name, value in properties.items() if value]
     return f"::{kind}{' ' if pairs else ''}{','.join(pairs)}::{_data(message)}"

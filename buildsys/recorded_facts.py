@@ -1,6 +1,7 @@
-"""What planning found out about data and checkpoints: with it plans are made where those are not.
+"""Facts that planning found about data and checkpoints, for planning where these are missing.
 
-The values stand in plans and in buildsys.lock; their types refuse what no line of that file can hold.
+The values are part of plans and of buildsys.lock; their types refuse what a line of that file
+cannot contain.
 """
 
 import re
@@ -14,33 +15,33 @@ _NO_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def check_text(text: str) -> None:
-    """Raises ValueError for what is no line of text."""
+    """Raise ValueError for a text that is not one line."""
     if _NO_TEXT.search(text):
         raise ValueError("it has a character that is not text")
 
 
 def check_name(text: str) -> None:
-    """Raises ValueError for what names nothing."""
+    """Raise ValueError for an empty name."""
     if not text.strip():
         raise ValueError("it is empty")
     check_text(text)
 
 
 def check_place(text: str) -> None:
-    """Raises ValueError for a path that starts elsewhere than at its folder."""
+    """Raise ValueError for a path that is not relative to its folder."""
     check_name(text)
     if text.startswith("/"):
         raise ValueError("it is an absolute path")
 
 
 def check_dims(count: int) -> None:
-    """Raises ValueError for what no keypoint has."""
+    """Raise ValueError for an impossible number of values per keypoint."""
     if count not in (0, 2, 3):
         raise ValueError("it is neither 0, 2 nor 3")
 
 
 def _check_archive(text: str) -> None:
-    if text:  # a dataset that came in none
+    if text:  # a dataset without an archive
         check_digest(text)
 
 
@@ -56,8 +57,8 @@ _ArchiveDigest = Annotated[str, _check_archive]
 class RecordedDataset:
     """A dataset that need not be here, see `DatasetFacts` of `authoring.datasets`.
 
-    `root`: from the folder of its data.yaml; `parts`: files and folders that belong to it; `coco`: what
-    is given in COCO's format, (split, annotation file, folder of images) from the root; `archive`: the
+    `root`: from the folder of its data.yaml; `parts`: files and folders that belong to it; `coco`:
+    for COCO's format, (split, annotation file, folder of images) from the root; `archive`: the
     digest of the archive that it came in, or empty.
     """
 

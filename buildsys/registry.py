@@ -1,4 +1,4 @@
-"""The catalogue of steps, each module read once into one typed value; and shipped data by name."""
+"""The catalogue of steps, each module read once into a typed value; and shipped data by name."""
 
 import dataclasses
 import importlib
@@ -43,11 +43,11 @@ class StepModule(Protocol):
 
     @property
     def STEP(self) -> StepSpec:  # noqa: N802 - a module's constant
-        """What is known of the step without running it."""
+        """What is declared about the step without running it."""
 
     @property
     def Params(self) -> type[Any]:  # noqa: N802 - a module's class
-        """A frozen dataclass: all that decides the result beside the inputs' content."""
+        """A frozen dataclass: everything that decides the result beside the inputs' content."""
 
     def run(self, inputs: dict[str, Path], outputs: dict[str, Path], params: Any) -> None:
         """Make the outputs from the inputs; the step's tools are imported inside."""
@@ -55,49 +55,51 @@ class StepModule(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class StepDefinition:
-    """One step of the catalogue, as `read_step` found it in its module."""
+    """One step of the catalogue, as `read_step` reads it from its module."""
 
     name: str
-    """Of the module: `<verb>_<object>`."""
+    """The module's name: `<verb>_<object>`."""
     spec: StepSpec
     params: type[Any]
     settings: type[Any]
-    """Of what `plan` takes; `params` itself where the module plans nothing."""
+    """The type of `plan`'s settings; `params` itself for a module without `plan`."""
     plan: Callable[[Any, ModelSpec, BoardSpec], Any]
     """(settings, model, board) -> params."""
 
     @property
     def stage(self) -> str:
-        """The step's name in messages, if its place in the plan has none."""
+        """Return the step's name in messages, unless its place in the plan has another."""
         return self.spec.stage or self.name.split("_")[0]
 
     @cached_property
     def outputs(self) -> Mapping[str, bool]:
-        """What it makes: name -> whether it is a tree."""
+        """Return its outputs: name -> whether it is a tree."""
         first = () if self.spec.produces is None else (self.spec.produces,)
         return MappingProxyType(
             {name: name in TREES for name in (*first, *self.spec.also_produces)}
         )
 
     def tool_env(self, params: Any) -> str:
-        """The tool environment for these parameters; empty: the Python that runs buildsys."""
+        """Return the tool environment for these parameters; empty: the Python that runs
+        buildsys.
+        """
         found = self.spec.tool_env
         return found if isinstance(found, str) else found(params)
 
     def resources(self, params: Any) -> Resources:
-        """What it takes of the machine with these parameters."""
+        """Return the resources that it takes with these parameters."""
         found = self.spec.resources
         return found if isinstance(found, Resources) else found(params)
 
     def requires(self, params: Any) -> str:
-        """What of the host it cannot do without; empty: nothing."""
+        """Return what it requires of the host; empty for nothing."""
         found = self.spec.requires
         return found if isinstance(found, str) else found(params)
 
 
 @cache
 def make_outputs(named: tuple[tuple[str, bool], ...]) -> tuple[Output, ...]:
-    """Outputs of a step, each by its name and whether it is a tree."""
+    """Return a step's outputs from (name, whether it is a tree)."""
     return tuple(
         Output(name=str(key), tree=tree, suffix=_SUFFIXES.get(key, ".json")) for key, tree in named
     )
@@ -117,9 +119,9 @@ def new_step(
     holds_objects: bool = False,
     origins: tuple[Origin, ...] = (),
 ) -> Step:
-    """A step with all that its definition says for these parameters; its code and tools come later.
+    """Return a step with all that its definition declares for these parameters.
 
-    `text`: the parameters as canonical JSON.
+    Its code and tools are added later. `text`: the parameters as canonical JSON.
     """
     spec, needs = definition.spec, definition.resources(params)
     return Step(
@@ -151,14 +153,14 @@ def new_step(
 
 @cache
 def step_names() -> tuple[str, ...]:
-    """Names of all step modules, sorted."""
+    """Return the names of all step modules, sorted."""
     found = pkgutil.iter_modules(buildsys.steps.__path__)
     return tuple(sorted(module.name for module in found if not module.ispkg))
 
 
 @cache
 def get_step(name: str) -> StepDefinition:
-    """The step of that name; raises LookupError with a suggestion."""
+    """Return the step of that name. Raises LookupError with a suggestion."""
     if name not in step_names():
         raise LookupError(f"there is no step `{name}`; {did_you_mean(name, step_names())}")
     return read_step(importlib.import_module(f"buildsys.steps.{name}"))
@@ -166,28 +168,32 @@ def get_step(name: str) -> StepDefinition:
 
 @cache
 def find_step(verb: str, kind: str) -> StepDefinition | None:
-    """The step `<verb>_<kind>`, such as train_ultralytics; None where there is none.
+    """Return the step `<verb>_<kind>`, such as train_ultralytics; None if it does not exist.
 
-    A hyphen of a tool's name is an underscore of its module's: onnx-tf, convert_onnx_tf.
+    A hyphen of a tool's name is an underscore in its module's: onnx-tf, convert_onnx_tf.
     """
     name = f"{verb}_{kind}".replace("-", "_")
     return get_step(name) if name in step_names() else None
 
 
 def converters() -> tuple[str, ...]:
-    """What `convert.tool` can be: every step from ONNX to another format, by its environment's name."""
+    """Return the values of `convert.tool`: the environments of all steps from ONNX to another
+    format.
+    """
     specs = [get_step(f"convert_{kind}").spec for kind in kinds("convert")]
     return tuple(str(spec.tool_env) for spec in specs if spec.consumes == (Format.ONNX,))
 
 
 def kinds(verb: str) -> tuple[str, ...]:
-    """Everything that has a `<verb>_` module: kinds("generate") -> ("fiducials",)."""
+    """Return the objects of all `<verb>_` modules: kinds("generate") -> ("fiducials",)."""
     prefix = f"{verb}_"
     return tuple(name.removeprefix(prefix) for name in step_names() if name.startswith(prefix))
 
 
 def read_step(module: StepModule) -> StepDefinition:
-    """The module's contract, checked; raises MalformedStep naming the module and what is malformed."""
+    """Return the module's checked contract. Raises MalformedStep with the module and the malformed
+    field.
+    """
     return _read_once(cast(Hashable, module))
 
 
@@ -225,7 +231,7 @@ def _malformed(name: str, field: str, why: str) -> MalformedStep:
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether a field holds what its annotation says."""
+    """Return whether a field's value matches its annotation."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return any(_fits(value, part) for part in parts)
@@ -248,15 +254,15 @@ def _check_function(name: str, found: object, field: str, parameters: tuple[str,
 
 @cache
 def versions(tool: str) -> tuple[str, ...]:
-    """Generations of a tool that have an environment of their own, `<tool>-<version>`."""
+    """Return the versions of a tool that have an environment, `<tool>-<version>`."""
     folders = (PACKAGE / "envs").glob(f"{tool}-*")
     return tuple(sorted(folder.name.removeprefix(f"{tool}-") for folder in folders))
 
 
 def shipped_targets() -> Path:
-    """The folder of targets and firmware contracts that came with the package.
+    """Return the folder of targets and firmware contracts that came with the package.
 
-    In a checkout it is the top-level `targets/`; a wheel carries a copy inside the package.
+    In a checkout it is the top-level `targets/`; a wheel contains a copy inside the package.
     """
     inside = PACKAGE / "targets"
     return inside if inside.is_dir() else PACKAGE.parent / "targets"

@@ -19,11 +19,11 @@ MODE_MOVED = (
     "buildsys.yaml names a store to read; to write, set BUILDSYS_REMOTE=URL and"
     " BUILDSYS_REMOTE_MODE=read-write in your environment"
 )
-"""What is said of `mode` in the file, where it was once."""
+"""The hint for `mode` in the file, where earlier releases read it."""
 
 
 def check_url(url: str) -> None:
-    """Raises ValueError for what names no remote store, and for one with credentials in it."""
+    """Raise ValueError for a URL that is not a remote store's, or contains credentials."""
     scheme, parts = _split(url)
     if scheme not in SCHEMES:
         known = ", ".join(f"{name}://" for name in SCHEMES)
@@ -40,7 +40,7 @@ def check_url(url: str) -> None:
 
 
 def check_endpoint(url: str) -> None:
-    """Raises ValueError for what is not the address of a server."""
+    """Raise ValueError for a text that is not the address of a server."""
     scheme, parts = _split(url)
     if scheme not in READ_ONLY_SCHEMES or not parts.hostname:
         raise ValueError("an endpoint is the address of a server: https://s3.example.com")
@@ -54,19 +54,21 @@ def check_endpoint(url: str) -> None:
 def _split(url: str) -> tuple[str, SplitResult]:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 # it is looked at here, and raises
+        parts.port  # noqa: B018 # checked here: it raises
     except ValueError as error:
         raise ValueError(f"it is not a URL: {error}") from None
     if parts.username is not None or parts.password is not None:
         raise ValueError(
-            "credentials do not belong into a URL: the provider's own variables hold them"
+            "credentials do not belong in a URL: set the provider's own variables"
             " (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://)"
         )
     return parts.scheme, parts
 
 
 def check_public_key(text: str) -> None:
-    """Raises ValueError for what is not a public key as `buildsys remote keygen` prints it."""
+    """Raise ValueError for a text that is not a public key as `buildsys remote keygen` prints
+    it.
+    """
     try:
         data = _decode(text)
     except ValueError:
@@ -76,67 +78,67 @@ def check_public_key(text: str) -> None:
 
 
 def write_public_key(data: bytes) -> str:
-    """A public key of 32 bytes, as `trusted` lists it."""
+    """Return a public key of 32 bytes in the form of `trusted`."""
     from base64 import b64encode
 
     return _KEY + b64encode(data).decode()
 
 
 def read_public_key(text: str) -> bytes:
-    """The 32 bytes of a public key. Raises ValueError."""
+    """Return the 32 bytes of a public key. Raises ValueError."""
     check_public_key(text)
     return _decode(text)
 
 
 def _decode(text: str) -> bytes:
-    from base64 import b64decode  # a run that reads nothing does without it
+    from base64 import b64decode  # not needed by a run that reads nothing
 
     return b64decode(text.removeprefix(_KEY), validate=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemotePlace:
-    """A remote store, as a commit may name it; its credentials are the provider's affair and stand nowhere
-    here.
-    """
+    """A remote store, as a commit may name it; its credentials are the provider's variables."""
 
     url: str
     endpoint: str = ""
-    """Address of the server, for s3:// elsewhere than at Amazon."""
+    """Address of the server, for s3:// at other providers than Amazon."""
     trusted: tuple[str, ...] = ()
     """Public keys; if there are any, results that none of them signed count as absent."""
 
     def __post_init__(self) -> None:
-        """Raises Mismatch, at its place, for what a value cannot be, and for values that do not go together."""
+        """Raise Mismatch for an invalid value, or values that exclude each other, at their
+        place.
+        """
         check_at(check_url, self.url, "url")
         if self.endpoint:
             check_at(check_endpoint, self.endpoint, "endpoint")
         for index, key in enumerate(self.trusted):
             check_at(check_public_key, key, "trusted", index)
         if self.endpoint and self.scheme != "s3":
-            raise Mismatch("`endpoint` belongs to s3:// alone", ("endpoint",))
+            raise Mismatch("`endpoint` is only for s3://", ("endpoint",))
 
     @property
     def scheme(self) -> str:
-        """How the URL begins."""
+        """Return the scheme of the URL."""
         return self.url.partition(":")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteSettings(RemotePlace):
-    """A remote store, and what a person lets a run do there."""
+    """A remote store, and what the user allows a run to do there."""
 
     mode: Mode = "read"
 
     def __post_init__(self) -> None:
-        """Raises Mismatch, see `RemotePlace`; for a store to write that can only be read, too."""
+        """Raise Mismatch, see `RemotePlace`; also for writing to a store that can only be read."""
         super().__post_init__()
         if self.writes and self.scheme in READ_ONLY_SCHEMES:
-            raise Mismatch("what http:// and https:// lead to can only be read", ("mode",))
+            raise Mismatch("a remote store at http:// or https:// can only be read", ("mode",))
 
     @property
     def writes(self) -> bool:
-        """Whether results are put there."""
+        """Return whether results are uploaded."""
         return self.mode == "read-write"
 
 
@@ -144,12 +146,13 @@ ADDRESSES = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
     "az": ("AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
 }
-"""Variables of the providers that say where the server is, or whose: the URL alone does not."""
+"""Variables of the providers that name the server or its owner, which the URL alone does not."""
 
 
 def addresses(settings: RemotePlace) -> tuple[str, ...]:
-    """Where a remote store is, beside its URL: its endpoint, else what the provider's variables say. Who
-    reads by the file and writes by variables has one store.
+    """Return where a remote store is, beside its URL: its endpoint, or the provider's variables.
+
+    Reading by the file and writing by variables then means the same store.
     """
     if settings.endpoint:
         return (settings.endpoint,)
@@ -158,7 +161,7 @@ def addresses(settings: RemotePlace) -> tuple[str, ...]:
 
 
 def variables_of(place: RemotePlace | None) -> str:
-    """What names a remote store in the environment, as a shell has it."""
+    """Return the setting of the environment that names a remote store, in a shell's notation."""
     if place is None:
         return "BUILDSYS_REMOTE=URL"
     address = f" AWS_ENDPOINT_URL={place.endpoint}" if place.endpoint else ""
@@ -166,18 +169,22 @@ def variables_of(place: RemotePlace | None) -> str:
 
 
 def describe_remote(settings: RemotePlace) -> str:
-    """A remote store as messages name it, with the server that is asked where the URL does not say it."""
+    """Return a remote store's name in messages, with the server where the URL does not
+    contain it.
+    """
     address = next(iter(addresses(settings)), "")
     return f"{settings.url} at {hide_passwords(address)}" if address else settings.url
 
 
 def remote_id(settings: RemotePlace) -> str:
-    """Names a remote store in the store of a machine: the same bucket of another server is another."""
+    """Return an identity for a remote store: the same bucket on another server differs."""
     text = "\n".join((settings.url, *addresses(settings)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def trust_id(settings: RemotePlace) -> str:
-    """Names a remote store and whom one trusts there: results of it count where both are the same."""
+    """Return an identity for a remote store and its trusted keys: results count where both are
+    equal.
+    """
     text = "\n".join((remote_id(settings), *sorted(settings.trusted)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""The vocabulary that both sides share: formats, quantization, tensors, models, boards.
+"""The vocabulary that core and steps share: formats, quantization, tensors, models, boards.
 
 Standard library only: step modules import it inside their tool environments.
 """
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 
 class Format(StrEnum):
-    """What an artifact is; a step says which one it consumes and which one it produces."""
+    """The kinds of artifacts; a step declares which kinds it consumes and produces."""
 
     DATASET = "dataset"
     CHECKPOINT = "checkpoint"
@@ -68,19 +68,19 @@ MODELS = (
     Format.ONNX,
     Format.CHECKPOINT,
 )
-"""Model files, the last of a pipeline first."""
+"""Formats of model files, the last of a pipeline first."""
 READ_AS: dict[str, Format] = {Format.QUANTIZED_ONNX: Format.ONNX}
-"""Formats of the same kind of file: a program that reads one reads the other."""
+"""Formats with the same kind of file: a program that reads one reads the other."""
 MADE_FROM: dict[str, tuple[Format, ...]] = {
     Format.VELA: (Format.TFLITE,),
     Format.ENGINE: (Format.QUANTIZED_ONNX, Format.ONNX),
 }
-"""Files that only a device runs, and what they were compiled from, which runs here."""
+"""Formats that only a device runs, and the format that they were compiled from, which runs here."""
 SCHEMES = ("float32", "float16", "dynamic-range", "int8", "int16x8")
 STRIDES = (8, 16, 32)
 STRIDE_SETS = (STRIDES, (4, *STRIDES), (*STRIDES, 64))
-"""Strides of the cells of a network: nearly all have the first set, for small objects or large images
-there is a grid more.
+"""Strides of a network's grids; nearly all have the first set, and those for small objects or large
+images one grid more.
 """
 GRID = max(STRIDES)
 """Pixels; the sides of an input are multiples of it."""
@@ -91,7 +91,7 @@ METRICS = {
     "obb": ("obb.mAP50", "obb.mAP50-95"),
     "classify": ("top1", "top5"),
 }
-"""What is measured by task, of all classes together; headlines of each class, too."""
+"""Metrics by task, of all classes together; the headlines also of each class."""
 HEADLINES = {
     "box.mAP50-95": "box mAP50-95",
     "keypoints.mAP50-95": "kpt mAP50-95",
@@ -99,21 +99,23 @@ HEADLINES = {
     "obb.mAP50-95": "obb mAP50-95",
     "top1": "top-1",
 }
-"""The metrics that stand for the rest, and what a column of a table calls them."""
+"""The main metrics, and their names in a column of a table."""
 PAD_GREY = 114
 """Ultralytics' letterbox colour, which surrounded the images in training."""
 REG_MAX = 16
 """Bins of a box side's distribution in YOLOv8's head (Ultralytics `reg_max`)."""
 MASK_CHANNELS, MASK_STRIDE = 32, 4
-"""Mask prototypes of a segment head, and pixels a side of their cells (Ultralytics `nm`, `Proto`)."""
+"""Mask prototypes of a segment head, and pixels a side of their cells (Ultralytics `nm`,
+`Proto`).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantization:
     """How numbers are stored: `scheme` one of SCHEMES; `granularity` of the weights; `io` dtype.
 
-    `unquantized`: what an int8 network for an engine computes in where it is not int8, float16 or
-    float32.
+    `unquantized`: the precision, float16 or float32, of those parts of an engine's int8 network
+    that are not int8.
     """
 
     scheme: str
@@ -124,11 +126,11 @@ class Quantization:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """The one contract between a photograph and the network's input, everywhere.
+    """The one contract between a photograph and the network's input.
 
     `height`, `width` in pixels; `color` rgb; values divided by 255. `resize` letterbox: scaled by
     one factor, centred, padded with grey 114; center-crop: scaled by one factor to fill the frame,
-    with antialiasing, what stands over at two sides cut off.
+    with antialiasing, the excess cut off at two sides.
     """
 
     height: int
@@ -139,7 +141,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """One input or output: a name, a shape with the batch axis, a dtype where it is settled."""
+    """One input or output: a name, a shape with the batch axis, a dtype where it is fixed."""
 
     name: str
     shape: tuple[int, ...]
@@ -150,8 +152,8 @@ class TensorSpec:
 class Resources:
     """What a step needs of the machine while it runs.
 
-    `gpu`: it takes a whole GPU where there is one. `framework`: it loads torch or TensorFlow; as many of those run at once as there are pairs of
-    cores. `alone`: it measures time; no other step runs beside it.
+    `gpu`: it takes a whole GPU if there is one. `framework`: it loads torch or TensorFlow; at most
+    one such step runs per pair of cores. `alone`: it measures time; no other step runs beside it.
     """
 
     memory_mib: int = 512
@@ -166,7 +168,7 @@ class ModelSpec:
     """Facts about the network whose files the steps convert."""
 
     name: str
-    """The recipe's (and variant's) name: what shipped files are called."""
+    """The name of the recipe (and variant), which names the shipped files."""
     family: str
     task: str
     architecture: str
@@ -179,11 +181,14 @@ class ModelSpec:
     outputs: tuple[TensorSpec, ...]
     quantization: Quantization
     trained: bool = True
-    """False for random weights: such a network carries no signal that quantization could lose."""
+    """False for random weights: quantization cannot be checked on a network without a signal."""
     converter: str = "onnx2tf"
-    """What turns ONNX into a SavedModel: `convert.tool`, the name of a tool environment, too."""
+    """The converter from ONNX to a SavedModel: `convert.tool`, also the name of a tool environment.
+    """
     batch: tuple[int, int, int] = (1, 1, 1)
-    """Pictures at once: (min, opt, max), see `steps.lib.heads.batch`; `outputs` has the shapes for one."""
+    """Images at once: (min, opt, max), see `steps.lib.heads.batch`; `outputs` has the shapes for
+    one.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,7 +203,7 @@ class OutputFormula:
 class ContractSpec:
     """A firmware contract, as far as a model file can be checked against it.
 
-    `outputs` empty: any, of any type. `in_order`: the firmware reads them by position, else by
+    `outputs` empty: any, of any type. `in_order`: the firmware reads them by position, otherwise by
     shape. `classes`, `keypoint_values`, `keypoint_dims`: 0 for any number. `input_scale` 0: any.
     """
 
@@ -218,15 +223,15 @@ class ContractSpec:
     input_zero_point: int
     square: bool
     cure: str
-    """What to change where a file's outputs are others."""
+    """What to change where a file's outputs differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
     """Where a firmware looks for its model, all in bytes of flash.
 
-    `size`: how much there is room for; `alignment`: of the address, and of what one erase takes;
-    `lowest`: the first address that is not the firmware's own.
+    `size`: the available room; `alignment`: of the address and of an erased block; `lowest`: the
+    first address after the firmware.
     """
 
     address: int
@@ -237,10 +242,10 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class FlashSpec:
-    """How a file comes onto the board.
+    """How a file is written to the board.
 
-    `method` xmodem or esptool; `chip` in esptool's words, else ""; `baud` of the serial line; `app`
-    what the vendor calls the firmware: `sscma` takes the labels by AT commands, others do not.
+    `method` xmodem or esptool; `chip` in esptool's notation, otherwise ""; `baud` of the serial
+    line; `app`: the vendor's name of the firmware; only `sscma` takes the labels by AT commands.
     """
 
     method: str
@@ -259,36 +264,36 @@ class BoardSpec:
     output_order: tuple[str, ...]
     """Names of the outputs in the firmware's order; empty: any order."""
     operators: tuple[str, ...]
-    """CPU operators that the firmware registers; empty: not known."""
+    """CPU operators that the firmware registers; empty: unknown."""
     contract: ContractSpec | None = None
     accelerator: str = ""
-    """The NPU that the model is compiled for, as Vela names it; empty: none."""
+    """The NPU that the model is compiled for, by Vela's name; empty: none."""
     weakly_typed: bool = False
-    """Whether flags of the builder, not the file, say which precisions its engines may use."""
+    """Whether flags of the builder, not the file, decide which precisions its engines may use."""
     slot: Slot | None = None
     flash: FlashSpec | None = None
     algorithm: str = ""
-    """What AT+INFO calls the algorithm; empty: what the vendor's web tool says."""
+    """The algorithm that AT+INFO reports; empty: the one that the vendor's web tool reports."""
     verified: bool = True
     notes: tuple[str, ...] = ()
     source: str = ""
-    """Of the firmware contract, with where it was read."""
+    """Notes of the firmware contract, with their source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointFacts:
-    """What a checkpoint's pickle says: the task of its head, classes and keypoints."""
+    """The content of a checkpoint's pickle: the task of its head, classes and keypoints."""
 
     task: str
     names: tuple[str, ...]
     keypoints: int
     keypoint_dims: int
     architecture: str = ""
-    """As recipes write it, "yolov8n-pose"; empty where unknown."""
+    """The architecture in the notation of recipes, "yolov8n-pose"; empty if unknown."""
     size: int = 0
     """Side of its training images in pixels; 0 if unknown."""
     problem: tuple[str, str] | None = None
-    """Why no step takes this network, and what to do; None where they do."""
+    """Why no step supports this network, and what to do; None if steps do."""
 
 
 def _says_nothing(path: Path) -> CheckpointFacts | None:
@@ -301,8 +306,10 @@ def _usual_strides(architecture: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingProblem:
-    """What is wrong with a step's settings. `key`: below their block; `known`: words of which one may
-    be meant by `word`; `at_key`: the key is wrong, not its value.
+    """A mistake in a step's settings.
+
+    `key`: below their block; `known`: words of which one may be meant by `word`; `at_key`: the key
+    is wrong, not its value.
     """
 
     key: tuple[str, ...]
@@ -334,69 +341,75 @@ class Family:
     decoders: tuple[tuple[str, str], ...]
     """(word of `source.decoder`, head) for files of such networks that were exported elsewhere."""
     architectures: str
-    """Regular expression of what `source.architecture` can be."""
+    """Regular expression for `source.architecture`."""
     examples: tuple[tuple[str, str], ...]
-    """(task, a small architecture): the tasks that there are."""
+    """(task, a small architecture) for every task."""
     task_of: Callable[[str], str]
-    """The task that an architecture's name says."""
+    """Returns the task of an architecture, by its name."""
     suffixes: tuple[str, ...]
-    """Of its checkpoints."""
+    """Endings of its checkpoints' names."""
     listed: tuple[str, ...] = ()
     """Every architecture, or the usual ones if there are too many; suggestions come from these."""
     strides: Callable[[str], tuple[int, ...]] = _usual_strides
-    """Of an architecture's cells."""
+    """Returns the strides of an architecture."""
     heads_of: Callable[[str], tuple[tuple[str, str], ...]] | None = None
-    """Of an architecture, where not all have `heads`."""
+    """Returns the heads of an architecture, where not all have `heads`."""
     branches_of: Callable[[str], tuple[str, ...]] = _one_branch
-    """Of an architecture's head (`steps.lib.heads.branches`), the default first."""
+    """Returns the branches of an architecture's head (`steps.lib.heads.branches`), the default
+    first.
+    """
     training_problem: Callable[[str, Mapping[str, object]], SettingProblem | None] = _trains_so
     """(architecture, `train` block) -> settings that this network cannot be trained with."""
     architecture_problem: Callable[[str], tuple[str, str] | None] = _refuses_nothing
-    """Of a network that the family has and no step takes: why, and what to do."""
+    """Returns why no step supports a network of the family, and what to do; None if steps do."""
     sizes: str = ""
-    """How its architectures differ, in a few words, where `listed` does not say it."""
+    """How its architectures differ, in a few words, where `listed` does not show it."""
     side: int = 640
     """Default size of the images in pixels: the size that its authors trained on."""
     branched: tuple[str, ...] = ()
-    """Tasks whose checkpoints are a start for a detect network, too."""
+    """Tasks whose checkpoints can also start the training of a detect network."""
     nameless: bool = False
-    """Its checkpoints do not name their network or its classes."""
+    """Whether its checkpoints lack the names of their network and classes."""
     pixels: str = ""
-    """What files that were exported elsewhere take, where it is not RGB 0..1."""
+    """The preprocessing of files that were exported elsewhere, if it is not RGB 0..1."""
     licence: str = ""
-    """What the package says of models that were made with the tool."""
+    """Texts of packages about models that were made with the tool."""
     holds_objects: bool = False
-    """Its checkpoints hold networks as objects, whose loading runs code; the others' hold tensors alone."""
+    """Whether its checkpoints contain networks as objects, which run code when loaded, or tensors
+    alone.
+    """
     read_checkpoint: Callable[[Path], CheckpointFacts | None] = _says_nothing
-    """Facts of a file, without running anything in it; None where it says nothing that is known."""
+    """Returns the facts of a file, without running anything in it; None if it has none that are
+    known.
+    """
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """What its networks do."""
+        """Return the tasks of its networks."""
         return tuple(task for task, _ in self.examples)
 
     def heads_for(self, architecture: str) -> dict[str, str]:
-        """Word of `export.head` -> head, of an architecture."""
+        """Return {word of `export.head`: head} of an architecture."""
         return dict(self.heads if self.heads_of is None else self.heads_of(architecture))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExpectedFacts:
-    """What is known of a generated dataset, or of a network with random weights, before it exists."""
+    """Facts of a generated dataset, or of a network with random weights, before it exists."""
 
     names: tuple[str, ...]
     keypoints: int = 0
     keypoint_dims: int = 0
     sigmas: tuple[float, ...] = ()
     splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """Of a dataset: name -> folders of its images."""
+    """For a dataset: name -> folders of its images."""
     flip: tuple[int, ...] = ()
-    """Of a dataset: which keypoint is which in a mirror."""
+    """For a dataset: which keypoint is which in a mirror image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Templates:
-    """Files of `buildsys/templates` that a step ships or runs as they are, below `folder`."""
+    """Files of `buildsys/templates` that a step ships or runs unchanged, below `folder`."""
 
     folder: str = ""
     files: tuple[str, ...]
@@ -417,42 +430,44 @@ class StepSpec:
     produces: Format | None = None
     """The format that it makes; None if the planner names its outputs."""
     also_produces: tuple[str, ...] = ()
-    """Further outputs, by name; a tree where the name is a format of `TREES`, else a file."""
+    """Further outputs by name; a tree if the name is a format of `TREES`, otherwise a file."""
     needs: tuple[str, ...] = ()
     """Further inputs, where the build has them; `verdict` and `metrics` stand for all of a kind."""
     stage: str = ""
-    """What messages call it; empty: the verb of its file's name."""
+    """Its name in messages; empty: the verb of its file's name."""
     block: str = ""
-    """The recipe's or target's block that its settings are read from."""
+    """The recipe's or target's block with its settings."""
     resources: Resources | Callable[[Any], Resources] = Resources()
     """Memory, threads and GPU that it takes while it runs."""
     requires: str | Callable[[Any], str] = ""
-    """What of the host it cannot do without (a program, a GPU's library); without it, it waits."""
+    """What it requires of the host (a program, a GPU's library); without it, the step waits."""
     local: bool = False
-    """Its result is true of the machine that it ran on; the manifest leaves it out."""
+    """Whether its result is only true of the machine that it ran on; the manifest leaves it out."""
     trains: bool = False
-    """It trains: results are recorded in buildsys.lock, and a killed run goes on where it was."""
+    """Whether it trains: results are recorded in buildsys.lock, and a killed run continues."""
     fetches: bool = False
-    """It reaches the network; `buildsys sync` runs it ahead of time."""
+    """Whether it uses the network; `buildsys sync` runs it ahead of time."""
     templates: Templates | None = None
     """Files of `buildsys/templates` that it gets as the input `templates`."""
     check_settings: Callable[[Any, str], Sequence[SettingProblem]] | None = None
-    """(settings, task of the network) -> what is wrong with them beside the types of single values."""
+    """(settings, task of the network) -> what is wrong with them beside the types of single values.
+    """
     dataset_format: Literal["ultralytics", "coco"] = "ultralytics"
     """The layout of the dataset that a training reads."""
     tasks: tuple[str, ...] = ()
-    """Of a generator: the tasks that it has labels for."""
+    """For a generator: the tasks that it has labels for."""
     facts: Callable[[str], ExpectedFacts] | None = None
-    """Of a generator or of random weights: task -> what is known before they exist."""
+    """For a generator or random weights: task -> facts that are known before they exist."""
     family: Family | None = None
-    """Of an export: the model family whose checkpoints it reads."""
+    """For an export: the model family whose checkpoints it reads."""
     unverified: str = ""
     """A sentence for the manifest: what could not be verified about its result."""
 
 
 def status_text(status: str, proved: bool, as_locked: bool = True) -> str:
-    """A build's status as people read it: whether it is what buildsys.lock records, and whether anything
-    measured or judged its package.
+    """Return a build's status for people.
+
+    `as_locked`: it matches buildsys.lock; `proved`: something measured or judged its package.
     """
     text = status if as_locked else f"{status}, differs from lock"
     return text if proved else f"{text}, not verified"

@@ -1,4 +1,4 @@
-"""Text for people: durations, sizes, counts, suggestions for words that are almost right."""
+"""Text for people: durations, sizes, counts, suggestions for misspelt words."""
 
 import difflib
 import re
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 _LONGEST_WORD = 100
 _SHORTEST_PART = 4
-"""Letters that say something: fewer are in half of all names."""
+"""Letters that identify a word: fewer occur in half of all names."""
 
 
 def duration(seconds: float) -> str:
-    """3.2 s, 48 s, 2 min 05 s."""
+    """Return 3.2 s, 48 s, 2 min 05 s."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 60:
@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 
 
 def size_text(count: int) -> str:
-    """Bytes for people: 812 bytes, 3.4 KiB, 1.2 GiB."""
+    """Return a number of bytes for people: 812 bytes, 3.4 KiB, 1.2 GiB."""
     if count < 1024:
         return f"{count} bytes"
     size = count / 1024
@@ -31,12 +31,12 @@ def size_text(count: int) -> str:
 
 
 def count_text(count: int, noun: str) -> str:
-    """1 file, 2 files."""
+    """Return 1 file, 2 files."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def first_of(names: Sequence[str], most: int) -> str:
-    """The first names, and how many there are where that is not all: a, b, … (7 in all)."""
+    """Return the first names, and the number of all if there are more: a, b, … (7 in all)."""
     more = f", … ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -45,7 +45,9 @@ _CURE = " Cure: "
 
 
 def join_sentences(sentences: Iterable[str]) -> str:
-    """Sentences of a verdict as one text; those with the same cure ("…. Cure: ….") say it once."""
+    """Return a verdict's sentences as one text; a cure ("…. Cure: ….") of several is written
+    once.
+    """
     causes: dict[str, list[str]] = {}
     for sentence in sentences:
         cause, _, cure = sentence.partition(_CURE)
@@ -55,18 +57,18 @@ def join_sentences(sentences: Iterable[str]) -> str:
 
 
 def _join(texts: list[str]) -> str:
-    """Sentences one behind the other; what has no full stop is a part of a sentence."""
+    """Join sentences; a text without a full stop is a part of a sentence."""
     *others, last = texts or [""]
     return "".join(f"{text} " if text.endswith(".") else f"{text}; " for text in others) + last
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6, most: int = 12) -> str:
-    """ "did you mean `x`?", or the list of what there is when it is short, or nothing.
+    """Return "did you mean `x`?", or the list of known words if it is short, or nothing.
 
-    `cutoff`: how alike the two must be, from 0 to 1; `most`: names that are listed.
+    `cutoff`: how similar the two must be, from 0 to 1; `most`: names that are listed.
     """
     names = sorted(known)
-    word = word[:_LONGEST_WORD]  # comparing takes time with the square of the length
+    word = word[:_LONGEST_WORD]  # the time of comparing grows with the square of the length
     close = (
         [name for name in names if _plain(name) == _plain(word)]
         or difflib.get_close_matches(word, names, n=1, cutoff=cutoff)
@@ -82,18 +84,20 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6, most: int
 
 
 def _plain(word: str) -> str:
-    """The word without what people mix up: onnx_tf, ONNX-TF."""
+    """Return the word without differences that people confuse: onnx_tf, ONNX-TF."""
     return re.sub("[-_]", "", word).lower()
 
 
 def _holding(word: str, names: list[str]) -> list[str]:
-    """The names of which the letters of `word` are a part: esp32, of xiao-esp32s3."""
+    """Return the names that contain the letters of `word`: esp32, in xiao-esp32s3."""
     short = _plain(word)
     return [name for name in names if short in _plain(name)] if len(short) >= _SHORTEST_PART else []
 
 
 def _with_part(word: str, names: list[str]) -> list[str]:
-    """The one name of which `word`, or a word that is nearly it, is a part: grove, of grove-vision-ai-v2."""
+    """Return the one name with `word`, or a similar word, as a part: grove, in
+    grove-vision-ai-v2.
+    """
     parts = {name: re.split("[-_]", name.lower())[:-1] for name in names}
     words = {part for of_one in parts.values() for part in of_one if len(part) >= _SHORTEST_PART}
     meant = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.8)

@@ -1,4 +1,4 @@
-"""From JSON to frozen dataclasses: what is read from disk becomes one typed value, or is refused."""
+"""Decodes JSON into frozen dataclasses, or refuses it."""
 
 import dataclasses
 import enum
@@ -40,7 +40,7 @@ _REASONS: dict[object, str] = {
 
 
 class Mismatch(ValueError):
-    """JSON that is no value of a type; `place`: the keys and indexes that lead to it."""
+    """JSON that does not match a type; `place`: the keys and indexes that lead to the mismatch."""
 
     def __init__(self, what: str, place: tuple[str | int, ...] = ()) -> None:
         super().__init__(what)
@@ -48,13 +48,16 @@ class Mismatch(ValueError):
 
     @property
     def text(self) -> str:
-        """Where it is, and what: "`splits.0`: it is not a text"."""
+        """Return the place and the message: "`splits.0`: it is not a text"."""
         where = ".".join(map(str, self.place))
         return f"`{where}`: {self.what}" if where else self.what
 
 
 def check_at(check: Callable[[T], None], value: T, *place: str | int) -> None:
-    """Check a field's value as its dataclass is made. Raises Mismatch there for a ValueError of the check."""
+    """Check a field's value while its dataclass is made.
+
+    Raises Mismatch at its place for the check's ValueError.
+    """
     try:
         check(value)
     except ValueError as error:
@@ -67,34 +70,34 @@ def _within(error: ValueError, key: str | int) -> Mismatch:
 
 
 def decode(kind: type[T], data: object) -> T:
-    """The value of type `kind` that parsed JSON stands for. Raises Mismatch where it is none.
+    """Return the value of type `kind` for parsed JSON. Raises Mismatch if there is none.
 
-    Types: str, int, bool, float (finite), None, object and Any (anything), tuple, dict[str, …], unions,
-    literals, enums by value, and dataclasses as objects with exactly their fields, of which those with
-    a default may be missing; a field `class_` is the key `class`. The functions in an `Annotated` take
-    the value and raise ValueError.
+    Types: str, int, bool, float (finite), None, object and Any (anything), tuple, dict[str, …],
+    unions, literals, enums by value, and dataclasses as objects with exactly their fields, of which
+    those with a default may be missing; a field `class_` is the key `class`. The functions in an
+    `Annotated` take the value and raise ValueError.
     """
     value: T = _decoder(cast("Any", kind))(data)
     return value
 
 
 def decode_rest(kind: type[T], data: object, known: Mapping[str, object]) -> T:
-    """`decode` of a dataclass some of whose fields have values already: the data has the rest."""
+    """Call `decode` for a dataclass; `known` has some fields' values, the data the others."""
     value: T = _dataclass(cast("Any", kind), frozenset(known))(data, known)
     return value
 
 
 def parse(kind: type[T], text: str | bytes) -> T:
-    """`decode` of a JSON text. Raises ValueError for what `read` refuses, and what `decode` does."""
+    """Call `decode` for a JSON text. Raises ValueError where `read` or `decode` does."""
     return decode(kind, read(text))
 
 
 def read(text: str | bytes, distinct: bool = True) -> object:
-    """What a JSON text says. Raises ValueError where it is none: not UTF-8, nested too deep, the same
-    key twice, a number that JSON does not have (NaN, Infinity).
+    """Return the data of a JSON text.
 
-    `distinct`: whether a key may be there twice in what we did not write ourselves; looking for that takes
-    as long as all the rest.
+    Raises ValueError for invalid JSON: not UTF-8, nested too deep, a duplicate key, a number that
+    JSON does not have (NaN, Infinity). `distinct`: look for duplicate keys, which takes as long as
+    all the rest; not needed for text that we wrote ourselves.
     """
     hook = _object if distinct else None
     try:
@@ -104,8 +107,9 @@ def read(text: str | bytes, distinct: bool = True) -> object:
 
 
 def locate(text: str, place: tuple[str | int, ...]) -> int:
-    """Offset of the value that `place`, keys and indexes, leads to in a JSON text; of what there is not,
-    that of the last value on the way.
+    """Return the offset of the value at `place`, keys and indexes, in a JSON text.
+
+    Of a missing value, the offset of the last value on the way.
     """
     at = _skip(text, 0)
     for step in place:
@@ -117,7 +121,7 @@ def locate(text: str, place: tuple[str | int, ...]) -> int:
 
 
 def _members(text: str, at: int) -> Iterator[tuple[str | int, int]]:
-    """(key or index, offset of the value) of the object or list at an offset."""
+    """Yield (key or index, offset of the value) of the object or list at an offset."""
     if text[at : at + 1] not in ("{", "["):
         return
     scan, is_object = json.JSONDecoder().raw_decode, text[at] == "{"
@@ -135,7 +139,7 @@ def _members(text: str, at: int) -> Iterator[tuple[str | int, int]]:
 
 
 def _skip(text: str, at: int) -> int:
-    """Past white space."""
+    """Return the offset after white space."""
     while text[at : at + 1] in (" ", "\t", "\n", "\r"):
         at += 1
     return at
@@ -245,7 +249,7 @@ def _dict(kind: Any) -> Decoder:
     def decode_dict(data: Any) -> dict[str, Any]:
         if not isinstance(data, dict):
             _refuse(dict)
-        if kind is str:  # many thousands of these in a run without work
+        if kind is str:  # a run without work has thousands of these
             return dict(data) if set(map(type, data.values())) <= {str} else _refuse(str)
         found = {}
         for key, value in data.items():
@@ -261,7 +265,7 @@ def _dict(kind: Any) -> Decoder:
 def _union(arguments: tuple[Any, ...]) -> Decoder:
     kinds = [argument for argument in arguments if argument is not type(None)]
     decoders = [_decoder(argument) for argument in arguments]
-    if len(kinds) == 1 < len(decoders):  # what is wrong is wrong with the one kind
+    if len(kinds) == 1 < len(decoders):  # a mistake is then one of that type
         each = _decoder(kinds[0])
         return lambda data: None if data is None else each(data)
 
@@ -278,7 +282,7 @@ def _union(arguments: tuple[Any, ...]) -> Decoder:
 
 @functools.cache
 def _dataclass(kind: Any, known: frozenset[str] = frozenset()) -> Callable[..., Any]:
-    """Takes the data, and the values of the fields in `known`."""
+    """Return a decoder that takes the data, and the values of the fields in `known`."""
     hints = get_type_hints(kind, include_extras=True)
     fields = [field for field in dataclasses.fields(kind) if field.name not in known]
     keys = {field.name: field.name.removesuffix("_") for field in fields}
@@ -306,7 +310,7 @@ def _dataclass(kind: Any, known: frozenset[str] = frozenset()) -> Callable[..., 
                     fields[name] = each(data[name])
                 return make(fields)
             except ValueError:
-                pass  # below it is said of the first field
+                pass  # the first field is reported below
         found = dict(values)
         for name, each in decoders.items():
             if name not in data:
@@ -324,7 +328,7 @@ def _dataclass(kind: Any, known: frozenset[str] = frozenset()) -> Callable[..., 
 
 
 def _types_of(names: tuple[str, ...]) -> Callable[[dict[str, Any]], list[type]]:
-    """The types of what an object has under some names, in their order."""
+    """Return a function for the types of an object's values under some names, in order."""
     if len(names) > 1:
         values = operator.itemgetter(*names)
         return lambda data: list(map(type, values(data)))
@@ -332,9 +336,10 @@ def _types_of(names: tuple[str, ...]) -> Callable[[dict[str, Any]], list[type]]:
 
 
 def maker(kind: type[T]) -> Callable[[Mapping[str, object]], T]:
-    """Makes a dataclass of the values of all its fields, whose types are known to be right.
+    """Return a function that makes a dataclass from all its fields' values, without checks.
 
-    A frozen one's constructor sets field by field, and takes ten times as long as its dictionary does.
+    The constructor of a frozen class sets field by field, which takes ten times as long as setting
+    its dictionary.
     """
     if hasattr(kind, "__post_init__") or hasattr(kind, "__slots__"):
         return lambda values: kind(**values)
@@ -353,7 +358,7 @@ def _check_keys(found: Set[str], known: Set[str], optional: Set[str]) -> None:
     if lacking:
         raise Mismatch(f"`{lacking[0]}` is missing")
     if more:
-        raise Mismatch(f"there is no `{more[0]}`", (more[0],))
+        raise Mismatch(f"unknown key `{more[0]}`", (more[0],))
 
 
 def _is_list(data: object) -> bool:
@@ -365,4 +370,4 @@ def _refuse_literal(known: tuple[Any, ...]) -> NoReturn:
 
 
 def _refuse(kind: object) -> NoReturn:
-    raise Mismatch(_REASONS.get(kind, "it is of another kind"))
+    raise Mismatch(_REASONS.get(kind, "it is of another type"))

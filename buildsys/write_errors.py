@@ -1,4 +1,4 @@
-"""Why a folder cannot be written, in plain words: what the system refuses, and what to do."""
+"""Explains why a folder cannot be written: the system's error, and what to do."""
 
 import contextlib
 import errno
@@ -13,16 +13,17 @@ from typing import Any
 from buildsys.errors import CannotWrite
 
 _ALMOST_NOTHING = 256 * 1024
-"""A disk with less than this free counts as full when a write to it failed for no named reason."""
+"""A disk with less than this free counts as full when a write to it failed without a clear reason.
+"""
 
 _FULL_IN_LOGS = ("No space left on device", "Disk quota exceeded", "disk is full")
 
 
 @contextlib.contextmanager
 def writing(what: str, folder: Path, needed: int = 0) -> Iterator[None]:
-    """Errors of writing `what` (`needed` bytes, where known) below `folder` become CannotWrite.
+    """Turn errors of writing `what` (`needed` bytes, if known) below `folder` into CannotWrite.
 
-    Errors that say nothing about the disk pass through as they are.
+    Errors that are not about the disk pass through unchanged.
     """
     try:
         yield
@@ -37,7 +38,7 @@ FOLDER_GONE = "the current folder was removed: change to an existing folder"
 
 
 def is_folder_gone(error: BaseException) -> bool:
-    """Whether an error is about the current folder, which was removed."""
+    """Return whether an error is about the current folder, which was removed."""
     if not isinstance(error, FileNotFoundError):
         return False
     try:
@@ -48,7 +49,7 @@ def is_folder_gone(error: BaseException) -> bool:
 
 
 def too_many_files() -> str:
-    """What to do about EMFILE."""
+    """Return what to do about EMFILE."""
     return (
         "too many files are open (see `ulimit -n`). Raise that limit, or run fewer steps at a time"
         " (`-n`), then run again."
@@ -56,13 +57,17 @@ def too_many_files() -> str:
 
 
 def explain_log(text: str, folder: Path) -> str:
-    """A hint for a tool that failed because the disk of `folder` is full; else nothing."""
+    """Return a hint for a tool that failed because the disk of `folder` is full; else an empty
+    text.
+    """
     named = any(words in text for words in _FULL_IN_LOGS)
     return _full(folder, 0) if named or _free(folder) < _ALMOST_NOTHING else ""
 
 
 def _reason(error: Exception, folder: Path, needed: int) -> str | None:
-    """Why `folder` refuses, and what to do; None when the error is about something else."""
+    """Return why `folder` cannot be written and what to do; None if the error is about something
+    else.
+    """
     if not isinstance(error, OSError):
         database = sys.modules.get("sqlite3")
         known = database is not None and isinstance(error, database.Error)
@@ -114,7 +119,7 @@ def _database_reason(error: Any, folder: Path) -> str | None:
 
 
 def _are_files_exhausted() -> bool:
-    """Whether this process may open no other file: sqlite3 does not say so."""
+    """Return whether this process can open no more files, which sqlite3 does not report."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -141,12 +146,12 @@ def _forbidden(folder: Path) -> str:
         return f"{folder} is on a read-only file system.{way_out(folder)}"
     user = os.geteuid()
     return (
-        f"{folder} may not be written by this user ({user}). See its permissions.{way_out(folder)}"
+        f"{folder} cannot be written by this user ({user}). Check its permissions.{way_out(folder)}"
     )
 
 
 def obstacle(folder: Path) -> str:
-    """What stands where `folder` or a parent of it would be made; empty where nothing does."""
+    """Return what is in the place of `folder` or a parent of it; empty if nothing is."""
     for place in (folder, *folder.parents):
         try:
             mode = place.lstat().st_mode
@@ -161,7 +166,7 @@ def obstacle(folder: Path) -> str:
 
 
 def _obstacle_named(error: OSError) -> str:
-    """What stands in the way of the path that an error names, which may lie anywhere."""
+    """Return what is in the way of the path in an error, which may be anywhere."""
     named = error.filename2 or error.filename
     if error.errno not in (errno.ENOTDIR, errno.EEXIST) or not isinstance(named, str | bytes):
         return ""
@@ -172,7 +177,7 @@ _KINDS = {stat.S_IFREG: "a file", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "
 
 
 def way_out(folder: Path) -> str:
-    """What to do about a folder that cannot be used: the variable that it comes from, if any."""
+    """Return what to do about an unusable folder: the variable that it comes from, if any."""
     for name, meaning in (
         ("BUILDSYS_STORE", "the store"),
         ("XDG_CACHE_HOME", "the cache"),
@@ -190,11 +195,11 @@ def way_out(folder: Path) -> str:
 
 
 _FEW_INODES = 64
-"""What was given back since the error: temporary files are gone when it is looked at."""
+"""Free inodes: fewer count as none, since temporary files have been removed since the error."""
 
 
 def _lacks_inodes(folder: Path, needed: int) -> bool:
-    """Whether a file system that is called full has room for bytes, and none for another file."""
+    """Return whether a file system reported as full has room for bytes but not for another file."""
     try:
         found = os.statvfs(_existing(folder))
     except OSError:
@@ -211,12 +216,12 @@ def _free(folder: Path) -> int:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder itself, or what of its path exists."""
+    """Return the folder itself, or its nearest existing parent."""
     return next((place for place in (folder, *folder.parents) if place.exists()), Path("/"))
 
 
 def _size(count: int) -> str:
-    """12 KiB, 3.4 MiB, 1.2 GiB."""
+    """Return 12 KiB, 3.4 MiB, 1.2 GiB."""
     if count < 1 << 20:
         return f"{count / 1024:.0f} KiB"
     return f"{count / 2**20:.1f} MiB" if count < 1 << 30 else f"{count / 2**30:.1f} GiB"

@@ -107,7 +107,7 @@ _WRONG: list[tuple[str, dict[str, object], str, str]] = [
     ("training", {"tool": ["x"]}, '["x"]', "`tool`: it is not a text"),
     ("training", {"device": "a\nb"}, '"a\\nb"', "`device`: it has a character that is not text"),
     ("training", {"action_key": None}, "{", "`action_key` is missing"),
-    ("training", {"more": 1}, "1", "`more`: there is no `more`"),
+    ("training", {"more": 1}, "1", "`more`: unknown key `more`"),
     ("dataset", {"digest": "/etc/passwd"}, '"/etc', "it is not a digest"),
     ("dataset", {"digest": None}, "{", "`digest` is missing"),
     ("dataset", {"names": ["tag", 3]}, "3", "`names.1`: it is not a text"),
@@ -198,18 +198,18 @@ def test_two_networks_of_one_training_are_an_error(tmp_path: Path) -> None:
 CONFLICTS = {
     "two sides of one key": (
         f"# x\n<<<<<<< HEAD\n{line('training')}\n=======\n{line('training', code=B)}\n>>>>>>> other\n",
-        "2:1: error: unfinished merge: lines 2 to 6 hold both sides",
+        "2:1: error: unfinished merge: lines 2 to 6 contain both sides",
         "delete lines 2, 4 and 6; of `training tags aaaaaaaaaaaa…` keep line 3 or line 5: the network that"
         " is to ship; after that, `buildsys update tags` can take this machine's",
     ),
     "a line of each side": (
         f"<<<<<<< HEAD\n{line('dataset')}\n=======\n{line('model')}\n>>>>>>> other\n",
-        "1:1: error: unfinished merge: lines 1 to 5 hold both sides",
+        "1:1: error: unfinished merge: lines 1 to 5 contain both sides",
         "delete lines 1, 3 and 5; keep all others",
     ),
     "with what both began from": (
         f"<<<<<<< a\n{line('model')}\n||||||| b\n{line('model')}\n=======\n{line('model', size=64)}\n>>>>>>> c",
-        "1:1: error: unfinished merge: lines 1 to 7 hold both sides",
+        "1:1: error: unfinished merge: lines 1 to 7 contain both sides",
         "delete lines 1, 3, 4, 5 and 7; of `model x.pt` keep line 2 or line 6; a build names the one",
     ),
 }

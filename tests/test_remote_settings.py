@@ -32,8 +32,8 @@ def test_a_remote_store_has_a_scheme_and_a_place(url: str) -> None:
         ("https:///x", "names no server"),
         ("file://srv/x", "absolute path"),
         ("file:///", "absolute path"),
-        ("s3://key:secret@team/x", "credentials do not belong into a URL"),
-        ("https://me@h/x", "credentials do not belong into a URL"),
+        ("s3://key:secret@team/x", "credentials do not belong in a URL"),
+        ("https://me@h/x", "credentials do not belong in a URL"),
         ("https://h/x?token=1", "no `?`"),
         ("https://h:port/x", "it is not a URL"),
         ("https://[::1/x", "it is not a URL"),
@@ -50,7 +50,7 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
     check_endpoint("http://127.0.0.1:9000")
     with pytest.raises(ValueError, match="address of a server"):
         check_endpoint("127.0.0.1:9000")
-    with pytest.raises(ValueError, match="belongs to s3://"):
+    with pytest.raises(ValueError, match="is only for s3://"):
         RemoteSettings(url="gs://team", endpoint="https://h")
     with pytest.raises(ValueError, match="can only be read"):
         RemoteSettings(url="https://h/x", mode="read-write")

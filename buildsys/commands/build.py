@@ -7,7 +7,7 @@ _NO_SUCH_TASK = 3
 
 
 def positive(text: str) -> int:
-    """A number of steps, at least 1."""
+    """Return a number of steps, at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"`{text}` is not a number of steps: at least 1")
     return int(text)
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--locked",
         action="store_true",
-        help="fail if buildsys.lock would change or is not met; the same as BUILDSYS_LOCKED=1",
+        help="fail if buildsys.lock would change or differs; the same as BUILDSYS_LOCKED=1",
     )
     parser.add_argument(
         "--format",
@@ -38,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit codes: 0, 1 failed, 2 no such build, 10 waiting, 11 rejected, 12 buildsys.lock differs."""
+    """Return 0; 1 failed, 2 no such build, 10 waiting, 11 rejected, 12 buildsys.lock differs."""
     import gc
 
     from buildsys.execution.places import Workspace

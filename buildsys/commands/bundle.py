@@ -8,7 +8,9 @@ from pathlib import Path
 def arguments(parser: argparse.ArgumentParser) -> None:
     """One build, and the folder to write."""
     parser.add_argument("build", metavar="BUILD", help="the id of one build that ships an engine")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="build/bundles/BUILD without")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the folder to write; default: build/bundles/BUILD"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
             session.close()
     print(f"{remote.build.id}: {size_text(written.bytes)} in {os.path.relpath(written.folder)}")
     print(
-        f"take it to a machine with {written.machine}; run `python3 build.py` in it, and bring it back"
+        f"take it to a machine with {written.machine}, run `python3 build.py` in it, bring it back,"
     )
-    print("to `buildsys import FOLDER`")
+    print("and run `buildsys import FOLDER`")
     return 0

@@ -1,4 +1,4 @@
-"""buildsys check: every mistake in every recipe, before any work."""
+"""buildsys check: find the mistakes in all recipes without building."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "builds",
         nargs="*",
         metavar="BUILD or RECIPE",
-        help="with --data: whose data to check; ids, recipes or patterns; default: all",
+        help="with --data: ids, recipes or patterns of the builds whose data to check; default: all",
     )
     parser.add_argument(
         "--format",
@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.printing import guard
 
     if options.builds and not options.data:
-        message = "a name chooses the data that --data checks"
+        message = "names of builds are only used with --data"
         hint = "`buildsys check` checks every recipe; add --data to choose data"
         raise InputError.at(options.builds[0], message, hint)
     workspace = Workspace(options.folder.resolve())
@@ -99,7 +99,7 @@ def _show(session: "Session", dataset: "Dataset") -> int:
     except StepFailed as error:
         return (
             2 if error.refused else 1
-        )  # the failed step has printed its error; other datasets go on
+        )  # the failed step has printed its error; the other datasets are still checked
     except BuildsysError as error:
         return error.exit_code
     classes = f", {_number(len(look.classes), 'class')}" if look.classes else ""

@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def render(found: "Fit") -> str:
-    """The table: KiB of both memories, used and available."""
+    """Format the table: KiB of both memories, used and available."""
     slot = found.room.slot_bytes
     header = (
         "size",
@@ -64,7 +64,7 @@ def _cells(trial: "Trial") -> tuple[str, ...]:
 
 
 def answer(build: "Build", found: "Fit") -> str:
-    """The result of the trials, and what to write into the recipe."""
+    """Return the result of the trials, and what to write into the recipe."""
     if found.file_too_large:
         return (
             f"{build.id}: no input size fits: the file alone is larger than its slot in flash;"

@@ -1,4 +1,4 @@
-"""buildsys gc: bound the store by size and age; what is in use stays."""
+"""buildsys gc: remove unused files from the store, by size and age."""
 
 import argparse
 import re
@@ -57,14 +57,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def read_age(option: str, text: str) -> float:
-    """Seconds of an age such as 30d. Raises InputError."""
+    """Return the seconds of an age such as 30d. Raises InputError."""
     age = _parse(option, text or "0", _AGES, "12h, 30d, 8w")
     assert age is not None
     return age
 
 
 def _parse(option: str, text: str, units: dict[str, int], examples: str) -> float | None:
-    """A number with a unit. Raises InputError."""
+    """Return a number with a unit. Raises InputError."""
     if not text:
         return None
     match = re.fullmatch(rf"(\d+(?:\.\d+)?)([{''.join(units)}])", text)
@@ -81,7 +81,7 @@ def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
     choice = swept.choice
     for files, noun, why in (
         (choice.too_old, "result", "not used for that long"),
-        (choice.too_much, "result", "used longest ago"),
+        (choice.too_much, "result", "least recently used"),
         (choice.incomplete, "result", "their files are lost"),
         (choice.blobs, "file", "no result names them"),
         (choice.leftovers, "leftover", "left by killed runs"),
@@ -92,13 +92,13 @@ def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
             size = size_text(sum(file.size for file in files))
             yield f"{verb} {count_text(len(files), noun)}, {size}: {why}"
     for path in swept.gone:
-        yield f"forgot the workspace {path}: it is gone"
+        yield f"removed the record of the workspace {path}: it no longer exists"
     if swept.busy:
-        yield "kept the working folders: a run is under way in this workspace"
+        yield "kept the working folders: another run uses this workspace"
     if limits.bytes is not None and choice.kept_bytes > limits.bytes:
         yield (
             f"{size_text(choice.kept_bytes)} is more than {size_text(limits.bytes)}: the rest was used"
-            " within the last hour, or workspaces count on it"
+            " within the last hour, or workspaces need it"
         )
 
 
@@ -109,5 +109,5 @@ def _left(swept: "Sweep", root: Path) -> str:
     return (
         f"{root}: {count_text(choice.kept_actions, 'result')} and"
         f" {count_text(choice.kept_blobs, 'file')}, {size_text(choice.kept_bytes)};"
-        f" {count_text(swept.users, 'workspace')} known to use it"
+        f" used by {count_text(swept.users, 'workspace')}"
     )

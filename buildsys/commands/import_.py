@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The result to import."""
+    """Add the arguments: the result to import."""
     parser.add_argument(
         "result",
         type=Path,

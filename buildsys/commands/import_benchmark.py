@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         if item.measurement.source == "trtexec":
             print(f"{path}: {NO_DIGEST}")
         if item.machine:
-            print(f"{path} names as its machine: {item.machine}")
+            print(f"{path} was measured on: {item.machine}")
         if board and _PC.search(item.machine):
             print(_doubt(path, item, board), file=sys.stderr)
     for old in replaced:
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _read(paths: list[str], device: str, published: "Published") -> "dict[str, Benchmark]":
-    """Every FILE by its path. Raises InputError, also if two files measure the same thing."""
+    """Return every FILE by its path. Raises InputError, also if two files measure the same."""
     from buildsys.errors import InputError
     from buildsys.operations.import_benchmark import read_benchmark
 
@@ -88,7 +88,7 @@ def _read(paths: list[str], device: str, published: "Published") -> "dict[str, B
 
 
 def _doubt(path: str, item: "Benchmark", board: str) -> str:
-    """Warn if a measurement from a PC is recorded for a board."""
+    """Return a warning if a measurement from a PC is recorded for a board; else an empty text."""
     return (
         f"warning: {path} was measured on {item.machine}, which is not an ARM board; the build is for {board}.\n"
         f"  The figure is recorded for {item.measurement.device}. If that is wrong, delete its row"

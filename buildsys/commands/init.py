@@ -46,8 +46,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
-    """(paths written, (path, missing lines) of kept files); a folder with recipes gets no first
-    recipe.
+    """Write the missing files; returns (paths written, (path, missing lines) of kept files).
+
+    A folder with recipes gets no first recipe.
     """
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader, starter_files
     from buildsys.files import refuse_links
@@ -82,7 +83,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
 
 
 def _lacks(path: Path, name: str) -> str:
-    """The lines that a kept file lacks; empty if it lacks none."""
+    """Return the lines that a kept file lacks, for the message; empty if it lacks none."""
     from buildsys.authoring.scaffold.requirement import own_requirement
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader
     from buildsys.files import read_regular
@@ -107,14 +108,14 @@ def _lacks(path: Path, name: str) -> str:
 
 
 def _imports_other_release(dodo: str) -> bool:
-    """Whether the file imports a task module of another release."""
+    """Return whether the file imports a task module of another release."""
     lines = [line.split() for line in dodo.splitlines()]
     modules = {words[1] for words in lines if words[:1] in (["from"], ["import"]) and words[1:]}
     return any(name.startswith("buildsys.") and name != "buildsys.doit.loader" for name in modules)
 
 
 def _next(root: Path, written: list[str]) -> str:
-    """The next command, as it can be typed here."""
+    """Return the next command, as it can be typed here."""
     command = "doit" if any(name.startswith("recipes/") for name in written) else "buildsys check"
     beside = Path(sys.executable).with_name(command.split(maxsplit=1)[0])
     found = shutil.which(beside.name)

@@ -32,10 +32,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         choices=("code",),
-        help="FILE may run code of its own in the isolated steps that load it",
+        help="FILE may run code in the isolated steps that load it",
     )
     parser.add_argument(
-        "--family", help="what trains the network, such as yolox; default: what FILE is"
+        "--family", help="model family of the network, such as yolox; default: that of FILE"
     )
     parser.add_argument(
         "--target",
@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> int:
     for line in draft.brought:
         print(line)
     if options.trust and draft.probe and not draft.probe.runs_code:
-        print(f"left out  trust: {draft.probe.path} runs no code of its own")
+        print(f"left out  trust: {draft.probe.path} runs no code")
     print(f"wrote  {label}")
     return _tell_rest(root, draft, found)
 
@@ -116,7 +116,7 @@ def _write_workspace_file(path: Path, text: str, undo: contextlib.ExitStack) -> 
 
 
 def _place(root: Path, name: str) -> Path:
-    """The path of the recipe. Raises InputError if the name is invalid or taken."""
+    """Return the path of the recipe. Raises InputError if the name is invalid or taken."""
     from buildsys.authoring.recipes.reserved_names import name_problem
     from buildsys.authoring.syntax.values import NAME
     from buildsys.files import refuse_links
@@ -139,7 +139,7 @@ def _place(root: Path, name: str) -> Path:
 def _read_options(
     root: Path, options: argparse.Namespace, boards: "Boards", undo: contextlib.ExitStack
 ) -> tuple["Draft", str]:
-    """All options, read and checked, and the new text of buildsys.yaml (or empty).
+    """Return all options, read and checked, and the new text of buildsys.yaml (or empty).
 
     `undo` removes what was copied. Raises InputError.
     """
@@ -180,7 +180,7 @@ def _is_outside(root: Path, given: str) -> bool:
 def _probe(
     root: Path, options: argparse.Namespace, undo: contextlib.ExitStack
 ) -> tuple["Probe | None", tuple[str, ...]]:
-    """The model file, copied or linked if requested, and lines to print about it."""
+    """Return the model file, copied or linked if requested, and lines to print about it."""
     from buildsys.authoring.scaffold.bringing import bring_weights
     from buildsys.authoring.scaffold.given_paths import whole
     from buildsys.authoring.scaffold.probing import probe
@@ -199,25 +199,27 @@ def _probe(
 
 
 def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData | Images":
-    """The data at `data`, relative to the workspace root or absolute. Raises InputError."""
+    """Return the data at `data`, relative to the workspace root or absolute. Raises InputError."""
     from buildsys.authoring.datasets.data_guess import guess_data
     from buildsys.authoring.datasets.found_data import Images
 
     found = guess_data(root, data, _fixed_task(draft))
     if isinstance(found, Images) and draft.probe is None:
-        message = "holds images without labels: they can calibrate a network, not train it"
+        message = "contains images without labels: they can calibrate a network, not train it"
         hint = "give the file or folder that has the labels, or trained weights: --from weights/best.pt"
         raise InputError.at(given, message, hint)
     return found
 
 
 def _fixed_task(draft: "Draft") -> str:
-    """The task of a known network; empty if the data decides."""
+    """Return the task of a known network; empty if the data decides."""
     return draft.task if draft.probe or draft.boxes_alone else ""
 
 
 def _with_data(found: "LabelledData | Images", given: str, draft: "Draft") -> "Draft":
-    """The draft with the facts of its data. Raises InputError if the family cannot use the data."""
+    """Return the draft with the facts of its data. Raises InputError if the family cannot use
+    it.
+    """
     from buildsys.authoring.datasets.found_data import Images
 
     if isinstance(found, Images):
@@ -234,7 +236,7 @@ def _with_facts(facts: "DatasetFacts", block: str, given: str, draft: "Draft") -
 
 
 def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
-    """The draft with a dataset that buildsys.yaml names. Raises InputError."""
+    """Return the draft with a dataset that buildsys.yaml names. Raises InputError."""
     from buildsys.authoring.recipes.builds import Loader
     from buildsys.authoring.scaffold.named_data import read_named
     from buildsys.execution.places import Workspace, datasets_root
@@ -262,7 +264,7 @@ def _read_outside(
     draft: "Draft",
     undo: contextlib.ExitStack,
 ) -> tuple["Draft", str]:
-    """The draft with data from outside the workspace, and the new text of buildsys.yaml.
+    """Return the draft with data from outside the workspace, and the new text of buildsys.yaml.
 
     Copied data is named only until its files are known.
     """
@@ -293,13 +295,16 @@ def _read_outside(
 
 
 def _calibrating(source: Path, found: "Images", options: argparse.Namespace) -> "OutsideData":
-    """Calibration images from outside, which buildsys.yaml cannot name. Raises InputError for a
-    link.
+    """Return calibration images from outside the workspace, which buildsys.yaml cannot name.
+
+    Raises InputError if they were to be linked.
     """
     from buildsys.authoring.scaffold.bringing import choose_files
 
     if options.link:
-        message = "holds calibration images; a recipe names them by a pattern inside the workspace"
+        message = (
+            "contains calibration images; a recipe names them by a pattern inside the workspace"
+        )
         raise InputError.at(options.data, message, "--copy copies them to data/")
     return choose_files(source, str(source), tuple(found.files))
 
@@ -311,7 +316,7 @@ def _copy(
     draft: "Draft",
     undo: contextlib.ExitStack,
 ) -> "Draft":
-    """The draft with data that was copied to data/."""
+    """Return the draft with data that was copied to data/."""
     from buildsys.authoring.scaffold.bringing import copy_data
 
     data = copy_data(root, outside, undo)
@@ -364,7 +369,7 @@ def _write(draft: "Draft", boards: "Boards") -> str:
 
 
 def _contract(draft: "Draft", target: "Target", boards: "Boards") -> "Contract | None":
-    """The target's firmware contract for the draft's task, or None."""
+    """Return the target's firmware contract for the draft's task, or None."""
     firmware = {str(task): name for task, name in target.firmware.items()}.get(draft.task)
     if not firmware or firmware == "unchecked":
         return None

@@ -55,7 +55,7 @@ _MOST_BLOCKS = 1000
 
 
 def _choose(root: Path, words: Sequence[str]) -> list[Path]:
-    """Recipes by name, path or pattern; bases only if they are named. Raises InputError."""
+    """Return recipes by name, path or pattern; bases only if they are named. Raises InputError."""
     from fnmatch import fnmatchcase
 
     from buildsys.execution.places import Workspace
@@ -80,7 +80,7 @@ def _choose(root: Path, words: Sequence[str]) -> list[Path]:
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """Read a recipe or base again."""
+    """A recipe or base, as just read."""
 
     path: Path
     document: "Document"
@@ -140,7 +140,7 @@ def _warn_of_code(root: Path, block: "Pinnable", home: _Read) -> None:
 
 
 def _read_base(root: Path, recipe: Path, name: object) -> _Read | None:
-    """The base beside a recipe; `check` reports a missing one."""
+    """Read the base beside a recipe; `check` reports a missing one."""
     import os
 
     if not isinstance(name, str) or "/" in name:
@@ -158,8 +158,9 @@ def _read(root: Path, path: Path) -> _Read:
 
 
 def _digest(root: Path, block: "Pinnable", home: _Read, update: bool) -> str | None:
-    """The file's digest; None if it need not be compared. Downloads each URL once, and only for
-    pin.
+    """Return the file's digest; None if it need not be compared.
+
+    Downloads each URL once, and only for pin.
     """
     from buildsys.digest import digest_file
 
@@ -216,7 +217,7 @@ def _write(root: Path, home: _Read, block: "Pinnable", digest: str) -> None:
 
 
 def _digest_remote(url: str) -> str:
-    """Sha256 of a remote file, which is not kept. Raises BuildsysError."""
+    """Return the sha256 of a remote file, which is not kept. Raises BuildsysError."""
     import hashlib
 
     from buildsys.steps.lib.files.download import DownloadError, download

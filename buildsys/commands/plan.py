@@ -1,4 +1,4 @@
-"""buildsys plan: show what would run, and why."""
+"""buildsys plan: show which steps would run, and why."""
 
 import argparse
 import sys
@@ -33,7 +33,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one block for each build; exit code 2 if a recipe has an error and no build was named."""
+    """Print one block for each build; exit code 2 if a recipe has an error and no build was
+    named.
+    """
     from buildsys.errors import error_code
     from buildsys.execution.session.explain import explain, for_json, render
     from buildsys.execution.session.session import Session
@@ -71,7 +73,7 @@ def _states(text: str) -> list[str]:
     for word in words:
         if word not in _STATES:
             hint = "there are: " + ", ".join(_STATES)
-            message = f"there is no state `{word}`"
+            message = f"unknown state `{word}`"
             raise InputError.at("--fail-on", message, hint)
     return words
 

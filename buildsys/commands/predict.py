@@ -17,7 +17,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """One build, images, and where to draw."""
     parser.add_argument("build", metavar="BUILD", help="the build whose file to run")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="build/.predictions/BUILD without")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the folder to write; default: build/.predictions/BUILD",
+    )
     parser.add_argument(
         "--confidence",
         type=_share,

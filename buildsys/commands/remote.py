@@ -7,7 +7,9 @@ from pathlib import Path
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The subcommands check, gc and keygen."""
     actions = parser.add_subparsers(required=True, metavar="check|gc|keygen", dest="action")
-    text = "report whether it answers, whether it can be written (if it should), and what it holds"
+    text = (
+        "report whether it answers, whether it can be written (if it should), and what it contains"
+    )
     check = actions.add_parser("check", help=text, description=text)
     check.add_argument(
         "--every-byte",
@@ -73,7 +75,7 @@ def _gc(options: argparse.Namespace) -> int:
     swept = sweep(store, workspace, age, options.dry_run)
     verb = "would remove" if options.dry_run else "removed"
     for files, noun, why in (
-        (swept.results, "result", "put there longer ago"),
+        (swept.results, "result", "uploaded longer ago"),
         (swept.blobs, "file", "no result names them"),
         (swept.leftovers, "unfinished file", "left by transfers that were cut off"),
     ):

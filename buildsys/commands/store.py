@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _share(options: argparse.Namespace) -> int:
-    """Exit code 1 if there is nothing of the builds to move, 10 if they wait."""
+    """Return exit code 1 if there is nothing of the builds to move, 10 if they wait."""
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
@@ -86,8 +86,8 @@ def _share(options: argparse.Namespace) -> int:
     if pushes:
         print(
             f"{url}: {count_text(moved.results, 'result')} and"
-            f" {count_text(traffic.blobs_written, 'file')} put there,"
-            f" {size_text(traffic.bytes_written)}; {count_text(moved.known, 'result')} were there"
+            f" {count_text(traffic.blobs_written, 'file')} uploaded,"
+            f" {size_text(traffic.bytes_written)}; {count_text(moved.known, 'result')} were already there"
         )
     else:
         print(
@@ -98,7 +98,7 @@ def _share(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    """Exit code 10 if all named builds wait, 1 if something has not been built."""
+    """Return exit code 10 if all named builds wait, 1 if something has not been built."""
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.build_patterns import select
@@ -149,6 +149,6 @@ def _import(options: argparse.Namespace) -> int:
     print(
         f"{store.root}: {count_text(done.actions, 'result')} and {count_text(done.blobs, 'file')}"
         f" imported, {size_text(done.bytes)}; {count_text(done.actions_known, 'result')} and"
-        f" {count_text(done.blobs_known, 'file')} were here"
+        f" {count_text(done.blobs_known, 'file')} were already here"
     )
     return 0

@@ -1,4 +1,4 @@
-"""buildsys sync: fetch what builds need ahead of time."""
+"""buildsys sync: download what builds need, ahead of time."""
 
 import argparse
 import contextlib
@@ -21,9 +21,11 @@ _LINE_EVERY_SECONDS = 5.0
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Which builds, or everything."""
-    parser.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns; all without")
+    parser.add_argument(
+        "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
+    )
     parser.add_argument("--all", action="store_true", help="every tool environment")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
 
 
 def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
@@ -41,7 +43,7 @@ def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
             return _work(all_tool_envs(), (), None, options, make_run)
         hint = "`buildsys sync --all` syncs every tool environment, from any folder"
         hint = workspace.hint_without_recipes(hint)
-        raise InputError.at(str(root), "holds no recipes", hint)
+        raise InputError.at(str(root), "contains no recipes", hint)
     session = _with_archives(Session(root), options, root)
     try:
         return _sync_workspace(session, options, make_run)
@@ -50,7 +52,7 @@ def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
 
 
 def _with_archives(session: "Session", options: argparse.Namespace, root: "Path") -> "Session":
-    """The session, read again after fetching the archives of the chosen builds' datasets."""
+    """Return the session, read again after fetching the archives of the chosen builds' datasets."""
     from buildsys.errors import BuildsysError
     from buildsys.execution.session.dataset_archives import fetch_archive
     from buildsys.execution.session.session import Session
@@ -93,12 +95,12 @@ def _sync_workspace(
 
 
 def _say_what_waits(plans: "Iterable[Plan]", named: list[str]) -> bool:
-    """Whether a build that was named by its id waits."""
+    """Print the builds that wait; returns whether one of them was named by its id."""
     from buildsys.graph import WaitingPlan
 
     rows = [plan for plan in plans if isinstance(plan, WaitingPlan)]
     for plan in rows:
-        print(f"{plan.build} waits for {plan.waiting_for}: what it needs is not known yet")
+        print(f"{plan.build} waits for {plan.waiting_for}: its requirements are not known yet")
     return any(plan.build in named for plan in rows)
 
 

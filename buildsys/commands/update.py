@@ -1,5 +1,5 @@
-"""buildsys update: record this machine's results in buildsys.lock, and repeat trainings of other
-tools or code.
+"""buildsys update: record this machine's results in buildsys.lock, and repeat outdated
+trainings.
 """
 
 import argparse
@@ -20,10 +20,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "builds",
         nargs="*",
         metavar="BUILD or RECIPE",
-        help="whose lines; ids, recipes or patterns, all without",
+        help="ids, recipes or patterns of the builds to record; default: all",
     )
     parser.add_argument("-n", type=positive, default=1, metavar="N", help="steps at a time")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would change")
+    parser.add_argument("--dry-run", action="store_true", help="only print what would change")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     session = Session(options.folder.resolve())
     try:
         if session.locked and not options.dry_run:
-            raise NotAsLocked(f"{VARIABLE} is set: nothing may change buildsys.lock")
+            raise NotAsLocked(f"{VARIABLE} is set: buildsys.lock must not change")
         errors = () if options.builds else session.loaded.errors
         for diagnostic in errors:
             print(session.loaded.render(diagnostic), file=sys.stderr)
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         print(line)
     code = 1 if errors else 0
     if not (changes or notes or anew or errors):
-        print("buildsys.lock records what is here, made with the tools and code of now")
+        print("buildsys.lock already records the results of the current tools and code")
     if options.dry_run or not anew:
         return code
     names = [
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _trainings(session: "Session", plans: "Sequence[BuildPlan]") -> tuple[list[str], set[str]]:
-    """Notes about the plans' trainings, and the steps that train."""
+    """Return notes about the plans' trainings, and the steps that train."""
     from buildsys.execution.state.recording import training_notes, trains_anew
 
     steps = {step.id: step for plan in plans for step in plan.steps if step.trains}
@@ -96,7 +96,7 @@ def _trainings(session: "Session", plans: "Sequence[BuildPlan]") -> tuple[list[s
         own = {step.id for plan in plans if plan.recipe == recipe for step in plan.steps}
         if own & unknown:
             notes.append(
-                f"training of {recipe}: what it reads is not made here yet; its line is compared then"
+                f"training of {recipe}: its inputs are not made yet; its line is compared after that"
             )
         if own & new:
             notes.append(f"training of {recipe}: it has no line and no result; it is trained")
@@ -113,20 +113,20 @@ def _absences(
     keys = dict.fromkeys(key for plan in plans for key in absent_sources(session.state, plan))
     waiting = dict.fromkeys(plan.waiting_for for plan in chosen if isinstance(plan, WaitingPlan))
     return [
-        *(f"{key}: it is not here; its line is not compared" for key in keys),
+        *(f"{key}: the files are not here; the line is not compared" for key in keys),
         *(f"{name} is not here: what is made from it is not compared" for name in waiting),
     ]
 
 
 def _recipes_of_lines(session: "Session") -> frozenset[str]:
-    """The recipes with trainings in buildsys.lock."""
+    """Return the recipes with trainings in buildsys.lock."""
     from buildsys.lockfile import is_training, recipe_of
 
     return frozenset(recipe_of(key) for key in session.record.lock.by_key if is_training(key))
 
 
 def _select(session: "Session", names: Sequence[str]) -> list[str]:
-    """The builds of ids, recipes or patterns of either. Raises InputError."""
+    """Return the builds of ids, recipes or patterns of either. Raises InputError."""
     from fnmatch import fnmatchcase
 
     chosen: list[str] = []

@@ -1,4 +1,4 @@
-"""buildsys verify: build again from nothing and compare with what was shipped."""
+"""buildsys verify: build again without stored results and compare with the package."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """The build to verify."""
     parser.add_argument("build", metavar="BUILD", help="the id of one build")
-    parser.add_argument("--train", action="store_true", help="train anew, too")
+    parser.add_argument("--train", action="store_true", help="also repeat the training")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     differing = [each.stage for each in findings if each.verdict == Verdict.DIFFERS]
     if differing:
         rest = [each for each in findings if each.good]
-        others = f"; what else was compared is {_in_a_word(rest)}" if rest else ""
+        others = f"; the rest is {_in_a_word(rest)}" if rest else ""
         print(f"{build} differs in {', '.join(differing)}{others}", file=sys.stderr)
         return 1
     if last.verdict == Verdict.WAITS:
@@ -59,13 +59,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _line(finding: "RebuiltStep") -> str:
-    """The verdict, the step, what differs, and what made it."""
+    """Return the verdict, the step, what differs, and what made it."""
     more = "; ".join(filter(None, (finding.detail, finding.machines)))
     return f"{finding.verdict:<22} {finding.stage:<20} {more}".rstrip()
 
 
 def _in_a_word(findings: "list[RebuiltStep]") -> str:
-    """The verdict on the whole build."""
+    """Return the verdict on the whole build."""
     from buildsys.operations.verify import Verdict
     from buildsys.text import count_text
 

@@ -173,7 +173,7 @@ def check(store: SharedStore, every_byte: bool) -> Looked:
 
 
 def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -> Swept:
-    """Remove results that were put there longer ago than `age` seconds, and blobs that none names.
+    """Remove results that were uploaded longer ago than `age` seconds, and blobs that none names.
 
     What this workspace's buildsys.lock names stays, and all blobs where a result that stays does not say
     which it needs. Raises BuildsysError; nothing goes where the store cannot be read to its end.

@@ -198,9 +198,9 @@ def test_broken_workspace_file_is_told(workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("block", "place", "why"),
     [
-        ("{url: 's3://me:x@team'}", "1:15", "credentials do not belong into a URL"),
+        ("{url: 's3://me:x@team'}", "1:15", "credentials do not belong in a URL"),
         ("{url: 's3://team', mode: read-write}", "1:28", "set BUILDSYS_REMOTE=URL and"),
-        ("{url: 'gs://t', endpoint: 'https://h'}", "1:35", "belongs to s3:// alone"),
+        ("{url: 'gs://t', endpoint: 'https://h'}", "1:35", "is only for s3://"),
         ("{url: 's3://team', trusted: [me]}", "1:38", "a public key is ed25519:"),
         ("{url: 's3://team', key: x}", "1:28", "unknown key `key`"),
     ],

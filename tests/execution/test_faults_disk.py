@@ -247,8 +247,8 @@ def test_a_damaged_blob_in_a_read_only_store(cell: Callable[[str], Cell], tmp_pa
     [
         (errno.ENOSPC, "is full"),
         (errno.EDQUOT, "the quota of .* is used up. Make room there"),
-        (errno.EROFS, "may not be written by this user|read-only file system"),
-        (errno.EACCES, "may not be written by this user"),
+        (errno.EROFS, "cannot be written by this user|read-only file system"),
+        (errno.EACCES, "cannot be written by this user"),
         (errno.EFBIG, "ulimit -f"),
         (errno.EIO, "Look at the disk"),
         (errno.EMFILE, "too many files are open .*ulimit -n"),

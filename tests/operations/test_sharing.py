@@ -68,7 +68,10 @@ def test_a_clone_restores_what_was_pushed(
     assert code == 0
     golden.check("store-push", text, tmp_path)
     code, text = say(workspace, capsys, "store", "push")
-    assert (code, "0 results and 0 files put there, 0 bytes; 40 results were there" in text) == (
+    assert (
+        code,
+        "0 results and 0 files uploaded, 0 bytes; 40 results were already there" in text,
+    ) == (
         0,
         True,
     )
@@ -91,7 +94,7 @@ def test_a_clone_restores_what_was_pushed(
     (workspace / "buildsys.yaml").write_text(f"remote: {{url: 'file://{remote}'}}\n")
     shutil.rmtree(remote / "actions")
     code, text = say(workspace, capsys, "store", "push")
-    assert (code, "put there" in text, (remote / "actions").is_dir()) == (0, True, True)
+    assert (code, "uploaded" in text, (remote / "actions").is_dir()) == (0, True, True)
     code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d")
     assert (code, " is only read: BUILDSYS_REMOTE=file://" in text) == (1, True)
 

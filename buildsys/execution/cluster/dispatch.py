@@ -378,7 +378,7 @@ class Dispatch:
                 return "it reports more files as lost each time"
             if not lost:
                 self.runner.say(
-                    f"{store.settings.url} loses what is put there; {self.runner.name(step)} runs here"
+                    f"{store.settings.url} loses uploaded files; {self.runner.name(step)} runs here"
                 )
                 raise NobodyFits
             sending.rounds_again += 1

@@ -94,7 +94,7 @@ class Remote:
         self._pool: ThreadPoolExecutor | None = None
         self._shown: set[str] = set()
         self._fetching = Progress(settings.url, "fetched", say)
-        self._putting = Progress(settings.url, "put there", say)
+        self._putting = Progress(settings.url, "uploaded", say)
         self._marked = self._tried = False
         self._ended = False
 

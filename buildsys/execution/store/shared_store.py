@@ -596,7 +596,7 @@ def require_shared(store: Store, writes: bool = False) -> SharedStore:
                 shorter = "; for `buildsys store push` it is enough to unset BUILDSYS_REMOTE_MODE"
             raise BuildsysError(
                 f"{settings.url} is only read: {variables_of(settings)} and"
-                f" BUILDSYS_REMOTE_MODE=read-write in your environment let results be put there{shorter}"
+                f" BUILDSYS_REMOTE_MODE=read-write in your environment allow uploads{shorter}"
             )
         signing_key(settings)
     return store

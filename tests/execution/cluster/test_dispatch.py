@@ -200,7 +200,7 @@ def test_a_remote_that_loses_everything_at_once_leaves_the_step_to_this_machine(
     near.before = lose
     build(workspace, near)
     assert set(kinds(near, "prepare")) == {("w0", "lost")}
-    assert "loses what is put there; prepare (tags) runs here" in capsys.readouterr().err
+    assert "loses uploaded files; prepare (tags) runs here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -58,15 +58,15 @@ def test_the_file_names_a_scheduler_and_the_variable_another(
         ),
         (
             "{scheduler: 'tls://f:1', ca: /usr/lib/keycert.pem}",
-            "1:39: error: it is a path, or no name",
+            "1:39: error: it is not the name",
         ),
         (
             "{scheduler: 'tls://f:1', ca: '~/a.pem'}",
-            "1:39: error: it is a path, or no name of a file",
+            "1:39: error: it is not the name of a file",
         ),
         (
             "{scheduler: 'tls://f:1', ca: ..}",
-            "1:39: error: it is a path, or no name of a file, and",
+            "1:39: error: it is not the name of a file in",
         ),
         ("{scheduler: 'tcp://farm:8786'}", "1:22: error: it leads to another machine without TLS"),
         ("{scheduler: 'tls://farm:8786'}", "1:22: error: tls:// needs `ca`"),

@@ -291,7 +291,7 @@ def test_a_variable_that_names_no_remote_store_is_an_error(
             "remote: {url: s3://t, endpoint: 'http://minio:9000'}",
             "1:33: error: `remote.endpoint`: credentials would cross the network unprotected",
         ),
-        ("remote: {url: s3://t, 1: 2}", "error: `remote.1`: there is no `1`"),
+        ("remote: {url: s3://t, 1: 2}", "error: `remote.1`: unknown key `1`"),
         ("remote: [x]", "1:9: error: `remote`: it is not an object"),
         ("cluster: {scheduler: }", "`cluster.scheduler`: it is not a text"),
         (

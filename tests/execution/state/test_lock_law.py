@@ -154,7 +154,7 @@ def test_other_data_leaves_its_line_and_adds_its_training(
     assert " → " in changes[0]
     assert statuses(workspace, tools) == {"restored"}
     assert main(["-C", str(workspace), "update"]) == 0
-    words = "buildsys.lock records what is here, made with the tools and code of now\n"
+    words = "buildsys.lock already records the results of the current tools and code\n"
     assert capsys.readouterr().out == words
 
 
@@ -166,7 +166,7 @@ def test_update_claims_nothing_of_what_is_not_made(
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "empty-store"))
     forget(workspace)
     assert main(["-C", str(workspace), "update", "--dry-run"]) == 0
-    told = "training of tags: what it reads is not made here yet; its line is compared then\n"
+    told = "training of tags: its inputs are not made yet; its line is compared after that\n"
     assert capsys.readouterr().out == told
 
 
@@ -383,7 +383,7 @@ def test_a_training_of_the_store_that_nobody_recorded_is_named_in_a_locked_run(
     assert unchanged.settled_recipes(Workspace(workspace)) == {}
 
 
-ALL_RECORDED = "buildsys.lock records what is here, made with the tools and code of now"
+ALL_RECORDED = "buildsys.lock already records the results of the current tools and code"
 
 
 @pytest.mark.usefixtures("built")
@@ -469,7 +469,7 @@ def test_update_claims_nothing_beside_a_mistake_or_what_is_not_here(
     assert capsys.readouterr().out == gone
     (workspace / "tags").rename(workspace / "elsewhere")
     assert main(command) == 0
-    words = "dataset tags/data.yaml: it is not here; its line is not compared\n"
+    words = "dataset tags/data.yaml: the files are not here; the line is not compared\n"
     assert words in capsys.readouterr().out
     (workspace / "elsewhere").rename(workspace / "tags")
     (workspace / "recipes/bad.yaml").write_text("name: bad\n")

@@ -118,8 +118,8 @@ _NAMES = {
     "c:evil": "`c:evil` is an absolute path",
     "..\\evil": "`..\\evil` has a backslash in its name",
     "a\nb": "`a\\nb` has a control character in its name or is not UTF-8",
-    "x" * 256: f"`{'x' * 50}…{'x' * 25}` is too long a name",
-    "a/" * 1600 + "b": f"`{'a/' * 25}…{'a/' * 12}b` is too long a name",
+    "x" * 256: f"the name `{'x' * 50}…{'x' * 25}` is too long",
+    "a/" * 1600 + "b": f"the name `{'a/' * 25}…{'a/' * 12}b` is too long",
 }
 
 
@@ -152,7 +152,7 @@ def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
 def test_names_that_collide(tmp_path: Path, first: str, second: str, told: str) -> None:
     """One picture takes another's place, on some machines only."""
     for pack in (_zip, _tar):
-        whole = f"{told} are one name on some file systems" if " and " in told else told
+        whole = f"{told} are the same name on some file systems" if " and " in told else told
         assert _refuse(tmp_path, pack([(first, b"1"), (second, b"2")])) == whole
         (tmp_path / "in").rmdir()
 
