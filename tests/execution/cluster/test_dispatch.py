@@ -44,6 +44,8 @@ from tests.conftest import StandIn, no_environment
 from tests.processes import shipped
 from tests.sample_steps import changed, make_step
 
+pytestmark = pytest.mark.slow  # each builds a recipe, most of them more than once
+
 
 class NearConnection:
     """A scheduler whose workers are here: the one that is first and may take an order does its work at once."""
