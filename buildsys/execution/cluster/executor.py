@@ -103,7 +103,9 @@ class ClusterExecutor:
             from buildsys.execution.cluster.dispatch import NobodyFits
 
             try:
-                return dispatch.make(step, action_key, needs, on_start, on_progress)
+                result = dispatch.make(step, action_key, needs, on_start, on_progress)
+                self.here.discard(action_key)
+                return result
             except NobodyFits:
                 missing = missing_here(step)
                 if missing:

@@ -187,9 +187,16 @@ class Runner:
         """Return the log of the last run under an action key."""
         return self.workspace.logs / f"{key}.log"
 
+    def discard(self, action_key: ActionKey) -> None:
+        """Remove the working folder of an interrupted run, once there is a result from elsewhere."""
+        remove_tree(self._scratch(action_key))
+
+    def _scratch(self, action_key: ActionKey) -> Path:
+        return self.workspace.own(self.workspace.scratch / action_key.key)
+
     def _prepare(self, step: Step, action_key: ActionKey) -> Path:
         """Return a working folder with the inputs in place and no old outputs."""
-        scratch = self.workspace.own(self.workspace.scratch / action_key.key)
+        scratch = self._scratch(action_key)
         if scratch.exists():  # from a run that was killed
             for name in ("inputs", "outputs"):
                 remove_tree(scratch / name)

@@ -357,7 +357,7 @@ def test_a_finished_training_is_asked_for_where_it_was_made(
 def test_a_training_goes_on_where_another_worker_was(
     workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not one whose result is there; and nothing is kept of one that is done."""
+    """Not one whose result is there; and nothing is kept of one that is done, here neither."""
     remote = Remote(near.settings, lambda text: None)
     step = changed(make_step("train_ultralytics"), tool_env="train", trains=True)
     work = tmp_path / "left" / "work"
@@ -365,16 +365,19 @@ def test_a_training_goes_on_where_another_worker_was(
     (work / "last.pt").write_text("epoch 7")
 
     left: list[str | None] = []
+    interrupted = workspace / ".buildsys" / "scratch"
 
     def leave(order: Order) -> None:
         if order.stage == "train":
             left.append(keep_now(remote, step, order.key, work.parent))
+            (interrupted / order.key).mkdir(parents=True)
 
     near.before = leave
     build(workspace, near)
     said = "w0: train continues the work of another worker"
     assert said in capsys.readouterr().err
     assert left[0]
+    assert not list(interrupted.iterdir())
     assert not list((tmp_path / "remote").glob(f"blobs/*/{left[0]}"))
     forget(workspace, tmp_path)
     shutil.rmtree(tmp_path / "remote" / "actions")
