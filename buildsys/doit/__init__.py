@@ -1,1 +1,1 @@
-"""doit's side: the task loader, tasks, the reporter."""
+"""The integration with doit: task loader, tasks, reporter."""

@@ -1,8 +1,8 @@
-"""doit's task loader: from doit's own parsed arguments to one run's session, tasks and reporter.
+"""doit's task loader: makes a run's session, tasks and reporter from doit's parsed arguments.
 
-`doit` finds it by `loader = buildsys`, in [GLOBAL] of doit.cfg or [tool.doit] of pyproject.toml. Where
-neither says so, doit's default loader reads dodo.py, whose `DOIT_CONFIG` and `task_builds` come from
-`dodo` below.
+`doit` finds it by `loader = buildsys`, in [GLOBAL] of doit.cfg or [tool.doit] of pyproject.toml.
+Without that setting, doit's default loader reads dodo.py, whose `DOIT_CONFIG` and `task_builds`
+come from `dodo` below.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ _DEFAULTS: Mapping[str, object] = {
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]
-    """Every build of a workspace, and the tasks of its own dodo.py.
+    """Loads every build of a workspace, and the tasks of its own dodo.py.
 
     `root`: the builds of this workspace only; otherwise doit's options name it.
     """
@@ -56,7 +56,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         self.cmd_options = () if root else DodoTaskLoader.cmd_options
 
     def setup(self, opt_values: Mapping[str, object]) -> None:
-        """`opt_values`: all options of the command; doit adds ours of `load_doit_config` to them."""
+        """Store all options of the command; doit adds those of `load_doit_config`."""
         try:
             Path.cwd()
         except FileNotFoundError as error:
@@ -68,13 +68,14 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         self._run = Run(self._root or Path.cwd(), self._options)
 
     def load_doit_config(self) -> dict[str, object]:
-        """Ours, then what dodo.py says, then what a run cannot do without."""
+        """Return our settings, overridden by those of dodo.py, and those that a run requires."""
         return {**_DEFAULTS, **super().load_doit_config(), **_required(self._run)}
 
     def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
-        """Every build, or what a name is given of; raises InvalidTask for one that matches nothing.
+        """Return every build, or those that are named. Raises InvalidTask for a name without a
+        match.
 
-        SystemExit after an unexpected error, which is printed already.
+        Raises SystemExit after an unexpected error, which is already printed.
         """
         own = list(super().load_tasks(cmd, pos_args))
         with _explained(self._run, cmd.execute_tasks):
@@ -109,7 +110,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         if clashing:
             raise InvalidTask(f"`{min(clashing)}` is a task of buildsys; rename that of dodo.py.")
         _record_files(cmd.dep_manager, tasks)
-        if command == "list":  # of a recipe with a mistake there is no task to list
+        if command == "list":  # a recipe with a mistake has no tasks to list
             for diagnostic in session.loaded.errors:
                 print(session.loaded.render(diagnostic), file=guard(sys.stderr))
         if command == "forget":
@@ -117,7 +118,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         return own + tasks
 
     def _forget(self, cmd: Command, session: Session, own: list[Task]) -> None:
-        """`doit forget`: doit forgets in its own database, which ours is not."""
+        """Handle `doit forget`: doit only clears its own database, not ours."""
         builds = [f"build:{build}" for build in session.labels]
         cmd.sel_tasks = cmd.sel_tasks or [task.name for task in own] + builds
         if not (cmd.sel_default_tasks and self._values.get("forget_disable_default")):
@@ -126,7 +127,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
             session.forget([name.removeprefix("build:") for name in chosen])
 
     def _read_dodo(self, opt_values: Mapping[str, object]) -> None:
-        """The names of dodo.py but for ours; doit goes to its folder. The default one may be missing."""
+        """Read the names of dodo.py except ours; doit changes to its folder. The default file may
+        be missing.
+        """
         file = str(opt_values["dodoFile"])
         try:
             super().setup(opt_values)
@@ -148,15 +151,15 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
 
 
 def dodo() -> tuple[dict[str, object], Callable[[], Iterator[Task]]]:
-    """DOIT_CONFIG and `task_builds` of a dodo.py, for doit's default loader and the current folder.
+    """Return DOIT_CONFIG and `task_builds` for a dodo.py, for doit's default loader.
 
-    That loader passes no arguments on: every plan is loaded, archives of datasets are not fetched, and
-    names are checked by doit alone. `Loader` replaces both.
+    That loader passes no arguments on: every plan of the current folder is loaded, archives of
+    datasets are not fetched, and doit alone checks names. `Loader` replaces both.
     """
     run = Run(Path.cwd(), RunOptions())
 
     def task_builds() -> Iterator[Task]:
-        """Every recipe for every target."""
+        """Yield every recipe for every target."""
         with _explained(run, True):
             session = run.begin(UNKNOWN)
             check_variables(session.labels)
@@ -168,9 +171,9 @@ def dodo() -> tuple[dict[str, object], Callable[[], Iterator[Task]]]:
 
 
 def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions) -> int:
-    """A run of doit in this process over a workspace; the exit code, doit's own 3 among them."""
+    """Run doit in this process over a workspace; returns the exit code, possibly doit's own 3."""
     for name in names:
-        if "=" in name:  # doit would take it for a variable, and build everything
+        if "=" in name:  # doit would treat it as a variable, and build everything
             print(f"ERROR: `{name}` is not a build; see `doit list`.", file=guard(sys.stderr))
             return 3
     main = DoitMain(Loader(root, options), config_filenames=())
@@ -182,15 +185,15 @@ def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions)
 
 @contextlib.contextmanager
 def _explained(run: Run, runs: bool) -> Iterator[None]:
-    """What goes wrong while plans and tasks are made is printed. Raises InvalidTask, SystemExit.
+    """Print errors while plans and tasks are made. Raises InvalidTask, SystemExit.
 
-    `runs`: builds were asked for: no plan of theirs is known, so the rows are those of recipes.
+    `runs`: builds were requested: without plans, the rows are those of recipes.
     """
     try:
         yield
     except (InvalidTask, InvalidDodoFile, InvalidCommand):
         raise
-    except BuildsysError as error:  # doit would end with its 3, which is of names
+    except BuildsysError as error:  # doit would exit with 3, its code for wrong names
         print(f"ERROR: {printed(str(error))}", file=guard(sys.stderr))
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
@@ -212,7 +215,7 @@ def _required(run: Run) -> dict[str, object]:
 
 
 def _record_files(dependencies: Dependency, tasks: list[Task]) -> None:
-    """doit takes a file that it has no record of for a change: it gets one of every file of ours."""
+    """Record all our files in doit's database: doit treats a file without a record as changed."""
     for task in tasks:
         if task.file_dep:
             dependencies.save_success(task)

@@ -1,4 +1,4 @@
-"""The names that a person gives doit: patterns of builds, of which none may match nothing."""
+"""Checks the names that a person gives doit; every pattern must match a build."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -11,18 +11,18 @@ from buildsys.execution.state.plans import Plans
 from buildsys.printing import guard
 
 REPORT = "report"
-"""A task without an action: the end of every run brings the report up to date."""
+"""A task without an action: the end of every run updates the report."""
 
 
 def matches(pattern: str, names: Iterable[str]) -> bool:
-    """Whether a name or pattern means any of some tasks."""
+    """Return whether a name or pattern matches any of some tasks."""
     return any(fnmatchcase(name, pattern) for name in names)
 
 
 def check_names(
     given: Sequence[str], builds: Iterable[str], others: Iterable[str], loaded: Plans
 ) -> None:
-    """Raise InvalidTask, with a suggestion, for a name that matches no task: never a green run.
+    """Raise InvalidTask, with a suggestion, for a name that matches no task.
 
     `others`: further names that doit accepts: the report, files of packages, tasks of a dodo.py.
     """
@@ -43,12 +43,11 @@ def check_names(
 
 
 def check_variables(builds: Iterable[str]) -> None:
-    """Raise InvalidTask if a build's name is assigned a value: `doit build:ID=x` would build
-    everything.
+    """Raise InvalidTask if a build's name is assigned a value.
 
-    doit removes `name=value` from the arguments, whatever the name, and can be queried for one name
-    at a time. So the names that builds consist of are checked; any other one is a variable of
-    dodo.py.
+    doit removes `name=value` from the arguments, whatever the name, so that `doit build:ID=x` would
+    build everything. Its variables can only be queried by name: the parts of builds' names are
+    checked, and any other one is a variable of dodo.py.
     """
     for build in builds:
         recipe, _, target = build.partition("@")

@@ -1,4 +1,6 @@
-"""doit's reporter: what happens before a run's first task and after its last, and its exit code."""
+"""doit's reporter: prepares a run before its first task, ends it after the last, sets the exit
+code.
+"""
 
 import contextlib
 import sys
@@ -23,24 +25,26 @@ from buildsys.printing import annotation, guard, printed
 from buildsys.report import stamp
 
 _NO_SUCH_TASK = 3
-"""doit's own code for a name that nothing has."""
+"""doit's own exit code for an unknown name."""
 _PREPARATION = "preparation"
-"""Where a build failed that the run did not come to."""
+"""The stage of a failed build that the run did not reach."""
 _NO_LOADER = (
-    "archives of datasets are fetched only by buildsys' loader of doit: run `buildsys init`, which"
+    "archives of datasets are only fetched by buildsys' loader for doit: run `buildsys init`, which"
     " writes doit.cfg, or `buildsys build`"
 )
 
 
 class Failure(Protocol):
-    """doit's account of a task that failed, or of a teardown."""
+    """doit's record of a failed task or teardown."""
 
     def get_msg(self) -> str:
-        """What to print."""
+        """Return the text to print."""
 
 
 class Reporter:
-    """doit's view of a run; what people read comes from the session's console and the summary."""
+    """Receives doit's events of a run; people read the session's console and the summary
+    instead.
+    """
 
     desc = "steps as they run, a summary at the end"
 
@@ -55,8 +59,10 @@ class Reporter:
         self._refusal = 1
 
     def initialize(self, task_list: dict[str, Task], selected: list[str]) -> None:
-        """Before the first task. `selected`: names of tasks, patterns are expanded."""
-        if not selected:  # our loader refuses that earlier; doit's default loader does not look
+        """Prepare the run before the first task; `selected`: names of tasks, with patterns
+        expanded.
+        """
+        if not selected:  # our loader refuses that earlier; doit's default loader does not check
             self._refusal = _NO_SUCH_TASK
             raise InvalidTask("the pattern matches no task; see `doit list`.")
         try:
@@ -79,7 +85,7 @@ class Reporter:
             raise InvalidTask("nothing was built") from error
 
     def _choose(self, task_list: dict[str, Task], selected: list[str]) -> None:
-        """Which builds this run is about."""
+        """Record which builds this run is about."""
         self.names = self.run.request.names
         if not self.names and selected != list(task_list):
             self.names = tuple(selected)
@@ -88,7 +94,7 @@ class Reporter:
             self.builds = [name.removeprefix("build:") for name in asked]
 
     def _begin(self) -> None:
-        """Take the lock, say what is wrong with recipes, prepare."""
+        """Take the lock, print mistakes in recipes, prepare the run."""
         current = self.run.session
         children.end_on_signals(self._interrupted)
         try:
@@ -110,49 +116,49 @@ class Reporter:
         current.prepare(self.builds)
 
     def _interrupted(self) -> None:
-        """A signal ends the run: the summary says where; it is another run's while that has the lock."""
+        """Handle a signal: print the summary, unless another run holds the lock."""
         if self._runs:
             current = self.run.session
             current.interrupted = True
             write_summary(current.workspace, current.rows(self.builds))
 
     def get_status(self, task: Task) -> None:
-        """Doit checks whether a task is up to date."""
+        """Called when doit checks whether a task is up to date."""
 
     def execute_task(self, task: Task) -> None:
-        """A task begins."""
+        """Called when a task starts."""
 
     def add_success(self, task: Task) -> None:
-        """A task ended well."""
+        """Called when a task has succeeded."""
 
     def skip_uptodate(self, task: Task) -> None:
-        """Nothing to do."""
+        """Called for an up-to-date task."""
 
     def skip_ignore(self, task: Task) -> None:
-        """The user ran `doit ignore` on it."""
+        """Called for a task that the user ignores with `doit ignore`."""
 
     def teardown_task(self, task: Task) -> None:
-        """We have no teardowns."""
+        """Called for a teardown; we have none."""
 
     def add_failure(self, task: Task, fail: Failure) -> None:
-        """Ours were reported where they happened; anything else is a task of a dodo.py."""
+        """Print the failure of a dodo.py's task; our own were already reported."""
         self.failed = True
         if not isinstance(fail, Reported | UnmetDependency):
             print(fail.get_msg(), file=guard(sys.stderr))
 
     def cleanup_error(self, exception: Failure) -> None:
-        """A teardown failed."""
+        """Called when a teardown has failed."""
         print(exception.get_msg(), file=guard(sys.stderr))
 
     def runtime_error(self, msg: str) -> None:
-        """Doit itself met an error."""
+        """Called when doit itself has an error."""
         print(msg, file=guard(sys.stderr))
 
     def complete_run(self) -> None:
-        """The summary, whatever happened; our own exit codes where doit has none."""
+        """End the run, whatever happened; sets our own exit codes."""
         current = self.run.session
         error = sys.exception()
-        if error is not None:  # doit lets go of it when this method ends
+        if error is not None:  # doit drops it when this method ends
             current.stop(error, "run", "building")
             self.failed = True
         if not self._runs and not current.stopped_at:
@@ -175,7 +181,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def _ending(self, doing: str) -> Iterator[None]:
-        """A part of the end: an error in it is printed, the other parts are done."""
+        """Run a part of the end: an error in it is printed, and the other parts still run."""
         try:
             yield
         except BuildsysError as error:
@@ -186,7 +192,7 @@ class Reporter:
             self.failed = True
 
     def _finish(self) -> int:
-        """Write what the run came to: in buildsys.lock, the summary, the report, the table. The exit code."""
+        """Write buildsys.lock, the summary, the report and the table; returns the exit code."""
         current = self.run.session
         held = self._runs and bool(current.labels or current.loaded.recipes)
         with self._ending("recording what was built"):
@@ -202,7 +208,7 @@ class Reporter:
             if not current.is_recorded:
                 code = 1
             if any(d.is_error for d in current.loaded.common):
-                code = code or 1  # the workspace has a mistake, apart from what was built
+                code = code or 1  # the workspace has a mistake, independent of what was built
         with self._ending("writing build/summary.json"):
             if held:
                 write_summary(current.workspace, rows)
@@ -228,7 +234,7 @@ class Reporter:
 
 
 def make_reporter(run: Run) -> type[Reporter]:
-    """A class, as doit requires, whose reporters belong to one run."""
+    """Return a class, as doit requires, whose reporters belong to one run."""
 
     class RunReporter(Reporter):
         def __init__(self, outstream: IO[str], options: dict[str, object]) -> None:
@@ -238,7 +244,9 @@ def make_reporter(run: Run) -> type[Reporter]:
 
 
 def _report(current: Session, rows: list[Row], asked: bool) -> tuple[list[str], bool]:
-    """build/report, where anything may have changed: the lines to print, whether it is whole."""
+    """Update build/report if anything may have changed; returns lines to print, and whether it is
+    complete.
+    """
     idle = bool(rows) and all(row.outcome == UP_TO_DATE for row in rows)
     page = f"report: build/report/{'index.html' if stamp.mode() == 'pages' else 'report.md'}"
     if idle and stamp.is_current(current.workspace, current.labels):

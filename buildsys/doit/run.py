@@ -15,11 +15,11 @@ from buildsys.graph import wanted_archives
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """How a run is meant; plain `doit` takes the defaults.
+    """Options of a run; plain `doit` uses the defaults.
 
-    `strict`: a build that waits is a failure, even if nobody named it; `github`: annotations;
-    `retrain`: recorded trainings of other tools or code do not count; `locked`: nothing may change
-    buildsys.lock; `settled`: the recipes that need nothing, where they are known already.
+    `strict`: a waiting build counts as a failure, even if it was not named; `github`: annotations;
+    `retrain`: ignore recorded trainings of other tools or code; `locked`: buildsys.lock must not
+    change; `settled`: the recipes that need no work, if already known.
     """
 
     strict: bool = False
@@ -31,10 +31,10 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What doit's command line asks for.
+    """What doit's command line requests.
 
-    `names`: patterns of tasks; `runs`: tasks are to be executed, not listed or cleaned; `every_plan`:
-    the plans of recipes that need nothing are wanted, too: files are shown.
+    `names`: patterns of tasks; `runs`: tasks are executed, not listed or cleaned; `every_plan`:
+    plans of recipes without work are needed, too, to show files.
     """
 
     names: tuple[str, ...] = ()
@@ -43,11 +43,11 @@ class Request:
 
 
 UNKNOWN = Request(every_plan=True)
-"""doit's default loader passes no arguments on: everything is loaded, doit selects."""
+"""doit's default loader passes no arguments on: everything is loaded, and doit selects."""
 
 
 class Run:
-    """A workspace, how its run is meant, and the session once doit has asked for tasks."""
+    """A workspace, the options of its run, and the session after doit has requested tasks."""
 
     def __init__(self, root: Path, options: RunOptions) -> None:
         self.workspace = Workspace(root.resolve())
@@ -58,12 +58,12 @@ class Run:
 
     @property
     def session(self) -> Session:
-        """The session of this run, after `begin`."""
+        """Return the session of this run, after `begin`."""
         assert self._session is not None
         return self._session
 
     def begin(self, request: Request) -> Session:
-        """Load the plans; the archives of datasets that are asked for come first.
+        """Load the plans, after fetching the requested archives of datasets.
 
         Raises BuildsysError where the workspace cannot be read.
         """
@@ -89,7 +89,9 @@ class Run:
         return unchanged.settled_recipes(self.workspace) if known is None else known
 
     def _fetch_archives(self, current: Session) -> None:
-        """The archives of the requested builds; builds wait for those that cannot be fetched."""
+        """Fetch the archives of the requested builds; builds wait for those that cannot be
+        fetched.
+        """
         from buildsys.execution.session.dataset_archives import fetch_archive
 
         names = self.request.names

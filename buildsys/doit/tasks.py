@@ -1,8 +1,8 @@
-"""Plans as doit tasks: one private task a step, one task `build:<id>` a build.
+"""Plans as doit tasks: one private task per step, one task `build:<id>` per build.
 
 doit orders, parallelizes and selects; it decides nothing. Every task asks the session whether it is
-up to date. Its files are there for doit's own commands (`info`, `list --deps`): doit's database stays
-in memory, for it trusts file times and forgets a killed run.
+up to date. Its files are listed for doit's own commands (`info`, `list --deps`). doit's database
+stays in memory, because it relies on file times and loses the state of a killed run.
 """
 
 import os
@@ -28,46 +28,46 @@ from buildsys.graph import Plan, Step, build_plans, candidates_of, steps_of
 from buildsys.report import stamp
 
 IN_PROCESSES = "steps are processes already, so `-n N` is enough: remove `-P process`."
-"""In a separate process of doit, the task has no session."""
+"""The message for a separate process of doit, where a task has no session."""
 
 
 class ShownFile(str):
-    """A file that a build reads or writes, for doit to show: it never decides anything."""
+    """A file that a build reads or writes, for doit to show; it never decides anything."""
 
     __slots__ = ()
 
 
 class Checker(MD5Checker):  # type: ignore[misc]
-    """doit's check of files by content, but for ours: these count as there and as unchanged."""
+    """doit's check of files by content; our files count as present and unchanged."""
 
     def exists(self, file_path: str) -> bool:
-        """Whether a target is there."""
+        """Return whether a target exists."""
         return isinstance(file_path, ShownFile) or bool(super().exists(file_path))
 
     def info(self, file_path: str) -> os.stat_result | None:
-        """A dependency's stat; OSError where it is missing, which is an error of doit's."""
+        """Return a dependency's stat. Raises OSError if it is missing, which doit reports."""
         return None if isinstance(file_path, ShownFile) else super().info(file_path)
 
     def check_modified(
         self, file_path: str, file_stat: os.stat_result | None, state: object
     ) -> bool:
-        """Whether a dependency is another one than at the last success."""
+        """Return whether a dependency has changed since the last success."""
         if isinstance(file_path, ShownFile):
             return False
         return bool(super().check_modified(file_path, file_stat, state))
 
     def get_state(self, dep: str, current_state: object) -> object:
-        """What doit records of a dependency."""
+        """Return what doit records of a dependency."""
         return "" if isinstance(dep, ShownFile) else super().get_state(dep, current_state)
 
 
 class Reported(TaskFailed):  # type: ignore[misc]
-    """The failure of a step or a build, which was reported where it happened."""
+    """The failure of a step or a build that was already reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UpToDate:
-    """Whether a task has nothing to do; `doit info` prints it where it is false."""
+    """Whether a task has nothing to do; `doit info` prints it where that is false."""
 
     ask: Callable[[], bool]
     where: str
@@ -80,9 +80,9 @@ class UpToDate:
 
 
 def make_tasks(run: Run, all_settled: bool) -> Iterator[Task]:
-    """Everything that can be built.
+    """Yield everything that can be built.
 
-    `all_settled`: with the builds that need nothing, even in a run that names none of them.
+    `all_settled`: include builds that need no work, even in a run that names none of them.
     """
     current, names = run.session, run.request.names
     for rows in current.settled.values():
@@ -112,14 +112,14 @@ def make_tasks(run: Run, all_settled: bool) -> Iterator[Task]:
                 where="the next run writes the report",
             )
         ],
-        doc="write build/report from recorded results; nothing is built",
+        doc="write build/report from recorded results, without building",
         targets=[ShownFile("build/report/report.md")],
         clean=[(remove_report, [current.workspace])],
     )
 
 
 def remove_package(publisher: PackagePublisher, build: str, dryrun: bool) -> None:
-    """`doit clean`: the build's folder goes; a later run restores it from the store."""
+    """Remove a build's folder (`doit clean`); a later run restores it from the store."""
     recipe, target = build.split("@")
     if os.path.lexists(build_folder(publisher.workspace, build)):
         print(f"build:{build} - removing build/{recipe}/{target}")
@@ -128,7 +128,7 @@ def remove_package(publisher: PackagePublisher, build: str, dryrun: bool) -> Non
 
 
 def remove_report(workspace: Workspace, dryrun: bool) -> None:
-    """`doit clean`: build/report goes; the next run writes it again."""
+    """Remove build/report (`doit clean`); the next run writes it again."""
     folder = workspace.build / REPORT
     if os.path.lexists(folder):
         print(f"{REPORT} - removing build/{REPORT}")
@@ -154,7 +154,7 @@ def _step_task(run: Run, step: Step) -> Task:
         actions=[(_report_failure, [run, partial(current.executor.run_step, step)])],
         uptodate=[
             UpToDate(
-                ask=lambda: not current.executor.needs_run(step), where="`buildsys plan` says why"
+                ask=lambda: not current.executor.needs_run(step), where="`buildsys plan` shows why"
             )
         ],
         task_dep=[_step_name(current.state.steps[key]) for key in _producers(step)],
@@ -174,7 +174,7 @@ def _build_task(run: Run, recipe: RecipePlans, plan: Plan) -> Task:
         uptodate=[
             UpToDate(
                 ask=lambda: current.publisher.needs_nothing(plan),
-                where=f"`buildsys plan {plan.build}` says why",
+                where=f"`buildsys plan {plan.build}` shows why",
             )
         ],
         file_dep=_files_read(current, recipe, plan),
@@ -186,7 +186,7 @@ def _build_task(run: Run, recipe: RecipePlans, plan: Plan) -> Task:
 
 
 def _files_read(current: Session, recipe: RecipePlans, plan: Plan) -> list[ShownFile]:
-    """What the recipe was read from, and the files and folders that its steps are given."""
+    """Return the files of the recipe, and the sources of its steps."""
     found = {path for path, _ in recipe.files}
     for source in (item.source for step in steps_of(plan) for item in step.inputs):
         if source is not None:
@@ -196,7 +196,7 @@ def _files_read(current: Session, recipe: RecipePlans, plan: Plan) -> list[Shown
 
 
 def _package_files(current: Session, build: str, *, everything: bool) -> list[ShownFile]:
-    """The package's files by path from the root: its manifest, or `everything` that is there."""
+    """Return the package's files relative to the root: its manifest, or `everything` present."""
     if build in current.publisher.candidates:
         return []  # it has no folder
     recipe, target = build.split("@")
@@ -218,14 +218,14 @@ def _producers(step: Step) -> list[str]:
 
 
 def _report_failure(run: Run, action: Callable[[], object]) -> TaskFailed | None:
-    """Our errors as doit's failures; they have been reported already."""
+    """Return our errors as doit's failures; they were already reported."""
     if os.getpid() != run.process:
         return TaskFailed(IN_PROCESSES)
     try:
         action()
     except BuildsysError as error:
         return Reported(str(error))
-    except UNEXPECTED as error:  # steps and packages say what happens in them
+    except UNEXPECTED as error:  # steps and packages are named in their errors
         run.session.stop(error, "run", "building")
         return Reported(str(error))
     return None

@@ -1,1 +1,3 @@
-"""Commands beside building: verify, predict, fit, flash, compare, bundle, import, sync, gc, doctor."""
+"""Commands beside building: verify, predict, fit, flash, compare, bundle, import, sync, gc,
+doctor.
+"""

@@ -1,6 +1,6 @@
-"""How far two results of one step may be apart and still say the same: by kind of file, one table.
+"""Decides whether two results of one step agree, by kind of file.
 
-Files that no line of it names agree when their bytes are equal.
+Files of a kind that the table does not contain agree when their bytes are equal.
 """
 
 import ast
@@ -16,11 +16,11 @@ from buildsys.steps.lib.parity.tolerances import CLOSE, CLOSE_SHARE, KERNEL_STEP
 from buildsys.typed_json import read
 
 METRIC_TOLERANCE = 0.002
-"""Absolute difference of a share (mAP) that other arithmetic may make: another CPU, a GPU."""
+"""Largest absolute difference of a share (mAP) from the arithmetic of another CPU or a GPU."""
 _LARGEST_ARRAYS = 1 << 30
-"""Bytes of a recording's arrays: a crafted file may say more."""
+"""Limit on the bytes of a recording's arrays: a crafted file may claim more."""
 _TYPES = {"<f2": "e", "<f4": "f", "<f8": "d", "|i1": "b", "|u1": "B", "<i2": "h", "<i4": "i"}
-"""NumPy's types as `struct` writes them: what recordings hold."""
+"""NumPy's types of recordings in the notation of `struct`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Agreement:
 
 
 def compare_files(kind: str, published: bytes, again: bytes) -> Agreement:
-    """Two files of an output `kind` whose bytes differ."""
+    """Compare two files of an output `kind` whose bytes differ."""
     compare = _KINDS.get(kind)
     try:
         return compare(published, again) if compare else OTHER_BYTES
@@ -41,11 +41,11 @@ def compare_files(kind: str, published: bytes, again: bytes) -> Agreement:
 
 
 OTHER_BYTES = Agreement(within=False, text="other bytes")
-"""Of a file whose bytes are all that it promises."""
+"""For a kind of file whose bytes have to be equal."""
 
 
 def _metrics(published: bytes, again: bytes) -> Agreement:
-    """Shares by name: each within METRIC_TOLERANCE; what stands beside them is equal."""
+    """Compare shares by name: each within METRIC_TOLERANCE; the other values are equal."""
     (old, beside), (new, beside_new) = _shares(published), _shares(again)
     if old.keys() != new.keys():
         return Agreement(within=False, text="other figures")
@@ -57,23 +57,23 @@ def _metrics(published: bytes, again: bytes) -> Agreement:
 
 
 def _shares(metrics: bytes) -> tuple[dict[str, float], dict[str, object]]:
-    """The figures, and what was measured beside them: the file, images, kernels."""
+    """Return the figures, and what was measured with them: the file, images, kernels."""
     found = read(metrics)
     if not isinstance(found, dict):
-        raise ValueError("no metrics")
+        raise ValueError("it contains no metrics")
     shares = {name: float(value) for name, value in found["metrics"].items()}
     return shares, {name: value for name, value in found.items() if name != "metrics"}
 
 
 def _follows(published: bytes, again: bytes) -> Agreement:
-    """Curves are counted from the detections that the metrics beside them judge: of one shape."""
+    """Compare the form of curves only: they follow from the detections that the metrics judge."""
     if not _are_alike(read(published), read(again)):
         return Agreement(within=False, text="other curves")
     return Agreement(within=True, text="as the metrics")
 
 
 def _are_alike(old: object, new: object) -> bool:
-    """Whether both have the same names and kinds of values; lists may differ in length."""
+    """Return whether both have the same names and types of values; lists may differ in length."""
     if isinstance(old, dict) and isinstance(new, dict):
         return old.keys() == new.keys() and all(_are_alike(old[name], new[name]) for name in old)
     if isinstance(old, bool) or isinstance(new, bool):
@@ -84,8 +84,10 @@ def _are_alike(old: object, new: object) -> bool:
 
 
 def _verdict(published: bytes, again: bytes) -> Agreement:
-    """The same judgement: texts, counts and answers equal, figures within METRIC_TOLERANCE of
-    themselves (of 1 where they are smaller).
+    """Compare two judgements: texts, counts and booleans are equal, figures within
+    METRIC_TOLERANCE.
+
+    The tolerance is relative to the figure, or to 1 for smaller figures.
     """
     gap = max(_gaps(read(published), read(again)), default=0.0)
     if gap == math.inf:
@@ -107,7 +109,7 @@ def _gaps(old: object, new: object) -> Iterator[float]:
 
 
 def _recording(published: bytes, again: bytes) -> Agreement:
-    """Outputs of a network: floats as the parity ladder judges them, integers within KERNEL_STEPS."""
+    """Compare outputs of a network: floats like the parity ladder, integers within KERNEL_STEPS."""
     old, new = _arrays(published), _arrays(again)
     if [(name, a.kind, a.shape) for name, a in old.items()] != [
         (name, a.kind, a.shape) for name, a in new.items()
@@ -126,8 +128,9 @@ class _Array:
     values: tuple[float, ...]
 
     def share_of_limit(self, other: "_Array") -> float:
-        """How much of its limit the row takes that comes closest to it; infinite where a value is NaN or
-        infinite on one side alone. Limits come from finite values.
+        """Return the largest share of its limit that any row reaches.
+
+        Infinite where a value is NaN or infinite on one side only. Limits come from finite values.
         """
         worst = 0.0
         for old, new in zip(self.rows(), other.rows(), strict=True):
@@ -143,8 +146,9 @@ class _Array:
         return worst
 
     def rows(self) -> Iterator[tuple[float, ...]]:
-        """As `output_figures.closest` takes them: of [n, a, b] what has one place on the shorter axis,
-        else all values.
+        """Yield rows for `output_figures.closest`.
+
+        Of [n, a, b], a row is one place on the shorter axis; otherwise it is all values.
         """
         if len(self.shape) != 3:
             yield self.values
@@ -159,13 +163,15 @@ class _Array:
 
 
 def _special(value: float) -> str:
-    """What a value is that has no distance: "nan", "inf", "-inf"; nothing of a finite one."""
+    """Return "nan", "inf" or "-inf" for a value without a distance; empty for a finite one."""
     return "" if math.isfinite(value) else str(value)
 
 
 def _arrays(file: bytes) -> dict[str, _Array]:
-    """The arrays of a .npz file (https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html).
-    Raises ValueError for other types than recordings have.
+    """Return the arrays of a .npz file.
+
+    Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. Raises
+    ValueError for types that recordings do not have.
     """
     with zipfile.ZipFile(io.BytesIO(file)) as archive:
         if sum(member.file_size for member in archive.infolist()) > _LARGEST_ARRAYS:

@@ -1,7 +1,8 @@
-"""`buildsys bundle`: a folder with all that another machine needs to build an engine.
+"""`buildsys bundle`: writes a folder with everything that another machine needs to build an engine.
 
-It holds the network, the programs that build (steps/lib/tensorrt, unchanged), the request, a README
-and the action keys that the result belongs to. `buildsys import` (import_bundle.py) takes it back.
+It contains the network, the programs that build (steps/lib/tensorrt, unchanged), the request, a
+README and the action keys that the result belongs to. `buildsys import` (import_bundle.py) imports
+the result.
 """
 
 import json
@@ -50,17 +51,17 @@ from buildsys.steps.lib.tensorrt.host_library import is_version
 from buildsys.text import join_sentences
 
 TIMINGS = "timing-caches"
-"""Below the user's cache directory, in a bundle and in its result."""
+"""Folder of timing caches: below the user's cache directory, in a bundle, and in its result."""
 _IMAGES = "pictures.npy"
 _CUDART = PACKAGE / "templates" / "engine" / "cudart.py"
-"""What calibrates opens the CUDA runtime as packages do."""
+"""Files for calibration, which uses the CUDA runtime as packages do."""
 _TRTEXEC = "/usr/src/tensorrt/bin"
-"""Of its package libnvinfer-bin; no PATH has it."""
+"""Path of trtexec in the Debian package libnvinfer-bin, which is on no PATH."""
 _WHAT = {
     "build.py": "the program to run there",
-    "engine_program.py": "looks at the machine, and builds by the library's Python API",
-    "separate_process.py": "starts that in a process of its own",
-    "engine_calibration.py": "calibration by TensorRT up to 10: images, scales, what went wrong",
+    "engine_program.py": "checks the machine, and builds with the library's Python API",
+    "separate_process.py": "starts it in a separate process",
+    "engine_calibration.py": "calibration by TensorRT up to 10: images, scales, errors",
     "engine_weakly_typed.py": "flags and calibrator of TensorRT up to 10; was never run on a GPU",
     "model.onnx": "the network",
     "cudart.py": "the CUDA runtime, for calibration",
@@ -70,9 +71,10 @@ _WHAT = {
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteBuild:
-    """A build whose engine another machine builds. `plan`: the engine's steps alone, in order;
-    `whole`: the build's own plan; `calibration`: the calibration step, where only the device can
-    run it.
+    """A build whose engine another machine builds.
+
+    `plan`: only the engine's steps, in order; `whole`: the build's own plan; `calibration`: the
+    calibration step, where only the device can run it.
     """
 
     build: Build
@@ -83,24 +85,24 @@ class RemoteBuild:
 
     @property
     def local_steps(self) -> tuple[Step, ...]:
-        """The steps that run here."""
+        """Return the steps that run here."""
         own = {self.engine.id, self.calibration.id if self.calibration else ""}
         return tuple(step for step in self.plan.steps if step.id not in own)
 
     @property
     def remote_steps(self) -> tuple[Step, ...]:
-        """The steps that run on the other machine, in order."""
+        """Return the steps that run on the other machine, in order."""
         return (*((self.calibration,) if self.calibration else ()), self.engine)
 
     @property
     def params(self) -> build_engine.Params:
-        """The engine's parameters."""
+        """Return the engine's parameters."""
         found: build_engine.Params = rebuild(build_engine.Params, json.loads(self.engine.params))
         return found
 
     @property
     def network(self) -> Input:
-        """The file that the engine is built from."""
+        """Return the file that the engine is built from."""
         names = (Format.ONNX, Format.QUANTIZED_ONNX)
         return next(item for item in self.engine.inputs if item.name in names)
 
@@ -116,7 +118,9 @@ class Bundle:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleReadme:
-    """What the text is about. `gpu`: its name, or ""; `files`: names of what is in the bundle."""
+    """The values in a bundle's README; `gpu`: its name, or ""; `files`: names of the bundle's
+    files.
+    """
 
     build: str
     label: str
@@ -127,14 +131,14 @@ class BundleReadme:
 
     @property
     def library(self) -> str:
-        """As people name it."""
+        """Return the library's name for people."""
         return f"{TITLES[self.params.library]} {self.params.version}"
 
     @property
     def machine(self) -> str:
-        """The machine that builds it."""
+        """Return a description of the machine that builds it."""
         if self.params.library == "tensorrt-rtx":
-            return f"{self.library}; no GPU is asked"
+            return f"{self.library} (no GPU is needed)"
         gpu = f" ({self.gpu})" if self.gpu else ""
         return (
             f"{self.library} and an NVIDIA GPU of compute capability"
@@ -143,7 +147,7 @@ class BundleReadme:
 
 
 def plan_remote_build(workspace: Workspace, name: str) -> RemoteBuild:
-    """One build by its id. Raises InputError, Waiting."""
+    """Return one build by its id. Raises InputError, Waiting."""
     build = find_build(workspace, name)
     if build.waiting_for:
         raise Waiting(f"{build.id} waits for {build.waiting_for}")
@@ -152,7 +156,7 @@ def plan_remote_build(workspace: Workspace, name: str) -> RemoteBuild:
     engine = next((step for step in plan.steps if step.module == "build_engine"), None)
     if engine is None:
         hint = "builds for targets with a `tensorrt` block ship one"
-        message = "ships no engine, so another machine has nothing to build"
+        message = "ships no engine: there is nothing to build on another machine"
         raise InputError.at(build.id, message, hint)
     producers = {item.step for item in engine.inputs}
     calibration = (
@@ -164,7 +168,7 @@ def plan_remote_build(workspace: Workspace, name: str) -> RemoteBuild:
         build=build, plan=alone, whole=plan, engine=engine, calibration=next(calibration, None)
     )
     if LOCAL in (remote.params.version, remote.params.compute_capability):
-        message = "is for the GPU of the machine that builds it, which is not given"
+        message = "is for the GPU of the building machine, whose version is not stated"
         hint = "use a target with `version` and `compute_capability`, such as jetson-orin"
         raise InputError.at(build.id, message, hint)
     return remote
@@ -176,20 +180,22 @@ def open_session(
     run: CommandRunner = run_command,
     ensure: EnsureEnv = environments.ensure,
 ) -> Session:
-    """A session with only the engine's steps."""
+    """Return a session with only the engine's steps."""
     return Session(workspace.root, run, ensure, plans=Plans.of((remote.plan,)))
 
 
 def default_folder(workspace: Workspace, build: str) -> Path:
-    """build/bundles/<recipe>/<target>. Raises CannotWrite where a link lies on the way."""
+    """Return build/bundles/<recipe>/<target>. Raises CannotWrite if a folder on the way is a
+    link.
+    """
     return workspace.own(workspace.build / "bundles" / Path(*build.split("@")))
 
 
 def make(session: Session, remote: RemoteBuild, target: Path) -> Bundle:
-    """Do what comes before the engine, and write the folder, whole or not at all.
+    """Run the steps before the engine, and write the folder, completely or not at all.
 
-    Raises BuildsysError: InputError for a folder that holds something else, Waiting, StepFailed,
-    Rejected where quantization destroyed the outputs, or a gate is known to be red.
+    Raises BuildsysError: InputError for a folder with other content, Waiting, StepFailed, Rejected
+    where quantization destroyed the outputs or a gate has failed.
     """
     target = find_bundle_folder(target)
 
@@ -207,13 +213,13 @@ def make(session: Session, remote: RemoteBuild, target: Path) -> Bundle:
 
 
 def key_parts(session: Session, step: Step) -> tuple[str, Parts]:
-    """What a step's result is for: its action key, "" while an input is not known, and its parts."""
+    """Return a step's action key, "" while an input is unknown, and the key's parts."""
     action_key = session.state.key(step)
     return action_key.key if action_key else "", session.state.known_parts(step)
 
 
 def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
-    """The files of timings that fit version and GPU (engine_program.timing_cache names them)."""
+    """Return the timing caches for version and GPU (engine_program.timing_cache names them)."""
     found = []
     for path in sorted(folder.glob(f"tensorrt-*-{params.compute_capability}.cache")):
         version = path.name.split("-")[1]
@@ -233,7 +239,7 @@ def _demand(session: Session, remote: RemoteBuild, step: Step) -> None:
     result = session.state.result(step.id)
     if result is None:
         raise BuildsysError(
-            f"{remote.build.id}: {step.stage} is {decision.status}, nothing to bundle"
+            f"{remote.build.id}: {step.stage} is {decision.status}: there is nothing to bundle"
         )
     _check_verdict(session, step)
     if not result.passed:
@@ -241,7 +247,7 @@ def _demand(session: Session, remote: RemoteBuild, step: Step) -> None:
 
 
 def _check_verdict(session: Session, step: Step) -> None:
-    """Raises MissingBytes where a record contradicts the verdict that is here: it is made again."""
+    """Raise MissingBytes where a record contradicts its verdict: the step then runs again."""
     if session.state.result(step.id) is None or all(o.name != "verdict" for o in step.outputs):
         return
     try:
@@ -252,16 +258,16 @@ def _check_verdict(session: Session, step: Step) -> None:
 
 
 def _refuse_red(session: Session, remote: RemoteBuild) -> None:
-    """A failed check of the build, even if the engine does not depend on it.
+    """Raise Rejected for a failed check of the build, even if the engine does not depend on it.
 
-    No check is run for this, unless its record contradicts it; one without a result does not count.
+    A check runs for this only if its record contradicts it; one without a result is ignored.
     """
     known = {step.id for step in remote.plan.steps}
     for step in remote.whole.steps:
         if step.id not in known:
             session.executor.include(step, remote.build.id)
     for name in remote.whole.verdicts:
-        with suppress(InputError):  # of a source that cannot be read
+        with suppress(InputError):  # a source that cannot be read
             _check_verdict(session, session.state.steps[name])
     for step in red_verdicts(session.state, remote.whole):
         _reject(session, remote, step)
@@ -273,11 +279,13 @@ def _reject(session: Session, remote: RemoteBuild, step: Step) -> NoReturn:
         why = ": " + join_sentences(verdict.failures)
     except MissingBytes:
         why = ""
-    raise Rejected(f"{remote.build.id} is rejected by {step.stage}, nothing to bundle{why}")
+    raise Rejected(
+        f"{remote.build.id} is rejected by {step.stage}: there is nothing to bundle{why}"
+    )
 
 
 def _fill(session: Session, remote: RemoteBuild, folder: Path) -> str:
-    """Everything, bundle.json last; returns the words on the machine."""
+    """Write everything, bundle.json last; returns the description of the machine."""
     request = build_engine.make_request(
         remote.params,
         quantized=remote.network.name == Format.QUANTIZED_ONNX,
@@ -330,7 +338,9 @@ def _fill(session: Session, remote: RemoteBuild, folder: Path) -> str:
 
 
 def _pack_images(session: Session, remote: RemoteBuild, calibration: Step) -> Input:
-    """The calibration images as the device reads them, by a step that belongs to no plan."""
+    """Return the calibration images in the device's form, made by a step that belongs to no
+    plan.
+    """
     given = json.loads(calibration.params)["preprocessing"]
     params = rebuild(pack_calibration.Params, {"preprocessing": given})
     images = next(item for item in calibration.inputs if item.name == "calibration")
@@ -345,7 +355,7 @@ def _pack_images(session: Session, remote: RemoteBuild, calibration: Step) -> In
 
 
 def _fetch(session: Session, item: Input, target: Path) -> None:
-    """A file from where it was given, or from the store. Raises MissingBytes."""
+    """Copy a file from its source or from the store. Raises MissingBytes."""
     if item.source is not None:
         shutil.copyfile(item.source.path, target)
         return
@@ -353,7 +363,9 @@ def _fetch(session: Session, item: Input, target: Path) -> None:
 
 
 def find_bundle_folder(named: Path) -> Path:
-    """Where it will be, links followed. Raises InputError for what holds something else, CannotWrite."""
+    """Return the bundle's folder, links followed. Raises InputError for other content,
+    CannotWrite.
+    """
     target = find_folder(named)
     _refuse_others(target)
     return target
@@ -361,9 +373,9 @@ def find_bundle_folder(named: Path) -> Path:
 
 @contextmanager
 def _filling(target: Path) -> Iterator[Path]:
-    """A new folder for what goes in; at the end of the block it takes the place of `target`.
+    """Yield a new folder for the content; when the block succeeds it replaces `target`.
 
-    An empty folder, or one that a disk is mounted at, stays and is filled. Raises OSError.
+    An empty folder, or a mount point, stays and is filled. Raises OSError.
     """
     inside = os.path.isdir(target) and (os.path.ismount(target) or is_empty(target))
     place = target if inside else target.parent
@@ -382,7 +394,7 @@ def _filling(target: Path) -> Iterator[Path]:
 
 
 def _refuse_others(target: Path) -> None:
-    """Replace only an earlier bundle whose result was imported or never made."""
+    """Raise InputError unless `target` is absent or a bundle without a result to import."""
     if not os.path.exists(target) or is_empty(target):
         return
     if not os.path.isfile(target / BUNDLE):
@@ -396,7 +408,7 @@ def _refuse_others(target: Path) -> None:
 
 
 def _move_into(fresh: Path, target: Path) -> None:
-    """Into a folder that stays, as a stick's: bundle.json goes first and comes last."""
+    """Move the content into a folder that stays: bundle.json is removed first and written last."""
     names = sorted((path.name for path in fresh.iterdir()), key=BUNDLE.__eq__)
     for name in reversed(names):
         old = target / name
@@ -409,7 +421,10 @@ def _move_into(fresh: Path, target: Path) -> None:
 
 
 def how_to_install(params: Params, locked: str) -> str:
-    """In words for a sentence. `locked`: the exact version of TensorRT-RTX that this project builds by."""
+    """Return how to install the library, as part of a sentence.
+
+    `locked`: the exact version of TensorRT-RTX that this project builds with.
+    """
     if params.library == "tensorrt-rtx":
         return f"pip install tensorrt-rtx-cu13=={locked}"
     if params.compute_capability in JETSONS:
@@ -418,7 +433,7 @@ def how_to_install(params: Params, locked: str) -> str:
 
 
 def describe(readme: BundleReadme) -> str:
-    """The whole text."""
+    """Return the README's text."""
     rows = [f"| {code_cell(name)} | {_WHAT.get(name, '')} |" for name in readme.files]
     rows.append("| `bundle.json` | the request, and the keys that the result belongs to |")
     timings = (_figures(readme.params),) if readme.params.library == "tensorrt" else ()
@@ -435,11 +450,13 @@ def describe(readme: BundleReadme) -> str:
         *timings,
         "\n".join(("| File | What it is |", "| --- | --- |", *rows)),
         "Exit codes of build.py: 0 done, 2 the bundle is damaged, 3 this machine cannot build it or"
-        " the builder refuses, 4 the library is missing, 130 interrupted. `python3 build.py --help` says"
+        " the builder fails, 4 the library is missing, 130 interrupted. `python3 build.py --help` says"
         " what it does, and what it leaves to `doit`.",
     )
     filled = [text if text[0] in " |" else textwrap.fill(text, 100) for text in paragraphs]
-    return "\n\n".join((f"# {markdown(readme.build)}, to be built elsewhere", *filled)) + "\n"
+    return (
+        "\n\n".join((f"# {markdown(readme.build)}, to be built on another machine", *filled)) + "\n"
+    )
 
 
 def _figures(params: Params) -> str:

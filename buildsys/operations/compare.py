@@ -1,7 +1,7 @@
-"""`buildsys compare`: the files of several builds, timed together by one step over what is built.
+"""`buildsys compare`: times the files of several builds with one step, after they are built.
 
-The step belongs to no plan. Its result is known by the digests of the files, so that nothing is
-measured twice, and is written to build/.comparisons, where the report reads it.
+The step belongs to no plan. Its key contains the digests of the files, so that nothing is measured
+twice; its result is written to build/.comparisons, where the report reads it.
 """
 
 import json
@@ -26,15 +26,15 @@ from buildsys.steps import compare_latency
 from buildsys.write_errors import writing
 
 _TIMED = (Format.TFLITE, Format.ONNX)
-"""What LiteRT and onnxruntime run."""
+"""Formats that LiteRT and onnxruntime run."""
 _MOST = 64
-"""Files that one process holds and times in turn."""
+"""The most files that one process holds and times in turn."""
 _WORST_FIRST = (BuildsysError, InputError, Rejected, Waiting)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rounds:
-    """How the files are timed: CPU threads, timed runs of each file, runs before them."""
+    """How the files are timed: CPU threads, timed runs of each file, untimed runs before them."""
 
     threads: int
     runs: int
@@ -43,7 +43,7 @@ class Rounds:
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A build without a file to time. `kind`: the error that this is, for the exit code."""
+    """A build without a file to time; `kind`: the error that decides the exit code."""
 
     build: str
     reason: str
@@ -59,13 +59,13 @@ class Group:
 
     @property
     def exit_code(self) -> int:
-        """0 if every requested build is compared."""
+        """Return 0 if every requested build is compared, otherwise the error's code."""
         kinds = [item.kind for item in self.left_out]
         return next((kind.exit_code for kind in _WORST_FIRST if kind in kinds), 0)
 
 
 def find_group(session: Session, patterns: Sequence[str]) -> Group:
-    """The builds that are meant by ids and patterns. Raises InputError."""
+    """Return the builds that ids and patterns select. Raises InputError."""
     plans = _select(session, patterns)
     left_out = tuple(item for plan in plans if (item := _left_out(session, plan)) is not None)
     missing = {item.build for item in left_out}
@@ -74,7 +74,7 @@ def find_group(session: Session, patterns: Sequence[str]) -> Group:
 
 
 def compare(session: Session, plans: Sequence[BuildPlan], rounds: Rounds) -> Path:
-    """Time the files of built plans, unless that was done; returns the record's path.
+    """Time the files of built plans, unless that was done before; returns the record's path.
 
     Raises BuildsysError.
     """
@@ -90,12 +90,12 @@ def compare(session: Session, plans: Sequence[BuildPlan], rounds: Rounds) -> Pat
 
 
 def _select(session: Session, patterns: Sequence[str]) -> list[BuildPlan | WaitingPlan]:
-    """Without the choices between variants, which have no file of their own."""
+    """Return the selected plans, without selections among variants, which have no file."""
     chosen = [session.plans[name] for name in session.loaded.select(patterns)]
     named = {pattern.removeprefix("build:") for pattern in patterns}
     for plan in chosen:
         if isinstance(plan, SelectionPlan) and plan.build in named:
-            message = "selects between variants and has no file of its own"
+            message = "selects between variants and has no file itself"
             hint = f"name a variant, for example {plan.candidates[0]}"
             raise InputError.at(plan.build, message, hint)
     found = [plan for plan in chosen if not isinstance(plan, SelectionPlan)]
@@ -107,7 +107,7 @@ def _select(session: Session, patterns: Sequence[str]) -> list[BuildPlan | Waiti
 
 
 def _left_out(session: Session, plan: BuildPlan | WaitingPlan) -> LeftOut | None:
-    """Why a build has no file to time; None where it has one."""
+    """Return why a build has no file to time; None if it has one."""
     if isinstance(plan, WaitingPlan):
         return LeftOut(build=plan.build, reason=f"it waits for {plan.waiting_for}", kind=Waiting)
     if plan.shipped is None or plan.shipped.name not in _TIMED:
@@ -129,7 +129,9 @@ def _left_out(session: Session, plan: BuildPlan | WaitingPlan) -> LeftOut | None
 
 
 def _make_step(session: Session, plans: Sequence[BuildPlan], rounds: Rounds) -> Step:
-    """One step over every file once, however many builds share it. Raises InputError."""
+    """Return one step over all files, each once, however many builds share it. Raises
+    InputError.
+    """
     files: dict[tuple[str, str], tuple[Input, list[BuildPlan]]] = {}
     for plan in plans:
         for item, digest in _files(session, plan):
@@ -151,7 +153,7 @@ def _make_step(session: Session, plans: Sequence[BuildPlan], rounds: Rounds) -> 
 
 
 def _files(session: Session, plan: BuildPlan) -> Iterator[tuple[Input, str]]:
-    """The file that ships and the ONNX file that it was made from, with their digests."""
+    """Yield the shipped file and the ONNX file that it was made from, with their digests."""
     assert plan.shipped is not None
     items = [plan.shipped]
     if plan.shipped.name != Format.ONNX:
@@ -164,7 +166,7 @@ def _files(session: Session, plan: BuildPlan) -> Iterator[tuple[Input, str]]:
 
 
 def _subject(item: Input, owners: Sequence[BuildPlan]) -> compare_latency.Subject:
-    """How the file was made, read off the steps that it rests on."""
+    """Describe how the file was made, from the steps that it depends on."""
     scheme = converter = ""
     for step in needed(list(owners[0].steps), (item.step,)):
         quantization = json.loads(step.params).get("quantization")

@@ -1,6 +1,6 @@
-"""A place that a person named to write to: checked before any work, with a sentence where it fails.
+"""A path that a person gave for output: checked before any work, with a sentence on failure.
 
-Links are followed, and stay what they are; a device is never replaced by a file.
+Links are followed and kept; a device is never replaced by a file.
 """
 
 import contextlib
@@ -15,30 +15,30 @@ from buildsys.errors import CannotWrite, InputError
 from buildsys.write_errors import writing
 
 OURS = ".buildsys-"
-"""What a temporary name begins with: what a killed run left there is taken away by the next."""
+"""Prefix of temporary names: leftovers of a killed run are removed by the next."""
 _OF_DISKS = "lost+found"
-"""What a file system has in an empty disk's first folder."""
+"""Names that a file system creates in an empty disk's root folder."""
 
 
 def find_folder(named: Path) -> Path:
-    """Where a folder is or will be, links followed. Makes nothing.
+    """Return where a folder is or will be, links followed; creates nothing.
 
-    Raises InputError for what can be no folder, CannotWrite where this user may not write.
+    Raises InputError for a path that cannot be a folder, CannotWrite where this user may not write.
     """
     place, mode = _look(named)
     if mode is not None and not stat.S_ISDIR(mode):
         raise _refusal(named, f"is {_kind(mode)}, not a directory")
     above = place if mode is not None else _nearest(place)
     if not os.path.isdir(above):
-        raise _refusal(named, f"cannot be made: {above} is a file")
+        raise _refusal(named, f"cannot be created: {above} is a file")
     _check_permission(named, above)
     return place
 
 
 def find_file(named: Path) -> Path:
-    """Where a file is or will be, links followed; its folder is there. Makes nothing.
+    """Return where a file is or will be in an existing folder, links followed; creates nothing.
 
-    Raises InputError for what can be no file, CannotWrite where this user may not write.
+    Raises InputError for a path that cannot be a file, CannotWrite where this user may not write.
     """
     place, mode = _look(named)
     if mode is not None and not stat.S_ISREG(mode):
@@ -46,21 +46,25 @@ def find_file(named: Path) -> Path:
     if mode is None and not os.path.isdir(place.parent):
         above = _nearest(place)
         found = (
-            f"there is no folder {place.parent}" if os.path.isdir(above) else f"{above} is a file"
+            f"the folder {place.parent} does not exist"
+            if os.path.isdir(above)
+            else f"{above} is a file"
         )
-        raise _refusal(named, f"cannot be made: {found}")
+        raise _refusal(named, f"cannot be created: {found}")
     _check_permission(named, place.parent)
     return place
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder has no foreign files."""
+    """Return whether a folder contains no foreign files."""
     names = [path.name for path in folder.iterdir()]
     return all(name == _OF_DISKS or name.startswith(OURS) for name in names)
 
 
 def fresh_inside(folder: Path, name: str) -> Path:
-    """A place in it for what is not whole yet: of the same disk, and a name that fits; not made."""
+    """Return an unused path in a folder for incomplete output: on the same disk, with a valid
+    name.
+    """
     for leftover in folder.glob(f"{OURS}{name}.*"):
         shutil.rmtree(leftover, ignore_errors=True)
     return folder / f"{OURS}{name}.{os.getpid()}"
@@ -68,7 +72,7 @@ def fresh_inside(folder: Path, name: str) -> Path:
 
 @contextlib.contextmanager
 def placing(what: str, place: Path) -> Iterator[None]:
-    """An error of the system while `what` is written at `place` becomes CannotWrite."""
+    """Turn the system's errors while `what` is written at `place` into CannotWrite."""
     try:
         with writing(what, place):
             yield
@@ -79,7 +83,9 @@ def placing(what: str, place: Path) -> Iterator[None]:
 
 
 def _look(named: Path) -> tuple[Path, int | None]:
-    """The place behind all links, and its mode, None where nothing is. Raises InputError."""
+    """Return the path behind all links, and its mode; None if nothing is there. Raises
+    InputError.
+    """
     place = Path(os.path.realpath(named))
     try:
         return place, os.stat(named).st_mode
@@ -89,7 +95,7 @@ def _look(named: Path) -> tuple[Path, int | None]:
                 message = f"{path} is a symbolic link to {os.readlink(path)}, which does not exist"
                 raise _refusal(named, message) from None
     except NotADirectoryError:
-        raise _refusal(named, f"cannot be made: {_nearest(place)} is a file") from None
+        raise _refusal(named, f"cannot be created: {_nearest(place)} is a file") from None
     except OSError as error:
         raise _refusal(named, _words(error)) from None
     most = os.pathconf(_nearest(place), "PC_NAME_MAX")
@@ -99,13 +105,13 @@ def _look(named: Path) -> tuple[Path, int | None]:
 
 
 def _nearest(place: Path) -> Path:
-    """What of a path exists."""
+    """Return the nearest existing parent of a path."""
     return next(path for path in place.parents if os.path.lexists(path))
 
 
 def _words(error: OSError) -> str:
     if error.errno == errno.ELOOP:
-        return "leads in a circle of symbolic links"
+        return "leads into a loop of symbolic links"
     if error.errno == errno.ENAMETOOLONG:
         return "has a name that is longer than the file system allows"
     return f"cannot be read: {error.strerror or error}"
@@ -118,7 +124,7 @@ def _kind(mode: int) -> str:
 
 
 def _check_permission(named: Path, folder: Path) -> None:
-    """Asked for now: hours of work may come before the first byte."""
+    """Check permission before the work, which may take hours."""
     if not os.access(folder, os.W_OK | os.X_OK):
         with writing(str(named), folder):
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))

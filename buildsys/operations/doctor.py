@@ -1,4 +1,4 @@
-"""`buildsys doctor`: what is here, what can be had, what is missing; one sentence each."""
+"""`buildsys doctor`: reports what is present, what can be downloaded, and what is missing."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One sentence, and whether it is good news; `optional`: builds go on without it."""
+    """One sentence, and whether it is good news; `optional`: builds work without it."""
 
     good: bool
     text: str
@@ -30,10 +30,12 @@ class Check:
 
 
 def examine(root: Path) -> list[Check]:
-    """Platform, uv, Python, compiler, emulator, isolation, disk, store, the workspace, then every tool
-    environment. Raises CannotWrite where there is no place for them.
+    """Check platform, uv, Python, compiler, emulator, isolation, disk, store, workspace and
+    environments.
+
+    Raises CannotWrite where there is no place for the tool environments.
     """
-    cache_root()  # before uv, which would make a home directory that does not exist
+    cache_root()  # before uv, which would create a home directory that does not exist
     findings = [
         _platform(),
         _uv(),
@@ -55,7 +57,7 @@ def _platform() -> Check:
 
 
 def _floor() -> list[Check]:
-    """Only where something is missing."""
+    """Return a check only if something is missing."""
     missing = pinned_arithmetic.floor_message()
     return [Check(good=False, text=missing)] if missing else []
 
@@ -77,7 +79,7 @@ def _python() -> Check:
         ).returncode
     ]
     if missing:
-        absent = f"Python {', '.join(missing)}, which the tools run on, is not installed"
+        absent = f"Python {', '.join(missing)}, which the tools need, is not installed"
         setting = os.environ.get("UV_PYTHON_DOWNLOADS", "automatic")
         if setting in ("automatic", "true"):
             text = f"{absent}; uv fetches it with the first tool environment."
@@ -105,7 +107,7 @@ def _emulator() -> Check:
 
 
 def _isolation() -> Check:
-    """What keeps steps to their inputs and outputs."""
+    """Return what isolates steps."""
     try:
         chosen = isolation.choose()
     except IsolationUnavailable as error:
@@ -114,8 +116,8 @@ def _isolation() -> Check:
         text = f"steps are not isolated from this machine: {chosen.gap}."
         if sys.platform != "linux":
             text += (
-                " They end with their run, as on Linux, because a shell waits beside each; what leaves"
-                " its process group is not ended."
+                " They end with their run, as on Linux, because a shell waits beside each; a process"
+                " that leaves its process group is not ended."
             )
         return Check(good=False, text=text, optional=True)
     return Check(good=True, text=f"steps are isolated by {chosen.text}.")
@@ -149,8 +151,8 @@ def _store(workspace: Path) -> Check:
 
 
 def _workspace(workspace: Workspace) -> list[Check]:
-    """What keeps runs from beginning in the folder, and whether it can be written to; nothing of a
-    folder without recipes.
+    """Return what prevents runs in the folder, and whether it can be written; nothing without
+    recipes.
     """
     found = []
     for look in (workspace.check_folders, lambda: read_lock(workspace.lock)):
@@ -169,7 +171,7 @@ def _environment(env: definitions.ToolEnv) -> Check:
     title = f"{env.name} ({env.title} {env.version}: {env.purpose})"
     missing = definitions.missing_package(env.name)
     if missing:
-        text = f"{title} cannot be made here: {missing}."
+        text = f"{title} cannot be made on this machine: {missing}."
         return Check(good=False, text=text, optional=True)
     doubt = "" if host_name() == TRIED else " Unverified on this host."
     synced = definitions.find_synced(env)
@@ -183,7 +185,7 @@ def _environment(env: definitions.ToolEnv) -> Check:
 
 
 def _named_python() -> list[Check]:
-    """What the variable names, where it names nothing that could be started."""
+    """Return a check if the variable names a Python that cannot be started."""
     named = os.environ.get(VARIABLE, "")
     if not named or (os.path.isfile(Path(named)) and os.access(named, os.X_OK)):
         return []
@@ -193,7 +195,7 @@ def _named_python() -> list[Check]:
 
 
 def _external(env: definitions.ToolEnv) -> Check:
-    """A library of the machine's, and the GPU that it is for."""
+    """Return the check of a library of the machine, and of its GPU."""
     host = find_library(env.package)
     title = f"{env.name} ({env.title}: {env.purpose})"
     if not host.gpu:

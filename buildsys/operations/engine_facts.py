@@ -1,4 +1,4 @@
-"""What an engine says of itself, and whether it is of the network that it was built from."""
+"""Facts about an engine, and whether they match the network that it was built from."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -15,19 +15,21 @@ _VERSION = re.compile(r"\d{1,9}(\.\d{1,9}){0,7}", re.ASCII)
 
 
 def check_words(text: str) -> None:
-    """Raises ValueError for what cannot stand on a line: names from elsewhere reach READMEs and reports."""
+    """Raise ValueError for a text that is not one line: foreign names appear in READMEs and
+    reports.
+    """
     if len(text) > _LONGEST_WORDS or one_line(text) != text:
         raise ValueError("it is too long, or not one line of text")
 
 
 def check_version(text: str) -> None:
-    """Raises ValueError for what is no number of a release."""
+    """Raise ValueError for a text that is not a release number."""
     if not _VERSION.fullmatch(text):
         raise ValueError("it is not a version")
 
 
 def check_any(rows: tuple[object, ...]) -> None:
-    """Raises ValueError for nothing."""
+    """Raise ValueError for an empty tuple."""
     if not rows:
         raise ValueError("it is empty")
 
@@ -50,7 +52,7 @@ Tensors = Annotated[tuple[Tensor, ...], check_any]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFacts:
-    """Of facts.json, which the machine that built the engine wrote: what packages read of it."""
+    """The part of facts.json that packages read; written by the machine that built the engine."""
 
     library: Words
     version: Version
@@ -62,13 +64,15 @@ class EngineFacts:
 
 
 def read_facts(value: Mapping[str, object]) -> EngineFacts:
-    """Of a facts.json, which says more than that. Raises ValueError where something is not as it should be."""
+    """Return the facts in a facts.json, which may contain more. Raises ValueError if they are
+    invalid.
+    """
     names = {field.name for field in fields(EngineFacts)}
     return decode(EngineFacts, {name: each for name, each in value.items() if name in names})
 
 
 def differ(inputs: Iterable[Tensor], outputs: Iterable[Tensor], wanted: Header) -> str:
-    """What is another in an engine than in its network; "" where nothing is."""
+    """Return how an engine's tensors differ from its network's; "" if they match."""
     sides: tuple[tuple[str, Iterable[Tensor], Iterable[Edge]], ...] = (
         ("input", inputs, wanted.inputs),
         ("output", outputs, wanted.outputs),
@@ -87,7 +91,7 @@ def differ(inputs: Iterable[Tensor], outputs: Iterable[Tensor], wanted: Header) 
 
 
 def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    """An axis that the file leaves open may be settled: the builder infers it."""
+    """Compare shapes; the builder may fix an axis that the file leaves open."""
     return len(found) == len(wanted) and all(
         side in (None, here) for here, side in zip(found, wanted, strict=True)
     )

@@ -1,9 +1,10 @@
-"""`buildsys fit`: the largest input size that fits into the target's memory, by a few real compiles.
+"""`buildsys fit`: finds the largest input size that fits into the target's memory.
 
-The first size is estimated from a known need (memory grows with the area), the next ones from what
-was measured, until of two neighbours one fits and one does not, or three compiles are spent.
+It compiles a few sizes. The first is estimated from a known need (memory grows with the area), the
+next ones from the measured needs, until one of two neighbouring sizes fits and the other does not,
+or three compiles are used.
 
-The need depends on the network's shape alone, so a candidate has random weights and one image of
+The need depends only on the network's shape, so a candidate has random weights and one image of
 noise: no training, no data, and only the steps of the build up to the one that reports the need.
 """
 
@@ -46,10 +47,10 @@ _NOISE_SIDE = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Need:
-    """Memory that a model takes, bytes: tensors in the arena, the file in the flash.
+    """Memory that a model takes in bytes: tensors in the arena, the file in the flash.
 
-    Both are at random weights, which Vela packs worse than trained ones: a little more than the
-    trained network takes (fiducial-pose at 192 px: 0.8 KiB of 293, and 17 % of the file).
+    Both are measured with random weights, which Vela packs worse than trained ones: slightly more
+    than the trained network takes (fiducial-pose at 192 px: 0.8 KiB of 293, and 17 % of the file).
     """
 
     arena_bytes: int
@@ -58,25 +59,25 @@ class Need:
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Memory that there is, bytes; `slot_bytes` None where the firmware's contract names no slot."""
+    """Available memory in bytes; `slot_bytes` None where the firmware's contract has no slot."""
 
     arena_bytes: int
     slot_bytes: int | None
 
     def holds(self, need: Need) -> bool:
-        """Whether both fit."""
+        """Return whether arena and file fit."""
         return need.arena_bytes <= self.arena_bytes and self.flash_holds(need)
 
     def flash_holds(self, need: Need) -> bool:
-        """Whether the file fits."""
+        """Return whether the file fits."""
         return self.slot_bytes is None or need.flash_bytes <= self.slot_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One size: the larger side in pixels, its frame (height, width), what it needs, the verdict.
+    """One size: the larger side in pixels, its frame (height, width), its need, the verdict.
 
-    `seconds` is None for the need that an earlier build had found.
+    `seconds` is None for a need that an earlier build measured.
     """
 
     side: int
@@ -88,8 +89,10 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """The answer: the largest side that was seen to fit, or None; proven where its next was seen
-    not to. `trials` by side; `file_too_large`: the file alone is too large, at any size.
+    """The result: the largest side that fits, or None; `proven` if the next size was tried and does
+    not.
+
+    `trials` by side; `file_too_large`: the file alone is too large, at any size.
     """
 
     side: int | None
@@ -101,8 +104,9 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryProbe:
-    """Where a plan reports its need: the step, its output with the figure in bytes, and the name of
-    its key; the file whose size the flash has to hold, as (step, output).
+    """Where a plan reports its need: the step, the output with the figure in bytes, and its key.
+
+    Also the file whose size the flash must hold, as (step, output).
     """
 
     step: str
@@ -120,9 +124,10 @@ def fit(
     run: CommandRunner = run_command,
     ensure: EnsureEnv = ensure_env,
 ) -> Fit:
-    """Find it, and keep it for builds that fail. `plan`: the build's own, for what is known of it.
+    """Find the largest size, and record it for builds that fail.
 
-    Raises BuildsysError: InputError where there is nothing to choose, StepFailed.
+    `plan`: the build's own, for its known need. Raises BuildsysError: InputError where the size
+    cannot be chosen, StepFailed.
     """
     check_fittable(build)
     room = find_room(build)
@@ -133,7 +138,7 @@ def fit(
         if side is None:
             break
         spent += 1
-        say(f"try {spent} of at most {MOST_COMPILES}: {side} px")
+        say(f"compile {spent} of at most {MOST_COMPILES}: {side} px")
         trials = (*trials, _try(workspace, build, side, room, run, ensure))
     found = conclude(trials, room)
     rows = [asdict(trial) for trial in found.trials]
@@ -143,7 +148,7 @@ def fit(
 
 
 def find_room(build: Build) -> Room:
-    """What the firmware has. Raises InputError."""
+    """Return the firmware's available memory. Raises InputError."""
     arena = arena_bytes(build)
     if arena is None:
         firmware = build.contract.name if build.contract else "unchecked"
@@ -156,7 +161,9 @@ def find_room(build: Build) -> Room:
 
 
 def next_side(trials: tuple[Trial, ...], own: int, room: Room) -> int | None:
-    """The size to try next; None where the answer is known. `own`: the recipe's, the first try."""
+    """Return the size to try next; None when the result is known. `own`: the recipe's, the first
+    try.
+    """
     if not trials:
         return own
     low = max((trial.side for trial in trials if trial.fits), default=0)
@@ -168,7 +175,9 @@ def next_side(trials: tuple[Trial, ...], own: int, room: Room) -> int | None:
 
 
 def _guess(trials: tuple[Trial, ...], room: Room) -> int:
-    """By a line through the two sizes nearest to the border, or by the area from the one."""
+    """Estimate the largest size: by a line through the two sizes nearest to the limit, or by the
+    area.
+    """
     near = sorted(trials, key=lambda trial: abs(trial.need.arena_bytes - room.arena_bytes))
     first, *others = [(trial.side, float(trial.need.arena_bytes)) for trial in near]
     line = interpolate_size((first, others[0]), room.arena_bytes) if others else None
@@ -176,7 +185,7 @@ def _guess(trials: tuple[Trial, ...], room: Room) -> int:
 
 
 def conclude(trials: tuple[Trial, ...], room: Room) -> Fit:
-    """What the trials show."""
+    """Return the result of the trials."""
     ordered = tuple(sorted(trials, key=lambda trial: trial.side))
     side = max((trial.side for trial in ordered if trial.fits), default=None)
     over = side + GRID if side is not None else GRID
@@ -188,7 +197,9 @@ def conclude(trials: tuple[Trial, ...], room: Room) -> Fit:
 def known_trials(
     workspace: Workspace, build: Build, plan: BuildPlan | None, room: Room
 ) -> tuple[Trial, ...]:
-    """The build's own size, where an earlier run compiled it: its verdict may have been red."""
+    """Return the trial of the build's own size, if an earlier run compiled it; its verdict may be
+    red.
+    """
     probe = find_memory_probe(plan) if plan is not None else None
     if plan is None or probe is None or build.recipe.input is None:
         return ()
@@ -196,7 +207,7 @@ def known_trials(
     try:
         need = _read_need(plan, session)
     except (BuildsysError, OSError):
-        return ()  # a source is not here, or the store was cleared: then it is compiled
+        return ()  # a source is missing, or the store was cleared: the size is compiled again
     finally:
         session.close()
     frame = build.recipe.input.size
@@ -217,7 +228,7 @@ def measure_need(plan: BuildPlan, session: Session) -> Need:
 
 
 def _refuse_red(plan: BuildPlan, step: Step, session: Session) -> None:
-    """What a verdict rejects is not compiled: its need stays unknown. Raises Rejected."""
+    """Raise Rejected for a red verdict: what it rejects is not compiled, so its need is unknown."""
     result = session.state.result(step.id)
     if result is None or result.passed:
         return
@@ -247,7 +258,7 @@ def _try(
 
 
 def _read_need(plan: BuildPlan, session: Session) -> Need:
-    """From results that are known. Raises MissingBytes, StepFailed."""
+    """Return the need from recorded results. Raises MissingBytes, StepFailed."""
     probe, state = find_memory_probe(plan), session.state
     assert probe is not None
     stage, text = state.steps[probe.step].stage, state.read(probe.step, probe.output)
@@ -257,9 +268,10 @@ def _read_need(plan: BuildPlan, session: Session) -> Need:
 
 
 def find_memory_probe(plan: BuildPlan) -> MemoryProbe | None:
-    """The step that reports how much arena the model takes; None where no step of a plan does.
+    """Return the step that reports the model's arena; None if no step of the plan does.
 
-    Vela reports what it planned; without Vela, TFLite Micro reports what it took, where a step runs it.
+    Vela reports the planned size; without Vela, TFLite Micro reports the used size, where a step
+    runs it.
     """
     for step in reversed(plan.steps):
         outputs = {output.name for output in step.outputs}
@@ -281,11 +293,11 @@ def find_memory_probe(plan: BuildPlan) -> MemoryProbe | None:
 
 
 def check_fittable(build: Build) -> None:
-    """Raises InputError where a build's size cannot be chosen."""
+    """Raise InputError where a build's size cannot be chosen."""
     source = build.recipe.source
     if network(source.family) is None:
         message = f"a source of family {source.family} has its input size in the file"
-        hint = "only a network that buildsys exports can be tried at other sizes"
+        hint = "only a network that buildsys exports can have other sizes"
         raise InputError.at(build.id, message, hint)
     if build.recipe.input is None or known_model(build) is None or not architecture(build):
         message = "the recipe does not describe the network, its input and its outputs"
@@ -299,7 +311,7 @@ def check_fittable(build: Build) -> None:
 
 
 def frame_of(build: Build, side: int) -> tuple[int, int]:
-    """Height and width whose larger one is `side`, in the recipe's proportion, on the grid."""
+    """Return height and width on the grid, the larger one `side`, in the recipe's proportion."""
     assert build.recipe.input is not None
     height, width = build.recipe.input.size
     small = max(GRID, round(side * min(height, width) / max(height, width) / GRID) * GRID)
@@ -307,7 +319,9 @@ def frame_of(build: Build, side: int) -> tuple[int, int]:
 
 
 def plan_candidate(workspace: Workspace, build: Build, side: int) -> BuildPlan:
-    """The steps up to the one that reports a size's need. Raises BuildsysError where none does."""
+    """Return the steps up to the one that reports a size's need. Raises BuildsysError without
+    one.
+    """
     _write_noise(workspace.own(workspace.root / _NOISE))
     changed = _change(build, side)
     plan = planner.plan(changed, str(workspace.root), host_of(changed))
@@ -331,7 +345,9 @@ def plan_candidate(workspace: Workspace, build: Build, side: int) -> BuildPlan:
 
 
 def _change(build: Build, side: int) -> Build:
-    """The same network of the same classes and keypoints, untrained, at another size."""
+    """Return the build with an untrained network of the same classes and keypoints at another
+    size.
+    """
     recipe, known = build.recipe, known_model(build)
     assert recipe.input is not None
     assert known is not None
@@ -370,7 +386,7 @@ def _change(build: Build, side: int) -> Build:
 
 
 def _steps_up_to(steps: tuple[Step, ...], last: str) -> tuple[Step, ...]:
-    """The steps that one rests on, and itself, in order."""
+    """Return a step and the steps that it depends on, in order."""
     wanted = {last}
     for step in reversed(steps):
         if step.id in wanted:
@@ -379,10 +395,10 @@ def _steps_up_to(steps: tuple[Step, ...], last: str) -> tuple[Step, ...]:
 
 
 def _write_noise(path: Path) -> None:
-    """Seeded noise between black and white as a bitmap: the same bytes everywhere, written once.
+    """Write seeded noise between black and white as a bitmap: the same bytes everywhere.
 
-    The plain bands keep 0 and 255 in the image however it is scaled: firmwares want an input
-    that is quantized by 1/255.
+    The plain bands keep 0 and 255 in the image at any scale: firmwares expect an input quantized by
+    1/255.
     """
     from buildsys.write_errors import writing
 

@@ -1,6 +1,6 @@
-"""Shipped models onto a board: what goes where is checked here, sending is the vendor's tool's work.
+"""Flashes shipped models onto a board: checks what goes where; the vendor's tool does the sending.
 
-Sent are models alone: never a firmware, never an erase of anything but what a model covers.
+Only models are sent, never a firmware; only the flash that a model covers is erased.
 """
 
 import json
@@ -27,19 +27,19 @@ from buildsys.steps.lib.packages.flash import PLAN, Region, overlaps
 
 TOOL_ENV = "flash"
 _CONNECT_ATTEMPTS = "7"
-"""esptool's own default, written out: zero would mean for ever."""
+"""esptool's own default, stated because zero would mean forever."""
 _LIST_PORTS = (
     "import json; from serial.tools.list_ports import comports;"
     " print(json.dumps([[p.device, p.description, p.vid is not None] for p in comports()]))"
 )
 
 Send = Callable[[Sequence[str], Path], int]
-"""Runs the vendor's tool in a folder, its output passed through; returns its exit code."""
+"""Runs the vendor's tool in a folder, passing its output through; returns its exit code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flashing:
-    """One build's model on its way: what flash.json says of it, checked against the file."""
+    """One build's model to flash: the content of flash.json, checked against the file."""
 
     build: str
     target: str
@@ -57,7 +57,7 @@ class Flashing:
 
 @dataclass(frozen=True, kw_only=True)
 class _Region:
-    """Addresses as they are written, "0x00400000"."""
+    """Addresses in text form, "0x00400000"."""
 
     file: RelativeName
     address: str
@@ -68,14 +68,14 @@ class _Region:
 
     @property
     def region(self) -> Region:
-        """Raises ValueError for an address that is none."""
+        """Return the region. Raises ValueError for an invalid address."""
         address, end = int(self.address, 16), int(self.end, 16)
         return Region(**(vars(self) | {"address": address, "end": end}))
 
 
 @dataclass(frozen=True, kw_only=True)
 class _PlanFile:
-    """flash.json, see steps.lib.packages.flash, which writes it."""
+    """The content of flash.json, which steps.lib.packages.flash writes."""
 
     target: str
     firmware: str
@@ -93,7 +93,7 @@ class _PlanFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Port:
-    """A serial port, and what the system says of it. `usb`: not one that the computer came with."""
+    """A serial port and the system's description; `usb`: it is not built into the computer."""
 
     device: str
     description: str
@@ -101,7 +101,9 @@ class Port:
 
 
 def read_flashing(session: Session, asked: Plan) -> Flashing:
-    """What a published build has for its board. Raises BuildsysError, InputError, Waiting."""
+    """Return what a published build has for its board. Raises BuildsysError, InputError,
+    Waiting.
+    """
     if isinstance(asked, WaitingPlan):
         raise Waiting(f"{asked.build} waits for {asked.waiting_for}: there is no file to flash yet")
     plan = shipped_plan(session, asked)
@@ -109,7 +111,7 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
     folder = build_folder(session.workspace, plan.build)
     path = folder / PLAN
     if not os.path.isfile(path):
-        message = f"no flash plan: its target {plan.target} or its firmware does not define a place in flash"
+        message = f"it has no flash plan: its target {plan.target} or its firmware does not define a place in flash"
         place = folder.relative_to(session.workspace.root).as_posix()
         hint = f"copy {place} to a computer that runs it; for a board that is flashed, add `flash` to its target and `slot` to the firmware contract"
         raise InputError.at(plan.build, message, hint)
@@ -141,7 +143,7 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
 
 
 def check_together(flashings: Sequence[Flashing]) -> None:
-    """Several models share one board only side by side. Raises InputError."""
+    """Raise InputError unless the models can share one board side by side."""
     first = flashings[0]
     other = next((each for each in flashings if each.target != first.target), None)
     if other is not None:
@@ -158,7 +160,7 @@ def check_together(flashings: Sequence[Flashing]) -> None:
 
 
 def command(flashing: Flashing, python: Path, port: str) -> tuple[str, ...]:
-    """The vendor's tool with everything it needs; run in the build's folder."""
+    """Return the vendor's tool with its arguments, to be run in the build's folder."""
     region = flashing.region
     clean, place, baud = (str(python), "-P", "-s"), f"0x{region.address:08x}", str(flashing.baud)
     if flashing.method == "esptool":
@@ -182,14 +184,14 @@ def command(flashing: Flashing, python: Path, port: str) -> tuple[str, ...]:
 
 
 def interpreter() -> Path:
-    """Where the tool environment's Python is, or will be once it is synced."""
+    """Return the path of the tool environment's Python, synced or not."""
     env = definitions.tool_env(TOOL_ENV)
     found = definitions.find_synced(env)
     return found[1] if found else definitions.folder(env, env.variants[0]) / "bin" / "python"
 
 
 def find_ports(python: Path) -> tuple[Port, ...]:
-    """Serial ports of this machine, as pyserial finds them."""
+    """Return the serial ports of this machine, as pyserial finds them."""
     done = subprocess.run(
         [str(python), "-P", "-s", "-c", _LIST_PORTS], capture_output=True, text=True, check=True
     )
@@ -200,9 +202,9 @@ def find_ports(python: Path) -> tuple[Port, ...]:
 
 
 def choose_port(ports: Sequence[Port]) -> str:
-    """The only one that a board may be at. Raises InputError with the list.
+    """Return the only port that a board may be at. Raises InputError with the list.
 
-    Nothing is sent by itself to a port that the computer came with: what is there is no board.
+    A port that is built into the computer is never chosen: no board is there.
     """
     boards = [port for port in ports if port.usb]
     if len(boards) == 1:
@@ -217,12 +219,12 @@ def choose_port(ports: Sequence[Port]) -> str:
 
 
 def run_tool(arguments: Sequence[str], folder: Path) -> int:
-    """The default of `Send`: what the tool prints goes where ours goes."""
+    """Run the tool with our output streams; the default of `Send`."""
     environment = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
     with children.child(arguments, environment, cwd=folder) as process:
         return children.wait(process)
 
 
 def place_text(region: Region) -> str:
-    """From the first byte to the first that is not touched."""
+    """Return the range from the first byte to the first that is not touched."""
     return f"0x{region.address:08x}..0x{region.end:08x}"

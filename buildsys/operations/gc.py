@@ -1,8 +1,9 @@
-"""`buildsys gc`: unused results in the store, finished working folders, old tool environments.
+"""`buildsys gc`: removes unused results of the store, old working folders and tool environments.
 
-What a workspace refers to stays. Its references (action keys and digests, as words of 64 hex digits)
-are read without changing anything there: from buildsys.lock, from the manifests in build/, and from
-the results of the current plans. The first two are read as text, so their formats do not matter.
+Everything that a workspace refers to stays. Its references (action keys and digests, as words of 64
+hex digits) are read without changing anything there: from buildsys.lock, from the manifests in
+build/, and from the results of the current plans. The first two are read as text, so their formats
+do not matter.
 """
 
 import contextlib
@@ -34,7 +35,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, kw_only=True)
 class Folder:
-    """A folder that goes, with its size in bytes."""
+    """A folder to remove, with its size in bytes."""
 
     path: Path
     size: int
@@ -42,21 +43,23 @@ class Folder:
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """What went, or would go, and what stays."""
+    """What was or would be removed, and what stays."""
 
     choice: Removals
     users: int
-    """Workspaces that count on something here."""
+    """The number of workspaces that use the store."""
     gone: tuple[Path, ...]
-    """Workspaces that were known and are no more."""
+    """Recorded workspaces that no longer exist."""
     scratch: tuple[Folder, ...]
     busy: bool
-    """A run in this workspace: its working folders were left alone."""
+    """Whether a run uses this workspace: its working folders are kept."""
     environments: tuple[Folder, ...]
 
 
 def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) -> Sweep:
-    """Decide, then remove unless `dry_run`. Raises BuildsysError where the store cannot be judged."""
+    """Decide, then remove unless `dry_run`. Raises BuildsysError where references cannot be
+    read.
+    """
     workspace = Workspace(root)
     workspace.check_own()
     if workspace.has_recipes:
@@ -89,7 +92,7 @@ def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) 
 
 
 def _users(store: Store) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Workspaces that are there, and those that are not."""
+    """Return the recorded workspaces that exist, and those that do not."""
     known = workspaces.known(store)
     there = tuple(path for path in known if _is_there(path))
     return there, tuple(path for path in known if path not in there)
@@ -98,7 +101,7 @@ def _users(store: Store) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
 def _is_there(path: Path) -> bool:
     try:
         return os.path.isdir(path)
-    except OSError:  # in a folder of somebody else: it may well be
+    except OSError:  # in another user's folder: it may exist
         return True
 
 
@@ -120,7 +123,7 @@ def _references(root: Path, store: Store) -> frozenset[str]:
 def _sweep_scratch(
     workspace: Workspace, store: Store, dry_run: bool
 ) -> tuple[tuple[Folder, ...], bool]:
-    """Working folders of keys that have a result; interrupted steps still need theirs."""
+    """Return working folders of keys that have a result; interrupted steps still need theirs."""
     try:
         entries = list(os.scandir(workspace.scratch))
     except FileNotFoundError:
@@ -144,7 +147,7 @@ def _sweep_scratch(
 
 
 def _old_environments() -> tuple[Folder, ...]:
-    """Synced environments that belong to no lock of this version of buildsys."""
+    """Return synced environments that belong to no lock of this version of buildsys."""
     wanted = {
         definitions.folder(env, variant)
         for env in definitions.all_tool_envs()
@@ -158,10 +161,10 @@ def _old_environments() -> tuple[Folder, ...]:
 
 
 def _measure(path: Path) -> Folder:
-    """A folder with the bytes below it; links are not followed, hard links count once."""
+    """Return a folder with the bytes below it; links are not followed, hard links count once."""
     seen: dict[int, int] = {}
     pending = [str(path)]
-    while pending:  # a step may have made folders deeper than os.walk goes
+    while pending:  # a step may have made folders deeper than os.walk can go
         with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
@@ -172,7 +175,7 @@ def _measure(path: Path) -> Folder:
 
 
 def references(workspace: Workspace, store: Store) -> frozenset[str]:
-    """Everything that a workspace counts on. Raises OSError where it may not be looked into."""
+    """Return everything that a workspace refers to. Raises OSError where it cannot be read."""
     words: set[str] = set()
     for path in (workspace.root / "buildsys.lock", *_manifests(workspace)):
         with contextlib.suppress(FileNotFoundError):
@@ -181,9 +184,10 @@ def references(workspace: Workspace, store: Store) -> frozenset[str]:
 
 
 def _manifests(workspace: Workspace) -> list[Path]:
-    """Every JSON file that says what a published folder is made of."""
+    """Return every JSON file that describes a published folder."""
     found: list[Path] = []
-    os.scandir(workspace.root).close()  # os.walk reports errors below its folder, not of the folder
+    # os.walk reports errors below its folder, not of the folder itself
+    os.scandir(workspace.root).close()
     for folder, _, files in os.walk(workspace.build, onerror=_raise):
         found += [Path(folder, name) for name in files if name == "manifest.json"]
     return found
@@ -195,9 +199,9 @@ def _raise(error: OSError) -> None:
 
 
 def _of_plans(workspace: Workspace, store: Store) -> set[str]:
-    """Keys and outputs of every step that is up to date; where a recipe is broken, of every role.
+    """Return keys and outputs of every up-to-date step; with a broken recipe, of every role.
 
-    Decides over a copy of the workspace's memory: it may belong to somebody else, and be in use.
+    Decides on a copy of the workspace's database, which may belong to another user and be in use.
     """
     with tempfile.TemporaryDirectory(prefix="buildsys-") as folder:
         for name in ("state.sqlite", "state.sqlite-wal"):
@@ -213,7 +217,7 @@ def _of_plans(workspace: Workspace, store: Store) -> set[str]:
 
 
 def _plans(workspace: Workspace) -> tuple[tuple[BuildPlan, ...], bool]:
-    """The current plans, and whether some could not be made."""
+    """Return the current plans, and whether some could not be made."""
     try:
         loaded = make_plans(workspace)
     except BuildsysError:
@@ -222,7 +226,9 @@ def _plans(workspace: Workspace) -> tuple[tuple[BuildPlan, ...], bool]:
 
 
 def _lock(workspace: Workspace) -> Lock:
-    """What it records; a broken one protects what it names all the same: its words are read as text."""
+    """Return the lock; an invalid one still protects what it names, because its words are read as
+    text.
+    """
     try:
         return read_lock(workspace.lock)
     except BuildsysError:

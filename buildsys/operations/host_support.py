@@ -1,4 +1,4 @@
-"""What this host can do: which tool environments can be made on it, which steps only come from a store."""
+"""What this host supports: the tool environments that can be made, the steps that can run."""
 
 from collections.abc import Iterable
 
@@ -10,11 +10,11 @@ from buildsys.text import count_text
 
 _NEVER = "buildsys was never run there"
 _TRIALS = {"linux-aarch64": "buildsys was run in an emulator, its tools were never run"}
-"""What is known of hosts that are not `TRIED`."""
+"""What was tried on hosts other than `TRIED`."""
 
 
 def describe_host() -> str:
-    """What can be expected of this host, in a few sentences."""
+    """Return what this host supports, in a few sentences."""
     host = host_title(host_name())
     if host_name() == TRIED:
         return f"{host}: the tool environments are locked for it."
@@ -36,7 +36,9 @@ def describe_host() -> str:
 
 
 def describe_waiting(plans: Iterable[BuildPlan]) -> list[str]:
-    """A sentence for each tool environment that builds need and this host does not support."""
+    """Return a sentence for each tool environment that builds need and this host does not
+    support.
+    """
     builds: dict[str, list[str]] = {}
     for plan in plans:
         for absence in dict.fromkeys(map(_absence, plan.steps)):

@@ -1,14 +1,14 @@
-"""What a benchmark on a device wrote -> a measurement of a published file.
+"""Reads what a benchmark on a device wrote, as a measurement of a published file.
 
 `litert-benchmark --result_json FILE` (ai-edge-litert 2.3.0, run here): one object with the model's
 path, its accelerators, threads, and rounded times. `trtexec --exportTimes=FILE` (no TensorRT runs
-here: the shape is that of NVIDIA's samples/common/sampleReporting.cpp, exportJSONTrace): a list of
+here: the form is that of NVIDIA's samples/common/sampleReporting.cpp, exportJSONTrace): a list of
 one object per iteration, whose `computeMs` is the time of the engine alone. `benchmark.py --json
 FILE` of a package for Linux (templates/linux): one object with the file's digest. That of a package
 with an engine (templates/engine): the same with a batch, and with the time including both copies.
 
-A figure of an engine counts only where the package's runtime.py (templates/engine) would have loaded
-it: the same library, version, GPU and batch.
+A figure of an engine counts only where the package's runtime.py (templates/engine) would have
+loaded it: the same library, version, GPU and batch.
 """
 
 import json
@@ -28,23 +28,23 @@ from buildsys.steps.lib.tensorrt.host_library import TITLES
 _MOST_BYTES = 64 << 20
 _MIB = 1 << 20
 _LONGEST_MS, _MOST = 1e12, 1 << 63
-"""Bounds of what a figure and a count can be."""
+"""Limits of valid times and counts."""
 _LONGEST_MACHINE = 120
 NO_DIGEST = (
     "trtexec's file has no digest: only the person who imported it states that this engine ran"
 )
 _PACKAGED = "buildsys benchmark.py"
-"""As templates/linux/benchmark.py and templates/engine/benchmark.py call themselves."""
+"""The tool's name in reports of templates/linux/benchmark.py and templates/engine/benchmark.py."""
 TENSORRT = "tensorrt"
 _AMPERE = (8, 0)
-_RUN = "run the benchmark.py that lies beside the engine, where the engine is loaded"
+_RUN = "run the benchmark.py beside the engine, where the engine is loaded"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """What a FILE holds; `machine`: where it ran by its own word, empty where the tool says nothing.
+    """The content of a FILE; `machine`: where it ran according to the tool, or empty.
 
-    `whole`: of an engine, the time with the copies to and from the GPU.
+    `whole`: for an engine, the time with the copies to and from the GPU.
     """
 
     measurement: Measurement
@@ -53,7 +53,7 @@ class Benchmark:
 
     @property
     def measurements(self) -> tuple[Measurement, ...]:
-        """One or two."""
+        """Return one or two measurements."""
         return (self.measurement, *((self.whole,) if self.whole else ()))
 
 
@@ -77,7 +77,7 @@ def read_benchmark(path: str, device: str, published: Published) -> Benchmark:
 
 
 def _words(text: str) -> str:
-    """Of a file from elsewhere: what can be printed of it, on a line."""
+    """Return the printable part of a foreign text, on one line."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_LONGEST_MACHINE]
 
 
@@ -89,7 +89,7 @@ def _measurement(path: str, data: Any, device: str, published: Published) -> Mea
     if isinstance(data, dict) and data.get("tool") == _PACKAGED:
         return _packaged(path, data, device, published)
     message = "is not a result of a known benchmark"
-    hint = "litert-benchmark --result_json FILE, trtexec --exportTimes=FILE, or benchmark.py --json FILE of a package"
+    hint = "use litert-benchmark --result_json FILE, trtexec --exportTimes=FILE, or benchmark.py --json FILE of a package"
     raise InputError.at(path, message, hint)
 
 
@@ -118,7 +118,7 @@ def _is_iteration(item: Any) -> bool:
 
 
 def _litert(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
-    """The figures as litert-benchmark rounds them, to a hundredth of a millisecond."""
+    """Read the figures of litert-benchmark, which rounds to a hundredth of a millisecond."""
     latency = data["latency"]
     number = _reader(path, latency)
     _check_model(path, data, published)
@@ -150,7 +150,9 @@ def _litert(path: str, data: dict[str, Any], device: str, published: Published) 
 
 
 def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
-    """Whether it can have been the published file: its name, its size to 0.01 MiB."""
+    """Raise InputError unless it can have been the published file: same name, same size to 0.01
+    MiB.
+    """
     name = str(data.get("model", "")).replace("\\", "/").rsplit("/", 1)[-1]
     if name != published.name:
         message = (
@@ -171,7 +173,9 @@ def _check_model(path: str, data: dict[str, Any], published: Published) -> None:
 
 
 def _packaged(path: str, data: dict[str, Any], device: str, published: Published) -> Measurement:
-    """The time of the network alone; the report has no time from image to detections."""
+    """Read the time of the network alone; the report does not use the time from image to
+    detections.
+    """
     if data.get("sha256") != published.sha256:
         digest = str(data.get("sha256"))[:12]
         message = (
@@ -207,7 +211,7 @@ def _packaged(path: str, data: dict[str, Any], device: str, published: Published
 
 
 def _check_engine_report(path: str, data: dict[str, Any], published: Published) -> tuple[str, int]:
-    """(library, batch) of an engine that was timed alone, by CUDA's events."""
+    """Return (library, batch) of an engine that was timed alone, by CUDA's events."""
     library = data.get("engine")
     if not isinstance(library, str) or library not in TITLES:
         raise InputError.at(path, f"`engine` is {library!r}; it is one of {', '.join(TITLES)}")
@@ -224,15 +228,15 @@ def _figures(path: str, data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_order(path: str, least: float, mean: float, most: float) -> None:
-    """A mean is summed: its last digit may be beyond what it is the mean of."""
+    """Check that the mean is between the extremes; summing may change its last digit."""
     slack = 1e-6 * mean
     if not least - slack <= mean <= most + slack:
-        message = f"has a mean of {mean:g} ms between least {least:g} and most {most:g}: runs cannot have these times"
+        message = f"has a mean of {mean:g} ms, a least of {least:g} and a most of {most:g}: runs cannot have these times"
         raise InputError.at(path, message, "did someone edit it? Use the file that the tool wrote")
 
 
 def _trtexec(path: str, data: list[Any], device: str, published: Published) -> Measurement:
-    """Files of TensorRT 8.4 and before hold `endToEndMs`, and the warm-up's iterations, too."""
+    """Read the times of trtexec; TensorRT up to 8.4 also writes `endToEndMs` and the warm-up."""
     _check_trtexec(path, published.build, published.name, published.format, published.loads)
     times = [_reader(path, item)("computeMs") for item in data]
     older = any("endToEndMs" in item for item in data)
@@ -259,7 +263,9 @@ def _trtexec(path: str, data: list[Any], device: str, published: Published) -> M
 
 
 def _reader(path: str, fields: dict[str, Any]) -> Callable[[str], float]:
-    """Reads milliseconds: numbers, finite, not below zero. Raises InputError."""
+    """Return a function that reads milliseconds: finite numbers, not below zero. Raises
+    InputError.
+    """
 
     def number(name: str) -> float:
         value = fields.get(name)
@@ -283,7 +289,7 @@ def _count(path: str, fields: dict[str, Any], name: str, least: int) -> int:
 
 
 def _check_engine(path: str, data: Mapping[str, Any], build: str, loads: Loads) -> None:
-    """`data`: as benchmark.py of a package writes it. Raises InputError."""
+    """Raise InputError unless the engine fits; `data`: as benchmark.py of a package writes it."""
     library, version = str(data.get("engine")), str(data.get("version"))
     capability, batch = str(data.get("compute_capability")), int(data["batch"])
     ours, (least, most) = TITLES.get(loads.library, loads.library), loads.batch
@@ -310,9 +316,9 @@ def _check_engine(path: str, data: Mapping[str, Any], build: str, loads: Loads) 
 
 
 def _check_trtexec(path: str, build: str, name: str, kind: str, loads: Loads | None) -> None:
-    """Refuse trtexec's times of an ONNX file, of which it builds an engine that does not ship.
+    """Raise InputError for trtexec's times of an ONNX file, from which it builds another engine.
 
-    `name`, `kind`: the file that the build ships, and its format. Raises InputError.
+    `name`, `kind`: the file that the build ships, and its format.
     """
     if kind != "engine":
         message, hint = f"{build} ships {name}", "name the build whose engine it ran"
@@ -325,7 +331,7 @@ def _check_trtexec(path: str, build: str, name: str, kind: str, loads: Loads | N
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """ "10.3.0" -> (10, 3, 0); empty for what is no version."""
+    """Return (10, 3, 0) for "10.3.0"; empty for an invalid version."""
     parts = version.split(".")
     known = all(part.isdecimal() and len(part) < 10 for part in parts)
     return tuple(map(int, parts)) if known else ()

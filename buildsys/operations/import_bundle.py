@@ -1,8 +1,8 @@
-"""`buildsys import`: the result of `python3 build.py` in a bundle, into the store under the right keys.
+"""`buildsys import`: stores the result of `python3 build.py` in a bundle under the right keys.
 
-A result comes from elsewhere: names, digests and what it was built for are checked before anything
-enters the store. Digests prove that bytes are intact, not who made them: an engine is taken on trust.
-Latency figures beside the engine are read as `buildsys import-benchmark` reads them.
+A result comes from another machine: names, digests and what it was built for are checked before
+anything enters the store. Digests prove that bytes are intact, not who made them: an engine is
+taken on trust. Latency figures beside the engine are read as by `buildsys import-benchmark`.
 """
 
 import os
@@ -44,20 +44,20 @@ from buildsys.write_errors import writing
 _RESULT_FILE = "result.json"
 _BENCHMARK = "benchmark.json"
 _LARGEST_TEXT = 1 << 20
-"""Bytes of bundle.json and its like: larger than any, small enough to be read at once."""
+"""Limit of the bytes of bundle.json and similar files: larger than any, small enough to read."""
 _FILES = {
     Format.ENGINE: "model.engine",
     "engine-facts": "facts.json",
     Format.CALIBRATION_CACHE: "calibration.cache",
 }
-"""What an output of a step is called in a result."""
+"""Names of a step's outputs in a result."""
 _TIMING = re.compile(TIMINGS + r"/tensorrt-[0-9.]+-[0-9]+\.[0-9]\.cache")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BundledStep:
-    """A step that the device runs: its action key when it was bundled, "" where that was not known, and
-    the parts of it.
+    """A step that the device runs: its action key, "" if unknown when it was bundled, and its
+    parts.
     """
 
     key: str
@@ -66,7 +66,7 @@ class BundledStep:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleRecord:
-    """bundle.json, as `buildsys bundle` writes it."""
+    """The content of bundle.json, which `buildsys bundle` writes."""
 
     format: Literal[1]
     buildsys: str
@@ -81,7 +81,9 @@ class BundleRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRecord:
-    """result.json, as build.py of a bundle writes it. `bundle`: the digest of its bundle.json."""
+    """The content of result.json, which a bundle's build.py writes; `bundle`: bundle.json's
+    digest.
+    """
 
     format: Literal[1]
     build: str
@@ -95,8 +97,9 @@ Record = TypeVar("Record", BundleRecord, ResultRecord)
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A result whose bytes are intact. `bundle`: its request; `facts`: of the engine; `benchmark`:
-    measurements beside it, or None.
+    """A result with intact bytes.
+
+    `bundle`: its request; `facts`: of the engine; `benchmark`: measurements beside it, or None.
     """
 
     folder: Path
@@ -109,7 +112,7 @@ class Result:
 
     @property
     def machine(self) -> str:
-        """A description of the machine that built it."""
+        """Return a description of the machine that built it."""
         gpu = f", {self.facts.gpu}" if self.facts.gpu else ""
         library = TITLES.get(self.facts.library, self.facts.library)
         return f"{library} {self.facts.version} on {self.facts.system}{gpu}"
@@ -117,9 +120,9 @@ class Result:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Result]:
-    """A bundle's folder with its result, the result alone, or an archive of either, checked.
+    """Yield a checked result: from a bundle's folder, the result alone, or an archive of either.
 
-    Raises InputError, and leaves nothing behind.
+    Raises InputError, and leaves no files behind.
     """
     if os.path.isdir(path):
         yield _read(_find(path, path), path)
@@ -133,9 +136,9 @@ def opened(path: Path) -> Iterator[Result]:
 
 
 def take_back(session: Session, remote: RemoteBuild, result: Result, path: Path) -> None:
-    """Into the store and this workspace's records. `path`: as messages name it.
+    """Record a result in the store and in this workspace; `path`: its name in messages.
 
-    Raises InputError where the recipes ask for something else now.
+    Raises InputError where the recipes now require something else.
     """
     wanted = {_FILES[output.name] for step in remote.remote_steps for output in step.outputs}
     names = {step.module for step in remote.remote_steps}
@@ -163,7 +166,9 @@ def take_back(session: Session, remote: RemoteBuild, result: Result, path: Path)
 
 
 def _find(folder: Path, path: Path) -> Path:
-    """Where result.json is: there, in the bundle's folder for it, or one folder deeper."""
+    """Return the folder with result.json: the given one, the bundle's folder for it, or one level
+    below.
+    """
     inside = sorted(item for item in folder.iterdir() if os.path.isdir(item))
     tried = [folder, folder / RESULT, *inside, *(item / RESULT for item in inside)]
     for place in tried:
@@ -171,14 +176,14 @@ def _find(folder: Path, path: Path) -> Path:
             return place
     if any(os.path.isfile(place / BUNDLE) for place in tried):
         message = "is a bundle whose engine was not built yet"
-        raise _refusal(path, message, "run `python3 build.py` in it, on the machine that it is for")
+        raise _refusal(path, message, "run `python3 build.py` in it on its target machine")
     raise _refusal(
         path, "does not contain a result of a bundle", "`python3 build.py` of a bundle makes one"
     )
 
 
 def _read(folder: Path, path: Path) -> Result:
-    """Compare every file with its digest."""
+    """Compare every file with its digest, and return the result."""
     record = _read_record(ResultRecord, folder / _RESULT_FILE, path)
     bundle = _read_record(BundleRecord, folder / BUNDLE, path)
     if not {"model.engine", "facts.json"} <= record.files.keys():
@@ -186,7 +191,7 @@ def _read(folder: Path, path: Path) -> Result:
     for name, digest in {BUNDLE: record.bundle, **record.files}.items():
         _check_file(folder, name, digest, path)
     if bundle.build != record.build:
-        raise _refusal(path, f"{BUNDLE} belongs to another build than {_RESULT_FILE}")
+        raise _refusal(path, f"{BUNDLE} does not belong to the same build as {_RESULT_FILE}")
     return Result(
         folder=folder,
         build=record.build,
@@ -214,7 +219,7 @@ def _read_record(kind: type[Record], file: Path, path: Path) -> Record:
 def _check_file(folder: Path, name: str, digest: str, path: Path) -> None:
     if name not in {BUNDLE, *_FILES.values()} and not _TIMING.fullmatch(name):
         raise _refusal(
-            path, f"{_RESULT_FILE} names a file that does not belong into a result: {name[:80]!r}"
+            path, f"{_RESULT_FILE} names a file that does not belong in a result: {name[:80]!r}"
         )
     file = folder / PurePosixPath(name)
     if any(os.path.islink(part) for part in (file, file.parent)) or not os.path.isfile(file):
@@ -236,7 +241,7 @@ def _read_json(file: Path, path: Path) -> dict[str, Any]:
 
 
 def _read_facts(folder: Path, path: Path) -> EngineFacts:
-    """What packages read of it is there, and of the right kind."""
+    """Return the facts that packages read, after checking them."""
     try:
         return read_facts(_read_json(folder / "facts.json", path))
     except ValueError as error:
@@ -244,7 +249,7 @@ def _read_facts(folder: Path, path: Path) -> EngineFacts:
 
 
 def _check_made_for(remote: RemoteBuild, result: Result, path: Path) -> None:
-    """Library, version and GPU as the plan has them."""
+    """Raise InputError unless library, version and GPU match the plan."""
     params, facts = remote.params, result.facts
     found = (facts.library, facts.compute_capability)
     if found == (params.library, params.compute_capability) and is_version(
@@ -261,7 +266,7 @@ def _check_made_for(remote: RemoteBuild, result: Result, path: Path) -> None:
 def _check_keys(
     session: Session, remote: RemoteBuild, step: Step, result: Result, path: Path
 ) -> None:
-    """That the recipes, the data and our code ask for the same as when it was bundled."""
+    """Raise InputError unless recipes, data and code require the same as when it was bundled."""
     bundled, (key, parts) = result.bundle.steps[step.module], key_parts(session, step)
     old, new = dict(bundled.parts), dict(parts)
     for name in [n for n in {*old, *new} if n.startswith("input.")]:
@@ -276,7 +281,7 @@ def _check_keys(
 
 
 def _check_tensors(session: Session, remote: RemoteBuild, result: Result, path: Path) -> None:
-    """Inputs and outputs as the network has them, where its file lies here and can be read."""
+    """Raise InputError unless inputs and outputs match the network, where its file is here."""
     item, digest = remote.network, session.state.input_digest(remote.network)
     try:
         if item.source:
@@ -293,7 +298,9 @@ def _check_tensors(session: Session, remote: RemoteBuild, result: Result, path: 
 
 
 def _record(session: Session, step: Step, result: Result) -> None:
-    """As the runner does it: bytes first, then the action, then this workspace's record."""
+    """Record a step's result as the runner does: bytes, then the action, then this workspace's
+    record.
+    """
     state, action_key = session.state, session.state.key(step)
     assert action_key is not None
     outputs = tuple(
@@ -305,7 +312,9 @@ def _record(session: Session, step: Step, result: Result) -> None:
 
 
 def _keep_timings(remote: RemoteBuild, result: Result) -> None:
-    """Of two caches of one library and GPU, the larger one has seen more."""
+    """Keep the timing cache; of two for one library and GPU, the larger one, which has more
+    timings.
+    """
     for path in timing_caches(result.folder / TIMINGS, remote.params):
         target = cache_root() / TIMINGS / path.name
         if f"{TIMINGS}/{path.name}" not in result.files:
@@ -322,7 +331,7 @@ def _refusal(path: Path, message: str, hint: str = "") -> InputError:
 
 
 def read_figures(result: Result, remote: RemoteBuild, device: str) -> tuple[Measurement, ...]:
-    """Of benchmark.json, where it is there. Raises InputError."""
+    """Return the figures in benchmark.json, if present. Raises InputError."""
     if result.benchmark is None:
         return ()
     engine = result.folder / "model.engine"
@@ -351,7 +360,7 @@ def read_figures(result: Result, remote: RemoteBuild, device: str) -> tuple[Meas
 def keep_figures(
     workspace: Workspace, remote: RemoteBuild, figures: tuple[Measurement, ...]
 ) -> None:
-    """Into measurements/ID.json."""
+    """Add the figures to measurements/ID.json."""
     if figures:
         measurements.record(workspace, remote.build.id, figures)
         stamp.forget(workspace)

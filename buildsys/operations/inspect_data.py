@@ -1,4 +1,4 @@
-"""A look at the datasets of a workspace: one step each, beside the builds that use them."""
+"""Inspects the datasets of a workspace: one step each, outside the builds that use them."""
 
 import dataclasses
 import os
@@ -32,14 +32,14 @@ from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.text import did_you_mean
 
 _SHOWN = 10
-"""Findings of one kind on a terminal; report.json has them all."""
+"""Findings of one kind that a terminal shows; report.json has them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One dataset with the builds that use it, and the plan of a look at it.
+    """One dataset with the builds that use it, and the plan that inspects it.
 
-    `place`: what its files' names start with in messages: its folder, as the workspace sees it.
+    `place`: the prefix of its files' names in messages: its folder, relative to the workspace.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Dataset:
 
 
 def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, str]]:
-    """Every dataset of every valid build, and all those builds: id -> recipe.
+    """Return every dataset of every valid build, and all those builds: id -> recipe.
 
     Names and reports depend on the whole workspace, never on the request.
     """
@@ -74,7 +74,7 @@ def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, 
 def _calibration_images(
     builds: Iterable[Build], workspace: Workspace, taken: set[str]
 ) -> list[Dataset]:
-    """What patterns for calibration find, a set of images each."""
+    """Return the images that patterns for calibration find, as one dataset per pattern."""
     users: dict[str, list[str]] = {}
     for build in builds:
         calibration = build.recipe.quantization.calibration
@@ -111,7 +111,7 @@ def _calibration_images(
 
 
 def name_datasets(labels: dict[str, str]) -> dict[str, str]:
-    """A folder's name for every dataset: the data's own where that is clear, else its whole path.
+    """Return a folder name for every dataset: the data's own if it is unique, else its whole path.
 
     `labels`: paths of data.yaml files, or of folders of classes, as recipes write them, or names
     without a slash.
@@ -137,8 +137,8 @@ def _folder(label: str) -> Path:
 def choose(
     asked: Sequence[str], datasets: Sequence[Dataset], builds: Mapping[str, str]
 ) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
-    """The datasets of builds, variants, recipes or patterns of these; and chosen builds without
-    one.
+    """Return the datasets of builds, variants, recipes or patterns of these, and chosen builds
+    without one.
 
     Raises InputError for an unknown name.
     """
@@ -185,7 +185,7 @@ class _Split:
 
 @dataclass(frozen=True, kw_only=True)
 class _Report:
-    """report.json, as the step writes it."""
+    """The content of report.json, which the step writes."""
 
     title: str
     classes: tuple[str, ...]
@@ -199,7 +199,7 @@ class _Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a look at a dataset found; `sheet`: the images that were drawn, none where none is read."""
+    """The result of inspecting a dataset; `sheet`: the drawn images, empty if none can be read."""
 
     classes: tuple[str, ...]
     findings: tuple[Finding, ...]
@@ -207,12 +207,14 @@ class Inspection:
     table: str
 
     def count(self, severity: str) -> int:
-        """How many errors, or warnings, it found."""
+        """Return the number of errors, or of warnings."""
         return sum(finding.severity == severity for finding in self.findings)
 
 
 def inspect(session: Session, dataset: Dataset) -> Inspection:
-    """Look at a dataset, or remember the last look. Fills build/.data/<name>/. Raises BuildsysError."""
+    """Inspect a dataset, or use the recorded result; fills build/.data/<name>/. Raises
+    BuildsysError.
+    """
     for step in dataset.plan.steps:
         session.executor.run_step(step)
     return _publish(session, dataset)
@@ -224,7 +226,7 @@ def report_folder(workspace: Workspace, name: str) -> Path:
 
 
 def render_findings(findings: Iterable[Finding], place: str) -> list[str]:
-    """Findings as lines for a terminal, the first ten of every kind."""
+    """Return findings as lines for a terminal, the first ten of every kind."""
     kinds: dict[tuple[str, str], list[Finding]] = {}
     for finding in findings:
         kinds.setdefault((finding.severity, finding.kind), []).append(finding)
@@ -262,7 +264,7 @@ def _dataset(
     shape = shape_of(group[0].recipe.source.task or "")
     frames = {build.recipe.input.size for build in group if build.recipe.input is not None}
     if shape == "folder":
-        frames = set()  # there is no object whose size could be too small
+        frames = set()  # no object has a size that could be too small
     splits = tuple(Split(name=split, paths=paths) for split, paths in facts.splits)
     own = "folders" if shape == "folder" else "ultralytics"
     params = inspect_dataset.Params(
@@ -289,7 +291,7 @@ def _dataset(
 
 
 def _publish(session: Session, dataset: Dataset) -> Inspection:
-    """The report into its folder, which is replaced as a whole."""
+    """Replace the report's folder by the new one."""
     step = session.state.steps[dataset.plan.package]
     folder = session.workspace.own(report_folder(session.workspace, dataset.name))
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -304,7 +306,7 @@ def _publish(session: Session, dataset: Dataset) -> Inspection:
 
 
 def _read_look(folder: Path, stage: str) -> Inspection:
-    """Raises StepFailed where the report is not as the step writes it."""
+    """Read the report. Raises StepFailed where it is not in the step's form."""
     place = folder / "report.json"
     if not os.path.isfile(place):
         raise malformed(stage, "report", "report.json is missing")
@@ -320,5 +322,5 @@ def _read_look(folder: Path, stage: str) -> Inspection:
 
 
 def _plain(text: str) -> str:
-    """What any file system and any shell takes."""
+    """Return a name with only characters that every file system and shell accepts."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.") or "data"

@@ -1,4 +1,4 @@
-"""`buildsys predict`: detections of a build's shipped file on photographs, by one more step."""
+"""`buildsys predict`: runs a build's shipped file on photographs, by one more step."""
 
 import contextlib
 import json
@@ -51,13 +51,14 @@ class Prediction:
 
     @property
     def plans(self) -> Plans:
-        """What a session needs."""
+        """Return the plans for a session."""
         return Plans.of((self.build, self.plan))
 
 
 def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
-    """The named images, and all images of named folders. Raises one InputError for all names
-    without an image.
+    """Return the named images, and all images of named folders.
+
+    Raises one InputError for all names without an image.
     """
     found: dict[Path, None] = {}
     problems = []
@@ -66,7 +67,7 @@ def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
         inside: list[Path] = []
         if os.path.isdir(path):
             inside = sorted(p for p in path.rglob("*") if _is_picture(p.relative_to(path), p))
-            message = "no image is in this folder"
+            message = "this folder contains no images"
         elif not os.path.isfile(path):
             message = "the file does not exist"
         elif path.suffix.lower() in SUFFIXES:
@@ -82,7 +83,9 @@ def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
 
 
 def name_drawings(paths: Sequence[Path]) -> tuple[str, ...]:
-    """<name>.jpg for every image; if that is taken, its folder's name is added, then a number."""
+    """Return <name>.jpg for every image; to a taken name, its folder's name is added, then a
+    number.
+    """
     names: list[str] = []
     for path in paths:
         name, number = f"{path.stem}.jpg", 1
@@ -97,7 +100,7 @@ def name_drawings(paths: Sequence[Path]) -> tuple[str, ...]:
 def plan_prediction(
     workspace: Workspace, name: str, paths: tuple[Path, ...], confidence: float
 ) -> Prediction:
-    """The step that runs a build's file on images. Raises InputError, Waiting."""
+    """Return the step that runs a build's file on images. Raises InputError, Waiting."""
     build = find_build(workspace, name)
     if build.waiting_for:
         raise Waiting(f"{build.id} waits for {build.waiting_for}: there is no file to run yet")
@@ -109,7 +112,9 @@ def plan_prediction(
 
 
 def find_runnable(plan: BuildPlan) -> Input:
-    """The file that ships, or, where a device alone runs that, what it was made from."""
+    """Return the shipped file; for one that only a device can run, the file that it was made
+    from.
+    """
     assert plan.shipped is not None
     item = plan.shipped
     if item.name not in MADE_FROM:
@@ -119,8 +124,9 @@ def find_runnable(plan: BuildPlan) -> Input:
 
 
 def check_built(session: Session, plan: BuildPlan) -> None:
-    """Raises BuildsysError where what its recipe says now is not made: in the build's folder, or, of an
-    engine that waits, the file before it.
+    """Raise BuildsysError unless the file of the current recipe is made.
+
+    It is in the build's folder; for an engine that waits, it is the file before the engine.
     """
     if session.publisher.is_published(plan):
         return
@@ -133,7 +139,9 @@ def check_built(session: Session, plan: BuildPlan) -> None:
 
 
 def _waits_made(session: Session, plan: BuildPlan) -> bool:
-    """Whether another machine alone can make what ships, and the file that runs here is made."""
+    """Return whether only another machine can make the shipped file, and the file to run here is
+    made.
+    """
     outcome = session.publisher.standing(plan)
     waits = outcome is not None and outcome.kind == Kind.WAITING
     item = find_runnable(plan)
@@ -142,7 +150,7 @@ def _waits_made(session: Session, plan: BuildPlan) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Detection:
-    """One object, in pixels of the image: `box` x1 y1 x2 y2, None for a class of the whole image.
+    """One object in pixels of the image: `box` x1 y1 x2 y2, None for a class of the whole image.
 
     `keypoints`: x, y, visibility 0..1; `outline` of a mask and `corners` of a rotated box: x, y.
     """
@@ -157,7 +165,7 @@ class Detection:
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """Objects in one image, best first. `picture`: the image as it was named."""
+    """Objects in one image, best first; `picture`: the image as it was named."""
 
     picture: str
     drawing: RelativeName
@@ -168,7 +176,7 @@ class Predicted:
 
 @dataclass(frozen=True, kw_only=True)
 class Unreadable:
-    """An image that could not be read. `picture`: as it was named."""
+    """An image that could not be read; `picture`: as it was named."""
 
     picture: str
     problem: str
@@ -183,7 +191,7 @@ class RunModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """What was found: predictions.json, without the build."""
+    """The content of predictions.json, without the build."""
 
     model: RunModel
     confidence: float
@@ -192,8 +200,10 @@ class Predictions:
 
 
 def predict(session: Session, prediction: Prediction, target: Path) -> Predictions:
-    """Run the step unless its result is stored, and copy its drawings and predictions.json into
-    `target`; other files there stay. Raises BuildsysError.
+    """Run the step unless its result is stored, and copy its drawings and predictions.json to
+    `target`.
+
+    Other files in `target` stay. Raises BuildsysError.
     """
     (step,) = prediction.plan.steps
     _give_back(session, prediction)
@@ -207,12 +217,12 @@ def predict(session: Session, prediction: Prediction, target: Path) -> Predictio
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
             if is_new:
-                with contextlib.suppress(OSError):  # only where nothing came of it
+                with contextlib.suppress(OSError):  # only an empty folder can be removed
                     target.rmdir()
 
 
 def describe(row: Predicted, most: int = 6) -> str:
-    """One line for one image: its objects, best first, x y width height in pixels."""
+    """Return one line for an image: its objects, best first, x y width height in pixels."""
     objects = row.objects
     words = []
     for item in objects[:most]:
@@ -226,7 +236,9 @@ def describe(row: Predicted, most: int = 6) -> str:
 
 
 def _give_back(session: Session, prediction: Prediction) -> None:
-    """A shipped file that the store has lost: nothing has to be made again while it lies there."""
+    """Restore a shipped file that the store has lost from the build's folder, so that no step runs
+    again.
+    """
     digest, store = (
         session.state.input_digest(find_runnable(prediction.build)),
         session.state.store,
@@ -240,9 +252,7 @@ def _give_back(session: Session, prediction: Prediction) -> None:
 
 
 def _fill(fresh: Path, target: Path, prediction: Prediction) -> Predictions:
-    """Move what the step made into `target`. Raises StepFailed, before anything is moved, for names
-    that are not those it was given.
-    """
+    """Move the step's files to `target`. Raises StepFailed, before moving, for unexpected names."""
     (step,) = prediction.plan.steps
     names = {path.name for path in fresh.iterdir() if os.path.isfile(path)}
     if _FILE not in names:
@@ -270,24 +280,24 @@ def _fill(fresh: Path, target: Path, prediction: Prediction) -> Predictions:
 
 
 def _json(build: str, found: Predictions) -> str:
-    """predictions.json with the build; a list of numbers is on one line."""
+    """Return predictions.json with the build; a list of numbers is on one line."""
     content = {"build": build, **asdict(found, dict_factory=_object)}
     text = json_text(content, indent=1, ensure_ascii=False)
     return re.sub(r"\[[-\d.,\s]+\]", _join, text) + "\n"
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """What JSON says of a value: nothing of what there is not."""
+    """Return a JSON object without its empty values."""
     return {name.removesuffix("_"): value for name, value in pairs if value is not None}
 
 
 def _join(numbers: re.Match[str]) -> str:
-    """A list of numbers on one line."""
+    """Return a list of numbers on one line."""
     return re.sub(r"\s+", " ", numbers.group()).replace("[ ", "[").replace(" ]", "]")
 
 
 def find_build(workspace: Workspace, name: str) -> Build:
-    """One build by its id, or, of a selection, the variant that ships. Raises InputError."""
+    """Return one build by its id or, for a selection, its shipped variant. Raises InputError."""
     builds = read_builds(workspace)
     ids = [build.id for build in builds]
     try:
@@ -301,7 +311,7 @@ def find_build(workspace: Workspace, name: str) -> Build:
 
 
 def _chosen(workspace: Workspace, name: str) -> str:
-    """The variant that a build with `select` ships; empty for any other name."""
+    """Return the variant that a build with `select` ships; empty for any other name."""
     if name.count("@") != 1:
         return ""
     manifest = read_manifest(build_folder(workspace, name))
@@ -343,7 +353,7 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
 
 
 def _gather(paths: tuple[Path, ...]) -> tuple[tuple[str, ...], Source]:
-    """The images relative to their common folder."""
+    """Return the images relative to their common folder."""
     absolute = [Path(os.path.abspath(path)) for path in paths]
     root = os.path.commonpath([path.parent for path in absolute])
     places = tuple(path.relative_to(root).as_posix() for path in absolute)

@@ -1,4 +1,4 @@
-"""The model file that a build has published, and what loads it, by its manifest."""
+"""Finds the model file that a build has published, and what loads it, from its manifest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,8 +24,10 @@ _FOR_ARM_LINUX = "package_linux"
 
 @dataclass(frozen=True, kw_only=True)
 class Loads:
-    """Which library, version and GPU load an engine. `newer`: newer versions as well; `capability`:
-    empty for any from 8.0 on; `batch`: (least, most) images.
+    """The library, version and GPU that load an engine.
+
+    `newer`: newer versions, too; `capability`: empty for any from 8.0 on; `batch`: (least, most)
+    images.
     """
 
     library: str
@@ -36,7 +38,7 @@ class Loads:
 
 
 def read_loads(facts: Mapping[str, object]) -> Loads | None:
-    """From the facts in engine.json; None where they are incomplete."""
+    """Return what loads an engine, from the facts in engine.json; None if they are incomplete."""
     try:
         least, _, most = decode(tuple[int, int, int], facts["batch"])
         everywhere = facts["hardware_compatibility"] == "ampere-plus"
@@ -53,7 +55,7 @@ def read_loads(facts: Mapping[str, object]) -> Loads | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """The file that a build ships, or, by its digest only, one that it shipped before.
+    """The file that a build ships, or, by its digest only, one that it shipped earlier.
 
     `bytes` and `loads` are unknown (None) for an earlier file.
     """
@@ -67,7 +69,11 @@ class Published:
 
 
 def find_published(workspace: Workspace, build: str, sha256: str = "") -> Published:
-    """By the build's manifest; with `sha256` an earlier file of the same name. Raises InputError."""
+    """Return the published file by the build's manifest; with `sha256`, an earlier file of that
+    name.
+
+    Raises InputError.
+    """
     published = _ids(workspace)
     if build not in published:
         message = "is not published: there is no file to measure"
@@ -94,22 +100,22 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
             loads=_loads(folder),
         )
     if not is_digest(sha256):
-        message, hint = "a sha256 is 64 hexadecimal digits", "give the digest of the file that ran"
+        message, hint = "a sha256 has 64 hexadecimal digits", "give the digest of the file that ran"
         raise InputError.at(f"--sha256 {sha256}", message, hint)
     return Published(build=build, name=name, bytes=None, sha256=sha256, format=kind)
 
 
 def _unpublished(plan: Plan) -> tuple[str, str]:
-    """Why a build of the recipes has no folder, and what to do."""
+    """Return why a build of the recipes has no folder, and what to do."""
     waiting = _missing(plan)
     if waiting:
-        hint = f"`buildsys plan {plan.build}` says what it needs"
+        hint = f"`buildsys plan {plan.build}` shows what it needs"
         return f"waits for {waiting}: there is no file to measure yet", hint
     return "is not built yet: there is no file to measure", f"doit build:{plan.build}"
 
 
 def _missing(plan: Plan) -> str:
-    """What a build waits for, according to its plan."""
+    """Return what a build waits for, according to its plan."""
     match plan:
         case WaitingPlan():
             return plan.waiting_for
@@ -123,20 +129,22 @@ def _missing(plan: Plan) -> str:
 
 
 def find_arm_board(workspace: Workspace, build: str) -> str:
-    """The label of the ARM board that a published build was packed for; empty for anything else."""
+    """Return the label of the ARM board that a published build was packed for; else an empty
+    text.
+    """
     manifest = read_manifest(build_folder(workspace, build))
     packed = manifest and any(step.module == _FOR_ARM_LINUX for step in manifest.steps)
     return manifest.target.label if manifest and packed else ""
 
 
 def _ids(workspace: Workspace) -> list[str]:
-    """Every build whose folder is there."""
+    """Return every build that has a folder."""
     found = sorted(workspace.build.glob("[!.]*/[!.]*/manifest.json"))
     return [f"{path.parent.parent.name}@{path.parent.name}" for path in found]
 
 
 def _shipped(folder: Path, build: str) -> Model:
-    """The model that the manifest lists."""
+    """Return the model that the manifest lists."""
     hint = f"doit build:{build} makes it again"
     try:
         manifest = load_manifest(folder)
@@ -153,7 +161,7 @@ def _shipped(folder: Path, build: str) -> Model:
 
 
 def _loads(folder: Path) -> Loads | None:
-    """Of a package with an engine; None where it has none."""
+    """Return what loads a package's engine; None if it has none."""
     try:
         facts = typed_json.read(read_regular(folder / "engine.json"))
     except (OSError, ValueError):

@@ -1,4 +1,6 @@
-"""`buildsys store push` and `pull`, `buildsys remote check` and `gc`: a team's store, by hand."""
+"""`buildsys store push` and `pull`, `buildsys remote check` and `gc`: the team's store, by
+command.
+"""
 
 import contextlib
 import hashlib
@@ -30,7 +32,7 @@ from buildsys.operations.transfer import MissingResult, gather
 from buildsys.remote_settings import describe_remote
 
 _YOUNG_SECONDS = 24 * 3600.0
-"""Blobs this new may belong to a result that is on its way."""
+"""Seconds: newer blobs may belong to a result that is being uploaded."""
 _LARGEST_INDEX = 1 << 30
 
 
@@ -50,7 +52,7 @@ class Moved:
 
 @dataclass(frozen=True, kw_only=True)
 class Looked:
-    """What `buildsys remote check` found. `odd`: see `_Inventory`."""
+    """The result of `buildsys remote check`; `odd`: see `_Inventory`."""
 
     seconds: float
     results: int
@@ -65,8 +67,8 @@ class Looked:
 class Swept:
     """What `buildsys remote gc` removes, and what is left.
 
-    `unreadable`: results that stay, and of which it is not known what they consist of: as long as there are
-    any, all blobs stay. `leftovers`: what transfers that were cut off have left. `odd`: see `_Inventory`.
+    `unreadable`: results that stay and whose blobs are unknown: as long as there are any, all blobs
+    stay. `leftovers`: files of interrupted transfers. `odd`: see `_Inventory`.
     """
 
     results: tuple[Listed, ...]
@@ -80,7 +82,7 @@ class Swept:
 
 
 def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
-    """Put what these builds consist of into the remote. Raises BuildsysError."""
+    """Upload everything that these builds consist of. Raises BuildsysError."""
     store, state = require_shared(session.state.store, writes=True), session.state
     _connect(store.remote)
     state.look_up(plans)
@@ -108,7 +110,7 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
 
 
 def pull(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
-    """Bring all that these builds consist of from the remote. Raises BuildsysError."""
+    """Download everything that these builds consist of. Raises BuildsysError."""
     store, state = require_shared(session.state.store), session.state
     _connect(store.remote)
     state.look_up(plans)
@@ -134,10 +136,10 @@ def pull(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
 
 
 def check(store: SharedStore, every_byte: bool) -> Looked:
-    """Whether a remote store answers, may be written where it is to be, and what lies in it.
+    """Check whether a remote store answers and, if it should be, is writable, and list its content.
 
-    `every_byte`: read all blobs; those that are damaged are removed where writing is allowed, so that
-    they are made again. Raises BuildsysError.
+    `every_byte`: read all blobs; damaged ones are removed where writing is allowed, so that they
+    are made again. Raises BuildsysError.
     """
     settings = store.remote.settings
     began = time.monotonic()
@@ -173,10 +175,10 @@ def check(store: SharedStore, every_byte: bool) -> Looked:
 
 
 def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -> Swept:
-    """Remove results that were uploaded longer ago than `age` seconds, and blobs that none names.
+    """Remove results that were uploaded longer ago than `age` seconds, and unused blobs.
 
-    What this workspace's buildsys.lock names stays, and all blobs where a result that stays does not say
-    which it needs. Raises BuildsysError; nothing goes where the store cannot be read to its end.
+    Results in this workspace's buildsys.lock stay, and all blobs stay if a remaining result cannot
+    be read. Raises BuildsysError; nothing is removed unless the whole listing can be read.
     """
     objects = _connect(store.remote)
     lock = read_lock(workspace.lock)
@@ -236,10 +238,10 @@ def _is_there(remote: Remote, entry: ActionEntry) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class _Inventory:
-    """Entries, blobs, and what transfers that were cut off have left; objects of other names are left alone.
+    """Entries, blobs, and files of interrupted transfers; objects with other names are ignored.
 
-    `unlisted`: folders of entries that cannot be listed. `odd`: such folders, of blobs too, and objects of
-    which the server states a size that none has; it counts as 0 then.
+    `unlisted`: folders of entries that cannot be listed. `odd`: the number of such folders,
+    including those of blobs, and of objects with an impossible size, which counts as 0.
     """
 
     actions: tuple[Listed, ...]
@@ -251,7 +253,7 @@ class _Inventory:
 
 def _take_stock(remote: Remote, objects: RemoteObjects) -> _Inventory:
     actions, no_actions = _list(remote, objects, "actions")
-    # after the entries: a result that comes meanwhile has its blobs there
+    # after the entries: all blobs of a result that is added meanwhile are then found
     blobs, no_blobs = _list(remote, objects, "blobs")
     everything = (*actions, *blobs)
     oversized = {each.name for each in everything if each.size > LARGEST}
@@ -268,8 +270,9 @@ def _take_stock(remote: Remote, objects: RemoteObjects) -> _Inventory:
 def _list(
     remote: Remote, objects: RemoteObjects, prefix: str
 ) -> tuple[list[Listed], tuple[str, ...]]:
-    """All objects below a prefix, and the folders that cannot be listed: an odd name hides what is listed
-    with it, and so each folder is listed by itself then.
+    """Return all objects below a prefix, and the folders that cannot be listed.
+
+    An invalid name hides the names that are listed with it; each folder is then listed separately.
     """
     with contextlib.suppress(OddName):
         return list(objects.list(prefix)), ()
@@ -286,7 +289,7 @@ def _list(
 
 
 def _read(objects: RemoteObjects, name: str, trusted: Iterable[str] = ()) -> ActionEntry:
-    """Raises ValueError."""
+    """Read an entry. Raises ValueError."""
     parts = parse_action_name(name)
     data = objects.read(name, LARGEST_ENTRY)
     if parts is None or data is None:
@@ -305,8 +308,10 @@ def _is_untrusted(objects: RemoteObjects, found: Listed, trusted: Iterable[str])
 
 
 def _named(objects: RemoteObjects, name: str) -> set[str] | None:
-    """Every blob that an entry names, those in its trees too; None where that cannot be read. It may be the
-    entry of another release, or have been damaged on the way.
+    """Return every blob that an entry names, including those in its trees; None if it cannot be
+    read.
+
+    It may be the entry of another release, or damaged.
     """
     try:
         entry = _read(objects, name)

@@ -1,6 +1,7 @@
-"""`buildsys sync`: what builds need from elsewhere, had before it is needed.
+"""`buildsys sync`: downloads what builds need, ahead of time.
 
-Tool environments, and the steps that fetch what is remote; afterwards a build needs no network.
+That is tool environments, and the results of steps that fetch remote files; afterwards a build
+needs no network.
 """
 
 import time
@@ -22,11 +23,11 @@ from buildsys.text import duration
 
 _REPORT = "report"
 MakeRun = Callable[[OnTick], Run]
-"""A runner of uv's commands that reports how far they are; tests pass their own."""
+"""Returns a runner of uv's commands that reports their progress; tests pass their own."""
 
 
 class Fetched(StrEnum):
-    """What became of an environment, or of something remote."""
+    """The outcome for an environment, or for a remote file."""
 
     SYNCED = "synced"
     ALREADY_SYNCED = "already synced"
@@ -38,7 +39,7 @@ class Fetched(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SyncRow:
-    """One environment or remote thing, and what became of it."""
+    """One environment or remote file, and its outcome."""
 
     name: str
     status: Fetched
@@ -47,30 +48,30 @@ class SyncRow:
 
 
 def environments(steps: Collection[Step]) -> tuple[ToolEnv, ...]:
-    """The tool environments that some steps need, by name; the report's is any build's."""
+    """Return the tool environments of some steps and of the report, by name."""
     names = {step.tool_env for step in steps if step.tool_env} | _of_report(bool(steps))
     found = (definitions.tool_env(name) for name in sorted(names))
     return tuple(env for env in found if not env.external)
 
 
 def _of_report(is_made: bool) -> set[str]:
-    """What the report's pages need, where a run writes any."""
+    """Return the environment of the report's pages, if a run writes any."""
     return {_REPORT} if is_made and stamp.mode() == "pages" else set()
 
 
 def remote_steps(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """Those that fetch something, once each."""
+    """Return the steps that fetch something, once each."""
     return tuple({step.id: step for step in steps if step.fetches}.values())
 
 
 def is_here(session: Session, step: Step) -> bool:
-    """Whether the store has what a step would fetch, bytes and all."""
+    """Return whether the store has all bytes that a step would fetch."""
     session.state.want_bytes(step.id)
     return session.state.decide(step).status in (Status.UP_TO_DATE, Status.RESTORABLE)
 
 
 def sizes(env: ToolEnv) -> str:
-    """What an environment costs."""
+    """Return an environment's size for people."""
     download = definitions.expected_download_mib(env)
     return f"up to {download} MiB to download, {env.disk_mib} MiB on disk"
 
@@ -78,7 +79,7 @@ def sizes(env: ToolEnv) -> str:
 def sync(
     envs: Iterable[ToolEnv], console: Console, make_run: MakeRun = watched
 ) -> Iterator[SyncRow]:
-    """Sync environments one after the other; a failure stops no other."""
+    """Sync environments one after the other; a failure does not stop the others."""
     for env in envs:
         missing = definitions.missing_package(env.name)
         if missing:
@@ -101,7 +102,7 @@ def sync(
 
 
 def fetch(steps: Iterable[Step], session: Session) -> Iterator[SyncRow]:
-    """Run the steps that fetch; a failure stops no other."""
+    """Run the steps that fetch; a failure does not stop the others."""
     for step in steps:
         name = session.executor.stages[step.id]
         try:

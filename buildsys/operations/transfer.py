@@ -1,10 +1,10 @@
 """`buildsys store export` and `import`: results of some builds as one file for another machine.
 
-The file is a plain tar: `buildsys-store.json`, then actions, then blobs, each sorted by name, without
-times and owners, so that the same results give the same bytes. An archive comes from elsewhere:
-names, types and digests of all members are checked before anything enters the store; it holds what
-its actions name and nothing else, and it enters completely or not at all. Digests prove that bytes
-are intact, not who made them: results are taken on trust.
+The file is a plain tar: `buildsys-store.json`, then actions, then blobs, each sorted by name,
+without times and owners, so that equal results give equal bytes. An archive comes from another
+machine: names, types and digests of all members are checked before anything enters the store; it
+may only contain what its actions name, and it is imported completely or not at all. Digests prove
+that bytes are intact, not who made them: results are taken on trust.
 """
 
 import hashlib
@@ -47,24 +47,24 @@ HEADER = "buildsys-store.json"
 FORMAT = 2
 _CHUNK = 1 << 20
 _LARGEST_TEXT = 1 << 20
-"""Bytes of an action's entry: larger than any, small enough to be read at once."""
+"""Limit of an entry's bytes: larger than any entry, small enough to read at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MissingResult:
-    """A step of a build whose result cannot be taken along."""
+    """A step of a build whose result cannot be exported."""
 
     build: str
     stage: str
     lost: bool
-    """The digest is known, but the store no longer has the bytes."""
+    """The digest is known, but the store has lost the bytes."""
     waits_for: str = ""
-    """Something that this machine cannot make."""
+    """What a result needs that this machine cannot make."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """The archive's first member: how many of each it holds."""
+    """The archive's first member: the number of its actions and blobs."""
 
     actions: Size
     blobs: Size
@@ -73,7 +73,7 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What goes along: entries of actions, sorted by key, and blobs by digest, sorted."""
+    """The exported entries of actions, sorted by key, and the blobs by digest, sorted."""
 
     actions: tuple[ActionEntry, ...]
     blobs: tuple[str, ...]
@@ -82,7 +82,7 @@ class Results:
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """How much came in, how much had been here."""
+    """The numbers of imported and of already present actions and blobs."""
 
     actions: int
     actions_known: int
@@ -92,9 +92,9 @@ class Imported:
 
 
 def gather(state: State, plans: Iterable[BuildPlan], packages_only: bool) -> Results:
-    """The results of every step of some builds by their current action keys.
+    """Return the results of every step of some builds by their current action keys.
 
-    `packages_only`: the bytes of packages, verdicts and proofs; of the rest, the digests and what
+    `packages_only`: with the bytes of packages, verdicts and proofs; the rest as digests and what
     manifests embed.
     """
     actions: dict[str, ActionEntry] = {}
@@ -123,7 +123,7 @@ def gather(state: State, plans: Iterable[BuildPlan], packages_only: bool) -> Res
 
 
 def write(results: Results, store: Store, path: Path) -> int:
-    """Write the archive, complete or not at all; returns its size. Raises BuildsysError."""
+    """Write the archive, completely or not at all; returns its size. Raises BuildsysError."""
     target = find_file(path)
     with placing(path.name, target.parent), replacing(target) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
@@ -137,7 +137,7 @@ def write(results: Results, store: Store, path: Path) -> int:
 
 
 def explain_missing(missing: Iterable[MissingResult], partial: bool) -> str:
-    """Which results are missing, and what to do about it; `partial`: not even a part is here."""
+    """Return which results are missing, and what to do; `partial`: not even a part is here."""
     rows = list(missing)
     lines = []
     for build in dict.fromkeys(row.build for row in rows):
@@ -166,14 +166,14 @@ def _why(row: MissingResult) -> str:
 
 
 def _is_unmade(row: MissingResult) -> bool:
-    """Whether a run here would make it."""
+    """Return whether a run here would make it."""
     return not row.lost and not row.waits_for
 
 
 def _find(
     state: State, plan: BuildPlan, step: Step
 ) -> tuple[tuple[str, StepResult] | None, MissingResult | None]:
-    """(action key, result) of a step, or what is missing; neither behind a red gate."""
+    """Return (action key, result) of a step, or what is missing; neither after a failed gate."""
     try:
         decision = state.decide(step)
         result = state.result(step.id)
@@ -189,7 +189,7 @@ def _find(
 
 
 def _blobs(store: Store, step: Step, result: StepResult, names: tuple[str, ...]) -> set[str] | None:
-    """Every blob of a result, or of these outputs alone; None where one is not in the store."""
+    """Return every blob of a result, or of these outputs; None if the store lacks one."""
     trees = {output.name: output.tree for output in step.outputs}
     found: set[str] = set()
     for name, digest in result.outputs:
@@ -206,14 +206,14 @@ def _blobs(store: Store, step: Step, result: StepResult, names: tuple[str, ...])
 def _entry(
     store: Store, step: Step, key: str, result: StepResult, digests_only: bool
 ) -> ActionEntry:
-    """The action's entry as the archive holds it.
+    """Return the action's entry for the archive.
 
-    The store's own where it says the same: what this workspace found is what its later keys rest on.
+    It is the store's own if that has the same outputs: later keys of this workspace depend on it.
     """
     found, known = make_entry(step, key, result), store.recall(key)
     if known is not None and (known.outputs, known.passed) == (found.outputs, found.passed):
         found = known
-    # an entry of an earlier release names no machine: this one made it, or took it in
+    # an entry of an earlier release names no machine: this one made or imported it
     machine = found.machine or machine_of(step)
     return replace(found, digests_only=digests_only, machine=machine)
 
@@ -225,7 +225,7 @@ def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _add_blob(archive: tarfile.TarFile, store: Store, digest: str) -> None:
-    """A blob, looked at before it is passed on."""
+    """Add a blob after checking it."""
     member = tarfile.TarInfo(blob_name(digest))
     try:
         with store.opened(digest) as (stream, size):
@@ -239,7 +239,9 @@ def _add_blob(archive: tarfile.TarFile, store: Store, digest: str) -> None:
 
 
 def take_in(store: Store, path: Path) -> Imported:
-    """Check an archive, then add what the store lacks. Raises InputError and leaves nothing behind."""
+    """Check an archive, then add what the store lacks. Raises InputError, and leaves no files
+    behind.
+    """
     try:
         with _opened(path) as archive, _staging(store) as staging:
             members = _checked_members(archive, path)
@@ -254,7 +256,7 @@ def take_in(store: Store, path: Path) -> Imported:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tarfile.TarFile]:
-    """An archive; what tarfile raises on bytes that are none becomes InputError."""
+    """Open an archive; tarfile's errors for other files become InputError."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise _refusal(path, "this is not a file")
     try:
@@ -267,7 +269,9 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
 
 @contextmanager
 def _staging(store: Store) -> Iterator[Store]:
-    """A store beside the blobs, so that they can be moved into place; gone at the end."""
+    """Yield a store beside the blobs, from which they can be moved into place; removed at the
+    end.
+    """
     folder = store.root / f"{STAGING}{secrets.token_hex(8)}"
     folder.mkdir(parents=True)
     try:
@@ -277,7 +281,9 @@ def _staging(store: Store) -> Iterator[Store]:
 
 
 def _checked_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarInfo]:
-    """Every member behind the header; only plain files with the names that we write, each once."""
+    """Return every member after the header: only plain files with the names that we write, each
+    once.
+    """
     members = archive.getmembers()
     if not members or members[0].name != HEADER or not _is_plain(members[0]):
         raise _refusal(
@@ -304,7 +310,7 @@ def _checked_members(archive: tarfile.TarFile, path: Path) -> list[tarfile.TarIn
 
 
 def _key(name: str) -> str | None:
-    """The key of an action's entry; archives name no machine beside it."""
+    """Return the key of an action's entry; archives do not name its machine."""
     parts = parse_action_name(name)
     return parts[0] if parts and not parts[1] else None
 
@@ -323,7 +329,7 @@ def _read_header(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) 
 
 
 def _is_plain(member: tarfile.TarInfo) -> bool:
-    # isreg() alone says yes to sparse files, whose few bytes may claim to be terabytes
+    # isreg() alone accepts sparse files, whose few bytes may claim to be terabytes
     return member.isreg() and not member.issparse()
 
 
@@ -362,7 +368,8 @@ def _unpack(
     staging: Store,
     path: Path,
 ) -> dict[str, int]:
-    """Every blob into the staging folder, its digest checked; those of the store are only checked.
+    """Unpack every blob into the staging folder after checking its digest; known ones are only
+    checked.
 
     Returns digests with sizes in bytes.
     """
@@ -396,8 +403,8 @@ def _check_complete(
     staging: Store,
     path: Path,
 ) -> None:
-    """Check that no entry names absent bytes unless it declares so, and that an entry names every
-    blob.
+    """Check that entries name no absent bytes unless they declare so, and that every blob is
+    named.
     """
     named: set[str] = set()
     for entry in actions:
@@ -433,7 +440,7 @@ def _read_tree(store: Store, digest: str, path: Path) -> Tree:
 def _commit(
     actions: tuple[ActionEntry, ...], blobs: dict[str, int], store: Store, staging: Store
 ) -> Imported:
-    """Blobs first, then the actions that name them; what is here stays."""
+    """Move the blobs, then record the actions that name them; existing ones stay."""
     new = [digest for digest in blobs if staging.has(digest, tree=False)]
     for digest in new:
         store.take(staging.blob(digest), digest)
@@ -452,7 +459,7 @@ def _commit(
 
 
 def _is_whole(store: Store, known: ActionEntry | None, offered: ActionEntry) -> bool:
-    """Whether the entry that is here is at least as good as the one that came."""
+    """Return whether the existing entry is at least as good as the offered one."""
     if known is None:
         return False
     if known.digests_only:

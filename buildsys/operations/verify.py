@@ -1,4 +1,4 @@
-"""`buildsys verify`: every step of a published build run again in an empty store, and compared."""
+"""`buildsys verify`: runs every step of a published build again in an empty store, and compares."""
 
 import dataclasses
 import json
@@ -40,16 +40,16 @@ from buildsys.operations.agreement import OTHER_BYTES, compare_files
 from buildsys.spec import Format
 
 _OF_A_NETWORK = ("version", "compute_capability", "system", "inputs", "outputs")
-"""Of an engine's facts: what two builds of one file have to have in common."""
-_AGAIN = "build the present recipe, or restore the recipe that made the package"
+"""The facts of an engine that two builds of one file must have in common."""
+_AGAIN = "build the current recipe, or restore the recipe that made the package"
 
 
 class Verdict(StrEnum):
-    """What a step's second run says of the published result."""
+    """How a step's second result compares with the published one."""
 
     EQUAL = "byte-equal"
     WITHIN = "equal within"
-    """Other bytes, whose figures are within the tolerance of that kind of file (`agreement`)."""
+    """Other bytes, with figures within the tolerance of that kind of file (`agreement`)."""
     SAME_NETWORK = "same network"
     RECORDED = "taken from the record"
     NOT_DONE = "not run here"
@@ -59,8 +59,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class RebuiltStep:
-    """One step, run again. `machines`: what made the two results, as far as that differs; `ends`: what
-    follows has nothing to be compared with.
+    """One step, run again.
+
+    `machines`: what made the two results, as far as it differs; `ends`: later steps have nothing to
+    be compared with.
     """
 
     stage: str
@@ -71,7 +73,7 @@ class RebuiltStep:
 
     @property
     def good(self) -> bool:
-        """Whether the step made what the manifest says."""
+        """Return whether the step made what the manifest records."""
         return self.verdict not in (Verdict.DIFFERS, Verdict.WAITS)
 
 
@@ -82,11 +84,11 @@ def verify(
     run: CommandRunner = run_command,
     ensure: EnsureEnv = ensure_env,
 ) -> Iterator[RebuiltStep]:
-    """Steps in order, up to one that waits for another machine, or whose published result is lost.
-    Raises BuildsysError.
+    """Yield the steps in order, up to one that waits for another machine or whose result is lost.
 
-    What follows a step that differs gets what was published: each is compared by its own doing.
-    Training is taken from the record unless `train`: everything after it is derived again.
+    A step after one that differs gets the published input: each step is compared separately. A
+    training is taken from the record unless `train`; everything after it is made again. Raises
+    BuildsysError.
     """
     plan, recorded = _manifest(session.workspace, plan)
     scratch = session.workspace.own(session.workspace.state / "verify")
@@ -112,7 +114,7 @@ def verify(
 
 
 def shipped_plan(session: Session, plan: Plan) -> BuildPlan:
-    """The plan of what lies in a build's folder: of a selection, that of the variant it chose.
+    """Return the plan of a build's folder; for a selection, that of the chosen variant.
 
     Raises InputError, Waiting.
     """
@@ -149,8 +151,9 @@ def _chooses(plan: Plan, build: str) -> bool:
 
 
 def _manifest(workspace: Workspace, plan: BuildPlan) -> tuple[BuildPlan, tuple[ManifestStep, ...]]:
-    """The plan without the steps that a manifest leaves out, and the published steps, if the recipe still
-    says the same. Raises InputError.
+    """Return the plan without steps that a manifest leaves out, and the published steps.
+
+    Raises InputError if the recipe now has other steps.
     """
     path = build_folder(workspace, plan.build) / "manifest.json"
     label = str(path.relative_to(workspace.root))
@@ -180,7 +183,9 @@ def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnost
 
 
 def _lacking(plan: BuildPlan, step: Step) -> RebuiltStep | None:
-    """Of a step that this machine cannot do: a proof is passed by, anything else ends it here."""
+    """Return the finding for a step that this machine cannot run; anything but a proof ends
+    verifying.
+    """
     missing = missing_requirement(step.requires)
     if not missing:
         return None
@@ -219,7 +224,7 @@ def _verify_step(
     found = dict(result.outputs) if result else {}
     finding = _compare(before, state, step, found, entry)
     if finding.verdict != Verdict.EQUAL:
-        # what follows is compared by its own doing: it reads what was shipped
+        # later steps are compared separately: they read the published files
         lost = _carry_over(before, state, step, action_key, entry, tuple(entry.outputs))
         if lost:
             damage = f"the store's copy of the published {lost} is missing or damaged"
@@ -230,7 +235,9 @@ def _verify_step(
 def _with_machines(
     finding: RebuiltStep, before: Store, state: State, entry: ManifestStep, action_key: ActionKey
 ) -> RebuiltStep:
-    """With what made the two results, where that differs; of other bytes also where it does not."""
+    """Add what made the two results, where it differs; for different bytes also where it does
+    not.
+    """
     published = find_made_on(before, entry.action_key)
     machines = describe_difference(published, find_made_on(state.store, action_key.key))
     if not machines and finding.verdict != Verdict.EQUAL:
@@ -245,7 +252,7 @@ def _with_machines(
 def _take(
     session: Session, state: State, step: Step, action_key: ActionKey, entry: ManifestStep
 ) -> RebuiltStep:
-    """The recorded checkpoint, out of the user's store into the empty one."""
+    """Copy the recorded checkpoint from the user's store to the empty one."""
     wanted = (str(Format.CHECKPOINT),)
     if _carry_over(session.state.store, state, step, action_key, entry, wanted):
         detail = "the store's copy of the recorded checkpoint is missing or damaged; --train trains again"
@@ -261,7 +268,7 @@ def _pass_by(
     entry: ManifestStep,
     absence: str,
 ) -> RebuiltStep:
-    """Of a step whose tools this host cannot have: what follows is compared with what was published."""
+    """Skip a step whose tools this host cannot have: later steps use the published result."""
     lost = _carry_over(before, state, step, action_key, entry, tuple(entry.outputs))
     if lost:
         return _end(step, f"the store's copy of the published {lost} is missing or damaged")
@@ -280,7 +287,9 @@ def _carry_over(
     entry: ManifestStep,
     wanted: tuple[str, ...],
 ) -> str:
-    """Published outputs into the empty store, as this step's; returns the first that is not whole."""
+    """Copy published outputs to the empty store as this step's; returns the first that is
+    damaged.
+    """
     trees = {output.name for output in step.outputs if output.tree}
     for name in wanted:
         try:
@@ -295,7 +304,7 @@ def _carry_over(
 def _compare(
     before: Store, state: State, step: Step, found: dict[str, str], entry: ManifestStep
 ) -> RebuiltStep:
-    """By bytes; other ones by what their kind of file promises."""
+    """Compare bytes; different bytes by the tolerance of their kind of file."""
     if found == entry.outputs:
         return RebuiltStep(stage=step.stage, verdict=Verdict.EQUAL)
     if step.module == "build_engine":
@@ -317,8 +326,9 @@ def _compare(
 def _compare_engines(
     before: Store, state: State, step: Step, found: dict[str, str], entry: ManifestStep
 ) -> RebuiltStep:
-    """Builders time kernels and promise no bytes (see build_engine): the same network, by the same
-    library for the same GPU, is the same engine.
+    """Compare engines: builders time kernels, so that bytes may differ (see build_engine).
+
+    Engines of the same network, by the same library for the same GPU, count as the same.
     """
     differ = RebuiltStep(
         stage=step.stage, verdict=Verdict.DIFFERS, detail=f"the bytes of {', '.join(found)}"

@@ -1,1 +1,3 @@
-"""build/report: collected from recorded results, compared with baselines, rendered by a step."""
+"""build/report: collects recorded results, compares them with baselines, and has a step render
+them.
+"""

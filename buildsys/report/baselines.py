@@ -27,7 +27,7 @@ _DEFAULTS = {_ACCURACY: 0.002, _BYTES: 0.01}
 
 
 def check_figure(value: float) -> None:
-    """Raises ValueError for what no figure is."""
+    """Raise ValueError for a negative figure."""
     if value < 0:
         raise ValueError("it is below zero")
 
@@ -37,24 +37,27 @@ Figure = Annotated[float, check_figure]
 
 @dataclass(frozen=True, kw_only=True)
 class Baselines:
-    """`builds`: (id, ((metric or bytes, value), …)); `tolerances`: (accuracy or bytes, value)."""
+    """The accepted figures.
+
+    `builds`: (id, ((metric or bytes, value), …)); `tolerances`: (accuracy or bytes, value).
+    """
 
     builds: tuple[tuple[str, tuple[tuple[str, float], ...]], ...] = ()
     tolerances: tuple[tuple[str, float], ...] = ()
 
     def tolerance(self, metric: str, then: float) -> float:
-        """How much worse a figure may be, in its own unit."""
+        """Return how much worse a figure may be, in its own unit."""
         tolerances = _DEFAULTS | dict(self.tolerances)
         return tolerances[_BYTES] * then if metric == _BYTES else tolerances[_ACCURACY]
 
 
 def path(workspace: Workspace) -> Path:
-    """Where it is kept."""
+    """Return the file's path."""
     return workspace.root / FILE
 
 
 def read(workspace: Workspace) -> Baselines:
-    """What was accepted; nothing where there is no file. Raises InputError."""
+    """Return the accepted figures; empty without the file. Raises InputError."""
     hint = "correct it, or remove it: `buildsys report --accept` writes one from the present builds"
     try:
         rows = read_committed(
@@ -69,14 +72,16 @@ def read(workspace: Workspace) -> Baselines:
     tolerances = rows.pop(_TOLERANCES, {})
     odd = sorted(tolerances.keys() - _DEFAULTS.keys())
     if odd:
-        message = f"`{_TOLERANCES}` has `{odd[0]}`; there are {_ACCURACY} and {_BYTES}"
+        message = f"`{_TOLERANCES}` has `{odd[0]}`; the known ones are {_ACCURACY} and {_BYTES}"
         raise InputError.at(FILE, message, hint)
     builds = tuple((name, tuple(sorted(rows[name].items()))) for name in sorted(rows))
     return Baselines(builds=builds, tolerances=tuple(sorted(tolerances.items())))
 
 
 def compare(report: Report, known: Baselines) -> Report:
-    """The report with what got worse. A build that does not ship has no figures to compare."""
+    """Return the report with what got worse. A build that does not ship has no figures to
+    compare.
+    """
     rows = dict(known.builds)
     return replace(
         report,
@@ -112,7 +117,9 @@ def _figures(artifact: Artifact) -> dict[str, float]:
 
 
 def accept(known: Baselines, report: Report, builds: Iterable[str]) -> Baselines:
-    """With the figures of some builds as they are now; builds that are gone are dropped."""
+    """Return the baselines with the current figures of some builds, without builds that no longer
+    exist.
+    """
     wanted, here = set(builds), {item.id for item in report.artifacts}
     rows = {name: row for name, row in known.builds if name in here}
     for item in report.artifacts:
@@ -124,7 +131,7 @@ def accept(known: Baselines, report: Report, builds: Iterable[str]) -> Baselines
 
 
 def write(workspace: Workspace, known: Baselines) -> None:
-    """Sorted, for people to compare. Raises CannotWrite."""
+    """Write the file, sorted, for people to compare. Raises CannotWrite."""
     data: dict[str, dict[str, float]] = {
         name: {key: int(value) if key == _BYTES else value for key, value in row}
         for name, row in known.builds

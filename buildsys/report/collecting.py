@@ -1,6 +1,6 @@
-"""Collects what a report says: from a run's rows, the published and the rejected folders, the store.
+"""Collects the report's content from a run's rows, published and rejected folders, and the store.
 
-Nothing is run and nothing is measured. A build outside this run appears as it stands.
+Nothing is run and nothing is measured. Builds outside this run are reported in their current state.
 """
 
 import contextlib
@@ -44,13 +44,13 @@ from buildsys.steps.lib.report.values import (
 from buildsys.text import join_sentences
 
 _REMEMBERED = (Kind.FAILED, Kind.BLOCKED, Kind.INTERRUPTED, Kind.REJECTED)
-"""Findings of an earlier run that the folders do not show."""
+"""Statuses from an earlier run that the folders do not show."""
 _ENDED = (Kind.FAILED, Kind.BLOCKED)
-"""Fates that have a failed step."""
+"""Statuses with a failed step."""
 
 
 def collect(session: Session, rows: list[Row], previous: Report | None) -> Report:
-    """Every build of the workspace, by id; `rows`: what this run found out."""
+    """Return a report on every build of the workspace, by id; `rows`: the results of this run."""
     known = {row.id: row for row in rows}
     before = {item.id: item for item in previous.artifacts} if previous else {}
     pairs = [_artifact(session, build, known.get(build), before) for build in session.labels]
@@ -80,10 +80,10 @@ def _kept_trainings(
 def _artifact(
     session: Session, build: str, row: Row | None, before: dict[str, Artifact]
 ) -> tuple[Artifact, Training | None]:
-    """A build, and the training that it rests on."""
+    """Return a build, and the training that it depends on."""
     plan = session.plans.get(build)
     if plan is None and build in before and not build_folder(session.workspace, build).is_dir():
-        return before[build], None  # settled, and only a candidate: nothing has changed
+        return before[build], None  # settled, and only a candidate: unchanged
     status, detail, differs = _fate(session, build, row, before.get(build))
     artifact = Artifact(
         id=build,
@@ -116,8 +116,9 @@ def _artifact(
 def _failure(
     session: Session, plan: BuildPlan | None, status: str, before: Artifact | None
 ) -> Failure | None:
-    """The step that ended this build, or one whose result it needed; of an earlier run what that run
-    found out.
+    """Return the step that failed this build, its own or one whose result it needs.
+
+    For an earlier run: the failure that run recorded.
     """
     if status not in _ENDED:
         return None
@@ -137,8 +138,8 @@ def _failure(
 
 
 def _unbuilt(session: Session, plan: BuildPlan, artifact: Artifact) -> Artifact:
-    """A build that failed, or whose engine is not here: what its steps found out so far, and what other
-    machines measured.
+    """Return a build that failed or lacks its engine, with its steps' results and device
+    measurements.
     """
     latency = on_devices(session, artifact.id, "", frozenset())
     return replace(artifact, latency=latency, **_known_of_steps(session, plan))
@@ -147,8 +148,9 @@ def _unbuilt(session: Session, plan: BuildPlan, artifact: Artifact) -> Artifact:
 def _fate(
     session: Session, build: str, row: Row | None, before: Artifact | None
 ) -> tuple[str, str, tuple[str, ...]]:
-    """The status of a build, the same in a sentence, and where it differs from buildsys.lock: what this
-    run or a look at it finds, else what an earlier run found.
+    """Return a build's status, the same as a sentence, and its differences from buildsys.lock.
+
+    They come from this run, otherwise from the current state, otherwise from an earlier run.
     """
     plan = session.plans.get(build)
     outcome = row.outcome if row else session.publisher.standing(plan) if plan else UP_TO_DATE
@@ -164,7 +166,9 @@ def _fate(
 
 
 def _rejected(session: Session, plan: BuildPlan | None, artifact: Artifact) -> Artifact:
-    """The file that was kept aside, why, and the figures that the store still has."""
+    """Return a rejected build: the file that was kept, the reasons, and figures still in the
+    store.
+    """
     folder = session.workspace.build / ".rejected" / artifact.id
     try:
         verdict = json.loads(read_regular(folder / "verdict.json"))
@@ -185,7 +189,7 @@ def _rejected(session: Session, plan: BuildPlan | None, artifact: Artifact) -> A
 
 
 def _known_of_steps(session: Session, plan: BuildPlan) -> dict[str, Any]:
-    """Steps that have run, and what the evaluations among them found."""
+    """Return the steps that have run, and the results of the evaluations among them."""
     lines, metrics = [], {}
     for step in plan.steps:
         try:
@@ -207,7 +211,7 @@ def _known_of_steps(session: Session, plan: BuildPlan) -> dict[str, Any]:
 
 
 def _broken(session: Session, name: str) -> Artifact:
-    """The row of a recipe with a mistake."""
+    """Return the row of a recipe with a mistake."""
     known = session.loaded.diagnostics_of([name])
     mistakes = [found for found in known if found.is_error]
     detail = mistakes[0].render().splitlines()[0] if mistakes else "its recipe has a mistake"

@@ -1,6 +1,6 @@
-"""build/.comparisons, which `buildsys compare` fills -> the report's tables.
+"""Reads build/.comparisons, written by `buildsys compare`, for the report's tables.
 
-One file a set of builds. Accuracy is that of the same file, by its digest.
+There is one file per set of builds. The accuracy is that of the same file, by its digest.
 """
 
 import json
@@ -17,12 +17,12 @@ from buildsys.steps.lib.report.values import LABELS, Artifact, Comparison, Timed
 
 
 def comparison_file(workspace: Workspace, builds: Iterable[str]) -> Path:
-    """Where the comparison of a set of builds is kept."""
+    """Return the file for the comparison of a set of builds."""
     return _folder(workspace) / f"{digest_value(sorted(builds))[:16]}.json"
 
 
 def read_comparisons(workspace: Workspace, artifacts: Iterable[Artifact]) -> tuple[Comparison, ...]:
-    """Every comparison with a file that ships now; other files are marked."""
+    """Return every comparison with a file that ships now; other files are marked."""
     known = tuple(artifacts)
     found = (read_comparison(place, known) for place in sorted(_folder(workspace).glob("*.json")))
     return tuple(
@@ -31,7 +31,7 @@ def read_comparisons(workspace: Workspace, artifacts: Iterable[Artifact]) -> tup
 
 
 def read_comparison(place: Path, artifacts: Iterable[Artifact]) -> Comparison | None:
-    """One comparison, the fastest file first; None where there is none, or what is there is damaged."""
+    """Return one comparison, the fastest file first; None if it is missing or damaged."""
     known = {item.id: item for item in artifacts}
     return tolerant(lambda path: _read(path, known), place, None)
 
@@ -81,9 +81,9 @@ def _timed(row: dict[str, Any], known: Mapping[str, Artifact]) -> Timed:
 
 
 def _mark_earlier(rows: list[Timed], known: Mapping[str, Artifact]) -> list[Timed]:
-    """A row is of an earlier file where every build that had it is gone, or ships another one now.
+    """Mark rows of earlier files: every build that had the file is gone or ships another one now.
 
-    The ONNX file that a build was made from goes with the file that the build ships.
+    The ONNX file that a build was made from belongs to the file that the build ships.
     """
     replaced = {
         name

@@ -1,4 +1,4 @@
-"""What a build's engine is made of, from its plan or, where nothing has to be planned, its manifest."""
+"""Describes a build's engine from its plan or, without a plan, from its manifest."""
 
 import contextlib
 import json
@@ -15,12 +15,12 @@ _BUILDS, _PACKS = "build_engine", "package_engine"
 _TAKES_FLOAT = ("quantize_onnx", _BUILDS)
 _SOURCES = ("quantized-onnx", "onnx")
 STAGE = "evaluate-engine"
-"""Whose evidence is the accuracy of the engine itself."""
+"""Proofs whose evidence is the accuracy of the engine itself."""
 
 
 @dataclass(frozen=True)
 class _Line:
-    """A step. `inputs`: name -> digest, empty where it is not made yet."""
+    """A step; `inputs`: name -> digest, empty if it is not made yet."""
 
     module: str
     params: dict[str, Any]
@@ -30,7 +30,9 @@ class _Line:
 def read_engine(
     session: Session, plan: BuildPlan | None, manifest: Manifest | None
 ) -> EngineFacts | None:
-    """None where the build makes none, or where its steps are of another shape."""
+    """Return facts about the engine; None if the build makes none, or its steps have another
+    form.
+    """
     try:
         lines = _planned(session, plan) if plan else _published(manifest)
         return _facts(session, lines)

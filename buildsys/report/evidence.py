@@ -1,8 +1,9 @@
-"""The proofs of a package as values of the report: parity ladder, budgets, latency, accuracy, facts.
+"""Turns the proofs of a package into values of the report: ladder, budgets, latency, accuracy,
+facts.
 
-What is missing, and what has another shape than expected, is left out: the report never fails
-because of what it reports on. Facts become lines of name and text, the most important first; names
-without a wording here come last, without their underscores.
+What is missing or has an unexpected form is left out: the report never fails because of its
+subject. Facts become lines of name and text, the most important first; names without a label here
+come last, with spaces for underscores.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ ImageComparisons = tuple[tuple[ImageComparison, ...], tuple[tuple[str, str], ...
 _ORDER = ("start", "checkpoint", "onnx", "tflite", "quantized-onnx", "engine")
 _OF_LATENCY = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms")
 _OF_BOTH = ("boxes", "scores", "keypoints")
-"""Differences at the objects before; meaningless where no object was found again."""
+"""Differences at the matched objects; meaningless if no object was matched."""
 Facts = tuple[tuple[str, str], ...]
 _MOST = 60
 _WORDS = {
@@ -36,12 +37,12 @@ _WORDS = {
     "passed": "Holds",
     # of the overlap
     "calibration_overlap": "Calibration images among the measured ones",
-    "calibration_pictures": "Calibration pictures",
-    "measured_pictures": "Measured pictures",
+    "calibration_pictures": "Calibration images",
+    "measured_pictures": "Measured images",
     "measured_split": "Measured split",
     "overlapping": "Among them",
     # of the rungs that compare detections
-    "confidence": "Confidence from which objects count",
+    "confidence": "Least confidence of an object",
     "from": "Objects before",
     "to": "Objects after",
     "in_both": "Objects in both",
@@ -72,14 +73,14 @@ _WORDS = {
 
 
 def tolerant(make: Callable[[Any], T], data: Any, otherwise: T) -> T:
-    """What `make` makes of the data; `otherwise` where it is of another shape."""
+    """Return `make`'s result for the data; `otherwise` if the data has another form."""
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
         return make(data)
     return otherwise
 
 
 def read_ladder(data: Any) -> Ladder | None:
-    """The verdict of compare_recordings; None where there is none."""
+    """Return the verdict of compare_recordings; None without one."""
     return tolerant(_ladder, data, None) if data else None
 
 
@@ -96,7 +97,7 @@ def _ladder(data: dict[str, Any]) -> Ladder:
 
 
 def _rung(row: dict[str, Any]) -> Rung:
-    """Green without a limit anywhere is not judged: random weights carry no signal."""
+    """Return a rung; one without any limit is not judged: random weights carry no signal."""
     passed = row.get("passed")
     outputs = tuple(_output(name, item) for name, item in (row.get("outputs") or {}).items())
     unjudged = bool(passed and outputs and all(item.limit is None for item in outputs))
@@ -111,7 +112,10 @@ def _rung(row: dict[str, Any]) -> Rung:
 
 
 def _output(name: str, item: dict[str, Any]) -> Output:
-    """Whether it holds is taken from the proof; else more signal is better, less of all the rest."""
+    """Return an output; whether it passes is in the proof, or follows from its limit.
+
+    Without it, a larger signal is better, and a smaller value of everything else.
+    """
     figure, value, limit = str(item.get("figure", "")), item.get("value"), item.get("limit")
     passed = item.get("passed")
     if passed is None and value is not None and limit is not None:
@@ -127,7 +131,7 @@ def _output(name: str, item: dict[str, Any]) -> Output:
 
 
 def read_budgets(data: Any) -> tuple[Budget, ...]:
-    """Arena and flash of the evidence `fit`."""
+    """Return arena and flash from the evidence `fit`."""
     found = []
     for name in ("arena", "flash"):
         row = data.get(name) if isinstance(data, dict) else None
@@ -147,7 +151,9 @@ def _budget(name: str, row: dict[str, Any]) -> Budget:
 
 
 def read_latency(data: Any, known: frozenset[str]) -> tuple[Latency, ...]:
-    """The entries of latency.json; `known`: digests of the files that this build is made of."""
+    """Return the entries of latency.json; `known`: digests of the files that this build is
+    made of.
+    """
     rows = data.get("entries") if isinstance(data, dict) else None
     entries = [tolerant(lambda row: _latency(row, known), row, None) for row in rows or ()]
     found = [entry for entry in entries if entry is not None and entry.label in LABELS]
@@ -181,7 +187,7 @@ def _latency(row: dict[str, Any], known: frozenset[str]) -> Latency:
 
 
 def read_measured(data: Any) -> tuple[Measured, ...]:
-    """metrics.json: accuracy per file, the source before what ships."""
+    """Return the accuracy per file in metrics.json, the source before what ships."""
     rows = sorted(data.items(), key=_rank) if isinstance(data, dict) else ()
     entries = [tolerant(lambda item: _measured(*item), item, None) for item in rows]
     return tuple(entry for entry in entries if entry is not None)
@@ -206,14 +212,16 @@ def _measured(name: str, row: dict[str, Any]) -> Measured:
 
 
 def _sigmas(data: Any) -> dict[str, Any]:
-    """By what keypoints were judged; nothing of other tasks."""
+    """Return the constants by which keypoints were judged; empty for other tasks."""
     if not isinstance(data, dict):
         return {}
     return {"sigmas": tuple(map(float, data["values"])), "sigmas_source": str(data["source"])}
 
 
 def read_image_comparisons(data: Any) -> ImageComparisons:
-    """drawings.json of draw_models: the images, and which files ran on them."""
+    """Return the content of draw_models' drawings.json: the images, and the files that ran on
+    them.
+    """
     nothing: ImageComparisons = ((), ())
     return tolerant(_image_comparisons, data, nothing)
 
@@ -237,7 +245,7 @@ def _view(row: dict[str, Any]) -> View:
 
 
 def facts(data: Any) -> Facts:
-    """A JSON object as lines of name and text, known names first; what is empty is left out."""
+    """Return a JSON object as lines of name and text, known names first, without empty values."""
     if not isinstance(data, dict):
         return ()
     if data.get("in_both") == 0:
@@ -279,7 +287,7 @@ def _text(name: str, value: Any) -> str:
 
 
 def _listed(items: list[Any]) -> str:
-    """Words one after the other, tensors by type, shape and scale; anything else as JSON."""
+    """Return words as a list, tensors by type, shape and scale, and anything else as JSON."""
     if items and all(_is_tensor(item) for item in items):
         return "; ".join(map(_tensor, items))
     if all(isinstance(item, str) for item in items):

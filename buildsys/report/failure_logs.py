@@ -1,4 +1,4 @@
-"""The end of a step's log as people read it: no colours, no progress bars that wrote over themselves."""
+"""Returns the end of a step's log for people, without colours and overwritten progress bars."""
 
 from buildsys.escaping import plain_log
 
@@ -6,7 +6,7 @@ _MOST_LINES, _WIDEST = 40, 400
 
 
 def last_lines(text: str) -> tuple[str, ...]:
-    """The last forty lines of a log, each cut where it is longer than anyone reads."""
+    """Return the last forty lines of a log, long ones shortened."""
     lines = plain_log(text).strip("\n").split("\n")
     return tuple(
         line if len(line) <= _WIDEST else f"{line[:_WIDEST]}…"

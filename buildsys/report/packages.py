@@ -1,4 +1,4 @@
-"""A package as values of the report: its files wherever they are, its model, and every proof in it."""
+"""Turns a package into values of the report: its files in any folder, its model, and its proofs."""
 
 import contextlib
 import json
@@ -22,13 +22,13 @@ from buildsys.steps.lib.report.values import Artifact, Budget, Latency, Measured
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """A package in any folder. `files`: name -> (bytes, sha256)."""
+    """A package in any folder; `files`: name -> (bytes, sha256)."""
 
     files: dict[str, tuple[int, str]]
     read: Callable[[str], bytes]
 
     def json(self, name: str) -> Any:
-        """A file's content; None where it is missing or none."""
+        """Return a file's JSON; None if it is missing or invalid."""
         try:
             return json.loads(self.read(name)) if name in self.files else None
         except (OSError, ValueError):
@@ -38,7 +38,7 @@ class Held:
 def find_package(
     session: Session, build: str, plan: BuildPlan | None
 ) -> tuple[Held | None, Manifest | None]:
-    """The package and its manifest: the folder's, else, of a candidate, the store's."""
+    """Return the package and its manifest from the folder or, for a candidate, from the store."""
     folder = build_folder(session.workspace, build)
     manifest = read_manifest(folder)
     if manifest is not None:
@@ -65,7 +65,7 @@ def find_package(
 def with_package(
     session: Session, artifact: Artifact, held: Held, manifest: Manifest | None
 ) -> Artifact:
-    """With all facts from its package."""
+    """Return the build with all facts from its package."""
     model = find_model(held.files)
     digest = model.sha256 if model else ""
     proofs = manifest.evidence if manifest is not None else {}
@@ -93,20 +93,20 @@ def with_package(
 
 
 def _is_proved(manifest: Manifest | None) -> bool:
-    """Whether a proof measured or judged the package; assumed without a manifest."""
+    """Return whether a proof measured or judged the package; assumed without a manifest."""
     steps = manifest.steps if manifest is not None else ()
     return not steps or any(PROOFS & step.outputs.keys() for step in steps)
 
 
 def _measured(metrics: Any, proofs: Mapping[str, object]) -> tuple[Measured, ...]:
-    """Of the files of the package, and of the engine where a GPU ran it."""
+    """Return the accuracy of the package's files, and of the engine if a GPU ran it."""
     of_engine = proofs.get(STAGE)
     files = metrics if isinstance(metrics, dict) else {}
     return evidence.read_measured(files | ({"engine": of_engine} if of_engine else {}))
 
 
 def model_fields(model: Model | None) -> dict[str, Any]:
-    """The model as an artifact's fields; nothing where there is none."""
+    """Return the model as an artifact's fields; empty without one."""
     if model is None:
         return {}
     return {"file": model.name, "bytes": model.bytes, "sha256": model.sha256}
@@ -115,7 +115,7 @@ def model_fields(model: Model | None) -> dict[str, Any]:
 def on_devices(
     session: Session, build: str, digest: str, known: frozenset[str]
 ) -> tuple[Latency, ...]:
-    """What was measured on devices, of the file that ships and of earlier ones."""
+    """Return measurements on devices, of the shipped file and of earlier ones."""
     try:
         rows = measurements.entries(session.workspace, build, digest).rows()
     except InputError as error:
@@ -125,7 +125,7 @@ def on_devices(
 
 
 def _seen(session: Session, manifest: Manifest | None) -> dict[str, Any]:
-    """Detections of the files on images, from the drawings that a proof step left in the store."""
+    """Return detections on images from the drawings that a proof step left in the store."""
     step = _of_module(manifest, "draw_models")
     digest = step.outputs.get("drawings", "") if step is not None else ""
     try:
@@ -143,7 +143,7 @@ def _seen(session: Session, manifest: Manifest | None) -> dict[str, Any]:
 def with_proofs(
     artifact: Artifact, proofs: Mapping[str, object], planned: tuple[Budget, ...]
 ) -> Artifact:
-    """With the evidence that a manifest embeds."""
+    """Return the build with the evidence that a manifest embeds."""
     return replace(
         artifact,
         budgets=evidence.read_budgets(proofs.get("fit")) or planned,
@@ -157,7 +157,7 @@ def with_proofs(
 def _estimated(
     known: tuple[Latency, ...], vela: Any, manifest: Manifest | None, digest: str
 ) -> tuple[Latency, ...]:
-    """Vela's own figure, where latency.json does not hold it already."""
+    """Return the latency entries with Vela's figure, unless latency.json contains it."""
     if any(entry.label == "estimated" for entry in known) or not isinstance(vela, dict):
         return ()
     params = _params(manifest, "compile_vela")
@@ -173,7 +173,7 @@ def _estimated(
 
 
 def _planned(vela: Any, manifest: Manifest | None) -> tuple[Budget, ...]:
-    """What the compiler planned against what the firmware has, where no evidence says it."""
+    """Return the compiler's plan against the firmware's memory, where no evidence contains it."""
     has = _params(manifest, "fit_memory").get("arena_kib")
     need = vela.get("sram_bytes") if isinstance(vela, dict) else None
     if not isinstance(need, int) or not isinstance(has, int):

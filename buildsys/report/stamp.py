@@ -1,6 +1,6 @@
-"""Whether build/report is still what the last run made of a workspace in which nothing changed.
+"""Records whether build/report is current, for a run in which nothing changed.
 
-A run without work reads one small file and loads nothing for the report.
+Such a run reads one small file and imports nothing for the report.
 """
 
 import contextlib
@@ -15,25 +15,25 @@ from buildsys.files import stat_text
 
 VARIABLE = "BUILDSYS_REPORT"
 MODES = ("pages", "text", "none")
-"""What a run writes at its end: everything, report.md alone, nothing. The first by default."""
+"""What a run writes at its end: all pages, only report.md, or nothing; the first is the default."""
 _FILES = ("build/report/index.html", "build/report/report.md", "baselines.json")
-"""What has to be there, or not, as it was; beside all that the report's record names."""
+"""Paths that must exist, or not, as before, in addition to those in the report's record."""
 
 
 def mode() -> str:
-    """The report that the environment requests; any unknown value means pages."""
+    """Return the report that the environment requests; any unknown value means pages."""
     asked = os.environ.get(VARIABLE, "")
     return asked if asked in MODES else MODES[0]
 
 
 def is_current(workspace: Workspace, builds: Iterable[str]) -> bool:
-    """Whether the report can stay, provided that every build is up to date."""
+    """Return whether the report can stay if every build is up to date."""
     return mode() == "none" or unchanged.find(_path(workspace), _text(builds)) is not None
 
 
 def write(workspace: Workspace, builds: Iterable[str]) -> None:
-    """After a report of builds that all need nothing."""
-    from buildsys.execution.state import published  # a run without work does without
+    """Record a report of builds that all need no work."""
+    from buildsys.execution.state import published  # not needed by a run without work
 
     paths = [str(workspace.root / name) for name in _FILES]
     files = {path: stat_text(path) for path in paths}
@@ -47,7 +47,7 @@ def write(workspace: Workspace, builds: Iterable[str]) -> None:
 
 
 def forget(workspace: Workspace) -> None:
-    """What the report rests on has changed: the next run looks at it."""
+    """Mark the report as outdated: the next run checks it."""
     with contextlib.suppress(OSError):
         _path(workspace).unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""What builds rest on, as values of the report: their trainings, and the curves of what was measured.
+"""Reads trainings, and the curves of measured files, as values of the report.
 
-Both are files in the store, by the digests of a manifest, or of the steps that have run. What the
-store has lost is left out.
+Both are files in the store, by the digests of a manifest or of the steps that have run. Files that
+the store has lost are left out.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _NONE_AT_ZERO = ("validate", "patience")
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A step that has run. `outputs`: name -> digest; `seconds`: 0 if not recorded."""
+    """A step that has run; `outputs`: name -> digest; `seconds`: 0 if not recorded."""
 
     stage: str
     tool: str
@@ -37,7 +37,7 @@ class Done:
 def add_trainings(
     session: Session, plan: BuildPlan | None, manifest: Manifest | None, artifact: Artifact
 ) -> tuple[Artifact, Training | None]:
-    """The build with the digests of its curves, and its training."""
+    """Return the build with the digests of its curves, and its training."""
     steps = _of_manifest(session, manifest, artifact.id) or _of_plan(session, plan)
     curves = tuple(
         (step.stage.removeprefix("evaluate-"), step.outputs[Format.CURVES])
@@ -66,8 +66,8 @@ def add_trainings(
 
 
 def join_trainings(found: Iterable[Training]) -> tuple[Training, ...]:
-    """Each training once, with all the builds that rest on it; of recipes that share it, it has the
-    shortest name.
+    """Return each training once, with all builds that depend on it, under the shortest recipe
+    name.
     """
     known: dict[str, Training] = {}
     for training in found:
@@ -81,7 +81,7 @@ def join_trainings(found: Iterable[Training]) -> tuple[Training, ...]:
 
 
 def _of_manifest(session: Session, manifest: Manifest | None, build: str) -> tuple[Done, ...]:
-    """The steps of a package; their times are in its diary."""
+    """Return the steps of a package; their times are in its diary."""
     diary = read_diary(build_folder(session.workspace, build))
     times = {row.stage: row.seconds or 0.0 for row in diary.steps} if diary is not None else {}
     return tuple(
@@ -97,10 +97,10 @@ def _of_manifest(session: Session, manifest: Manifest | None, build: str) -> tup
 
 
 def _of_plan(session: Session, plan: BuildPlan | None) -> tuple[Done, ...]:
-    """The steps that have run of a build that has no package."""
+    """Return the steps that have run, of a build without a package."""
     found = []
     for step in plan.steps if plan else ():
-        with contextlib.suppress(BuildsysError):  # of a source that cannot be read
+        with contextlib.suppress(BuildsysError):  # a source that cannot be read
             result = session.state.result(step.id)
             if result is not None:
                 done = Done(
@@ -115,7 +115,7 @@ def _of_plan(session: Session, plan: BuildPlan | None) -> tuple[Done, ...]:
 
 
 def _is_kept(session: Session, digest: str, tree: bool) -> bool:
-    """Whether the store still has it; of a training the two files that its page is drawn from."""
+    """Return whether the store has an output; of a training, the two files for its page."""
     store = session.state.store
     try:
         if not tree:
@@ -126,8 +126,9 @@ def _is_kept(session: Session, digest: str, tree: bool) -> bool:
 
 
 def settings_of(params: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
-    """As a recipe writes them: a key that is off, or not set, is left out; 0 is a value, and all that
-    `options` names was chosen.
+    """Return settings in a recipe's notation.
+
+    Keys that are off or not set are left out; 0 is a value, and everything in `options` was chosen.
     """
     rows = {name: value for name, value in params.items() if name not in _NO_SETTINGS}
     rows = {name: value for name, value in rows.items() if not _is_off(name, value)}

@@ -1,7 +1,8 @@
-"""vendor_figures.json: latency and accuracy of engines that a maker's guide printed, with its source.
+"""vendor_figures.json: latency and accuracy of engines printed in a vendor's guide, with the
+source.
 
-They stand beside the figures of our own engines, never among them: other weights, other pictures,
-and another program that measured.
+They are shown beside the figures of our own engines, never among them: they come from other
+weights, other images, and another measuring program.
 """
 
 import json
@@ -16,7 +17,7 @@ _FILE = Path(__file__).with_name("vendor_figures.json")
 
 @cache
 def read_published() -> Published:
-    """The guide's figures as they were printed."""
+    """Return the guide's figures as printed."""
     data = json.loads(_FILE.read_text(encoding="utf-8"))
     for device in data["devices"]:
         for row in device["rows"]:

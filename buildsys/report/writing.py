@@ -1,7 +1,7 @@
-"""build/report at the end of a run and of `doit report`: collected here, rendered by a step.
+"""Writes build/report at the end of a run and of `doit report`; a step renders it.
 
-The step has an action key like any other: a report that says the same is not rendered again.
-Whatever goes wrong here changes nothing about the run that is reported on.
+The step has an action key like any other: an unchanged report is not rendered again. An error here
+changes nothing about the reported run.
 """
 
 import contextlib
@@ -34,13 +34,15 @@ TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "report"
 FILES = "files"
 _OUTPUT = "report"
 _NAME = "report"
-"""Of its record among those of published packages."""
+"""The name of its record among those of published packages."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a report. `problem`: why its pages are not there; `is_there`: report.md is, at
-    least; `changed`: it is new.
+    """The outcome of writing a report.
+
+    `problem`: why its pages are missing; `is_there`: at least report.md exists; `changed`: it is
+    new.
     """
 
     report: Report
@@ -50,7 +52,7 @@ class Outcome:
 
     @property
     def regressions(self) -> tuple[str, ...]:
-        """One sentence each."""
+        """Return one sentence for each regression."""
         return tuple(
             f"{item.id}: worse than {baselines.FILE}: {formatting.worse(regression)}"
             for item in self.report.artifacts
@@ -59,13 +61,13 @@ class Outcome:
 
 
 def gather(session: Session, rows: list[Row]) -> Report:
-    """What there is to say now, compared with baselines.json. Raises InputError for that file."""
+    """Return the current report, compared with baselines.json. Raises InputError for that file."""
     previous = _previous(session.workspace)
     return baselines.compare(collect(session, rows, previous), baselines.read(session.workspace))
 
 
 def write(session: Session, report: Report) -> Outcome:
-    """Bring build/report up to date. Never raises for what a machine refuses."""
+    """Bring build/report up to date. Never raises for errors of the machine."""
     workspace = session.workspace
     stamp.forget(workspace)
     mode = stamp.mode()
@@ -85,7 +87,7 @@ def write(session: Session, report: Report) -> Outcome:
 
 
 def finish_run(session: Session, rows: list[Row]) -> tuple[list[str], bool]:
-    """At the end of a run: what there is to say of the report, and whether it is whole."""
+    """Write the report at the end of a run; returns lines to print, and whether it is complete."""
     if stamp.mode() == "none":
         return [], True
     try:
@@ -109,7 +111,7 @@ def _place(workspace: Workspace) -> Path:
 
 
 def _previous(workspace: Workspace) -> Report | None:
-    """The report of an earlier run; None where it is not as that run wrote it."""
+    """Return the report of an earlier run; None unless it is unchanged since then."""
     path = _place(workspace) / "data" / "report.json"
     try:
         known = find_record(_Written, _record(workspace))
@@ -133,8 +135,8 @@ class _Written:
 
 
 def _fill(session: Session, report: Report) -> Report:
-    """The step's input: report.json, and what its pages show of the store, by digest: drawings,
-    trainings, curves.
+    """Write the step's input: report.json, and files from the store: drawings, trainings,
+    curves.
     """
     data = _place(session.workspace) / "data"
     files = session.workspace.own(data / FILES)
@@ -156,7 +158,7 @@ def _fill(session: Session, report: Report) -> Report:
 
 
 def _files_of(report: Report) -> set[tuple[str, bool]]:
-    """(digest, whether it is a tree) of all that the pages show beside report.json."""
+    """Return (digest, whether it is a tree) of all files that the pages show beside report.json."""
     found = {(item.drawings, True) for item in report.artifacts if item.drawings}
     found |= {(digest, False) for item in report.artifacts for _, digest in item.curves}
     for training in report.trainings:
@@ -166,7 +168,7 @@ def _files_of(report: Report) -> set[tuple[str, bool]]:
 
 
 def _shown(report: Report, bring: Callable[[str, bool], bool]) -> Report:
-    """The report without what the store has lost."""
+    """Return the report without files that the store has lost."""
     lost = {digest for digest, tree in sorted(_files_of(report)) if not bring(digest, tree)}
     if not lost:
         return report
@@ -191,7 +193,7 @@ def _without(item: values.Artifact, lost: set[str]) -> values.Artifact:
 
 
 def _bring(session: Session, files: Path, digest: str, tree: bool) -> bool:
-    """Copy a file or a tree from the store; False where it is not there."""
+    """Copy a file or a tree from the store; returns False if it is missing."""
     target = files / digest
     if target.exists():
         return True
@@ -214,7 +216,7 @@ def _remove(path: Path) -> None:
 
 
 def _write_pages(session: Session) -> bool:
-    """Render if that was not done before, and put the pages in place; whether they are new."""
+    """Render the pages if they changed, and put them in place; returns whether they are new."""
     plan = _plan(session.workspace)
     (step,) = plan.steps
     state = State((plan,), session.database, session.state.store, session.record.lock)
@@ -245,7 +247,7 @@ def _digest(state: State, runner: Runner, step: Step) -> str:
 
 
 def _plan(workspace: Workspace) -> BuildPlan:
-    """A separate plan with the one step."""
+    """Return a separate plan with the one step."""
     from buildsys.planning.plan_builder import make_step
     from buildsys.registry import read_step
     from buildsys.steps import render_report
@@ -267,7 +269,7 @@ def _plan(workspace: Workspace) -> BuildPlan:
 
 
 def _write_text(session: Session, report: Report) -> bool:
-    """report.md alone: pages that say something older would mislead."""
+    """Write only report.md, and remove outdated pages, which would mislead."""
     text = markdown.render(report)
     digest = digest_bytes(text.encode())
     if _is_intact(session.workspace, digest):
@@ -284,12 +286,12 @@ def _write_text(session: Session, report: Report) -> bool:
 
 
 def _target(workspace: Workspace) -> Path:
-    """Raises CannotWrite where a link is in its place."""
+    """Return the report's folder. Raises CannotWrite where a link is in its place."""
     return workspace.own(workspace.build / "report")
 
 
 def _fresh(workspace: Workspace) -> Path:
-    """A folder beside build/report; leftovers of runs that were killed go. Raises CannotWrite."""
+    """Return a new folder beside build/report, after removing leftovers. Raises CannotWrite."""
     _target(workspace)
     for leftover in workspace.build.glob(".report.*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -297,7 +299,7 @@ def _fresh(workspace: Workspace) -> Path:
 
 
 def _is_intact(workspace: Workspace, digest: str) -> bool:
-    """Whether build/report is what `digest` names, whole and nothing else."""
+    """Return whether build/report contains exactly what `digest` names."""
     record = published.read(workspace, _NAME)
     if record is None or record.of != digest:
         return False
@@ -308,7 +310,7 @@ def _is_intact(workspace: Workspace, digest: str) -> bool:
 
 
 def _put(session: Session, fresh: Path, digest: str) -> None:
-    """A new report in the place of the old one; what is not of that is moved aside."""
+    """Replace the old report by the new one; foreign files are moved aside."""
     workspace, say, target = session.workspace, session.console.say, _target(session.workspace)
     record = published.read(workspace, _NAME)
     if record is not None:

@@ -316,7 +316,7 @@ def test_doit_shows_what_a_build_reads_and_writes(place: Path, ask: Callable[...
     assert " - build/plain/host/plain.tflite\n" in info
     (place / "model.tflite").write_bytes(OTHER)
     assert ask(*listing).startswith("R build:plain@host")
-    assert "`buildsys plan plain@host` says why" in ask("info", "build:plain@host")
+    assert "`buildsys plan plain@host` shows why" in ask("info", "build:plain@host")
 
 
 def test_a_file_s_time_alone_makes_no_build_stale(place: Path, ask: Callable[..., str]) -> None:

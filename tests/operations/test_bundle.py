@@ -378,7 +378,7 @@ def test_a_network_that_fails_the_signal_check_is_not_bundled(
     """A trip to the device for an engine that the build refuses when it comes back."""
     tools.red.add("examine_onnx")
     with pytest.raises(
-        Rejected, match="rejected by signal, nothing to bundle: examine_onnx says no"
+        Rejected, match="rejected by signal: there is nothing to bundle: examine_onnx says no"
     ):
         bundle(workspace, tools, JETSON, tmp_path / "away")
     assert not (tmp_path / "away").exists()
@@ -453,7 +453,7 @@ def test_a_red_build_is_not_carried_anywhere(
     """Its engine would come back to a build that refuses it."""
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
     ship(workspace, tools, JETSON)
-    with pytest.raises(Rejected, match=r"rejected by gate, nothing to bundle: .*0\.9"):
+    with pytest.raises(Rejected, match=r"rejected by gate: there is nothing to bundle: .*0\.9"):
         bundle(workspace, tools, JETSON, tmp_path / "away")
     assert not (tmp_path / "away").exists()
 
@@ -466,7 +466,7 @@ def test_a_record_that_contradicts_a_red_verdict_carries_nothing(
     ship(workspace, tools, JETSON)
     contradict(workspace, tools, "gate", JETSON)
     tools.ran.clear()
-    with pytest.raises(Rejected, match=r"rejected by gate, nothing to bundle: .*0\.9"):
+    with pytest.raises(Rejected, match=r"rejected by gate: there is nothing to bundle: .*0\.9"):
         bundle(workspace, tools, JETSON, tmp_path / "away")
     assert tools.ran == ["gate"]
     assert not (tmp_path / "away").exists()

@@ -255,7 +255,7 @@ def test_wrong_arguments_are_refused(
     write(pair, "one", VARIANTS)
     assert command(pair, ONE, TWO) == 2
     printed = capsys.readouterr().err
-    assert f"{ONE}: error: selects between variants and has no file of its own" in printed
+    assert f"{ONE}: error: selects between variants and has no file itself" in printed
     assert "name a variant, for example one-float32@host" in printed
     assert command(pair, "one-*") == 1
     printed = capsys.readouterr().err

@@ -283,8 +283,8 @@ def test_an_engine_has_two_times_a_batch(
         ),
         ({"version": "10.3.1"}, "with TensorRT 10.3.1; the engine of net@orin is of 10.3.0.30"),
         ({"compute_capability": "8.9"}, "capability 8.9; the engine of net@orin is for 8.7"),
-        ({"min_ms": 12.0}, "a mean of 9.5 ms between least 12 and most 11"),
-        ({"max_ms": 9.1}, "a mean of 9.5 ms between least 9 and most 9.1"),
+        ({"min_ms": 12.0}, "a mean of 9.5 ms, a least of 12 and a most of 11"),
+        ({"max_ms": 9.1}, "a mean of 9.5 ms, a least of 9 and a most of 9.1"),
     ],
 )
 def test_what_is_no_engines_is_not_taken(

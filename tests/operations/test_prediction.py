@@ -83,7 +83,7 @@ def test_wrong_arguments_are_told_before_any_work(
     errors = capsys.readouterr().err
     assert errors.count("error:") == 3
     assert f"{places[0]}: error: the file does not exist" in errors
-    assert f"{places[1]}: error: no image is in this folder" in errors
+    assert f"{places[1]}: error: this folder contains no images" in errors
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
     assert predict(workspace, "tags@xiao", picture) == 2
     assert "did you mean `tags@xiao-esp32s3`" in capsys.readouterr().err

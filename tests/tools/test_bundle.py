@@ -49,7 +49,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     draw(root / "pictures", 64, 4)
     run = buildsys(root, "bundle", _BUILD)
     assert run.returncode == 0, run.stderr
-    assert "take it to a machine with TensorRT-RTX 1.7; no GPU is asked" in run.stdout
+    assert "take it to a machine with TensorRT-RTX 1.7 (no GPU is needed)" in run.stdout
     yield root
     shutil.rmtree(root)
 
