@@ -17,6 +17,7 @@ from pathlib import Path
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.places import Workspace, cache_root
+from buildsys.execution.running.runner import finished_folders
 from buildsys.execution.session.loading import make_plans
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
@@ -123,24 +124,20 @@ def _references(root: Path, store: Store) -> frozenset[str]:
 def _sweep_scratch(
     workspace: Workspace, store: Store, dry_run: bool
 ) -> tuple[tuple[Folder, ...], bool]:
-    """Return working folders of keys that have a result; interrupted steps still need theirs."""
-    try:
-        entries = list(os.scandir(workspace.scratch))
-    except FileNotFoundError:
+    """Return the working folders that no step needs any more, and whether a run may be using them."""
+    if not os.path.isdir(workspace.scratch):
         return (), False
-    folders = sorted(Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False))
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locked(workspace.state / "lock", str(os.getpid())))
         except BlockingIOError:
             return (), True
         database = Database(workspace.state / "state.sqlite")
-        finished = tuple(
-            _measure(path)
-            for path in folders
-            if database.result(path.name) is not None or store.recall(path.name) is not None
+        found = finished_folders(
+            workspace, lambda key: database.result(key) is not None or store.recall(key) is not None
         )
         database.close()
+        finished = tuple(_measure(path) for path in found)
         for folder in () if dry_run else finished:
             remove_tree(folder.path)
         return finished, False

@@ -103,9 +103,7 @@ class ClusterExecutor:
             from buildsys.execution.cluster.dispatch import NobodyFits
 
             try:
-                result = dispatch.make(step, action_key, needs, on_start, on_progress)
-                self.here.discard(action_key)
-                return result
+                return dispatch.make(step, action_key, needs, on_start, on_progress)
             except NobodyFits:
                 missing = missing_here(step)
                 if missing:

@@ -72,6 +72,19 @@ def make_once(
         return make(action_key)
 
 
+def finished_folders(workspace: Workspace, has_result: Callable[[str], bool]) -> tuple[Path, ...]:
+    """Return the working folders that interrupted steps left and whose action has a result by now.
+
+    Those of other interrupted steps stay: a training continues there.
+    """
+    try:
+        with os.scandir(workspace.scratch) as entries:
+            found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return ()
+    return tuple(path for path in map(Path, sorted(found)) if has_result(path.name))
+
+
 class Runner:
     """Executes steps; everything it needs is in them, nothing in recipes."""
 
@@ -187,16 +200,9 @@ class Runner:
         """Return the log of the last run under an action key."""
         return self.workspace.logs / f"{key}.log"
 
-    def discard(self, action_key: ActionKey) -> None:
-        """Remove the working folder of an interrupted run, once there is a result from elsewhere."""
-        remove_tree(self._scratch(action_key))
-
-    def _scratch(self, action_key: ActionKey) -> Path:
-        return self.workspace.own(self.workspace.scratch / action_key.key)
-
     def _prepare(self, step: Step, action_key: ActionKey) -> Path:
         """Return a working folder with the inputs in place and no old outputs."""
-        scratch = self._scratch(action_key)
+        scratch = self.workspace.own(self.workspace.scratch / action_key.key)
         if scratch.exists():  # from a run that was killed
             for name in ("inputs", "outputs"):
                 remove_tree(scratch / name)

@@ -10,7 +10,7 @@ from buildsys.execution.packages import variants
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.running import isolation, process
-from buildsys.execution.running.runner import EnsureEnv
+from buildsys.execution.running.runner import EnsureEnv, finished_folders
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.step_executor import make_executor
@@ -32,7 +32,7 @@ from buildsys.execution.store.unpacked import used_folders
 from buildsys.execution.store.workspaces import register
 from buildsys.execution.tools import environments
 from buildsys.execution.unexpected import UNEXPECTED
-from buildsys.files import stat_text
+from buildsys.files import remove_tree, stat_text
 from buildsys.graph import (
     BuildPlan,
     Plan,
@@ -210,6 +210,10 @@ class Session:
         if self.state.has_turned_red:  # recipes that were not checked may share the verdict
             self.settled = {}
         self.state.store.finish_run()
+        for folder in finished_folders(
+            self.workspace, lambda key: self.database.result(key) is not None
+        ):
+            remove_tree(folder)
         outcomes = {b: o for b, o in self.publisher.outcomes.items() if o.good and b in self.plans}
         idle = build_plans(self.plans[b] for b, o in outcomes.items() if o.kind == Kind.UP_TO_DATE)
         made = build_plans(self.plans[b] for b in outcomes)
