@@ -65,22 +65,22 @@ def _describe(params: Params) -> str:
     return f"""# {markdown(params.stem)}: a TensorFlow SavedModel
 
 {code_span(f"{params.stem}_saved_model/")} was made from ONNX by {markdown(params.converter)} and compared with it on sample
-pictures. In Python, with TensorFlow:
+images. In Python, with TensorFlow:
 
     import tensorflow as tf
     model = tf.saved_model.load({json.dumps(params.stem + "_saved_model")}).signatures["serving_default"]
     images = tf.zeros((1, {frame.height}, {frame.width}, 3))
     print(model(images=images))
 
-`images` is one picture, float32 in 0..1, {frame.color.upper()}, prepared as `preprocessing.json` says.
+`images` is one image, float32 in 0..1, {frame.color.upper()}, prepared as described in `preprocessing.json`.
 {_describe_outputs(params)}
-`manifest.json` says how all of it was made.
+`manifest.json` describes how every file was made.
 """
 
 
 def _describe_outputs(params: Params) -> str:
     """Return a table of the outputs, if their meaning is known."""
-    labels = "`labels.txt` names the classes in order. " if params.classes else ""
+    labels = "`labels.txt` lists the classes in order. " if params.classes else ""
     if not params.outputs:
         return labels
     rows = [

@@ -162,7 +162,7 @@ def test_an_engine_is_packed_with_what_its_reader_needs(built: Path, build: str)
     assert {tensor["dtype"] for tensor in facts["outputs"]} == {"FLOAT"}
     text = (folder / "README.md").read_text()
     assert "never loaded or run" in text
-    assert ("4 calibration pictures; 500 are recommended" in text) is (build == "whole")
+    assert ("4 calibration images; 500 are recommended" in text) is (build == "whole")
     assert any(
         "Not verified: the engine itself" in note
         for note in read(folder / "manifest.json")["unverified"]

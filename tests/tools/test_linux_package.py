@@ -228,9 +228,9 @@ def test_what_is_wrong_is_a_sentence(board: Path, python: Path) -> None:
     assert done.stdout == "../camera/small.png: spot 1.00 at 20,12 16x16\n"
     told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert re.fullmatch(r"error: broken\.png: cannot be read: .+", told[0])
-    assert told[1] == "error: text.jpg: is no picture, or of a kind that Pillow cannot read"
-    assert told[2] == "error: gone.jpg: there is no such file"
-    assert told[3] == "error: ../camera: is a folder; name the pictures in it"
+    assert told[1] == "error: text.jpg: not an image, or in a format that Pillow cannot read"
+    assert told[2] == "error: gone.jpg: file not found"
+    assert told[3] == "error: ../camera: this is a folder; name the images in it"
     assert "Traceback" not in done.stderr
     assert run(python, board, "detect.py", "x.png", "--confidence", "7").returncode == 2
     assert run(python, board, "detect.py", "x.png", "y.png", "--draw", "z.png").returncode == 2
@@ -309,7 +309,7 @@ def test_a_package_that_is_not_whole_says_so(board: Path, python: Path) -> None:
     model.write_bytes(model.read_bytes()[:1000])
     done = run(python, board, "detect.py", "../camera/small.png")
     assert (done.returncode, done.stdout) == (3, "")
-    assert "bright.tflite is not the file that was packed" in done.stderr
+    assert "bright.tflite is not the file of this package" in done.stderr
     model.unlink()
     assert "bright.tflite is missing" in run(python, board, "benchmark.py").stderr
     (board / "model.json").write_text("{")
@@ -327,7 +327,7 @@ def test_without_its_packages_it_says_which_is_missing(board: Path) -> None:
     bare = Path(getattr(sys, "_base_executable", sys.executable))
     done = run(bare, board, "-I", "-S", "-c", _ISOLATED.format(folder=str(board)))
     assert done.returncode == 4, done.stderr
-    assert "the Python package ai_edge_litert is missing here" in done.stderr
+    assert "the Python package ai_edge_litert is missing" in done.stderr
 
 
 _ISOLATED = """
@@ -344,7 +344,7 @@ def test_a_task_that_it_does_not_decode_is_told(board: Path, python: Path) -> No
     (board / "model.json").write_text(json.dumps({**facts, "task": "segment"}))
     done = run(python, board, "detect.py", "../camera/small.png")
     assert done.returncode == 3
-    assert "this is a network for segment; detect.py understands detect" in done.stderr
+    assert "this network is for segment; detect.py decodes detect" in done.stderr
     assert run(python, board, "benchmark.py", "--runs", "2", "--warmup", "1").returncode == 0
 
 
@@ -362,7 +362,7 @@ def test_its_figures_come_back_into_the_workspace(
     assert re.search(
         r"^engine only: mean \d+\.\d\d, min .*, p90 .*, max ", done.stdout, re.MULTILINE
     )
-    assert "picture file to detections: mean" in done.stdout
+    assert "image file to detections: mean" in done.stdout
     monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     monkeypatch.chdir(place)
     figures, written = str(board / "board.json"), read(board / "board.json")

@@ -174,7 +174,7 @@ def test_a_file_of_any_batch_lets_the_server_put_requests_together(built: Path) 
     assert (config["max_batch_size"], config["input"][0]["dims"]) == (8, ["3", "64", "64"])
     assert config["dynamic_batching"] == {"preferred_batch_size": [2]}
     assert config["output"][0]["dims"] == ["64", "64"]
-    assert "up to 8 pictures, rather 2" in (folder / "README.md").read_text()
+    assert "up to 8 images, preferably 2" in (folder / "README.md").read_text()
 
 
 def test_classes_of_a_picture_are_labelled_by_the_server(built: Path) -> None:
@@ -195,7 +195,7 @@ def test_the_client_tells_that_nobody_answers(built: Path) -> None:
         check=False,
     )
     assert run.returncode == 4
-    assert run.stderr.startswith("error: the Python package tritonclient is missing here: ")
+    assert run.stderr.startswith("error: the Python package tritonclient is missing: ")
     assert run.stderr.endswith('"tritonclient[http]"\n')  # no engine's requirements.txt has it
 
 
@@ -219,10 +219,10 @@ def test_the_client_tells_that_an_address_is_none(client: Path, url: str) -> Non
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        ("hello", "3 what answers is no Triton server (JSONDecodeError)"),
-        ("null", "3 what answers is no Triton server (AttributeError)"),
-        ("{}", "3 what answers does not say boxes: is it Triton?"),
-        ("refuse", "3 the server refuses: no such model"),
+        ("hello", "3 the response does not come from a Triton server (JSONDecodeError)"),
+        ("null", "3 the response does not come from a Triton server (AttributeError)"),
+        ("{}", "3 the response lacks the outputs boxes: is it a Triton server?"),
+        ("refuse", "3 the server reports an error: no such model"),
     ],
 )
 def test_the_client_tells_that_no_triton_answers(client: Path, answer: str, told: str) -> None:
@@ -242,7 +242,7 @@ def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
     assert not list(folder.glob("*.engine"))
     assert (folder / "triton" / "net" / "labels.txt").read_text() == "cat\ndog\n"
     text = (folder / "README.md").read_text()
-    assert "TensorRT 10.3.0 and no other version" in text
+    assert "TensorRT 10.3.0 (no other version)" in text
     assert "compute capability 8.7, as it was built on: Orin" in text
     assert "tritonserver:YY.MM-py3-igpu tritonserver --model-repository=/models" in text
     assert "venv .venv-client\n" in text  # that of run.py has the system's packages

@@ -70,7 +70,7 @@ def test_a_package_suppresses_nothing(built: Path, tmp_path: Path) -> None:
     model = json.loads((package / "model.json").read_text())
     assert model["head"] == "yolo26-raw-one-to-one"
     assert [row["shape"] for row in model["outputs"] if row["name"] == "box_s8"] == [[1, 144, 4]]
-    assert "nothing has to be suppressed" in (package / "README.md").read_text()
+    assert "no suppression is needed" in (package / "README.md").read_text()
     found = figures(built, "detect", "board")
     assert found["tflite"][MAIN] > 0.5 * found["checkpoint"][MAIN]
     fetch_inputs(built, "shapes-detect/board", tmp_path)

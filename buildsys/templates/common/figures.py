@@ -1,6 +1,6 @@
-"""Figures of a benchmark: what is told of single runs, where they ran, and the file of them.
+"""Figures of a benchmark: statistics of single runs, the machine, and the JSON file.
 
-The standard library alone. Runs on Python 3.8 and later.
+Uses only the standard library. Python 3.8 and later.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PERCENTS = (50, 90, 95, 99)
 
 
 def summarize(times: Sequence[float]) -> dict[str, float]:
-    """Mean, least, most and percentiles of single runs."""
+    """Return mean, minimum, maximum and percentiles of single runs."""
     ordered = sorted(times)
     figures = {"mean_ms": math.fsum(ordered) / len(ordered), "min_ms": ordered[0]}
     figures.update({f"p{percent}_ms": percentile(ordered, percent) for percent in PERCENTS})
@@ -27,7 +27,7 @@ def summarize(times: Sequence[float]) -> dict[str, float]:
 
 
 def percentile(ordered: Sequence[float], percent: float) -> float:
-    """Between the two nearest of ascending values, in proportion."""
+    """Return a percentile of ascending values by linear interpolation."""
     position = (len(ordered) - 1) * percent / 100
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
@@ -35,7 +35,7 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def machine() -> str:
-    """The board's own name where it tells it, its architecture, its system."""
+    """Return the board's name if the system provides it, the architecture, and the system."""
     try:
         board = Path("/proc/device-tree/model").read_text(encoding="utf-8").strip("\0 \n")
     except (OSError, UnicodeDecodeError):
@@ -45,7 +45,7 @@ def machine() -> str:
 
 
 def write(target: str, result: dict[str, Any]) -> None:
-    """The JSON. Raises Failure."""
+    """Write the JSON. Raises Failure."""
     try:
         Path(target).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     except OSError as error:

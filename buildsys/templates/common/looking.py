@@ -1,6 +1,6 @@
-"""Photographs through a network that answers elsewhere: what run.py and client.py have in common.
+"""Shared code of run.py and client.py: prepare images, decode outputs, report detections.
 
-Runs on Python 3.8 and later; numpy and Pillow do the work.
+Uses NumPy and Pillow. Python 3.8 and later.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     import vision
 
     Ask = Callable[[np.ndarray], dict[str, np.ndarray]]
-    """Prepared pictures, float32 [B, 3, H, W] -> outputs by name. Raises Failure."""
+    """A function: prepared images, float32 [B, 3, H, W] -> outputs by name. Raises Failure."""
 
 HERE = Path(__file__).resolve().parent
 NAMES = ("engine.json", "model.json")
-"""What the file is called that describes the network of a package."""
+"""Names of the file that describes a package's network."""
 
 
 def read_facts() -> dict[str, Any]:
-    """What is known of the network of this folder. Raises Failure."""
+    """Read the facts about the network of this folder. Raises Failure."""
     path = next((HERE / name for name in NAMES if (HERE / name).is_file()), HERE / NAMES[0])
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def read_facts() -> dict[str, Any]:
 
 
 def look_at_all(facts: dict[str, Any], ask: Ask, options: argparse.Namespace) -> int:
-    """Print what is on each image that can be read; stderr names the others."""
+    """Print the detections on each readable image; stderr names the others."""
     demand_task(facts)
     code, rows = 0, []
     for path in options.pictures:
@@ -56,14 +56,14 @@ def look_at_all(facts: dict[str, Any], ask: Ask, options: argparse.Namespace) ->
 
 
 def demand_task(facts: dict[str, Any]) -> None:
-    """Raises Failure for a network whose outputs nobody explains."""
+    """Raises Failure for a network whose outputs are not described."""
     if facts["preprocessing"] is None or facts["head"] == "none":
-        message = "nobody said how pictures become this network's input or what its outputs mean"
+        message = "the recipe does not describe this network's input or its outputs"
         raise Failure(message, 3)
 
 
 def look(path: str, facts: dict[str, Any], ask: Ask, options: argparse.Namespace) -> Any:
-    """One photograph's entry of the JSON. Raises Failure."""
+    """Return one image's entry for the JSON. Raises Failure."""
     import shapes
     import vision
 
@@ -78,7 +78,7 @@ def look(path: str, facts: dict[str, Any], ask: Ask, options: argparse.Namespace
         found = shapes.see(outputs, facts, photo, placed, confidence, iou)
     except (KeyError, ValueError) as error:
         listed = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
-        message = f"the outputs are {listed}: not those of the head `{facts['head']}`"
+        message = f"the outputs are {listed}: not the outputs of the head `{facts['head']}`"
         raise Failure(message, 3) from error
     if options.draw:
         draw(photo, found, facts["classes"], options.draw)
@@ -86,7 +86,7 @@ def look(path: str, facts: dict[str, Any], ask: Ask, options: argparse.Namespace
 
 
 def prepare(placed: vision.Placed, least: int) -> np.ndarray:
-    """A picture in its frame -> float32 [least, 3, height, width]; a larger batch repeats it."""
+    """Convert an image in its frame to float32 [least, 3, height, width], repeated to fill it."""
     import numpy as np
 
     values = placed.pixels.transpose(2, 0, 1)[None].astype(np.float32) / 255
@@ -94,7 +94,7 @@ def prepare(placed: vision.Placed, least: int) -> np.ndarray:
 
 
 def save(target: str, outputs: dict[str, np.ndarray]) -> None:
-    """Outputs by name, as .npz. Raises Failure."""
+    """Write outputs by name as .npz. Raises Failure."""
     import numpy as np
 
     try:
@@ -105,12 +105,19 @@ def save(target: str, outputs: dict[str, np.ndarray]) -> None:
 
 
 def arguments(parser: argparse.ArgumentParser, pictures: str) -> None:
-    """Which pictures (`+` or `*`), and what becomes of them."""
+    """Add the options of both programs; `pictures`: `+` or `*`, the number of images."""
     add = parser.add_argument
-    add("pictures", nargs=pictures, metavar="PICTURE", help="JPEG, PNG or what Pillow reads")
-    add("--json", action="store_true", help="print JSON in place of lines")
-    add("--draw", metavar="FILE", help="write the picture with what was seen; for one picture")
-    add("--confidence", type=share, metavar="SCORE", help="leave out what is below")
-    worse = "of two of a class that overlap by more, leave out the worse"
-    add("--iou", type=share, help=f"{worse}; without effect on a one-to-one head")
-    add("--save", metavar="NPZ", help="write what the network answered; for one picture")
+    add(
+        "pictures",
+        nargs=pictures,
+        metavar="IMAGE",
+        help="JPEG, PNG or another format that Pillow reads",
+    )
+    add("--json", action="store_true", help="print JSON instead of lines")
+    add("--draw", metavar="FILE", help="draw the detections into this file; only for one image")
+    add("--confidence", type=share, metavar="SCORE", help="omit detections below this score")
+    worse = "of two detections of a class that overlap more than this, omit the worse"
+    add("--iou", type=share, help=f"{worse}; no effect with a one-to-one head")
+    add(
+        "--save", metavar="NPZ", help="write the network's outputs to this file; only for one image"
+    )

@@ -1,6 +1,6 @@
-"""Images in, and the detections on them out: read, printed, as JSON, drawn. And how programs end.
+"""Read images, print and draw detections, and end programs with an exit code.
 
-numpy and Pillow do the work. Runs on Python 3.8 and later.
+Uses NumPy and Pillow. Python 3.8 and later.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 _COLOURS = ("#f03c3c", "#3cbe46", "#288cf0", "#fab41e", "#c846dc", "#28c8c8", "#fa783c", "#6e5aaa")
 
 _INVISIBLE = "\u200c\u200d\u00a0\u3000"
-"""Joiners and spaces that are parts of words."""
+"""Joiners and spaces that occur inside words."""
 
 
 class Failure(Exception):
-    """What went wrong, in a sentence, and the exit code that says so."""
+    """What went wrong, as a sentence, with the exit code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -30,29 +30,29 @@ class Failure(Exception):
 
 
 def read_picture(path: str) -> np.ndarray:
-    """Upright, uint8 [h, w, 3] RGB. Raises Failure."""
+    """Read an image upright, uint8 [h, w, 3] RGB. Raises Failure."""
     import numpy as np
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as picture:
             upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I"):  # grey of 16 bits, of which the high byte counts
+            if upright.mode.startswith("I"):  # 16-bit grey: use the high byte
                 grey = np.asarray(upright).astype(np.uint16) >> 8
                 return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
             return np.asarray(upright.convert("RGB"))
     except FileNotFoundError:
-        raise Failure(f"{path}: there is no such file", 2) from None
+        raise Failure(f"{path}: file not found", 2) from None
     except IsADirectoryError:
-        raise Failure(f"{path}: is a folder; name the pictures in it", 2) from None
+        raise Failure(f"{path}: this is a folder; name the images in it", 2) from None
     except Image.UnidentifiedImageError:
-        raise Failure(f"{path}: is no picture, or of a kind that Pillow cannot read", 2) from None
+        raise Failure(f"{path}: not an image, or in a format that Pillow cannot read", 2) from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise Failure(f"{path}: cannot be read: {error}", 2) from error
 
 
 def draw(photo: np.ndarray, found: Sequence[vision.Found], names: list[str], target: str) -> None:
-    """The picture with boxes, masks, names and keypoints. Raises Failure."""
+    """Write the image with boxes, masks, names and keypoints. Raises Failure."""
     from PIL import Image, ImageDraw, ImageFont
 
     picture = Image.fromarray(_tint(photo, found))
@@ -79,7 +79,7 @@ def draw(photo: np.ndarray, found: Sequence[vision.Found], names: list[str], tar
 
 
 def _tint(photo: np.ndarray, found: Sequence[vision.Found]) -> np.ndarray:
-    """The photograph with every mask in its class's colour, half and half."""
+    """Return the image with every mask blended in its class's colour."""
     from PIL import ImageColor
 
     tinted = photo.copy()
@@ -91,7 +91,7 @@ def _tint(photo: np.ndarray, found: Sequence[vision.Found]) -> np.ndarray:
 
 
 def row(path: str, photo: np.ndarray, found: Sequence[vision.Found], names: list[str]) -> Any:
-    """One picture's entry of the JSON: pixels to a hundredth, scores to a ten-thousandth."""
+    """Return one image's entry for the JSON; pixels are rounded to 0.01, scores to 0.0001."""
     objects = []
     for item in found:
         entry: dict[str, Any] = {"class": names[item.category], "score": round(item.score, 4)}
@@ -110,7 +110,7 @@ def row(path: str, photo: np.ndarray, found: Sequence[vision.Found], names: list
 
 
 def run_lengths(mask: np.ndarray) -> Any:
-    """COCO's form of a mask: column by column, how many pixels lie outside, inside, outside, …"""
+    """Return a mask in COCO's form: column by column, counts of pixels outside, inside, outside, …"""
     import numpy as np
 
     flat = np.concatenate([[False], mask.ravel(order="F")])
@@ -120,13 +120,13 @@ def run_lengths(mask: np.ndarray) -> Any:
 
 
 def plain(text: object) -> str:
-    """On one line, with every character shown: none moves a cursor or begins a line of its own."""
+    """Return a text on one line with control characters escaped."""
     shown = (c if c.isprintable() or c in _INVISIBLE else ascii(c)[1:-1] for c in str(text))
     return "".join(shown)
 
 
 def lines(entry: dict[str, Any]) -> list[str]:
-    """One picture's entry as people read it: x, y, width and height in the photograph's pixels."""
+    """Return one image's entry as lines: x, y, width and height in pixels of the image."""
     lines, path = [], plain(entry["picture"])
     for item in entry["objects"]:
         x1, y1, x2, y2 = (round(value) for value in item.get("box", (0, 0, 0, 0)))
@@ -136,7 +136,7 @@ def lines(entry: dict[str, Any]) -> list[str]:
 
 
 def share(text: str) -> float:
-    """Above 0, at most 1."""
+    """Read a number above 0 and at most 1."""
     value = float(text)
     if not 0 < value <= 1:
         raise ValueError
@@ -144,7 +144,7 @@ def share(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """From 1 on."""
+    """Read an integer of at least 1."""
     value = int(text)
     if value < 1:
         raise ValueError
@@ -152,9 +152,9 @@ def count(text: str) -> int:
 
 
 def guarded(work: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Run; what went wrong is a sentence on stderr and an exit code."""
+    """Run `work`; an error is a sentence on stderr and an exit code."""
     if hasattr(signal, "SIGPIPE"):
-        # behind `| head` nobody reads on: end without a word, as other programs do
+        # end silently if the reader closes the pipe (`| head`), as other programs do
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         return work(options)
@@ -163,5 +163,5 @@ def guarded(work: Callable[[argparse.Namespace], int], options: argparse.Namespa
         return error.code
     except ModuleNotFoundError as error:
         hint = "python3 -m pip install -r requirements.txt"
-        print(f"error: the Python package {error.name} is missing here: {hint}", file=sys.stderr)
+        print(f"error: the Python package {error.name} is missing: {hint}", file=sys.stderr)
         return 4

@@ -1,6 +1,6 @@
-"""What an engine answers -> what is on the photograph, for all five tasks; masks and turned boxes.
+"""Decode an engine's outputs to detections for all five tasks, including masks and oriented boxes.
 
-numpy alone; it computes what the build measured accuracy with. Runs on Python 3.8 and later.
+Uses only NumPy, and the same arithmetic as the build's accuracy measurement. Python 3.8 and later.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 TASKS = ("detect", "pose", "segment", "classify", "obb")
 COEFFICIENTS, CELL = 32, 4
-"""Mask coefficients an object; pixels of the input a cell of the prototypes is wide and high."""
+"""Mask coefficients per object; side of a prototype cell in pixels of the input."""
 BLOCK = 256
-"""Boxes whose overlaps with all better ones are looked at in one go."""
+"""Number of boxes whose overlaps with all better ones are computed at once."""
 EPSILON = 1e-7
-"""As in the build's overlap of turned boxes, which is Ultralytics'."""
+"""Value of Ultralytics' overlap of oriented boxes, as in the build."""
 
 
 def see(
@@ -30,7 +30,7 @@ def see(
     confidence: float,
     iou: float,
 ) -> list[Found]:
-    """What a photograph, uint8 [h, w, 3], shows, best first; `placed`: as it was given to the engine.
+    """Return the detections on an image, uint8 [h, w, 3], best first; `placed`: the engine's input.
 
     `facts`: engine.json. Raises KeyError and ValueError for outputs of another head.
     """
@@ -54,7 +54,7 @@ def find_masks(
     confidence: float,
     iou: float,
 ) -> list[Found]:
-    """Boxes with masks: an object's 32 coefficients times the prototypes; above 0 is inside."""
+    """Return boxes with masks: an object's 32 coefficients times the prototypes; above 0 is inside."""
     boxes, scores, _ = decoded
     rows, classes = vision.select(scores, confidence)
     if "mask_coefficients" in outputs:
@@ -74,7 +74,7 @@ def find_masks(
 
 
 def spread(logits: np.ndarray, photo: np.ndarray, placed: Placed) -> np.ndarray:
-    """Logits [h, w] of the input's cells -> [h, w] of the photograph: up, padding off, and back."""
+    """Scale logits [h, w] of the input's cells to [h, w] of the image, without the padding."""
     high, wide = photo.shape[:2]
     tall, broad = logits.shape
     whole = vision.stretch(logits[..., None], tall * CELL, broad * CELL)
@@ -87,7 +87,7 @@ def spread(logits: np.ndarray, photo: np.ndarray, placed: Placed) -> np.ndarray:
 
 
 def crop(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """What of a mask lies inside its box."""
+    """Return the part of a mask inside its box."""
     x, y = np.arange(mask.shape[1]), np.arange(mask.shape[0])
     across, down = (x >= box[0]) & (x < box[2]), (y >= box[1]) & (y < box[3])
     return mask & down[:, None] & across[None, :]
@@ -96,9 +96,9 @@ def crop(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
 def find_turned(
     outputs: Outputs, facts: dict[str, Any], placed: Placed, confidence: float, iou: float
 ) -> list[Found]:
-    """Turned boxes, by their corners; one that a better one of its class overlaps by more goes.
+    """Return oriented boxes as corners, without those that a better one of the class overlaps by more.
 
-    Unlike with upright boxes, one that goes still takes others with it (Ultralytics' fast_nms).
+    Unlike with axis-aligned boxes, a suppressed box still suppresses others (Ultralytics' fast_nms).
     """
     boxes, scores = decode_turned(outputs, facts, *placed.pixels.shape[:2])
     rows, classes = vision.select(scores, confidence)
@@ -117,7 +117,7 @@ def find_turned(
 
 
 def unsuppressed(boxes: np.ndarray, iou: float) -> np.ndarray:
-    """Which of one class's boxes [n, 5], best first, no better one overlaps by more; bool [n]."""
+    """Return which of one class's boxes [n, 5], best first, no better one overlaps by more; bool [n]."""
     alive = np.ones(len(boxes), bool)
     for start in range(0, len(boxes), BLOCK):
         block = boxes[start : start + BLOCK]
@@ -157,8 +157,8 @@ def decode_turned(
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Of boxes [n, 5] with boxes [m, 5]: [n, m], 0..1, as of normal distributions with the boxes'
-    variances (probabilistic IoU, arXiv 2106.06072).
+    """Return the overlap of boxes [n, 5] with boxes [m, 5]: [n, m], 0..1, computed for normal
+    distributions with the boxes' variances (probabilistic IoU, arXiv 2106.06072).
     """
     one, two = covariance(first), covariance(second)
     a, b, c = (one[part][:, None] + two[part][None, :] for part in range(3))
@@ -172,7 +172,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def covariance(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Variance along x, along y, and covariance; of a side s of a uniform box s^2 / 12."""
+    """Return variance along x, along y, and covariance; a uniform side s has variance s^2 / 12."""
     long, short = boxes[:, 2] ** 2 / 12, boxes[:, 3] ** 2 / 12
     cos, sin = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
     return (
@@ -183,7 +183,7 @@ def covariance(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def corners_of(box: np.ndarray) -> np.ndarray:
-    """A box [5] -> its corners [4, 2], going round."""
+    """Return the corners [4, 2] of a box [5], in order around it."""
     local = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2 * box[2:4]
     cos, sin = np.cos(box[4]), np.sin(box[4])
     x, y = local[:, 0], local[:, 1]

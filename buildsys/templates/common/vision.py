@@ -1,7 +1,8 @@
-"""The arithmetic around a network: a picture into its frame, its outputs into detections.
+"""Prepare images for a network, and decode its outputs to detections.
 
-numpy; Pillow scales pictures to classify. It computes what the build measured accuracy with: the
-scaling, padding, suppression and way back of Ultralytics' `predict`. Runs on Python 3.8 and later.
+Uses NumPy; Pillow scales images for classify. The arithmetic is that of the build's accuracy
+measurement: scaling, padding, suppression and conversion back as in Ultralytics' `predict`. Python
+3.8 and later.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-if TYPE_CHECKING:  # Python 3.8 has no such words at run time
+if TYPE_CHECKING:  # not available in Python 3.8 at run time
     from collections.abc import Sequence
 
     Outputs = dict[str, np.ndarray]
@@ -19,20 +20,20 @@ if TYPE_CHECKING:  # Python 3.8 has no such words at run time
     """In the frame's pixels: boxes [N, 4] x1 y1 x2 y2; scores [N, classes]; keypoints [N, k, 3]."""
 
 STRIDES = (8, 16, 32)
-"""Of YOLOX's cells; YOLOv8's raw head has them in the names of its outputs."""
+"""Strides of YOLOX's cells; the output names of YOLOv8's raw head contain its strides."""
 BINS = 16
-"""Of a box side's distribution in YOLOv8's head."""
+"""Bins of a box side's distribution in YOLOv8's head."""
 BRANCH = "-one-to-one"
-"""Ending of heads of a branch that answers an object in one cell: nothing is suppressed."""
+"""Ending of heads that report an object in one cell and need no suppression."""
 GREY = 114
 MOST_CANDIDATES, MOST_DETECTIONS = 30_000, 300
-TOP = 5  # classes of a whole picture that are told
+TOP = 5  # reported classes of a whole image
 
 
 class Placed(NamedTuple):
-    """A picture in the network's frame, uint8 [height, width, 3] RGB, and how it came there: a
-    photograph of `photo` = (width, height) pixels, scaled by `gains` along x and y, its corner at
-    (left, top) in pixels, below zero where it was cut.
+    """An image in the network's frame, uint8 [height, width, 3] RGB, and its placement: an original of
+    `photo` = (width, height) pixels, scaled by `gains` along x and y, its corner at (left, top) in
+    pixels, negative if it was cropped.
     """
 
     pixels: np.ndarray
@@ -43,9 +44,9 @@ class Placed(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One detection in the photograph's pixels: box x1, y1, x2, y2; keypoints x, y, visibility 0..1.
-    Without a box: a class of the whole picture. `corners` x, y of a turned box, whose `box` is the
-    upright one around it; `mask` bool [h, w] of the photograph.
+    """One detection in pixels of the image: box x1, y1, x2, y2; keypoints x, y, visibility 0..1.
+    Without a box: a class of the whole image. `corners`: x, y of an oriented box, whose `box` is the
+    enclosing axis-aligned one; `mask`: bool [h, w] of the image.
     """
 
     category: int
@@ -57,10 +58,10 @@ class Found(NamedTuple):
 
 
 def place(photo: np.ndarray, height: int, width: int, resize: str) -> Placed:
-    """A photograph, uint8 [h, w, 3] RGB, letterboxed or, for `center-crop`, cut."""
+    """Place an image, uint8 [h, w, 3] RGB, in the frame: letterboxed, or cropped for `center-crop`."""
     h, w = photo.shape[:2]
     if resize == "center-crop":
-        # one factor until the frame is full; the longer side rounds down
+        # scale until the frame is full; the longer side is rounded down
         fills = height * w >= width * h
         size = (height, height * w // h) if fills else (width * h // w, width)
         photo = shrink(photo, *size)
@@ -77,7 +78,7 @@ def place(photo: np.ndarray, height: int, width: int, resize: str) -> Placed:
 
 
 def shrink(photo: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pillow's bilinear scaling, which averages over all that a new pixel covers."""
+    """Scale with Pillow's bilinear filter, which averages over everything that a new pixel covers."""
     from PIL import Image
 
     if photo.shape[:2] == (height, width):
@@ -87,8 +88,8 @@ def shrink(photo: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def scale_to(photo: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear between the centres of pixels, without a filter: cv2.INTER_LINEAR to the last bit,
-    whose shares are whole 2048ths and whose sums drop their last bits. `shrink` gives other pictures.
+    """Scale bilinearly between pixel centres without a filter: bit-exact with cv2.INTER_LINEAR, whose
+    weights are multiples of 1/2048 and whose sums drop their last bits. `shrink` differs.
     """
     if photo.shape[:2] == (height, width):
         return photo
@@ -108,7 +109,7 @@ def scale_to(photo: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def stretch(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Real values [h, w, channels] -> float32 [height, width, channels], as `scale_to` takes them."""
+    """Scale real values [h, w, channels] to float32 [height, width, channels], like `scale_to`."""
     above, below, down = _neighbours(values.shape[0], height)
     before, behind, along = _neighbours(values.shape[1], width)
     down, along = down[:, None, None], along[None, :, None]
@@ -117,7 +118,7 @@ def stretch(values: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each new pixel: the two old ones that it lies between, and the share of the second."""
+    """Return for each new pixel the two neighbouring old ones, and the share of the second."""
     places = ((np.arange(wanted) + 0.5) * (size / wanted) - 0.5).astype(np.float32)
     first = np.floor(places).astype(int)
     share = places - first.astype(np.float32)
@@ -125,7 +126,7 @@ def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
 
 def decode(outputs: Outputs, model: dict[str, Any], height: int, width: int) -> Decoded:
-    """Every cell's box, scores and keypoints, by the head that model.json names."""
+    """Return every cell's box, scores and keypoints, according to the head in model.json."""
     head, values = layout(model), {k: v.astype(np.float64) for k, v in outputs.items()}
     if head in ("raw", "yolo26-raw"):
         return _decode_raw(values, model["keypoint_dims"], height, width, head == "raw")
@@ -146,19 +147,19 @@ def decode(outputs: Outputs, model: dict[str, Any], height: int, width: int) -> 
 
 
 def layout(model: dict[str, Any]) -> str:
-    """The head without its branch."""
+    """Return the head without its branch."""
     head: str = model["head"]
     return head[: -len(BRANCH)] if is_one_to_one(model) else head
 
 
 def is_one_to_one(model: dict[str, Any]) -> bool:
-    """Whether nothing is suppressed."""
+    """Return whether no suppression is needed."""
     return bool(model["head"].endswith(BRANCH))
 
 
 def _decode_raw(values: Outputs, dims: int, height: int, width: int, binned: bool) -> Decoded:
-    """Before the network's own decoder: each side of a box is a length, in strides, from the cell's
-    centre, in YOLOv8 (`binned`) as a distribution over lengths; scores are logits.
+    """Decode the raw head: each side of a box is a length, in strides, from the cell's centre, in
+    YOLOv8 (`binned`) as a distribution over lengths; scores are logits.
     """
     grids = grids_of(values)
     corners, strides = cells(height, width, grids)
@@ -181,13 +182,13 @@ def _decode_raw(values: Outputs, dims: int, height: int, width: int, binned: boo
 
 
 def grids_of(values: Outputs) -> list[int]:
-    """The strides of a raw head's cells, by the names of its outputs: box_s8, box_s16, and so on."""
+    """Return the strides of a raw head's cells from its output names: box_s8, box_s16, and so on."""
     return sorted(int(name[len("box_s") :]) for name in values if name.startswith("box_s"))
 
 
 def _decode_yolox(values: Outputs, head: str, height: int, width: int) -> Decoded:
-    """A box is an offset from the cell's corner and the logarithm of a size, both in strides, unless
-    the network has decoded it; a score is objectness times the class's probability.
+    """Decode a YOLOX head: a box is an offset from the cell's corner and the logarithm of a size, both
+    in strides, unless the network has decoded it; a score is objectness times class probability.
     """
     if head == "yolox-split":
         boxes, objectness, classes = (values[k][0] for k in ("boxes", "objectness", "classes"))
@@ -206,7 +207,7 @@ def _corners(centre: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def cells(height: int, width: int, grids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """The upper left corner [N, 2] x, y of every cell in units of its stride, and strides [N, 1]."""
+    """Return the upper left corner [N, 2] x, y of every cell in strides, and strides [N, 1]."""
     corners, strides = [], []
     for stride in grids:
         y, x = np.mgrid[: height // stride, : width // stride]
@@ -218,7 +219,7 @@ def cells(height: int, width: int, grids: Sequence[int]) -> tuple[np.ndarray, np
 def choose(
     decoded: Decoded, placed: Placed, confidence: float, iou: float, one_to_one: bool = False
 ) -> list[Found]:
-    """What is surer than that, best first, in the photograph's pixels; `one_to_one`: see BRANCH."""
+    """Return detections above `confidence`, best first, in the image's pixels; see BRANCH."""
     boxes, scores, keypoints = decoded
     rows, classes = select(scores, confidence)
     found = []
@@ -232,7 +233,7 @@ def choose(
 
 
 def select(scores: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cells that are surer than that, and the best class of each, best first; not yet suppressed."""
+    """Return the cells above `confidence` and the best class of each, best first, before suppression."""
     best = scores.argmax(1)
     values = scores[np.arange(len(scores)), best]
     rows = np.flatnonzero(values > confidence)
@@ -241,14 +242,14 @@ def select(scores: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarra
 
 
 def keep(boxes: np.ndarray, classes: np.ndarray, iou: float, one_to_one: bool) -> Sequence[int]:
-    """Which of the boxes, best first, are objects: all of a one-to-one branch's, up to a limit."""
+    """Return which of the boxes, best first, are objects: for a one-to-one branch all, up to a limit."""
     if one_to_one:
         return range(min(len(boxes), MOST_DETECTIONS))
     return suppress(boxes, classes, iou)
 
 
 def suppress(boxes: np.ndarray, classes: np.ndarray, iou: float) -> list[int]:
-    """Of boxes sorted best first those that no better one of their class overlaps by more."""
+    """Return the boxes, sorted best first, that no better one of their class overlaps by more."""
     areas, alive = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), np.ones(len(boxes), bool)
     kept: list[int] = []
     for best in range(len(boxes)):
@@ -263,12 +264,12 @@ def suppress(boxes: np.ndarray, classes: np.ndarray, iou: float) -> list[int]:
 
 
 def to_photo(places: np.ndarray, placed: Placed) -> np.ndarray:
-    """Places [n, 2] of the frame in the photograph's pixels, those beyond its border on it."""
+    """Convert positions [n, 2] of the frame to pixels of the image, clipped to its border."""
     return np.clip((places - (placed.left, placed.top)) / placed.gains, 0, placed.photo)
 
 
 def classify(outputs: Outputs, head: str, confidence: float) -> list[Found]:
-    """The classes of the whole picture that are at least that sure, at most five, best first."""
+    """Return at most five classes of the whole image with at least this confidence, best first."""
     values = outputs["logits" if head == "raw" else "probabilities"][0].astype(np.float64)
     if head == "raw":
         powers = np.exp(values - values.max())
@@ -278,5 +279,5 @@ def classify(outputs: Outputs, head: str, confidence: float) -> list[Found]:
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
-    """The logistic function."""
+    """Return the logistic function of the values."""
     return 1 / (1 + np.exp(-values))

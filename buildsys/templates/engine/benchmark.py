@@ -1,11 +1,12 @@
-"""How long the engine of this folder takes on this machine.
+"""Measure the latency of this folder's engine on this machine.
 
     python benchmark.py --batch 1 --json figures.json
 
-Two ways, over the same number of runs behind a warm-up: the engine alone, by CUDA events, from an
-input on the GPU to outputs on the GPU; and end to end, by the host's clock, from an array in memory
-to arrays in memory. Both are of the whole batch. `buildsys import-benchmark BUILD figures.json
---device NAME` reads the JSON. Exit codes are run.py's. Nobody has run it on a GPU yet.
+It measures two times over the same number of runs after a warm-up: the engine alone, with CUDA events,
+from an input on the GPU to outputs on the GPU; and end to end, with the host's clock, from an array in
+memory to arrays in memory. Both are per batch. `buildsys import-benchmark BUILD figures.json
+--device NAME` reads the JSON. Exit codes: see run.py. It has not been run on a GPU
+yet.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from run import open_here
 from runtime import LIBRARIES, Engine, Refused
 
 TOOL = "buildsys benchmark.py"
-"""By which `buildsys import-benchmark` knows the JSON."""
+"""The value by which `buildsys import-benchmark` recognizes the JSON."""
 
 
 def benchmark(options: argparse.Namespace) -> int:
-    """Measure, print, write."""
+    """Measure, print and write the figures."""
     facts = read_facts()
     engine = open_here(facts)
     batch = options.batch or engine.batch[1]
@@ -56,7 +57,7 @@ def benchmark(options: argparse.Namespace) -> int:
 
 
 def measure(engine: Engine, batch: int, warmup: int, runs: int) -> dict[str, list[float]]:
-    """Milliseconds of single runs on seeded noise, in both ways. Raises Failure."""
+    """Return the milliseconds of single runs on seeded noise, for both times. Raises Failure."""
     import numpy as np
 
     shape = (batch, *engine.shape[1:])
@@ -69,25 +70,30 @@ def measure(engine: Engine, batch: int, warmup: int, runs: int) -> dict[str, lis
 
 
 def tell(result: dict[str, Any]) -> None:
-    """For people."""
+    """Print the figures."""
     library = LIBRARIES[result["engine"]][0]
     print(
         f"{result['model']}, {library} {result['version']}, batch {result['batch']}, {result['gpu']}"
     )
-    print(f"{result['runs']} runs after {result['warmup']} to warm up, milliseconds:")
+    print(f"{result['runs']} runs after {result['warmup']} warm-up runs, milliseconds:")
     for name, figures in (("engine only", result), ("end to end", result["end_to_end"])):
         order = ("mean_ms", "min_ms", *(f"p{percent}_ms" for percent in PERCENTS), "max_ms")
         print(f"{name}: " + ", ".join(f"{key[:-3]} {figures[key]:.3f}" for key in order))
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="How long the engine of this folder takes here.")
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description="Measure the latency of this folder's engine.")
     add = parser.add_argument
-    add("--batch", type=count, metavar="N", help="pictures at once (what the engine is best at)")
-    add("--runs", type=count, default=200, help="that are timed (200)")
-    add("--warmup", type=count, default=20, help="runs before them (20)")
-    add("--json", metavar="FILE", help="write the figures there")
+    add(
+        "--batch",
+        type=count,
+        metavar="N",
+        help="images per inference (default: the engine's optimum)",
+    )
+    add("--runs", type=count, default=200, help="number of timed runs (200)")
+    add("--warmup", type=count, default=20, help="number of warm-up runs (20)")
+    add("--json", metavar="FILE", help="write the figures to this file")
     return parser.parse_args()
 
 

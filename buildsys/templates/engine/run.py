@@ -1,12 +1,12 @@
-"""What the engine of this folder sees on photographs: printed, as JSON, drawn.
+"""Detect objects in images with this folder's engine: print them, also as JSON, and draw them.
 
-    python run.py photo.jpg --draw seen.jpg
+    python run.py photo.jpg --draw detections.jpg
     python run.py
 
-Without a photograph the engine is loaded and run once, on zeros. `--save` writes what it answered,
-and `--outputs` decodes such a file in place of running the engine, on a machine without a GPU. Exit
-codes: 0 done, 2 a picture or an option is wrong, 3 the engine cannot be used here, 4 a Python
-package or a library is missing. Nobody has run an engine with it yet; decoding is tested.
+Without an image the engine is loaded and run once on zeros. `--save` writes the outputs, and `--outputs`
+decodes such a file instead of running the engine, on a machine without a GPU. Exit codes: 0 done, 2 an
+image or an option is wrong, 3 the engine cannot be used on this machine, 4 a Python package or a library
+is missing. It has not been run with an engine yet; decoding is tested.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Open the engine, or the file of its answers, and look."""
+    """Open the engine, or the file of its outputs, and process the images."""
     facts = read_facts()
     if not options.pictures:
         return try_out(facts)
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def open_here(facts: dict[str, Any]) -> Engine:
-    """The engine of this folder. Raises Failure."""
+    """Open this folder's engine. Raises Failure."""
     try:
         return open_engine(facts, HERE / facts["file"])
     except Refused as error:
@@ -43,7 +43,7 @@ def open_here(facts: dict[str, Any]) -> Engine:
 
 
 def ask(engine: Engine, batch: np.ndarray) -> dict[str, np.ndarray]:
-    """What the engine answers. Raises Failure."""
+    """Return the engine's outputs. Raises Failure."""
     try:
         outputs: dict[str, np.ndarray] = engine.infer(batch)
         return outputs
@@ -63,24 +63,28 @@ def try_out(facts: dict[str, Any]) -> int:
 
 
 def read_outputs(path: str) -> dict[str, np.ndarray]:
-    """Outputs by name, of `--save` or of a program of your own. Raises Failure."""
+    """Read outputs by name, from `--save` or a program of your own. Raises Failure."""
     import numpy as np
 
     try:
         with np.load(path) as held:
             return {name: held[name] for name in held.files}
     except (OSError, ValueError, AttributeError) as error:
-        raise Failure(f"{path}: is no file of outputs: {error}", 2) from error
+        raise Failure(f"{path}: not a file of outputs: {error}", 2) from error
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="What the engine of this folder sees on pictures.")
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Detect objects in images with this folder's engine."
+    )
     arguments(parser, "*")
-    parser.add_argument("--outputs", metavar="NPZ", help="decode these, and run no engine")
+    parser.add_argument(
+        "--outputs", metavar="NPZ", help="decode these outputs without running the engine"
+    )
     options = parser.parse_args()
     if len(options.pictures) != 1 and (options.draw or options.save or options.outputs):
-        parser.error("--draw, --save and --outputs are for one picture at a time")
+        parser.error("--draw, --save and --outputs need exactly one image")
     return options
 
 

@@ -1,11 +1,11 @@
-"""How long the packed network takes on this machine.
+"""Measure the latency of the network in this folder on this machine.
 
     python benchmark.py --threads 4 --json board.json
     python benchmark.py photo.jpg
 
-The engine alone is timed, from an input that lies ready to outputs that lie ready; with a picture,
-the whole way from its file to detections, too. `buildsys import-benchmark BUILD board.json --device
-NAME` reads the JSON. Exit codes are detect.py's.
+It times the inference alone, from a prepared input to the outputs; with an image also the time from
+the image file to detections. `buildsys import-benchmark BUILD board.json --device
+NAME` reads the JSON. Exit codes: see detect.py.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 TOOL = "buildsys benchmark.py"
-"""By which `buildsys import-benchmark` knows the JSON."""
+"""The value by which `buildsys import-benchmark` recognizes the JSON."""
 
 
 def measure(run: Callable[[], object], runs: int, warmup: int) -> dict[str, float]:
-    """Milliseconds over `runs` runs behind `warmup` others, by the monotonic clock."""
+    """Return figures in milliseconds over `runs` runs after `warmup` runs, by the monotonic clock."""
     times = []
     for index in range(warmup + runs):
         started = time.perf_counter_ns()
@@ -42,7 +42,7 @@ def measure(run: Callable[[], object], runs: int, warmup: int) -> dict[str, floa
 
 
 def noise(detail: dict[str, Any]) -> np.ndarray:
-    """Seeded, over all that an input can hold: 0..1 of real numbers, all of an integer's range."""
+    """Return seeded noise over an input's range: 0..1 for floats, the full range for integers."""
     import numpy as np
 
     rng, dtype = np.random.default_rng(0), np.dtype(detail["dtype"])
@@ -53,7 +53,7 @@ def noise(detail: dict[str, Any]) -> np.ndarray:
 
 
 def benchmark(options: argparse.Namespace) -> int:
-    """Measure, print, write."""
+    """Measure, print and write the figures."""
     model = network.Model(options.threads)
     model.interpreter.set_tensor(model.input["index"], noise(model.input))
     result: dict[str, Any] = {
@@ -87,11 +87,11 @@ def benchmark(options: argparse.Namespace) -> int:
 
 
 def tell(result: dict[str, Any]) -> None:
-    """For people."""
+    """Print the figures."""
     threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
     print(f"{result['model']}, LiteRT {result['version']}, {threads}, {result['machine']}")
-    print(f"{result['runs']} runs after {result['warmup']} to warm up, milliseconds:")
-    named = (("engine only", result), ("picture file to detections", result.get("end_to_end")))
+    print(f"{result['runs']} runs after {result['warmup']} warm-up runs, milliseconds:")
+    named = (("engine only", result), ("image file to detections", result.get("end_to_end")))
     for name, figures in named:
         if figures is not None:
             order = ("mean_ms", "min_ms", *(f"p{percent}_ms" for percent in PERCENTS), "max_ms")
@@ -100,19 +100,21 @@ def tell(result: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="How long the packed network takes here.")
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Measure the latency of the network in this folder."
+    )
     add = parser.add_argument
     add(
         "picture",
         nargs="?",
-        metavar="PICTURE",
-        help="time the way from this file to detections, too",
+        metavar="IMAGE",
+        help="also measure the time from this image file to detections",
     )
-    add("--runs", type=count, default=50, help="that are timed (50)")
-    add("--warmup", type=count, default=5, help="runs before them (5)")
-    add("--threads", type=count, default=1, help="that LiteRT computes with (1)")
-    add("--json", metavar="FILE", help="write the figures there")
+    add("--runs", type=count, default=50, help="number of timed runs (50)")
+    add("--warmup", type=count, default=5, help="number of warm-up runs (5)")
+    add("--threads", type=count, default=1, help="number of LiteRT's threads (1)")
+    add("--json", metavar="FILE", help="write the figures to this file")
     return parser.parse_args()
 
 

@@ -1,8 +1,8 @@
-"""What the packed network sees on pictures: printed, as JSON, drawn.
+"""Detect objects in images with the network of this folder: print them, also as JSON, and draw them.
 
-    python detect.py photo.jpg --draw seen.jpg
+    python detect.py photo.jpg --draw detections.jpg
 
-Exit codes: 0 done, whether or not anything was seen; 2 a picture or an option is wrong; 3 the
+Exit codes: 0 done, even without detections; 2 an image or an option is wrong; 3 the
 package is incomplete or its model cannot be run; 4 a Python package is missing.
 """
 
@@ -17,7 +17,7 @@ from pictures import Failure, count, draw, guarded, lines, plain, read_picture, 
 
 
 def detect(options: argparse.Namespace) -> int:
-    """Each image that can be read; stderr names the others."""
+    """Process each readable image; stderr names the others."""
     model, code, rows = Model(options.threads), 0, []
     model.demand_task()
     confidence = options.confidence or model.facts["confidence"]
@@ -46,28 +46,30 @@ def detect(options: argparse.Namespace) -> int:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="What the packed network sees on pictures.")
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Detect objects in images with the network of this folder."
+    )
     add = parser.add_argument
     add(
         "pictures",
         nargs="+",
-        metavar="PICTURE",
-        help="a photograph: JPEG, PNG or what Pillow reads",
+        metavar="IMAGE",
+        help="JPEG, PNG or another format that Pillow reads",
     )
-    add("--json", action="store_true", help="print JSON in place of lines")
-    add("--draw", metavar="FILE", help="write the picture with what was seen; for one picture")
-    add("--confidence", type=share, metavar="SCORE", help="leave out what is below")
+    add("--json", action="store_true", help="print JSON instead of lines")
+    add("--draw", metavar="FILE", help="draw the detections into this file; only for one image")
+    add("--confidence", type=share, metavar="SCORE", help="omit detections below this score")
     add(
         "--iou",
         type=share,
-        help="of two boxes of a class that overlap by more, leave out the worse; without effect on a"
+        help="of two boxes of a class that overlap more than this, omit the worse; no effect with a"
         " one-to-one head",
     )
-    add("--threads", type=count, default=1, help="that LiteRT computes with (1)")
+    add("--threads", type=count, default=1, help="number of LiteRT's threads (1)")
     options = parser.parse_args()
     if options.draw and len(options.pictures) > 1:
-        parser.error("--draw is for one picture at a time")
+        parser.error("--draw needs exactly one image")
     return options
 
 

@@ -1,6 +1,6 @@
-"""The packed network, ready to run: a photograph in, what is on it out.
+"""Run the network of this package: an image in, detections out.
 
-The files of the package lie beside this one. LiteRT and numpy do the work.
+It reads the other files of this folder, and uses LiteRT and NumPy.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 DECODED = ("detect", "pose", "classify")
-"""Tasks whose outputs are understood."""
+"""Tasks whose outputs are decoded."""
 
 
 class Model:
-    """The packed network, ready to run."""
+    """The network of this package, opened in LiteRT."""
 
     def __init__(self, threads: int) -> None:
-        """Raises Failure when the package is not whole or LiteRT cannot run the file."""
+        """Open the network. Raises Failure if the package is incomplete or LiteRT cannot run it."""
         self.facts: dict[str, Any] = _read_json("model.json")
         self.path = HERE / self.facts["file"]
         self.sha256 = _demand_file(self.path, self.facts["sha256"])
@@ -34,28 +34,26 @@ class Model:
         self.outputs = dict(self._named_outputs())
 
     def _named_outputs(self) -> list[tuple[str, dict[str, Any]]]:
-        """model.json lists them in the file's order."""
+        """Return the outputs by name; model.json lists them in file order."""
         details, declared = self.interpreter.get_output_details(), self.facts["outputs"]
         if len(details) != len(declared):
             raise Failure(f"{self.path.name} has {len(details)} outputs, not {len(declared)}", 3)
         return [(tensor["name"], details[place]) for place, tensor in enumerate(declared)]
 
     def demand_task(self) -> None:
-        """Raises Failure for a network whose outputs this program does not understand."""
+        """Raises Failure for a network whose outputs this program cannot decode."""
         task, head = self.facts["task"], self.facts["head"]
         if self.facts["preprocessing"] is None or head == "none":
             raise Failure(
-                "nobody said how pictures become this model's input or what its outputs mean:"
-                " benchmark.py runs it, detect.py cannot",
+                "the recipe does not describe this model's input or its outputs:"
+                " benchmark.py can run it, detect.py cannot",
                 3,
             )
         if task not in DECODED:
-            raise Failure(
-                f"this is a network for {task}; detect.py understands {', '.join(DECODED)}", 3
-            )
+            raise Failure(f"this network is for {task}; detect.py decodes {', '.join(DECODED)}", 3)
 
     def run(self, pixels: np.ndarray) -> dict[str, np.ndarray]:
-        """A picture in the frame, uint8 [height, width, 3] -> real values by the output's name."""
+        """Run an image in the frame, uint8 [height, width, 3]; returns real values by output name."""
         import numpy as np
 
         values = pixels[None].astype(np.float32) / 255
@@ -75,7 +73,7 @@ class Model:
         return (values - zero) * np.float32(scale) if scale else values
 
     def see(self, photo: np.ndarray, confidence: float, iou: float) -> list[vision.Found]:
-        """A photograph, uint8 [h, w, 3] RGB -> what is on it, best first."""
+        """Return the detections on an image, uint8 [h, w, 3] RGB, best first."""
         import vision
 
         frame, facts = self.facts["preprocessing"], self.facts
@@ -88,7 +86,7 @@ class Model:
             decoded = vision.decode(outputs, facts, height, width)
         except (KeyError, ValueError) as error:
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in outputs.items())
-            message = f"the outputs are {shapes}: not those of the head `{facts['head']}`"
+            message = f"the outputs are {shapes}: not the outputs of the head `{facts['head']}`"
             raise Failure(message, 3) from error
         return vision.choose(decoded, placed, confidence, iou, vision.is_one_to_one(facts))
 
@@ -109,8 +107,8 @@ def _demand_file(path: Path, sha256: str) -> str:
         raise Failure(f"{path.name} is missing: copy the whole package", 3) from None
     if found != sha256:
         raise Failure(
-            f"{path.name} is not the file that was packed (sha256 {found[:12]}, not {sha256[:12]}):"
-            " copy the package again; another model needs a package of its own",
+            f"{path.name} is not the file of this package (sha256 {found[:12]}, not {sha256[:12]}):"
+            " copy the package again; build a package for another model",
             3,
         )
     return found

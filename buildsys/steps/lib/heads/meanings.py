@@ -11,10 +11,12 @@ _SHARES = "as shares of the input's width and height"
 _LOGITS = "logit of each class, before the sigmoid"
 _COEFFICIENTS = f"{MASK_CHANNELS} mask coefficients"
 _PROTOTYPES = (
-    f"{MASK_CHANNELS} mask prototypes a place, one place for {MASK_STRIDE} x {MASK_STRIDE} pixels of"
+    f"{MASK_CHANNELS} mask prototypes per position, one position for {MASK_STRIDE} x {MASK_STRIDE} pixels of"
     f" the input; a mask's logit is their product with the {MASK_CHANNELS} coefficients of the object"
 )
-_PIXELS = "a row a cell: cx, cy, w, h in pixels of the input, objectness, probability of each class"
+_PIXELS = (
+    "one row per cell: cx, cy, w, h in pixels of the input, objectness, probability of each class"
+)
 _OFFSETS = (
     "offset x, y of the box's centre from the upper left corner of the cell, in cells, and natural"
     " logarithm of its width and height in cells"
@@ -22,28 +24,28 @@ _OFFSETS = (
 _STRIDES = sorted({stride for strides in STRIDE_SETS for stride in strides})
 _RAW = {
     **{
-        f"box_s{stride}": f"a row a cell of stride {stride}: logits of the distances left, top, right,"
+        f"box_s{stride}": f"one row per cell of stride {stride}: logits of the distances left, top, right,"
         f" bottom from the cell's centre, {REG_MAX} bins each, bin i being i cells"
         for stride in _STRIDES
     },
-    **{f"cls_s{stride}": f"a row a cell of stride {stride}: {_LOGITS}" for stride in _STRIDES},
-    "keypoints": "a row a cell: x and y of each keypoint, and logit of its visibility where it has"
+    **{f"cls_s{stride}": f"one row per cell of stride {stride}: {_LOGITS}" for stride in _STRIDES},
+    "keypoints": "one row per cell: x and y of each keypoint, and logit of its visibility if it has"
     " three values; not yet in pixels",
-    "mask_coefficients": f"a row a cell: {_COEFFICIENTS}",
+    "mask_coefficients": f"one row per cell: {_COEFFICIENTS}",
     "prototypes": _PROTOTYPES,
     "logits": "logit of each class, before the softmax",
-    "angles": "a row a cell: the box's angle, before the sigmoid",
+    "angles": "one row per cell: the box's angle, before the sigmoid",
 }
 _RAW_26 = _RAW | {
     **{
-        f"box_s{stride}": f"a row a cell of stride {stride}: distances left, top, right, bottom from the"
+        f"box_s{stride}": f"one row per cell of stride {stride}: distances left, top, right, bottom from the"
         " cell's centre, in cells"
         for stride in _STRIDES
     },
-    "angles": "a row a cell: the box's angle in radians",
+    "angles": "one row per cell: the box's angle in radians",
 }
 _MORE = {
-    "pose": ", then of each keypoint x, y in pixels and, where it has three values, visibility 0..1",
+    "pose": ", then of each keypoint x, y in pixels and, if it has three values, visibility 0..1",
     "segment": f", then {_COEFFICIENTS}",
     "obb": ", then the box's angle in radians",
 }
@@ -52,33 +54,33 @@ _MEANINGS: dict[str, dict[str, str]] = {
     "raw": _RAW,
     "yolo26-raw": _RAW_26,
     "decoded": {
-        "detections": "a column a cell: cx, cy, w, h in pixels of the input, probability of each class",
+        "detections": "one column per cell: cx, cy, w, h in pixels of the input, probability of each class",
         "prototypes": _PROTOTYPES,
         "probabilities": "probability of each class",
     },
     "normalized": {
-        "detections": f"a column a cell: cx, cy, w, h {_SHARES}, probability of each class",
+        "detections": f"one column per cell: cx, cy, w, h {_SHARES}, probability of each class",
         "prototypes": _PROTOTYPES,
         "probabilities": "probability of each class",
     },
     "split": {
-        "boxes": f"a column a cell: cx, cy, w, h {_SHARES}",
-        "scores": "a row a cell: probability of each class",
+        "boxes": f"one column per cell: cx, cy, w, h {_SHARES}",
+        "scores": "one row per cell: probability of each class",
     },
     "yolox-decoded": {"detections": _PIXELS},
     "yolox-concatenated": {
-        "predictions": f"a row a cell: {_OFFSETS}; then objectness and probability of each class,"
-        " behind their sigmoid"
+        "predictions": f"one row per cell: {_OFFSETS}; then objectness and probability of each class,"
+        " after their sigmoid"
     },
     "yolox-split": {
-        "boxes": f"a row a cell: {_OFFSETS}",
-        "objectness": "a row a cell: probability that there is an object, behind its sigmoid",
-        "classes": "a row a cell: probability of each class, behind its sigmoid",
+        "boxes": f"one row per cell: {_OFFSETS}",
+        "objectness": "one row per cell: probability that there is an object, after its sigmoid",
+        "classes": "one row per cell: probability of each class, after its sigmoid",
     },
 }
 _ORDER = (
-    "Cells: those of stride {} first, then {}; within a stride line by line from the top, each line from the left. A cell is as many pixels wide and high as its"
-    " stride; column and row are counted from 0."
+    "Order of cells: stride {} first, then {}; within a stride row by row from the top, each row from the left. A cell is `stride` pixels wide and"
+    " high; column and row count from 0."
 )
 _BINS = f"""\
     p       = softmax of the {REG_MAX} bins of a side
@@ -88,12 +90,12 @@ _SIDES = """\
     x2, y2  = (column + 0.5 + right) * stride, (row + 0.5 + bottom) * stride
     score   = sigmoid(logit)"""
 _ANGLE = "    angle   = (sigmoid(value) - 0.25) * pi"
-_TURNED = "    left, top, right, bottom are along the turned axes"
+_TURNED = "    left, top, right, bottom are along the rotated axes"
 _POINTS = """\
     point   = (2 * x + column) * stride, (2 * y + row) * stride; visibility = sigmoid(third value)"""
 _POINTS_26 = """\
     point   = (x + column + 0.5) * stride, (y + row + 0.5) * stride; visibility = sigmoid(third value)"""
-_ONE_TO_ONE = "    an object is in one cell: nothing has to be suppressed"
+_ONE_TO_ONE = "    an object is in one cell: no suppression is needed"
 _CENTRE = "    x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2"
 _CELLS = """\
     cx, cy  = (column + offset x) * stride, (row + offset y) * stride

@@ -61,87 +61,92 @@ def _contents(package: Described) -> str:
         if package.rtx
         else (
             f"\n| `triton/` | a model repository of Triton Inference Server: this engine as {code_cell(net.name)} |"
-            "\n| `client.py` | asks a Triton server instead |"
+            "\n| `client.py` | sends images to a Triton server instead |"
         )
     )
     return f"""
 # {markdown(net.name)} for {markdown(net.label)}
 
-An engine of NVIDIA {name}; {other} is another product, and neither loads the other's engines.
+An engine of NVIDIA {name}. {other} is a different product; neither can load engines of the other.
 
 | File | What it is |
 | --- | --- |
 | {code_cell(package.file)} | the engine, {markdown(net.scheme)}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
 | `engine.json` | the library's version, GPUs, task, head, inputs and outputs, classes |
-| `run.py` | loads the engine and tells what it sees on a photograph |
-| `benchmark.py` | how long it takes |{served}
-| `runtime.py`, `cudart.py` | the engine in Python: numpy, the library, the CUDA runtime |
-| `looking.py`, `shapes.py`, `pictures.py`, `vision.py`, `figures.py`, `requirements.txt` | what the programs rest on |
-| `labels.txt` | the classes in their order, where they are known |
-| `preprocessing.json` | how a photograph becomes the network's input |{rows}
-| `manifest.json` | how all of it was made |
+| `run.py` | loads the engine and detects objects in images |
+| `benchmark.py` | measures the latency |{served}
+| `runtime.py`, `cudart.py` | run the engine from Python with NumPy, the library and the CUDA runtime |
+| `looking.py`, `shapes.py`, `pictures.py`, `vision.py`, `figures.py`, `requirements.txt` | modules and requirements of the programs |
+| `labels.txt` | the classes in order, if known |
+| `preprocessing.json` | how an image becomes the network's input |{rows}
+| `manifest.json` | how every file was made |
 
 The programs are under the Apache License 2.0; the network is under the licence that `manifest.json`
-names, and the library under NVIDIA's. They need nothing of the build; they are written for Python 3.8
-and later, and tested with 3.11."""
+names, and the library under NVIDIA's. They need no other files of the build. They support Python 3.8
+and later, and are tested with 3.11."""
 
 
 def _loading(package: Described) -> str:
     name, version = _NAMES[package.library], package.version
-    which = f"{version} or a newer one" if package.newer else f"{version} and no other version"
+    which = f"{version} or newer" if package.newer else f"{version} (no other version)"
     if package.rtx:
         library = f'"tensorrt-rtx-cu13=={version}" nvidia-cuda-runtime'
-        where = "On the first load the library compiles the engine for the GPU that it finds, which takes a\nwhile."
+        where = "When the engine is loaded for the first time, the library compiles it for the GPU of the machine, which\ntakes a while."
         venv = "python3 -m venv .venv"
     else:
         library = ""
-        where = "The library is the system's: JetPack brings it, elsewhere NVIDIA's packages of TensorRT do."
+        where = (
+            "The library must be installed on the system: it is part of JetPack; elsewhere install NVIDIA's"
+            "\nTensorRT packages."
+        )
         venv = "python3 -m venv --system-site-packages .venv"
     install = f".venv/bin/python -m pip install -r requirements.txt {library}".rstrip()
     return f"""
-## Running it
+## Run it
 
-With {name} {which}, on an NVIDIA GPU of {markdown(package.gpus)}:
+It needs {name} {which} and an NVIDIA GPU of {markdown(package.gpus)}:
 
     {venv}
     {install}
-    .venv/bin/python run.py photo.jpg --draw seen.jpg
+    .venv/bin/python run.py photo.jpg --draw detections.jpg
 
 {where}
 
-`run.py` prints a line for each thing that it sees, best first, or as `--json`; without a picture it runs the engine once, on zeros. Another version, another GPU and a damaged file are refused in one
-sentence. Exit codes: 0 done, 2 a picture or an option is wrong, 3 the engine cannot be used
-here, 4 a library or a Python package is missing."""
+`run.py` prints one line per detection, best first, or JSON with `--json`. Without an image it runs the
+engine once on zeros. Another version, another GPU and a damaged file are rejected with a message.
+
+Exit codes: 0 done, 2 an image or an option is wrong, 3 the engine cannot be used on this machine, 4 a
+library or a Python package is missing."""
 
 
 def _timing(package: Described) -> str:
     return """
-## Timing it
+## Measure the latency
 
     .venv/bin/python benchmark.py --json figures.json
 
-prints mean, least, percentiles and most of 200 runs after 20 to warm up, of the engine alone and end
-to end, with the batch. The JSON names the engine's sha256, `engine` (the library), its `version`,
+prints mean, minimum, percentiles and maximum of 200 runs after 20 warm-up runs, for the engine alone and
+end to end, with the batch size. The JSON has the engine's sha256, `engine` (the library), its `version`,
 `gpu`, `compute_capability`, `machine`, `python`, `batch`, `warmup` and `runs`; `mean_ms`, `min_ms`,
-`p50_ms` to `p99_ms` and `max_ms` are milliseconds of the whole batch by the engine alone, and
-`end_to_end` has the same, copies to and from the GPU included.
+`p50_ms` to `p99_ms` and `max_ms` are milliseconds per batch for the engine alone, and
+`end_to_end` has the same including the copies to and from the GPU.
 
-In the workspace, `buildsys import-benchmark BUILD figures.json --device NAME`, BUILD as
-`manifest.json` names it, takes the engine's figures into the report."""
+In the workspace, `buildsys import-benchmark BUILD figures.json --device NAME` adds the engine's figures
+to the report; BUILD is named in `manifest.json`."""
 
 
 def _serving(package: Described) -> str:
     jetson = f"""
 
-A Jetson with JetPack 6 has containers of its own, with `-igpu` behind their name:
+For a Jetson with JetPack 6 use the containers whose names end with `-igpu`:
 {triton_readme.IGPU}"""
     return f"""
-## Serving it
+## Serve it
 
 {triton_readme.JETSON if package.jetson else triton_readme.DOCKER}
 
-YY.MM is a month whose container has TensorRT {package.version}; a server with another one does not
-load the engine. Which container has which:
+YY.MM is a month whose container has TensorRT {package.version}; a server with another version cannot
+load the engine. The versions in each container:
 {triton_readme.CONTAINERS}{jetson if package.jetson else ""}
 
 {triton_readme.batching(package.network, package.largest_batch)}"""
@@ -150,26 +155,24 @@ load the engine. Which container has which:
 def _verified(package: Described) -> str:
     net, few, whole, served = package.network, "", "", ""
     if 0 < package.pictures < RECOMMENDED:
-        few = (
-            f"\n- more than {package.pictures} calibration pictures; {RECOMMENDED} are recommended"
-        )
+        few = f"\n- accuracy with more than {package.pictures} calibration images; {RECOMMENDED} are recommended"
     if net.scheme == "int8" and package.rtx:
         whole = """
-- whether the GPU computes the convolutions in int8: the file says so by quantize and dequantize
-  operators, and NVIDIA's support matrix of TensorRT-RTX lists int8 for weights of matrix products"""
+- that the GPU computes convolutions in int8: the file requests it with quantize and dequantize
+  operators, but NVIDIA's support matrix of TensorRT-RTX lists int8 only for weights of matrix products"""
     if not package.rtx:
-        served = "\n- that a Triton server loads and serves it, and `client.py`: none was here"
+        served = "\n- that a Triton server can load and serve it, and `client.py`: no server was available"
     engine = (
         "the engine itself: it was built without a GPU, and never loaded or run"
         if package.rtx
-        else "the engine itself, unless `manifest.json` tells of a measurement of it"
+        else "the engine itself, unless `manifest.json` has a measurement of it"
     )
     return f"""
-## Verified, and not
+## What is verified
 
-{triton_readme.measuring(package.measured, net.scheme if package.lowered else "")} The decoders are tested against the build's own. That a
-missing library is told, and with TensorRT-RTX that another version and a machine without a GPU are
-refused, was tried. Not verified:
+{triton_readme.measuring(package.measured, net.scheme if package.lowered else "")} The decoders are tested against the build's own. Tests
+also cover the messages for a missing library and, with TensorRT-RTX, for another version and a machine
+without a GPU. Not verified:
 
 - {engine}
-- `run.py` and `benchmark.py` from the loaded engine on: nobody has run them on a GPU{whole}{served}{few}"""
+- `run.py` and `benchmark.py` with a loaded engine: they have not been run on a GPU{whole}{served}{few}"""

@@ -303,32 +303,32 @@ def _file(plan: dict[str, Any], params: FlashParams, region: Region) -> str:
 | --- | --- | --- | --- |
 | {row["address"]} | {row["end"]} | {region.size} | {region.sha256} |
 
-`labels.txt` names the classes in order, `model.json` the inputs and outputs, `manifest.json` how
-all of it was made. What is written below is in `flash.json` for programs."""
+`labels.txt` lists the classes in order, `model.json` the inputs and outputs, and `manifest.json` how
+every file was made. `flash.json` has the information below for programs."""
 
 
 def _source(params: FlashParams) -> str:
     """Return whose firmware it is, and where to find it."""
-    return f"\nThat is {markdown(params.source)}." if params.source else ""
+    return f"\nFirmware: {markdown(params.source)}." if params.source else ""
 
 
 def _flashing(plan: dict[str, Any], params: FlashParams) -> str:
     named = {name: entry["line"] for name, entry in plan["commands"].items()}
     if params.flash.method == "esptool":
         ways = f"""
-With Espressif's tool (before its version 5 it was `esptool.py` and `write_flash`):
+With Espressif's tool (`esptool.py` and `write_flash` before version 5):
 
     {named["esptool"]}"""
     else:
         ways = f"""
-With Seeed's python-sscma, which the board answers when its reset button is pressed:
+With Seeed's python-sscma; press the board's reset button when the tool waits for it:
 
     {named["sscma.cli"]}
 
-Look at what it prints: version 0.5.7 ends with code 0 after a failure, too, and where PORT is not
-connected it takes another port.
+Read its output: version 0.5.7 ends with exit code 0 even after a failure, and uses another port if PORT is
+not connected.
 
-With Himax's xmodem_send.py, from a copy of this folder, since it leaves a file beside the model:
+With Himax's xmodem_send.py, in a copy of this folder, because it writes a file next to the model:
 
     {named["xmodem_send"]}"""
     return f"""
@@ -336,12 +336,12 @@ With Himax's xmodem_send.py, from a copy of this folder, since it leaves a file 
 
     buildsys flash BUILD --port PORT
 
-in the workspace, BUILD as `manifest.json` names it, checks that this file is the one that was
-built, and sends it with the vendor's own tool. By hand, from this folder, PORT being the serial
-port of the board:
+In the workspace, this command checks that the file is the one that was built, and sends it with the
+vendor's own tool; BUILD is named in `manifest.json`. To do it by hand, run in this folder, with the
+board's serial port as PORT:
 {ways}
 
-Only the model is sent; the firmware has to be on the board."""
+Only the model is sent; the board must already have the firmware."""
 
 
 def _labels(plan: dict[str, Any], params: FlashParams) -> str:
@@ -350,12 +350,12 @@ def _labels(plan: dict[str, Any], params: FlashParams) -> str:
     return f"""
 ## Labels
 
-The firmware keeps the model's description when it is sent this line, which ends with a carriage
-return, over its serial port once it runs:
+While the firmware runs, send this line over the board's serial port to store the model's description. It
+ends with a carriage return:
 
     {plan["info"]["command"]}
 
-Without it the model runs, and its classes are numbers."""
+Without it the model works, but its classes are numbers."""
 
 
 def _web_tool(params: FlashParams, region: Region) -> str:
@@ -365,7 +365,7 @@ def _web_tool(params: FlashParams, region: Region) -> str:
         return f"""
 ## The vendor's web tool
 
-It writes every model to 0x{_WEB_ADDRESS:08x}, where this firmware does not look: do not use it."""
+Do not use it: it writes every model to 0x{_WEB_ADDRESS:08x}, where this firmware does not expect it."""
     labels = "\n".join(
         f"   {number}. {code_span(name)}" for number, name in enumerate(params.classes, 1)
     )
@@ -376,22 +376,24 @@ SenseCraft's page "Upload Custom AI Model" asks for:
 
 1. Model Name: {code_span(params.name)}
 2. Model File: {code_span(region.file)}
-3. Object, one after the other, in this order, since the first is class 0:
+3. Object: enter them one by one in this order, because the first is class 0:
 
-{labels or "   (this build knows no names of classes)"}
+{labels or "   (this build has no class names)"}
 
-Then it shows Confidence and IoU: what is lower than they say is not shown. It flashes its own
-firmware first where the board has another version: not the one that this model was made for."""
+Then it offers Confidence and IoU, the thresholds for shown detections. If the board has another firmware
+version, the page first flashes its own, for which this model was not made."""
 
 
 def _unverified(params: FlashParams) -> str:
-    lines = ["the model on the device: none was attached when it was built"]
+    lines = ["the model on the device: no device was attached during the build"]
     if params.flash.method == "xmodem":
         lines.append("xmodem_send.py with a model and without a firmware image")
     if params.flash.app == SSCMA:
-        lines.append("the web tool: what is said of it was read in its source")
+        lines.append("the web tool: its description comes from its source code")
     if not params.verified:
-        lines += list(map(markdown, params.notes)) or [f"what {code_span(params.firmware)} decodes"]
+        lines += list(map(markdown, params.notes)) or [
+            f"the decoding in {code_span(params.firmware)}"
+        ]
     listed = "\n".join(f"- {line}" for line in lines)
     return f"""
 ## Not verified

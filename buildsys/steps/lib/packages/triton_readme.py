@@ -65,12 +65,12 @@ def _contents(package: Described) -> str:
 | --- | --- |
 | `triton/` | a model repository with one model, {code_cell(net.name)} |
 | {code_cell(package.file)} | the network, {markdown(net.scheme)}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
-| {code_cell(f"triton/{net.name}/config.pbtxt")} | what the server has to know, made with Triton's own schema |
-| `client.py` | sends a photograph to the server and tells what it sees |
-| `looking.py`, `shapes.py`, `pictures.py`, `vision.py`, `requirements.txt` | what that rests on |
-| `model.json`, `labels.txt` | task, head, input and outputs, classes, thresholds |
-| `preprocessing.json` | how a photograph becomes the network's input |{rows}
-| `manifest.json` | how all of it was made |
+| {code_cell(f"triton/{net.name}/config.pbtxt")} | the server's configuration, made with Triton's own schema |
+| `client.py` | sends images to the server and prints the detections |
+| `looking.py`, `shapes.py`, `pictures.py`, `vision.py`, `requirements.txt` | modules and requirements of the client |
+| `model.json`, `labels.txt` | task, head, inputs and outputs, classes, thresholds |
+| `preprocessing.json` | how an image becomes the network's input |{rows}
+| `manifest.json` | how every file was made |
 
 The programs are under the Apache License 2.0; the network is under the licence that `manifest.json`
 names."""
@@ -80,19 +80,19 @@ def companions(measured: bool, pictures: int, lowered: bool = False) -> str:
     """Return table rows for files that only some packages have."""
     accuracy = f"accuracy{' of the float32 ONNX file' if lowered else ''}, as measured by the build"
     figures = f"\n| `metrics.json` | {accuracy} |" if measured else ""
-    calibrated = "\n| `calibration.json` | the pictures that int8 was calibrated on |"
+    calibrated = "\n| `calibration.json` | the images used for int8 calibration |"
     return figures + (calibrated if pictures else "")
 
 
 def _serving(package: Described) -> str:
     return f"""
-## Serving it
+## Serve it
 
 {DOCKER}
 
-YY.MM is a release of Triton, each with an ONNX Runtime of its own:
+YY.MM is a release of Triton; each has its own version of ONNX Runtime:
 {RELEASES}
-Without a GPU leave `--gpus all` out. {batching(package.network, package.largest_batch)}"""
+Without a GPU, omit `--gpus all`. {batching(package.network, package.largest_batch)}"""
 
 
 def batching(net: Network, largest: int) -> str:
@@ -101,11 +101,11 @@ def batching(net: Network, largest: int) -> str:
         least, _, most = net.batch
         held = f"{least}" if least == most else f"{least} to {most}"
         return (
-            f"A request holds a batch of {held}, its axis included; the server puts no requests"
-            " together."
+            f"A request has a batch of {held}, including the batch axis; the server does not"
+            " combine requests."
         )
-    best = f", rather {net.batch[1]}" if net.batch[1] > 1 else ""
-    return f"Dynamic batching is on: the server puts requests together, up to {largest} pictures{best}."
+    best = f", preferably {net.batch[1]}" if net.batch[1] > 1 else ""
+    return f"Dynamic batching is on: the server combines requests, up to {largest} images{best}."
 
 
 def measuring(measured: bool, lowered: str = "") -> str:
@@ -115,10 +115,10 @@ def measuring(measured: bool, lowered: str = "") -> str:
     if not measured:
         return "Accuracy was not measured."
     if not lowered:
-        return "Accuracy is that of the ONNX file, by onnxruntime on a CPU."
+        return "Accuracy was measured on the ONNX file, in onnxruntime on a CPU."
     return (
-        "Accuracy is that of the float32 ONNX file, by onnxruntime on a CPU;"
-        f" {lowered} was not measured, unless `manifest.json` tells of a measurement of the engine."
+        "Accuracy was measured on the float32 ONNX file, in onnxruntime on a CPU;"
+        f" {lowered} was not measured, unless `manifest.json` has a measurement of the engine."
     )
 
 
@@ -127,38 +127,38 @@ def asking(folder: str, more: str) -> str:
     besides requirements.txt.
     """
     return f"""
-## Asking it
+## Send images to it
 
     python3 -m venv {folder}
     {folder}/bin/python -m pip install -r requirements.txt{more}
-    {folder}/bin/python client.py photo.jpg --url localhost:8000 --draw seen.jpg
+    {folder}/bin/python client.py photo.jpg --url localhost:8000 --draw detections.jpg
 
-prints a line for each thing that the server sees, best first. A request holds float32 values
-[batch, 3, height, width] as `preprocessing.json` says; `client.py` is an example of one."""
+prints one line per detection, best first. A request has float32 values [batch, 3, height, width] as
+described in `preprocessing.json`; `client.py` is an example."""
 
 
 def tell_outputs(net: Network, tensors: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
     """Return the outputs in file order with their meanings."""
     rows = [
         f"| {code_cell(name)} | {' x '.join('B' if side < 0 else str(side) for side in shape)} |"
-        f" {markdown(meanings.tell_output(net.head, net.task, name) or 'not said')} |"
+        f" {markdown(meanings.tell_output(net.head, net.task, name) or 'unknown')} |"
         for name, shape in tensors
     ]
     table = "\n".join(("| Output | Shape | Meaning |", "| --- | --- | --- |", *rows))
     return f"""
 ## Outputs
 
-Head {code_span(net.head)}, task {markdown(net.task or "not said")}; all float32. B is the batch.
+Head {code_span(net.head)}, task {markdown(net.task or "unknown")}; all float32. B is the batch size.
 
 {table}"""
 
 
 def _verified(package: Described) -> str:
     return f"""
-## Verified, and not
+## What is verified
 
-`config.pbtxt` is made of Triton's own message types. {measuring(package.measured)}
+`config.pbtxt` is written with Triton's own message types. {measuring(package.measured)}
 The decoders are tested against the build's own. Not verified:
 
-- that a server loads and serves {code_span(package.network.name)}: none was here
-- `client.py` from the request on"""
+- that a server can load and serve {code_span(package.network.name)}: no server was available
+- the requests of `client.py`"""
