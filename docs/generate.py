@@ -477,7 +477,7 @@ def contracts(*beginnings: str) -> str:
         rows.append(
             (_code(name), found.label, found.task or "any", found.head or "", arena, unverified)
         )
-    head = ("Contract", "Firmware", "Task", "Head", "Arena", "Lines that nobody verified")
+    head = ("Contract", "Firmware", "Task", "Head", "Arena", "Unverified lines")
     return _table(head, rows)
 
 
