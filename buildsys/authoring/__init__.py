@@ -1,1 +1,1 @@
-"""What people write, read into frozen values; mistakes are diagnostics with file, line and column."""
+"""Reads what people write into frozen values; mistakes become diagnostics with their position."""

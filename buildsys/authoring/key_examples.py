@@ -1,7 +1,7 @@
-"""An example value for every key that people write, which editors show beside its meaning."""
+"""An example value for every key that people write; editors show it beside the key's meaning."""
 
 _ZEROS = "0" * 64
-"""Stands for a sha256 in examples."""
+"""Represents a sha256 in examples."""
 
 EXAMPLES: dict[str, dict[str, object]] = {
     "recipe": {
@@ -219,6 +219,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
     },
     "slurm": {"partition": "gpu", "workers": 4, "walltime": "4:00:00"},
 }
-"""Block -> key -> example; the blocks and keys of `key_meanings`, but for settings of generators,
-which no schema has.
+"""Block -> key -> example, for the blocks and keys of `key_meanings`.
+
+Settings of generators are left out: no schema has them.
 """

@@ -3,7 +3,7 @@
 MEANINGS: dict[str, dict[str, str]] = {
     "recipe": {
         "name": "Name of the recipe; the same as the file's name without `.yaml`.",
-        "extends": "Name of another recipe (or `_base` file) whose keys this one takes over.",
+        "extends": "Name of another recipe (or `_base` file) whose keys this one inherits.",
         "source": "The network to start from.",
         "dataset": "The data: a block, or the name of a dataset in `buildsys.yaml`.",
         "input": "The network's input; the one preprocessing for training, calibration, evaluation and"
@@ -11,7 +11,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "train": "Settings of the training. Without the block the weights are used as they are.",
         "export": "Settings of the export to ONNX.",
         "convert": "Which converter turns the ONNX file into a TensorFlow graph.",
-        "quantization": "The number format of the file that ships, and how it is calibrated.",
+        "quantization": "The number format of the shipped file, and how it is calibrated.",
         "evaluate": "Which split measures accuracy, and which thresholds must hold; `none` measures"
         " nothing.",
         "benchmark": "Measure latency on the machine that builds.",
@@ -21,11 +21,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "select": "Which variant of the matrix ships.",
     },
     "source": {
-        "family": "What trains and exports the network, or the format of a finished file.",
+        "family": "The model family that trains and exports the network, or the format of a finished file.",
         "task": "What the network does. A checkpoint or a file that states it needs no `task`.",
         "architecture": "Network within the family, such as `yolov8n-pose` or `yolox-nano`.",
         "weights": "Start weights: a file, a remote file, or the word `random`.",
-        "trust": "`code`: this checkpoint may run code of its own in the isolated steps that load it.",
+        "trust": "`code`: this checkpoint may run code in the isolated steps that load it.",
         "decoder": "How to read the outputs of a given ONNX or TFLite file.",
         "classes": "Class names in order, where neither data nor file states them.",
         "pixels": "Pixel format of a given ONNX file, where it is not RGB from 0 to 1.",
@@ -34,7 +34,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "path": "A file in the workspace.",
         "url": "A remote file; needs `sha256`.",
         "sha256": "SHA-256 digest of the file; `buildsys pin` writes it.",
-        "random": "Written as the word `random` instead of the block.",
+        "random": "Random weights; written as the word `random` instead of the block.",
     },
     "source.pixels": {
         "color": "Order of the channels that the file takes.",
@@ -100,11 +100,11 @@ MEANINGS: dict[str, dict[str, str]] = {
         "flip": "Probability of horizontal mirroring.",
         "scale": "Range of random scaling.",
         "threads": "CPU threads. The number decides the rounding, so it is the same on every machine.",
-        "quantization_aware": "Learn with weights and activations rounded to 8 bits.",
+        "quantization_aware": "Train with weights and activations rounded to 8 bits.",
         "validate": "Measure accuracy after every epoch (`true`) or every n epochs, and keep the best"
         " epoch.",
         "patience": "End the training when no epoch has been better for so many epochs.",
-        "smooth_visibility": "Teach keypoint visibilities of 0.05 and 0.95 instead of 0 and 1. Default: on"
+        "smooth_visibility": "Train on keypoint visibilities of 0.05 and 0.95 instead of 0 and 1. Default: on"
         " with `quantization_aware`.",
         "options": "Settings of Ultralytics' trainer by their own names.",
         "mixed_precision": "Half precision where a GPU trains.",
@@ -124,7 +124,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "io": "Number format of inputs and outputs of an int8 file. Default: what the contract needs.",
         "unquantized": "Number format of the layers of an int8 ONNX file that are not quantized. Default:"
         " `float16` for engines, `float32` for files that ONNX Runtime runs.",
-        "calibration": "Images that show the value ranges to int8 and int16x8.",
+        "calibration": "Images that determine the value ranges of int8 and int16x8.",
     },
     "quantization.calibration": {
         "split": "Split of the dataset that the images come from.",
@@ -133,7 +133,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "seed": "Seed of the choice.",
     },
     "evaluate": {
-        "measure": "Written as `evaluate: none` instead of the block.",
+        "measure": "Whether accuracy is measured; written as `evaluate: none` instead of the block.",
         "split": "Split that accuracy is measured on.",
         "gates": "Thresholds by metric, such as `box.mAP50-95`.",
     },
@@ -175,7 +175,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "vela": {
         "version": "Version of Vela; each has a tool environment of its own.",
-        "accelerator": "The NPU, in Vela's words.",
+        "accelerator": "The NPU, by Vela's name.",
         "system_config": "System configuration in the ini file.",
         "memory_mode": "Memory mode in the ini file.",
         "config": "Ini file beside the target. Default: Vela's own vela.ini.",
@@ -188,14 +188,14 @@ MEANINGS: dict[str, dict[str, str]] = {
         "gpu": "Name of the GPU, for people.",
         "workspace_gib": "Most GPU memory in GiB that a layer may take.",
         "optimization_level": "How long the builder searches, 0 to 5. Default: TensorRT's own.",
-        "version_compatible": "Newer versions load the engine, too; it is slower.",
+        "version_compatible": "Whether newer versions load the engine, too; it is then slower.",
         "hardware_compatibility": "Which other GPUs load the engine; not on JetPack.",
         "int8": "Scales from the quantized file (`qdq`), or TensorRT's entropy calibration on the device"
         " (`calibrator`, up to TensorRT 10).",
     },
     "flash": {
         "method": "How the file is sent.",
-        "chip": "Chip in esptool's words.",
+        "chip": "Chip, by esptool's name.",
         "baud": "Speed of the serial port.",
     },
     "contract": {
@@ -212,13 +212,13 @@ MEANINGS: dict[str, dict[str, str]] = {
         "keypoint_dims": "Values of each keypoint: 2, or 3 with visibility.",
         "operators": "Operators that it registers beside the NPU's; `builtin`: all of TFLite's.",
         "arena_kib": "Size of its tensor arena in KiB.",
-        "slot": "Where the model lies in flash.",
+        "slot": "Where the model is in flash.",
         "decoder": "Decoder of the firmware that buildsys emulates on the integers.",
-        "compilers": "Compiler versions whose files run there; others are a warning.",
-        "source": "Where all this was read.",
-        "verified": "Whether somebody compared the contract with its source.",
+        "compilers": "Compiler versions whose files run on the firmware; others cause a warning.",
+        "source": "The source of the contract.",
+        "verified": "Whether the contract was compared with its source.",
         "lines": "Source and verification of single lines of the contract.",
-        "traps": "What is known to go wrong on this firmware; printed as warnings.",
+        "traps": "Known problems of this firmware; printed as warnings.",
         "notes": "Sentences for the package's README.",
     },
     "contract.input": {
@@ -244,47 +244,47 @@ MEANINGS: dict[str, dict[str, str]] = {
     "contract.slot": {
         "address": "First byte of the model's slot in flash.",
         "size": "Size of the slot in bytes.",
-        "alignment": "Erase unit: the address is a multiple of it, and so is what a model takes up.",
+        "alignment": "Erase unit: the address and the space of a model are multiples of it.",
         "lowest": "First address that does not belong to the firmware itself.",
         "app": "`sscma`: the firmware understands SSCMA's AT commands.",
-        "algorithm": "What SSCMA's web tool calls the decoder.",
+        "algorithm": "Name of the decoder in SSCMA's web tool.",
     },
     "contract.lines.LINE": {
-        "source": "Where this line was read.",
-        "verified": "Whether somebody compared this line with its source.",
+        "source": "The source of this line.",
+        "verified": "Whether this line was compared with its source.",
     },
     "contract.traps": {
         "text": "The warning.",
-        "classes": "Only for networks with so many classes.",
+        "classes": "Only for networks with this number of classes.",
     },
     "workspace": {
         "datasets": "Datasets by name, each a `dataset` block whose paths may lead anywhere on this"
         " machine.",
-        "store": "Folder of the store, outside the repository, where you alone may write; BUILDSYS_STORE has"
+        "store": "Folder of the store, outside the repository, to which only you can write; BUILDSYS_STORE has"
         " precedence, and names any folder.",
-        "remote": "A store that a team shares, to read from; BUILDSYS_REMOTE has precedence, and lets"
-        " results be put there.",
+        "remote": "A store that a team shares, to read from; BUILDSYS_REMOTE has precedence, and allows"
+        " uploads.",
         "cluster": "Machines that run steps, of a scheduler or of SLURM; BUILDSYS_CLUSTER has precedence.",
     },
     "remote": {
-        "url": "Where it is: s3://, gs://, az:// with a bucket, file:// with a folder, or https:// and"
+        "url": "Address of the store: s3://, gs://, az:// with a bucket, file:// with a folder, or https:// and"
         " http:// to read only. Credentials come from the provider's own variables.",
-        "endpoint": "Address of the server, for s3:// elsewhere than at Amazon.",
-        "trusted": "Public keys: what none of them has signed counts as absent.",
+        "endpoint": "Address of the server, for s3:// at other providers than Amazon.",
+        "trusted": "Public keys: results that none of them has signed count as absent.",
     },
     "cluster": {
         "ca": "File with the certificate and key of the cluster, which `buildsys scheduler --tls` makes;"
         " its name in `~/.config/buildsys`. BUILDSYS_CLUSTER_CA has precedence, and names any file.",
-        "insecure": "Whether tcp:// may lead to another machine, which BUILDSYS_CLUSTER names, too: whoever"
+        "insecure": "Whether tcp:// may lead to another machine, also one that BUILDSYS_CLUSTER names: anyone who"
         " reaches a scheduler without TLS can run code on its workers.",
         "scheduler": "Its address: tls://HOST:PORT. Only BUILDSYS_CLUSTER names one of tcp://.",
         "slurm": "Workers that SLURM starts for a run, in place of `scheduler`.",
-        "wait_seconds": "How long a step waits for a worker that fits while there is none.",
+        "wait_seconds": "How long a step waits for a worker that meets its requirements.",
     },
     "slurm": {
         "partition": "Partition that the workers run in.",
-        "workers": "How many workers.",
-        "walltime": "How long a worker may run, HOURS:MINUTES:SECONDS.",
+        "workers": "Number of workers.",
+        "walltime": "Longest time that a worker runs, HOURS:MINUTES:SECONDS.",
     },
 }
 """Block -> key -> meaning, in the order in which the reference prints blocks."""

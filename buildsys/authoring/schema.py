@@ -33,7 +33,9 @@ def write_schemas(folder: Path) -> list[Path]:
 
 
 def recipe_schema() -> dict[str, object]:
-    """A recipe as it is written: settings of step modules in their blocks, targets as a list."""
+    """Return the schema of a recipe as written: settings of steps in their blocks, targets as a
+    list.
+    """
     schema = Recipe.model_json_schema()
     properties = schema["properties"]
     for block, verb in (("train", "train"), ("export", "export")):
@@ -68,7 +70,7 @@ def recipe_schema() -> dict[str, object]:
 
 
 def target_schema() -> dict[str, object]:
-    """A target file; a target with `extends` may omit what its base has."""
+    """Return the schema of a target file; a target with `extends` may omit what its base has."""
     schema = _described(_with_own(Target.model_json_schema()), "target")
     whole = {"required": schema["required"]}
     return schema | {
@@ -80,7 +82,9 @@ def target_schema() -> dict[str, object]:
 
 
 def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:
-    """With `extends` every block may be partial: the base has the rest."""
+    """Return a schema in which, with `extends`, every block may be partial: the base has the
+    rest.
+    """
     definitions = schema.pop("$defs")
     parts = {f"{name}Part": _part(body) for name, body in definitions.items()}
     whole = {"required": ["name", "source", "targets"], "properties": schema["properties"]}
@@ -100,7 +104,9 @@ def _with_extends(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _part(rule: Any) -> Any:
-    """A schema without required keys, whose keys may be null, which removes the base's value."""
+    """Return a schema without required keys; its keys may be null, which removes the base's
+    value.
+    """
     if isinstance(rule, list):
         return [_part(item) for item in rule]
     if not isinstance(rule, dict):
@@ -119,7 +125,7 @@ def _part(rule: Any) -> Any:
 
 
 def _with_own(schema: dict[str, Any]) -> dict[str, Any]:
-    """Add the blocks that belong to targets, which a file may give in part."""
+    """Add the blocks that belong to targets; a file may contain parts of them."""
     for block, name in (("vela", "compile_vela"), ("tensorrt", "build_engine")):
         own = settings_schema(get_step(name).settings)
         own.pop("required", None)
@@ -128,7 +134,7 @@ def _with_own(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _described(schema: dict[str, Any], block: str) -> dict[str, Any]:
-    """Add meaning and example of every key, which editors show beside it, for nested blocks too."""
+    """Add meaning and example of every key, including nested blocks; editors show them."""
     for title, inner in schema.get("$defs", {}).items():
         _described(inner, BLOCKS[title])
     for key, rule in schema["properties"].items():

@@ -69,7 +69,9 @@ class ChoosesHead(Protocol):
 
 
 class ChoosesBranch(Protocol):
-    """An export of networks that may have two branches; None: the contract or the network decides."""
+    """An export of networks that may have two branches; None: the contract or the network
+    decides.
+    """
 
     @property
     def branch(self) -> str | None: ...
@@ -118,9 +120,10 @@ def takes_batch(settings: StepSettings | None) -> TypeGuard[TakesBatch]:
 
 
 def _has(settings: object, protocol: Any) -> bool:
-    """Whether settings have all that a protocol asks for.
+    """Return whether settings have all members of a protocol.
 
-    `isinstance` would look for every member in every value; those of one class have the same fields.
+    `isinstance` would look up every member in every value; values of one class have the same
+    fields.
     """
     kind: Any = type(settings)
     return _members(protocol) <= _fields(kind)
@@ -134,6 +137,6 @@ def _fields(kind: type) -> frozenset[str]:
 
 @cache
 def _members(protocol: type) -> frozenset[str]:
-    """The properties of a protocol and of those that it extends."""
+    """Return the properties of a protocol and of those that it extends."""
     found = (item for kind in protocol.__mro__ for item in vars(kind).items())
     return frozenset(name for name, item in found if isinstance(item, property))

@@ -1,6 +1,4 @@
-"""buildsys.yaml: what a workspace says of itself: datasets by name, where its store is, what it shares,
-and which machines run its steps.
-"""
+"""buildsys.yaml: a workspace's datasets by name, its store, its remote store, and its cluster."""
 
 import os
 from pathlib import Path
@@ -45,7 +43,7 @@ class SlurmBlock(Block):
         return self
 
     def settings(self) -> SlurmSettings:
-        """Its values. Raises Mismatch."""
+        """Return its values. Raises Mismatch."""
         return SlurmSettings(partition=self.partition, workers=self.workers, walltime=self.walltime)
 
 
@@ -73,7 +71,7 @@ class ClusterBlock(Block):
 
 
 class WorkspaceFile(Block):
-    """The whole file. A dataset here may lie anywhere on this machine."""
+    """The whole file; a dataset here may be anywhere on this machine."""
 
     datasets: dict[Annotated[StrictStr, Field(pattern=f"^{NAME}$")], dict[str, object]] = {}
     store: Annotated[StrictStr, Field(min_length=1)] | None = None
@@ -84,7 +82,9 @@ class WorkspaceFile(Block):
 def read_workspace_file(
     workspace: Path, text: str | None = None
 ) -> tuple[WorkspaceFile, Document | None]:
-    """What the file says, or would say with `text` in it; empty where there is none. Raises InputError."""
+    """Return the file's values, or those of `text` in its place; empty without a file. Raises
+    InputError.
+    """
     if text is not None:
         document = parse_document(text, FILE)
     elif os.path.exists(workspace / FILE):

@@ -106,7 +106,7 @@ def _trainings(session: "Session", plans: "Sequence[BuildPlan]") -> tuple[list[s
 def _absences(
     session: "Session", chosen: "Sequence[Plan]", plans: "Sequence[BuildPlan]"
 ) -> list[str]:
-    """Notes about missing files, which cannot be recorded."""
+    """Return notes about missing files, which cannot be recorded."""
     from buildsys.execution.state.lock_differences import absent_sources
     from buildsys.graph import WaitingPlan
 

@@ -72,7 +72,7 @@ def collect(session: Session, rows: list[Row], previous: Report | None) -> Repor
 def _kept_trainings(
     artifacts: list[Artifact], known: list[Training], previous: Report | None
 ) -> list[Training]:
-    """Of builds that are taken over from the report before."""
+    """Return trainings of builds that are copied from the previous report."""
     missing = {item.training for item in artifacts} - {item.files for item in known}
     return [item for item in previous.trainings if item.files in missing] if previous else []
 

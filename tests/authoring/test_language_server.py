@@ -130,7 +130,7 @@ def test_completion_offers_the_keys_that_are_left(client: _Client) -> None:
     items = found["items"] if isinstance(found, dict) else found
     offered = {item["label"]: item.get("documentation") for item in items}
     assert set(offered) == {"calibration", "granularity", "io", "unquantized"}
-    assert offered["calibration"] == "Images that show the value ranges to int8 and int16x8."
+    assert offered["calibration"] == "Images that determine the value ranges of int8 and int16x8."
 
 
 def test_a_wrong_key_is_marked(client: _Client) -> None:

@@ -95,7 +95,7 @@ def test_requirements_install_from_where_this_copy_came_from(origin: str) -> Non
     note, line = _ORIGINS[origin]
     assert requirement(note, "1.2") == line
     assert (line.count("file:") > 0) == requirements(line).startswith(
-        "# buildsys from where it lies"
+        "# buildsys from a folder of this machine"
     )
 
 

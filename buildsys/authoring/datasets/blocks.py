@@ -1,4 +1,4 @@
-"""The `dataset` block as it is written, and the archive that it may name."""
+"""The `dataset` block, and the archive that it may name."""
 
 from typing import Annotated, Literal
 
@@ -42,7 +42,7 @@ class CocoSplits(Block):
 
     @property
     def given(self) -> tuple[tuple[str, CocoSheet], ...]:
-        """The splits that are given, by name."""
+        """Return the splits that are given, by name."""
         sheets = (("train", self.train), ("val", self.val), ("test", self.test))
         return tuple((name, sheet) for name, sheet in sheets if sheet is not None)
 
@@ -69,8 +69,9 @@ class Dataset(Block):
 
     @property
     def label(self) -> str:
-        """The dataset's name in buildsys.lock and messages: its file, its URL, or its annotation
-        files.
+        """Return the dataset's name in buildsys.lock and messages.
+
+        That is its file, its URL, or its annotation files.
         """
         files = (
             [f"{n} {s.annotations} {s.images}" for n, s in self.splits.given] if self.splits else []

@@ -9,14 +9,16 @@ from buildsys.steps.lib.datasets.pixel_boxes import show
 
 
 def split_glob(pattern: str) -> tuple[str, str]:
-    """ "data/cam/**/*.jpg" -> the folder without wildcards, and the rest."""
+    """Split "data/cam/**/*.jpg" into the folder without wildcards, and the rest."""
     parts = pattern.split("/")
     fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts) - 1)
     return "/".join(parts[:fixed]) or ".", "/".join(parts[fixed:])
 
 
 def find_problem(workspace: Path, pattern: str) -> tuple[str, str] | None:
-    """Why a pattern selects no image, and what to do; text without a wildcard selects nothing."""
+    """Return why a pattern selects no image, and what to do; a path without a wildcard selects
+    nothing.
+    """
     root, rest = split_glob(pattern)
     names = [name for name, _ in list_parts(str(workspace / root), (rest,)).files]
     if any(is_image(PurePosixPath(name)) for name in names):

@@ -1,4 +1,4 @@
-"""Datasets for classification in Ultralytics' layout: <split>/<class>/*.jpg, without a description
+"""Datasets for classification in Ultralytics' layout, <split>/<class>/*.jpg, without a description
 file.
 """
 
@@ -12,11 +12,13 @@ from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import is_class_name
 from buildsys.steps.lib.datasets.split_names import SPLITS, find_splits
 
-_LAYOUT = "a folder to classify holds train/<class>/*.jpg, and val/<class>/*.jpg"
+_LAYOUT = "a folder to classify contains train/<class>/*.jpg, and val/<class>/*.jpg"
 
 
 def read_class_folders(root: Path, label: str) -> DatasetFacts:
-    """Classes are the folders of train, in the order of their names. Raises InputError."""
+    """Return the dataset; its classes are the folders of train, sorted by name. Raises
+    InputError.
+    """
     splits = list(find_splits("*", lambda path: os.path.isdir(root / path)))
     if "train" not in dict(splits):
         raise InputError.at(label, "has no folder train", _LAYOUT)
@@ -52,7 +54,7 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
 
 
 def list_folders(folder: Path) -> list[str]:
-    """The folders in a folder, sorted, without hidden ones."""
+    """Return the folders in a folder, sorted, without hidden ones."""
     try:
         with os.scandir(folder) as entries:
             names = [e.name for e in entries if not e.name.startswith(".") and is_utf8(e.name)]
@@ -62,7 +64,7 @@ def list_folders(folder: Path) -> list[str]:
 
 
 def watched_folders(root: Path) -> set[Path]:
-    """Folders whose appearance, removal or first image changes the dataset."""
+    """Return the folders whose appearance, removal or first image changes the dataset."""
     found = {root}
     for place in [name for names in SPLITS.values() for name in names]:
         found.add(root / place)
@@ -71,7 +73,9 @@ def watched_folders(root: Path) -> set[Path]:
 
 
 def find_root(folder: Path) -> Path | None:
-    """The one folder of an unpacked archive that contains train; None if there is not exactly one."""
+    """Return the one folder of an unpacked archive that contains train; None unless there is
+    exactly one.
+    """
     found = {path.parent for path in folder.glob("**/train") if os.path.isdir(path)}
     outer = [path for path in found if not found & set(path.parents)]
     return outer[0] if len(outer) == 1 else None

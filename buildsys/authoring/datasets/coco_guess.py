@@ -1,4 +1,6 @@
-"""Derive a whole `dataset` block from one annotation file in COCO format: its images and splits."""
+"""Derives a whole `dataset` block from one annotation file in COCO format: its images and
+splits.
+"""
 
 import os
 import posixpath
@@ -18,9 +20,10 @@ from buildsys.steps.lib.datasets.split_names import SPLITS
 
 
 def guess_sets(root: Path, data: str, task: str) -> LabelledData:
-    """`data`: an annotation file, from the workspace's root; `task` empty: what the labels are for.
+    """Return the data of an annotation file; `data`: its path from the workspace's root.
 
-    Raises InputError where it is not an annotation file, or its images are not found.
+    `task` empty: the task that the labels are for. Raises InputError if it is not an annotation
+    file, or its images are not found.
     """
     layout_task = choose_task(root / data, data, task)
     if layout_task not in SHAPES:
@@ -59,8 +62,10 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
 
 
 def choose_task(path: Path, label: str, task: str) -> str:
-    """The task to read an annotation file for: `task`; if that is empty or pose, pose if the
-    categories have keypoints, else detect (a pose network can start on boxes). Raises InputError.
+    """Return the task for an annotation file.
+
+    That is `task`; if it is empty or pose: pose if the categories have keypoints, otherwise detect
+    (a pose network can start from boxes). Raises InputError.
     """
     if task not in ("", "pose"):
         return task
@@ -68,9 +73,10 @@ def choose_task(path: Path, label: str, task: str) -> str:
 
 
 def split_of(path: str) -> str:
-    """The split that a file's name contains, or else the nearest folder's name; "" if neither does.
+    """Return the split in a file's name, or else in the nearest folder's name; "" if neither has
+    one.
 
-    A folder `annotations` names no split; the folder around it may.
+    A folder `annotations` names no split; its parent may.
     """
     name = PurePosixPath(path)
     folders = [folder.name for folder in name.parents if folder.name.lower() != "annotations"]
@@ -83,8 +89,9 @@ def split_of(path: str) -> str:
 
 
 def _other(root: Path, data: str, own: str, split: str) -> str:
-    """The annotation file of another split: the same path with the split's word replaced, once or
-    everywhere; "" if no such file exists.
+    """Return the annotation file of another split; "" if it does not exist.
+
+    It is at the same path with the split's word replaced, once or everywhere.
     """
     word = "|".join(SPLITS[own])
     found = list(re.finditer(f"(?<![a-zA-Z])({word})(?![a-zA-Z])", data))
@@ -106,7 +113,7 @@ def _read(path: Path, label: str) -> bytes:
 
 
 def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
-    """The folder that holds the images of an annotation file, and whether base names lead to them.
+    """Return the folder with an annotation file's images, and whether they are found by base name.
 
     Raises InputError.
     """

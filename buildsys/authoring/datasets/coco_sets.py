@@ -1,4 +1,6 @@
-"""The `dataset` block of format coco: where its files are, and what its annotation files say."""
+"""The `dataset` block of format coco: where its files are, and the content of its annotation
+files.
+"""
 
 import os
 from collections.abc import Hashable
@@ -26,9 +28,10 @@ _EXAMPLE = "splits: {train: {annotations: data/my/train.json, images: data/my/im
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a dataset's files are: their common folder, and (split, annotation file, image folder)
-    relative to it. `labels`: the paths as the author wrote them. `base_names`: see `match` of the
-    block.
+    """Where a dataset's files are: their common folder, and paths relative to it.
+
+    The paths are (split, annotation file, image folder). `labels`: the paths as the author wrote
+    them. `base_names`: see `match` of the block.
     """
 
     root: Path
@@ -46,7 +49,7 @@ class CocoSet:
 
 
 def check_format(scope: Scope, block: Dataset, task: str) -> None:
-    """Whether the block's keys belong together. Raises InputError."""
+    """Raise InputError unless the block's keys belong together."""
     if block.format != "coco":
         key = "splits" if block.splits is not None else "match"
         hint = "write `format: coco`, or `path: …/data.yaml` instead"
@@ -74,7 +77,7 @@ def check_format(scope: Scope, block: Dataset, task: str) -> None:
 
 
 def find_place(block: Dataset, base: Path) -> Place:
-    """The files, whether they exist or not; written paths are relative to `base`."""
+    """Return the files, whether they exist or not; written paths are relative to `base`."""
     assert block.splits is not None
     whole = [
         (name, _whole(base, sheet.annotations), _whole(base, sheet.images))
@@ -99,7 +102,7 @@ def _whole(base: Path, path: str) -> str:
 
 
 def check_files(scope: Scope, place: Place, start: str) -> None:
-    """Check that each annotation file is a file and each folder a directory. Raises InputError.
+    """Raise InputError unless each annotation file is a file and each image folder a directory.
 
     `start`: the root that the paths are relative to.
     """
@@ -120,7 +123,7 @@ def check_files(scope: Scope, place: Place, start: str) -> None:
 
 
 def _missing(key: str, path: str, start: str) -> tuple[str, str]:
-    """What is wrong with a path that is not what `key` names, and what to do."""
+    """Return what is wrong with a path for `key`, and what to do."""
     if os.path.isdir(path):
         return "is a directory; `annotations` is one file", did_you_mean("", os.listdir(path))
     if os.path.exists(path):
@@ -129,8 +132,9 @@ def _missing(key: str, path: str, start: str) -> tuple[str, str]:
 
 
 def read_sets(place: Place, task: str, known: Known) -> CocoSet:
-    """The facts of the annotation files. Raises InputError with every mistake in them, the first
-    ones in full.
+    """Return the facts of the annotation files.
+
+    Raises InputError with every mistake, the first ones in full.
     """
     shape = SHAPES[task]
     key = (place, shape)
@@ -178,5 +182,5 @@ def _unlabelled(split: str, path: str) -> Diagnostic:
 
 
 def coco_parts(place: Place) -> tuple[str, ...]:
-    """The files and folders that are the dataset."""
+    """Return the files and folders of the dataset."""
     return tuple(dict.fromkeys(path for _, file, images in place.splits for path in (file, images)))

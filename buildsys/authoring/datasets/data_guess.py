@@ -1,4 +1,4 @@
-"""Derive a whole `dataset` block from a file or folder that a person gives as data."""
+"""Derives a whole `dataset` block from a file or folder that a person gives as data."""
 
 import glob
 import os
@@ -27,10 +27,10 @@ _NOTHING = "has no data in a format that buildsys reads"
 
 
 def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
-    """`data`: a file or folder, from the workspace's root, or absolute; so are the paths of the block
-    and of messages. `task` empty: what the labels are for.
+    """Return the data at `data`: a file or folder, absolute or from the workspace's root.
 
-    Raises InputError where it is not there, is of no format that is read here, or has mistakes.
+    Paths of the block and of messages are written alike. `task` empty: the task that the labels are
+    for. Raises InputError if it does not exist, has no supported format, or has mistakes.
     """
     path = root / data
     if not os.path.exists(path):
@@ -59,7 +59,7 @@ def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
 
 
 def suggest_line(root: Path, data: str) -> str:
-    """What to write in a recipe to use what lies at `data`; empty if nothing is known of it."""
+    """Return the line of a recipe that uses the data at `data`; empty if its format is unknown."""
     try:
         found = guess_data(root, data, "")
     except (InputError, OSError):
@@ -72,7 +72,7 @@ def suggest_line(root: Path, data: str) -> str:
 
 
 def _guess_folder(root: Path, data: str, task: str) -> LabelledData | Images:
-    """The formats in order of certainty; an XML file alone is the weakest sign."""
+    """Try the formats in order of certainty; an XML file alone is the weakest sign."""
     folder = root / data
     for name in data_yaml.NAMES:
         if os.path.isfile(folder / name):
@@ -121,8 +121,9 @@ def _read_folder(root: Path, data: str, known: str) -> LabelledData:
 
 
 def _annotation_files(folder: Path) -> list[str]:
-    """JSON files where COCO's usually are, from there, the likeliest first; a split of another name is
-    found from that of train.
+    """Return JSON files in COCO's usual places, the most likely first.
+
+    Those of other splits are found from train's.
     """
     places = ("", "annotations/", "train/")
     found = [path for place in places for path in folder.glob(f"{place}*.json")]
@@ -131,7 +132,7 @@ def _annotation_files(folder: Path) -> list[str]:
 
 
 def _find_images(folder: Path, data: str) -> Images:
-    """Images without labels, which can calibrate a network."""
+    """Return images without labels, which can calibrate a network."""
     files = tuple(name for name in list_files(folder) if is_image(Path(name)))
     if not files:
         raise InputError.at(data, _NOTHING, f"there are: {_KINDS}")
@@ -141,7 +142,7 @@ def _find_images(folder: Path, data: str) -> Images:
 
 
 def _called(root: Path, data: str, path: Path) -> str:
-    """A path beside or around `data`, as that is written."""
+    """Return a path beside or around `data`, written like `data`."""
     return path.as_posix() if os.path.isabs(data) else os.path.relpath(path, root)
 
 

@@ -1,8 +1,8 @@
-"""An Ultralytics data.yaml as people have them: what it declares, where its images and labels are.
+"""Reads an Ultralytics data.yaml: what it declares, and where its images and labels are.
 
-Paths are found as Ultralytics 8.4 finds them (`data/utils.py`, `check_det_dataset`): a split starts at
-`path`, and is tried without a leading `../` (Roboflow writes one). A `path` of another machine, or one
-from Ultralytics' folder of datasets, is passed over where the splits lie beside the file itself.
+Paths are found as by Ultralytics 8.4 (`data/utils.py`, `check_det_dataset`): a split starts at
+`path`, and is tried without a leading `../` (Roboflow writes one). A `path` from another machine,
+or in Ultralytics' folder of datasets, is ignored if the splits are beside the file itself.
 """
 
 import os
@@ -27,14 +27,14 @@ NAMES = ("data.yaml", "data.yml")
 SUFFIXES = (".yaml", ".yml")
 _MOST_KEYPOINTS = 1000
 _MOST_NAMED = 20
-"""Classes that a hint lists."""
+"""The most classes that a hint lists."""
 _BOOLEANS = re.compile("(?i:true|false|yes|no|on|off)")
-"""Words that YAML 1.1, which other tools read, or YAML 1.2 take for booleans."""
+"""Words that YAML 1.1, which other tools read, or YAML 1.2 treat as booleans."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lack:
-    """A part that a dataset does not have, with the diagnostic for recipes that need it.
+    """A part that a dataset lacks, with the diagnostic for recipes that need it.
 
     `what`: the images of a split, the labels of a split, or (`split` empty) the mirrored keypoints.
     """
@@ -46,9 +46,7 @@ class Lack:
 
 @dataclass(frozen=True, kw_only=True)
 class DataYaml:
-    """What was read: the facts, the files and folders that are the dataset, what is missing, and
-    where it would be.
-    """
+    """A data.yaml's facts, the files and folders of the dataset, missing parts and their places."""
 
     facts: DatasetFacts
     parts: tuple[str, ...]
@@ -58,7 +56,7 @@ class DataYaml:
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """A folder or list of a split: absolute, and where it is written."""
+    """A folder or list of a split: its absolute path, and where it is written."""
 
     path: str
     written: str
@@ -66,9 +64,9 @@ class _Place:
 
 
 def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml:
-    """An Ultralytics data.yaml, which leads to nothing outside the folder `inside`.
+    """Read an Ultralytics data.yaml whose paths must not leave the folder `inside`.
 
-    Raises InputError at the line that is wrong.
+    Raises InputError at the wrong line.
     """
     document = read_document(path, label)
     if not isinstance(document.data, dict):
@@ -117,7 +115,7 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
 
 
 def dataset_parts(root: Path, given: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, ...]:
-    """The files and folders, relative to the root, that are the splits: images, labels beside them."""
+    """Return the splits' files and folders relative to the root: images, and labels beside them."""
     parts: list[str] = []
     for _, places in given:
         for place in places:
@@ -131,7 +129,7 @@ def dataset_parts(root: Path, given: tuple[tuple[str, tuple[str, ...]], ...]) ->
 
 
 def watched_places(facts: DatasetFacts) -> set[Path]:
-    """Folders whose coming or going changes what the dataset is."""
+    """Return folders whose creation or removal changes the dataset."""
     root = Path(facts.root)
     places = [place for _, names in facts.given for place in names]
     labels = [str(label_path(PurePosixPath(place))) for place in places]
@@ -180,7 +178,7 @@ def _read_names(document: Document) -> tuple[str, ...]:
 
 
 def _fill_names(document: Document, names: Collection[str]) -> str:
-    """The line to write for names with gaps, where their numbers are those of the labels."""
+    """Return the line to write for names with gaps, if their numbers are those of the labels."""
     numbers = [int(key) for key in names if key.isdecimal() and len(key) < 4]
     if len(numbers) < len(names) or max(numbers) > _MOST_NAMED:
         return "write `names: {0: tag}`"
@@ -190,7 +188,7 @@ def _fill_names(document: Document, names: Collection[str]) -> str:
 
 
 def _written(document: Document, key: str | int) -> str:
-    """A class name as it stands in the file."""
+    """Return a class name as written in the file."""
     value = document.get("names", key)
     if isinstance(value, str):
         return value
@@ -201,7 +199,7 @@ def _written(document: Document, key: str | int) -> str:
 
 
 def _is_plain_boolean(document: Document, key: str | int) -> bool:
-    """Whether other tools read an unquoted name as a boolean."""
+    """Return whether other tools read an unquoted name as a boolean."""
     word, mark = str(document.get("names", key)), document.values.get(("names", key))
     if mark is None or not _BOOLEANS.fullmatch(word):
         return False
@@ -225,7 +223,7 @@ def _check_count(document: Document, count: int) -> None:
 
 
 def _read_keypoints(document: Document) -> tuple[int, int, tuple[float, ...]]:
-    """`kpt_shape` and, where they are given, the sigmas of its keypoints."""
+    """Return `kpt_shape` and, if given, the sigmas of the keypoints."""
     shape = document.get("kpt_shape") or [0, 0]
     if not (
         isinstance(shape, list)
@@ -252,7 +250,7 @@ def _is_sigma(value: object) -> bool:
 
 
 def _read_flip(document: Document, keypoints: int) -> tuple[int, ...]:
-    """`flip_idx`: for each keypoint the one that takes its place in a mirror."""
+    """Return `flip_idx`: for each keypoint the one that takes its place in a mirror image."""
     flip = document.get("flip_idx")
     if not flip or not keypoints:
         return ()
@@ -268,9 +266,10 @@ def _read_flip(document: Document, keypoints: int) -> tuple[int, ...]:
 def _find_places(
     document: Document, folder: Path, inside: Path | None
 ) -> tuple[str, dict[str, list[_Place]], dict[str, _Place]]:
-    """Where the splits start, the places of those that are there, and of others the first missing one.
+    """Return where the splits start, the places of existing splits, and the first missing of the
+    others.
 
-    Raises InputError for what leads out of `inside`, and where no split is there at all.
+    Raises InputError for a path out of `inside`, and if no split exists.
     """
     written = document.get("path")
     bases = [str(folder)]
@@ -279,7 +278,7 @@ def _find_places(
     entries = _entries(document)
     found = [_resolve(base, entries) for base in bases]
     there = [(pair, base) for pair, base in zip(found, bases, strict=True) if pair[0]]
-    # a copy's `path` is where the original lies; what lies beside the file itself is the copy
+    # a copy's `path` may name the original's place; the copy is beside the file itself
     within = [found for found in there if inside is None or _is_within(inside, found[1])]
     (places, missing), base = next(iter([*within, *there]), (found[0], bases[0]))
     for split_places in places.values():
@@ -304,7 +303,7 @@ def _lack_images(
 
 
 def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:
-    """What each split names, and where. Raises InputError for what is not a path."""
+    """Return what each split names, and where. Raises InputError for a value that is not a path."""
     entries: dict[str, list[tuple[KeyPath, str]]] = {}
     # an empty list names no images either
     for split, key in find_splits("*", lambda key: document.get(key) not in (None, [])):
@@ -323,7 +322,9 @@ def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:
 def _resolve(
     base: str, entries: dict[str, list[tuple[KeyPath, str]]]
 ) -> tuple[dict[str, list[_Place]], dict[str, _Place]]:
-    """The splits whose places all exist, from `base`; of the others the first that does not."""
+    """Return the splits whose places all exist below `base`; of the others, the first missing
+    place.
+    """
     places: dict[str, list[_Place]] = {}
     missing: dict[str, _Place] = {}
     for split, items in entries.items():
@@ -345,7 +346,7 @@ def _resolve(
 def _demand_inside(
     document: Document, place: _Place, base: str, folder: Path, inside: Path | None
 ) -> None:
-    """Raises InputError where a split leads out, at `path` where that is why."""
+    """Raise InputError where a split leads out, at `path` if that is the reason."""
     if inside is None:
         return
     relative = os.path.relpath(place.path, inside)
@@ -353,7 +354,7 @@ def _demand_inside(
         return
     _demand_base(document, base, folder, inside)
     wrong = check_inside(inside, place.written, start=os.path.relpath(base, inside), hint=WITHIN)
-    if wrong is None:  # what is written stays inside, and a link of what it leads to does not
+    if wrong is None:  # the written path stays inside, but a link in its target does not
         wrong = check_inside(inside, relative, hint=WITHIN)
     assert wrong is not None
     raise InputError(document.diagnose(place.at, *wrong))
@@ -364,7 +365,7 @@ def _is_within(inside: Path, base: str) -> bool:
 
 
 def _demand_base(document: Document, base: str, folder: Path, inside: Path | None) -> None:
-    """Raises InputError where `path` leads out of `inside`."""
+    """Raise InputError where `path` leads out of `inside`."""
     written = document.get("path")
     if inside is None or written in (None, ""):
         return
@@ -381,9 +382,9 @@ def _demand_base(document: Document, base: str, folder: Path, inside: Path | Non
 
 
 def _choose_root(folder: Path, base: str, places: dict[str, list[_Place]]) -> Path:
-    """The folder that all of the dataset lies in; labels are found relative to it.
+    """Return the folder that contains the whole dataset; labels are found relative to it.
 
-    Where that is a folder `images` with its labels beside it, the one above.
+    For a folder `images` with its labels beside it, that is its parent.
     """
     start = str(folder) if _is_below(base, str(folder)) else base
     paths = [place.path for found in places.values() for place in found]
@@ -398,7 +399,7 @@ def _is_below(path: str, folder: str) -> bool:
 
 
 def _listed_folders(root: Path, place: str) -> list[str]:
-    """The folders whose images a list file names, from the dataset's root."""
+    """Return the folders whose images a list file names, from the dataset's root."""
     if not place.lower().endswith(".txt") or not os.path.isfile(root / place):
         return []
     text, _ = read_text(root / place)  # the step that reads the list reports its problems
@@ -422,8 +423,10 @@ def _unlabelled(
     paths: tuple[str, ...],
     first: _Place,
 ) -> Diagnostic | None:
-    """What to say of a split without images, or of images without a label; `first`: of its places,
-    `folder`: that of the data.yaml. The place of a list is its first line that leads to no image.
+    """Return a diagnostic for a split without images or labels, otherwise None.
+
+    `first`: the first of its places; `folder`: that of the data.yaml. A list file is marked at its
+    first line that leads to no image.
     """
     given = Split(name=split, paths=paths)
     if is_labelled(root, iterate_images(root, given)):

@@ -1,4 +1,4 @@
-"""The `dataset` block of one build: a generator, a folder, or an archive, and what it holds."""
+"""The `dataset` block of one build: a generator, a folder, or an archive, and its content."""
 
 import dataclasses
 import os
@@ -49,7 +49,9 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 
 
 class DatasetContext(Protocol):
-    """What is known around a build: recorded facts, unpacked archives, annotation files read before."""
+    """What a build's lookup needs of the loader: recorded facts, unpacked archives, files already
+    read.
+    """
 
     recorded: Lock
     datasets: Path
@@ -59,7 +61,7 @@ class DatasetContext(Protocol):
 
     @property
     def data(self) -> "KnownData":
-        """What was found for other builds."""
+        """Return the data found for other builds."""
 
 
 class Assembling(Protocol):
@@ -71,15 +73,15 @@ class Assembling(Protocol):
 
     @property
     def around(self) -> DatasetContext:
-        """The state of the loader."""
+        """Return the state of the loader."""
 
     def settings(self, verb: str, kind: str, data: object, at: KeyPath) -> StepSettings | None:
-        """Settings of the step `<verb>_<kind>`."""
+        """Return the settings of the step `<verb>_<kind>`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The data of a build; every field is empty for a build without.
+    """The data of a build; every field is empty for a build without data.
 
     `generator`: its settings; `split`: root and shares of data that is not split; `facts`: lines
     for buildsys.lock; `home`: see `Source.home`; `waiting_for`: what is not on this machine;
@@ -98,12 +100,14 @@ class Data:
 
 
 KnownData = dict[tuple[str, str | None], tuple[Data, frozenset[Path]]]
-"""By a block's text and the task: what it names, and the files that say so. Builds share their data."""
+"""By a block's text and the task: its data, and the files that define it. Builds share their data.
+"""
 
 
 def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Data:
-    """Look up what the block names, and whether all of its files can be read; `task`: of the source
-    model. Raises InputError.
+    """Look up the block's data, and check that all its files can be read. Raises InputError.
+
+    `task`: that of the source model.
     """
     if block is None:
         return Data()
@@ -190,7 +194,7 @@ def _draws(kind: str, task: str) -> bool:
 
 
 def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> Data:
-    """A dataset that was fetched and unpacked, or is known from buildsys.lock, or is waited for."""
+    """Return a dataset from an archive: unpacked, known from buildsys.lock, or waited for."""
     if block.sha256 is None:
         message = "`dataset` needs a `sha256`: the file on the server can change"
         hint = "run `buildsys pin`, which fetches the archive and writes the digest"
@@ -218,7 +222,7 @@ def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> 
 
 
 def _find_data_yaml(build: Assembling, folder: Path, url: str) -> Path:
-    """The one data.yaml of an archive."""
+    """Return the one data.yaml of an archive."""
     found = sorted(path for name in DATA_YAML for path in folder.glob(f"**/{name}"))
     found = found or sorted(path for end in SUFFIXES for path in folder.glob(f"*{end}"))
     if len(found) != 1:
@@ -257,7 +261,7 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
 
 
 def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
-    """Data to classify: `path` is the folder that holds train/<class>/…"""
+    """Return data to classify; `path` is the folder with train/<class>/…"""
     build.read |= watched_folders(path)
     at = ("dataset", "path")
     if os.path.isfile(path):
@@ -279,7 +283,7 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
 
 
 def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) -> Data:
-    """Data in COCO format, whose written paths start at `base`."""
+    """Return data in COCO format; written paths start at `base`."""
     place = find_place(block, base)
     parts = coco_parts(place)
     build.read |= {place.root, *(place.root / part for part in parts)}
@@ -293,7 +297,7 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
 
 
 def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
-    """Data in a folder of format voc or darknet; `label`: how messages call it."""
+    """Return data in a folder of format voc or darknet; `label`: its name in messages."""
     build.read.add(path)
     root, name = folder_sets.root_of(path), label or block.label
     if not os.path.exists(path):
@@ -315,13 +319,16 @@ def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> D
 
 
 def _check_folder(build: Assembling, block: Dataset, folder: Path) -> None:
-    """Before a folder is read as a whole: messages show what stands in its files."""
+    """Check a folder's files before reading them, since messages may quote their content."""
     home = str(_home(build, block) or "")
     trees.check_tree(str(folder), (".",), home, block.label, build.around.trees)
 
 
 def _home(build: Assembling, block: Dataset) -> Path | None:
-    """What a dataset's own paths may not leave: its archive, or the workspace; None for a named one."""
+    """Return the folder that a dataset's paths must not leave: its archive or the workspace.
+
+    Returns None for a dataset that buildsys.yaml names.
+    """
     if block.url is not None:
         return build.around.datasets / (block.sha256 or "")
     named = any(layer.document.path == NAMES for layer in build.scope.layers)
@@ -329,8 +336,9 @@ def _home(build: Assembling, block: Dataset) -> Path | None:
 
 
 def _recorded(build: Assembling, label: str) -> RecordedDataset | None:
-    """The facts that buildsys.lock records of a dataset, which need not be on this machine; the
-    plan uses them.
+    """Return the facts of a dataset in buildsys.lock, which need not be on this machine.
+
+    The plan uses them.
     """
     build.read.add(build.workspace / "buildsys.lock")
     known = build.around.recorded.content(f"dataset {label}")
@@ -339,7 +347,7 @@ def _recorded(build: Assembling, label: str) -> RecordedDataset | None:
 
 def _recalled(build: Assembling, block: Dataset, known: RecordedDataset, folder: Path) -> Data:
     facts = recall_dataset(known, folder, block.match is not None)
-    if os.path.lexists(facts.root):  # nothing is read where the lock alone says that data lies
+    if os.path.lexists(facts.root):  # a place that only the lock names is not read
         message = f"buildsys.lock names a folder of {block.label}, but {folder} does not exist"
         hint = "restore the dataset, or delete its line in buildsys.lock; buildsys writes it again"
         raise InputError(build.scope.locate(("dataset",), message, hint, key=True))

@@ -1,4 +1,7 @@
-"""What the YAML cannot say: what a dataset holds and what a checkpoint is, read without its tools."""
+"""Facts that a recipe does not state: a dataset's content, a checkpoint's network.
+
+They are read without the tools that use these files.
+"""
 
 import dataclasses
 import os
@@ -10,19 +13,19 @@ from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.datasets import coco_format, prepared
 
 _IMPLIED = ("ultralytics", "folders")
-"""Formats whose files are distinguishable, so that the line need not name the format."""
+"""Formats that are recognizable by their files, so that the lock line need not name them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFacts:
-    """What a dataset declares, and where its files are once every step can read them.
+    """What a dataset declares, and where its files are for the steps.
 
-    `splits`: (name, folders relative to the dataset that steps get); `file` is the yaml in there that
+    `splits`: (name, folders relative to the dataset of the steps); `file`: the yaml there that
     declares it, empty where classes are folders.
 
     `format`: how a person wrote it, a key of `steps.lib.datasets.formats`; empty where a generator
-    draws it. `given`: (split, its places relative to `root`) in that format. `flip`: which keypoint is
-    which in a mirror. `crowds`: (split, annotations of whole groups, which are left out).
+    draws it. `given`: (split, its places relative to `root`) in that format. `flip`: which keypoint
+    is which in a mirror image. `crowds`: (split, number of omitted annotations of whole groups).
     """
 
     root: str
@@ -38,12 +41,14 @@ class DatasetFacts:
     flip: tuple[int, ...] = ()
 
     def split(self, name: str) -> tuple[str, ...] | None:
-        """The folders of a split, or None."""
+        """Return the folders of a split, or None."""
         return dict(self.splits).get(name)
 
 
 def prepare_splits(facts: DatasetFacts) -> DatasetFacts:
-    """The facts of data with a `format`, with `splits` and `file` as `prepare_dataset` makes them."""
+    """Return the facts of data with a `format`, with `splits` and `file` as `prepare_dataset` makes
+    them.
+    """
     folders = facts.format == "folders"
     names = [name for name, _ in facts.given]
     file = "" if folders else "data.yaml"
@@ -53,12 +58,12 @@ def prepare_splits(facts: DatasetFacts) -> DatasetFacts:
 def describe_dataset(
     facts: DatasetFacts, parts: tuple[str, ...], folder: Path, archive: str
 ) -> RecordedDataset:
-    """What can be planned with where the dataset is not; `folder` holds its data.yaml.
+    """Return the facts for planning without the dataset; `folder` contains its data.yaml.
 
-    `splits` are those of the files that are given. `archive`: digest of the archive that it came in,
-    or empty.
+    `splits` are those of the given files. `archive`: digest of the archive that it came in, or
+    empty.
     """
-    in_coco = facts.format in coco_format.NAMES.values()  # then the recipe says the format
+    in_coco = facts.format in coco_format.NAMES.values()  # the recipe then states the format
     return RecordedDataset(
         root=os.path.relpath(facts.root, folder),
         names=facts.names,
@@ -77,7 +82,7 @@ def describe_dataset(
 
 
 def recall_dataset(known: RecordedDataset, folder: Path, base_names: bool) -> DatasetFacts:
-    """The facts of a dataset whose data.yaml would lie in `folder`; `base_names`: see `CocoFormat`."""
+    """Return the facts of a recorded dataset at `folder`; `base_names`: see `CocoFormat`."""
     facts = DatasetFacts(
         root=os.path.normpath(folder / known.root),
         names=known.names,
@@ -100,7 +105,7 @@ def recall_dataset(known: RecordedDataset, folder: Path, base_names: bool) -> Da
 
 
 def describe_checkpoint(facts: CheckpointFacts) -> RecordedModel:
-    """What can be planned with where the checkpoint is not; one with a problem is not recorded."""
+    """Return the facts for planning without the checkpoint; one with a problem is not recorded."""
     return RecordedModel(
         task=facts.task,
         names=facts.names,
@@ -112,5 +117,5 @@ def describe_checkpoint(facts: CheckpointFacts) -> RecordedModel:
 
 
 def recall_checkpoint(known: Facts | None) -> CheckpointFacts | None:
-    """The facts of a checkpoint by its line; None if there is no such line."""
+    """Return the recorded facts of a checkpoint; None without a line."""
     return CheckpointFacts(**vars(known)) if isinstance(known, RecordedModel) else None

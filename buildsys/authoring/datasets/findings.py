@@ -1,4 +1,4 @@
-"""What is wrong in the files of a dataset, as mistakes of the recipe that names it."""
+"""Turns mistakes in the files of a dataset into mistakes of the recipe that names it."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -9,7 +9,10 @@ from buildsys.steps.lib.datasets.samples import shorten
 
 
 def diagnose(findings: Sequence[Finding], label: Callable[[str], str]) -> tuple[Diagnostic, ...]:
-    """The first ones, and how many more there are; `label`: how the author calls a finding's path."""
+    """Return the first mistakes, and the number of the others.
+
+    `label`: returns the author's name for a finding's path.
+    """
     shown, more = shorten(findings)
     found = [diagnose_one(finding, label) for finding in shown]
     if more:  # at the last place, since messages are sorted by their places
@@ -19,7 +22,7 @@ def diagnose(findings: Sequence[Finding], label: Callable[[str], str]) -> tuple[
 
 
 def diagnose_one(finding: Finding, label: Callable[[str], str]) -> Diagnostic:
-    """One of them."""
+    """Return the diagnostic of one finding."""
     return Diagnostic(
         path=label(finding.path),
         line=finding.line,

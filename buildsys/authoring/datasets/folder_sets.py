@@ -1,4 +1,4 @@
-"""The `dataset` block of formats voc and darknet: what lies in the folder that `path` names."""
+"""The `dataset` block of formats voc and darknet: the content of the folder that `path` names."""
 
 import dataclasses
 import os
@@ -21,8 +21,9 @@ FORMATS = ("voc", "darknet")
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSet:
-    """What was read: the facts, the files and folders that are the dataset from `facts.root`, those
-    whose change changes the facts, and what the dataset does not have.
+    """A folder's facts, its files and folders from `facts.root`, and what it lacks.
+
+    Also the files and folders whose change changes the facts.
     """
 
     facts: DatasetFacts
@@ -32,11 +33,11 @@ class FolderSet:
 
 
 Known = dict[Hashable, "FolderSet | tuple[Diagnostic, ...]"]
-"""What was read during one run: the builds of a recipe share their data."""
+"""Folders read in this run: the builds of a recipe share their data."""
 
 
 def check_format(scope: Scope, block: Dataset, task: str) -> None:
-    """Whether the block's keys belong together. Raises InputError."""
+    """Raise InputError unless the block's keys belong together."""
     if block.classes is not None and block.format != "voc":
         message = "`classes` belongs to `format: voc`, whose files have no order of classes"
         hint = "remove it: the dataset lists its classes"
@@ -54,12 +55,12 @@ def check_format(scope: Scope, block: Dataset, task: str) -> None:
 
 
 def root_of(path: Path) -> Path:
-    """The folder of a dataset: `path` itself, or that of the obj.data that it is."""
+    """Return the folder of a dataset: `path` itself, or the parent of an obj.data."""
     return path.parent if path.suffix == ".data" else path
 
 
 def find_root(folder: Path, known: str) -> Path:
-    """The dataset of an unpacked archive: the folder, or the one below it that is one."""
+    """Return the dataset in an unpacked archive: its folder, or a folder in it."""
     if known == "voc":
         return voc_format.find_root(folder) or folder
     below = [*sorted(folder.glob("*")), *sorted(folder.glob("*/*"))]
@@ -73,10 +74,10 @@ def find_root(folder: Path, known: str) -> Path:
 
 
 def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderSet:
-    """What a folder holds in the block's format. Raises InputError with every mistake, the first ones
-    in full.
+    """Return a folder's content in the block's format.
 
-    `label`: how messages call `path`; empty where it is in an archive, whose files they name.
+    `label`: the name of `path` in messages; empty in an archive, where messages name the files.
+    Raises InputError with every mistake, the first ones in full.
     """
     home = os.path.dirname(label) or "." if label and root_of(path) != path else label
     classes = tuple(block.classes) if block.classes is not None else None
@@ -196,7 +197,7 @@ def _diagnose(finding: Finding, label: str) -> Diagnostic:
 
 
 def _suggest_yaml(root: Path) -> str:
-    """What to write where the folder is of Ultralytics' format; else empty."""
+    """Return what to write for a folder in Ultralytics' format; otherwise an empty text."""
     name = next((name for name in data_yaml.NAMES if os.path.isfile(root / name)), "")
     return f"it contains {name}: write `path: …/{name}`, and remove `format`" if name else ""
 

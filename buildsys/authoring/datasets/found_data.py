@@ -1,4 +1,4 @@
-"""What data was found to be: labelled, with the `dataset` block that names it, or images alone."""
+"""The result of examining data: labelled, with its `dataset` block, or images alone."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,42 +9,42 @@ from buildsys.errors import InputError
 from buildsys.steps.lib.datasets import prepared
 
 _SHARE = "split: {val: 0.2, seed: 0}"
-"""The key for a dataset that has no val split."""
+"""The key for a dataset without a val split."""
 _COMMENT = "   # "
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledData:
-    """The keys of the `dataset` block, some with a comment, and what the data says of itself."""
+    """The keys of the `dataset` block, some with a comment, and the facts of the data."""
 
     keys: tuple[str, ...]
     facts: DatasetFacts
 
     @property
     def block(self) -> str:
-        """The block as it stands in a recipe: a key a line where there are more than two."""
+        """Return the block for a recipe: one key per line if there are more than two."""
         if len(self.keys) > 2 or self.keys[:1] == ("format: coco",):
             return "\n".join(["dataset:", *(f"  {key}" for key in self.keys)])
         return self.line
 
     @property
     def line(self) -> str:
-        """The same in one line, without comments."""
+        """Return the block in one line, without comments."""
         return f"dataset: {{{', '.join(key.partition(_COMMENT)[0] for key in self.keys)}}}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Images:
-    """Images without labels: the pattern that finds them, and their paths from the folder given."""
+    """Images without labels: the pattern that finds them, and their paths from the given folder."""
 
     pattern: str
     files: tuple[str, ...]
 
 
 def labelled(facts: DatasetFacts, keys: tuple[str, ...], lacks: tuple[Lack, ...]) -> LabelledData:
-    """The data with its block; where there is nothing but train, a share of it becomes val.
+    """Return the data with its block; with only a train split, a share of it becomes val.
 
-    Raises InputError where a val split is declared and is not there.
+    Raises InputError where a val split is declared but missing.
     """
     if [name for name, _ in facts.splits] != ["train"]:
         return LabelledData(keys=keys, facts=facts)

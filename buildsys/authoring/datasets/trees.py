@@ -1,4 +1,4 @@
-"""Whether every file of given data can be read: names that are text, links that end, and end inside."""
+"""Checks that every file of given data can be read: valid names, and links that stay inside."""
 
 import os
 from collections.abc import Hashable
@@ -8,13 +8,13 @@ from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.file_lists import list_parts
 
 Known = dict[Hashable, tuple[Diagnostic, ...]]
-"""What was found during one run: the builds of a recipe share their data."""
+"""Results of this run: the builds of a recipe share their data."""
 
 
 def check_tree(root: str, parts: tuple[str, ...], home: str, label: str, known: Known) -> None:
-    """Raises InputError with one mistake of each kind; see `file_lists.list_parts`.
+    """Raise InputError with one mistake of each kind; see `file_lists.list_parts`.
 
-    `label`: how messages call the data. Data that is not here is not looked at.
+    `label`: the name of the data in messages. Missing data is not checked.
     """
     key = (root, parts, home, label)
     if key not in known:

@@ -14,21 +14,21 @@ from buildsys.steps.lib.datasets.split_names import SPLITS
 _ROW = re.compile(r"(\d{1,4})((?:\s+[-+.\deE]+){4,})")
 """A line of a label file: the class, then numbers."""
 _MOST = 20
-"""Classes that a hint lists."""
+"""The most classes that a hint lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Rows:
-    """What label files hold: how many classes, and how many columns their lines have."""
+    """The content of label files: the number of classes, and of columns in their lines."""
 
     classes: int
     columns: frozenset[int]
 
 
 def describe_unnamed(folder: Path, data: str) -> tuple[str, str] | None:
-    """What is missing where images have labels whose classes nothing names, and the file to write.
+    """Return what is missing where nothing names the classes of labels, and the file to write.
 
-    `data`: how messages call the folder.
+    `data`: the folder's name in messages.
     """
     present = dict.fromkeys(list_files(folder))
     images = [PurePosixPath(path) for path in present if is_image(PurePosixPath(path))]
@@ -53,7 +53,7 @@ def _join(folder: str, name: str) -> str:
 
 
 def _read(folder: Path, labels: Iterable[str]) -> _Rows:
-    """What is in the files that hold labels; other text counts for nothing."""
+    """Return the content of label files; other text files are ignored."""
     classes, columns = 0, set()
     for label in labels:
         text, _ = read_text(folder / label)
@@ -66,7 +66,7 @@ def _read(folder: Path, labels: Iterable[str]) -> _Rows:
 
 
 def _data_yaml(images: list[PurePosixPath], rows: _Rows) -> str:
-    """The whole file in one line; a folder without the word of a split is train's."""
+    """Return the file's content in one line; a folder without a split in its name is train's."""
     places: dict[str, dict[str, None]] = {split: {} for split in SPLITS}
     for folder in sorted({image.parent for image in images}):
         parts = [part.lower() for part in folder.parts]
@@ -89,7 +89,7 @@ def _listed(places: Iterable[str]) -> str:
 
 
 def _keypoints(rows: _Rows) -> str:
-    """What keypoints need beside it, where every line has as many numbers more than a box."""
+    """Return what keypoints need, if every line has the same number of values beyond a box."""
     more = next(iter(rows.columns)) - 5 if len(rows.columns) == 1 else 0
     dims = next((dims for dims in (3, 2) if more and more % dims == 0), 0)
     return f"; for keypoints `kpt_shape: [{more // dims}, {dims}]`, too" if dims else ""

@@ -1,4 +1,6 @@
-"""One build from its merged values: blocks validated, board, firmware, data and weights looked up."""
+"""One build from its merged values: blocks validated, board, firmware, data and weights
+looked up.
+"""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""One build, settled: the recipe's values, merged and validated, with facts about its files."""
+"""One complete build: the recipe's merged and validated values, with facts about its files."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +28,7 @@ from buildsys.steps.lib.heads.batch import Batch, settle
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Build:
-    """One recipe for one target, with everything settled that planning needs; equal to itself alone.
+    """One recipe for one target, with all values that planning needs; compared by identity.
 
     `train`, `export`, `vela`, `tensorrt`, `generator`: settings of step modules. `origins`: (dotted
     key, file, line) of each key. `no_pictures`: why the pattern of calibration images selects none,
@@ -63,29 +63,31 @@ class Build:
 
     @cached_property
     def batch(self) -> Batch:
-        """Images that the exported file takes at once."""
+        """Return the numbers of images that the exported file takes at once."""
         return settle(self.export.batch if takes_batch(self.export) else 1)
 
     @cached_property
     def asked_head(self) -> str:
-        """The word of `export.head`; empty where it is left to the contract or the family."""
+        """Return the value of `export.head`; empty if the contract or the family decides."""
         return (self.export.head or "") if chooses_head(self.export) else ""
 
     @cached_property
     def asked_branch(self) -> str:
-        """The word of `export.branch`; empty where it is left to the contract or the network."""
+        """Return the value of `export.branch`; empty if the contract or the network decides."""
         return (self.export.branch or "") if chooses_branch(self.export) else ""
 
     @property
     def architecture(self) -> str:
-        """What the recipe names, or else the checkpoint; empty where neither says it."""
+        """Return the architecture in the recipe, or else in the checkpoint; empty if neither names
+        one.
+        """
         named = self.recipe.source.architecture
         return named or (self.checkpoint.architecture if self.checkpoint else "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """`select`: of a recipe's variants for one target, the one to ship.
+    """`select`: chooses the variant to ship, among a recipe's variants for one target.
 
     `candidates`: ids of the variants' builds; `metric` is maximized, or minimized.
     """

@@ -1,4 +1,4 @@
-"""Every build of a workspace: recipes times variants times targets, merged, validated, checked."""
+"""Loads every build of a workspace: recipes times variants times targets, merged and checked."""
 
 import dataclasses
 import re
@@ -36,8 +36,9 @@ _MOST_BUILDS = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class Unwritten:
-    """Texts that are checked before they are written: of recipes by the path that they will have, and of
-    buildsys.yaml.
+    """Texts that are checked before they are written.
+
+    Recipes are keyed by the path that they will have; also buildsys.yaml.
     """
 
     recipes: Mapping[Path, str] = field(default_factory=dict)
@@ -46,9 +47,9 @@ class Unwritten:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedRecipe:
-    """One recipe's builds that can be planned, and everything that is wrong with the others.
+    """One recipe's builds that can be planned, and the mistakes in the others.
 
-    `read`: absolute paths of the files that were read, or looked for: what a cached plan rests on.
+    `read`: absolute paths of the files that were read or looked up; a cached plan depends on them.
     """
 
     name: str
@@ -60,7 +61,7 @@ class LoadedRecipe:
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """One entry of `targets`, with the file and place where it stands."""
+    """One entry of `targets`, with its file and place."""
 
     index: int
     entry: TargetEntry
@@ -68,7 +69,7 @@ class _Entry:
 
     @property
     def name(self) -> str:
-        """What stands behind the @ of the build's id."""
+        """Return the part of the build's id after the @."""
         return self.entry.as_ or self.entry.target
 
 
@@ -87,7 +88,7 @@ class Loader:
         self._unwritten = unwritten or Unwritten()
         self.boards = Boards(workspace)
         self.diagnostics = tuple(self.boards.taken_names())
-        """What is wrong with the workspace itself."""
+        """Mistakes of the workspace itself."""
         try:
             text = self._unwritten.workspace_file
             self.file, self._document = read_workspace_file(workspace, text)
@@ -103,14 +104,14 @@ class Loader:
         self.digest = cache(digest_file)
 
     def recipe(self, path: Path) -> LoadedRecipe:
-        """All builds of one recipe, or what is wrong with it."""
+        """Return all builds of one recipe, or its mistakes."""
         reading = _Reading(self, path)
         try:
             reading.read()
         except InputError as error:
             reading.problems += error.diagnostics
         unique: dict[tuple[str, int, int, str], Diagnostic] = {}
-        for found in reading.problems:  # the first of them has the better help
+        for found in reading.problems:  # the first one has the better hint
             unique.setdefault((found.path, found.line, found.column, found.message), found)
         return LoadedRecipe(
             name=path.stem,
@@ -121,7 +122,9 @@ class Loader:
         )
 
     def document(self, path: Path) -> Document:
-        """A recipe's or base's file, parsed once; of a draft its text. Raises InputError."""
+        """Return the file of a recipe or base, or a draft's text, parsed once. Raises
+        InputError.
+        """
         if path not in self._documents:
             label = f"recipes/{path.name}"
             draft = self._unwritten.recipes.get(path)
@@ -131,7 +134,7 @@ class Loader:
         return self._documents[path]
 
     def named_dataset(self, name: str, scope: Scope) -> Layer:
-        """A dataset of buildsys.yaml as a layer over the recipe. Raises InputError."""
+        """Return a dataset of buildsys.yaml as a layer over the recipe. Raises InputError."""
         if self._document is None or name not in self.file.datasets:
             hint = did_you_mean(name, self.file.datasets)
             hint = hint or "name it in buildsys.yaml: datasets: {" + name[:40] + ": {path: …}}"
@@ -150,7 +153,7 @@ class _Reading:
         self.problems: list[Diagnostic] = []
         self.files: set[Path] = {path}
         self._assemblers: dict[str, Assembler] = {}
-        """By the name of the variant, for targets that set no key of their own."""
+        """By the variant's name, for targets that set no keys themselves."""
 
     def read(self) -> None:
         own = self._own_scope()
@@ -172,7 +175,7 @@ class _Reading:
             self._read_entry(own, entry, combined)
 
     def _without_target(self, own: Scope) -> list[Diagnostic]:
-        """Further mistakes in a recipe whose targets cannot be read, in the recipe itself."""
+        """Return further mistakes in a recipe whose targets cannot be read."""
         scope = self._root(own)
         assembler = Assembler(self.loader, scope, scope, self.files)
         if "matrix" in own.merged() or isinstance(assembler.raw.get("dataset"), str):
@@ -180,7 +183,7 @@ class _Reading:
         return other_mistakes(assembler)
 
     def _own_scope(self) -> Scope:
-        """The recipe over its base."""
+        """Return the recipe merged with its base."""
         document = self.loader.document(self.path)
         if not isinstance(document.data, dict):
             raise InputError(document.diagnose((), "a recipe is a block of `key: value` lines"))
@@ -239,7 +242,7 @@ class _Reading:
         return entries
 
     def _check_name(self, own: Scope) -> bool:
-        """Whether the file's name can be a build's."""
+        """Return whether the file's name can be a build's."""
         name, stem = own.merged().get("name"), self.path.stem
         path = own.layers[-1].document.path
         if not re.fullmatch(NAME, stem):
@@ -268,7 +271,7 @@ class _Reading:
         return list(found.values())
 
     def _read_entry(self, own: Scope, entry: _Entry, combined: tuple[Variant, ...]) -> None:
-        """The builds of all variants for one target, and the choice between them."""
+        """Read the builds of all variants for one target, and the selection among them."""
         select = self._select(own)
         candidates = []
         for variant in combined:
@@ -309,7 +312,7 @@ class _Reading:
         return found
 
     def _root(self, own: Scope) -> Scope:
-        """The recipe without what says which builds there are."""
+        """Return the recipe without the keys that define which builds exist."""
         return Scope(
             layers=tuple(
                 dataclasses.replace(layer, leave_out=(*layer.leave_out, *STRUCTURE[1:]))
@@ -318,7 +321,9 @@ class _Reading:
         )
 
     def _assembler(self, own: Scope, variant: Variant, entry: _Entry) -> Assembler:
-        """Of a variant's builds; targets that set no key of their own have it in common."""
+        """Return the assembler of a variant's builds; shared by targets that set no keys
+        themselves.
+        """
         known = None if entry.layers else self._assemblers.get(variant.name)
         if known is not None:
             return known

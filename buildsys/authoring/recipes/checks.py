@@ -1,4 +1,4 @@
-"""Cross-checks of one build before any work: what each value alone cannot show to be wrong."""
+"""Cross-checks of one build before any work: mistakes that no single value shows."""
 
 from collections.abc import Mapping
 
@@ -32,9 +32,9 @@ _OPSETS = (11, 20)
 
 
 def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
-    """Every mistake in the combination, each at the line that should change.
+    """Return every mistake in the combination, each at the line that should change.
 
-    A check that rests on something already reported stays silent: one mistake, one message.
+    A check whose basis has a reported mistake is skipped: one mistake, one message.
     """
     problems = check_source(build, locate)
     problems += check_given(build, locate, index) if not _has_error(problems) else []
@@ -57,7 +57,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
 
 
 def _has_error(problems: list[Diagnostic]) -> bool:
-    """Whether following checks would report a mistake twice; after a warning they still run."""
+    """Return whether later checks would report a mistake twice; after a warning they still run."""
     return any(problem.is_error for problem in problems)
 
 
@@ -76,7 +76,7 @@ def _missing_weights(build: Build, locate: Locate) -> Diagnostic:
 
 
 def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Numbers of `train` and `export` that no tool accepts, and settings of other tasks."""
+    """Check numbers of `train` and `export` that no tool accepts, and settings of other tasks."""
     recipe, train = build.recipe, build.train
     problems = check_task(recipe, train, locate)
     if train is not None:
@@ -91,7 +91,7 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def _check_network(build: Build, locate: Locate) -> list[Diagnostic]:
-    """What this network of its family cannot be: trained with a setting, exported from a branch."""
+    """Check settings and branches that this network of its family does not support."""
     family, name = network(build.recipe.source.family), build.architecture
     if family is None:
         return []
@@ -108,7 +108,7 @@ def _check_network(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def ask_step(source: SourceModel, train: TrainSettings, locate: Locate) -> list[Diagnostic]:
-    """What the training step itself finds wrong with its settings."""
+    """Return the mistakes that the training step itself finds in its settings."""
     step = find_step("train", source.family)
     if step is None or step.spec.check_settings is None:
         return []
@@ -124,7 +124,7 @@ def ask_step(source: SourceModel, train: TrainSettings, locate: Locate) -> list[
 
 
 def check_training(train: Mapping[str, object], has_size: bool, locate: Locate) -> list[Diagnostic]:
-    """Numbers of the `train` block, each by itself; `has_size`: its `size` is written in it."""
+    """Check each number of the `train` block; `has_size`: its `size` is written in it."""
     problems = []
     ranges = (
         ("epochs", 1, 10**6),
@@ -159,7 +159,7 @@ def check_training(train: Mapping[str, object], has_size: bool, locate: Locate) 
 
 
 def check_task(recipe: Recipe, train: TrainSettings | None, locate: Locate) -> list[Diagnostic]:
-    """Settings that make sense for other tasks alone."""
+    """Check for settings that are for other tasks only."""
     task = recipe.source.task
     problems = []
     aware = is_quantization_aware(train) and train.quantization_aware != "no"
@@ -177,7 +177,7 @@ def check_task(recipe: Recipe, train: TrainSettings | None, locate: Locate) -> l
 def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     recipe = build.recipe
     if is_finished(recipe):
-        return []  # the file is as it is; the planner enters where its format is consumed
+        return []  # a finished file: planning starts where its format is consumed
     problems = check_scheme(recipe, build.target, locate, index)
     return problems or [
         *check_calibrated(recipe, locate),
@@ -186,7 +186,7 @@ def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic
 
 
 def check_scheme(recipe: Recipe, board: Target, locate: Locate, index: int) -> list[Diagnostic]:
-    """Whether the target has a pipeline for the scheme."""
+    """Check that the target has a pipeline for the scheme."""
     quantization = recipe.quantization
     if quantization.scheme in board.pipelines:
         return []
@@ -200,7 +200,7 @@ def check_scheme(recipe: Recipe, board: Target, locate: Locate, index: int) -> l
 
 
 def check_calibrated(recipe: Recipe, locate: Locate) -> list[Diagnostic]:
-    """A scheme that needs a representative dataset, without one."""
+    """Check that a scheme that needs a representative dataset has one."""
     quantization = recipe.quantization
     if quantization.scheme not in CALIBRATED or quantization.calibration is not None:
         return []
@@ -210,7 +210,7 @@ def check_calibrated(recipe: Recipe, locate: Locate) -> list[Diagnostic]:
 
 
 def _check_unquantized(recipe: Recipe, board: Target, locate: Locate) -> list[Diagnostic]:
-    """A word on the rest of an int8 ONNX file, where the target's int8 file is no such file."""
+    """Check that `unquantized` is only used for a target with int8 ONNX files."""
     quantization = recipe.quantization
     other = quantization.scheme == "int8" and "quantize_onnx" not in board.pipelines["int8"]
     if quantization.unquantized is None or not other:
@@ -221,7 +221,7 @@ def _check_unquantized(recipe: Recipe, board: Target, locate: Locate) -> list[Di
 
 
 def labelled_splits(build: Build) -> set[str]:
-    """The splits, as a person brought them, that a build trains on or is measured on."""
+    """Return the given splits that a build trains on or is measured on."""
     found = {"train"} if _trains(build) else set()
     found |= {"val"} if _validates(build) else set()
     if build.recipe.evaluate.measure and build.dataset is not None:
@@ -283,7 +283,7 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def check_calibration(calibration: Calibration, locate: Locate) -> list[Diagnostic]:
-    """A block that names two sets of images, or none."""
+    """Check that the block names exactly one set of images."""
     at = ("quantization", "calibration")
     if calibration.split is not None and calibration.images is not None:
         message = "`calibration` has both `split` and `images`"
@@ -295,7 +295,9 @@ def check_calibration(calibration: Calibration, locate: Locate) -> list[Diagnost
 
 
 def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:
-    """A pattern that matches no image; if weights are missing, images may be missing too."""
+    """Check that the pattern matches an image; where weights are missing, images may be missing
+    too.
+    """
     if build.no_pictures is None:
         return []
     message, hint = build.no_pictures

@@ -15,7 +15,9 @@ _EXAMPLE = "for example batch: {min: 1, opt: 8, max: 16}, or a single number"
 
 
 def check_batch(written: int | dict[str, int], locate: Locate) -> list[Diagnostic]:
-    """The first mistake: unknown keys, numbers out of range, or numbers in the wrong order."""
+    """Return the first mistake: unknown keys, numbers out of range, or numbers in the wrong
+    order.
+    """
     named: list[tuple[tuple[str, ...], int]]
     if isinstance(written, int):
         named = [(_AT, written)]
@@ -34,7 +36,7 @@ def check_batch(written: int | dict[str, int], locate: Locate) -> list[Diagnosti
 
 
 def _keys(written: dict[str, int], locate: Locate) -> Diagnostic | None:
-    """What is not `min`, `opt` and `max`."""
+    """Return a diagnostic unless the keys are `min`, `opt` and `max`."""
     for word in written:
         if word not in WORDS:
             hint = did_you_mean(word, WORDS)
@@ -47,7 +49,7 @@ def _keys(written: dict[str, int], locate: Locate) -> Diagnostic | None:
 
 
 def check_takes_batch(build: Build, locate: Locate) -> list[Diagnostic]:
-    """A batch of several images for files that TensorFlow converts, which take one image."""
+    """Check that files converted by TensorFlow, which take one image, have no batch of several."""
     board = build.target
     if build.batch == (1, 1, 1):
         return []

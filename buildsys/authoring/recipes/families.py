@@ -6,60 +6,62 @@ from buildsys.registry import StepDefinition, find_step, get_step, kinds
 from buildsys.spec import READ_AS, Family, Format
 
 FILES = {"onnx": Format.ONNX, "tflite": Format.TFLITE}
-"""Sources that are finished files: nothing trains or exports them."""
+"""Sources that are finished files: no step trains or exports them."""
 
 
 @cache
 def networks() -> dict[str, Family]:
-    """Families with checkpoints, by name: all that have an export step."""
+    """Return the families with checkpoints by name: all that have an export step."""
     found = {name: get_step(f"export_{name}").spec.family for name in kinds("export")}
     return {name: family for name, family in found.items() if family is not None}
 
 
 def network(name: str) -> Family | None:
-    """What a family declares; None for finished files."""
+    """Return a family's declaration; None for finished files."""
     return networks().get(name)
 
 
 def holds_objects(name: str) -> bool:
-    """Whether a checkpoint may hold networks as objects: of a family that says so, or of none."""
+    """Return whether a checkpoint may contain networks as objects: of such a family, or an unknown
+    one.
+    """
     found = network(name)
     return found is None or found.holds_objects
 
 
 def trained_names() -> tuple[str, ...]:
-    """The families whose networks are trained here."""
+    """Return the families whose networks buildsys trains."""
     return tuple(name for name in sorted(networks()) if find_step("train", name) is not None)
 
 
 def source_names() -> tuple[str, ...]:
-    """What `source.family` can be."""
+    """Return the possible values of `source.family`."""
     return (*sorted(networks()), *FILES)
 
 
 def source_format(name: str) -> Format:
-    """What a source of the family is."""
+    """Return the format of a family's source."""
     return FILES.get(name, Format.CHECKPOINT)
 
 
 @cache
 def decoders() -> dict[str, str]:
-    """Word of `source.decoder` -> head."""
+    """Return {word of `source.decoder`: head}."""
     found = {word: head for family in networks().values() for word, head in family.decoders}
     return found | {"none": "none"}
 
 
 def step_for(verb: str, form: str, family: str) -> StepDefinition | None:
-    """The step that does `verb` to a model file: checkpoints are their family's business."""
+    """Return the step that does `verb` to a model file; for a checkpoint, its family's step."""
     return find_step(verb, family if form == Format.CHECKPOINT else READ_AS.get(form, form))
 
 
 def families_of(suffix: str) -> tuple[str, ...]:
-    """The families whose files end so: ".pt", ".onnx"."""
+    """Return the families whose files have an ending: ".pt", ".onnx"."""
     found = [name for name, family in networks().items() if suffix in family.suffixes]
     return tuple(found) or tuple(name for name in FILES if suffix == f".{name}")
 
 
 def decoded_by(head: str) -> str:
-    """Whose head it is: "yolov8", "yolox"; for messages."""
+    """Return the family with this head for messages: "yolov8", "yolox"."""
     return next((word.split("-")[0] for word, known in decoders().items() if known == head), head)

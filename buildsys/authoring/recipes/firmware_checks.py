@@ -1,4 +1,4 @@
-"""A build against its firmware contract, before any work: what only both together show."""
+"""Checks a build against its firmware contract: mistakes that only both together show."""
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoded_by, decoders, network
@@ -15,7 +15,7 @@ from buildsys.steps.lib.heads.outputs import head_formulas, head_outputs
 
 
 def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
-    """Whether the firmware decodes what the recipe makes; warnings for what is known to go wrong."""
+    """Check that the firmware decodes what the recipe makes; warns about known problems."""
     contract, recipe = build.contract, build.recipe
     if contract is None or recipe.input is None:
         return []
@@ -43,14 +43,12 @@ def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]
 
 
 def is_unseen(build: Build) -> bool:
-    """Whether the weights are used without training and are missing: the data may have other
-    classes.
-    """
+    """Return whether untrained weights are missing: the data may have other classes."""
     return bool(build.waiting_for) and build.recipe.train is None
 
 
 def check_decoder(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
-    """A firmware that decodes no head of this family, and alternatives.
+    """Check that the firmware decodes a head of this family; suggests alternatives.
 
     Reported even beside other mistakes: no other scheme or calibration would help.
     """
@@ -72,13 +70,13 @@ def check_decoder(build: Build, locate: Locate, index: int, boards: Boards) -> l
 
 
 def fits_network(head: str, family: Family, architecture: str) -> bool:
-    """Whether an architecture has a head that a contract names, in a branch of its own."""
+    """Return whether an architecture has a head that a contract names, in its own branch."""
     known = layout(head) in family.heads_for(architecture).values()
     return known and branch_of(head) in family.branches_of(architecture)
 
 
 def _difference(head: str, family: Family, architecture: str) -> str:
-    """What a firmware that decodes `head` would read wrongly of a network of the same family."""
+    """Return what a firmware that decodes `head` would misread in a network of the same family."""
     if layout(head) in family.heads_for(architecture).values():
         return f"it suppresses nothing, and the network has no {branch_of(head)} branch"
     (wanted, *_), (found, *_) = (
@@ -93,7 +91,7 @@ def _difference(head: str, family: Family, architecture: str) -> str:
 
 
 def _choices(build: Build, family: Family, boards: Boards) -> str:
-    """The contracts that decode such a network, the targets that ask for no decoder, or one's own."""
+    """Return contracts that decode such a network, targets without a decoder, or the user's own."""
     task = build.recipe.source.task
     found = [boards.contract(path) for path in boards.contracts.values()]
     fitting = [
@@ -116,7 +114,7 @@ def _choices(build: Build, family: Family, boards: Boards) -> str:
 
 
 def _check_head(build: Build, contract: Contract, label: str, locate: Locate) -> list[Diagnostic]:
-    """A requested head, or the head of a given file, that the firmware cannot decode."""
+    """Check that the firmware decodes the requested head, or the head of a given file."""
     family, decoder = network(build.recipe.source.family), build.recipe.source.decoder
     heads = family.heads_for(build.architecture) if family else {}
     asked = heads.get(build.asked_head)
@@ -140,7 +138,7 @@ def _check_head(build: Build, contract: Contract, label: str, locate: Locate) ->
 def _check_strides(
     build: Build, contract: Contract, label: str, locate: Locate, at: KeyPath
 ) -> list[Diagnostic]:
-    """A network with more grids of cells than firmware decodes."""
+    """Check that a network has no more grids than firmware decodes."""
     found = strides(build)
     if contract.head is None or found == STRIDES:
         return []
@@ -153,7 +151,7 @@ def _check_strides(
 
 
 def _layouts(build: Build, contract: Contract, asked: str) -> str:
-    """The outputs that the firmware expects, and the actual ones, as text."""
+    """Return the expected and the actual outputs as text."""
     spec, model = contract_spec(contract), model_spec(build)
     if spec is None or model.preprocessing is None:
         return ""
@@ -171,7 +169,7 @@ def _layouts(build: Build, contract: Contract, asked: str) -> str:
 def _check_numbers(
     model: ModelSpec, contract: Contract, label: str, locate: Locate, at: KeyPath
 ) -> list[Diagnostic]:
-    """The network's classes and keypoints against what the firmware takes."""
+    """Check the network's classes and keypoints against those that the firmware takes."""
     classes = len(model.classes)
     if contract.classes is not None and classes != contract.classes:
         message = f"{label} decodes {contract.classes} class, but the data has {classes}"
@@ -192,7 +190,7 @@ def _check_numbers(
 
 
 def _traps(contract: Contract, classes: int, locate: Locate, at: KeyPath) -> list[Diagnostic]:
-    """Known problems of the firmware, as warnings."""
+    """Return known problems of the firmware as warnings."""
     hint = "this contract was not verified" if not contract.verified else ""
     return [
         locate(at, f"{contract.name}: {trap.text}", hint, severity="warning")
@@ -204,7 +202,7 @@ def _traps(contract: Contract, classes: int, locate: Locate, at: KeyPath) -> lis
 def _check_compiler(
     build: Build, contract: Contract, locate: Locate, index: int
 ) -> list[Diagnostic]:
-    """A Vela version whose models were not tried on this firmware."""
+    """Return a warning for a Vela version that was not tried on this firmware."""
     known = contract.compilers.get("vela", ())
     if build.vela is None or not known or build.vela.version in known:
         return []

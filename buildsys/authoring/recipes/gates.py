@@ -1,4 +1,4 @@
-"""Gates and selections against the figures that are measured at all."""
+"""Checks that gates and selections use figures that are measured."""
 
 from collections.abc import Collection
 
@@ -20,7 +20,7 @@ SIZES = ("bytes", "sram_bytes")
 
 
 def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Gates on figures that are measured, each with a limit."""
+    """Check that gates have limits, and are on figures that are measured."""
     recipe, facts = build.recipe, build.dataset
     if not recipe.evaluate.gates:
         return []
@@ -44,7 +44,8 @@ def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
 def check_each_gate(
     recipe: Recipe, facts: DatasetFacts | None, misread: Collection[str], locate: Locate
 ) -> list[Diagnostic]:
-    """Gates by themselves; `facts`: None where the dataset cannot be read, whose classes may be any.
+    """Check gates by themselves; `facts`: None where the dataset cannot be read and may have any
+    classes.
 
     `misread`: gates with a mistake in their limits.
     """
@@ -78,7 +79,7 @@ def _check_limits(name: str, gate: Gate, locate: Locate) -> list[Diagnostic]:
 
 
 def _metrics(task: str | None, facts: DatasetFacts | None) -> tuple[list[str], list[str]]:
-    """The figures that are measured: of all classes together, and these with those a class."""
+    """Return the measured figures: of all classes together, and those with each class's added."""
     names = facts.names if facts else ()
     known = list(METRICS[task or "detect"])
     single = [figure for figure in known if figure in HEADLINES]
@@ -86,7 +87,7 @@ def _metrics(task: str | None, facts: DatasetFacts | None) -> tuple[list[str], l
 
 
 def check_selection(metric: str, key: str, build: Build, locate: Locate) -> list[Diagnostic]:
-    """Whether the figure that decides between variants is measured at all."""
+    """Check that the figure that decides between variants is measured."""
     _, every = _metrics(build.recipe.source.task, build.dataset)
     at: KeyPath = ("select", key)
     if metric in SIZES:

@@ -1,4 +1,4 @@
-"""A checkpoint that a recipe names, looked at: whether it is one, what it says, what it would run.
+"""Reads a checkpoint that a recipe names: whether it is one, its facts, and the code it would run.
 
 No framework opens the file, and nothing in it is executed.
 """
@@ -15,13 +15,15 @@ from buildsys.steps.lib.families.torch_file import checkpoint_problem
 from buildsys.steps.lib.files.foreign import UnreadableModel
 
 _LONGEST_NAME, _MOST_CLASSES, _MOST_KEYPOINTS = 200, 100_000, 1000
-"""A limit far above the number of classes in any known dataset."""
+"""Limit on the number of classes, far above that of any known dataset."""
 _LONGEST_ARCHITECTURE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class GivenCheckpoint:
-    """`facts`: None if the file has none that are known; `code`: reasons not to trust it, see
+    """A checkpoint's content.
+
+    `facts`: None if the file has none that are known; `code`: reasons not to trust it, see
     `find_untrusted`.
     """
 
@@ -50,7 +52,7 @@ def _read_once(path: Path, family: str, trust: bool, stat: tuple[int, ...]) -> G
 
 
 def checked(facts: CheckpointFacts | None) -> CheckpointFacts | None:
-    """What a file says, where steps and people can use it; raises UnreadableModel."""
+    """Return a file's facts if steps and people can use them. Raises UnreadableModel."""
     if facts is None:
         return None
     again = "train or export it with other names"

@@ -1,4 +1,6 @@
-"""A finished file against recipe and target, before anything is converted: what it takes and gives."""
+"""Checks a finished file against recipe and target before it is converted: its inputs and
+outputs.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,7 +35,7 @@ _ANEW = "export it again"
 
 @dataclass(frozen=True, kw_only=True)
 class _Given:
-    """What every check needs: the file, its name in the recipe, the place of messages."""
+    """The common values of all checks: the file, its name in the recipe, the place of messages."""
 
     build: Build
     file: GivenFile
@@ -42,17 +44,19 @@ class _Given:
 
     @property
     def name(self) -> str:
-        """As the recipe writes it."""
+        """Return the file's name in the recipe."""
         return self.build.recipe.source.weights.path or ""
 
     def at_file(self, message: str, hint: str, severity: str = "error") -> Diagnostic:
-        """At the line that names the file."""
+        """Return a diagnostic at the line that names the file."""
         at = (*_AT, "path")
         return self.locate(at, f"{self.name} {message}", hint, severity=severity)
 
 
 def check_given(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
-    """Every contradiction between file, recipe and target; nothing if the file is missing."""
+    """Return every contradiction between file, recipe and target; nothing if the file is
+    missing.
+    """
     if build.given is None:
         return []
     given = _Given(build=build, file=build.given, locate=locate, index=index)
@@ -62,7 +66,7 @@ def check_given(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
 
 
 def _check_whole(given: _Given) -> list[Diagnostic]:
-    """Whether the one file that a recipe names is all of the network, and no more than that."""
+    """Check that the one file that a recipe names is the whole network, without more."""
     file, build = given.file, given.build
     if isinstance(file, OnnxFile) and file.suppresses and runs_on_micro(build):
         message = (
@@ -85,7 +89,7 @@ def _check_whole(given: _Given) -> list[Diagnostic]:
 
 
 def _check_input(given: _Given) -> list[Diagnostic]:
-    """The image input that every step fills; without a size in the recipe, no step does."""
+    """Check the image input that every step fills; without a size in the recipe, no step does."""
     block, file = given.build.recipe.input, given.file
     if block is None:
         return []
@@ -98,7 +102,7 @@ def _check_input(given: _Given) -> list[Diagnostic]:
         return [given.at_file(message, hint)]
     (image,) = file.inputs
     if image.shape is None:
-        return []  # the file leaves all of it open
+        return []  # the file leaves the whole shape open
     problem = _check_layout(given, image) or _check_type(given, image)
     if problem:
         return [problem]
@@ -106,7 +110,7 @@ def _check_input(given: _Given) -> list[Diagnostic]:
 
 
 def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
-    """NCHW in ONNX, NHWC in TFLite; any other layout is recognised by its three channels."""
+    """Check for NCHW in ONNX and NHWC in TFLite; other layouts are recognized by three channels."""
     first = isinstance(given.file, OnnxFile)
     wanted = "[1, 3, height, width]" if first else "[1, height, width, 3]"
     shape = image.sides
@@ -127,7 +131,7 @@ def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
 
 
 def _check_type(given: _Given, image: Edge) -> Diagnostic | None:
-    """ONNX takes real numbers here; of TFLite any type that has a scale is filled."""
+    """Check that ONNX takes real numbers; TFLite may take any type with a scale."""
     if isinstance(given.file, TfliteFile) or image.dtype == "float32":
         return None
     hint = f"{_ANEW} with float32 at its edges"
@@ -138,7 +142,7 @@ def _check_type(given: _Given, image: Edge) -> Diagnostic | None:
 
 
 def _check_batch(given: _Given, image: Edge) -> list[Diagnostic]:
-    """More images at once than a step gives: an open axis is settled to one in an ONNX file."""
+    """Check that the file takes one image; an open axis of an ONNX file becomes one."""
     count = image.sides[0]
     onnx = isinstance(given.file, OnnxFile)
     converted = Format.SAVED_MODEL in made_on_the_way(given.build.target, given.build.recipe)
@@ -162,7 +166,7 @@ def _check_size(given: _Given, image: Edge) -> list[Diagnostic]:
     onnx = isinstance(given.file, OnnxFile)
     height, width = image.sides[2:] if onnx else image.sides[1:3]
     if (height is None or width is None) and onnx:
-        return []  # settled to the recipe's size
+        return []  # fixed to the recipe's size
     if height is None or width is None:
         message = f"has a dynamic image size ({image})"
         return [given.at_file(message, "convert it again with a fixed shape [1, height, width, 3]")]
@@ -175,7 +179,7 @@ def _check_size(given: _Given, image: Edge) -> list[Diagnostic]:
 
 
 def _check_words(given: _Given) -> list[Diagnostic]:
-    """Task and classes of the recipe against what the exporter wrote into the file."""
+    """Compare task and classes of the recipe with those that the exporter wrote into the file."""
     source, says = given.build.recipe.source, given.file.says
     if says is None:
         return []
@@ -200,7 +204,7 @@ def _check_words(given: _Given) -> list[Diagnostic]:
 
 
 def _check_outputs(given: _Given) -> list[Diagnostic]:
-    """The outputs against those of the decoder that the recipe names."""
+    """Compare the outputs with those of the decoder that the recipe names."""
     build, file = given.build, given.file
     source, model = build.recipe.source, model_spec(build)
     frame, at = model.preprocessing, ("source", "decoder")
@@ -235,7 +239,7 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
 
 
 def _own_classes(given: _Given, keypoints: int, dims: int) -> int:
-    """How many classes the outputs are of, under the recipe's decoder; 0 where none fit."""
+    """Return the number of classes in the outputs under the recipe's decoder; 0 if none fits."""
     source, block = given.build.recipe.source, given.build.recipe.input
     assert block is not None
     head, task = decoders()[source.decoder], source.task or ""
@@ -246,7 +250,7 @@ def _own_classes(given: _Given, keypoints: int, dims: int) -> int:
 
 
 def _decoder_hint(given: _Given) -> str:
-    """Another decoder under which the outputs make sense, or none."""
+    """Return the hint: a decoder that fits the outputs, or `none`."""
     model, task = model_spec(given.build), given.build.recipe.source.task or ""
     frame, counts = model.preprocessing, (model.keypoints, model.keypoint_dims)
     assert frame is not None
@@ -268,14 +272,17 @@ def _has_head(
     dims: int,
     task: str,
 ) -> bool:
-    """Whether a file's outputs are those of a head, for cells as they have them."""
+    """Return whether a file's outputs are those of a head, for the strides of its cells."""
     cells = find_strides(settled_sides(file.outputs), (), *size)
     wanted = head_outputs(head, *size, classes, keypoints, dims, task, cells)
     return _fits([tensor.shape for tensor in wanted], file.outputs)
 
 
 def _fits(wanted: list[tuple[int, ...]], found: Iterable[Edge]) -> bool:
-    """Whether outputs have these shapes, in any order; an open axis is any, four axes may be NCHW."""
+    """Return whether outputs have these shapes, in any order.
+
+    An open axis matches any size; four axes may be NCHW.
+    """
     left = list(found)
     if len(wanted) != len(left):
         return False
@@ -301,7 +308,7 @@ def _alike(wanted: tuple[int, ...], found: tuple[int | None, ...] | None) -> boo
 
 
 def _check_firmware(given: _Given) -> list[Diagnostic]:
-    """Judge a given TFLite file at once by the rules that steps apply to a file they made."""
+    """Check a given TFLite file by the rules that steps apply to a file they made."""
     build, given_file = given.build, given.file
     if not isinstance(given_file, TfliteFile) or build.contract is None:
         return []
@@ -326,10 +333,11 @@ def _counted(classes: int) -> str:
 
 
 def guess_decoder(file: GivenFile) -> str:
-    """The word of `source.decoder` whose outputs a file has that says what it is; empty: none.
+    """Return the value of `source.decoder` that fits the outputs of a file with metadata; empty:
+    none.
 
-    Of decoders that differ in the boxes' unit alone: Ultralytics' TFLite files have shares of the
-    image, its ONNX files pixels (ultralytics/nn/modules/head.py).
+    Decoders may differ only in the boxes' unit: Ultralytics' TFLite files have shares of the image,
+    its ONNX files pixels (ultralytics/nn/modules/head.py).
     """
     says, size = file.says, file.size
     if says is None or file.suppresses:

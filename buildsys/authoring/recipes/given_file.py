@@ -1,4 +1,4 @@
-"""A finished file that a recipe names, opened: what it takes, what it gives, what it says of itself.
+"""Reads a finished file that a recipe names: its inputs, its outputs, its metadata.
 
 No framework opens the file, and nothing in it is executed.
 """
@@ -29,9 +29,11 @@ _TFLITE_SUPPRESSING = (
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxFile:
-    """`says`: what its exporter wrote into it, None where nothing is known; `suppresses`: whether
-    non-maximum suppression is a part of it; `external`: files beside it that hold its weights; `ir`,
-    `opset`, `operators`: as in its header; `licence`: in the words of its metadata, empty where it states none.
+    """An ONNX file's content.
+
+    `says`: facts that its exporter wrote, None without any; `suppresses`: whether it contains
+    non-maximum suppression; `external`: files beside it with its weights; `ir`, `opset`,
+    `operators`: from its header; `licence`: from its metadata, empty without one.
     """
 
     inputs: tuple[Edge, ...]
@@ -46,7 +48,7 @@ class OnnxFile:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width of its images; None where it takes no RGB images, or any size."""
+        """Return height and width of its images; None if it takes no RGB images, or any size."""
         match self.inputs:
             case [Edge(shape=(_, 3, int(height), int(width)))]:
                 return height, width
@@ -55,8 +57,10 @@ class OnnxFile:
 
 @dataclass(frozen=True, kw_only=True)
 class TfliteFile:
-    """`says`, `suppresses` and `licence` as of an ONNX file; `file`: the same in the words of steps that check it;
-    `layers`: its operators, with what they came from.
+    """A TFLite file's content.
+
+    `says`, `suppresses` and `licence`: as for an ONNX file; `file`: the same for the steps that
+    check it; `layers`: its operators, with their origins.
     """
 
     inputs: tuple[Edge, ...]
@@ -69,7 +73,7 @@ class TfliteFile:
 
     @property
     def size(self) -> tuple[int, int] | None:
-        """Height and width of its images; None where it takes no RGB images, or any size."""
+        """Return height and width of its images; None if it takes no RGB images, or any size."""
         match self.inputs:
             case [Edge(shape=(_, int(height), int(width), 3))]:
                 return height, width
@@ -80,17 +84,17 @@ GivenFile = OnnxFile | TfliteFile
 
 
 def read_given(path: Path, form: Format) -> GivenFile:
-    """Of an ONNX or TFLite file. Raises OSError, UnreadableModel."""
+    """Read an ONNX or TFLite file. Raises OSError, UnreadableModel."""
     stat = path.stat()
     if stat.st_size > _LARGEST:
         what = f"the file has {stat.st_size} bytes; the limit is 2 GiB"
-        raise UnreadableModel(what, "was another file meant?")
+        raise UnreadableModel(what, "check that this is the right file")
     return _read_once(path, form, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino))
 
 
 @lru_cache(maxsize=64)
 def _read_once(path: Path, form: Format, stat: tuple[int, ...]) -> GivenFile:
-    """However many builds name it; `stat` changes when the file does."""
+    """Read once for all builds that name the file; `stat` changes when the file does."""
     return _read_tflite(path) if form == Format.TFLITE else _read_onnx(path)
 
 
@@ -129,12 +133,12 @@ def _read_tflite(path: Path) -> TfliteFile:
 
 
 def _licence(metadata: Mapping[str, str]) -> str:
-    """Anybody's text: what is no line of a usual length states nothing."""
+    """Return the licence in the metadata; empty unless it is one line of a usual length."""
     text = " ".join(metadata.get("license", "").split())
     return text if text.isprintable() and len(text) <= _LONGEST_LICENCE else ""
 
 
 def _tflite_edge(tensor: tflite.Tensor, shape: tuple[int, ...]) -> Edge:
-    """-1 is an axis that is left open; a tensor whose rank is open has no axes."""
+    """Return an input or output; -1 is an open axis, and a tensor with an open rank has no axes."""
     sides = tuple(None if side < 0 else side for side in shape)
     return Edge(name=tensor.name, shape=sides or None, dtype=tensor.dtype)

@@ -1,6 +1,4 @@
-"""Check the operators of a finished file against its runtime, before the first step's library
-fails.
-"""
+"""Checks the operators of a finished file against its runtime, before a step's library fails."""
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.given_file import GivenFile, OnnxFile, TfliteFile
@@ -12,11 +10,11 @@ from buildsys.text import did_you_mean, first_of
 
 _SHOWN = 3
 _FLEX = "Flex"
-"""How the name of every operator begins that TensorFlow itself would have to run."""
+"""Prefix of the names of operators that only TensorFlow itself could run."""
 
 
 def find_problem(build: Build, file: GivenFile) -> tuple[str, str] | None:
-    """The first missing operator or version of a file, as a message without its name, and what to
+    """Return a file's first missing operator or version, as a message without its name, and what to
     do.
     """
     if isinstance(file, TfliteFile):
@@ -48,7 +46,9 @@ def _find_in_tflite(build: Build, file: TfliteFile) -> tuple[str, str] | None:
 
 
 def _find_version(build: Build, file: OnnxFile) -> tuple[str, str] | None:
-    """Of the format and of its operators, against the libraries that open the file."""
+    """Check the version of the format and of its operators against the libraries that open the
+    file.
+    """
     converted = Format.SAVED_MODEL in made_on_the_way(build.target, build.recipe)
     most = onnx_operators.versions("onnx2tf" if converted else "evaluate")
     what = "the conversion to TFLite" if converted else "onnxruntime"

@@ -26,11 +26,11 @@ from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.outputs import head_outputs
 
 _head_outputs = cache(head_outputs)
-"""Evaluating formulas takes long, and all builds of a recipe have the same."""
+"""Outputs by head: evaluating formulas is slow, and all builds of a recipe have the same."""
 
 
 class KnownModel(Protocol):
-    """What is known of a network or of the data that it learns from: classes and keypoints."""
+    """Facts about a network, or about the data that it is trained on: classes and keypoints."""
 
     @property
     def names(self) -> tuple[str, ...]: ...
@@ -41,12 +41,12 @@ class KnownModel(Protocol):
 
 
 def known_model(build: Build) -> KnownModel | None:
-    """The classes and keypoints, from the data or the checkpoint; None if neither exists."""
+    """Return the classes and keypoints, from the data or the checkpoint; None if neither exists."""
     recipe, facts, found = build.recipe, build.dataset, build.checkpoint
     source = recipe.source
     if network(source.family) is None:
         return _of_file(build)
-    found = found if found is not None and found.names else None  # others name nothing
+    found = found if found is not None and found.names else None  # the others name no classes
     known: KnownModel | None = (
         facts if facts is not None and (recipe.train is not None or found is None) else found
     )
@@ -58,7 +58,9 @@ def known_model(build: Build) -> KnownModel | None:
 
 
 def _of_file(build: Build) -> KnownModel | None:
-    """Of a finished file: what the recipe says, else the file itself, else the labels."""
+    """Return the facts of a finished file: from the recipe, otherwise the file itself, otherwise
+    the labels.
+    """
     source, says, facts = build.recipe.source, build.checkpoint, build.dataset
     points = says or facts
     names = source.classes or (points.names if points is not None else ())
@@ -74,7 +76,7 @@ def _of_file(build: Build) -> KnownModel | None:
 
 @lru_cache(maxsize=256)  # as many builds as a recipe usually has
 def model_spec(build: Build) -> ModelSpec:
-    """What is known of the network before it exists."""
+    """Return the facts about the network before it exists."""
     recipe, known = build.recipe, known_model(build)
     source = recipe.source
     classes = known.names if known is not None else source.classes
@@ -111,7 +113,9 @@ def model_spec(build: Build) -> ModelSpec:
 
 
 def strides(build: Build) -> tuple[int, ...]:
-    """Of the network's cells, by the architecture that the recipe names, or else its checkpoint."""
+    """Return the strides of the network, by the architecture in the recipe or else the
+    checkpoint.
+    """
     family = network(build.recipe.source.family)
     if family is None:
         return _strides_of_file(build)
@@ -119,7 +123,7 @@ def strides(build: Build) -> tuple[int, ...]:
 
 
 def _strides_of_file(build: Build) -> tuple[int, ...]:
-    """By the number of cells in the outputs of a finished file that is here."""
+    """Return the strides by the number of cells in the outputs of a finished file that is here."""
     given, block = build.given, build.recipe.input
     if given is None or block is None:
         return STRIDES
@@ -127,7 +131,9 @@ def _strides_of_file(build: Build) -> tuple[int, ...]:
 
 
 def _resize(build: Build) -> str:
-    """The recipe's value; else Ultralytics' preparation of images for such a network."""
+    """Return the recipe's value; otherwise Ultralytics' preparation of images for such a
+    network.
+    """
     block = build.recipe.input
     if block is not None and block.resize is not None:
         return block.resize
@@ -135,9 +141,12 @@ def _resize(build: Build) -> str:
 
 
 def _head(build: Build) -> str:
-    """What is said of a finished file; else the firmware contract decides; else `export.head`; else
-    the network's first head, which survives int8. Of two branches `export.branch` decides; else a
-    firmware's decoder, which suppresses; else the network.
+    """Return the head of the network.
+
+    For a finished file, the one in the recipe; otherwise the firmware contract's; otherwise
+    `export.head`; otherwise the network's first head, which survives int8. With two branches,
+    `export.branch` decides; otherwise the firmware's decoder, which suppresses; otherwise the
+    network.
     """
     family = network(build.recipe.source.family)
     declared = decoders()[build.recipe.source.decoder]
@@ -154,7 +163,7 @@ def _head(build: Build) -> str:
 
 
 def _quantization(build: Build) -> Quantization:
-    """The dtype at the edge is a choice for int8 alone; every other scheme keeps real numbers there."""
+    """Return the number formats; only int8 has a choice of dtypes at inputs and outputs."""
     block = build.recipe.quantization
     wanted = block.io or (build.contract.io if build.contract else "int8")
     return Quantization(
@@ -166,22 +175,24 @@ def _quantization(build: Build) -> Quantization:
 
 
 def _unquantized(build: Build) -> str:
-    """Tensor cores compute in float16; ONNX Runtime on a CPU has few kernels for it."""
+    """Return float16 for engines, for tensor cores; ONNX Runtime on a CPU has few kernels for
+    it.
+    """
     wanted = build.recipe.quantization.unquantized
     return wanted or ("float32" if build.tensorrt is None else "float16")
 
 
 def on_reference_kernels(build: Build) -> bool:
-    """Whether TFLite's reference kernels stand for those that run the integer file in the end.
+    """Return whether TFLite's reference kernels compute like those of the integer file's runtime.
 
-    TFLite Micro computes as they do, bit for bit. LiteRT, on a Linux board as here, has kernels of
-    its own (XNNPACK), and rounds otherwise.
+    TFLite Micro computes the same bit for bit. LiteRT, on a Linux board as here, has other kernels
+    (XNNPACK), which round differently.
     """
     return build.recipe.quantization.scheme in CALIBRATED and runs_on_micro(build)
 
 
 def runs_on_micro(build: Build) -> bool:
-    """Whether TFLite Micro runs the file in the end, on the CPU or around an NPU's operator.
+    """Return whether TFLite Micro finally runs the file, on the CPU or around an NPU's operator.
 
     A contract of LiteRT's registers every builtin operator; any other is a microcontroller's.
     """
@@ -191,7 +202,7 @@ def runs_on_micro(build: Build) -> bool:
 
 
 def board_spec(build: Build) -> BoardSpec:
-    """What the target and its firmware contract declare, as far as steps need it."""
+    """Return what the target and its firmware contract declare, as far as steps need it."""
     contract = build.contract
     slot = contract.slot if contract else None
     return BoardSpec(
@@ -213,13 +224,13 @@ def board_spec(build: Build) -> BoardSpec:
 
 
 def _notes(contract: Contract) -> tuple[str, ...]:
-    """Warnings to show before a model is flashed."""
+    """Return warnings to show before a model is flashed."""
     lines = ", ".join(contract.unverified())
     return (*contract.notes, *((f"its {lines} (read, never run).",) if lines else ()))
 
 
 def model_fits(model: ModelSpec, facts: KnownModel) -> bool:
-    """Whether the dataset labels the model's classes and keypoints.
+    """Return whether the dataset labels the model's classes and keypoints.
 
     Class folders are found by name, so some of the model's classes are enough.
     """

@@ -1,4 +1,4 @@
-"""Further mistakes in a recipe that has one: all that do not depend on a known mistake."""
+"""Finds further mistakes in a recipe that has one: all that do not depend on a known mistake."""
 
 import itertools
 import os
@@ -40,7 +40,7 @@ _GATES = ("evaluate", "gates")
 
 
 class _Collector:
-    """Mistakes of one recipe, variant and target; `wrong`: places of the mistakes that are known."""
+    """Mistakes of one recipe, variant and target; `wrong`: places of the known mistakes."""
 
     def __init__(self, assembler: Assembler, recipe: Recipe, wrong: frozenset[KeyPath]) -> None:
         self.assembler, self.recipe, self.wrong = assembler, recipe, wrong
@@ -48,7 +48,7 @@ class _Collector:
         self.problems: list[Diagnostic] = []
 
     def is_right(self, *places: str) -> bool:
-        """Whether no mistake is at, above or below one of these dotted places."""
+        """Return whether no mistake is at, above or below one of these dotted places."""
         wanted = [tuple(place.split(".")) for place in places]
         return not any(
             all(one == other for one, other in zip(place, wrong, strict=False))
@@ -56,7 +56,7 @@ class _Collector:
         )
 
     def attempt(self, look_up: Callable[[], T]) -> T | None:
-        """The result of a lookup; None if it is a mistake."""
+        """Return the result of a lookup; None if it finds a mistake."""
         try:
             return look_up()
         except InputError as error:
@@ -69,7 +69,8 @@ def other_mistakes(
     entry: tuple[TargetEntry, int] | None = None,
     known: Iterable[Diagnostic] = (),
 ) -> list[Diagnostic]:
-    """Every mistake of a build that is found without its other parts, possibly known ones again.
+    """Return every mistake of a build that is found without its other parts, possibly known ones
+    again.
 
     `entry`: with its place among the targets; None if these cannot be read. `known`: mistakes of
     the whole build; nothing that depends on a wrong task is reported.
@@ -97,7 +98,7 @@ def other_mistakes(
 
 
 def _look_at_target(found: _Collector, entry: tuple[TargetEntry, int] | None) -> None:
-    """The target, the firmware contract, and the scheme on that target."""
+    """Check the target, the firmware contract, and the scheme on that target."""
     recipe, assembler = found.recipe, found.assembler
     board = found.attempt(lambda: assembler.find_board(*entry)) if entry is not None else None
     if not found.is_right("quantization.scheme", "source.family") or is_finished(recipe):
@@ -111,7 +112,7 @@ def _look_at_target(found: _Collector, entry: tuple[TargetEntry, int] | None) ->
 
 
 def _look_at_files(found: _Collector) -> DatasetFacts | None:
-    """The weights and the dataset; what the dataset holds."""
+    """Check the weights and the dataset; returns the dataset's facts."""
     recipe, assembler = found.recipe, found.assembler
     if found.is_right("source.weights", "source.family", "source.trust"):
         found.attempt(lambda: assembler.find_weights(recipe))
@@ -122,7 +123,7 @@ def _look_at_files(found: _Collector) -> DatasetFacts | None:
 
 
 def _is_absent(found: _Collector) -> bool:
-    """Whether the dataset's path is not there, which is a mistake for every task."""
+    """Return whether the dataset's path does not exist, which is a mistake for every task."""
     block = found.recipe.dataset
     if block is None or block.path is None or block.url is not None:
         return False
@@ -130,7 +131,7 @@ def _is_absent(found: _Collector) -> bool:
 
 
 def _look_at_steps(found: _Collector) -> None:
-    """The blocks of the training and the export, whose keys the family decides."""
+    """Check the blocks of the training and the export, whose keys depend on the family."""
     recipe, assembler = found.recipe, found.assembler
     if not found.is_right("source.family"):
         return
@@ -150,7 +151,7 @@ def _look_at_steps(found: _Collector) -> None:
 
 
 def _look_at_values(found: _Collector, facts: DatasetFacts | None) -> None:
-    """Blocks that need nothing else: the calibration's images, the gates."""
+    """Check blocks that need nothing else: the calibration's images, the gates."""
     recipe = found.recipe
     calibration = recipe.quantization.calibration
     if calibration is not None:
@@ -159,7 +160,7 @@ def _look_at_values(found: _Collector, facts: DatasetFacts | None) -> None:
     if not found.is_right("source.family", "source.task", "evaluate.measure", "dataset"):
         return
     if network(source.family) is not None and source.task is None:
-        return  # which figures there are is not known
+        return  # the measured figures are unknown
     if recipe.evaluate.measure and recipe.dataset is not None:
         misread = {str(place[2]) for place in found.wrong if place[:2] == _GATES and place[2:]}
         found.problems += check_each_gate(recipe, facts, misread, found.locate)

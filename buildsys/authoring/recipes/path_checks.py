@@ -1,4 +1,4 @@
-"""Every path and address of a recipe, checked at its place."""
+"""Checks every path and address of a recipe at its place."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from buildsys.errors import Diagnostic
 
 
 def check_paths(workspace: Path, recipe: Recipe, locate: Locate) -> list[Diagnostic]:
-    """Every path of a recipe that leads elsewhere, at its place."""
+    """Return a diagnostic for every path of a recipe that leads out, at its place."""
     weights, calibration = recipe.source.weights, recipe.quantization.calibration
     pinned = weights.sha256 is not None
     wanted: list[tuple[KeyPath, str | None, str]] = [
@@ -54,7 +54,7 @@ def check_paths(workspace: Path, recipe: Recipe, locate: Locate) -> list[Diagnos
 
 
 def _sheets(recipe: Recipe) -> list[tuple[KeyPath, str | None, str]]:
-    """The annotation files and folders of a dataset in COCO format."""
+    """Return the annotation files and folders of a dataset in COCO format."""
     splits = recipe.dataset.splits if recipe.dataset else None
     return [
         (("dataset", "splits", name, key), place, BY_NAME)

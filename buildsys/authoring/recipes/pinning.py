@@ -1,7 +1,7 @@
-"""Digests written into a recipe's text: an edit at the nodes' positions, never a dump.
+"""Writes digests into a recipe's text by editing at the nodes' positions, never by dumping.
 
-Comments, quotes, order and line endings stay as they are, byte for byte, because nothing but the
-digest is touched.
+Comments, quotes, order and line endings stay unchanged byte for byte, because only the digest is
+edited.
 """
 
 import copy
@@ -18,15 +18,15 @@ from buildsys.errors import InputError
 _NAMES = ("path", "url")
 _BREAK = re.compile("\r\n|[\n\r\x85]")
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
-"""Anchor and tag in front of a value; they belong to its node."""
+"""Anchor and tag before a value; they belong to its node."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pinnable:
-    """A block that names a file: where it stands, what it names, the digest that it has.
+    """A block that names a file: its place, the file, its digest.
 
-    `family`: of the source whose weights it names, "" where nothing says it; `trusted`: whether that
-    source lets them run code.
+    `family`: of the source whose weights it names, "" if unknown; `trusted`: whether that source
+    may run code.
     """
 
     at: KeyPath
@@ -38,21 +38,21 @@ class Pinnable:
 
     @property
     def named(self) -> str:
-        """The file, as it was written."""
+        """Return the file, as it was written."""
         return self.path or self.url or ""
 
     @property
     def key(self) -> str:
-        """The key that names the file."""
+        """Return the key that names the file."""
         return "path" if self.path else "url"
 
 
 class UnwritableError(Exception):
-    """A spelling into which no digest can be put without touching anything else."""
+    """A notation into which no digest can be inserted without changing anything else."""
 
 
 def pinnables(data: object) -> tuple[Pinnable, ...]:
-    """Every `weights` block with a file, and every `dataset` with a `url`, anywhere in the recipe."""
+    """Return every `weights` block with a file, and every `dataset` with a `url`, in the recipe."""
     return tuple(_walk(data, ()))
 
 
@@ -72,9 +72,10 @@ def _walk(data: object, at: KeyPath) -> Iterator[Pinnable]:
 
 
 def merged_pinnables(own: dict[str, object], base: object) -> tuple[tuple[Pinnable, bool], ...]:
-    """(block, whether the digest's place is in `own`) of a recipe merged with the base it extends.
+    """Return (block, whether the digest belongs in `own`) for a recipe merged with its base.
 
-    The place is where the file is named. A digest that the base gives to another file is none.
+    The digest belongs where the file is named. A digest that the base gives to another file is
+    ignored.
     """
     both = merge(base, {k: v for k, v in own.items() if k != "extends"}) if base else own
     found = []
@@ -90,17 +91,17 @@ def merged_pinnables(own: dict[str, object], base: object) -> tuple[tuple[Pinnab
 
 
 def _of_source(data: object, at: KeyPath, name: str) -> str:
-    """A text of the source around a block, or, where a variant leaves it out, of the recipe's."""
+    """Return a text of the source around a block, or of the recipe's if a variant omits it."""
     own = value_at(data, (*at[:-1], name))
     found = own if own is not None else value_at(data, ("source", name))
     return found if isinstance(found, str) else ""
 
 
 def write_digest(text: str, at: KeyPath, digest: str) -> str:
-    """`text` with `sha256: digest` in the mapping at `at`; every other character is kept.
+    """Return `text` with `sha256: digest` in the mapping at `at`; every other character is kept.
 
-    A digest that stands there is replaced. Raises UnwritableError where the spelling is so unusual
-    that the recipe would have another meaning, and InputError for broken YAML.
+    An existing digest is replaced. Raises UnwritableError where the notation is so unusual that the
+    recipe's meaning would change, and InputError for broken YAML.
     """
     before = parse_document(text, "recipe").data
     root = _compose(text)
@@ -134,7 +135,7 @@ def _compose(text: str) -> Node:
 
 
 def _find(node: Node, at: KeyPath) -> Node:
-    """The node at a path that is known to exist."""
+    """Return the node at an existing path."""
     for part in at:
         node = node.value[part] if isinstance(part, int) else _child(node, part)
     return node
@@ -146,7 +147,7 @@ def _child(node: Node, name: str) -> Node:
 
 
 def _places(node: Node, wanted: Node, at: KeyPath) -> Iterator[KeyPath]:
-    """Every path to a node: an anchored block appears at each of its aliases."""
+    """Yield every path to a node: an anchored block appears at each of its aliases."""
     if node is wanted:
         yield at
     elif node.id == "mapping":
@@ -158,7 +159,7 @@ def _places(node: Node, wanted: Node, at: KeyPath) -> Iterator[KeyPath]:
 
 
 def _replacement(text: str, key: Node, value: Node, digest: str) -> tuple[int, int, str]:
-    """(start, end, new text) for a value that stands there, or for none behind its key."""
+    """Return (start, end, new text) for an existing or an empty value of the key."""
     start, end = value.start_mark.index, value.end_mark.index
     if start < key.end_mark.index:
         raise UnwritableError("the digest is an alias of something above")
@@ -177,7 +178,7 @@ def _replacement(text: str, key: Node, value: Node, digest: str) -> tuple[int, i
 def _insertion(
     text: str, mapping: Node, key: Node, value: Node, digest: str
 ) -> tuple[int, int, str]:
-    """(start, end, new text) for a new key: behind `value`, else in front of `key`."""
+    """Return (start, end, new text) for a new key: after `value`, or before `key`."""
     new = f'"sha256": "{digest}"' if key.style == '"' else f"sha256: {digest}"
     behind = value.start_mark.index >= key.end_mark.index and value.style not in ("|", ">")
     place = value.end_mark.index if behind else key.start_mark.index

@@ -1,4 +1,4 @@
-"""The way of a source through a target's pipeline: where it enters, and what is put in between."""
+"""The path of a source through a target's pipeline: its first step, and steps inserted between."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from buildsys.registry import StepDefinition, find_step, get_step
 from buildsys.spec import Format
 
 _ORDER = tuple(Format)
-"""Formats stand there in the order in which a model goes through them."""
+"""Formats in the order in which a model passes through them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,25 +30,25 @@ class UnfitError(Exception):
 
 
 def chosen_scheme(board: Target, recipe: Recipe) -> Scheme:
-    """The pipeline that is followed: a finished tflite file takes any, it is as it is."""
+    """Return the scheme of the pipeline; a finished tflite file takes any pipeline, unchanged."""
     scheme = recipe.quantization.scheme
     return scheme if scheme in board.pipelines else next(iter(board.pipelines))
 
 
 def is_finished(recipe: Recipe) -> bool:
-    """Whether the source is a tflite file, whose scheme is what it is."""
+    """Return whether the source is a tflite file, whose scheme is fixed."""
     return source_format(recipe.source.family) == Format.TFLITE
 
 
 def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
-    """All steps from the source's format to the package; raises UnfitError."""
+    """Return all steps from the source's format to the package. Raises UnfitError."""
     scheme, current = chosen_scheme(board, recipe), source_format(recipe.source.family)
     legs: list[Leg] = []
     for position, name in enumerate(board.pipelines[scheme]):
         step = get_step(name)
         between, produced = _bridge(current, step, recipe), step.spec.produces
         if between is None and not legs and _is_behind(step, current):
-            continue  # the source is further on than this step
+            continue  # the source is already past this step
         if between is None or produced is None:
             wanted = " or ".join(step.spec.consumes)
             message = f"{name} consumes {wanted}, but the step before it makes {current}"
@@ -62,7 +62,7 @@ def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
 
 
 def made_on_the_way(board: Target, recipe: Recipe) -> frozenset[Format]:
-    """Formats that the steps make; empty where the target has no pipeline for the scheme."""
+    """Return formats that the steps make; empty if the target has no pipeline for the scheme."""
     if recipe.quantization.scheme not in board.pipelines:
         return frozenset()
     legs = follow(board, recipe)
@@ -71,7 +71,7 @@ def made_on_the_way(board: Target, recipe: Recipe) -> frozenset[Format]:
 
 
 def _is_behind(step: StepDefinition, current: Format) -> bool:
-    """Whether the step's work was done before `current` was made."""
+    """Return whether the step comes before the one that makes `current`."""
     latest = max(_ORDER.index(wanted) for wanted in step.spec.consumes)
     return latest < _ORDER.index(current)
 
@@ -79,7 +79,7 @@ def _is_behind(step: StepDefinition, current: Format) -> bool:
 def _bridge(
     current: Format, step: StepDefinition, recipe: Recipe
 ) -> tuple[StepDefinition, ...] | None:
-    """The steps that lead from `current` to what `step` consumes; None where none do."""
+    """Return the steps that lead from `current` to what `step` consumes; None without any."""
     path: list[StepDefinition] = []
     while current not in step.spec.consumes:
         makers = {

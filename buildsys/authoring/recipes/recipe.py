@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Family = str
     Decoder = str
     Converter = str
-else:  # step modules define what exists
+else:  # step modules define the possible values
     Family, Decoder = Literal[source_names()], Literal[tuple(decoders())]
     Converter = Literal[converters()]
 OWN_BLOCKS = ("vela", "tensorrt")
@@ -36,7 +36,7 @@ def _weights(value: object) -> object:
 
 
 class Weights(Block):
-    """Where a model starts: a file, a remote file, or random numbers."""
+    """The start weights: a file, a remote file, or random numbers."""
 
     path: StrictStr | None = None
     url: StrictStr | None = None
@@ -45,7 +45,7 @@ class Weights(Block):
 
 
 class Pixels(Block):
-    """What a given ONNX file takes: a converter of pixels is put in front where it is not RGB 0..1."""
+    """The pixel format of a given ONNX file; a conversion is added if it is not RGB 0..1."""
 
     color: Literal["rgb", "bgr"] = "rgb"
     values: Literal["0..1", "0..255"] = "0..1"
@@ -65,7 +65,7 @@ class SourceModel(Block):
 
 
 LARGEST_SIDE = 8192
-"""Of a network's input, in pixels."""
+"""Pixels of a side of the network's input."""
 
 
 def _size(value: object) -> object:
@@ -138,7 +138,9 @@ class Evaluate(Block):
 
 
 class Benchmark(Block):
-    """The `benchmark` block: latency on the machine that builds; not part of any other step's key."""
+    """The `benchmark` block: latency on the machine that builds; not part of any other step's
+    key.
+    """
 
     ELSEWHERE: ClassVar[dict[str, str]] = {
         "against": "to compare builds, run `buildsys compare BUILD BUILD...`"
@@ -150,7 +152,7 @@ class Benchmark(Block):
 
 
 class Convert(Block):
-    """The `convert` block: which converter, where a pipeline goes through TensorFlow."""
+    """The `convert` block: the converter, where a pipeline uses TensorFlow."""
 
     tool: Converter = "onnx2tf"
 
@@ -163,15 +165,16 @@ class Select(Block):
 
     @property
     def metric(self) -> str:
-        """The figure's name: a metric, `bytes` or `sram_bytes`."""
+        """Return the figure's name: a metric, `bytes` or `sram_bytes`."""
         return self.maximize or self.minimize or ""
 
 
 class Recipe(Block):
-    """One recipe, with the overrides of its base, one variant and one target entry already merged in.
+    """One recipe, merged with its base, one variant and one target entry.
 
-    `train` and `export` hold the settings of the step modules that the source's family chooses;
-    they are checked against those (see `authoring.builds`). `vela` and `tensorrt` are the target's own.
+    `train` and `export` contain the settings of the step modules that the source's family chooses;
+    they are checked against those (see `recipes.builds`). `vela` and `tensorrt` are the target's
+    own.
     """
 
     ELSEWHERE: ClassVar[dict[str, str]] = dict.fromkeys(

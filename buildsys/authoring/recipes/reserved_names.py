@@ -1,4 +1,4 @@
-"""Names that a recipe or a build cannot have: reserved ones, and ones that no folder can have."""
+"""Names that a recipe or build cannot have: reserved ones, and names that no folder can have."""
 
 RESERVED = frozenset({"build", "check", "list", "report"})
 """Tasks and commands of `doit`."""
@@ -9,7 +9,9 @@ _LONGEST = 80
 
 
 def name_problem(name: str) -> tuple[str, str] | None:
-    """What is wrong with a recipe's or build's name, which is made of the right letters, and a hint."""
+    """Return what is wrong with a name of valid letters for a recipe or build, and a hint; or
+    None.
+    """
     if name in RESERVED:
         return f"`{name}` is reserved for a task", ""
     if name in _DEVICES:

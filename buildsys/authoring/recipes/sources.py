@@ -1,4 +1,4 @@
-"""Check the `source` block against weights, data and pipeline."""
+"""Checks the `source` block against weights, data and pipeline."""
 
 import re
 
@@ -34,7 +34,7 @@ def check_source(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def _check_trust(build: Build, locate: Locate) -> Diagnostic | None:
-    """`trust` without effect: no code of such a source runs."""
+    """Check `trust` that has no effect, because such a source runs no code."""
     source, family = build.recipe.source, network(build.recipe.source.family)
     if source.weights.random:
         why = "random weights are not a file"
@@ -47,7 +47,7 @@ def _check_trust(build: Build, locate: Locate) -> Diagnostic | None:
 
 
 def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
-    """The architecture, if the weights do not name it."""
+    """Check the architecture, if the weights do not name it."""
     recipe, at = build.recipe, ("source",)
     source = recipe.source
     example = f"for example {dict(family.examples)[source.task or '']}"
@@ -77,15 +77,16 @@ def _check_network(build: Build, family: Family, locate: Locate) -> list[Diagnos
 
 
 def _nearest(source: SourceModel, family: Family) -> str:
-    """Whether a name is probably a typing error: it differs by one or two letters (yolox-s, say, is
-    not yolox).
+    """Return a suggestion for a name that is probably a typing error.
+
+    Such a name differs by one or two letters (yolox-s, for example, is not meant as yolox).
     """
     fit = [name for name in family.listed if family.task_of(name) == source.task]
     return did_you_mean(source.architecture or "", fit, cutoff=0.85)
 
 
 def _check_grid(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Sizes that the network's largest cells do not divide, if these are larger than usual."""
+    """Check that larger strides than usual divide the size."""
     coarsest, block = max(strides(build)), build.recipe.input
     if coarsest == GRID:
         return []  # sizes of every network are multiples of that
@@ -103,7 +104,7 @@ def _check_grid(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
-    """Whether the weights are of the network that the recipe names."""
+    """Check that the weights belong to the network that the recipe names."""
     recipe, found, at = build.recipe, build.checkpoint, ("source",)
     source = recipe.source
     known = known_model(build)
@@ -141,13 +142,13 @@ def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnos
     if found.task == source.task:
         return []
     if recipe.train is not None and source.task == "detect" and found.task in family.branched:
-        return []  # such a network is a detect network with one branch more: a start for it
+        return []  # a detect network with an additional branch can start a detect network
     message = f"`task` is {source.task}, but {source.weights.path} is a {found.task} checkpoint"
     return [locate((*at, "task"), message, f"write `task: {found.task}`, or give other weights")]
 
 
 def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
-    """A finished file: nothing trains or exports it, and converting it takes a size."""
+    """Check a finished file: no step trains or exports it, and converting it needs a size."""
     recipe, family = build.recipe, build.recipe.source.family
     problems = [
         locate((key,), f"`{key}` has no effect on a source of family {family}", "", key=True)
@@ -168,7 +169,7 @@ def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def _check_pixels(build: Build, locate: Locate) -> list[Diagnostic]:
-    """What the file takes; of stock files of some networks it is known not to be RGB 0..1."""
+    """Check `pixels`; stock files of some networks are known not to take RGB 0..1."""
     source, at = build.recipe.source, ("source",)
     if source.pixels is not None and source_format(source.family) != Format.ONNX:
         message = f"`pixels` has no effect on a source of family {source.family}"
@@ -183,7 +184,7 @@ def _check_pixels(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
-    """A converter that was chosen where nothing is converted."""
+    """Check for a converter that is chosen although nothing is converted."""
     recipe, board = build.recipe, build.target
     made = made_on_the_way(board, recipe)
     if "convert" not in recipe.model_fields_set or not made:

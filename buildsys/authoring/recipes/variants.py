@@ -17,7 +17,7 @@ _MOST_VARIANTS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One combination: its name ("160-per-tensor"; empty without a matrix) and what it says."""
+    """One combination: its name ("160-per-tensor"; empty without a matrix) and its values."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -25,14 +25,14 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class _Value:
-    """One value of an axis, by its name, and the parts of files that say it."""
+    """One value of an axis: its name, and the parts of files with its keys."""
 
     name: str
     layers: tuple[Layer, ...]
 
 
 def variants(own: Scope) -> tuple[Variant, ...]:
-    """Every combination of the axes, in their order; raises InputError with all that is wrong."""
+    """Return every combination of the axes, in order. Raises InputError with all mistakes."""
     matrix = _matrix(own)
     if matrix is None:
         return (Variant(name="", layers=()),)
@@ -96,7 +96,7 @@ def _axis(own: Scope, name: str, values: object) -> tuple[_Value, ...]:
 
 
 def _patch(own: Scope, axis: str, word: str) -> _Value:
-    """A named patch: blocks of the recipe; each layer that says something of it counts."""
+    """Return a named patch: blocks of the recipe, from every layer that has some."""
     at: KeyPath = ("matrix", axis, word)
     if not re.fullmatch(NAME, word):
         hint = "use lowercase letters, digits and hyphens; start with a letter or digit"
@@ -126,7 +126,7 @@ def _part(document: Document, base: KeyPath, prefix: KeyPath) -> Layer:
 
 
 def _word(value: object) -> str | None:
-    """The name of a value in an id: 160, 160x192, per-tensor; None if it cannot be one."""
+    """Return the name of a value in an id: 160, 160x192, per-tensor; None if it cannot be one."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list) and value and all(type(item) is int for item in value):
@@ -146,7 +146,7 @@ def _combine(values: tuple[_Value, ...]) -> Variant:
 
 
 def _check_distinct(own: Scope, found: list[Variant]) -> None:
-    """Two combinations can get the same name: 1 and 2-3, 1-2 and 3."""
+    """Check that combinations have different names: 1 and 2-3 would equal 1-2 and 3."""
     names = [variant.name for variant in found]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

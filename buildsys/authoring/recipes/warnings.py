@@ -1,4 +1,4 @@
-"""Facts of a build that are not mistakes, but should be known before it runs."""
+"""Warnings about a build: facts that are not mistakes."""
 
 import os
 
@@ -13,7 +13,7 @@ _SHOWN = 5
 
 
 def remarks(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Warnings: data that is not here, annotations that are left out."""
+    """Return warnings: missing data, omitted annotations."""
     return _missing_data(build, locate) + [
         locate(
             ("dataset", "splits", split, "annotations"),
@@ -25,7 +25,7 @@ def remarks(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
-    """A dataset's folder that is known by its record alone; an archive is fetched."""
+    """Warn about a dataset's folder that is known only from its record; an archive is fetched."""
     block = build.recipe.dataset
     if block is None or build.dataset is None or build.archive or build.generator is not None:
         return []
@@ -38,7 +38,7 @@ def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
-    """A requested accuracy with labels of other classes, which is not measured.
+    """Warn about a requested accuracy that is not measured because the labels have other classes.
 
     With gates it is an error, see check_gates.
     """

@@ -1,4 +1,4 @@
-"""Weights and data from outside the workspace, for `new --copy` and `new --link`.
+"""Brings weights and data from outside the workspace, for `new --copy` and `new --link`.
 
 A recipe names files inside the workspace, so that it means the same on every machine. `--copy`
 copies them in. `--link` leaves them in place: weights get a symbolic link in weights/, because the
@@ -29,14 +29,15 @@ from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
 
 _WEIGHTS, _DATA = "weights", "data"
 _READ = (".txt", ".xml", ".json", ".yaml", ".yml", ".data", ".names", ".labels", *UNREAD_SUFFIXES)
-"""Files that readers of any format open beside images, or report."""
+"""Endings of files that a reader of some format opens beside images, or reports."""
 
 
 def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> tuple[str, str]:
-    """A file from outside in weights/, copied or linked; its path from the workspace, and what was done.
+    """Copy or link an outside file into weights/; returns its path from the workspace, and a report
+    line.
 
-    Nothing is overwritten: the same content under the same name is used as it is. Raises InputError.
-    `undo` takes away again what was written here.
+    Nothing is overwritten: an equal file of that name is used. `undo` removes what was written.
+    Raises InputError.
     """
     source = whole(root, given)
     place = root / _WEIGHTS / source.name
@@ -63,9 +64,9 @@ def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> tuple[
 
 @dataclass(frozen=True, kw_only=True)
 class OutsideData:
-    """The files of a dataset, absolute paths, and what of it was given.
+    """The files of a dataset as absolute paths, and the path that was given.
 
-    `left_out`: links that lead out of the data, which are not followed into a copy.
+    `left_out`: links that lead out of the data; a copy omits them.
     """
 
     given: Path
@@ -74,15 +75,15 @@ class OutsideData:
 
     @property
     def folder(self) -> Path:
-        """The smallest folder that holds all of it."""
+        """Return the smallest folder that contains all of it."""
         own = self.given if os.path.isdir(self.given) else self.given.parent
         return Path(os.path.commonpath([own, *self.parts]))
 
 
 def find_outside(root: Path, datasets: Path, given: Path, unwritten: Unwritten) -> OutsideData:
-    """What a dataset that a recipe not yet written names consists of, by the rules of every build.
+    """Return the files of a dataset that an unwritten recipe names, by the rules of every build.
 
-    `datasets`: where archives are unpacked. Raises InputError with what is wrong with the recipe.
+    `datasets`: where archives are unpacked. Raises InputError with the recipe's mistakes.
     """
     loader = Loader(root, Lock(), datasets, unwritten)
     (path,) = unwritten.recipes
@@ -96,8 +97,10 @@ def find_outside(root: Path, datasets: Path, given: Path, unwritten: Unwritten) 
 
 
 def choose_files(given: Path, home: str, parts: tuple[str, ...]) -> OutsideData:
-    """What of a dataset's parts below `home` a copy needs: files that the parts name, and in folders
-    those that a reader opens; of links those that lead to the data itself.
+    """Return what a copy needs of a dataset's parts below `home`.
+
+    That is named files, and in folders the files that a reader opens; links only if they lead to
+    the data.
     """
     own = given if os.path.isdir(given) else given.parent
     listing = list_parts(home, parts, os.path.commonpath([home, own]))
@@ -114,9 +117,10 @@ def _is_read(name: str) -> bool:
 
 
 def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
-    """The dataset's files below data/FOLDER; the path of what was given, from the workspace.
+    """Copy the dataset's files below data/FOLDER; returns the path of the given file from the
+    workspace.
 
-    A link becomes the file that it leads to. Raises InputError where data/FOLDER is there.
+    A link becomes its target file. Raises InputError if data/FOLDER exists.
     """
     place = root / _DATA / data.folder.name
     name = f"{_DATA}/{data.folder.name}"
@@ -141,10 +145,10 @@ def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
 
 
 def name_data(root: Path, name: str, block: object) -> tuple[str, str]:
-    """A dataset's name in buildsys.yaml, and the text of that file with a line more for it.
+    """Return a dataset's name in buildsys.yaml, and that file's text with its line added.
 
-    `block` is what a recipe's `dataset` would say, its paths absolute. Data that has a name keeps it.
-    Raises InputError where the text cannot take a line more.
+    `block`: a recipe's `dataset` with absolute paths. Data that has a name keeps it. Raises
+    InputError where the text cannot take a further line.
     """
     file, document = read_workspace_file(root)
     for known, said in file.datasets.items():
@@ -190,7 +194,7 @@ def _refuse_line(line: int, entry: str) -> InputError:
 
 
 def _flow(value: object) -> str:
-    """A value of a block on one line."""
+    """Return a value of a block on one line."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -215,7 +219,7 @@ def _remove_empty(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _writing(given: str, name: str) -> Iterator[None]:
-    """A refusal of the disk, as an InputError about the request."""
+    """Turn errors of the disk into InputError about the request."""
     try:
         yield
     except (OSError, shutil.Error) as error:

@@ -1,5 +1,6 @@
-"""The recipe that `buildsys new` writes: what is known of weights, data and board is filled in, and
-comments say what is left to decide.
+"""The recipe that `buildsys new` writes: known facts of weights, data and board are filled in.
+
+Comments name what remains to be decided.
 """
 
 import re
@@ -29,7 +30,7 @@ from buildsys.spec import GRID, CheckpointFacts, Family, Format
 _FIRST = source_names()[0]
 """The family to start with if no model is given."""
 _SMALL = 192
-"""Side of the input in pixels that a microcontroller's memory holds."""
+"""Side of the input in pixels that a microcontroller's memory can hold."""
 _SMALLEST, _LARGEST = GRID, 2048
 """Sizes in pixels that are accepted from a checkpoint."""
 _GATED = {
@@ -45,10 +46,11 @@ _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What a recipe is written from. `boards`: the targets to build for, at least one; `facts`: what
-    the data says, `block`: the whole `dataset` block; `images`: the pattern of images without labels,
-    for calibration; `chosen`: the family, where no file says it; `brought`: what was copied or linked
-    for it, in lines to print.
+    """What a recipe is written from.
+
+    `boards`: the targets to build for, at least one; `facts`: of the data; `block`: the whole
+    `dataset` block; `images`: the pattern of images without labels, for calibration; `chosen`: the
+    family, where no file determines it; `brought`: lines to print about copied or linked files.
     """
 
     name: str
@@ -62,32 +64,34 @@ class Draft:
 
     @property
     def family(self) -> str:
-        """Which steps the source goes through."""
+        """Return the family, which decides the steps of the source."""
         return self.probe.family if self.probe else self.chosen or _FIRST
 
     @property
     def format(self) -> Format:
-        """What the source's file is."""
+        """Return the format of the source's file."""
         return source_format(self.family)
 
     @property
     def network(self) -> Family | None:
-        """What the family declares; None for a finished file."""
+        """Return the family's declaration; None for a finished file."""
         return network(self.family)
 
     @property
     def given(self) -> GivenFile | None:
-        """A finished file, opened."""
+        """Return the finished file, opened."""
         return self.probe.given if self.probe else None
 
     @property
     def decoder(self) -> str:
-        """Of a finished file that says what it is; else empty."""
+        """Return the decoder of a finished file with metadata; otherwise an empty text."""
         return guess_decoder(self.given) if self.given is not None else ""
 
     @property
     def task(self) -> str:
-        """The checkpoint's, as far as the data can teach it; else the data's; empty: not known."""
+        """Return the checkpoint's task, if the data can train it; otherwise the data's; empty if
+        unknown.
+        """
         if self.network is None and self.probe and self.probe.checkpoint:
             return self.probe.checkpoint.task
         if self.network is None:
@@ -96,19 +100,21 @@ class Draft:
         if self.probe and self.probe.checkpoint:
             given = self.probe.checkpoint.task
         if self.facts is not None and not self.facts.file:
-            return "classify"  # folders of classes say so; no other labels do
+            return "classify"  # only folders of classes are for classify
         if self.facts is not None and not self.facts.keypoints:
             return given if given in ("segment", "obb") else "detect"
         return given if self.probe or self.facts else "detect"
 
     @property
     def boxes_alone(self) -> bool:
-        """Whether the family reads only boxes, even from labels with keypoints."""
+        """Return whether the family reads only boxes, even from labels with keypoints."""
         return self.network is not None and "pose" not in self.network.tasks
 
     @property
     def trains(self) -> bool:
-        """Without weights, or where the data is of other classes than they are."""
+        """Return whether it trains: without weights, or if the data has other classes than the
+        weights.
+        """
         if self.network is None:
             return False
         found = self.probe.checkpoint if self.probe else None
@@ -121,27 +127,29 @@ class Draft:
 
     @property
     def schemes(self) -> tuple[Scheme, ...]:
-        """Of each board: the first scheme that all of them have; else the first that it lists."""
+        """Return each board's scheme: the first that all boards have, otherwise the first that it
+        lists.
+        """
         listed = [tuple(board.target.pipelines) for board in self.boards]
         common = [name for name in listed[0] if all(name in other for other in listed)]
         return tuple((common or names)[0] for names in listed)
 
     @property
     def scheme(self) -> Scheme:
-        """What the recipe's own block says: a scheme that is calibrated, where a board has one."""
+        """Return the scheme of the recipe's own block: a calibrated one, if a board has one."""
         calibrated = [name for name in self.schemes if name in CALIBRATED]
         return (calibrated or self.schemes)[0]
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits that there are; a generator makes train and val."""
+        """Return the names of the splits; a generator makes train and val."""
         if self.facts is not None:
             return tuple(name for name, _ in self.facts.splits)
         return () if self.probe else ("train", "val")
 
 
 def check_pipeline(draft: Draft, board: Board, scheme: Scheme) -> None:
-    """Raises UnfitError where the board's pipeline cannot take such a source."""
+    """Raise UnfitError if the board's pipeline cannot take such a source."""
     source = {"family": draft.family, "weights": {"path": "x"}}
     blank = {"name": draft.name, "source": source, "quantization": {"scheme": scheme}}
     follow(board.target, Recipe.model_validate(blank))
@@ -150,7 +158,10 @@ def check_pipeline(draft: Draft, board: Board, scheme: Scheme) -> None:
 def write_recipe(
     draft: Draft, contracts: tuple[Contract | None, ...], others: tuple[str, ...]
 ) -> str:
-    """The text; `contracts` are the boards' own for the task, `others` further targets to name."""
+    """Return the recipe's text.
+
+    `contracts`: the boards' own for the task; `others`: further targets to name.
+    """
     blocks = [
         _head(draft),
         _source(draft),
@@ -202,13 +213,13 @@ def _source(draft: Draft) -> list[str]:
     if draft.decoder:
         lines.append(noted(f"  decoder: {draft.decoder}", "what decodes outputs of these shapes"))
     if draft.probe is None:
-        note = "trained from nothing; write {path: weights/best.pt} if you have weights"
+        note = "trained from random weights; write {path: weights/best.pt} if you have weights"
         lines.append(noted("  weights: random", note))
     else:
         path = scalar(draft.probe.path)
         lines.append(f"  weights: {{path: {path}, sha256: {draft.probe.sha256}}}")
         if draft.probe.runs_code:
-            note = "the weights may run code of their own in the isolated steps that load them"
+            note = "the weights may run code in the isolated steps that load them"
             lines.append(noted("  trust: code", note))
     found = draft.probe.checkpoint if draft.probe else None
     if found is not None and not found.names and not draft.trains:
@@ -224,7 +235,7 @@ def _source(draft: Draft) -> list[str]:
 
 
 def _licence(family: Family) -> list[str]:
-    """The first words of what it declares; the manifest has them all."""
+    """Return the start of the declared licence; the manifest has the whole text."""
     words = re.split(r"[,;:.] ", family.licence)[0].rstrip(".")
     return [f"  # licence: {words}"] if words else []
 
@@ -244,7 +255,7 @@ def _architecture_line(draft: Draft, family: Family) -> list[str]:
 
 
 def dataset_block(draft: Draft) -> list[str]:
-    """The lines that say which data it is."""
+    """Return the lines that name the data."""
     if draft.block:
         return draft.block.splitlines()
     if draft.probe is None:
@@ -273,7 +284,7 @@ def _input(draft: Draft) -> list[str]:
 
 
 def _given_input(draft: Draft) -> list[str]:
-    """The size that a finished file takes, or was exported for."""
+    """Return the size that a finished file takes, or was exported for."""
     size = draft.given.size if draft.given is not None else None
     side = draft.probe.checkpoint.size if draft.probe and draft.probe.checkpoint else 0
     note = "the file's own"
@@ -303,7 +314,7 @@ def _train(draft: Draft) -> list[str]:
 
 
 def _training(draft: Draft, epochs: int) -> str:
-    """The block, with the batch that the family's training has by default."""
+    """Return the block, with the default batch of the family's training."""
     step = find_step("train", draft.family)
     assert step is not None
     batch = step.settings(epochs=epochs).batch
@@ -334,7 +345,7 @@ def _quantization(draft: Draft) -> list[str]:
     lines.append(
         "  # granularity: per-tensor         # default: per-channel; try which is more accurate"
     )
-    note = "images like those of the camera set the value ranges"
+    note = "use images like those of the camera: they determine the value ranges"
     if draft.splits:
         split = draft.splits[0]
         return [*lines, noted(f"  calibration: {{split: {split}, count: 100, seed: 0}}", note)]
@@ -368,7 +379,7 @@ def _evaluate(draft: Draft) -> list[str]:
 
 
 def _firmware(draft: Draft, contracts: tuple[Contract | None, ...]) -> list[str]:
-    """The one board's; where there are several, each entry of `targets` says its own."""
+    """Return the one board's firmware; of several boards, each entry of `targets` names its own."""
     contract = contracts[0]
     if contract is None or len(contracts) > 1:
         return []
@@ -380,7 +391,9 @@ def _firmware(draft: Draft, contracts: tuple[Contract | None, ...]) -> list[str]
 
 
 def misfit(draft: Draft, contract: Contract) -> str:
-    """Why the contract cannot decode this network; empty where it can, or where that is not known yet."""
+    """Return why the contract cannot decode this network; empty if it can, or if that is not known
+    yet.
+    """
     named = draft.probe.checkpoint.architecture if draft.probe and draft.probe.checkpoint else ""
     heads = list(draft.network.heads_for(named).values()) if draft.network else []
     heads = heads or ([decoders()[draft.decoder]] if draft.decoder else [])
@@ -427,7 +440,7 @@ def _targets(
 
 
 def describe(found: CheckpointFacts) -> str:
-    """ "a pose network (yolov8n-pose), 1 class: tag; 4 keypoints; trained at 192 px"."""
+    """Return "a pose network (yolov8n-pose), 1 class: tag; 4 keypoints; trained at 192 px"."""
     names = ": " + ", ".join(printable(name) for name in found.names[:5])
     more = ", …" if len(found.names) > 5 else ""
     what = f" ({architecture(found)})" if architecture(found) else ""
@@ -440,15 +453,15 @@ def describe(found: CheckpointFacts) -> str:
 
 
 def architecture(found: CheckpointFacts) -> str:
-    """Text from a checkpoint is untrusted: only what looks like a name gets into a recipe."""
+    """Return the architecture if it looks like a name: text from a checkpoint is untrusted."""
     return found.architecture if _ARCHITECTURE.fullmatch(found.architecture) else ""
 
 
 def noted(text: str, comment: str = "") -> str:
-    """A line with its comment in the column of all comments."""
+    """Return a line with its comment in the common column of comments."""
     return f"{text:<{_COMMENT_COLUMN - 2}}  # {comment}" if comment else text
 
 
 def printable(text: str, most: int = 60) -> str:
-    """For comments, which end with the line."""
+    """Return text for a comment, which ends with the line."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:most]

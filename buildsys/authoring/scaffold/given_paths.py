@@ -8,9 +8,9 @@ from buildsys.steps.lib.datasets.file_lists import is_utf8
 
 
 def whole(root: Path, given: str) -> Path:
-    """Where a path leads, links of its folders followed where it leaves `root`.
+    """Return where a path leads, following links of its folders if it leaves `root`.
 
-    A relative path starts at the root, as in recipes. Raises InputError for a name that none can hold.
+    A relative path starts at the root, as in recipes. Raises InputError for an invalid name.
     """
     if not is_utf8(given):
         message = "has a name that is not UTF-8: a recipe cannot contain it"
@@ -20,9 +20,10 @@ def whole(root: Path, given: str) -> Path:
 
 
 def inside(root: Path, given: str, home: str) -> str:
-    """`given` as recipes write it: from the workspace's root. Raises InputError where it lies outside.
+    """Return `given` as recipes write it, from the workspace's root. Raises InputError if it is
+    outside.
 
-    `home`: the folder to bring a stray file to.
+    `home`: the folder to bring an outside file to.
     """
     path = whole(root, given)
     if not path.is_relative_to(root):

@@ -1,4 +1,4 @@
-"""A dataset that buildsys.yaml names, read for `new` as a recipe's build reads it."""
+"""Reads a dataset that buildsys.yaml names, for `new`, as a recipe's build reads it."""
 
 import os
 from pathlib import Path
@@ -20,14 +20,17 @@ from buildsys.registry import find_step
 
 
 def is_named(root: Path, given: str) -> bool:
-    """Whether buildsys.yaml has a dataset of that name, and no path is called so. Raises InputError."""
+    """Return whether buildsys.yaml has a dataset of that name, and no such path exists. Raises
+    InputError.
+    """
     return given in read_workspace_file(root)[0].datasets and not os.path.exists(root / given)
 
 
 def read_named(loader: Loader, name: str, task: str) -> Data:
-    """What the block of buildsys.yaml leads to; `task`: of the network, empty where the data decides.
+    """Return the data of a block in buildsys.yaml; `task`: the network's, empty if the data
+    decides.
 
-    Raises InputError at the line of the block that is wrong.
+    Raises InputError at the block's wrong line.
     """
     scope = Scope(layers=(loader.named_dataset(name, Scope(layers=())),))
     block = parse(Dataset, scope.merged().get("dataset"), ("dataset",), scope.locate)
@@ -36,7 +39,9 @@ def read_named(loader: Loader, name: str, task: str) -> Data:
 
 
 def _task(loader: Loader, block: Dataset, task: str) -> str:
-    """The task to read the labels for: what the block's format allows, else the requested one."""
+    """Return the task for the labels: the one that the block's format allows, otherwise the
+    requested one.
+    """
     if block.generator is not None:
         step = find_step("generate", block.generator)
         return task if step is None or task in step.spec.tasks else step.spec.tasks[0]
@@ -54,6 +59,8 @@ def _task(loader: Loader, block: Dataset, task: str) -> str:
 
 
 def _has_classes(folder: Path) -> bool:
-    """Whether a folder's folders are classes: a classification dataset has no other sign."""
+    """Return whether a folder contains folders of classes: a classification dataset has no other
+    sign.
+    """
     declared = any(os.path.exists(folder / name) for name in NAMES)
     return os.path.isdir(folder / "train") and not declared and not describe_unnamed(folder, "")

@@ -1,4 +1,4 @@
-"""Which family a given model file is of, and what it says of itself; no framework opens it."""
+"""Finds the family and the facts of a given model file; no framework opens it."""
 
 import os
 from dataclasses import dataclass
@@ -31,15 +31,16 @@ class Probe:
     sha256: str
     checkpoint: CheckpointFacts | None
     given: GivenFile | None = None
-    """A finished file, opened."""
+    """The finished file, opened."""
     runs_code: bool = False
     """Whether it needs the trust that it was given."""
 
 
 def probe(root: Path, given: str, trust: bool = False) -> Probe:
-    """Family, digest and, for a checkpoint, what its pickle says; nothing in it is executed.
+    """Return family, digest and, for a checkpoint, its pickle's facts; nothing in it is executed.
 
-    `trust`: a checkpoint may run code when steps load it. Raises InputError with what is wrong and what to do.
+    `trust`: a checkpoint may run code when steps load it. Raises InputError with the mistake and
+    what to do.
     """
     name = inside(root, given, "weights")
     path = root / name
@@ -64,7 +65,7 @@ def _endings() -> str:
 
 
 def _read(given: str, name: str, path: Path, families: tuple[str, ...], trust: bool) -> Probe:
-    """Which of the families it is, and what it says."""
+    """Return which of the families it belongs to, and its facts."""
     digest = digest_file(path)
     if network(families[0]) is None:
         try:
@@ -85,7 +86,7 @@ def _read(given: str, name: str, path: Path, families: tuple[str, ...], trust: b
 def _runs_code(path: Path, family: str) -> bool:
     try:
         return bool(read_checkpoint(path, family).code.listed)
-    except UnreadableModel:  # by what trust passes over
+    except UnreadableModel:  # checked as if trusted
         return True
 
 

@@ -1,6 +1,7 @@
-"""The line of requirements.txt that installs this copy of buildsys again, from where it came from.
+"""The line of requirements.txt that installs this copy of buildsys from its original place.
 
-An installer notes where a distribution came from in `direct_url.json` (PEP 610); after an installation from an index that file is missing.
+An installer records the place in `direct_url.json` (PEP 610); after an installation from an index
+that file is missing.
 """
 
 import json
@@ -14,7 +15,9 @@ _NAME = "buildsys"
 
 
 def own_requirement() -> str:
-    """Of the copy that runs: from its installer's note, or the folder where it lies uninstalled."""
+    """Return the line for the running copy: by its installer's record, or the folder of its
+    source.
+    """
     try:
         installed = metadata.distribution(_NAME)
     except metadata.PackageNotFoundError:
@@ -23,7 +26,9 @@ def own_requirement() -> str:
 
 
 def requirement(direct_url: str | None, version: str) -> str:
-    """`direct_url`: the note's JSON, None where there is none. What is not understood counts as none."""
+    """Return the line for `direct_url`, the record's JSON or None; an unknown form counts as
+    None.
+    """
     try:
         found = json.loads(direct_url or "{}")
         url, folder = str(found.get("url") or ""), found.get("subdirectory")
@@ -43,12 +48,12 @@ def requirement(direct_url: str | None, version: str) -> str:
 
 
 def is_of_this_machine(line: str) -> bool:
-    """Whether a requirement names a folder or file here, which another machine does not have."""
+    """Return whether a requirement names a folder or file on this machine."""
     return "file://" in line
 
 
 def _digest(archive: dict[str, object], part: str) -> str:
-    """The fragment with the archive's digest, where the installer noted one."""
+    """Return the URL fragment with the archive's digest, if the installer recorded one."""
     hashes = archive.get("hashes")
     digest = hashes.get("sha256") if isinstance(hashes, dict) else None
     if digest is None:
@@ -57,7 +62,9 @@ def _digest(archive: dict[str, object], part: str) -> str:
 
 
 def _of_folder(folder: Path) -> str:
-    """Of a source tree that is on the path and not installed; else the version."""
+    """Return the line for a source tree that is on the path without being installed; else the
+    version.
+    """
     if os.path.isfile(folder / "pyproject.toml"):
         return f"-e {folder.as_uri()}"
     return f"{_NAME}=={buildsys.__version__}"

@@ -74,14 +74,14 @@ Recipes in `recipes/` say what to build; buildsys builds it.
 
 ```sh
 pip install -r requirements.txt
-buildsys check    # every mistake in every recipe, before any work
-doit              # build all that is stale; what to ship lies in build/<recipe>/<target>/
+buildsys check    # find the mistakes in all recipes, without building
+doit              # build everything that is stale; packages are in build/<recipe>/<target>/
 ```
 """
 
 
 def names_loader(root: Path) -> bool:
-    """Whether doit finds its loader of the builds: in doit.cfg, or in [tool.doit] of pyproject.toml."""
+    """Return whether doit finds our loader: in doit.cfg, or in [tool.doit] of pyproject.toml."""
     for name in (LOADER_FILE, "pyproject.toml"):
         try:
             text = (root / name).read_text(encoding="utf-8")
@@ -93,13 +93,13 @@ def names_loader(root: Path) -> bool:
 
 
 def requirements(line: str) -> str:
-    """requirements.txt; `line` is what installs buildsys."""
-    note = "# buildsys from where it lies on this machine: elsewhere, name the place it comes from there\n"
+    """Return requirements.txt; `line` installs buildsys."""
+    note = "# buildsys from a folder of this machine: on other machines, write where to install it from\n"
     return f"{note if is_of_this_machine(line) else ''}{line}\n"
 
 
 def starter_files() -> dict[str, str]:
-    """Texts by path from the workspace's root, recipe and README included."""
+    """Return texts by path from the workspace's root, recipe and README included."""
     return {
         "dodo.py": DODO,
         LOADER_FILE: LOADER_CONFIG,

@@ -1,7 +1,7 @@
-"""ruamel.yaml's pure Python parser, without what it looks up anew for every character.
+"""ruamel.yaml's pure Python parser, without its repeated lookups for every character.
 
-Scanner, parser and composer ask their loader for one another by properties, and look for keys where
-there can be none. What they find, and where, is unchanged.
+Scanner, parser and composer find each other by properties of their loader, and look for keys where
+none can be. The results and their positions are unchanged.
 """
 
 import re
@@ -21,11 +21,11 @@ _KEY = re.compile(rf"{_LETTERS}(?=:[ \n])")
 _FLOW_WORD = re.compile(rf"{_LETTERS}(?=:[ \n]|[,\]}}])")
 """Plain scalars that end where these letters do, in a block and between brackets."""
 _EMPTY_LINES = re.compile(r"(?: *(?:#[^\n\r\0\x85\u2028\u2029\ufeff]*)?\n)+")
-"""The rest of a line, and lines, with nothing but comments in them."""
+"""The rest of a line, and lines, that are empty or only have comments."""
 
 
 def compose(text: str, max_depth: int) -> Any:
-    """The root node of a text; None where it is empty. Raises ruamel.yaml's YAMLError."""
+    """Return the root node of a text; None if it is empty. Raises ruamel.yaml's YAMLError."""
     yaml = YAML(typ="safe", pure=True)
     yaml.Reader, yaml.Scanner = _Reader, _Scanner
     yaml.Parser, yaml.Composer = _Parser, _Composer

@@ -14,12 +14,12 @@ from buildsys.authoring.syntax.encoding import read_text, split_lines
 from buildsys.errors import Diagnostic, InputError, shorten
 
 KeyPath = tuple[str | int, ...]
-"""Where a value stands in a document: keys and list indices from the root."""
+"""The place of a value in a document: keys and list indices from the root."""
 
 _MOST_NODES = 20_000
 _MOST_LEVELS = 30
 _MOST_TEXTS = 512
-"""Whose documents are kept: targets and contracts outlast the recipes that are read in between."""
+"""Folders whose documents are kept: targets and contracts are used by many recipes."""
 _LONGEST_WORD = 100
 _MOST_DIGITS = 100
 _LARGEST = 2**63
@@ -32,7 +32,7 @@ _TOO_DEEP = f"nested more than {_MOST_LEVELS} levels deep"
 
 
 class TextMark(Protocol):
-    """A place in the text, counted from 0, as ruamel.yaml has it."""
+    """A place in the text, counted from 0, as in ruamel.yaml."""
 
     index: int
     line: int
@@ -42,8 +42,8 @@ class TextMark(Protocol):
 class Node(Protocol):
     """A value in the text, as ruamel.yaml's parser composes it.
 
-    `value`: the text of a scalar, the nodes of a sequence, the pairs of nodes of a mapping; `style`:
-    the quotes of a scalar, or the mark of a block of lines.
+    `value`: the text of a scalar, the nodes of a sequence, the pairs of nodes of a mapping;
+    `style`: the quotes of a scalar, or the mark of a block of lines.
     """
 
     id: str
@@ -57,7 +57,7 @@ class Node(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Mark:
-    """A place in the text, counted from 1, and how many columns it covers."""
+    """A place in the text, counted from 1, and the number of columns that it covers."""
 
     line: int
     column: int
@@ -75,7 +75,7 @@ class Document:
     values: dict[KeyPath, Mark]
 
     def get(self, *path: str | int) -> object:
-        """The value at a path; None where there is none."""
+        """Return the value at a path; None if there is none."""
         return value_at(self.data, path)
 
     def diagnose(
@@ -86,7 +86,7 @@ class Document:
         key: bool = False,
         severity: str = "error",
     ) -> Diagnostic:
-        """A diagnostic at a value (or at its key); at the nearest parent when it is not there."""
+        """Return a diagnostic at a value (or at its key), or at its nearest existing parent."""
         marks = self.keys if key else self.values
         place = path
         while place and place not in marks:
@@ -105,7 +105,7 @@ class Document:
 
 
 def value_at(data: object, path: KeyPath) -> object:
-    """The value at a path inside plain values; None where there is none."""
+    """Return the value at a path inside plain values; None if there is none."""
     for part in path:
         try:
             data = data[part]  # type: ignore[index]
@@ -120,9 +120,9 @@ def read_document(path: Path, label: str) -> Document:
 
 
 def parse_document(text: str, label: str) -> Document:
-    """Parse a text. Raises InputError for broken YAML and for keys that stand twice.
+    """Parse a text. Raises InputError for broken YAML and duplicate keys.
 
-    Of a text that was parsed before, the values are copied: parsing a firmware contract takes a
+    A text that was parsed before is copied from a cache: parsing a firmware contract takes a
     hundred times as long, and every recipe for the board reads it.
     """
     found = _parse(text, label)
@@ -140,7 +140,7 @@ def _parse(text: str, label: str) -> Document:
     _check_directives(label, lines)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # YAML lets an anchor be used again; ruamel warns
+            warnings.simplefilter("ignore")  # YAML allows reusing an anchor; ruamel warns about it
             # the root's own level; aliases lead deeper: see _Reader
             root = compose(text, max_depth=_MOST_LEVELS + 1)
     except MaxDepthExceededError as error:
@@ -161,7 +161,7 @@ def _parse(text: str, label: str) -> Document:
 
 
 def _check_directives(label: str, lines: tuple[str, ...]) -> None:
-    """`%YAML 1.1` would give the same text another meaning. Raises InputError."""
+    """Raise InputError for directives: `%YAML 1.1` would change the meaning of the text."""
     for number, line in enumerate(lines, 1):
         if line.startswith("%"):
             message, hint = "directives are not allowed in this file", "delete this line"
@@ -200,7 +200,7 @@ def _syntax_error(error: Any, label: str, lines: tuple[str, ...]) -> Diagnostic:
 
 
 class _Reader:
-    """Turns nodes into plain values and remembers where they stood."""
+    """Turns nodes into plain values and records their positions."""
 
     def __init__(self, label: str, lines: tuple[str, ...]) -> None:
         self.label, self.lines = label, lines
@@ -277,12 +277,14 @@ def _mark(node: Node) -> Mark:
 
 
 def _scalar(node: Node) -> bool | int | float | str | None:
-    """The value of a scalar by its YAML 1.2 tag; anything else stays text. Raises ValueError."""
+    """Return the value of a scalar by its YAML 1.2 tag; other scalars stay text. Raises
+    ValueError.
+    """
     text, tag = str(node.value), node.tag.rsplit(":", 1)[-1]
     if _has_control(text):
         raise ValueError("has a control character in it")
     if re.fullmatch(r"[0-9a-f]{64}", text):
-        return text  # a digest may happen to look like a number
+        return text  # a digest may look like a number
     if tag == "null":
         return None
     if tag == "bool" and text.lower() in ("true", "false"):
@@ -293,7 +295,7 @@ def _scalar(node: Node) -> bool | int | float | str | None:
 
 
 def _number(text: str, tag: str) -> int | float:
-    """A number that every machine can hold; raises ValueError."""
+    """Return a number that every machine can hold. Raises ValueError."""
     plain = text.replace("_", "")
     try:
         if tag == "float":
@@ -311,5 +313,5 @@ def _number(text: str, tag: str) -> int | float:
 
 
 def _has_control(text: str) -> bool:
-    """Whether there are characters in it that no file has and no path can hold."""
+    """Return whether a text contains characters that no text file has and no path can contain."""
     return not text.isprintable() and _CONTROL.search(text) is not None

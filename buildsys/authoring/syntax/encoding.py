@@ -1,4 +1,4 @@
-"""Reading a file that a person wrote: it is a plain file, it is small, it is text in UTF-8."""
+"""Reads a file that a person wrote: it must be a small, regular file with text in UTF-8."""
 
 import codecs
 import re
@@ -8,7 +8,7 @@ from buildsys.errors import Diagnostic, InputError
 from buildsys.files import read_written
 
 _UNREADABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]")
-"""Characters that YAML does not allow in a file; tab, line feed and return are fine."""
+"""Characters that YAML does not allow in a file; tab, line feed and return are allowed."""
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
@@ -18,12 +18,16 @@ _MARKS = (
 
 
 def read_text(path: Path, label: str) -> str:
-    """A text file's content; `label` is its name in messages. Raises InputError at the wrong byte."""
+    """Return a text file's content; `label` is its name in messages. Raises InputError at the wrong
+    byte.
+    """
     return _decode(read_written(path, label), label)
 
 
 def split_lines(text: str) -> tuple[str, ...]:
-    """The lines as YAML 1.2 and editors count them: U+2028 and its like begin none."""
+    """Return the lines as YAML 1.2 and editors count them: U+2028 and similar characters start
+    none.
+    """
     return tuple(re.split(r"\r\n|\r|\n", text))
 
 
@@ -48,7 +52,7 @@ def _decode(data: bytes, label: str) -> str:
 
 
 def _at(before: str, text: str, label: str, message: str, hint: str) -> Diagnostic:
-    """A diagnostic at the character behind `before`."""
+    """Return a diagnostic at the character after `before`."""
     lines = split_lines(f"{before}x")
     source = split_lines(text)[len(lines) - 1 : len(lines)]
     return Diagnostic(

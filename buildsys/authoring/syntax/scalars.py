@@ -1,4 +1,4 @@
-"""Text as a YAML scalar, for recipes that are written."""
+"""Writes text as a YAML scalar, for recipes."""
 
 import json
 import re
@@ -8,7 +8,7 @@ _BOOLEANS = ("true", "false", "null", "yes", "no", "on", "off")
 
 
 def scalar(text: str) -> str:
-    """A YAML scalar that means `text`."""
+    """Return a YAML scalar that means `text`."""
     if _PLAIN.fullmatch(text) and text.lower() not in _BOOLEANS:
         return text
     return json.dumps(text, ensure_ascii=not text.isprintable())

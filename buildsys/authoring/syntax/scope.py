@@ -15,9 +15,9 @@ _NOTHING = object()
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """A part of a file: the value at `base` there is the value at `prefix`.
+    """A part of a file: its value at `base` becomes the value at `prefix`.
 
-    `leave_out`: top-level keys of the part with another meaning.
+    `leave_out`: top-level keys of the part that are ignored.
     """
 
     document: Document
@@ -27,7 +27,7 @@ class Layer:
 
     @property
     def value(self) -> object:
-        """The part's values, nested under its prefix."""
+        """Return the part's values, nested under its prefix."""
         value = self.document.get(*self.base)
         if isinstance(value, dict):
             value = {key: item for key, item in value.items() if key not in self.leave_out}
@@ -36,9 +36,9 @@ class Layer:
         return value
 
     def place(self, path: KeyPath) -> tuple[KeyPath, float]:
-        """Where this part says `path`, and how much of the path is written there."""
+        """Return where this part writes `path`, and how many keys of the path are written there."""
         if self.prefix[: len(path)] == path and len(path) < len(self.prefix):
-            # `input` of a part that says `input.size`: written there, but not as a block
+            # a part that writes `input.size` also has `input`, but not as a block
             return self.base, len(path) - 0.5
         if path[: len(self.prefix)] != self.prefix:
             return (), 0
@@ -52,12 +52,12 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """Layers, the later over the earlier."""
+    """Layers; a later one overrides an earlier one."""
 
     layers: tuple[Layer, ...]
 
     def merged(self) -> dict[str, object]:
-        """The values of all layers as one."""
+        """Return the values of all layers merged."""
         values = [layer.value for layer in self.layers]
         merged = values[0]
         for value in values[1:]:
@@ -72,29 +72,31 @@ class Scope:
         key: bool = False,
         severity: str = "error",
     ) -> Diagnostic:
-        """The place that decides: the deepest one, of the last layer first."""
+        """Return a diagnostic at the place that decides: the deepest one, of the last layer
+        first.
+        """
         best, most = self.layers[-1], -1.0
         place: KeyPath = ()
         for layer in self.layers:
             found, written = layer.place(path)
             if written and written >= most:
                 best, place, most = layer, found, written
-        if most < 0:  # written nowhere: it belongs into the file itself, not into what it extends
+        if most < 0:  # written nowhere: it belongs in the file itself, not in one that it extends
             whole = [layer for layer in self.layers if not layer.base and not layer.prefix]
             best, place = whole[-1], path
         return best.document.diagnose(place, message, hint, key, severity)
 
     def holds(self, path: KeyPath) -> bool:
-        """Whether any layer has exactly this path."""
+        """Return whether any layer has exactly this path."""
         return self.home(path) is not None
 
     def home(self, path: KeyPath) -> Layer | None:
-        """The layer whose value of `path` counts; None if no layer has one."""
+        """Return the layer whose value of `path` counts; None if no layer has one."""
         found = [layer for layer in self.layers if layer.place(path)[1] == len(path)]
         return found[-1] if found else None
 
     def origins(self) -> dict[str, tuple[str, int]]:
-        """The file and line of every key, the later layer's before the earlier's."""
+        """Return the file and line of every key, by the last layer that has it."""
         found: dict[str, tuple[str, int]] = {}
         for layer in self.layers:
             for path, line in _lines(layer):
@@ -102,7 +104,7 @@ class Scope:
         return found
 
     def over(self, *layers: Layer) -> "Scope":
-        """With more layers on top."""
+        """Return a scope with more layers on top."""
         return Scope(layers=(*self.layers, *layers))
 
 
@@ -116,7 +118,7 @@ def _lines(layer: Layer) -> Iterable[tuple[KeyPath, int]]:
 
 
 def merge(base: object, override: object) -> object:
-    """Key by key; lists replace; null removes."""
+    """Merge key by key; lists replace; null removes."""
     if not isinstance(base, dict) or not isinstance(override, dict):
         return override
     merged = dict(base)

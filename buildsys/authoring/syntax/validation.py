@@ -1,4 +1,4 @@
-"""pydantic's errors as diagnostics for people: one mistake, one message, in our words."""
+"""Turns pydantic's errors into diagnostics for people: one mistake, one message, in our words."""
 
 import dataclasses
 import types
@@ -48,7 +48,7 @@ _KINDS = {
 }
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
 _MOST_KEYS = 16
-"""Keys of a block, all of which are listed: a recipe has that many."""
+"""The most keys of a block that are all listed: a recipe has this many."""
 _DOTTED = ("version", "compute_capability")
 """Text that looks like a number and is not one."""
 _LIMITS = {
@@ -65,13 +65,13 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     ELSEWHERE: ClassVar[dict[str, str]] = {}
-    """Keys that are written in another block, and what to say of them."""
+    """Keys that belong to another block, with the hint for them."""
     BESIDE: ClassVar[tuple[str, ...]] = ()
-    """Keys that are written in the block, too, and read by themselves."""
+    """Keys that are also written in the block, and read separately."""
 
 
 def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
-    """What people wrote at `path` as a `Block`, or as a step's settings dataclass.
+    """Return what people wrote at `path` as a `Block`, or as a step's settings dataclass.
 
     Raises InputError with every mistake at its place.
     """
@@ -99,10 +99,10 @@ def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
 def leave_out_mistakes(
     kind: type, data: dict[str, object], instead: Mapping[KeyPath, object]
 ) -> tuple[dict[str, object], frozenset[KeyPath]]:
-    """The values without their mistakes, and the places of those, so that the rest can be checked.
+    """Return the values without their mistakes, and the places of these, to check the rest.
 
     `instead`: values for places that a block requires. A block without a required key is left out
-    whole; `kind` itself may lack keys.
+    completely; `kind` itself may lack keys.
     """
     wrong: set[KeyPath] = set()
     while True:
@@ -121,12 +121,12 @@ def leave_out_mistakes(
 
 
 def settings_schema(kind: type) -> dict[str, object]:
-    """JSON Schema of a settings dataclass."""
+    """Return the JSON Schema of a settings dataclass."""
     return pydantic.TypeAdapter(_checked(kind)).json_schema()
 
 
 def _validate(kind: type[T], data: Any) -> T:
-    """Raises pydantic's ValidationError."""
+    """Validate the data. Raises pydantic's ValidationError."""
     if issubclass(kind, BaseModel):
         return kind.model_validate(data)
     checked = _checked(typing.cast(type, kind))(**data)
@@ -136,7 +136,7 @@ def _validate(kind: type[T], data: Any) -> T:
 def _without(
     data: dict[str, object], place: KeyPath, instead: Mapping[KeyPath, object]
 ) -> dict[str, object]:
-    """The block without what stands at `place`, or with what stands `instead` there."""
+    """Return the block without the value at `place`, or with the value from `instead`."""
     for end in range(len(place), 0, -1):
         part = place[:end]
         if part in instead or _holds(data, part):
@@ -145,7 +145,7 @@ def _without(
 
 
 def _holds(data: object, place: KeyPath) -> bool:
-    """Whether a key is written; entries of lists are left out with their list."""
+    """Return whether a key is written; entries of lists are left out with their list."""
     for part in place:
         if not isinstance(data, dict) or part not in data:
             return False
@@ -154,7 +154,7 @@ def _holds(data: object, place: KeyPath) -> bool:
 
 
 def _replaced(data: object, place: KeyPath, value: object) -> dict[str, object]:
-    """A copy of the block with another value at `place`, or without it where that is None."""
+    """Return a copy of the block with another value at `place`, or without it for None."""
     block = dict(data) if isinstance(data, dict) else {}
     key, *rest = place
     new = _replaced(block.get(key), tuple(rest), value) if rest else value
@@ -164,7 +164,7 @@ def _replaced(data: object, place: KeyPath, value: object) -> dict[str, object]:
 
 @cache
 def _checked(kind: type) -> Any:
-    """The dataclass with pydantic's checks in strict mode: "30" is not a number, 1 is not a
+    """Return the dataclass with pydantic's strict checks: "30" is not a number, 1 is not a
     boolean.
     """
     strict = ConfigDict(extra="forbid", strict=True)
@@ -215,7 +215,7 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
 
 
 def _as_written(place: Diagnostic, value: int | float) -> str:
-    """The number's text in its line, which may end with a nought; else the number."""
+    """Return the number as written in its line, with a trailing zero; otherwise the number."""
     text = place.source[place.column - 1 :][: place.length]
     try:
         return text if float(text) == value else str(value)
@@ -224,10 +224,10 @@ def _as_written(place: Diagnostic, value: int | float) -> str:
 
 
 def _join_choices(errors: list[Any]) -> list[Any]:
-    """One error for a value of several possible kinds; pydantic reports one for each kind.
+    """Return one error for a value of several possible kinds; pydantic reports one for each kind.
 
-    If the value is a block with a mistake in it, that mistake is enough; else one error lists all
-    `kinds`.
+    If the value is a block with a mistake in it, that mistake is enough; otherwise one error lists
+    all `kinds`.
     """
     at: dict[KeyPath, list[Any]] = {}
     for item in errors:
@@ -248,14 +248,14 @@ def _place(error: Any) -> KeyPath:
 
 
 def _name(path: KeyPath) -> str:
-    """How messages call a place: its key, or an entry of the list that holds it."""
+    """Return the name of a place in messages: its key, or an entry of its list."""
     if not path:
         return "the file"
     return f"`{path[-1]}`" if isinstance(path[-1], str) else f"an entry of `{path[-2]}`"
 
 
 def _is_noise(part: object) -> bool:
-    """Pydantic puts the names of union members and validators into the location."""
+    """Return whether a part of pydantic's location is a name of a union member or validator."""
     return isinstance(part, str) and (
         "[" in part or part in ("str", "int", "float", "bool", "none")
     )
@@ -274,7 +274,7 @@ def _show(value: Any) -> str:
 
 
 def _block_at(kind: Any, loc: Iterable[str | int]) -> Any:
-    """The block at `loc` inside `kind`."""
+    """Return the block at `loc` inside `kind`."""
     for part in loc:
         if typing.get_origin(kind) is dict:
             kind = typing.get_args(kind)[1]
@@ -289,14 +289,14 @@ def _block_at(kind: Any, loc: Iterable[str | int]) -> Any:
 
 
 def _keys(kind: Any) -> list[str]:
-    """The keys that a block accepts."""
+    """Return the keys that a block accepts."""
     if hasattr(kind, "model_fields"):
         return [field.alias or name for name, field in kind.model_fields.items()]
     return [field.name for field in dataclasses.fields(kind)] if is_dataclass(kind) else []
 
 
 def _unwrap(kind: Any) -> Any:
-    """X from Optional[X], tuple[X, ...], dict[str, X]."""
+    """Return X for Optional[X], tuple[X, ...], dict[str, X]."""
     origin = typing.get_origin(kind)
     arguments = [a for a in typing.get_args(kind) if a not in (type(None), ...)]
     if origin in (typing.Union, types.UnionType, tuple, list) and arguments:

@@ -1,4 +1,6 @@
-"""Kinds of values that blocks share: counts, shares, seeds, names, digests, tasks, schemes."""
+"""Types of values that several blocks use: counts, shares, seeds, names, digests, tasks,
+schemes.
+"""
 
 from typing import Annotated, Literal
 

@@ -1,4 +1,4 @@
-"""Paths that people write stay inside the workspace, so that a recipe means the same everywhere.
+"""Checks that paths stay inside the workspace, so that a recipe means the same on every machine.
 
 A pinned file may be behind a link that leads out: its content is verified. Datasets outside the
 workspace have a name in buildsys.yaml and are not restricted here.
@@ -28,9 +28,9 @@ PINNED = "copy it into the workspace, or pin its sha256"
 WITHIN = "the path is relative to the folder of the file that contains it"
 _SHORTER = "write a shorter path"
 _LONGEST = 4096
-"""Characters of a path: no system opens a longer one, and to follow its links takes long."""
+"""Characters of a path: no system opens a longer one, and following its links is slow."""
 _LONGEST_NAME = 255
-"""Bytes of a file's or folder's name: Linux' NAME_MAX, and no less elsewhere."""
+"""Bytes of a file's or folder's name: Linux' NAME_MAX, and at least as many on other systems."""
 
 
 def check_inside(
@@ -42,10 +42,10 @@ def check_inside(
     hint: str = RELATIVE,
     name: str = "the workspace",
 ) -> tuple[str, str] | None:
-    """What is wrong with a path and what to do, or None where it stays inside `folder`.
+    """Return what is wrong with a path and what to do; None if it stays inside `folder`.
 
-    `path` (it need not exist) starts at `start`, which is itself relative to `folder`; `hint` is
-    what to do where it leads out; `name` is what messages call the folder.
+    `path` (it need not exist) starts at `start`, which is relative to `folder`; `hint`: what to do
+    if it leads out; `name`: the folder's name in messages.
     """
     shown = f"the path `{shorten(path)}`"
     if not path.strip():
@@ -75,22 +75,23 @@ def check_inside(
 
 
 def check_kind(folder: Path, path: str) -> tuple[str, str] | None:
-    """What is wrong with what lies at a path inside, and what to do: nothing else reads it then.
+    """Return what is wrong with the file at an inside path and what to do, before anything reads
+    it.
 
-    A pattern has no `..` behind its first wildcard: it would lead anywhere.
+    A pattern must not have `..` after its first wildcard: it could lead anywhere.
     """
     shown = f"the path `{shorten(path)}`"
     parts = path.split("/")
     wild = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), len(parts))
     if ".." in parts[wild:]:
-        return f"{shown} has `..` behind a wildcard", "write the folder itself"
+        return f"{shown} has `..` after a wildcard", "write the folder itself"
     place = os.path.join(folder, path)
     try:
         mode = os.stat(place).st_mode
     except OSError as error:
         looped = error.errno == errno.ELOOP
         return (
-            (f"{shown} leads through a symbolic link that leads to itself", "remove the link")
+            (f"{shown} leads through a symbolic link to itself", "remove the link")
             if looped
             else None
         )
@@ -102,9 +103,9 @@ def check_kind(folder: Path, path: str) -> tuple[str, str] | None:
 
 
 def other_spelling(folder: Path, path: str) -> str:
-    """A path as the names on the disk are spelled, where that differs by case alone; else empty.
+    """Return a path with the disk's names, if they differ by case alone; otherwise an empty text.
 
-    Some file systems, macOS' among them, find a file by other letters than its name has.
+    Some file systems, such as macOS', find a file by a name with other cases.
     """
     place, spelled = str(folder), []
     for part in path.split("/"):
@@ -121,7 +122,7 @@ def other_spelling(folder: Path, path: str) -> str:
 
 
 def check_url(url: str) -> tuple[str, str] | None:
-    """What is wrong with the address of a remote file, or None."""
+    """Return what is wrong with the address of a remote file, or None."""
     if not url.startswith(("https://", "http://")):
         return (
             f"`{shorten(url)}` is not a URL of a server",
@@ -139,14 +140,18 @@ def check_url(url: str) -> tuple[str, str] | None:
 
 
 def check_config(folder: Path, config: str, shipped: Path) -> tuple[str, str] | None:
-    """What is wrong with the path of a Vela configuration, which starts at a target's folder."""
+    """Return what is wrong with the path of a Vela configuration, which starts at a target's
+    folder.
+    """
     if folder == shipped:
         return check_inside(folder, config, hint=WITHIN, name="the shipped targets")
     return check_inside(folder.parent, config, start=folder.name, hint=WITHIN)
 
 
 def suggest_near(path: Path) -> str:
-    """A suggestion for a path that does not exist, from the names in its folder; else empty."""
+    """Return a suggestion for a missing path, from the names in its folder; otherwise an empty
+    text.
+    """
     folder, name = os.path.split(path)
     try:
         return did_you_mean(name, os.listdir(folder))
@@ -155,12 +160,12 @@ def suggest_near(path: Path) -> str:
 
 
 def hint_missing(path: Path, start: str = "workspace") -> str:
-    """The hint for a missing path that is relative to the root of `start`."""
+    """Return the hint for a missing path that is relative to the root of `start`."""
     return "; ".join(filter(None, (FROM_ROOT.format(start), suggest_near(path))))
 
 
 def _stays(folder: Path, path: str) -> bool:
-    """Whether a path is still inside when its links are followed."""
+    """Return whether a path is still inside when its links are followed."""
     root = os.path.realpath(folder)
     real = os.path.realpath(os.path.join(root, path))
     return real == root or real.startswith(root.rstrip("/") + "/")

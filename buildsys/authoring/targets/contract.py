@@ -23,9 +23,7 @@ else:
 
 
 class InputContract(Block):
-    """The firmware's input tensor. If `scale` and `zero_point` are null, it reads them from the
-    file.
-    """
+    """The firmware's input tensor; null `scale` and `zero_point`: it reads the file's."""
 
     dtype: Literal["int8", "uint8", "float32"] = "int8"
     layout: Literal["nhwc"] = "nhwc"
@@ -37,19 +35,22 @@ class InputContract(Block):
 
 
 class OutputTensor(Block):
-    """One output: its name in the head, each axis a number or a formula (see steps.lib.firmware.contract_layout)."""
+    """One output: its name in the head, each axis a number or a formula.
+
+    See steps.lib.firmware.contract_layout.
+    """
 
     name: StrictStr
     shape: Annotated[tuple[StrictInt | StrictStr, ...], Field(min_length=1)]
 
     @property
     def formula(self) -> OutputFormula:
-        """The axis as steps take it: a number is a formula, too."""
+        """Return the output with its axes as formulas; a number is a formula, too."""
         return OutputFormula(name=self.name, shape=tuple(map(str, self.shape)))
 
 
 class OutputsContract(Block):
-    """The tensors that the firmware reads: by their order, or each by its shape, in any order."""
+    """The tensors that the firmware reads: by order, or each by its shape, in any order."""
 
     match: Literal["order", "shape"]
     dtype: Literal["int8", "uint8", "float32"] = "int8"
@@ -59,14 +60,14 @@ class OutputsContract(Block):
 
 
 class Line(Block):
-    """Where a line of the contract was read, if not where the others were."""
+    """The source of a line of the contract, if it differs from the others'."""
 
     source: StrictStr
     verified: StrictBool
 
 
 class Trap(Block):
-    """What is known to go wrong on this firmware; with `classes` only for that many."""
+    """A known problem of this firmware; with `classes` only for that number."""
 
     text: StrictStr
     classes: Count | None = None
@@ -75,7 +76,7 @@ class Trap(Block):
 class Contract(Block):
     """What a firmware decodes; `null` in `classes` and `keypoint_values` means any number.
 
-    `task`, `head` and `outputs` null: the user has a decoder, the other lines still hold.
+    `task`, `head` and `outputs` null: the user has a decoder; the other lines still apply.
     """
 
     name: Annotated[StrictStr, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")]
@@ -103,29 +104,31 @@ class Contract(Block):
 
     @property
     def io(self) -> str:
-        """The dtype at the network's edge."""
+        """Return the dtype of the network's inputs and outputs."""
         return self.outputs.dtype if self.outputs else "int8"
 
     @property
     def square(self) -> bool:
-        """Whether it takes only square images."""
+        """Return whether it takes only square images."""
         return self.input.square if self.input else self.head is not None
 
     @property
     def output_order(self) -> tuple[str, ...]:
-        """Names of the outputs in the firmware's order; empty where any order will do."""
+        """Return names of the outputs in the firmware's order; empty if any order is accepted."""
         if self.outputs is None or self.outputs.match != "order":
             return ()
         return tuple(tensor.name for tensor in self.outputs.tensors)
 
     def provenance(self) -> tuple[tuple[str, str, bool], ...]:
-        """(line, its source, whether it was verified) of everything that the contract states."""
+        """Return (line, its source, whether it was verified) of everything that the contract
+        states.
+        """
         default = Line(source=self.source, verified=self.verified)
         rows = [(name, self.lines.get(name, default)) for name in STATED if getattr(self, name)]
         return tuple((name, line.source, line.verified) for name, line in rows)
 
     def unverified(self) -> tuple[str, ...]:
-        """The lines that were not verified."""
+        """Return the lines that were not verified."""
         return tuple(name for name, _, verified in self.provenance() if not verified)
 
 
@@ -143,18 +146,18 @@ STATED = (
     "decoder",
     "compilers",
 )
-"""Lines of a contract that have a source of their own."""
+"""Lines of a contract that can have their own source."""
 
 
 def formulas(contract: Contract) -> tuple[OutputFormula, ...]:
-    """The outputs that it states, else those of its head."""
+    """Return the outputs that it states, otherwise those of its head."""
     if contract.outputs is not None:
         return tuple(tensor.formula for tensor in contract.outputs.tensors)
     return head_formulas(contract.head, contract.task or "") if contract.head else ()
 
 
 def contract_spec(contract: Contract) -> ContractSpec | None:
-    """The contract as steps check a file against it; None if it has no tensors."""
+    """Return the contract for steps that check a file; None if it has no tensors."""
     outputs = formulas(contract)
     if not outputs and contract.input is None:
         return None
@@ -185,12 +188,12 @@ def _cure(contract: Contract) -> str:
         )
     return (
         f"export the {contract.head} head (remove `export.head`: the contract chooses it),"
-        " or name choose another `firmware`, or write `firmware: unchecked` if you have your own decoder"
+        " or choose another `firmware`, or write `firmware: unchecked` if you have your own decoder"
     )
 
 
 def check_contract(contract: Contract, locate: Locate) -> list[Diagnostic]:
-    """Mistakes across lines: outputs that do not match the head, and unknown lines."""
+    """Check across lines: outputs that do not match the head, and unknown lines."""
     problems = []
     for name in contract.lines:
         if name not in STATED:
@@ -226,7 +229,7 @@ def _check_formulas(contract: Contract, locate: Locate) -> list[Diagnostic]:
 
 
 def _check_outputs(contract: Contract, locate: Locate) -> list[Diagnostic]:
-    """All outputs that its head has, each once, of their shapes."""
+    """Check that all outputs of its head are listed, once each, with their shapes."""
     assert contract.outputs is not None
     if contract.head is None:
         return []

@@ -1,4 +1,4 @@
-"""Targets and contracts by name, each checked by itself: a mistake is reported in its own file."""
+"""Finds targets and contracts by name; each is checked by itself, with mistakes in its own file."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,12 +34,12 @@ class Board:
 
     @cached_property
     def origins(self) -> dict[str, tuple[str, int]]:
-        """`Scope.origins`, for every build of the target."""
+        """Return `Scope.origins`, for every build of the target."""
         return self.scope.origins()
 
 
 class Boards:
-    """What is shipped, joined by the workspace's own; each file is read once."""
+    """Shipped targets and contracts, and the workspace's own; each file is read once."""
 
     def __init__(self, workspace: Path) -> None:
         self.workspace = workspace
@@ -50,7 +50,9 @@ class Boards:
         self._contracts: dict[Path, Contract] = {}
 
     def taken_names(self) -> list[Diagnostic]:
-        """Files of the workspace that would hide a shipped one: a name has one meaning."""
+        """Return mistakes for files of the workspace with a shipped file's name: a name has one
+        meaning.
+        """
         mistakes: list[Diagnostic] = []
         for path in self._taken:
             message = f"`{path.stem}` is already the name of a shipped file"
@@ -64,13 +66,13 @@ class Boards:
         return mistakes
 
     def board(self, name: str) -> Board:
-        """A target by name; raises InputError when something is wrong in its file."""
+        """Return a target by name. Raises InputError for a mistake in its file."""
         if name not in self._boards:
             self._boards[name] = self._read_board(self.targets[name])
         return self._boards[name]
 
     def contract(self, path: Path) -> Contract:
-        """A contract by its file; raises InputError when something is wrong in it."""
+        """Return a contract by its file. Raises InputError for a mistake in it."""
         if path not in self._contracts:
             contract, document = read_contract(path, self.label(path))
             problems = check_contract(contract, document.diagnose)
@@ -96,7 +98,7 @@ class Boards:
         return Board(target=target, scope=scope, folder=folder, read=frozenset(read))
 
     def _base(self, path: Path) -> Path | None:
-        """The file that a target extends: shipped or the workspace's; one level."""
+        """Return the file that a target extends: shipped or the workspace's; one level."""
         document = read_document(path, self.label(path))
         name = document.data.get("extends") if isinstance(document.data, dict) else None
         if name is None:
@@ -144,7 +146,9 @@ class Boards:
         return problems
 
     def _find(self, folder: str) -> tuple[dict[str, Path], list[Path]]:
-        """Files by name, and the workspace's that hide a shipped one without extending it."""
+        """Return files by name, and the workspace's that have a shipped name without
+        extending it.
+        """
         shipped = yaml_files(shipped_targets() / folder)
         own = yaml_files(self.workspace / "targets" / folder)
         hiding = [n for n in own.keys() & shipped if not _is_same(own[n], shipped[n])]
@@ -153,11 +157,11 @@ class Boards:
         return own | shipped | extending, taken
 
     def suggest(self, name: str) -> str:
-        """A suggestion for an unknown target name."""
+        """Return a suggestion for an unknown target name."""
         return did_you_mean(name, self.targets) or "`buildsys targets` lists them"
 
     def label(self, path: Path) -> str:
-        """A file's name in messages: from the workspace, or from the package's targets."""
+        """Return a file's name in messages: from the workspace, or from the package's targets."""
         for root, name in ((self.workspace, ""), (shipped_targets(), "targets/")):
             if path.is_relative_to(root):
                 return f"{name}{path.relative_to(root)}"
@@ -165,7 +169,7 @@ class Boards:
 
 
 def _extends(path: Path) -> bool:
-    """Whether a target's file says that it changes another."""
+    """Return whether a target's file extends another."""
     try:
         data = read_document(path, path.name).data
     except InputError:
@@ -174,7 +178,9 @@ def _extends(path: Path) -> bool:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Whether two names are one file, or two checkouts' copies; a link to nowhere is no file."""
+    """Return whether two names are one file, or two checkouts' copies; a dangling link is no
+    file.
+    """
     try:
         return one.samefile(other) or one.read_bytes() == other.read_bytes()
     except OSError:

@@ -9,9 +9,7 @@ from buildsys.errors import Diagnostic, InputError
 
 @dataclass(frozen=True, kw_only=True)
 class FirmwareRow:
-    """The contract for a task on a target; `unverified`: its lines that were not verified against
-    the firmware's source.
-    """
+    """The contract for a task on a target; `unverified`: its lines that were not verified."""
 
     task: str
     contract: str
@@ -36,7 +34,9 @@ class TargetRow:
 
     @property
     def contract(self) -> str:
-        """verified, partly or unverified, the lowest of its contracts; none without a contract."""
+        """Return verified, partly or unverified, the lowest of its contracts; none without a
+        contract.
+        """
         if not self.firmware:
             return "none"
         if not all(row.verified for row in self.firmware):
@@ -45,7 +45,7 @@ class TargetRow:
 
 
 def describe_targets(boards: Boards) -> tuple[tuple[TargetRow, ...], tuple[Diagnostic, ...]]:
-    """Every valid target by name, and the mistakes of the others."""
+    """Return every valid target by name, and the mistakes of the others."""
     rows: list[TargetRow] = []
     problems = list(boards.taken_names())
     for name in sorted(boards.targets):

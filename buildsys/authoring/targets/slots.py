@@ -12,11 +12,11 @@ from buildsys.steps.lib.packages.flash import slot_faults
 
 Address = Annotated[int, Field(strict=True, ge=0, lt=1 << 32)]
 BAUD = {"xmodem": 921600, "esptool": 115200}
-"""Defaults for a target: Himax's and esptool's documentation."""
+"""Defaults for a target, from Himax's and esptool's documentation."""
 
 
 class Flash(Block):
-    """`flash` of a target: how the vendor's tool brings a file onto the board."""
+    """`flash` of a target: how the vendor's tool sends a file to the board."""
 
     method: Literal["xmodem", "esptool", "none"]
     chip: StrictStr | None = None
@@ -24,8 +24,10 @@ class Flash(Block):
 
 
 class SlotBlock(Block):
-    """`slot` of a firmware contract. Addresses and sizes in bytes; `lowest`: where flash that is
-    not the firmware's own begins; `app`: `sscma` where it understands SSCMA's AT commands.
+    """`slot` of a firmware contract; addresses and sizes in bytes.
+
+    `lowest`: the first address after the firmware itself; `app`: `sscma` if it understands SSCMA's
+    AT commands.
     """
 
     address: Address
@@ -37,14 +39,14 @@ class SlotBlock(Block):
 
 
 def slot_spec(block: SlotBlock) -> Slot:
-    """As steps need it."""
+    """Return the slot for steps."""
     return Slot(
         address=block.address, size=block.size, alignment=block.alignment, lowest=block.lowest
     )
 
 
 def flash_spec(flash: Flash | None, block: SlotBlock) -> FlashSpec | None:
-    """A target's `flash` with a contract's `slot`; None where no tool brings a file there."""
+    """Return a target's `flash` with a contract's `slot`; None where no tool flashes."""
     if flash is None or flash.method == "none":
         return None
     return FlashSpec(
@@ -56,7 +58,7 @@ def flash_spec(flash: Flash | None, block: SlotBlock) -> FlashSpec | None:
 
 
 def check_slot(block: SlotBlock | None, firmware: str, locate: Locate) -> list[Diagnostic]:
-    """Check the slot by itself: a place that cannot hold a model is a mistake of the contract."""
+    """Check the slot by itself: a slot that cannot contain a model is a mistake of the contract."""
     if block is None:
         return []
     faults = slot_faults(slot_spec(block), firmware)

@@ -1,4 +1,4 @@
-"""Target files, and reading them and firmware contracts: boards as data."""
+"""Reads target files and firmware contracts: boards as data."""
 
 from pathlib import Path
 from typing import Annotated
@@ -32,7 +32,7 @@ class Target(Block):
 
 
 def read_target(path: Path, label: str, base: Document | None) -> tuple[Target, Scope]:
-    """A target file over the one that it extends; raises InputError."""
+    """Return a target file merged with the one that it extends. Raises InputError."""
     document = read_document(path, label)
     layers = [Layer(document=document)]
     if base is not None:
@@ -45,7 +45,7 @@ def read_target(path: Path, label: str, base: Document | None) -> tuple[Target, 
 
 
 def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
-    """A firmware contract; raises InputError."""
+    """Return a firmware contract. Raises InputError."""
     document = read_document(path, label)
     contract = parse(Contract, document.data, (), document.diagnose)
     _check_name(contract.name, document, path)
@@ -56,12 +56,12 @@ def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
 
 
 def yaml_files(folder: Path) -> dict[str, Path]:
-    """Files by their stem."""
+    """Return files by their stem."""
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
 def _check_name(name: str, document: Document, path: Path) -> None:
-    """Raises InputError where a file's `name` is not the file's own."""
+    """Raise InputError where `name` differs from the file's name."""
     if name != path.stem:
         message = f"`name` is {name}, but the file is named {path.stem}.yaml"
         raise InputError(document.diagnose(("name",), message))

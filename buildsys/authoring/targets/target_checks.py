@@ -1,4 +1,4 @@
-"""Check a target's pipelines and blocks: steps exist, and tools accept their settings."""
+"""Checks a target's pipelines and blocks: steps exist, and tools accept their settings."""
 
 import configparser
 import os
@@ -24,7 +24,7 @@ _EXAMPLES = {
 
 
 def check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
-    """That each step is known and has what it needs, and that a package is what comes out."""
+    """Check that each step is known and has what it needs, and that the result is a package."""
     problems = []
     for scheme, names in target.pipelines.items():
         found: list[Diagnostic] = []
@@ -47,14 +47,14 @@ def check_pipelines(target: Target, locate: Locate) -> list[Diagnostic]:
 
 
 def _blocks(names: tuple[str, ...]) -> set[str]:
-    """What these steps read of a target."""
+    """Return the blocks of a target that these steps read."""
     return {get_step(name).spec.block for name in names if name in step_names()}
 
 
 def _check_step(
     target: Target, name: str, at: KeyPath, locate: Locate, reported: set[str]
 ) -> list[Diagnostic]:
-    """`reported`: blocks whose absence an earlier step has reported."""
+    """Check one step; `reported`: blocks whose absence an earlier step has reported."""
     if name not in step_names():
         hint = did_you_mean(name, step_names())
         return [locate(at, f"there is no step `{name}`", hint)]
@@ -92,7 +92,7 @@ def check_vela(settings: compile_vela.Settings, folder: Path, locate: Locate) ->
 
 
 def check_target_tensorrt(target: Target, locate: Locate) -> list[Diagnostic]:
-    """The `tensorrt` block, and that its TensorRT has the precisions of the pipelines."""
+    """Check the `tensorrt` block, and that its TensorRT has the precisions of the pipelines."""
     if target.tensorrt is None:
         return []
     try:
@@ -104,7 +104,7 @@ def check_target_tensorrt(target: Target, locate: Locate) -> list[Diagnostic]:
 
 
 def _missing_sections(settings: compile_vela.Settings, config: Path) -> list[tuple[str, str, str]]:
-    """(key, message, hint) for each section that the ini does not have."""
+    """Return (key, message, hint) for each section that the ini lacks."""
     label = f"targets/{settings.config}"
     parser = configparser.ConfigParser()
     try:
@@ -125,8 +125,9 @@ def _missing_sections(settings: compile_vela.Settings, config: Path) -> list[tup
 
 
 def _ini_error(error: configparser.Error, label: str) -> Diagnostic:
-    """A mistake in an ini file at its line; configparser has one error class for each kind of
-    mistake.
+    """Return a mistake in an ini file at its line.
+
+    configparser has one error class for each kind of mistake.
     """
     line = 0
     if isinstance(error, configparser.MissingSectionHeaderError):  # a ParsingError without `errors`

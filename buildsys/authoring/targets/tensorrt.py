@@ -1,4 +1,4 @@
-"""Mistakes of a target's `tensorrt` block that no single value shows."""
+"""Checks a target's `tensorrt` block for mistakes that no single value shows."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from buildsys.registry import versions
 from buildsys.steps import build_engine
 
 LOCAL = "local"
-"""Instead of a version or compute capability: that of the machine that plans."""
+"""In place of a version or compute capability: that of the planning machine."""
 _MOST_GIB = 1024
 _OLDEST = (8, 6)
 """TensorRT 8.6: the first with version and hardware compatibility (its release notes)."""
@@ -23,7 +23,7 @@ _ON_JETPACK = {
     "8.7": 'JetPack 6.2 has "10.3", JetPack 7.2 has "10.16"',
     "11.0": 'JetPack 7.2 has "10.16"',
 }
-"""TensorRT's versions there, by compute capability."""
+"""TensorRT's versions on JetPack, by compute capability."""
 _CAPABILITIES = (
     "7.5",
     "8.0",
@@ -39,9 +39,10 @@ _CAPABILITIES = (
     "12.0",
     "12.1",
 )
-"""Of GPUs that TensorRT builds for, from Turing on
+"""Compute capabilities of GPUs that TensorRT builds for, from Turing on
 (https://docs.nvidia.com/deeplearning/tensorrt/latest/getting-started/support-matrix.html, and
-https://developer.nvidia.com/cuda-gpus)."""
+https://developer.nvidia.com/cuda-gpus).
+"""
 _OLD_CAPABILITIES = (
     ("5.0", (8, 6)),
     ("5.2", (8, 6)),
@@ -52,13 +53,14 @@ _OLD_CAPABILITIES = (
     ("7.0", (10, 4)),
     ("7.2", (10, 4)),
 )
-"""GPUs before those, and the last TensorRT for them: release notes of 8.5.2 (Maxwell goes with 9.0) and
-10.5.0 (Volta is gone); the support matrix of 10.1 begins with 7.0."""
+"""Older GPUs, and the last TensorRT for them: release notes of 8.5.2 (9.0 drops Maxwell) and 10.5.0
+(Volta is dropped); the support matrix of 10.1 begins with 7.0.
+"""
 _RTX_HAS_NOT = ("optimization_level", "version_compatible", "hardware_compatibility", "int8")
 
 
 def check_tensorrt(settings: build_engine.Settings, locate: Locate) -> list[Diagnostic]:
-    """Versions, GPUs, workspace, and settings that do not go together."""
+    """Check versions, GPUs, workspace, and settings that exclude each other."""
     rtx = settings.library == "tensorrt-rtx"
     problems = (_check_rtx if rtx else _check_host)(settings, locate)
     if not 1 <= settings.workspace_gib <= _MOST_GIB:
@@ -110,7 +112,7 @@ def _check_host(settings: build_engine.Settings, locate: Locate) -> list[Diagnos
 
 
 def _check_together(settings: build_engine.Settings, locate: Locate) -> list[Diagnostic]:
-    """Settings that are valid alone, but not together."""
+    """Check settings that are valid alone, but not together."""
     version, capability, problems = settings.version, settings.compute_capability, []
     level = settings.hardware_compatibility
     last = dict(_OLD_CAPABILITIES).get(capability or "")
@@ -149,7 +151,7 @@ def _check_together(settings: build_engine.Settings, locate: Locate) -> list[Dia
 def check_precision(
     settings: build_engine.Settings, pipelines: Mapping[Scheme, tuple[str, ...]], locate: Locate
 ) -> list[Diagnostic]:
-    """Pipelines that set the precision by flags, which this version does not have."""
+    """Check pipelines that set the precision by flags, which this version does not have."""
     problems: list[Diagnostic] = []
     flags = settings.library == "tensorrt" and settings.version != LOCAL
     if flags and _parts(settings.version)[0] <= build_engine.WEAKLY_TYPED_UNTIL:
