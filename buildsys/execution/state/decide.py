@@ -114,7 +114,7 @@ class State:
     def finish(self, step: Step, action_key: ActionKey, result: StepResult) -> None:
         """Record a result at once, and drop the decisions that depend on it."""
         with self._lock:
-            before = self._recorded(action_key.key)
+            before = self.known_result(action_key.key)
             self._record(action_key.key, result)
             self._wanted.discard(step.id)
             self._contradicted.discard(action_key.key)
@@ -260,7 +260,7 @@ class State:
         if action_key is None:
             return ""
         self._fresh_keys[step.id] = action_key
-        return "" if self._recorded(action_key.key) is not None else action_key.key
+        return "" if self.known_result(action_key.key) is not None else action_key.key
 
     def request_inputs(self, plans: tuple[BuildPlan, ...]) -> None:
         """Request the bytes that the steps to run will read; an input known only by digest is made
@@ -327,7 +327,7 @@ class State:
         if recorded is not None:
             return self._keep_training(step, action_key, recorded)
         is_contradicted = action_key.key in self._contradicted
-        result = None if is_contradicted else self._recorded(action_key.key)
+        result = None if is_contradicted else self.known_result(action_key.key)
         status = Status.UP_TO_DATE
         if result is None:
             result = self.recall(step, action_key.key)
@@ -340,7 +340,7 @@ class State:
         self._note_roles(step, action_key)
         return Decision(status=status, key=action_key.key)
 
-    def _recorded(self, key: str) -> StepResult | None:
+    def known_result(self, key: str) -> StepResult | None:
         """Return a recorded result of this machine, or of the current remote store and its
         workers.
         """
