@@ -15,10 +15,12 @@ import buildsys.steps
 from buildsys.errors import MalformedStep
 from buildsys.graph import Input, Origin, Output, Step
 from buildsys.spec import (
+    INTERMEDIATE_SUFFIXES,
     SUFFIXES,
     TREES,
     BoardSpec,
     Format,
+    Intermediate,
     ModelSpec,
     Resources,
     StepSpec,
@@ -26,7 +28,8 @@ from buildsys.spec import (
 from buildsys.text import did_you_mean
 
 PACKAGE = Path(__file__).resolve().parent
-_SUFFIXES = {str(kind): suffix for kind, suffix in SUFFIXES.items()}
+_SUFFIXES = {str(kind): suffix for kind, suffix in (SUFFIXES | INTERMEDIATE_SUFFIXES).items()}
+_CONVERTED = ((Format.ONNX,), (Intermediate.PROGRAM,))
 
 
 class StepModule(Protocol):
@@ -177,11 +180,11 @@ def find_step(verb: str, kind: str) -> StepDefinition | None:
 
 
 def converters() -> tuple[str, ...]:
-    """Return the values of `convert.tool`: the environments of all steps from ONNX to another
-    format.
+    """Return the values of `convert.tool`: the environments of all steps from ONNX or from a traced
+    program to another format.
     """
     specs = [get_step(f"convert_{kind}").spec for kind in kinds("convert")]
-    return tuple(str(spec.tool_env) for spec in specs if spec.consumes == (Format.ONNX,))
+    return tuple(str(spec.tool_env) for spec in specs if spec.consumes in _CONVERTED)
 
 
 def kinds(verb: str) -> tuple[str, ...]:

@@ -34,6 +34,19 @@ class Format(StrEnum):
     LATENCY = "latency"
 
 
+class Intermediate(StrEnum):
+    """What one step hands to another, and nothing ships: a network that torch has traced, and the TFLite
+    file that a converter made of it, in float32.
+
+    Apart from `Format`, all of which counts in the code digest of steps that name a member.
+    """
+
+    PROGRAM = "program"
+    FLOAT_TFLITE = "float-tflite"
+
+
+AnyFormat = Format | Intermediate
+INTERMEDIATE_SUFFIXES = {Intermediate.PROGRAM: ".pt2", Intermediate.FLOAT_TFLITE: ".tflite"}
 TREES = frozenset(
     {
         Format.DATASET,
@@ -183,7 +196,7 @@ class ModelSpec:
     trained: bool = True
     """False for random weights: quantization cannot be checked on a network without a signal."""
     converter: str = "onnx2tf"
-    """The converter from ONNX to a SavedModel: `convert.tool`, also the name of a tool environment.
+    """The converter of the network: `convert.tool`, also the name of a tool environment.
     """
     batch: tuple[int, int, int] = (1, 1, 1)
     """Images at once: (min, opt, max), see `steps.lib.heads.batch`; `outputs` has the shapes for
@@ -425,9 +438,9 @@ class StepSpec:
 
     tool_env: str | Callable[[Any], str] = ""
     """The tool environment that the step runs in; empty: the Python that runs buildsys."""
-    consumes: tuple[Format, ...] = ()
+    consumes: tuple[AnyFormat, ...] = ()
     """Formats of the model file (or dataset) that it takes; any one of them is enough."""
-    produces: Format | None = None
+    produces: AnyFormat | None = None
     """The format that it makes; None if the planner names its outputs."""
     also_produces: tuple[str, ...] = ()
     """Further outputs by name; a tree if the name is a format of `TREES`, otherwise a file."""

@@ -108,7 +108,8 @@ def test_formats_are_a_tuple(formats: Any) -> None:
     """One form, so that nobody has to ask which."""
     spec = dataclasses.replace(StepSpec(), consumes=formats)
     with pytest.raises(
-        MalformedStep, match=r"STEP\.consumes is not of type tuple\[Format, \.\.\.\]"
+        MalformedStep,
+        match=r"STEP\.consumes is not of type tuple\[Format \| Intermediate, \.\.\.\]",
     ):
         read_step(module(STEP=spec, Params=Params, run=run))
 

@@ -10,7 +10,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         " firmware.",
         "train": "Settings of the training. Without the block the weights are used as they are.",
         "export": "Settings of the export to ONNX.",
-        "convert": "Which converter turns the ONNX file into a TensorFlow graph.",
+        "convert": "Which converter makes the network that TFLite files are quantized from.",
         "quantization": "The number format of the shipped file, and how it is calibrated.",
         "evaluate": "Which split measures accuracy, and which thresholds must hold; `none` measures"
         " nothing.",
@@ -116,7 +116,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         " `one-to-many` where a firmware suppresses and for YOLOv10, else `one-to-one`.",
         "batch": "Images at once: a number, or {min, opt, max} for engines and ONNX.",
     },
-    "convert": {"tool": "The converter from ONNX to TensorFlow."},
+    "convert": {"tool": "The converter: from ONNX by TensorFlow, or from torch."},
     "quantization": {
         "scheme": "Number format of weights and activations.",
         "granularity": "One scale for a whole tensor, or one for each channel of the weights."

@@ -21,12 +21,14 @@ from buildsys.outcome import Kind
 from buildsys.planning.plan_builder import make_step, needed
 from buildsys.registry import read_step
 from buildsys.report.comparisons import comparison_file
-from buildsys.spec import Format
+from buildsys.spec import Format, Intermediate
 from buildsys.steps import compare_latency
 from buildsys.write_errors import writing
 
 _TIMED = (Format.TFLITE, Format.ONNX)
 """Formats that LiteRT and onnxruntime run."""
+_CONVERTED = (Format.SAVED_MODEL, Intermediate.FLOAT_TFLITE)
+"""What a converter makes before quantization."""
 _MOST = 64
 """The most files that one process holds and times in turn."""
 _WORST_FIRST = (BuildsysError, InputError, Rejected, Waiting)
@@ -171,7 +173,7 @@ def _subject(item: Input, owners: Sequence[BuildPlan]) -> compare_latency.Subjec
     for step in needed(list(owners[0].steps), (item.step,)):
         quantization = json.loads(step.params).get("quantization")
         scheme = quantization["scheme"] if isinstance(quantization, dict) else scheme
-        if any(output.name == Format.SAVED_MODEL for output in step.outputs):
+        if any(output.name in _CONVERTED for output in step.outputs):
             converter = step.tool_env
     builds = tuple(plan.build for plan in owners)
     return compare_latency.Subject(

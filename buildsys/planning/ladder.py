@@ -1,7 +1,8 @@
 """The parity ladder of one build: the outputs of every form of the network for the same images.
 Pure.
 
-checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro → the firmware's decoder.
+checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro → the firmware's decoder;
+without ONNX where torch is converted to TFLite at once.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ from buildsys.authoring.recipes.model import on_reference_kernels, runs_on_micro
 from buildsys.graph import Input
 from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import read_step
-from buildsys.spec import Format, Quantization
+from buildsys.spec import Format, Intermediate, Quantization
 from buildsys.steps import (
     allocate_tflm,
     compare_recordings,
@@ -109,6 +110,11 @@ def probe(builder: PlanBuilder) -> Input | None:
 
 def _float_file(builder: PlanBuilder) -> Input | None:
     """The same network as float TFLite, where the file that ships is quantized from it."""
+    if (
+        builder.model.quantization.scheme != "float32"
+        and Intermediate.FLOAT_TFLITE in builder.artifacts
+    ):
+        return builder.artifacts[Intermediate.FLOAT_TFLITE]
     saved = builder.artifacts.get(Format.SAVED_MODEL)
     if saved is None or builder.model.quantization.scheme == "float32":
         return None

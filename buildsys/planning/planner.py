@@ -21,7 +21,7 @@ from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
 from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import KnownSteps, PlanBuilder, needed, output, shipped_files
 from buildsys.registry import StepDefinition, find_step, get_step, read_step
-from buildsys.spec import MODELS, CheckpointFacts, Format
+from buildsys.spec import MODELS, AnyFormat, CheckpointFacts, Format
 from buildsys.steps import adapt_onnx, bind_outputs, calibrate_engine, fetch_file, quantize_onnx
 from buildsys.steps.lib.packages.contents import describe_preprocessing
 
@@ -143,7 +143,7 @@ def _same_head(builder: PlanBuilder, found: CheckpointFacts) -> bool:
 
 
 def _follow_pipeline(builder: PlanBuilder) -> Step:
-    current = source_format(builder.model.family)
+    current: AnyFormat = source_format(builder.model.family)
     steps: list[Step] = []
     if current == Format.TFLITE:
         _judge_and_bind_tflite(builder)
@@ -164,7 +164,7 @@ def _follow_pipeline(builder: PlanBuilder) -> Step:
     return steps[-1]
 
 
-def _product(definition: StepDefinition) -> Format:
+def _product(definition: StepDefinition) -> AnyFormat:
     """What a step of a pipeline makes."""
     assert definition.spec.produces is not None, definition.name
     return definition.spec.produces
@@ -182,7 +182,7 @@ def _calibrated_on_device(
     return None
 
 
-def _add_chain_step(builder: PlanBuilder, definition: StepDefinition, current: Format) -> Step:
+def _add_chain_step(builder: PlanBuilder, definition: StepDefinition, current: AnyFormat) -> Step:
     """Add a step of the chain, and the measurement of what it consumes."""
     spec, produced = definition.spec, _product(definition)
     if produced != Format.PACKAGE:

@@ -7,7 +7,7 @@ from buildsys.graph import Input
 from buildsys.planning import ladder
 from buildsys.planning.plan_builder import PlanBuilder, output
 from buildsys.registry import find_step, get_step, read_step
-from buildsys.spec import READ_AS, Format
+from buildsys.spec import READ_AS, AnyFormat, Format, Intermediate
 from buildsys.steps import (
     check_contract,
     check_operators,
@@ -27,6 +27,8 @@ _NPU_NOTE = (
     " no Ethos-U was run."
 )
 _FLASHED = (Format.VELA, Format.TFLITE)
+_REAL = (Format.ONNX, Intermediate.FLOAT_TFLITE)
+"""The model in floating point that its detections are drawn with; the first that there is."""
 _EXAMINED = (Format.TFLITE, Format.QUANTIZED_ONNX)
 """Files whose outputs a lower precision may have destroyed."""
 
@@ -34,7 +36,7 @@ _EXAMINED = (Format.TFLITE, Format.QUANTIZED_ONNX)
 def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
     """The accuracy of one model file, where there is something to measure it on."""
     recipe, facts = builder.build.recipe, builder.build.dataset
-    kind = Format.CHECKPOINT if name == "start" else READ_AS.get(name, Format(name))
+    kind = Format.CHECKPOINT if name == "start" else READ_AS.get(name, name)
     definition = step_for("evaluate", kind, builder.model.family)
     key = f"metrics-{name}"
     places = facts.split(recipe.evaluate.split) if facts else None
@@ -99,7 +101,7 @@ def judge_contract(builder: PlanBuilder) -> None:
     builder.judge("contract", read_step(check_contract), params, inputs)
 
 
-def judge_file(builder: PlanBuilder, current: Format) -> None:
+def judge_file(builder: PlanBuilder, current: AnyFormat) -> None:
     """Everything that may reject the file that is about to be packed, the cheapest first."""
     ladder.judge_parity(builder)
     if current in _FLASHED:
@@ -108,7 +110,7 @@ def judge_file(builder: PlanBuilder, current: Format) -> None:
     _judge_accuracy(builder)
 
 
-def _judge_operators(builder: PlanBuilder, current: Format) -> None:
+def _judge_operators(builder: PlanBuilder, current: AnyFormat) -> None:
     if not builder.board.operators and not builder.board.accelerator:
         return
     params = check_operators.Params(
@@ -120,7 +122,7 @@ def _judge_operators(builder: PlanBuilder, current: Format) -> None:
     builder.judge("operators", read_step(check_operators), params, inputs)
 
 
-def _judge_fit(builder: PlanBuilder, current: Format) -> None:
+def _judge_fit(builder: PlanBuilder, current: AnyFormat) -> None:
     """What the file needs of arena and flash, against what the firmware has."""
     contract, frame = builder.build.contract, builder.model.preprocessing
     if contract is None or (contract.arena_kib is None and builder.board.slot is None):
@@ -166,11 +168,12 @@ def _draw(builder: PlanBuilder) -> tuple[str, ...]:
     """Detections of the checkpoint, the float model and the shipped file on the same images."""
     facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
-    if not places or not {"metrics-tflite", Format.ONNX} <= builder.artifacts.keys():
+    real = next((kind for kind in _REAL if kind in builder.artifacts), None)
+    if not places or real is None or "metrics-tflite" not in builder.artifacts:
         return ()
     reading = make_reading(builder, Format.TFLITE, places)
     params = draw_models.Params(split=reading.split, reading=reading)
-    inputs = {name: builder.artifacts[name] for name in (Format.ONNX, Format.TFLITE, "dataset")}
+    inputs = {name: builder.artifacts[name] for name in (real, Format.TFLITE, "dataset")}
     recorded = {
         Format.CHECKPOINT: Format.CHECKPOINT,
         "recording": "recording-checkpoint",

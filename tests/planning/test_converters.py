@@ -60,6 +60,40 @@ def test_a_saved_model_ships_as_it_is(workspace: Path) -> None:
     assert stages["gate"].id in plan.verdicts
 
 
+def test_torch_is_converted_without_onnx(workspace: Path) -> None:
+    """No export, no TensorFlow: traced, converted and quantized, and the ladder has one rung fewer."""
+    write_recipe(workspace, "tags", TRAINED + "convert: {tool: litert-torch}\n")
+    stages = by_stage(plan_good(workspace)["tags@xiao-esp32s3"])
+    chain = {stage: stages[stage].module for stage in ("trace", "convert", "quantize")}
+    assert chain == {
+        "trace": "trace_ultralytics",
+        "convert": "convert_litert_torch",
+        "quantize": "quantize_litert_torch",
+    }
+    assert not {"export", "evaluate-onnx", "record-onnx", "float"} & set(stages)
+    assert {item.name for item in stages["parity"].inputs} == {
+        "checkpoint",
+        "float-tflite",
+        "tflite",
+        "tflm",
+    }
+    assert stages["record-float-tflite"].inputs[0].step == stages["convert"].id
+    assert {"gate", "contract", "bind", "drawings"} <= set(stages)
+
+
+def test_all_schemes_of_a_network_share_one_conversion(workspace: Path) -> None:
+    """What a scheme adds is its quantization; float32 is the converted file as it is."""
+    recipe = TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", "[host]")
+    recipe = recipe.replace("scheme: int8, ", "") + "convert: {tool: litert-torch}\n"
+    matrix = "matrix: {quantization.scheme: [float32, float16, dynamic-range, int8, int16x8]}\n"
+    write_recipe(workspace, "tags", recipe + matrix)
+    plans = [by_stage(plan) for plan in plan_good(workspace).values()]
+    assert len(plans) == 5
+    assert len({stages["convert"].id for stages in plans}) == 1
+    assert len({stages["quantize"].id for stages in plans}) == 5
+    assert sum("record-float-tflite" in stages for stages in plans) == 4
+
+
 def test_a_converter_without_effect_is_told(workspace: Path) -> None:
     """Somebody compares two converters on a target that uses neither."""
     recipe = ONNX.replace("ethos-u55-128-high-end", "checkpoint").replace("int8", "float32")

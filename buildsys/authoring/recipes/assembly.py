@@ -19,7 +19,12 @@ from buildsys.authoring.recipes.families import holds_objects, network, source_f
 from buildsys.authoring.recipes.given_checkpoint import checked, read_checkpoint
 from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
 from buildsys.authoring.recipes.path_checks import check_paths
-from buildsys.authoring.recipes.pipelines import UnfitError, follow, is_finished
+from buildsys.authoring.recipes.pipelines import (
+    UnfitError,
+    converter_problem,
+    follow,
+    is_finished,
+)
 from buildsys.authoring.recipes.recipe import (
     OWN_BLOCKS,
     InputBlock,
@@ -252,6 +257,9 @@ class Assembler:
         scheme = recipe.quantization.scheme
         if scheme not in board.target.pipelines and not is_finished(recipe):
             return  # the checks report it
+        problem = converter_problem(board.target, recipe)
+        if problem is not None:
+            raise InputError(self.scope.locate(("convert", "tool"), *problem))
         try:
             follow(board.target, recipe)
         except UnfitError as error:

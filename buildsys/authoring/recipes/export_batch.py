@@ -6,7 +6,7 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
-from buildsys.spec import Format
+from buildsys.spec import Format, Intermediate
 from buildsys.steps.lib.heads.batch import LARGEST, WORDS
 from buildsys.text import did_you_mean
 
@@ -49,12 +49,14 @@ def _keys(written: dict[str, int], locate: Locate) -> Diagnostic | None:
 
 
 def check_takes_batch(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Check that files converted by TensorFlow, which take one image, have no batch of several."""
+    """Check that converted TFLite files, which take one image, have no batch of several."""
     board = build.target
     if build.batch == (1, 1, 1):
         return []
-    if Format.SAVED_MODEL not in made_on_the_way(board, build.recipe):
+    made = made_on_the_way(board, build.recipe)
+    if not made & {Format.SAVED_MODEL, Intermediate.FLOAT_TFLITE}:
         return []
-    message = f"files for {board.name} are converted by TensorFlow and take one image at a time"
+    by = "TensorFlow" if Format.SAVED_MODEL in made else build.recipe.convert.tool
+    message = f"files for {board.name} are converted by {by} and take one image at a time"
     hint = "remove `batch` here, and write it in the entries of targets that take more"
     return [locate(_AT, message, hint, key=True)]

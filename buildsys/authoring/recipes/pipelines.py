@@ -6,11 +6,12 @@ from buildsys.authoring.recipes.families import source_format
 from buildsys.authoring.recipes.recipe import Recipe
 from buildsys.authoring.syntax.values import Scheme
 from buildsys.authoring.targets.target import Target
-from buildsys.registry import StepDefinition, find_step, get_step
-from buildsys.spec import Format
+from buildsys.registry import StepDefinition, find_step, get_step, kinds
+from buildsys.spec import AnyFormat, Format, Intermediate
 
-_ORDER = tuple(Format)
+_ORDER: tuple[AnyFormat, ...] = tuple(Format)
 """Formats in the order in which a model passes through them."""
+_REPLACED = "convert_tflite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +41,37 @@ def is_finished(recipe: Recipe) -> bool:
     return source_format(recipe.source.family) == Format.TFLITE
 
 
+def converter_problem(board: Target, recipe: Recipe) -> tuple[str, str] | None:
+    """Return why the recipe's converter cannot make what this target's pipeline takes, and a hint.
+
+    A converter from torch uses neither ONNX nor TensorFlow: it takes networks that a step traces, and
+    only makes TFLite files.
+    """
+    tool, family = recipe.convert.tool, recipe.source.family
+    quantizer = _own_quantizer(recipe)
+    names = board.pipelines.get(recipe.quantization.scheme, ())
+    wanted = [name for name in names if Format.SAVED_MODEL in get_step(name).spec.consumes]
+    if quantizer is None or not wanted or source_format(family) == Format.TFLITE:
+        return None
+    if source_format(family) != Format.CHECKPOINT:
+        reason = f"{tool} converts networks in torch, and the source is a finished ONNX file"
+    elif find_step("trace", family) is None:
+        known = " and ".join(kinds("trace"))
+        reason = f"{tool} converts networks of families {known}, not of {family}"
+    elif wanted != [_REPLACED]:
+        reason = f"{tool} makes no TensorFlow SavedModel, which {board.name} ships"
+    else:
+        return None
+    return reason, "write `tool: onnx2tf`"
+
+
 def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
     """Return all steps from the source's format to the package. Raises UnfitError."""
-    scheme, current = chosen_scheme(board, recipe), source_format(recipe.source.family)
+    scheme = chosen_scheme(board, recipe)
+    current: AnyFormat = source_format(recipe.source.family)
     legs: list[Leg] = []
     for position, name in enumerate(board.pipelines[scheme]):
-        step = get_step(name)
+        step = _own_step(get_step(name), recipe)
         between, produced = _bridge(current, step, recipe), step.spec.produces
         if between is None and not legs and _is_behind(step, current):
             continue  # the source is already past this step
@@ -61,7 +87,7 @@ def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
     return tuple(legs)
 
 
-def made_on_the_way(board: Target, recipe: Recipe) -> frozenset[Format]:
+def made_on_the_way(board: Target, recipe: Recipe) -> frozenset[AnyFormat]:
     """Return formats that the steps make; empty if the target has no pipeline for the scheme."""
     if recipe.quantization.scheme not in board.pipelines:
         return frozenset()
@@ -70,21 +96,33 @@ def made_on_the_way(board: Target, recipe: Recipe) -> frozenset[Format]:
     return frozenset(step.spec.produces for step in steps if step.spec.produces is not None)
 
 
-def _is_behind(step: StepDefinition, current: Format) -> bool:
+def _own_quantizer(recipe: Recipe) -> StepDefinition | None:
+    """Return the step that quantizes the files of a converter that has its own."""
+    return find_step("quantize", recipe.convert.tool)
+
+
+def _own_step(step: StepDefinition, recipe: Recipe) -> StepDefinition:
+    """Replace TensorFlow's step for TFLite files, which targets name, by the converter's own."""
+    own = _own_quantizer(recipe) if step.name == _REPLACED else None
+    return own or step
+
+
+def _is_behind(step: StepDefinition, current: AnyFormat) -> bool:
     """Return whether the step comes before the one that makes `current`."""
-    latest = max(_ORDER.index(wanted) for wanted in step.spec.consumes)
-    return latest < _ORDER.index(current)
+    wanted = [_ORDER.index(form) for form in step.spec.consumes if form in _ORDER]
+    return max(wanted, default=0) < _ORDER.index(current)
 
 
 def _bridge(
-    current: Format, step: StepDefinition, recipe: Recipe
+    current: AnyFormat, step: StepDefinition, recipe: Recipe
 ) -> tuple[StepDefinition, ...] | None:
     """Return the steps that lead from `current` to what `step` consumes; None without any."""
     path: list[StepDefinition] = []
     while current not in step.spec.consumes:
-        makers = {
-            Format.CHECKPOINT: ("export", recipe.source.family),
-            Format.ONNX: ("convert", recipe.convert.tool),
+        traced = Intermediate.FLOAT_TFLITE in step.spec.consumes
+        makers: dict[AnyFormat, tuple[str, str]] = {
+            Format.CHECKPOINT: ("trace" if traced else "export", recipe.source.family),
+            Intermediate.PROGRAM if traced else Format.ONNX: ("convert", recipe.convert.tool),
         }
         between = find_step(*makers[current]) if current in makers else None
         if between is None or between.spec.produces is None:

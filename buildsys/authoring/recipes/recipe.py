@@ -152,7 +152,7 @@ class Benchmark(Block):
 
 
 class Convert(Block):
-    """The `convert` block: the converter, where a pipeline uses TensorFlow."""
+    """The `convert` block: the converter, where a pipeline makes TFLite or a SavedModel."""
 
     tool: Converter = "onnx2tf"
 

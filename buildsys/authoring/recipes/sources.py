@@ -10,7 +10,7 @@ from buildsys.authoring.recipes.recipe import SourceModel
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
-from buildsys.spec import GRID, Family, Format
+from buildsys.spec import GRID, Family, Format, Intermediate
 from buildsys.text import did_you_mean, first_of
 
 _SHOWN = 5
@@ -189,7 +189,7 @@ def check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
     made = made_on_the_way(board, recipe)
     if "convert" not in recipe.model_fields_set or not made:
         return []
-    if Format.SAVED_MODEL in made:
+    if made & {Format.SAVED_MODEL, Intermediate.FLOAT_TFLITE}:
         return []
     message = f"`convert` has no effect: no ONNX file is converted for {board.name}"
     return [locate(("convert",), message, "remove it", key=True, severity="warning")]

@@ -1,0 +1,79 @@
+"""Trace a network of torch into a program that can be loaded without the code of its family.
+
+`torch.export` traces the network once: the program has operators of ATen and weights, and no class of the
+family. Its input is that of TFLite files, float32 [1, height, width, 3] in 0..1.
+"""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from buildsys.spec import Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PLACES = ("stack_trace", "source_fn_stack", "torch_fn")
+"""Notes of every operator with files and lines of the machine that traced."""
+
+
+def save(
+    model: Any, frame: Preprocessing, names: tuple[str, ...], samples: Path | None, target: Path
+) -> None:
+    """Trace the network, compare both on sample images, write the program.
+
+    `names`: of the outputs in canonical order. Further results are left out: decoded heads also return
+    their features.
+    """
+    import torch
+
+    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.parity import conversion
+
+    whole = _channels_last(model, len(names))
+    example = torch.zeros(1, frame.height, frame.width, 3)
+    with torch.no_grad():
+        whole(example)  # decoded heads build their anchors on the first call
+        program = torch.export.export(whole, (example,), strict=False)
+    for node in program.graph.nodes:
+        for key in _PLACES:
+            node.meta.pop(key, None)
+    traced = program.module()
+    for picture in prepared_images.to_nhwc(prepared_images.load(samples, frame)):
+        wanted, found = (
+            dict(zip(names, ask(net, picture), strict=True)) for net in (whole, traced)
+        )
+        worst = conversion.require_close("tracing by torch", wanted, found)
+    print("largest difference, torch against the traced program:", worst)
+    content = io.BytesIO()  # given a path, torch writes its name into the archive
+    torch.export.save(program, content)
+    target.write_bytes(content.getvalue())
+
+
+def load(path: Path) -> Any:
+    """Load a program as a module that returns a tuple of tensors."""
+    import torch
+
+    return torch.export.load(io.BytesIO(path.read_bytes())).module()
+
+
+def ask(network: Any, picture: "np.ndarray") -> "list[np.ndarray]":
+    """Return the outputs of a network with channels last for one image float32 [h, w, 3] in 0..1."""
+    import torch
+
+    with torch.no_grad():
+        return [value.numpy() for value in network(torch.from_numpy(picture[None]))]
+
+
+def _channels_last(model: Any, count: int) -> Any:
+    """Wrap the network for images with channels last; the first `count` outputs, 0 for all."""
+    import torch
+
+    def forward(images: Any) -> tuple[Any, ...]:
+        values = model(images.permute(0, 3, 1, 2))
+        values = values if isinstance(values, tuple | list) else (values,)
+        return tuple(values[: count or None])
+
+    whole = torch.nn.Module()
+    whole.network, whole.forward = model, forward
+    return whole.eval()

@@ -1,0 +1,64 @@
+"""Trace a YOLOX checkpoint into a program of torch, with the same head as the ONNX export.
+
+The converter from torch to TFLite starts from it, and does not need YOLOX.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.spec import (
+    BoardSpec,
+    Format,
+    Intermediate,
+    ModelSpec,
+    Preprocessing,
+    Resources,
+    StepSpec,
+)
+
+STEP = StepSpec(
+    tool_env="yolox",
+    consumes=(Format.CHECKPOINT,),
+    produces=Intermediate.PROGRAM,
+    needs=("samples",),
+    resources=Resources(memory_mib=1500, framework=True),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Nothing to set: the firmware contract or `export.head` decides the head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What determines the program beside the weights."""
+
+    architecture: str
+    classes: int
+    head: str
+    preprocessing: Preprocessing
+    output_names: tuple[str, ...]
+
+
+def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
+    """Take the head that the firmware contract or `export.head` decided."""
+    assert model.preprocessing is not None
+    return Params(
+        architecture=model.architecture,
+        classes=len(model.classes),
+        head=model.head,
+        preprocessing=model.preprocessing,
+        output_names=tuple(tensor.name for tensor in model.outputs),
+    )
+
+
+def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
+    """Set the head, trace the network, compare both on sample images."""
+    from buildsys.steps.lib.families import torch_program, yolox_head, yolox_network
+
+    yolox_network.prepare()
+    source = inputs["checkpoint"], params.architecture, params.classes
+    model = yolox_head.to_export(yolox_network.load_model(*source), params.head)
+    frame, names = params.preprocessing, params.output_names
+    torch_program.save(model, frame, names, inputs.get("samples"), outputs["program"])
