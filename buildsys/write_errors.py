@@ -128,7 +128,7 @@ def _are_files_exhausted() -> bool:
 
 
 def _full(folder: Path, needed: int) -> str:
-    if _lacks_inodes(folder, needed):
+    if _is_out_of_inodes(folder, needed):
         return (
             f"the file system of {folder} holds as many files as it can: it has room for"
             f" {_size(_free(folder))}, but not for more files (`df -i`). Remove files there, then run"
@@ -198,7 +198,7 @@ _FEW_INODES = 64
 """Free inodes: fewer count as none, since temporary files have been removed since the error."""
 
 
-def _lacks_inodes(folder: Path, needed: int) -> bool:
+def _is_out_of_inodes(folder: Path, needed: int) -> bool:
     """Return whether a file system reported as full has room for bytes but not for another file."""
     try:
         found = os.statvfs(_existing(folder))

@@ -32,18 +32,18 @@ def run(options: argparse.Namespace, send: "Send | None" = None) -> int:
     engine.check_together(chosen)
     _announce(chosen)
     if options.dry_run:
-        return _say_commands(chosen, engine.interpreter(), options.port or "PORT")
+        return _print_commands(chosen, engine.interpreter(), options.port or "PORT")
     children.end_on_signals(lambda: None)
     _, python = ensure(engine.TOOL_ENV, lambda text: print(text, file=sys.stderr))
     port = options.port or engine.choose_port(engine.find_ports(python))
-    children.end_on_signals(_tell_interrupted)
+    children.end_on_signals(_print_interrupted)
     for flashing in chosen:
         if not _send(flashing, python, port, send or engine.run_tool):
             return 1
     return 0
 
 
-def _tell_interrupted() -> None:
+def _print_interrupted() -> None:
     os.write(2, _INTERRUPTED)
 
 
@@ -78,7 +78,7 @@ def _announce(chosen: "list[Flashing]") -> None:
         )
 
 
-def _say_commands(chosen: "list[Flashing]", python: "Path", port: str) -> int:
+def _print_commands(chosen: "list[Flashing]", python: "Path", port: str) -> int:
     from buildsys.execution.running.process import quote
     from buildsys.operations.flash import command
 

@@ -66,7 +66,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
         if name == LOADER_FILE and not os.path.exists(path) and names_loader(root):
             continue
         if os.path.exists(path) or os.path.islink(path):
-            kept.append((name, _lacks(path, name)))
+            kept.append((name, _missing_lines(path, name)))
         elif name == "README.md" and not empty:
             continue
         elif name.startswith("recipes/") and any((root / "recipes").glob("*.yaml")):
@@ -82,7 +82,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     return written, kept
 
 
-def _lacks(path: Path, name: str) -> str:
+def _missing_lines(path: Path, name: str) -> str:
     """Return the lines that a kept file lacks, for the message; empty if it lacks none."""
     from buildsys.authoring.scaffold.requirement import own_requirement
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader

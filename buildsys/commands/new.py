@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     if options.trust and draft.probe and not draft.probe.runs_code:
         print(f"left out  trust: {draft.probe.path} runs no code")
     print(f"wrote  {label}")
-    return _tell_rest(root, draft, found)
+    return _print_rest(root, draft, found)
 
 
 def _write_workspace_file(path: Path, text: str, undo: contextlib.ExitStack) -> None:
@@ -376,7 +376,7 @@ def _contract(draft: "Draft", target: "Target", boards: "Boards") -> "Contract |
     return boards.contract(boards.contracts[firmware])
 
 
-def _tell_rest(root: Path, draft: "Draft", found: list[Diagnostic]) -> int:
+def _print_rest(root: Path, draft: "Draft", found: list[Diagnostic]) -> int:
     """Print what `check` finds in the new recipe, and the next command."""
     from buildsys.authoring.scaffold.starters import names_loader
 

@@ -225,7 +225,7 @@ def _digest_remote(url: str) -> str:
     state, shown = hashlib.sha256(), 0
     print(f"fetching {url}", file=sys.stderr, flush=True)
 
-    def tell(done: int, total: int) -> None:
+    def show_progress(done: int, total: int) -> None:
         nonlocal shown
         if done - shown >= _SHOWN_EVERY:
             shown = done
@@ -233,7 +233,7 @@ def _digest_remote(url: str) -> str:
             print(f"  {done / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
 
     try:
-        download(url, state.update, tell)
+        download(url, state.update, show_progress)
     except DownloadError as error:
         message = f"{url} could not be fetched: {error}. Check the address and the network."
         raise BuildsysError(message) from error

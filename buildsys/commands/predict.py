@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.operations import predict as engine
     from buildsys.operations.destinations import find_folder
 
-    pictures = engine.find_pictures(options.images)
+    pictures = engine.find_images(options.images)
     workspace = Workspace(options.folder.resolve())
     prediction = engine.plan_prediction(workspace, options.build, pictures, options.confidence)
     own = workspace.own(workspace.build / ".predictions" / prediction.build.build)

@@ -37,7 +37,7 @@ def _port(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run until a signal arrives."""
     from buildsys.cluster_settings import OPTION, explain_insecure, is_loopback
-    from buildsys.commands.worker import say
+    from buildsys.commands.worker import print_line
     from buildsys.errors import CannotReach, InputError
     from buildsys.execution.cluster.connections import (
         check_outside,
@@ -56,6 +56,6 @@ def run(options: argparse.Namespace) -> int:
         raise CannotReach(MISSING_LIBRARY) from error
     if options.tls:
         check_outside(options.tls, options.folder)
-        make_certificate(options.tls, say)
+        make_certificate(options.tls, print_line)
         read_certificate(options.tls, "--tls")
-    return scheduler.serve(host, options.port, options.tls, say)
+    return scheduler.serve(host, options.port, options.tls, print_line)

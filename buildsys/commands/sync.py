@@ -88,13 +88,13 @@ def _sync_workspace(
     steps = [step for plan in plans for step in steps_of(plan)]
     envs = all_tool_envs() if options.all else environments(steps)
     code = _work(envs, remote_steps(steps), session, options, make_run)
-    waiting = _say_what_waits(plans, options.builds)
+    waiting = _print_waiting_builds(plans, options.builds)
     if not code and session.loaded.errors and not options.builds:
         return 2
     return code or (10 if waiting else 0)
 
 
-def _say_what_waits(plans: "Iterable[Plan]", named: list[str]) -> bool:
+def _print_waiting_builds(plans: "Iterable[Plan]", named: list[str]) -> bool:
     """Print the builds that wait; returns whether one of them was named by its id."""
     from buildsys.graph import WaitingPlan
 

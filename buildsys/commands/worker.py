@@ -49,7 +49,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line for the person who started the worker."""
     print(text, file=sys.stderr, flush=True)
 
@@ -97,5 +97,5 @@ def run(options: argparse.Namespace) -> int:
             store=str(options.store.absolute()) if options.store else "",
         ),
         Workspace(options.folder.resolve()),
-        say,
+        print_line,
     )

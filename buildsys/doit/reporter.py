@@ -197,7 +197,7 @@ class Reporter:
         held = self._runs and bool(current.labels or current.loaded.recipes)
         with self._ending("recording what was built"):
             if held and current.stopped_at != _PREPARATION:
-                current.remember()
+                current.record_results()
         lost = Outcome(kind=Kind.FAILED, subject="summary")
         rows = [Row(id=build, outcome=lost, seconds=0.0) for build in self.builds]
         code = 1

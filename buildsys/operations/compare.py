@@ -119,7 +119,7 @@ def _left_out(session: Session, plan: BuildPlan | WaitingPlan) -> LeftOut | None
     try:
         if session.state.input_digest(plan.shipped) is not None:
             return None
-        outcome = session.publisher.standing(plan)
+        outcome = session.publisher.current_outcome(plan)
     except BuildsysError as error:
         reason = str(error).splitlines()[0]
         return LeftOut(build=plan.build, reason=reason, kind=BuildsysError)

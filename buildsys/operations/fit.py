@@ -120,7 +120,7 @@ def fit(
     workspace: Workspace,
     build: Build,
     plan: BuildPlan | None,
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
     run: CommandRunner = run_command,
     ensure: EnsureEnv = ensure_env,
 ) -> Fit:
@@ -138,12 +138,12 @@ def fit(
         if side is None:
             break
         spent += 1
-        say(f"compile {spent} of at most {MOST_COMPILES}: {side} px")
+        print_line(f"compile {spent} of at most {MOST_COMPILES}: {side} px")
         trials = (*trials, _try(workspace, build, side, room, run, ensure))
     found = conclude(trials, room)
     rows = [asdict(trial) for trial in found.trials]
     fit = fits.Fit(build=build.id, side=found.side, proven=found.proven, tried=rows)
-    fits.remember_fit(workspace, fit_key_of(build), fit)
+    fits.record_fit(workspace, fit_key_of(build), fit)
     return found
 
 

@@ -78,7 +78,11 @@ def _calibration_images(
     users: dict[str, list[str]] = {}
     for build in builds:
         calibration = build.recipe.quantization.calibration
-        if calibration is not None and calibration.images is not None and not build.no_pictures:
+        if (
+            calibration is not None
+            and calibration.images is not None
+            and not build.no_calibration_images
+        ):
             users.setdefault(calibration.images, []).append(build.id)
     labels = {each: f"calibration-{split_glob(each)[0]}".replace("/", "-") for each in users}
     names = name_datasets(labels)

@@ -55,7 +55,7 @@ class Prediction:
         return Plans.of((self.build, self.plan))
 
 
-def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
+def find_images(named: Sequence[str]) -> tuple[Path, ...]:
     """Return the named images, and all images of named folders.
 
     Raises one InputError for all names without an image.
@@ -66,7 +66,7 @@ def find_pictures(named: Sequence[str]) -> tuple[Path, ...]:
         path = Path(name)
         inside: list[Path] = []
         if os.path.isdir(path):
-            inside = sorted(p for p in path.rglob("*") if _is_picture(p.relative_to(path), p))
+            inside = sorted(p for p in path.rglob("*") if _is_image(p.relative_to(path), p))
             message = "this folder contains no images"
         elif not os.path.isfile(path):
             message = "the file does not exist"
@@ -142,7 +142,7 @@ def _waits_made(session: Session, plan: BuildPlan) -> bool:
     """Return whether only another machine can make the shipped file, and the file to run here is
     made.
     """
-    outcome = session.publisher.standing(plan)
+    outcome = session.publisher.current_outcome(plan)
     waits = outcome is not None and outcome.kind == Kind.WAITING
     item = find_runnable(plan)
     return waits and item != plan.shipped and session.state.input_digest(item) is not None
@@ -361,6 +361,6 @@ def _gather(paths: tuple[Path, ...]) -> tuple[tuple[str, ...], Source]:
     return places, Source(path=root, label="the pictures", parts=parts)
 
 
-def _is_picture(inside: Path, path: Path) -> bool:
+def _is_image(inside: Path, path: Path) -> bool:
     hidden = any(part.startswith(".") for part in inside.parts)
     return path.suffix.lower() in SUFFIXES and not hidden and os.path.isfile(path)

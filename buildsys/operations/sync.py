@@ -66,7 +66,7 @@ def remote_steps(steps: Iterable[Step]) -> tuple[Step, ...]:
 
 def is_here(session: Session, step: Step) -> bool:
     """Return whether the store has all bytes that a step would fetch."""
-    session.state.want_bytes(step.id)
+    session.state.require_bytes(step.id)
     return session.state.decide(step).status in (Status.UP_TO_DATE, Status.RESTORABLE)
 
 

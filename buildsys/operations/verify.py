@@ -98,10 +98,10 @@ def verify(
         database = Database(Path(folder) / "state.sqlite")
         state = State((plan,), database, Store(Path(folder) / "store"), Lock())
         console = Console(database)
-        again = Runner(Workspace(Path(folder)), state, console.say, run, ensure)
+        again = Runner(Workspace(Path(folder)), state, console.print_line, run, ensure)
         try:
             for step, entry in zip(plan.steps, recorded, strict=True):
-                finding = _lacking(plan, step) or _verify_step(
+                finding = _not_runnable(plan, step) or _verify_step(
                     session, state, again, console, step, entry, train
                 )
                 yield finding
@@ -182,7 +182,7 @@ def _changed(label: str, old: tuple[Any, ...], new: tuple[Any, ...]) -> Diagnost
     return Diagnostic(path=label, message=message, hint=_AGAIN)
 
 
-def _lacking(plan: BuildPlan, step: Step) -> RebuiltStep | None:
+def _not_runnable(plan: BuildPlan, step: Step) -> RebuiltStep | None:
     """Return the finding for a step that this machine cannot run; anything but a proof ends
     verifying.
     """

@@ -153,7 +153,9 @@ def _fate(
     They come from this run, otherwise from the current state, otherwise from an earlier run.
     """
     plan = session.plans.get(build)
-    outcome = row.outcome if row else session.publisher.standing(plan) if plan else UP_TO_DATE
+    outcome = (
+        row.outcome if row else session.publisher.current_outcome(plan) if plan else UP_TO_DATE
+    )
     if outcome is None and before is not None and before.status in _REMEMBERED:
         return before.status, before.detail, ()
     if outcome is None:

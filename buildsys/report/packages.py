@@ -119,7 +119,7 @@ def on_devices(
     try:
         rows = measurements.entries(session.workspace, build, digest).rows()
     except InputError as error:
-        session.console.say(str(error))
+        session.console.print_line(str(error))
         return ()
     return evidence.read_latency({"entries": rows}, known)
 

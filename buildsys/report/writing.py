@@ -229,7 +229,7 @@ def _write_pages(session: Session) -> bool:
         try:
             state.fetch(step.id, _OUTPUT, fresh)
         except MissingBytes:
-            state.want_bytes(step.id)
+            state.require_bytes(step.id)
             _digest(state, runner, step)
             state.fetch(step.id, _OUTPUT, fresh)
         _put(session, fresh, digest)
@@ -311,10 +311,14 @@ def _is_intact(workspace: Workspace, digest: str) -> bool:
 
 def _put(session: Session, fresh: Path, digest: str) -> None:
     """Replace the old report by the new one; foreign files are moved aside."""
-    workspace, say, target = session.workspace, session.console.say, _target(session.workspace)
+    workspace, print_line, target = (
+        session.workspace,
+        session.console.print_line,
+        _target(session.workspace),
+    )
     record = published.read(workspace, _NAME)
     if record is not None:
-        published.say_changes(workspace, _NAME, target, "the report is written again", say)
-        published.keep_aside(workspace, _NAME, target, record, say)
+        published.print_changes(workspace, _NAME, target, "the report is written again", print_line)
+        published.keep_aside(workspace, _NAME, target, record, print_line)
     replace_folder(fresh, target)
     published.write(workspace, _NAME, published.describe(target, digest))

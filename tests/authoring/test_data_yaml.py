@@ -53,15 +53,15 @@ def test_roboflow_s_paths_are_tried_without_their_dots(tmp_path: Path) -> None:
     assert found.facts.root == str(folder)
     assert found.facts.given == (("train", ("train/images",)), ("val", ("valid/images",)))
     assert found.facts.splits == (("train", ("images/train",)), ("val", ("images/val",)))
-    assert [(lack.split, lack.what) for lack in found.lacks] == [("test", "images")]
-    assert found.lacks[0].diagnostic.line == 3
+    assert [(lack.split, lack.what) for lack in found.missing_parts] == [("test", "images")]
+    assert found.missing_parts[0].diagnostic.line == 3
 
 
 def test_an_empty_list_names_no_split(data: Path) -> None:
     """`val: []` is a template's way to leave a split out."""
     found = read(data, "train: images/train\nval: []\ntest:\nnames: [box, lid]\n")
     assert [split for split, _ in found.facts.given] == ["train"]
-    assert not found.lacks
+    assert not found.missing_parts
 
 
 def test_splits_that_are_beside_the_folder_are_taken_from_there(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_splits_that_are_beside_the_folder_are_taken_from_there(tmp_path: Path) 
 def test_a_path_of_another_machine_is_passed_over(data: Path, path: str) -> None:
     """Ultralytics' own files name its folder of datasets, a notebook's its drive."""
     found = read(data, f"path: {path}\n{PLAIN}")
-    assert (found.facts.root, found.lacks) == (str(data), ())
+    assert (found.facts.root, found.missing_parts) == (str(data), ())
 
 
 def test_an_absolute_path_into_the_workspace_is_taken(data: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_split_without_labels_is_known_before_any_work(data: Path) -> None:
     label = data / "labels" / "val" / "a.txt"
     for content in ("", " \n\n", "\ufeff"):
         label.write_text(content)
-        (lack,) = read(data, PLAIN).lacks
+        (lack,) = read(data, PLAIN).missing_parts
         assert (lack.split, lack.what, lack.diagnostic.line) == ("val", "labels", 2)
     assert lack.diagnostic.message == "no image of the val split has a label: images/val"
 
@@ -147,7 +147,7 @@ def test_labels_beside_their_images_are_the_same_to_check_and_steps(data: Path) 
     for split in ("train", "val"):
         (data / "labels" / split / "a.txt").rename(data / "images" / split / "a.txt")
     found = read(data, PLAIN)
-    assert found.lacks == ()
+    assert found.missing_parts == ()
     splits = tuple(Split(name=name, paths=paths) for name, paths in found.facts.given)
     layout = Layout(classes=found.facts.names, keypoints=0, dims=0)
     reading = formats.read(data, "ultralytics", splits, layout)
@@ -157,7 +157,7 @@ def test_labels_beside_their_images_are_the_same_to_check_and_steps(data: Path) 
     ]
     assert reading.findings == ()
     (data / "images" / "val" / "a.txt").rename(data / "images" / "val" / "b.txt")
-    (lack,) = read(data, PLAIN).lacks
+    (lack,) = read(data, PLAIN).missing_parts
     assert (lack.split, lack.what) == ("val", "labels")
     reading = formats.read(data, "ultralytics", splits[1:], layout)
     assert (reading.samples[0].objects, reading.samples[0].labels) == ((), "")
@@ -166,7 +166,7 @@ def test_labels_beside_their_images_are_the_same_to_check_and_steps(data: Path) 
 def test_a_split_without_images_says_what_an_image_is(data: Path) -> None:
     """A folder of HEIC is an empty folder to every tool."""
     (data / "images" / "train" / "a.jpg").rename(data / "images" / "train" / "a.heic")
-    (lack,) = read(data, PLAIN).lacks
+    (lack,) = read(data, PLAIN).missing_parts
     assert lack.diagnostic.message == "the train split has no images: images/train"
     assert lack.diagnostic.hint.startswith("images end in .bmp, .jpeg")
 
@@ -177,14 +177,14 @@ def test_a_list_that_leads_nowhere_is_told_at_its_line(data: Path) -> None:
     (data / "lists" / "val.txt").write_text("images/val/a.png\n")
     (data / "train.txt").write_text("\n/home/me/images/train/a.jpg\n")
     text = PLAIN.replace("images/train", "train.txt").replace("images/val", "lists/val.txt")
-    told_ = [lack.diagnostic for lack in read(data, text).lacks]
+    told_ = [lack.diagnostic for lack in read(data, text).missing_parts]
     assert [(d.path, d.line, d.column) for d in told_] == [
         ("data/set/train.txt", 2, 1),
         ("data/set/lists/val.txt", 1, 1),
     ]
     assert told_[0].hint == "write images/train/a.jpg"
     assert told_[1].message == "lists images/val/a.png, which does not exist"
-    (lack,) = read(data, PLAIN.replace("images/train", "images/train/a.jpg")).lacks
+    (lack,) = read(data, PLAIN.replace("images/train", "images/train/a.jpg")).missing_parts
     assert lack.diagnostic.path == "data/set/data.yaml"
     assert lack.diagnostic.message.endswith("it is not a folder or a .txt list")
 
@@ -237,10 +237,10 @@ def test_after_a_warning_gates_and_firmware_are_looked_at(workspace: Path) -> No
 
 def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:
     """Ultralytics turns flips off, and says so among a thousand lines."""
-    (lack,) = read(data, f"{PLAIN}kpt_shape: [4, 3]\n").lacks
+    (lack,) = read(data, f"{PLAIN}kpt_shape: [4, 3]\n").missing_parts
     assert (lack.what, lack.diagnostic.severity, lack.diagnostic.line) == ("flip", "warning", 4)
     found = read(data, f"{PLAIN}kpt_shape: [4, 3]\nflip_idx: [1, 0, 3, 2]\n")
-    assert (found.facts.flip, found.lacks) == ((1, 0, 3, 2), ())
+    assert (found.facts.flip, found.missing_parts) == ((1, 0, 3, 2), ())
     (line,) = told(data, f"{PLAIN}kpt_shape: [4, 3]\nflip_idx: [1, 0]\n")
     assert line == "5:11: `flip_idx` must list each keypoint from 0 to 3 once; "
 

@@ -182,7 +182,7 @@ CODE_CHANGES = {
     ),
     "the planning side of a step": (
         "steps/compile_vela.py",
-        '"""As the target declares it."""',
+        '"""Return the options that the target declares."""',
         "assert board",
         (),
     ),

@@ -19,7 +19,7 @@ from buildsys.operations.predict import (
     Detection,
     Predicted,
     describe,
-    find_pictures,
+    find_images,
     find_runnable,
     name_drawings,
     plan_prediction,
@@ -109,7 +109,7 @@ def test_drawings_never_overwrite_one_another(tmp_path: Path) -> None:
     for name in ("a.jpg", "b/a.png", "b/a.jpg", "b/.a.jpg", ".cache/a.jpg", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    paths = find_pictures([str(tmp_path), os.path.join(str(tmp_path), "a.jpg")])
+    paths = find_images([str(tmp_path), os.path.join(str(tmp_path), "a.jpg")])
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
         "a.jpg",
         "b/a.jpg",

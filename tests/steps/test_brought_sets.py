@@ -65,5 +65,5 @@ def test_every_form_is_the_same_prepared_dataset(form: str, tmp_path: Path) -> N
     elif form != "roboflow":
         block = Dataset.model_validate({"format": form, "path": form})
         found = read_folder(root, form, block, {})
-        assert found.lacks == ()
+        assert found.missing_parts == ()
         assert prepare_text(root, found.facts) == wanted

@@ -174,7 +174,7 @@ def test_a_declared_list_that_is_missing_is_told_where_it_is_needed(tmp_path: Pa
     root = write(tmp_path, a_jpg="", a_txt="0 .5 .5 .5 .5", obj_names="cell\n", train_txt="a.jpg")
     write(root, obj_data="train = train.txt\nvalid = nothing.txt\nnames = obj.names\n")
     found = folder_sets.read_folder(root, "data", Dataset(format="darknet", path="data"), {})
-    (lack,) = found.lacks
+    (lack,) = found.missing_parts
     assert (lack.split, lack.what) == ("val", "images")
     assert (lack.diagnostic.path, lack.diagnostic.line) == ("data/obj.data", 2)
     assert lack.diagnostic.message == '`valid` names "nothing.txt", which is not here'

@@ -37,7 +37,7 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
             message = "is the folder of a class, but its name cannot be printed on one line"
             hint = "rename it: labels.txt lists the classes, one on each line"
             raise InputError.at(f"{label}/train/{name}", message, hint)
-        if not _holds_picture(root / "train" / name):
+        if not _has_image(root / "train" / name):
             message = "is the folder of a class, but has no image"
             raise InputError.at(f"{label}/train/{name}", message, "add images, or remove it")
     facts = DatasetFacts(
@@ -81,5 +81,5 @@ def find_root(folder: Path) -> Path | None:
     return outer[0] if len(outer) == 1 else None
 
 
-def _holds_picture(folder: Path) -> bool:
+def _has_image(folder: Path) -> bool:
     return any(is_image(Path(name)) for name in list_files(folder))

@@ -58,7 +58,7 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
     )
     keys = ["format: coco", f"splits: {{{text}}}"]
     keys += [f"{LINE}   # the last part of `file_name` names the image"] if match else []
-    return labelled(found.facts, tuple(keys), found.lacks)
+    return labelled(found.facts, tuple(keys), found.missing_parts)
 
 
 def choose_task(path: Path, label: str, task: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Dataset
-from buildsys.authoring.datasets.data_yaml import Lack
+from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.datasets.findings import diagnose
 from buildsys.authoring.syntax.scope import Scope
@@ -45,7 +45,7 @@ class CocoSet:
     """The facts of annotation files, and the splits without a labelled object."""
 
     facts: DatasetFacts
-    lacks: tuple[Lack, ...]
+    missing_parts: tuple[MissingPart, ...]
 
 
 def check_format(scope: Scope, block: Dataset, task: str) -> None:
@@ -168,12 +168,12 @@ def _read(place: Place, shape: str) -> CocoSet | tuple[Diagnostic, ...]:
         crowds=tuple((name, sheet.crowds) for name, sheet in sheets.items() if sheet.crowds),
     )
     labels = dict(place.labels)
-    lacks = tuple(
-        Lack(split=split, what="labels", diagnostic=_unlabelled(split, labels[file]))
+    missing_parts = tuple(
+        MissingPart(split=split, what="labels", diagnostic=_unlabelled(split, labels[file]))
         for split, file, _ in place.splits
         if not any(sheets[split].objects)
     )
-    return CocoSet(facts=prepare_splits(facts), lacks=lacks)
+    return CocoSet(facts=prepare_splits(facts), missing_parts=missing_parts)
 
 
 def _unlabelled(split: str, path: str) -> Diagnostic:

@@ -105,7 +105,9 @@ def _read_voc(root: Path, data: str) -> LabelledData:
 def _read_yaml(root: Path, data: str) -> LabelledData:
     inside = None if os.path.isabs(data) else root
     found = data_yaml.read_dataset(root / data, data, inside)
-    return labelled(found.facts, ("format: ultralytics", f"path: {scalar(data)}"), found.lacks)
+    return labelled(
+        found.facts, ("format: ultralytics", f"path: {scalar(data)}"), found.missing_parts
+    )
 
 
 def _read_folder(root: Path, data: str, known: str) -> LabelledData:
@@ -117,7 +119,7 @@ def _read_folder(root: Path, data: str, known: str) -> LabelledData:
     if known == "voc":
         names = ", ".join(map(scalar, found.facts.names))
         keys.append(f"classes: [{names}]   # in this order: the format defines none")
-    return labelled(found.facts, tuple(keys), found.lacks)
+    return labelled(found.facts, tuple(keys), found.missing_parts)
 
 
 def _annotation_files(folder: Path) -> list[str]:

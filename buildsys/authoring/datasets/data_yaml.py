@@ -33,7 +33,7 @@ _BOOLEANS = re.compile("(?i:true|false|yes|no|on|off)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lack:
+class MissingPart:
     """A part that a dataset lacks, with the diagnostic for recipes that need it.
 
     `what`: the images of a split, the labels of a split, or (`split` empty) the mirrored keypoints.
@@ -50,7 +50,7 @@ class DataYaml:
 
     facts: DatasetFacts
     parts: tuple[str, ...]
-    lacks: tuple[Lack, ...]
+    missing_parts: tuple[MissingPart, ...]
     absent: tuple[Path, ...] = ()
 
 
@@ -78,7 +78,9 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
     keypoints, dims, sigmas = _read_keypoints(document)
     flip = _read_flip(document, keypoints)
     base, places, missing = _find_places(document, path.parent, inside)
-    lacks = [_lack_images(document, split, place, base, inside) for split, place in missing.items()]
+    missing_parts = [
+        _missing_images(document, split, place, base, inside) for split, place in missing.items()
+    ]
     root = _choose_root(path.parent, base, places)
     given = tuple(
         (split, tuple(os.path.relpath(place.path, root) for place in found))
@@ -95,8 +97,8 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
         given=given,
         flip=flip,
     )
-    lacks += [
-        Lack(split=split, what="labels", diagnostic=diagnostic)
+    missing_parts += [
+        MissingPart(split=split, what="labels", diagnostic=diagnostic)
         for split, found in given
         if (diagnostic := _unlabelled(document, path.parent, root, split, found, places[split][0]))
     ]
@@ -107,11 +109,13 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
             " a mirrored image (the left ear becomes the right ear, the nose stays)"
         )
         at = document.diagnose(("kpt_shape",), message, hint, key=True, severity="warning")
-        lacks.append(Lack(split="", what="flip", diagnostic=at))
+        missing_parts.append(MissingPart(split="", what="flip", diagnostic=at))
     file = os.path.relpath(path, root)
     parts = (file, *dataset_parts(root, given))
     absent = tuple(Path(place.path) for place in missing.values())
-    return DataYaml(facts=prepare_splits(facts), parts=parts, lacks=tuple(lacks), absent=absent)
+    return DataYaml(
+        facts=prepare_splits(facts), parts=parts, missing_parts=tuple(missing_parts), absent=absent
+    )
 
 
 def dataset_parts(root: Path, given: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, ...]:
@@ -289,9 +293,9 @@ def _find_places(
     return base, places, missing
 
 
-def _lack_images(
+def _missing_images(
     document: Document, split: str, place: _Place, base: str, inside: Path | None
-) -> Lack:
+) -> MissingPart:
     message = f"the {split} split names {place.written}, which does not exist"
     hint = f"looked in {os.path.basename(base) or '.'}/"
     if inside is not None:
@@ -299,7 +303,7 @@ def _lack_images(
         outside = check_inside(inside, place.written, start=start, hint=WITHIN)
         message, hint = outside or (message, hint)
     diagnostic = document.diagnose(place.at, message, hint)
-    return Lack(split=split, what="images", diagnostic=diagnostic)
+    return MissingPart(split=split, what="images", diagnostic=diagnostic)
 
 
 def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:

@@ -23,7 +23,7 @@ from buildsys.authoring.datasets.data_yaml import (
 )
 from buildsys.authoring.datasets.data_yaml import (
     SUFFIXES,
-    Lack,
+    MissingPart,
     dataset_parts,
     read_dataset,
     watched_places,
@@ -85,7 +85,7 @@ class Data:
 
     `generator`: its settings; `split`: root and shares of data that is not split; `facts`: lines
     for buildsys.lock; `home`: see `Source.home`; `waiting_for`: what is not on this machine;
-    `lacks`: missing parts.
+    `missing_parts`: parts that the dataset lacks.
     """
 
     generator: StepSettings | None = None
@@ -96,7 +96,7 @@ class Data:
     archive: Archive | None = None
     waiting_for: str = ""
     facts: tuple[Fact, ...] = ()
-    lacks: tuple[Lack, ...] = ()
+    missing_parts: tuple[MissingPart, ...] = ()
 
 
 KnownData = dict[tuple[str, str | None], tuple[Data, frozenset[Path]]]
@@ -257,7 +257,7 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
     found = read_dataset(path, label if label == block.path else path.name, _home(build, block))
     build.read |= {*watched_places(found.facts), *found.absent}
     data = _split(build, block, found.facts, found.parts, label, path.parent)
-    return dataclasses.replace(data, lacks=found.lacks)
+    return dataclasses.replace(data, missing_parts=found.missing_parts)
 
 
 def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
@@ -293,7 +293,7 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
     check_files(build.scope, place, "archive" if block.url else "workspace")
     found = read_sets(place, task or "detect", build.around.sheets)
     data = _split(build, block, found.facts, parts, block.label, place.root)
-    return dataclasses.replace(data, lacks=found.lacks)
+    return dataclasses.replace(data, missing_parts=found.missing_parts)
 
 
 def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
@@ -315,7 +315,7 @@ def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> D
     found = folder_sets.read_folder(path, label, block, build.around.folders)
     build.read |= found.read
     data = _split(build, block, found.facts, found.parts, name, root)
-    return dataclasses.replace(data, lacks=found.lacks)
+    return dataclasses.replace(data, missing_parts=found.missing_parts)
 
 
 def _check_folder(build: Assembling, block: Dataset, folder: Path) -> None:

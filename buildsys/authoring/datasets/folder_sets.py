@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.datasets import data_yaml
 from buildsys.authoring.datasets.blocks import Dataset
-from buildsys.authoring.datasets.data_yaml import Lack
+from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.datasets.findings import diagnose, diagnose_one
 from buildsys.authoring.syntax.scope import Scope
@@ -29,7 +29,7 @@ class FolderSet:
     facts: DatasetFacts
     parts: tuple[str, ...]
     read: frozenset[Path]
-    lacks: tuple[Lack, ...]
+    missing_parts: tuple[MissingPart, ...]
 
 
 Known = dict[Hashable, "FolderSet | tuple[Diagnostic, ...]"]
@@ -130,8 +130,8 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
     parts = tuple(dict.fromkeys(place for split in splits for place in split.places))
     files = {entry.file for _, found in entries for entry in found}
     lists = root / "ImageSets" / "Main"
-    lacks = tuple(
-        _lack(split.name, split.names or split.annotations, label)
+    missing_parts = tuple(
+        _missing_part(split.name, split.names or split.annotations, label)
         for split, found in entries
         if not any(voc_format.has_objects(entry) for entry in found)
     )
@@ -139,7 +139,7 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
         facts=_facts(root, "voc", names, [(split.name, split.places) for split in splits]),
         parts=parts,
         read=frozenset({root, lists, *(root / place for place in (*parts, *filter(None, files)))}),
-        lacks=lacks,
+        missing_parts=missing_parts,
     )
 
 
@@ -155,19 +155,19 @@ def _read_darknet(path: Path, label: str) -> FolderSet | list[Finding]:
     beside = [str(label_path(PurePosixPath(place))) for place in places]
     found = [place for place in beside if os.path.isdir(root / place)]
     parts = tuple(dict.fromkeys((*files.files, *places, *found)))
-    lacks = tuple(
-        _lack(name, paths[-1], label)
+    missing_parts = tuple(
+        _missing_part(name, paths[-1], label)
         for name, paths in declared.splits
         if not darknet_format.has_labels(root, paths)
     ) + tuple(
-        Lack(split=name, what="images", diagnostic=_diagnose(finding, label))
+        MissingPart(split=name, what="images", diagnostic=_diagnose(finding, label))
         for name, finding in files.lacking
     )
     return FolderSet(
         facts=_facts(root, "darknet", declared.classes, list(declared.splits)),
         parts=parts,
         read=frozenset({root, *(root / part for part in parts)}),
-        lacks=lacks,
+        missing_parts=missing_parts,
     )
 
 
@@ -187,9 +187,9 @@ def _facts(
     return prepare_splits(facts)
 
 
-def _lack(split: str, place: str, label: str) -> Lack:
+def _missing_part(split: str, place: str, label: str) -> MissingPart:
     finding = _error(f"no image of the {split} split has a label", "", place)
-    return Lack(split=split, what="labels", diagnostic=_diagnose(finding, label))
+    return MissingPart(split=split, what="labels", diagnostic=_diagnose(finding, label))
 
 
 def _diagnose(finding: Finding, label: str) -> Diagnostic:

@@ -3,7 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
-from buildsys.authoring.datasets.data_yaml import Lack
+from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.errors import InputError
 from buildsys.steps.lib.datasets import prepared
@@ -41,14 +41,16 @@ class Images:
     files: tuple[str, ...]
 
 
-def labelled(facts: DatasetFacts, keys: tuple[str, ...], lacks: tuple[Lack, ...]) -> LabelledData:
+def labelled(
+    facts: DatasetFacts, keys: tuple[str, ...], missing_parts: tuple[MissingPart, ...]
+) -> LabelledData:
     """Return the data with its block; with only a train split, a share of it becomes val.
 
     Raises InputError where a val split is declared but missing.
     """
     if [name for name, _ in facts.splits] != ["train"]:
         return LabelledData(keys=keys, facts=facts)
-    for lack in lacks:
+    for lack in missing_parts:
         if (lack.split, lack.what) == ("val", "images"):
             cure = "without this line, a share of train becomes val"
             hint = "; ".join(filter(None, (lack.diagnostic.hint, cure)))

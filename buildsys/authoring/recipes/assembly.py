@@ -80,7 +80,7 @@ class _Sources:
     checkpoint: CheckpointFacts | None
     given: GivenFile | None
     waiting_for: str
-    no_pictures: tuple[str, str] | None
+    no_calibration_images: tuple[str, str] | None
     facts: tuple[Fact, ...]
     origins: dict[str, tuple[str, int]]
 
@@ -119,12 +119,12 @@ class Assembler:
             dataset_parts=data.parts,
             dataset_home=data.home,
             split=data.split,
-            lacks=data.lacks,
+            missing_parts=data.missing_parts,
             archive=data.archive,
             checkpoint=common.checkpoint,
             given=common.given,
             waiting_for=common.waiting_for,
-            no_pictures=common.no_pictures,
+            no_calibration_images=common.no_calibration_images,
             facts=common.facts,
             origins=tuple(sorted([(key, *place) for key, place in origins.items()])),
         )
@@ -160,7 +160,7 @@ class Assembler:
         data = find_data(self, recipe.dataset, recipe.source.task)
         checkpoint, waiting = self.find_weights(recipe)
         given = self._given(recipe)
-        checkpoint = given.says if given is not None else checkpoint
+        checkpoint = given.stated if given is not None else checkpoint
         facts = list(data.facts)
         if (
             checkpoint is not None and given is None
@@ -174,7 +174,7 @@ class Assembler:
             checkpoint=checkpoint,
             given=given,
             waiting_for=waiting or data.waiting_for,
-            no_pictures=self._no_pictures(recipe),
+            no_calibration_images=self._no_calibration_images(recipe),
             facts=tuple(facts),
             origins=self.scope.origins(),
         )
@@ -218,7 +218,7 @@ class Assembler:
         """Whether an axis of the matrix is the size itself."""
         return any(layer.prefix == ("input", "size") for layer in self.scope.layers)
 
-    def _no_pictures(self, recipe: Recipe) -> tuple[str, str] | None:
+    def _no_calibration_images(self, recipe: Recipe) -> tuple[str, str] | None:
         calibration = recipe.quantization.calibration
         if calibration is None or calibration.images is None:
             return None
@@ -381,7 +381,7 @@ class Assembler:
         at: KeyPath = ("source", "weights", "path")
         try:
             found = read_given(path, form)
-            checked(found.says)
+            checked(found.stated)
             return found
         except UnreadableModel as error:
             message = f"{label}: {error.what}"

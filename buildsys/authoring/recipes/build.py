@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Split
-from buildsys.authoring.datasets.data_yaml import Lack
+from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.given_file import GivenFile
 from buildsys.authoring.recipes.recipe import Recipe
@@ -31,11 +31,11 @@ class Build:
     """One recipe for one target, with all values that planning needs; compared by identity.
 
     `train`, `export`, `vela`, `tensorrt`, `generator`: settings of step modules. `origins`: (dotted
-    key, file, line) of each key. `no_pictures`: why the pattern of calibration images selects none,
-    and what to do. `split`: root and shares of data that is not split. `dataset_home`: see
-    `Source.home`. `lacks`: missing parts of the dataset. `facts`: lines for buildsys.lock. `given`:
-    the finished file, opened, if it exists. `checkpoint`: facts of the network in a checkpoint or
-    finished file.
+    key, file, line) of each key. `no_calibration_images`: why the pattern of calibration images
+    selects none, and what to do. `split`: root and shares of data that is not split.
+    `dataset_home`: see `Source.home`. `missing_parts`: parts that the dataset lacks. `facts`: lines
+    for buildsys.lock. `given`: the finished file, opened, if it exists. `checkpoint`: facts of the
+    network in a checkpoint or finished file.
     """
 
     id: str
@@ -52,12 +52,12 @@ class Build:
     dataset_parts: tuple[str, ...]
     dataset_home: str
     split: tuple[str, Split] | None
-    lacks: tuple[Lack, ...]
+    missing_parts: tuple[MissingPart, ...]
     checkpoint: CheckpointFacts | None
     given: GivenFile | None
     archive: Archive | None
     waiting_for: str
-    no_pictures: tuple[str, str] | None
+    no_calibration_images: tuple[str, str] | None
     facts: tuple[Fact, ...]
     origins: tuple[tuple[str, str, int], ...]
 

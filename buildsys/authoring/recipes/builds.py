@@ -18,7 +18,7 @@ from buildsys.authoring.recipes.other_mistakes import other_mistakes
 from buildsys.authoring.recipes.recipe import Select, TargetEntry
 from buildsys.authoring.recipes.reserved_names import name_problem
 from buildsys.authoring.recipes.variants import STRUCTURE, Variant, variants
-from buildsys.authoring.recipes.warnings import check_measured, remarks
+from buildsys.authoring.recipes.warnings import check_measured, find_warnings
 from buildsys.authoring.syntax.document import Document, parse_document, read_document
 from buildsys.authoring.syntax.scope import Layer, Scope
 from buildsys.authoring.syntax.validation import parse
@@ -351,7 +351,7 @@ class _Reading:
             problems += check_measured(found, locate)
         else:
             problems += other_mistakes(assembler, (entry.entry, entry.index), problems)
-        problems += remarks(found, locate)
+        problems += find_warnings(found, locate)
         self.problems += problems
         if not any(problem.is_error for problem in problems):
             self.builds.append(found)

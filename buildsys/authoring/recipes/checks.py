@@ -53,7 +53,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
         problems += check_gates(build, locate)
     if build.waiting_for:
         problems.append(_missing_weights(build, locate))
-    return problems + check_converter(build, locate) + _check_pictures(build, locate)
+    return problems + check_converter(build, locate) + _check_calibration_images(build, locate)
 
 
 def _has_error(problems: list[Diagnostic]) -> bool:
@@ -81,7 +81,7 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
     problems = check_task(recipe, train, locate)
     if train is not None:
         problems += check_training(vars(train), "size" in (recipe.train or {}), locate)
-        problems += ask_step(recipe.source, train, locate)
+        problems += check_step_settings(recipe.source, train, locate)
     problems += _check_network(build, locate)
     opset = build.export.opset if build.export is not None else _OPSETS[0]
     if not _OPSETS[0] <= opset <= _OPSETS[1]:
@@ -107,7 +107,9 @@ def _check_network(build: Build, locate: Locate) -> list[Diagnostic]:
     return problems
 
 
-def ask_step(source: SourceModel, train: TrainSettings, locate: Locate) -> list[Diagnostic]:
+def check_step_settings(
+    source: SourceModel, train: TrainSettings, locate: Locate
+) -> list[Diagnostic]:
     """Return the mistakes that the training step itself finds in its settings."""
     step = find_step("train", source.family)
     if step is None or step.spec.check_settings is None:
@@ -257,11 +259,13 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
             wanted.append(((*at, "split"), calibration.split))
     if recipe.evaluate.measure and facts is not None:
         wanted.append((("evaluate", "split"), recipe.evaluate.split))
-    lacks = [lack for lack in build.lacks if lack.split in {split for _, split in wanted}]
-    missing = [lack.diagnostic for lack in lacks if lack.what == "images"]
+    missing_parts = [
+        lack for lack in build.missing_parts if lack.split in {split for _, split in wanted}
+    ]
+    missing = [lack.diagnostic for lack in missing_parts if lack.what == "images"]
     if missing:
         return problems + missing
-    for lack in build.lacks:
+    for lack in build.missing_parts:
         unlabelled = lack.what == "labels" and lack.split in labelled
         if unlabelled or (lack.what == "flip" and trains and recipe.source.task == "pose"):
             problems.append(lack.diagnostic)
@@ -294,13 +298,13 @@ def check_calibration(calibration: Calibration, locate: Locate) -> list[Diagnost
     return []
 
 
-def _check_pictures(build: Build, locate: Locate) -> list[Diagnostic]:
+def _check_calibration_images(build: Build, locate: Locate) -> list[Diagnostic]:
     """Check that the pattern matches an image; where weights are missing, images may be missing
     too.
     """
-    if build.no_pictures is None:
+    if build.no_calibration_images is None:
         return []
-    message, hint = build.no_pictures
+    message, hint = build.no_calibration_images
     at = ("quantization", "calibration", "images")
     severity = "warning" if build.waiting_for else "error"
     return [locate(at, message, hint, severity=severity)]

@@ -180,24 +180,24 @@ def _check_size(given: _Given, image: Edge) -> list[Diagnostic]:
 
 def _check_words(given: _Given) -> list[Diagnostic]:
     """Compare task and classes of the recipe with those that the exporter wrote into the file."""
-    source, says = given.build.recipe.source, given.file.says
-    if says is None:
+    source, stated = given.build.recipe.source, given.file.stated
+    if stated is None:
         return []
-    if source.task is not None and source.task != says.task:
-        message = f"`task` is {source.task}, but {given.name} is a {says.task} network"
-        return [given.locate(("source", "task"), message, f"write `task: {says.task}`")]
-    if not source.classes or source.classes == says.names:
+    if source.task is not None and source.task != stated.task:
+        message = f"`task` is {source.task}, but {given.name} is a {stated.task} network"
+        return [given.locate(("source", "task"), message, f"write `task: {stated.task}`")]
+    if not source.classes or source.classes == stated.names:
         return []
     at: KeyPath = ("source", "classes")
-    if len(source.classes) != len(says.names):
+    if len(source.classes) != len(stated.names):
         message = (
-            f"`classes` names {len(source.classes)}, but {given.name} has {_counted(len(says.names))}:"
-            f" {first_of(says.names, _SHOWN)}"
+            f"`classes` names {len(source.classes)}, but {given.name} has {_counted(len(stated.names))}:"
+            f" {first_of(stated.names, _SHOWN)}"
         )
         return [given.locate(at, message, "remove `classes`: the file names its own")]
-    if sorted(source.classes) == sorted(says.names):
+    if sorted(source.classes) == sorted(stated.names):
         message = (
-            f"`classes` has a different order than {given.name}: {first_of(says.names, _SHOWN)}"
+            f"`classes` has a different order than {given.name}: {first_of(stated.names, _SHOWN)}"
         )
         return [given.locate(at, message, "remove `classes`: the file names its own")]
     return []
@@ -339,17 +339,17 @@ def guess_decoder(file: GivenFile) -> str:
     Decoders may differ only in the boxes' unit: Ultralytics' TFLite files have shares of the image,
     its ONNX files pixels (ultralytics/nn/modules/head.py).
     """
-    says, size = file.says, file.size
-    if says is None or file.suppresses:
+    stated, size = file.stated, file.size
+    if stated is None or file.suppresses:
         return ""
-    size = size or ((says.size, says.size) if says.size else None)
+    size = size or ((stated.size, stated.size) if stated.size else None)
     if size is None:
         return ""
-    counts = (len(says.names), says.keypoints, says.keypoint_dims)
+    counts = (len(stated.names), stated.keypoints, stated.keypoint_dims)
     found = [
         word
         for word, head in decoders().items()
-        if head != "none" and _has_head(file, head, size, *counts, says.task)
+        if head != "none" and _has_head(file, head, size, *counts, stated.task)
     ]
     usual = "yolov8-normalized" if isinstance(file, TfliteFile) else "yolov8-decoded"
     return usual if usual in found else next(iter(found), "")

@@ -31,14 +31,14 @@ _TFLITE_SUPPRESSING = (
 class OnnxFile:
     """An ONNX file's content.
 
-    `says`: facts that its exporter wrote, None without any; `suppresses`: whether it contains
+    `stated`: facts that its exporter wrote, None without any; `suppresses`: whether it contains
     non-maximum suppression; `external`: files beside it with its weights; `ir`, `opset`,
     `operators`: from its header; `licence`: from its metadata, empty without one.
     """
 
     inputs: tuple[Edge, ...]
     outputs: tuple[Edge, ...]
-    says: CheckpointFacts | None
+    stated: CheckpointFacts | None
     suppresses: bool
     external: tuple[str, ...]
     ir: int
@@ -59,13 +59,13 @@ class OnnxFile:
 class TfliteFile:
     """A TFLite file's content.
 
-    `says`, `suppresses` and `licence`: as for an ONNX file; `file`: the same for the steps that
+    `stated`, `suppresses` and `licence`: as for an ONNX file; `file`: the same for the steps that
     check it; `layers`: its operators, with their origins.
     """
 
     inputs: tuple[Edge, ...]
     outputs: tuple[Edge, ...]
-    says: CheckpointFacts | None
+    stated: CheckpointFacts | None
     suppresses: bool
     file: tflite.File
     layers: tuple[tuple[str, tuple[str, ...]], ...]
@@ -103,7 +103,7 @@ def _read_onnx(path: Path) -> OnnxFile:
     return OnnxFile(
         inputs=header.inputs,
         outputs=header.outputs,
-        says=exported_metadata.describe_export(header.metadata),
+        stated=exported_metadata.describe_export(header.metadata),
         suppresses=any(name in _SUPPRESSING for _, name in header.operators)
         or exported_metadata.has_suppression(header.metadata),
         external=header.external,
@@ -123,7 +123,7 @@ def _read_tflite(path: Path) -> TfliteFile:
             for tensor, shape in zip(file.inputs, file.signatures, strict=True)
         ),
         outputs=tuple(_tflite_edge(tensor, tensor.shape) for tensor in file.outputs),
-        says=exported_metadata.describe_export(metadata),
+        stated=exported_metadata.describe_export(metadata),
         suppresses=any(name in _TFLITE_SUPPRESSING for name, _ in file.operators)
         or exported_metadata.has_suppression(metadata),
         file=file,

@@ -61,8 +61,8 @@ def _of_file(build: Build) -> KnownModel | None:
     """Return the facts of a finished file: from the recipe, otherwise the file itself, otherwise
     the labels.
     """
-    source, says, facts = build.recipe.source, build.checkpoint, build.dataset
-    points = says or facts
+    source, stated, facts = build.recipe.source, build.checkpoint, build.dataset
+    points = stated or facts
     names = source.classes or (points.names if points is not None else ())
     if not names:
         return None

@@ -9,10 +9,10 @@ from buildsys.authoring.datasets.dataset import find_data
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.assembly import Assembler
 from buildsys.authoring.recipes.checks import (
-    ask_step,
     check_calibrated,
     check_calibration,
     check_scheme,
+    check_step_settings,
     check_task,
     check_training,
 )
@@ -146,7 +146,7 @@ def _look_at_steps(found: _Collector) -> None:
     values, _ = leave_out_mistakes(step.settings, recipe.train, {})
     found.problems += check_training(values, True, found.locate)
     if is_training(train) and found.is_right("source.task"):
-        found.problems += ask_step(recipe.source, train, found.locate)
+        found.problems += check_step_settings(recipe.source, train, found.locate)
         found.problems += check_task(recipe, train, found.locate)
 
 

@@ -12,7 +12,7 @@ from buildsys.text import first_of
 _SHOWN = 5
 
 
-def remarks(build: Build, locate: Locate) -> list[Diagnostic]:
+def find_warnings(build: Build, locate: Locate) -> list[Diagnostic]:
     """Return warnings: missing data, omitted annotations."""
     return _missing_data(build, locate) + [
         locate(

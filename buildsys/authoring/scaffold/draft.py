@@ -201,9 +201,9 @@ def _source(draft: Draft) -> list[str]:
         lines.append(noted(f"  task: {draft.task}", " | ".join(draft.network.tasks)))
         lines += _architecture_line(draft, draft.network)
     elif draft.task:
-        says = draft.probe is not None and draft.probe.checkpoint is not None
+        stated = draft.probe is not None and draft.probe.checkpoint is not None
         note = (
-            "from the file, as are the classes" if says else "the data is a folder for each class"
+            "from the file, as are the classes" if stated else "the data is a folder for each class"
         )
         lines.append(noted(f"  task: {draft.task}", note))
     else:

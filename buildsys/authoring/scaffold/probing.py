@@ -70,11 +70,11 @@ def _read(given: str, name: str, path: Path, families: tuple[str, ...], trust: b
     if network(families[0]) is None:
         try:
             found = read_given(path, source_format(families[0]))
-            checked(found.says)
+            checked(found.stated)
         except UnreadableModel as error:
             raise InputError.at(given, error.what, error.hint) from error
         return Probe(
-            path=name, family=families[0], sha256=digest, checkpoint=found.says, given=found
+            path=name, family=families[0], sha256=digest, checkpoint=found.stated, given=found
         )
     family, checkpoint = _read_checkpoint(given, path, families, trust)
     runs_code = trust and _runs_code(path, family)

@@ -119,7 +119,7 @@ def check_outside(path: Path, folder: Path) -> None:
         )
 
 
-def make_certificate(path: Path, say: Callable[[str], None]) -> None:
+def make_certificate(path: Path, print_line: Callable[[str], None]) -> None:
     """Create the file with a certificate and its key if it is missing, readable by its owner only.
 
     A cluster has one self-signed certificate; every machine that has the file belongs to the
@@ -145,7 +145,7 @@ def make_certificate(path: Path, say: Callable[[str], None]) -> None:
             write_new(path, text.decode(), mode=0o600)
         except FileExistsError:  # another scheduler has created it meanwhile
             return
-    say(
+    print_line(
         f"wrote {path}. Copy it to every worker and everyone who builds; anyone who has it can run code on the"
         " workers."
     )
@@ -198,26 +198,26 @@ def security(certificate: Path | None) -> "Security":
 
 
 _OTHER = "the certificate does not belong to this cluster: copy the file of the scheduler to this machine"
-_NOBODY, _SILENT = "nothing listens there", "it does not answer"
+_NOT_LISTENING, _NO_ANSWER = "nothing listens there", "it does not answer"
 _REASONS = (
     ("certificate", _OTHER),
     ("CERTIFICATE", _OTHER),
     ("UNKNOWN_CA", _OTHER),
     ("SSL", "only one side uses TLS, or the certificates differ"),
     ("name taken", "there is already a worker of that name; use `--name`"),
-    ("refused", _NOBODY),
+    ("refused", _NOT_LISTENING),
     ("reset by peer", "it ends the connection: it is no scheduler, or only one side uses TLS"),
     ("in use", "another program listens there"),
     ("not known", "the host name is unknown"),
-    ("timed out", _SILENT),
-    ("Timed out", _SILENT),
+    ("timed out", _NO_ANSWER),
+    ("Timed out", _NO_ANSWER),
 )
 """Parts of dask's error messages, and their meaning."""
 
 
 def may_be_off(reason: str) -> bool:
     """Return whether a reason of `explain_failure` means that the program may not be running."""
-    return reason in (_NOBODY, _SILENT)
+    return reason in (_NOT_LISTENING, _NO_ANSWER)
 
 
 def explain_failure(error: BaseException) -> str:

@@ -65,7 +65,7 @@ _MOST_LOST = 5
 """Times that workers may die with a step that they had not started."""
 
 
-class NobodyFits(Exception):
+class NoWorkerFits(Exception):
     """No worker met a step's requirements for the time limit, or none can get its inputs."""
 
 
@@ -95,13 +95,15 @@ class _StepEvents:
             else:
                 before = self.begun[-2]
                 gone = f"worker {before} is gone: " if before != event.worker else ""
-                self._runner.say(
+                self._runner.print_line(
                     f"{gone}{self._runner.name(self._step)} begins again on {event.worker}"
                 )
         elif isinstance(event, Reported):
             self._on_progress(event.done, event.total, event.unit, event.note)
         else:
-            self._runner.say(f"{self._runner.name(self._step)} on {event.worker}: {event.text}")
+            self._runner.print_line(
+                f"{self._runner.name(self._step)} on {event.worker}: {event.text}"
+            )
 
 
 @dataclass(kw_only=True)
@@ -169,7 +171,7 @@ class Dispatch:
     ) -> StepResult | None:
         """Return the result of a step on a worker; None where it existed already.
 
-        Raises NobodyFits, StepFailed, MissingBytes, Interrupted.
+        Raises NoWorkerFits, StepFailed, MissingBytes, Interrupted.
         """
         self._note_unread(step, action_key.key)
         try:
@@ -187,14 +189,14 @@ class Dispatch:
                 if found is not None:
                     return self._take(step, action_key, found, sending.events.begun)
                 sending.attempt += 1
-            raise NobodyFits
+            raise NoWorkerFits
         except SchedulerLost:
             raise Interrupted(f"the scheduler at {self.connection.address} is gone") from None
 
     def _ask(self, sending: _Sending) -> Reply | None:
         """Return a worker's reply to the order; None where the worker is gone.
 
-        Raises NobodyFits, SchedulerLost, StepFailed.
+        Raises NoWorkerFits, SchedulerLost, StepFailed.
         """
         step, events = sending.step, sending.events
         fitting = self._await_worker(step, sending.needs)
@@ -214,13 +216,13 @@ class Dispatch:
             if len(events.begun) > MOST_DEATHS or sending.deaths == _MOST_LOST:
                 raise _died(step, events.begun) from None
         if reply is None and events.begun:
-            self._say_gone(events.begun[-1])
+            self._print_gone(events.begun[-1])
         return reply
 
     def _checked_answer(self, sending: _Sending, reply: Reply) -> Answer | None:
         """Return the answer that can be used; None where the step must be sent again.
 
-        Raises NobodyFits, StepFailed.
+        Raises NoWorkerFits, StepFailed.
         """
         step, action_key, fault = sending.step, sending.action_key, ""
         match reply:
@@ -254,23 +256,25 @@ class Dispatch:
             sending.refusals += 1
         return None
 
-    def _say_gone(self, worker: str) -> None:
+    def _print_gone(self, worker: str) -> None:
         """Print, once, that a worker which has started a step is gone."""
         if worker not in self._gone and all(p.name != worker for p in self.connection.places()):
             self._gone.add(worker)
-            self.runner.say(f"worker {worker} is gone")
+            self.runner.print_line(f"worker {worker} is gone")
 
     def _await_worker(self, step: Step, needs: Needs) -> list[Place]:
-        """Return the workers that meet the requirements, once there are any. Raises NobodyFits."""
+        """Return the workers that meet the requirements, once there are any. Raises
+        NoWorkerFits.
+        """
         patience = self.patience
         while True:
             places = [p for p in self.connection.places() if p.name not in self._refusals]
             for address in self.connection.left_out.keys() - self._reported_left_out:
                 self._reported_left_out.add(address)
-                self.runner.say(self.connection.left_out[address])
+                self.runner.print_line(self.connection.left_out[address])
             fitting = [place for place in places if placement.fits(needs, place.has)]
             if self._is_store_lost or not self.store.remote.writes:
-                raise NobodyFits
+                raise NoWorkerFits
             if places:
                 patience.note_there({})
             if fitting:
@@ -279,12 +283,12 @@ class Dispatch:
             # while there is no worker at all, every step waits for the same thing
             missed = needs if places else {}
             if patience.begin(missed):
-                self.runner.say(
+                self.runner.print_line(
                     f"{self.runner.name(step)} waits for a worker: {placement.described(missed) or 'there is none'}"
                     f" (at most {self.patience.seconds:g} s)"
                 )
             if patience.is_over(missed):
-                raise NobodyFits
+                raise NoWorkerFits
             time.sleep(min(_LOOK_SECONDS, self.patience.seconds))
 
     def _await_reply(self, ordered: Ordered, asked: Needs, only: tuple[str, ...]) -> Reply | None:
@@ -321,7 +325,7 @@ class Dispatch:
 
     def _send(self, item: Input, action_key: ActionKey) -> WireInput:
         """Return an input after uploading its bytes. Raises MissingBytes, StepFailed,
-        NobodyFits.
+        NoWorkerFits.
         """
         digest, store = dict(action_key.inputs)[item.name], self.store
         if item.source is None:
@@ -340,13 +344,15 @@ class Dispatch:
         except (
             RemoteFailure
         ) as failure:  # already printed: without the remote store, steps run on this machine
-            raise NobodyFits from failure
+            raise NoWorkerFits from failure
         return WireInput(
             name=item.name, digest=digest, tree=tree, suffix=suffix, role=role_of(item)
         )
 
     def _is_elsewhere(self, reply: InputsLost) -> bool:
-        """Return whether a worker misses files that are in the remote store. Raises NobodyFits."""
+        """Return whether a worker misses files that are in the remote store. Raises
+        NoWorkerFits.
+        """
         if self._proof not in reply.blobs:
             return False
         try:
@@ -356,7 +362,7 @@ class Dispatch:
             self.store.push_blobs(self._proof, tree=False)
         except (RemoteFailure, FileNotFoundError) as failure:
             self._require_store()
-            raise NobodyFits from failure
+            raise NoWorkerFits from failure
         return False
 
     def _send_again(self, sending: _Sending, reply: InputsLost) -> str:
@@ -377,23 +383,23 @@ class Dispatch:
             if lost and sending.rounds_again == _MOST_SENT_AGAIN + len(step.inputs):
                 return "it reports more files as lost each time"
             if not lost:
-                self.runner.say(
+                self.runner.print_line(
                     f"{store.settings.url} loses uploaded files; {self.runner.name(step)} runs here"
                 )
-                raise NobodyFits
+                raise NoWorkerFits
             sending.rounds_again += 1
             sending.blobs_again |= lost
             for item, sent in zip(step.inputs, order.inputs, strict=True):
                 doubted = blobs[sent.name] & lost
                 if doubted:
-                    self.runner.say(
+                    self.runner.print_line(
                         f"worker {reply.worker} finds `{item.name}` of {self.runner.name(step)} lost or"
                         f" damaged in {store.settings.url}: it is uploaded again"
                     )
-                    store.doubt(sent.digest, doubted)
+                    store.mark_unreadable(sent.digest, doubted)
         except RemoteFailure as failure:
             self._require_store()
-            raise NobodyFits from failure
+            raise NoWorkerFits from failure
         for item in step.inputs:
             self._send(item, sending.action_key)
         return ""
@@ -412,9 +418,9 @@ class Dispatch:
     def _await_delivery(self, step: Step, reply: Undelivered, rounds: int) -> None:
         """Wait until the worker that has the result should be asked again.
 
-        Raises NobodyFits if uploads to the remote store have failed for good.
+        Raises NoWorkerFits if uploads to the remote store have failed for good.
         """
-        self.runner.say(
+        self.runner.print_line(
             f"{self.runner.name(step)} is done on {reply.worker}, and its result is not in the remote store yet:"
             f" {reply.why}"
         )
@@ -425,17 +431,17 @@ class Dispatch:
         time.sleep(_DELIVERY_PAUSES[rounds])
 
     def _require_store(self) -> None:
-        """Raise NobodyFits if this machine cannot upload either: no more steps are sent out."""
+        """Raise NoWorkerFits if this machine cannot upload either: no more steps are sent out."""
         try:
             self.store.remote.prove_writing()
         except BuildsysError as error:
             if not self._is_store_lost:
                 self._is_store_lost = True
-                self.runner.say(f"{error}; steps run here")
-            raise NobodyFits from error
+                self.runner.print_line(f"{error}; steps run here")
+            raise NoWorkerFits from error
 
     def _checked(self, step: Step, action_key: ActionKey, reply: Answer) -> Answer | str:
-        """Return the answer as it is used, or what is wrong with it. Raises NobodyFits.
+        """Return the answer as it is used, or what is wrong with it. Raises NoWorkerFits.
 
         Where keys are trusted, the signed content decides. A verdict must match its file.
         """
@@ -474,7 +480,7 @@ class Dispatch:
             return "its `verdict` cannot be read from the remote store: it is damaged"
         except RemoteFailure as failure:
             self._require_store()
-            raise NobodyFits from failure
+            raise NoWorkerFits from failure
         return reply
 
     def _has_passed(self, step: Step, reply: Answer) -> bool:
@@ -491,7 +497,7 @@ class Dispatch:
     def _note_unread(self, step: Step, key: str) -> None:
         """Record that a worker's result of this run could not be read: its step runs again.
 
-        Raises NobodyFits if that happened too often.
+        Raises NoWorkerFits if that happened too often.
         """
         worker, outputs = self._taken.pop(key, ("", ()))
         name, trees = self.runner.name(step), {output.name: output.tree for output in step.outputs}
@@ -501,7 +507,7 @@ class Dispatch:
                 self.store.remote.remove(*map(blob_name, damaged))
             self._note_fault(step, worker, "what it uploaded is damaged")
         elif worker:
-            self.runner.say(
+            self.runner.print_line(
                 f"{self.store.settings.url} no longer has what worker {worker} made for {name}:"
                 " it is made again"
             )
@@ -509,10 +515,10 @@ class Dispatch:
         if self._unread[key] <= _MOST_UNREAD:
             return
         if worker:
-            self.runner.say(
+            self.runner.print_line(
                 f"{name} runs here: its results from workers could not be read {self._unread[key]} times"
             )
-        raise NobodyFits
+        raise NoWorkerFits
 
     def _keep_source(self, item: Input, digest: str, tree: bool) -> None:
         """Copy a source into the local store: workers cannot read folders of this machine."""
@@ -579,13 +585,13 @@ class Dispatch:
         """Print once why a worker refuses a step; it gets no more steps in this run."""
         if worker not in self._refusals:
             self._refusals[worker] = why
-            self.runner.say(f"worker {worker} refused {self.runner.name(step)}: {why}")
+            self.runner.print_line(f"worker {worker} refused {self.runner.name(step)}: {why}")
 
     def _note_fault(self, step: Step, worker: str, why: str) -> None:
         """Print once what is wrong with a worker's reply; it gets no more steps in this run."""
         if worker not in self._refusals:
             self._refusals[worker] = why
-            self.runner.say(
+            self.runner.print_line(
                 f"worker {worker} gets no more steps in this run: {self.runner.name(step)}: {why}"
             )
 

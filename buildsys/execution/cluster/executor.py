@@ -67,7 +67,7 @@ class ClusterExecutor:
                 except RemoteFailure as error:
                     connection.close()
                     raise CannotReach(f"{store.settings.url}: {error}. {_HERE}") from error
-                self.here.say(
+                self.here.print_line(
                     f"cluster {connection.address}: {count} worker{'s' * (count != 1)};"
                     " steps run there, `-n` says how many at once"
                 )
@@ -100,16 +100,16 @@ class ClusterExecutor:
             return self.here.execute(step, on_start, on_progress)
 
         def make(action_key: ActionKey) -> StepResult | None:
-            from buildsys.execution.cluster.dispatch import NobodyFits
+            from buildsys.execution.cluster.dispatch import NoWorkerFits
 
             try:
                 return dispatch.make(step, action_key, needs, on_start, on_progress)
-            except NobodyFits:
+            except NoWorkerFits:
                 missing = missing_here(step)
                 if missing:
                     raise Waiting(f"{self.here.name(step)} waits for {missing[0]}") from None
                 if self.here.workers.pop(step.id, None):  # a worker has started it
-                    self.here.say(f"{self.here.name(step)} begins again on this machine")
+                    self.here.print_line(f"{self.here.name(step)} begins again on this machine")
                 return self.here.execute(step, on_start, on_progress)
 
         return make_once(self.here.state, step, self._alone, make)
@@ -151,7 +151,7 @@ class ClusterExecutor:
         file = find_certificate(self.here.workspace, settings)
         certificate = read_certificate(file, certificate_source()) if file is not None else None
         waiting = f"waiting for the scheduler {settings.scheduler}"
-        late = threading.Timer(_SAY_SECONDS, self.here.say, (waiting,))
+        late = threading.Timer(_LINE_SECONDS, self.here.print_line, (waiting,))
         late.daemon = True
         late.start()
         try:
@@ -165,7 +165,7 @@ class ClusterExecutor:
             late.cancel()
 
 
-_SAY_SECONDS = 1.0
+_LINE_SECONDS = 1.0
 """Seconds of waiting for a connection before a line is printed."""
 _HERE = "BUILDSYS_CLUSTER=none builds on this machine alone."
 MISSING_LIBRARY = (

@@ -120,7 +120,9 @@ class OrderHandler:
         store = self.store()
         if self._before is not None:
             store.remote.go_on_from(self._before)
-        store.say = lambda text: send(Message(key=order.key, worker=self.name, text=line_of(text)))
+        store.print_line = lambda text: send(
+            Message(key=order.key, worker=self.name, text=line_of(text))
+        )
         if store.remote.settings.url != order.remote:
             return self._refused(
                 f"its remote store is {store.remote.settings.url}, not {order.remote}"
@@ -128,7 +130,7 @@ class OrderHandler:
         try:
             return self._make(order, step, store, send, run)
         finally:
-            store.say = _ignore  # transfers of one order are not the run's
+            store.print_line = _ignore  # transfers of one order are not the run's
             store.finish_run()
             self._before = store.remote
 
@@ -150,7 +152,7 @@ class OrderHandler:
             return self._refused(str(error), lacks_store=True)
         state = State((), self.database, store)
         for item in order.inputs:
-            state.know(*_given(order, item))
+            state.add_known(*_given(order, item))
         state.include(step)
         began: list[str] = []
 
@@ -158,7 +160,7 @@ class OrderHandler:
             began.append(step.id)
             return run(command, on_progress)
 
-        runner = Runner(self.workspace, state, store.say, run_step, self.ensure)
+        runner = Runner(self.workspace, state, store.print_line, run_step, self.ensure)
         runner.admission, runner.warned = self.admission, self._warned
         self._warned = True
         log = runner.log(order.key)
@@ -203,7 +205,7 @@ class OrderHandler:
     def _go_on(self, store: OrderStore, step: Step, key: str) -> None:
         """Continue a training from the files of another worker."""
         if unfinished_trainings.take_up(store.remote, step, key, self.workspace.scratch / key):
-            store.say(f"{step.stage} continues the work of another worker")
+            store.print_line(f"{step.stage} continues the work of another worker")
 
     def _look_up(self, store: OrderStore, step: Step, key: str) -> None:
         """Fetch the remote store's result of this action; it counts only when its bytes have
@@ -277,7 +279,7 @@ class OrderHandler:
             )  # a remote that has failed gets no more requests
             assert isinstance(store, OrderStore)
             if why:
-                store.say = _ignore
+                store.print_line = _ignore
             try:
                 log = _keep_log(store, runner.log(order.key)) if made else ""
                 store.push(entry)

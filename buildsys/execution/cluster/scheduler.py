@@ -14,15 +14,15 @@ from buildsys.execution.places import cache_root
 from buildsys.write_errors import writing
 
 
-def serve(host: str, port: int, certificate: Path | None, say: Callable[[str], None]) -> int:
+def serve(host: str, port: int, certificate: Path | None, print_line: Callable[[str], None]) -> int:
     """Run a scheduler until a signal ends it. Raises CannotReach where it cannot listen."""
     protocol = "tls" if certificate is not None else "tcp"
     connections.configure()
-    return asyncio.run(_serve(host, port, protocol, certificate, say))
+    return asyncio.run(_serve(host, port, protocol, certificate, print_line))
 
 
 async def _serve(
-    host: str, port: int, protocol: str, certificate: Path | None, say: Callable[[str], None]
+    host: str, port: int, protocol: str, certificate: Path | None, print_line: Callable[[str], None]
 ) -> int:
     with writing("the scheduler's folder", cache_root()):
         scheduler = Scheduler(
@@ -39,6 +39,6 @@ async def _serve(
         raise CannotReach(
             f"{protocol}://{host}:{port}: {connections.explain_failure(error)}"
         ) from error
-    say(f"scheduler at {scheduler.address}")
+    print_line(f"scheduler at {scheduler.address}")
     await scheduler.finished()
     return 0

@@ -133,7 +133,7 @@ def main(words: Sequence[str]) -> int:
     options, _ = parser.parse_known_args(words)
     from buildsys.execution.cluster.worker import WorkerOptions, serve
 
-    def say(text: str) -> None:
+    def print_line(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
     try:
@@ -149,10 +149,10 @@ def main(words: Sequence[str]) -> int:
                 seconds=options.death_timeout,
             ),
             Workspace(Path.cwd()),
-            say,
+            print_line,
         )
     except BuildsysError as error:
-        say(str(error))
+        print_line(str(error))
         return error.exit_code
 
 

@@ -173,7 +173,7 @@ class WorkerOptions:
     seconds: float = _ANSWER_SECONDS
 
 
-def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], None]) -> int:
+def serve(options: WorkerOptions, workspace: Workspace, print_line: Callable[[str], None]) -> int:
     """Work until the scheduler is gone or a signal ends the process; returns the exit code.
 
     `workspace`: its buildsys.yaml names the stores; the work is done in a folder of the user's
@@ -203,10 +203,10 @@ def serve(options: WorkerOptions, workspace: Workspace, say: Callable[[str], Non
         )
         held.callback(handler.close)
         has = find_labels(options.labels, options.gpus)
-        return asyncio.run(_serve(options, handler, has, say))
+        return asyncio.run(_serve(options, handler, has, print_line))
 
 
-async def _find_scheduler(options: WorkerOptions, say: Callable[[str], None]) -> None:
+async def _find_scheduler(options: WorkerOptions, print_line: Callable[[str], None]) -> None:
     """Wait until the scheduler listens. Raises CannotReach."""
     end, is_known = time.monotonic() + options.seconds, False
     while True:
@@ -219,7 +219,7 @@ async def _find_scheduler(options: WorkerOptions, say: Callable[[str], None]) ->
                 raise CannotReach(why) from error
             if not is_known:
                 is_known = True
-                say(f"{why}; trying again for {options.seconds:g} s")
+                print_line(f"{why}; trying again for {options.seconds:g} s")
         await asyncio.sleep(_LOOK_EVERY_SECONDS)
 
 
@@ -227,9 +227,9 @@ async def _serve(
     options: WorkerOptions,
     handler: OrderHandler,
     has: Mapping[str, int],
-    say: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> int:
-    await _find_scheduler(options, say)
+    await _find_scheduler(options, print_line)
     worker = Worker(
         options.scheduler,
         name=options.name,
@@ -248,7 +248,7 @@ async def _serve(
         await worker
     except (OSError, ValueError, RuntimeError, TimeoutError) as error:
         raise CannotReach(f"{options.scheduler}: {explain_failure(error)}") from error
-    say(f"worker {options.name} at {options.scheduler}: {describe(has)}")
+    print_line(f"worker {options.name} at {options.scheduler}: {describe(has)}")
     await worker.finished()
-    say(f"the scheduler at {options.scheduler} is gone, or has dismissed this worker")
+    print_line(f"the scheduler at {options.scheduler} is gone, or has dismissed this worker")
     return 1

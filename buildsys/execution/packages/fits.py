@@ -62,7 +62,7 @@ def advise(workspace: Workspace, plan: BuildPlan, side: int, need: float, has: f
     return f"{estimate} px may fit, by an estimate; `buildsys fit {plan.build}` finds out"
 
 
-def remember_fit(workspace: Workspace, key: str, fit: Fit) -> None:
+def record_fit(workspace: Workspace, key: str, fit: Fit) -> None:
     """Record the result of `buildsys fit`; `key`: see fit_key. On a full disk it is lost."""
     file = _File(format=1, fits=_read(workspace) | {key: fit})
     with contextlib.suppress(OSError):

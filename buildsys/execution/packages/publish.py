@@ -61,11 +61,11 @@ def publish(
     plan: BuildPlan,
     runner: Runner,
     built: frozenset[str],
-    say: published.Say,
+    print_line: published.PrintLine,
 ) -> bool:
     """Fill a folder beside the build's, then replace the build's folder as a whole.
 
-    Returns whether the next run has nothing to add. `say` gets a line about changed files in the
+    Returns whether the next run has nothing to add. `print_line` gets a line about changed files in the
     old folder, and about files that were moved out of it.
     """
     folder = workspace.own(build_folder(workspace, plan.build))
@@ -79,11 +79,13 @@ def publish(
         latency = find_latency(plan, state, fresh)
         if latency:
             _write(fresh / "latency.json", {"entries": latency})
-        is_complete = _copy_curves(fresh, plan, state, say)
+        is_complete = _copy_curves(fresh, plan, state, print_line)
         _link_logs(fresh, folder, plan, state, runner)
         make_tree_durable(fresh)
-        published.say_changes(workspace, plan.build, folder, "the package is published again", say)
-        withdraw(workspace, plan.build, say)
+        published.print_changes(
+            workspace, plan.build, folder, "the package is published again", print_line
+        )
+        withdraw(workspace, plan.build, print_line)
         fresh.rename(folder)
         make_durable([folder.parent])
     finally:
@@ -94,13 +96,13 @@ def publish(
     return is_complete
 
 
-def withdraw(workspace: Workspace, build: str, say: published.Say) -> None:
+def withdraw(workspace: Workspace, build: str, print_line: published.PrintLine) -> None:
     """Remove a build's folder; its content is still in the store.
 
-    Foreign files are moved to build/.kept; `say` gets a line for each.
+    Foreign files are moved to build/.kept; `print_line` gets a line for each.
     """
     folder = workspace.own(build_folder(workspace, build))
-    published.keep_aside(workspace, build, folder, published.read(workspace, build), say)
+    published.keep_aside(workspace, build, folder, published.read(workspace, build), print_line)
     published.forget(workspace, build)
     remove_folder(folder)
 
@@ -117,14 +119,16 @@ def check_whole(workspace: Workspace, build: str) -> None:
         raise InputError.at(os.path.relpath(folder, workspace.root), message, hint)
 
 
-def reject(workspace: Workspace, state: State, plan: BuildPlan, say: published.Say) -> list[str]:
+def reject(
+    workspace: Workspace, state: State, plan: BuildPlan, print_line: published.PrintLine
+) -> list[str]:
     """Withdraw the package, keep the file that failed and the reasons; returns the failures.
 
     verdict.json contains them with the stage that found them, and the findings of every verdict:
     they show where quality was lost.
     """
     failures, judges = _failures(workspace, state, plan), red_verdicts(state, plan)
-    withdraw(workspace, plan.build, say)
+    withdraw(workspace, plan.build, print_line)
     assert plan.shipped is not None
     folder = workspace.own(_rejected_folder(workspace, plan))
     shutil.rmtree(folder, ignore_errors=True)
@@ -222,12 +226,14 @@ def _diary(plan: BuildPlan, state: State, runner: Runner, built: frozenset[str])
     )
 
 
-def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: published.Say) -> bool:
+def _copy_curves(
+    fresh: Path, plan: BuildPlan, state: State, print_line: published.PrintLine
+) -> bool:
     """Copy the curves of the training and of every measured file, where the store has them
     complete.
 
     It may lack those of a recorded training, or of results known only by digest; no step runs again
-    for them. `say` gets a line where they were lost rather than left out deliberately. Returns
+    for them. `print_line` gets a line where they were lost rather than left out deliberately. Returns
     False where a remote store that did not answer may have them.
     """
     is_complete = True
@@ -255,7 +261,7 @@ def _copy_curves(fresh: Path, plan: BuildPlan, state: State, say: published.Say)
                 if is_sure
                 else "the remote store did not answer; the next run tries again"
             )
-            say(f"{plan.build} is published without the curves of {step.stage}: {why}")
+            print_line(f"{plan.build} is published without the curves of {step.stage}: {why}")
     return is_complete
 
 

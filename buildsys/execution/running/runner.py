@@ -49,7 +49,7 @@ REFUSED = 3
 """The launcher's exit code when the step itself reports what is wrong with its inputs."""
 _REQUEST, _ERROR, _DIARY = "request.json", "error.txt", "diary.json"
 EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
-"""Takes (environment, say); returns (variant, interpreter)."""
+"""Takes (environment, print_line); returns (variant, interpreter)."""
 Alone = Callable[[Step, ActionKey], contextlib.AbstractContextManager[None]]
 """Held by the one run that makes a step."""
 _NO_NAMES: Mapping[str, str] = MappingProxyType({})
@@ -92,13 +92,13 @@ class Runner:
         self,
         workspace: Workspace,
         state: State,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
         run: process.CommandRunner = process.run_command,
         ensure: EnsureEnv = environments.ensure,
         names: Mapping[str, str] = _NO_NAMES,
     ) -> None:
         """`names`: step id -> the step and its builds, as messages name them."""
-        self.workspace, self.state, self.say = workspace, state, say
+        self.workspace, self.state, self.print_line = workspace, state, print_line
         self.run, self.ensure, self.names = run, ensure, names
         self.admission = Admission()
         self.variants: dict[str, str] = {}
@@ -116,7 +116,7 @@ class Runner:
 
         Lines that are printed once per run are not repeated.
         """
-        other = Runner(self.workspace, state, self.say, self.run, self.ensure, self.names)
+        other = Runner(self.workspace, state, self.print_line, self.run, self.ensure, self.names)
         other.warned, other.publishes = self.warned, False
         return other
 
@@ -155,11 +155,13 @@ class Runner:
         It prints nothing where another build of this run makes the same: that wait is short.
         """
 
-        def say(who: str) -> None:
+        def print_line(who: str) -> None:
             if who != self.owner:
-                self.say(f"{self.name(step)}: waiting for another run that makes the same: {who}")
+                self.print_line(
+                    f"{self.name(step)}: waiting for another run that makes the same: {who}"
+                )
 
-        return say
+        return print_line
 
     def _make(
         self,
@@ -169,7 +171,7 @@ class Runner:
         on_progress: process.OnProgress,
     ) -> StepResult:
         isolated = self._isolation(step)
-        variant, python = self.ensure(step.tool_env, self.say)
+        variant, python = self.ensure(step.tool_env, self.print_line)
         self.variants[step.tool_env] = variant
         with self.admission.admit(step) as slot:
             on_start()
@@ -192,7 +194,7 @@ class Runner:
         chosen = isolation.choose()
         if chosen.mechanism == isolation.Mechanism.NONE and not self.warned:
             self.warned = True
-            self.say(f"steps are not isolated from this machine: {chosen.gap}")
+            self.print_line(f"steps are not isolated from this machine: {chosen.gap}")
         self.isolations[step.id] = chosen.text
         return chosen
 

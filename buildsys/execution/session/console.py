@@ -35,7 +35,7 @@ class Console:
         self._first: dict[str, tuple[float, float]] = {}
         self._notes: dict[str, str] = {}
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print one line, with the time since the start."""
         with self._lock:
             self._write(text)

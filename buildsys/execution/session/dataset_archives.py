@@ -47,7 +47,7 @@ def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command
         )
         executor = make_executor(workspace, (plan,), database, store, Lock(), run, ensure)
         opened.callback(executor.console.close)
-        executor.state.want_bytes(step.id)
+        executor.state.require_bytes(step.id)
         executor.run_step(step)
         executor.retry_with_bytes(lambda: _unpack_fetched(executor, step, archive))
 
@@ -63,14 +63,14 @@ def unpack_changed(
     found = False
     for folder in folders:
         with writing("an unpacked dataset", folder.parent):
-            change = _put_away(folder)
+            change = _move_changed(folder)
         if change:
             found = True
             _unpack_again(root, store, folder, change, run)
     return found
 
 
-def _put_away(folder: Path) -> tuple[str, str] | None:
+def _move_changed(folder: Path) -> tuple[str, str] | None:
     """Move a changed folder away and return (what changed, the archive's address); None if
     unchanged.
 
@@ -83,7 +83,7 @@ def _put_away(folder: Path) -> tuple[str, str] | None:
         if not change:
             return None
         record = unpacked.find(folder)
-        kept = unpacked.put_away(folder)
+        kept = unpacked.move_away(folder)
         return f"{change}; the old content is now {kept}", record.url if record else ""
 
 
@@ -92,8 +92,8 @@ def _unpack_again(
 ) -> None:
     """Unpack from the store, or fetch first, and print the result; builds wait for a failed one."""
     what, url = change
-    say, name = Console().say, url or f"the archive {folder.name[:12]}"
-    say(f"{name}, unpacked into {folder}: {what}")
+    print_line, name = Console().print_line, url or f"the archive {folder.name[:12]}"
+    print_line(f"{name}, unpacked into {folder}: {what}")
     archive = Archive(url=url, sha256=folder.name)
     try:
         if url:
@@ -102,22 +102,22 @@ def _unpack_again(
             _unpack(store, archive)
     except FileNotFoundError:
         why = "the store does not have it, and its URL is not recorded"
-        say(f"{name} was not unpacked again: {why}; `buildsys sync` fetches it again")
+        print_line(f"{name} was not unpacked again: {why}; `buildsys sync` fetches it again")
     except BuildsysError as error:
         why = "see above" if url else str(error)
-        say(f"{name} was not unpacked again: {why}")
+        print_line(f"{name} was not unpacked again: {why}")
     else:
-        say(f"{name} was unpacked again")
+        print_line(f"{name} was unpacked again")
 
 
 def _unpack_fetched(executor: StepExecutor, step: Step, archive: Archive) -> None:
-    executor.console.say(f"unpacking {archive.url} into {datasets_root() / archive.sha256}")
+    executor.console.print_line(f"unpacking {archive.url} into {datasets_root() / archive.sha256}")
     try:
         _unpack(executor.state.store, archive)
     except FileNotFoundError as error:
         raise MissingBytes(step.id) from error
     except BuildsysError as error:
-        executor.console.say(str(error))
+        executor.console.print_line(str(error))
         raise
 
 

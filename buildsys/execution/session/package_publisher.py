@@ -100,7 +100,7 @@ class PackagePublisher:
             self._fail(plan, text)
             return False
 
-    def standing(self, plan: Plan) -> Outcome | None:
+    def current_outcome(self, plan: Plan) -> Outcome | None:
         """Return a build's outcome without running anything; None if it is not built for this
         recipe.
         """
@@ -129,12 +129,12 @@ class PackagePublisher:
     def _fail(self, plan: Plan, text: str) -> None:
         """Print and record that a build's folder could not be filled."""
         self.outcomes[plan.build] = Outcome(kind=Kind.FAILED, subject="publish")
-        self.console.say(text)
+        self.console.print_line(text)
 
     def clean(self, build: str) -> None:
         """Remove a build's folder; a later run restores it from the store."""
         with exclusive(self.workspace):
-            publish.withdraw(self.workspace, build, self.console.say)
+            publish.withdraw(self.workspace, build, self.console.print_line)
 
     def reject_red(self) -> None:
         """Remove packages whose shared verdict was made again during this run and is now red."""
@@ -186,7 +186,7 @@ class PackagePublisher:
     def _publish_build(self, plan: BuildPlan) -> None:
         red = self._reds(plan)
         if red:
-            failures = publish.reject(self.workspace, self.state, plan, self.console.say)
+            failures = publish.reject(self.workspace, self.state, plan, self.console.print_line)
             self._reject(plan, red[0].stage, join_sentences(failures))
         elif plan.build in self.candidates:
             self._note_candidate(plan)
@@ -199,7 +199,7 @@ class PackagePublisher:
                 self.executor.record_training(step)  # it was made elsewhere and found in the store
         built, runner = frozenset(self.executor.built), self.executor.runner
         is_complete = publish.publish(
-            self.workspace, self.state, plan, runner, built, self.console.say
+            self.workspace, self.state, plan, runner, built, self.console.print_line
         )
         if not is_complete:
             self.incomplete.add(plan.build)
@@ -214,18 +214,18 @@ class PackagePublisher:
             raise BuildsysError(f"{plan.build} cannot select a variant: {broken[0]} has a mistake")
         chosen = self._choose(plan)
         if chosen is None:
-            publish.withdraw(self.workspace, plan.build, self.console.say)
+            publish.withdraw(self.workspace, plan.build, self.console.print_line)
             self._reject(plan, "select", "no variant both fits and passes its gates")
             return
         self._ship(chosen)
         if chosen.choice is not None:
-            self.console.say(f"{plan.build}: {chosen.choice.chosen} ships, by {plan.metric}")
+            self.console.print_line(f"{plan.build}: {chosen.choice.chosen} ships, by {plan.metric}")
 
     def _reject(self, plan: Plan, judge: str, why: str) -> None:
         outcome = self.compared(Outcome(kind=Kind.REJECTED, subject=judge, detail=why), plan)
         self.outcomes[plan.build] = outcome
         # the table at the end gives the reason
-        self.console.say(f"{plan.build}: {outcome.headline}")
+        self.console.print_line(f"{plan.build}: {outcome.headline}")
 
     def _choose(self, plan: SelectionPlan) -> BuildPlan | None:
         """Return the variant to publish, if any; runs nothing. Raises MissingBytes."""
@@ -268,8 +268,8 @@ class PackagePublisher:
                 decision = self.state.decide(step)
                 if decision.status == Status.WAITING:
                     subject = decision.reasons[0].subject
-                    lacks = subject in self.state.missing(step)
-                    portable = lacks and is_portable(step.requires)
+                    missing_parts = subject in self.state.missing(step)
+                    portable = missing_parts and is_portable(step.requires)
                     return Outcome(kind=Kind.WAITING, subject=subject, portable=portable)
         return None
 

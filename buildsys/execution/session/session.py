@@ -91,7 +91,7 @@ class Session:
             self.workspace, built, self.database, store, lock, run, ensure
         )
         self.state, self.console = self.executor.state, self.executor.console
-        store.say = self.console.say
+        store.print_line = self.console.print_line
         self.record = self.executor.record
         self.record.first_stat = self.record.stat = stat
         self.record.locked = self.locked
@@ -157,9 +157,9 @@ class Session:
             known = [self.database.duration(step.module) for step in to_run]
             total = duration(sum(seconds or 0 for seconds in known))
             guess = f", about {total} by earlier runs" if any(known) else ""
-            self.console.say(f"{len(to_run)} of {len(steps)} steps to run{guess}")
+            self.console.print_line(f"{len(to_run)} of {len(steps)} steps to run{guess}")
         for warning in training_notes(self.state, tuple(steps.values())):
-            self.console.say(warning)
+            self.console.print_line(warning)
 
     def forget(self, builds: list[str]) -> None:
         """Discard what is recorded as up to date, and have the next run fill these builds' folders
@@ -199,10 +199,10 @@ class Session:
                     self.executor.run_step(step)
                 if not self.publisher.needs_nothing(plan):
                     self.publisher.publish(plan)
-        self.remember()
+        self.record_results()
         return self.rows(builds)
 
-    def remember(self) -> None:
+    def record_results(self) -> None:
         """Finish a run: share its results, add new lines to buildsys.lock, and record settled
         recipes.
         """
@@ -220,16 +220,18 @@ class Session:
             again = self.record.add(idle)
             if again:
                 keys = ", ".join(map(short_key, again))
-                self.console.say(f"buildsys.lock lacked lines of up-to-date results; added: {keys}")
+                self.console.print_line(
+                    f"buildsys.lock lacked lines of up-to-date results; added: {keys}"
+                )
             self.record.add(made)
             if (
                 self.record.replaces
             ):  # what was made earlier with the code of now, and is no step of this run
                 asked = build_plans(self._with_candidates(self.asked))  # including rejected ones
                 for change in self.record.take(asked, self.whole_recipes(asked)):
-                    self.console.say(f"buildsys.lock: {change}")
+                    self.console.print_line(f"buildsys.lock: {change}")
         except BuildsysError as error:  # the results exist; only the record is missing
-            self.console.say(f"buildsys.lock was not updated: {error}")
+            self.console.print_line(f"buildsys.lock was not updated: {error}")
             self.is_recorded = False
             return  # the next run checks all these builds again
         done = {b for b, o in outcomes.items() if not o.differs} - self.publisher.incomplete
@@ -252,7 +254,7 @@ class Session:
     def stop(self, error: BaseException, stage: str, doing: str) -> None:
         """Print what ends the run; the unfinished builds fail at `stage`."""
         self.stopped_at = self.stopped_at or stage
-        self.console.say(self.executor.explain(error, doing))
+        self.console.print_line(self.executor.explain(error, doing))
 
     def close(self) -> None:
         """Release what the run holds: connections, display, database."""
@@ -266,7 +268,9 @@ class Session:
         try:
             return self._row(plan)
         except UNEXPECTED as error:
-            self.console.say(self.executor.explain(error, f"writing the row of {plan.build}"))
+            self.console.print_line(
+                self.executor.explain(error, f"writing the row of {plan.build}")
+            )
             outcome = Outcome(kind=Kind.FAILED, subject="summary")
             return Row(id=plan.build, outcome=outcome, seconds=0.0)
 

@@ -116,7 +116,7 @@ class StepExecutor:
         if self.cluster is None or not any(self._status(step) in due for step in steps):
             return False
         self.cluster.open()
-        self.state.ask_again()
+        self.state.drop_undone()
         return True
 
     def close(self) -> None:
@@ -175,10 +175,10 @@ class StepExecutor:
         try:
             result = self.retry_with_bytes(execute)
         except Waiting as error:  # no worker appeared that meets the requirements
-            self.state.ask_again()
+            self.state.drop_undone()
             if self.state.decide(step).status != Status.WAITING:
                 raise
-            self.console.say(str(error))
+            self.console.print_line(str(error))
             return
         finally:
             self.running.discard(step.id)
@@ -242,7 +242,7 @@ class StepExecutor:
                 if step.id in hopeless:  # making it again did not help
                     raise self._refusal(step) from missing
                 with self._repairing:
-                    self.state.want_bytes(step.id)
+                    self.state.require_bytes(step.id)
                     self.run_step(step)
                 if self.state.result(step.id) is None:
                     hopeless.add(step.id)
@@ -272,7 +272,9 @@ class StepExecutor:
             return
         recipes = self._recipes.get(step, set())
         name = self.stages[step.id]
-        self.record.add_training(step, recipes, lambda words: self.console.say(f"{name}: {words}"))
+        self.record.add_training(
+            step, recipes, lambda words: self.console.print_line(f"{name}: {words}")
+        )
 
     def _decide_with_inputs(self, step: Step) -> Decision:
         """Make inputs again that were lost since doit checked them, then decide."""
@@ -302,7 +304,7 @@ def make_executor(
     """Return an executor of these plans' steps, with its own state, console and record."""
     state, console = State(plans, database, store, lock, missing), Console(database)
     stages, settings, cluster = stage_names(plans), find_cluster(workspace), None
-    runner = Runner(workspace, state, console.say, run, ensure, stages)
+    runner = Runner(workspace, state, console.print_line, run, ensure, stages)
     if settings is not None:
         from buildsys.execution.cluster.executor import ClusterExecutor
 

@@ -20,10 +20,10 @@ def exclusive(workspace: Workspace) -> Iterator[None]:
     workspace.check_own()
     with contextlib.ExitStack() as held:
         with writing("the lock of this workspace", workspace.state):
-            held.enter_context(locked(workspace.state / "lock", str(os.getpid()), _say_who))
+            held.enter_context(locked(workspace.state / "lock", str(os.getpid()), _print_owner))
         yield
 
 
-def _say_who(process: str) -> None:
+def _print_owner(process: str) -> None:
     text = f"waiting for another run in this workspace (process {one_line(process)})"
     print(text, file=guard(sys.stdout), flush=True)

@@ -88,7 +88,7 @@ class State:
             if item.step:
                 self._consumers.setdefault(item.step, set()).add(step.id)
 
-    def know(self, step: Step, result: StepResult) -> None:
+    def add_known(self, step: Step, result: StepResult) -> None:
         """Add a step that has run elsewhere, and its result."""
         with self._lock:
             self.steps[step.id] = step
@@ -149,7 +149,7 @@ class State:
                     self._results.pop(name, None)
                     waiting.append(name)
 
-    def ask_again(self) -> None:
+    def drop_undone(self) -> None:
         """Drop decisions on steps without a result: a machine that can run them may have come or
         gone.
         """
@@ -161,7 +161,7 @@ class State:
                 if decision.status not in undone
             }
 
-    def want_bytes(self, step_id: str) -> None:
+    def require_bytes(self, step_id: str) -> None:
         """Make sure that a step's outputs can be read; if only their digests are here, it has to
         run again.
         """
@@ -272,7 +272,7 @@ class State:
                 if self.decide(step).status in (Status.STALE, Status.PENDING, Status.MISSING):
                     for item in step.inputs:
                         if item.step:
-                            self.want_bytes(item.step)
+                            self.require_bytes(item.step)
 
     def key(self, step: Step) -> ActionKey | None:
         """Return the action key, or None while an input is unknown."""

@@ -23,7 +23,7 @@ from buildsys.names import is_junk
 from buildsys.records import Digest, Size, find_record, write_record
 from buildsys.write_errors import writing
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 _CACHE = "__pycache__"
 _ALWAYS = ("manifest.json", "build.json", "latency.json", "logs", "curves", "training")
 """Our own files in a folder without a record, beside those that its manifest names."""
@@ -131,7 +131,7 @@ def compare(
     return tuple(sorted(found, key=lambda each: each.name)), same
 
 
-def _strangers(folder: Path, record: PublishedFolder | None) -> tuple[str, ...]:
+def _foreign_files(folder: Path, record: PublishedFolder | None) -> tuple[str, ...]:
     """Return foreign files in a folder, sorted; an entirely foreign folder is one name.
 
     Without a record, the manifest's names count as ours.
@@ -158,7 +158,9 @@ def _topmost(name: str, folders: Set[str]) -> str:
     return next((each for each in way[1:] if each not in folders), name)
 
 
-def say_changes(workspace: Workspace, name: str, folder: Path, done: str, say: Say) -> None:
+def print_changes(
+    workspace: Workspace, name: str, folder: Path, done: str, print_line: PrintLine
+) -> None:
     """Print which files of a folder a person changed or removed; `done`: what happens to them
     now.
     """
@@ -170,18 +172,22 @@ def say_changes(workspace: Workspace, name: str, folder: Path, done: str, say: S
         each for each in differences if each.what != "is not part of what was published"
     )
     if changed:
-        say(f"{os.path.relpath(folder, workspace.root)}: {render(changed)}; {done}")
+        print_line(f"{os.path.relpath(folder, workspace.root)}: {render(changed)}; {done}")
 
 
 def keep_aside(
-    workspace: Workspace, name: str, folder: Path, record: PublishedFolder | None, say: Say
+    workspace: Workspace,
+    name: str,
+    folder: Path,
+    record: PublishedFolder | None,
+    print_line: PrintLine,
 ) -> None:
     """Move foreign files out of a folder that is removed, or a file in its place, to
     build/.kept/NAME.
 
     Raises CannotWrite, OSError.
     """
-    names = _strangers(folder, record)
+    names = _foreign_files(folder, record)
     if os.path.lexists(folder) and not folder.is_dir():
         folder, names = folder.parent, (folder.name,)
     for stranger in names:
@@ -190,7 +196,9 @@ def keep_aside(
             target.parent.mkdir(parents=True, exist_ok=True)
             (folder / stranger).rename(target)
         old, new = (os.path.relpath(path, workspace.root) for path in (folder / stranger, target))
-        say(f"{shorten(old)} is not part of what was published: it was moved to {shorten(new)}")
+        print_line(
+            f"{shorten(old)} is not part of what was published: it was moved to {shorten(new)}"
+        )
 
 
 def render(differences: tuple[Difference, ...]) -> str:

@@ -159,10 +159,12 @@ class Record:
         self.state.use_lock(read_lock(self.workspace.lock))
         self.stat = stat  # only after reading: an unreadable file has no stat
 
-    def add_training(self, step: Step, recipes: set[str], say: Callable[[str], None]) -> None:
+    def add_training(
+        self, step: Step, recipes: set[str], print_line: Callable[[str], None]
+    ) -> None:
         """Add a training to buildsys.lock at once, so that a later failure cannot lose it.
 
-        `say` gets a line, once, about a recorded training that was made again, and about other
+        `print_line` gets a line, once, about a recorded training that was made again, and about other
         notes.
         """
         with self._adding:
@@ -177,17 +179,17 @@ class Record:
                 self._compared.add((action_key.key, made))
                 text = self._compare(step, recorded, made, recipes)
                 if text:
-                    say(text)
+                    print_line(text)
             if recorded is None or not self.replaces:
                 before = self.lock
                 value = recorded or describe(self.state, step)
                 keys = (training_key(recipe, slice_) for recipe in recipes)
                 self._write(self.lock.adding(training_line(key, value) for key in keys))
                 if recorded is None and self.lock != before and not self.replaces:
-                    self._say_earlier(recipes, say)
+                    self._print_earlier(recipes, print_line)
                 return
             for change in self._replace([(step, slice_, recipe) for recipe in sorted(recipes)]):
-                say(change)
+                print_line(change)
 
     def missing_line(self, step: Step, recipes: set[str]) -> str:
         """Return the key of the line that a training would add to a lock that must not change; else
@@ -212,12 +214,12 @@ class Record:
             f" the lock was not changed; `buildsys update {' '.join(sorted(recipes))}` records this one"
         )
 
-    def _say_earlier(self, recipes: set[str], say: Callable[[str], None]) -> None:
+    def _print_earlier(self, recipes: set[str], print_line: Callable[[str], None]) -> None:
         for recipe in sorted(recipes):
             count = len(_earlier(self.lock, {recipe}, self.plans, self.state))
             if count:
                 lines = f"{count} earlier training{'s' * (count > 1)}"
-                say(
+                print_line(
                     f"buildsys.lock keeps {lines} of {recipe}, too;"
                     f" `buildsys update {recipe}` removes unused ones"
                 )

@@ -47,7 +47,7 @@ class FolderObjects:
     def __init__(self, settings: RemoteSettings) -> None:
         """Raise RemoteFailure if the folder does not exist."""
         self.url = settings.url
-        self.say: Callable[[str], None] = lambda _: None
+        self.print_line: Callable[[str], None] = lambda _: None
         """Unused here: no answer is waited for."""
         self._root = Path(unquote(urlsplit(settings.url).path))
         self._makes = settings.writes

@@ -106,15 +106,15 @@ class Objects:
     def __init__(
         self,
         settings: RemoteSettings,
-        say: Callable[[str], None] = lambda _: None,
+        print_line: Callable[[str], None] = lambda _: None,
         patience: Patience = Patience(),
     ) -> None:
         """Raise BuildsysError without the library, RemoteFailure if the URL cannot be used.
 
-        `say`: prints a line when an answer takes long.
+        `print_line`: prints a line when an answer takes long.
         """
-        self.url, self.say, self._patience = settings.url, say, patience
-        self._said = time.monotonic()
+        self.url, self.print_line, self._patience = settings.url, print_line, patience
+        self._last_line = time.monotonic()
         self._stopped = False
         self._under_way: set[Future[Any]] = set()
         self._stopping = threading.Lock()
@@ -292,18 +292,18 @@ class Objects:
                     raise RemoteFailure(message) from error
                 if left < 1.25 * self._patience.line:
                     continue  # its result is reported soon
-                self._say_waiting(f"{doing} takes {time.monotonic() - began:.0f} s so far")
+                self._print_waiting(f"{doing} takes {time.monotonic() - began:.0f} s so far")
             except CancelledError as error:
                 raise RemoteFailure("it was cancelled") from error
 
-    def _say_waiting(self, text: str) -> None:
+    def _print_waiting(self, text: str) -> None:
         """Print a line, unless one was printed just before."""
         with self._stopping:
             now = time.monotonic()
-            if now - self._said < self._patience.line or self._stopped:
+            if now - self._last_line < self._patience.line or self._stopped:
                 return
-            self._said = now
-        self.say(text)
+            self._last_line = now
+        self.print_line(text)
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Yield every object below a prefix; the server may send any name.
@@ -329,7 +329,7 @@ class Objects:
             if len(names) > _MOST_NAMES:
                 raise RemoteFailure(f"its listing does not end after {len(names):,} names")
             if time.monotonic() - began > self._patience.line:
-                self._say_waiting(f"listing {prefix}: {len(names):,} names so far")
+                self._print_waiting(f"listing {prefix}: {len(names):,} names so far")
             for name, each in found.items():
                 changed = each["last_modified"].timestamp()
                 yield Listed(name=name, size=each["size"], changed=changed)
@@ -346,12 +346,12 @@ RemoteObjects = Objects | FolderObjects
 
 
 def open_objects(
-    settings: RemoteSettings, say: Callable[[str], None] = lambda _: None
+    settings: RemoteSettings, print_line: Callable[[str], None] = lambda _: None
 ) -> RemoteObjects:
     """Return the objects of a remote store, on a server or in a folder. Raises as their
     classes do.
     """
-    return FolderObjects(settings) if settings.scheme == "file" else Objects(settings, say)
+    return FolderObjects(settings) if settings.scheme == "file" else Objects(settings, print_line)
 
 
 @functools.cache

@@ -79,8 +79,8 @@ class _Direction:
 class Remote:
     """The store that `remote` in buildsys.yaml names; methods raise RemoteFailure."""
 
-    def __init__(self, settings: RemoteSettings, say: Callable[[str], None]) -> None:
-        self.settings, self.say = settings, say
+    def __init__(self, settings: RemoteSettings, print_line: Callable[[str], None]) -> None:
+        self.settings, self.print_line = settings, print_line
         self.traffic = Traffic()
         self._reading, self._writing = _Direction(), _Direction()
         self._without = "this run continues with the store of this machine"
@@ -93,8 +93,8 @@ class Remote:
         self._large = threading.Semaphore(_LARGE_AT_ONCE)
         self._pool: ThreadPoolExecutor | None = None
         self._shown: set[str] = set()
-        self._fetching = Progress(settings.url, "fetched", say)
-        self._putting = Progress(settings.url, "uploaded", say)
+        self._fetching = Progress(settings.url, "fetched", print_line)
+        self._putting = Progress(settings.url, "uploaded", print_line)
         self._marked = self._tried = False
         self._ended = False
 
@@ -139,7 +139,7 @@ class Remote:
         try:
             entry = read_remote_entry(data, key, machine, self.settings.trusted)
         except ValueError as error:
-            self._say_once(f"{self.settings.url}: one of its results was ignored: {error}")
+            self._print_once(f"{self.settings.url}: one of its results was ignored: {error}")
             return None
         self._count(entries_read=1, bytes_read=len(data))
         return RemoteResult(entry=entry, data=data)
@@ -208,13 +208,13 @@ class Remote:
         """
         if self.settings.trusted:
             check_signatures()
-        found = open_objects(self.settings, self._say_waiting)
+        found = open_objects(self.settings, self._print_waiting)
         found.probe()
         self._marked = _has_mark(found)
         return found
 
-    def _say_waiting(self, text: str) -> None:
-        self.say(f"{self.settings.url}: {text}")
+    def _print_waiting(self, text: str) -> None:
+        self.print_line(f"{self.settings.url}: {text}")
 
     def go_on_from(self, other: "Remote") -> None:
         """Reuse what another run with the same settings found, if its requests were answered.
@@ -223,7 +223,7 @@ class Remote:
         """
         if other._objects is not None and other._reading.on and other._writing.on:
             self._objects, self._signing = other._objects, other._signing
-            self._objects.say = self._say_waiting
+            self._objects.print_line = self._print_waiting
             self._marked = other._marked
 
     @property
@@ -289,7 +289,7 @@ class Remote:
                 self._objects = self.objects()
             except (RemoteFailure, BuildsysError) as error:
                 self._reading.on = self._writing.on = False
-                self.say(f"{describe_remote(self.settings)}: {error}; {self._without}")
+                self.print_line(f"{describe_remote(self.settings)}: {error}; {self._without}")
 
     def _key(self) -> SigningKey | None:
         """Return the key that signs; without a required key, nothing is written."""
@@ -297,7 +297,7 @@ class Remote:
             return signing_key(self.settings)
         except BuildsysError as error:
             self._writing.on = False
-            self.say(f"{self.settings.url} is only read: {error}")
+            self.print_line(f"{self.settings.url} is only read: {error}")
         return None
 
     def _ask(
@@ -333,9 +333,9 @@ class Remote:
                 if last:
                     direction.on = False
             if first:
-                self.say(f"{self.settings.url}: {failure}")
+                self.print_line(f"{self.settings.url}: {failure}")
             if last:
-                self.say(f"{self.settings.url} is not used for now: {self._without}")
+                self.print_line(f"{self.settings.url} is not used for now: {self._without}")
             raise
 
     def _mark(self, try_it: bool = False) -> None:
@@ -358,19 +358,19 @@ class Remote:
             self._fetching.show(moved.blobs_read, moved.bytes_read, now)
             self._putting.show(moved.blobs_written, moved.bytes_written, now)
 
-    def _say_once(self, text: str) -> None:
+    def _print_once(self, text: str) -> None:
         with self._counting:
             if text in self._shown:
                 return
             self._shown.add(text)
-        self.say(text)
+        self.print_line(text)
 
 
 class Progress:
     """Transfers in one direction: their duration and amount, with a line now and then."""
 
-    def __init__(self, what: str, verb: str, say: Callable[[str], None]) -> None:
-        self._what, self._verb, self._say = what, verb, say
+    def __init__(self, what: str, verb: str, print_line: Callable[[str], None]) -> None:
+        self._what, self._verb, self._print_line = what, verb, print_line
         self.files = 0
         """The expected number of files, if known."""
         self._under_way, self._seconds, self._since = 0, 0.0, 0.0
@@ -398,7 +398,7 @@ class Progress:
             return
         self._line = self._spent(now) + _LINE_EVERY_SECONDS
         count = f"{files} of {self.files} files" if self.files else count_text(files, "file")
-        self._say(f"{self._what}: {count} {self._verb}, {self._amount(size, now)}")
+        self._print_line(f"{self._what}: {count} {self._verb}, {self._amount(size, now)}")
 
     def describe(self, results: int, files: int, size: int, now: float) -> str:
         """Return a line about all transfers; empty if there were none."""

@@ -312,9 +312,9 @@ class SharedStore(Store):
 
     def can_pass_on(self, entry: ActionEntry) -> bool:
         """Return whether this machine may upload a result, as its own or unchanged."""
-        return self.vouches_for(entry) or self._foreign_bytes(entry) is not None
+        return self.is_own_result(entry) or self._foreign_bytes(entry) is not None
 
-    def vouches_for(self, entry: ActionEntry) -> bool:
+    def is_own_result(self, entry: ActionEntry) -> bool:
         """Return whether this machine made or imported a result.
 
         A worker signs its own results; this machine's key does not.
@@ -334,7 +334,7 @@ class SharedStore(Store):
 
     def _foreign_bytes(self, entry: ActionEntry) -> bytes | None:
         """Return the bytes of a remote's entry; None for this machine's own result."""
-        if self.vouches_for(entry):
+        if self.is_own_result(entry):
             return None
         found = self.find_foreign(entry.key)
         return found.data if found is not None and found.entry.outputs == entry.outputs else None
@@ -362,11 +362,11 @@ class SharedStore(Store):
             return
         self._remote.close(wait)
         for line in self._remote.describe_traffic() if wait else ():
-            self.say(line)
+            self.print_line(line)
 
     def _print_line(self, text: str) -> None:
         """Print a line to the current output."""
-        self.say(text)
+        self.print_line(text)
 
     def _push_left(self) -> None:
         """Upload what earlier runs could not upload."""
@@ -392,10 +392,12 @@ class SharedStore(Store):
         except FileNotFoundError:  # the run that makes the bytes again offers them again
             self._unmark(entry.key)
         except BuildsysError as error:
-            self.say(f"the result of {entry.module} was not uploaded to the remote store: {error}")
+            self.print_line(
+                f"the result of {entry.module} was not uploaded to the remote store: {error}"
+            )
         except UNEXPECTED as error:  # no caller waits for this thread
             doing = f"uploading the result of {entry.module} to the remote store"
-            self.say(explain(error, doing, None))
+            self.print_line(explain(error, doing, None))
 
     def _push_entry(self, entry: ActionEntry, foreign: bytes | None) -> None:
         if foreign is None:
@@ -471,7 +473,7 @@ class SharedStore(Store):
                 seal(temporary)
         except Damaged:
             self.note_absent([digest])
-            self.say(f"{self.settings.url}: {digest[:12]} is damaged there and was ignored")
+            self.print_line(f"{self.settings.url}: {digest[:12]} is damaged there and was ignored")
             raise
         except FileNotFoundError:
             self._blobs.note_absent(digest)
@@ -504,7 +506,7 @@ class SharedStore(Store):
         self.note_there([digest, *(file.digest for file in files)])
         return ""
 
-    def doubt(self, digest: str, blobs: Iterable[str]) -> None:
+    def mark_unreadable(self, digest: str, blobs: Iterable[str]) -> None:
         """Record that another machine could not read an artifact's blobs in the remote.
 
         `push_blobs` then uploads them again, or finds that they are lost. Raises RemoteFailure,

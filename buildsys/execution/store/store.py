@@ -81,7 +81,7 @@ class Store:
         self._swept = False
         self._fresh: dict[Path, None] = {}
         """Blobs, and their folders, that may not be on the disk yet."""
-        self.say: Callable[[str], None] = _print
+        self.print_line: Callable[[str], None] = _print
         """Prints a line about an event that matters to a person."""
         self._recording = threading.Lock()  # steps finish in threads
         self._noting = threading.Lock()
@@ -364,8 +364,8 @@ class Store:
         """End a run: return when the offered results are uploaded, or at once without `wait`."""
 
     @contextlib.contextmanager
-    def alone(self, key: str, owner: str, say: Callable[[str], None]) -> Iterator[None]:
-        """Allow one run at a time for an action: another one waits, and `say` gets the owner's
+    def alone(self, key: str, owner: str, print_line: Callable[[str], None]) -> Iterator[None]:
+        """Allow one run at a time for an action: another one waits, and `print_line` gets the owner's
         name.
 
         `owner`: this run's name, for those that wait. Raises CannotWrite if the store cannot be
@@ -374,7 +374,9 @@ class Store:
         with contextlib.ExitStack() as held:
             with writing("a result", self.root):
                 lock = self.folder("locks") / _checked(key)
-                held.enter_context(locked(lock, owner, lambda who: say(who or "another run")))
+                held.enter_context(
+                    locked(lock, owner, lambda who: print_line(who or "another run"))
+                )
             yield
 
     @contextlib.contextmanager

@@ -79,7 +79,7 @@ def find_change(folder: Path) -> str:
     return _difference(_index(folder), now) or "its files differ"
 
 
-def put_away(folder: Path) -> Path:
+def move_away(folder: Path) -> Path:
     """Move a changed folder to a path where no dataset is looked up, and return it. Raises
     OSError.
     """

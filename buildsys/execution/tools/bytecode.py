@@ -33,7 +33,7 @@ def root() -> Path:
     return cache_root() / "bytecode"
 
 
-def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -> None:
+def prepare(python: Path, name: str, package: str, print_line: Callable[[str], None]) -> None:
     """Compile what is missing for a tool environment; checked once per process.
 
     `package`: the name of its main package on the index. What cannot be compiled here is compiled
@@ -49,7 +49,7 @@ def prepare(python: Path, name: str, package: str, say: Callable[[str], None]) -
         if names and _read(ours) == imports:  # another clone of this release has made them
             names = ()
         if names:
-            say(f"{name}: compiling what its steps import, once")
+            print_line(f"{name}: compiling what its steps import, once")
         with (
             contextlib.suppress(OSError),
             locked(mark.with_suffix(".lock"), busy=lambda _: None),

@@ -38,7 +38,9 @@ _seen: set[Path] = set()
 """Interpreters whose environments this process has checked."""
 
 
-def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tuple[str, Path]:
+def ensure(
+    name: str, print_line: Callable[[str], None], run: Run | None = None
+) -> tuple[str, Path]:
     """Return (variant, interpreter) of an environment; syncs it if it is missing or was changed.
 
     A second process that needs the same environment waits. Raises ToolUnavailable.
@@ -50,20 +52,20 @@ def ensure(name: str, say: Callable[[str], None], run: Run | None = None) -> tup
         return "external", Path(sys.executable)
     ready = find_synced(env)
     if ready is None or (ready[1] not in _seen and environment_record.find_change(_place(ready))):
-        with _alone(env, say):
-            ready = _make(env, say, run or _telling(env, say))
-    bytecode.prepare(ready[1], name, env.package, say)
+        with _alone(env, print_line):
+            ready = _make(env, print_line, run or _reporting(env, print_line))
+    bytecode.prepare(ready[1], name, env.package, print_line)
     _seen.add(ready[1])
     return ready
 
 
 @contextlib.contextmanager
-def _alone(env: ToolEnv, say: Callable[[str], None]) -> Iterator[None]:
+def _alone(env: ToolEnv, print_line: Callable[[str], None]) -> Iterator[None]:
     """Allow one process at a time; a second one prints what it waits for. Raises CannotWrite."""
     root = cache_root() / "toolenvs"
 
     def wait(who: str) -> None:
-        say(f"waiting for another run that syncs the tool environment {env.name} ({who})")
+        print_line(f"waiting for another run that syncs the tool environment {env.name} ({who})")
 
     with contextlib.ExitStack() as held:
         with writing(f"the tool environment {env.name}", root):
@@ -71,21 +73,21 @@ def _alone(env: ToolEnv, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def _make(env: ToolEnv, say: Callable[[str], None], run: Run) -> tuple[str, Path]:
+def _make(env: ToolEnv, print_line: Callable[[str], None], run: Run) -> tuple[str, Path]:
     """Sync an environment that is missing; a changed one is made again, and a line reports it."""
     ready = find_synced(env)  # another process may have made it meanwhile
     if ready is None:
-        return _sync(env, say, run)
+        return _sync(env, print_line, run)
     changed = environment_record.find_change(_place(ready))
     if not changed:
         return ready
-    say(
+    print_line(
         f"the tool environment {env.name} was changed since it was made ({changed}): it is made again"
     )
-    ready = _sync(env, say, run)
+    ready = _sync(env, print_line, run)
     if environment_record.verify(_place(ready)):
         # files are hard links to uv's cache: editing one in place changes the cache, too
-        ready = _sync(env, say, run, "--no-cache")
+        ready = _sync(env, print_line, run, "--no-cache")
     return ready
 
 
@@ -93,21 +95,23 @@ def _place(ready: tuple[str, Path]) -> Path:
     return ready[1].parent.parent
 
 
-def _telling(env: ToolEnv, say: Callable[[str], None]) -> Run:
+def _reporting(env: ToolEnv, print_line: Callable[[str], None]) -> Run:
     """Return a runner of commands that prints their progress now and then."""
     return watched(
-        lambda seconds, mib: say(f"{env.name}: {written(env, mib)}, {seconds:.0f} s"),
+        lambda seconds, mib: print_line(f"{env.name}: {written(env, mib)}, {seconds:.0f} s"),
         every=_LINE_EVERY_SECONDS,
     )
 
 
-def _sync(env: ToolEnv, say: Callable[[str], None], run: Run, *options: str) -> tuple[str, Path]:
+def _sync(
+    env: ToolEnv, print_line: Callable[[str], None], run: Run, *options: str
+) -> tuple[str, Path]:
     settings = uv_settings(os.environ)
     variant, extra = choose_variant(env, settings, run)
     cuda = variant.endswith("lock-cuda")
     size = env.download_mib_cuda if cuda else env.download_mib
     place = folder(env, variant)
-    say(
+    print_line(
         f"syncing the tool environment {env.name} ({env.title} {env.version}): up to {size} MiB to"
         f" download, {env.disk_mib} MiB on disk, into {place}"
     )

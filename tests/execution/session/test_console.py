@@ -25,7 +25,7 @@ def work(console: Console) -> None:
     console.progress(HOSTILE, 1, 2, HOSTILE, HOSTILE)
     if sys.stderr.isatty():  # then it goes through rich; elsewhere whoever prints guards it
         print(HOSTILE, file=sys.stderr)
-    console.say(HOSTILE)
+    console.print_line(HOSTILE)
     console.finish(HOSTILE, f"failed\n{HOSTILE}")
     console.close()
 

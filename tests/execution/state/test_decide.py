@@ -236,7 +236,7 @@ def test_bytes_that_are_read_and_not_there_make_their_step_run(
     shutil.rmtree(state.store.root / "blobs")
     state = again(state, plan)
     assert statuses(state, plan) == [Status.UP_TO_DATE] * 3
-    state.want_bytes("convert")
+    state.require_bytes("convert")
     assert statuses(state, plan) == [Status.UP_TO_DATE, Status.MISSING, Status.PENDING]
     assert len(state.decide(plan.steps[1]).reasons) == 1
     make(state, plan.steps[1])
@@ -400,7 +400,7 @@ def test_what_waits_for_a_machine_runs_once_one_is_there(tmp_path: Path, source:
     state.missing = missing
     assert statuses(state, plan) == [Status.WAITING, Status.WAITING]
     machines.add("board")
-    state.ask_again()
+    state.drop_undone()
     assert statuses(state, plan) == [Status.STALE, Status.PENDING]
 
 
@@ -485,7 +485,7 @@ def test_curves_of_a_recorded_training_are_there_where_the_store_has_them(
         result = following.result(newer.id)
         assert result is not None
         assert [name for name, _ in result.outputs] == names
-        following.want_bytes(newer.id)
+        following.require_bytes(newer.id)
         assert following.decide(newer).status == Status.UP_TO_DATE
 
 

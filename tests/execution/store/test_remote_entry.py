@@ -111,7 +111,7 @@ def test_what_a_remote_says_without_a_signature_counts_as_absent(
     unsigned.write_bytes(write_remote_entry(entry, None))
     three = connect("three", trusted=(signer.public,))
     said: list[str] = []
-    three.say = said.append
+    three.print_line = said.append
     three.look_up([(KEY, "")])
     assert three.recall(KEY) is None
     assert said == [
@@ -119,7 +119,7 @@ def test_what_a_remote_says_without_a_signature_counts_as_absent(
     ]
     monkeypatch.delenv("BUILDSYS_SIGNING_KEY")
     four = connect("four", "read-write", trusted=(signer.public,))
-    four.say = said.append
+    four.print_line = said.append
     assert (four.remote.writes, four.remote.reads) == (False, True)
     assert said[1].endswith("BUILDSYS_SIGNING_KEY names no key")
 

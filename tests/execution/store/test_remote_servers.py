@@ -92,7 +92,7 @@ def connect(root: Path, endpoint: str) -> SharedStore:
     """A machine's store in front of the server, and what it says."""
     store = SharedStore(root, RemoteSettings(url=URL, endpoint=endpoint, mode="read-write"))
     store.said = []  # type: ignore[attr-defined]
-    store.say = store.said.append  # type: ignore[attr-defined]
+    store.print_line = store.said.append  # type: ignore[attr-defined]
     return store
 
 

@@ -46,7 +46,7 @@ def connect(tmp_path: Path) -> Connect:
         url = f"file://{tmp_path}/{remote}"
         found = RemoteSettings(url=url, mode=mode, **settings)  # type: ignore[arg-type]
         store = SharedStore(tmp_path / name, found)
-        store.say = lines.append
+        store.print_line = lines.append
         return store
 
     lines: list[str] = []
@@ -164,7 +164,7 @@ def test_without_its_libraries_a_run_goes_on(
         monkeypatch.setitem(sys.modules, library, None)
         settings = RemoteSettings(url="s3://team", trusted=trusted)
         store, said = SharedStore(tmp_path / "one", settings), list[str]()
-        store.say = said.append
+        store.print_line = said.append
         store.look_up([(KEY, "")])
         assert store.recall(KEY) is None
         assert len(said) == 1
@@ -210,7 +210,7 @@ def test_what_came_from_a_remote_is_passed_on_as_it_came(
     found = two.recall(KEY)
     assert found is not None
     assert two.can_pass_on(found)
-    assert not two.vouches_for(found)
+    assert not two.is_own_result(found)
     place.unlink()
     two.push(found)
     assert place.read_bytes() == signed
