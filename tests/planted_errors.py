@@ -48,8 +48,11 @@ OUTERMOST = (
     "Reporter._finish",
     "Reporter._finish.<locals>.<listcomp>",
     "Reporter._finish.<locals>.<genexpr>",
+    "_decode",
 )
-"""What catches: nothing of ours is around it."""
+"""What catches: nothing of ours is around it; and what sqlite calls: the database tries again after a
+MemoryError of one call.
+"""
 
 
 class Planted(Exception):
