@@ -48,11 +48,10 @@ OUTERMOST = (
     "Reporter._finish",
     "Reporter._finish.<locals>.<listcomp>",
     "Reporter._finish.<locals>.<genexpr>",
-    "_decode",
 )
-"""What catches: nothing of ours is around it; and what sqlite calls: the database tries again after a
-MemoryError of one call.
-"""
+"""What catches: nothing of ours is around it."""
+TRIED_AGAIN = ("execution/state/database.py", "_decode")
+"""What sqlite calls: after one MemoryError the database calls it again, as it should."""
 
 
 class Planted(Exception):
@@ -209,6 +208,7 @@ def _is_ours(code: CodeType) -> bool:
         return False
     place = Path(code.co_filename).relative_to(PACKAGE).as_posix()
     is_outermost = place.startswith("doit/") and code.co_qualname in OUTERMOST
+    is_outermost = is_outermost or (place, code.co_qualname) == TRIED_AGAIN
     return place.startswith(LOOKED_AT) and place not in LEFT_OUT and not is_outermost
 
 
