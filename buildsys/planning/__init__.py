@@ -1,1 +1,3 @@
-"""Recipe + target + facts -> plan: steps joined by artifacts, with verdicts and proofs. Pure."""
+"""Makes plans from recipe, target and facts: steps joined by artifacts, with verdicts and proofs.
+Pure.
+"""

@@ -1,4 +1,6 @@
-"""The dataset of one build in the layout that each step needs, and the images taken from it. Pure."""
+"""The dataset of one build in the layout that each step needs, and the images taken from it.
+Pure.
+"""
 
 import dataclasses
 
@@ -22,7 +24,7 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
 
 _SAMPLES = 4
-"""Pictures on which every conversion is compared with its input."""
+"""The number of images on which conversions are compared with their inputs."""
 
 
 def add_dataset(builder: PlanBuilder) -> None:
@@ -47,7 +49,7 @@ def add_dataset(builder: PlanBuilder) -> None:
 
 
 def _add_given(builder: PlanBuilder) -> None:
-    """The dataset as a person brought it."""
+    """Add the dataset in the format in which a person gave it."""
     block, facts = builder.build.recipe.dataset, builder.build.dataset
     assert block is not None
     assert facts is not None
@@ -64,14 +66,14 @@ def _add_given(builder: PlanBuilder) -> None:
 
 
 def _prepare_dataset(builder: PlanBuilder, facts: DatasetFacts) -> None:
-    """From here on the dataset is in our own layout, which every step reads."""
+    """Add the step that prepares the dataset: later steps read our own layout."""
     inputs = {"dataset": builder.artifacts["dataset"]}
     step = builder.add("prepare", read_step(prepare_dataset), _preparation(builder, facts), inputs)
     builder.artifacts["dataset"] = output(step, "dataset")
 
 
 def _split_dataset(builder: PlanBuilder, facts: DatasetFacts, shares: Shares) -> None:
-    """From here on a prepared dataset has splits that it did not come with."""
+    """Add the step that splits a prepared dataset: later steps use the new splits."""
     params = _preparation(builder, facts)
     folders = params.shape == "folder"
     ((name, places),) = prepared.places(("train",), folders)
@@ -102,12 +104,12 @@ def _preparation(builder: PlanBuilder, facts: DatasetFacts) -> prepare_dataset.P
 
 
 def given_splits(facts: DatasetFacts) -> tuple[Split, ...]:
-    """The splits as the dataset's own format names them."""
+    """Return the splits with the names of the dataset's own format."""
     return tuple(Split(name=name, paths=paths) for name, paths in facts.given)
 
 
 def add_coco(builder: PlanBuilder, stage: str) -> Input:
-    """The dataset in COCO format: one format for every source."""
+    """Return the dataset in COCO format: one format for every source."""
     facts = builder.build.dataset
     assert facts is not None
     params = write_coco.Params(
@@ -124,7 +126,7 @@ def add_coco(builder: PlanBuilder, stage: str) -> Input:
 
 
 def pattern_input(workspace: str, images: str) -> Input:
-    """The images that a pattern for calibration finds."""
+    """Return the images that a pattern for calibration selects."""
     root, pattern = split_glob(images)
     source = Source(
         path=f"{workspace}/{root}",
@@ -136,8 +138,8 @@ def pattern_input(workspace: str, images: str) -> Input:
     return Input(name="dataset", source=source)
 
 
-def add_pictures(builder: PlanBuilder) -> None:
-    """The calibration set, and the few images on which conversions are compared."""
+def add_images(builder: PlanBuilder) -> None:
+    """Add the calibration set, and the few images on which conversions are compared."""
     calibration = builder.build.recipe.quantization.calibration
     if builder.model.preprocessing is None:
         return
@@ -183,14 +185,16 @@ def _prepare(
 
 
 def plan_dataset(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
-    """The steps that make a build's dataset, and the dataset; None without one."""
+    """Return the steps that make a build's dataset, and the dataset; None without one."""
     builder = PlanBuilder(build, workspace, HostFacts(cpu=""))
     add_dataset(builder)
     return tuple(builder.steps), builder.artifacts.get("dataset")
 
 
 def plan_inspection(build: Build, workspace: str) -> tuple[tuple[Step, ...], Input | None]:
-    """The same for a look at it: data that `prepare_dataset` would read, as a person brought it."""
+    """Return the same for an inspection, with data that `prepare_dataset` would read as it was
+    given.
+    """
     if build.dataset is None or not build.dataset.format:
         return plan_dataset(build, workspace)
     builder = PlanBuilder(build, workspace, HostFacts(cpu=""))

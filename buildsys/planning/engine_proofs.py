@@ -1,6 +1,7 @@
-"""What is proved of an engine on a GPU, beside a build that does not wait for one. Pure.
+"""Proofs of an engine on a GPU, beside a build that does not wait for one. Pure.
 
-The gate judges the ONNX file that the engine is built from, which every machine measures alike.
+The gate judges the ONNX file that the engine is built from, which every machine measures with the
+same result.
 """
 
 from buildsys.graph import Input
@@ -18,12 +19,14 @@ _LOWERED_NOTE = (
 
 
 def add_engine_proofs(builder: PlanBuilder) -> tuple[str, ...]:
-    """Ids of the steps, as of `proofs.add_proofs`; none where the build makes no engine."""
+    """Return the ids of the steps, like `proofs.add_proofs`; none where the build makes no
+    engine.
+    """
     return (*_evaluate(builder), *_time(builder)) if Format.ENGINE in builder.artifacts else ()
 
 
 def engine_notes(builder: PlanBuilder) -> tuple[str, ...]:
-    """What stays unverified of an engine whose file is of another precision: TensorRT lowers it."""
+    """Return what stays unverified of an engine with another precision than its file."""
     scheme = builder.model.quantization.scheme
     if (
         Format.ENGINE not in builder.artifacts
@@ -35,7 +38,7 @@ def engine_notes(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _evaluate(builder: PlanBuilder) -> tuple[str, ...]:
-    """What the engine itself is worth, where the file that it is built from was measured."""
+    """Evaluate the engine itself, where the file that it is built from was measured."""
     facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
     measured = {"metrics-onnx", "metrics-quantized-onnx"} & builder.artifacts.keys()
@@ -53,7 +56,7 @@ def _evaluate(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _time(builder: PlanBuilder) -> tuple[str, ...]:
-    """The latency steps that `benchmark` requests of the engine, one for each named batch."""
+    """Add the latency steps that `benchmark` requests of the engine, one for each named batch."""
     block, frame = builder.build.recipe.benchmark, builder.model.preprocessing
     if block is None or frame is None:
         return ()
@@ -72,7 +75,7 @@ def _time(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _library(builder: PlanBuilder) -> GpuLibrary:
-    """What has to be on the machine that runs the engine."""
+    """Return what the machine that runs the engine must have."""
     settings = builder.build.tensorrt
     assert settings is not None, "an engine is built by the target's `tensorrt` block"
     return GpuLibrary(
@@ -83,7 +86,7 @@ def _library(builder: PlanBuilder) -> GpuLibrary:
 
 
 def _of_engine(builder: PlanBuilder, definition: StepDefinition) -> dict[str, Input]:
-    """The engine, its facts, and the program of every package that runs it."""
+    """Return the engine, its facts, and the program of every package that runs it."""
     names = (Format.ENGINE, *definition.spec.needs)
     files: dict[str, Input] = {name: builder.artifacts[name] for name in names}
     return files | shipped_files(definition.spec.templates)

@@ -1,4 +1,4 @@
-"""What decides how much memory a build needs and has, as one digest: `buildsys fit` answers by it."""
+"""The digest of what decides how much memory a build needs and has: the key of `buildsys fit`."""
 
 import math
 from pathlib import Path
@@ -10,7 +10,7 @@ from buildsys.digest import digest_value
 
 
 def arena_bytes(build: Build) -> int | None:
-    """What the firmware has for tensors, bytes; None where its contract names no arena."""
+    """Return the bytes that the firmware has for tensors; None if its contract names no arena."""
     contract = build.contract
     if contract is None or contract.arena_kib is None:
         return None
@@ -18,25 +18,25 @@ def arena_bytes(build: Build) -> int | None:
 
 
 def slot_bytes(build: Build) -> int | None:
-    """What the flash has for the model, bytes; None where the contract names no slot."""
+    """Return the bytes that the flash has for the model; None if the contract names no slot."""
     slot = build.contract.slot if build.contract is not None else None
     return slot.size if slot is not None else None
 
 
 def vela_config(build: Build) -> Path | None:
-    """Vela's configuration file, where the target brings its own."""
+    """Return Vela's configuration file, if the target has its own."""
     vela = build.vela
     return build.target_folder / vela.config if vela is not None and vela.config else None
 
 
 def architecture(build: Build) -> str:
-    """The network's name, from the recipe or its checkpoint; empty if neither has one."""
+    """Return the network's name from the recipe or its checkpoint; empty if neither has one."""
     found = build.checkpoint
     return build.recipe.source.architecture or (found.architecture if found else "")
 
 
 def fit_key(build: Build, config_digest: str | None) -> str:
-    """Digest of everything that need and room depend on, except the size.
+    """Return the digest of everything that need and room depend on, except the size.
 
     `config_digest`: of `vela_config`; None where the file does not exist.
     """

@@ -23,27 +23,29 @@ from buildsys.steps import (
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 _BOXES = ("detect", "pose")
-"""Tasks whose detections are compared, too; of the others the outputs alone."""
-PICTURES = 20
-"""Of the split that is measured on: enough for figures, few enough for TFLite Micro's plain kernels."""
+"""Tasks whose detections are compared as well; for the others, only the outputs."""
+IMAGES = 20
+"""Images of the split that is measured on: enough for figures, few enough for TFLite Micro's plain
+kernels.
+"""
 
 
 def judge_parity(builder: PlanBuilder) -> None:
-    """Recordings of every form that the build makes, and the verdict over them."""
+    """Add recordings of every form that the build makes, and the verdict over them."""
     if Format.TFLITE not in builder.artifacts or builder.model.preprocessing is None:
         return
-    pictures = probe(builder)
+    images = probe(builder)
     recordings: dict[str, Input] = {}
     if Format.CHECKPOINT in builder.artifacts:
-        _record(builder, recordings, "checkpoint", builder.artifacts[Format.CHECKPOINT], pictures)
+        _record(builder, recordings, "checkpoint", builder.artifacts[Format.CHECKPOINT], images)
     if Format.ONNX in builder.artifacts:
-        _record(builder, recordings, "onnx", builder.artifacts[Format.ONNX], pictures)
+        _record(builder, recordings, "onnx", builder.artifacts[Format.ONNX], images)
     float_file = _float_file(builder)
     if float_file is not None:
-        _record(builder, recordings, "float-tflite", float_file, pictures)
-    _record(builder, recordings, "tflite", builder.artifacts[Format.TFLITE], pictures)
+        _record(builder, recordings, "float-tflite", float_file, images)
+    _record(builder, recordings, "tflite", builder.artifacts[Format.TFLITE], images)
     if _is_recorded_on_micro(builder):
-        _record_tflm(builder, recordings, pictures)
+        _record_tflm(builder, recordings, images)
     if len(recordings) < 2 and not _decoder(builder):
         return
     params = reading(builder)
@@ -51,12 +53,12 @@ def judge_parity(builder: PlanBuilder) -> None:
 
 
 def _is_recorded_on_micro(builder: PlanBuilder) -> bool:
-    """Whether what TFLite Micro answers is a rung: integers are equal there, bit for bit."""
+    """Return whether TFLite Micro's outputs are a rung: integers are equal there, bit for bit."""
     return runs_on_micro(builder.build) and builder.model.quantization.scheme == "int8"
 
 
 def judge_allocation(builder: PlanBuilder) -> None:
-    """TFLite Micro's own verdict on a file of which no recording is made there."""
+    """Add TFLite Micro's own verdict on a file that is not recorded there."""
     if not runs_on_micro(builder.build) or Format.TFLITE not in builder.artifacts:
         return
     if _is_recorded_on_micro(builder) and builder.model.preprocessing is not None:
@@ -67,7 +69,7 @@ def judge_allocation(builder: PlanBuilder) -> None:
 
 
 def reading(builder: PlanBuilder) -> compare_recordings.Params:
-    """How forms of the network are read to be compared, where there is an image to read."""
+    """Return how forms of the network are compared, if there is an image to compare on."""
     model = builder.model
     assert model.preprocessing is not None
     return compare_recordings.Params(
@@ -89,7 +91,9 @@ def _decoder(builder: PlanBuilder) -> str:
 
 
 def probe(builder: PlanBuilder) -> Input | None:
-    """Pictures of the split that accuracy is measured on; else those that calibrate; else none."""
+    """Return images of the split that accuracy is measured on, otherwise calibration images, or
+    None.
+    """
     recipe, facts = builder.build.recipe, builder.build.dataset
     split = recipe.evaluate.split
     places = facts.split(split) if facts is not None and recipe.evaluate.measure else None
@@ -98,7 +102,7 @@ def probe(builder: PlanBuilder) -> Input | None:
         return builder.artifacts.get("calibration") or builder.artifacts.get("samples")
     params = prepare_pictures.Params(
         split=Split(name=split, paths=places),
-        count=PICTURES,
+        count=IMAGES,
         seed=0,
         preprocessing=frame,
     )
@@ -109,7 +113,7 @@ def probe(builder: PlanBuilder) -> Input | None:
 
 
 def _float_file(builder: PlanBuilder) -> Input | None:
-    """The same network as float TFLite, where the file that ships is quantized from it."""
+    """Return the same network as float TFLite, if the shipped file is quantized from it."""
     if (
         builder.model.quantization.scheme != "float32"
         and Intermediate.FLOAT_TFLITE in builder.artifacts
@@ -135,7 +139,7 @@ def _record(
     recordings: dict[str, Input],
     form: str,
     model: Input,
-    pictures: Input | None,
+    images: Input | None,
 ) -> None:
     kind = "tflite" if form.endswith("tflite") else form
     definition = step_for("record", kind, builder.model.family)
@@ -145,32 +149,32 @@ def _record(
     own = {"reference_kernels": reference} if kind == "tflite" else {}
     names = _names(builder, form)
     if form == Format.CHECKPOINT:
-        settings = definition.settings(names=names, count=PICTURES)
+        settings = definition.settings(names=names, count=IMAGES)
         params = definition.plan(settings, builder.model, builder.board)
     else:
         params = definition.params(
-            names=names, count=PICTURES, preprocessing=builder.model.preprocessing, **own
+            names=names, count=IMAGES, preprocessing=builder.model.preprocessing, **own
         )
-    inputs = {kind: model} | ({"pictures": pictures} if pictures else {})
+    inputs = {kind: model} | ({"pictures": images} if images else {})
     step = builder.add(f"record-{form}", definition, params, inputs)
     recordings[form] = builder.artifacts[f"recording-{form}"] = output(step, Format.RECORDING)
 
 
-def _record_tflm(
-    builder: PlanBuilder, recordings: dict[str, Input], pictures: Input | None
-) -> None:
+def _record_tflm(builder: PlanBuilder, recordings: dict[str, Input], images: Input | None) -> None:
     frame = builder.model.preprocessing
     assert frame is not None
-    params = record_tflm.Params(names=_names(builder, "tflm"), count=PICTURES, preprocessing=frame)
+    params = record_tflm.Params(names=_names(builder, "tflm"), count=IMAGES, preprocessing=frame)
     inputs: dict[str, Input] = {Format.TFLITE: builder.artifacts[Format.TFLITE]}
-    inputs |= {"pictures": pictures} if pictures else {}
+    inputs |= {"pictures": images} if images else {}
     step = builder.add("tflm", read_step(record_tflm), params, inputs)
     recordings["tflm"] = output(step, Format.RECORDING)
     builder.artifacts["arena"] = output(step, "arena")
 
 
 def _names(builder: PlanBuilder, form: str) -> tuple[str, ...]:
-    """Canonical names: in file order for TFLite, whose order the firmware's contract decides."""
+    """Return canonical names of outputs: in file order for TFLite, as the firmware's contract
+    decides.
+    """
     names = tuple(tensor.name for tensor in builder.model.outputs)
     bound = form in ("tflite", "tflm") and set(builder.board.output_order) == set(names)
     return builder.board.output_order if bound else names

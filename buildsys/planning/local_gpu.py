@@ -1,4 +1,4 @@
-"""`local` in a target's `tensorrt` block: what the host has in its place. Pure."""
+"""Replaces `local` in a target's `tensorrt` block by what the host has. Pure."""
 
 import dataclasses
 
@@ -8,18 +8,20 @@ from buildsys.graph import HostFacts
 
 
 def needs_gpu_facts(build: Build) -> bool:
-    """Whether a plan takes the host's GPU and TensorRT into account; no other may ask for them."""
+    """Return whether a plan depends on the host's GPU and TensorRT; other plans must not query
+    them.
+    """
     return is_local(build) or (build.tensorrt is not None and build.recipe.benchmark is not None)
 
 
 def is_local(build: Build) -> bool:
-    """Whether an engine is for the GPU or the TensorRT of the machine that builds it."""
+    """Return whether an engine is for the GPU or the TensorRT of the machine that builds it."""
     settings = build.tensorrt
     return settings is not None and LOCAL in (settings.version, settings.compute_capability)
 
 
 def settle_local(build: Build, host: HostFacts) -> Build:
-    """The build with `local` replaced by what the host has.
+    """Return the build with `local` replaced by what the host has.
 
     Without a GPU it stays `local`: the engine waits for a machine with one.
     """

@@ -1,4 +1,4 @@
-"""From a step's parameter back to the line that says it."""
+"""Finds the line of a recipe or target that sets a step's parameter."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
@@ -28,20 +28,22 @@ Places = Mapping[str, tuple[str, int]]
 """File and line of each key that is written."""
 _NOWHERE = ("", 0)
 MakeOrigin = Callable[[str, str, str, int], Origin]
-"""Of parameter, label, path and line."""
+"""Makes an origin from parameter, label, path and line."""
 
 
 def make_origin(parameter: str, label: str, path: str, line: int) -> Origin:
-    """The usual `MakeOrigin`; with a cache around it, those that are equal are one value."""
+    """Return an origin; the usual `MakeOrigin`. With a cache around it, equal ones are one
+    value.
+    """
     return Origin(parameter=parameter, label=label, path=path, line=line)
 
 
 def find_origins(
     stage: str, block: str, params: object, places: Places, make: MakeOrigin = make_origin
 ) -> tuple[Origin, ...]:
-    """Each parameter's name in the recipe language, and the file and line that set it.
+    """Return each parameter's name in the recipe language, and the file and line that set it.
 
-    `params`: as JSON has them. Parameters that no line sets (defaults) keep their name and have no line.
+    `params`: JSON values. Parameters that no line sets (defaults) keep their name and have no line.
     """
     block, origins = _BLOCKS.get(stage, block), list[Origin]()
     for parameter in _parameters(params):
@@ -52,7 +54,7 @@ def find_origins(
 
 
 def are_origins(origins: tuple[Origin, ...], stage: str, block: str, places: Places) -> bool:
-    """Whether these are what `find_origins` finds for the same parameters."""
+    """Return whether these are what `find_origins` finds for the same parameters."""
     block = _BLOCKS.get(stage, block)
     for origin in origins:
         label, other = _labels(origin.parameter, block)
@@ -65,14 +67,14 @@ def are_origins(origins: tuple[Origin, ...], stage: str, block: str, places: Pla
 
 @cache
 def _labels(parameter: str, block: str) -> tuple[str, str]:
-    """What a parameter is called where a line says it, and where none does."""
+    """Return a parameter's name where a line sets it, and where none does."""
     label = f"{block}.{parameter}" if block else parameter
     other = _ALIASES.get(label) or _ALIASES.get(parameter, label)
     return label, "input.size" if other == "train.size" else other
 
 
 def _parameters(value: object, prefix: str = "") -> Iterator[str]:
-    """The keys of `digest.flatten`, sorted."""
+    """Yield the keys of `digest.flatten`, sorted."""
     if not isinstance(value, dict):
         yield prefix
         return

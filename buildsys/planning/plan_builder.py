@@ -1,4 +1,4 @@
-"""The steps of one build while they are put together: what was made so far, and how a step is known."""
+"""Collects the steps of one build during planning: the artifacts so far, and steps by identity."""
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
@@ -18,13 +18,13 @@ _NOWHERE: Places = {}
 
 
 class KnownSteps:
-    """The steps of builds that are planned together: those that are equal are one value, made once."""
+    """The steps of builds that are planned together: equal steps are one value, made once."""
 
     def __init__(self, complete: Callable[[Step], Step] = lambda step: step) -> None:
-        """`complete`: what is done with a step before it is known."""
+        """`complete`: called for each new step, and returns the step to use."""
         self.complete = complete
         self.by_content: dict[Hashable, list[Step]] = {}
-        """Steps by everything but their origins, which differ between builds."""
+        """Steps by everything except their origins, which differ between builds."""
         self.make_origin = cache(make_origin)
 
 
@@ -49,7 +49,7 @@ class PlanBuilder:
         inputs: Mapping[str, Input],
         outputs: Mapping[str, bool] | None = None,
     ) -> Step:
-        """One step more; its outputs as of `make_step`."""
+        """Add a step; `outputs`: see `make_step`."""
         train = self.build.train
         device = train.device if definition.spec.trains and train is not None else "auto"
         reads = any(is_checkpoint(name, item) for name, item in inputs.items())
@@ -64,20 +64,22 @@ class PlanBuilder:
     def judge(
         self, stage: str, definition: StepDefinition, params: object, inputs: Mapping[str, Input]
     ) -> Step:
-        """A step that yields a verdict, found again as `verdict-<stage>`."""
+        """Add a step that yields a verdict, available as `verdict-<stage>`."""
         step = self.add(stage, definition, params, inputs)
         self.artifacts[f"verdict-{stage}"] = output(step, Format.VERDICT)
         return step
 
     def verdicts(self) -> tuple[str, ...]:
-        """Ids of the steps that may reject the build, in the order in which they were added."""
+        """Return ids of the steps that may reject the build, in the order in which they were
+        added.
+        """
         ids = {item.step for name, item in self.artifacts.items() if name.startswith("verdict-")}
         return tuple(dict.fromkeys(step.id for step in self.steps if step.id in ids))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _About:
-    """What a recipe says of a step beside its parameters, see `Step`."""
+    """Values of a recipe for a step beside its parameters, see `Step`."""
 
     device: str = "auto"
     trusts: bool = False
@@ -97,8 +99,10 @@ def make_step(
     about: _About = _NOTHING,
     known: KnownSteps | None = None,
 ) -> Step:
-    """One step, known by what decides its result. `outputs`: name -> whether it is a tree, where they
-    are others than the step declares; `places`: where each key of the recipe was written.
+    """Return a step; steps with equal content are one value.
+
+    `outputs`: name -> whether it is a tree, if they differ from those that the step declares;
+    `places`: where each key of the recipe was written.
     """
     outputs = definition.outputs if outputs is None else outputs
     known, block = known or KnownSteps(), definition.spec.block
@@ -125,7 +129,7 @@ def make_step(
 
 
 def _hashable(params: object) -> Hashable:
-    """Parameters as they are, or as JSON where they hold a block that a person wrote."""
+    """Return parameters as they are, or as JSON if they contain a block that a person wrote."""
     try:
         hash(params)
     except TypeError:
@@ -134,7 +138,7 @@ def _hashable(params: object) -> Hashable:
 
 
 def _named(item: Input, name: str) -> Input:
-    """An artifact under the name that a step has for it."""
+    """Return an artifact under a step's name for it."""
     return Input(name=name, source=item.source, step=item.step, output=item.output)
 
 
@@ -149,7 +153,8 @@ def _new_step(
     origins: tuple[Origin, ...],
 ) -> Step:
     identity = [definition.name, text, [_identify(item) for item in named]]
-    identity += ["trusts"] if about.trusts else []  # no build gets it by sharing another's step
+    # a step with this permission is not shared with builds without it
+    identity += ["trusts"] if about.trusts else []
     return new_step(
         definition,
         params,
@@ -166,14 +171,14 @@ def _new_step(
 
 
 def _identify(item: Input) -> list[object]:
-    """What makes two inputs the same before they exist; where a file lies does not."""
+    """Return the identity of an input before it exists; it does not depend on where a file is."""
     source = item.source
     given = [source.label, list(source.parts), source.sha256] if source else []
     return [item.name, item.step, item.output, given]
 
 
 def needed(steps: list[Step], last: tuple[str, ...]) -> tuple[Step, ...]:
-    """The steps that the last ones rest on, in order."""
+    """Return the steps that the last ones depend on, in order."""
     wanted = set(last)
     for step in reversed(steps):
         if step.id in wanted:
@@ -182,12 +187,14 @@ def needed(steps: list[Step], last: tuple[str, ...]) -> tuple[Step, ...]:
 
 
 def output(step: Step, name: str) -> Input:
-    """A step's output as another's input."""
+    """Return a step's output as another step's input."""
     return Input(name=str(name), step=step.id, output=str(name))
 
 
 def shipped_files(templates: Templates | None) -> dict[str, Input]:
-    """The input `templates` of a step that ships or runs files of ours: they count by their bytes."""
+    """Return the input `templates` of a step that ships or runs our files, identified by their
+    bytes.
+    """
     if templates is None:
         return {}
     source = Source(

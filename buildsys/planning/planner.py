@@ -1,8 +1,8 @@
-"""Recipe, target and facts -> plan: which steps, joined by which artifacts. Pure.
+"""Makes a build's plan from recipe, target and facts: steps joined by artifacts. Pure.
 
 The chain starts where the source's format is consumed and follows the target's pipeline; where a
-pipeline's step wants a format that is not there yet, the step that makes it is put in between
-(the family's export, the recipe's converter). Measurements and verdicts hang on the side (see
+pipeline's step needs a format that does not exist yet, the step that makes it is inserted (the
+family's export, the recipe's converter). Measurements and verdicts are added beside the chain (see
 proofs); the package is last.
 """
 
@@ -16,7 +16,7 @@ from buildsys.authoring.step_settings import StepSettings
 from buildsys.digest import canonical
 from buildsys.graph import WEIGHTS, BuildPlan, HostFacts, Input, Source, Step
 from buildsys.planning import ladder, proofs, signal_check
-from buildsys.planning.datasets import add_coco, add_dataset, add_pictures
+from buildsys.planning.datasets import add_coco, add_dataset, add_images
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
 from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import KnownSteps, PlanBuilder, needed, output, shipped_files
@@ -32,9 +32,9 @@ _OF_EVERY_PACKAGE = ("verdict", "metrics")
 def plan(
     build: Build, workspace: str, host: HostFacts, known: KnownSteps | None = None
 ) -> BuildPlan:
-    """The steps of one build, whose pipeline is known to fit together.
+    """Return the steps of one build, whose pipeline is known to fit together.
 
-    `host`: with the GPU's facts where `local_gpu.needs_gpu_facts` asks for them. `known`: the steps of
+    `host`: with the GPU's facts if `local_gpu.needs_gpu_facts` requires them. `known`: the steps of
     other builds of the recipe.
     """
     build = settle_local(build, host)
@@ -43,7 +43,7 @@ def plan(
     _add_source(builder)
     if recipe.train is not None:
         _add_training(builder)
-    add_pictures(builder)
+    add_images(builder)
     package = _follow_pipeline(builder)
     aside = (*proofs.add_proofs(builder), *add_engine_proofs(builder))
     return BuildPlan(
@@ -66,7 +66,7 @@ def plan(
 
 
 def _licences(build: Build) -> tuple[str, ...]:
-    """What the family declares, and what a given file states of itself."""
+    """Return the licences that the family declares and that a given file states."""
     found, given = network(build.recipe.source.family), build.given
     declared = (found.licence,) if found is not None and found.licence else ()
     stated = (f"{given.licence} (as the given file states)",) if given and given.licence else ()
@@ -93,7 +93,7 @@ def _add_source(builder: PlanBuilder) -> None:
 
 
 def _adapt(builder: PlanBuilder, kind: Format) -> None:
-    """A given file with another pixel format or a dynamic shape: steps that adapt it."""
+    """Add steps that adapt a given file with another pixel format or a dynamic shape."""
     pixels, shape = builder.build.recipe.source.pixels, _settled_shape(builder)
     if (pixels is None and not shape) or kind not in builder.artifacts:
         return
@@ -105,7 +105,7 @@ def _adapt(builder: PlanBuilder, kind: Format) -> None:
 
 
 def _settled_shape(builder: PlanBuilder) -> tuple[int, ...]:
-    """Of a given ONNX file that leaves its shape open and is converted: what it is converted for."""
+    """Return the shape for converting a given ONNX file that leaves its shape open."""
     build, frame = builder.build, builder.model.preprocessing
     given = build.given
     if not isinstance(given, OnnxFile) or frame is None:
@@ -165,7 +165,7 @@ def _follow_pipeline(builder: PlanBuilder) -> Step:
 
 
 def _product(definition: StepDefinition) -> AnyFormat:
-    """What a step of a pipeline makes."""
+    """Return the format that a step of a pipeline makes."""
     assert definition.spec.produces is not None, definition.name
     return definition.spec.produces
 
@@ -173,7 +173,7 @@ def _product(definition: StepDefinition) -> AnyFormat:
 def _calibrated_on_device(
     builder: PlanBuilder, definition: StepDefinition
 ) -> StepDefinition | None:
-    """What takes the place of quantizing the file, where TensorRT calibrates by itself."""
+    """Return the step that replaces quantizing the file, where TensorRT calibrates itself."""
     settings = builder.build.tensorrt
     by_device = settings is not None and settings.int8 == "calibrator"
     int8 = builder.model.quantization.scheme == "int8"
@@ -222,16 +222,19 @@ def _settings(builder: PlanBuilder, definition: StepDefinition) -> StepSettings:
 
 
 def _judge_and_bind_tflite(builder: PlanBuilder) -> None:
-    """Before the file is compiled: contract, signal check, the firmware's order of outputs, accuracy.
+    """Add the checks before compiling: contract, signal check, the firmware's output order,
+    accuracy.
 
-    The contract first: of a file that the firmware cannot decode, the cure is the contract's.
+    The contract is first: if the firmware cannot decode the file, the contract's hint is the right
+    one.
     """
     if builder.board.contract is not None:
         proofs.judge_contract(builder)
     described = builder.model.outputs or builder.board.contract is not None
     made_here = source_format(builder.model.family) != Format.TFLITE
-    if described or made_here or not runs_on_micro(builder.build):  # there TFLite Micro is asked
-        proofs.judge_signal(builder)  # LiteRT loads it, at the least
+    # TFLite Micro reports operators there
+    if described or made_here or not runs_on_micro(builder.build):
+        proofs.judge_signal(builder)  # LiteRT at least loads the file
     if builder.board.contract is not None and builder.board.contract.outputs:
         _bind_outputs(builder)
     ladder.judge_allocation(builder)
@@ -239,7 +242,9 @@ def _judge_and_bind_tflite(builder: PlanBuilder) -> None:
 
 
 def _bind_outputs(builder: PlanBuilder) -> None:
-    """The chain's next file; accuracy is measured on it, as it is what ships or is compiled."""
+    """Make the chain's next file; accuracy is measured on it, as it is what ships or is
+    compiled.
+    """
     params = bind_outputs.plan(bind_outputs.Settings(), builder.model, builder.board)
     inputs: dict[str, Input] = {
         name: builder.artifacts[name] for name in (Format.TFLITE, "verdict-contract")

@@ -28,13 +28,13 @@ _NPU_NOTE = (
 )
 _FLASHED = (Format.VELA, Format.TFLITE)
 _REAL = (Format.ONNX, Intermediate.FLOAT_TFLITE)
-"""The model in floating point that its detections are drawn with; the first that there is."""
+"""Floating-point forms of the model for drawing detections; the first one available is used."""
 _EXAMINED = (Format.TFLITE, Format.QUANTIZED_ONNX)
-"""Files whose outputs a lower precision may have destroyed."""
+"""Formats whose outputs a lower precision may have destroyed."""
 
 
 def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
-    """The accuracy of one model file, where there is something to measure it on."""
+    """Add the accuracy of one model file, if there is something to measure it on."""
     recipe, facts = builder.build.recipe, builder.build.dataset
     kind = Format.CHECKPOINT if name == "start" else READ_AS.get(name, name)
     definition = step_for("evaluate", kind, builder.model.family)
@@ -62,10 +62,10 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
 
 
 def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> accuracy.Params:
-    """How a file of this kind is run and decoded, and on which images."""
+    """Return how a file of this kind is run and decoded, and on which images."""
     facts, model = builder.build.dataset, builder.model
     split = builder.build.recipe.evaluate.split
-    assert model.preprocessing is not None  # outputs that are known have a size
+    assert model.preprocessing is not None  # known outputs have a size
     return accuracy.Params(
         split=Split(name=split, paths=places),
         classes=model.classes,
@@ -80,7 +80,7 @@ def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> ac
 
 
 def judge_signal(builder: PlanBuilder) -> None:
-    """The signal check of a quantized file: a second's work, before any accuracy."""
+    """Add the signal check of a quantized file, which takes a second, before any accuracy."""
     model = builder.model
     made_here = source_format(model.family) != Format.TFLITE
     params = examine_tflite.Params(
@@ -95,14 +95,14 @@ def judge_signal(builder: PlanBuilder) -> None:
 
 
 def judge_contract(builder: PlanBuilder) -> None:
-    """Whether the firmware decodes what the file yields; before the compiler, if there is one."""
+    """Check whether the firmware decodes the file's outputs, before a compiler runs."""
     params = contract_params(builder.model, builder.board)
     inputs: dict[str, Input] = {Format.TFLITE: builder.artifacts[Format.TFLITE]}
     builder.judge("contract", read_step(check_contract), params, inputs)
 
 
 def judge_file(builder: PlanBuilder, current: AnyFormat) -> None:
-    """Everything that may reject the file that is about to be packed, the cheapest first."""
+    """Add everything that may reject the file to be packed, the fastest first."""
     ladder.judge_parity(builder)
     if current in _FLASHED:
         _judge_operators(builder, current)
@@ -123,7 +123,7 @@ def _judge_operators(builder: PlanBuilder, current: AnyFormat) -> None:
 
 
 def _judge_fit(builder: PlanBuilder, current: AnyFormat) -> None:
-    """What the file needs of arena and flash, against what the firmware has."""
+    """Compare what the file needs of arena and flash with what the firmware has."""
     contract, frame = builder.build.contract, builder.model.preprocessing
     if contract is None or (contract.arena_kib is None and builder.board.slot is None):
         return
@@ -140,7 +140,7 @@ def _judge_fit(builder: PlanBuilder, current: AnyFormat) -> None:
 
 
 def _judge_accuracy(builder: PlanBuilder) -> None:
-    """The gate, over the figures of the file that ships and of what it came from."""
+    """Add the gate on the figures of the shipped file and of the file that it came from."""
     gates = builder.build.recipe.evaluate.gates
     order = ("metrics-checkpoint", "metrics-onnx", "metrics-quantized-onnx", "metrics-tflite")
     measured = [builder.artifacts[key] for key in order if key in builder.artifacts]
@@ -155,7 +155,7 @@ def _judge_accuracy(builder: PlanBuilder) -> None:
 
 
 def add_proofs(builder: PlanBuilder) -> tuple[str, ...]:
-    """Steps that no package rests on, and whose results are published beside it; their ids."""
+    """Add steps that no package depends on, with results published beside it; returns their ids."""
     return (
         *_check_overlap(builder),
         *_draw(builder),
@@ -165,7 +165,9 @@ def add_proofs(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _draw(builder: PlanBuilder) -> tuple[str, ...]:
-    """Detections of the checkpoint, the float model and the shipped file on the same images."""
+    """Draw detections of the checkpoint, the float model and the shipped file on the same
+    images.
+    """
     facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
     real = next((kind for kind in _REAL if kind in builder.artifacts), None)
@@ -186,7 +188,7 @@ def _draw(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
-    """Whether accuracy was measured on calibration images."""
+    """Check whether accuracy was measured on calibration images."""
     facts, split = builder.build.dataset, builder.build.recipe.evaluate.split
     places = facts.split(split) if facts is not None else None
     measured = any(name.startswith("metrics-") for name in builder.artifacts)
@@ -204,7 +206,7 @@ def _check_overlap(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _load_on_firmware(builder: PlanBuilder) -> tuple[str, ...]:
-    """Arm's own TFLite Micro on an emulated Cortex-M55, where this host can emulate one."""
+    """Run Arm's TFLite Micro on an emulated Cortex-M55, where this host can emulate one."""
     if Format.VELA not in builder.artifacts or load_firmware.why_not(builder.board.accelerator):
         return ()
     params = load_firmware.Params(accelerator=builder.board.accelerator)
@@ -213,7 +215,7 @@ def _load_on_firmware(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
-    """The latency steps that `benchmark` requests, for every file that this machine can run."""
+    """Add the latency steps that `benchmark` requests, for every file that this machine can run."""
     block = builder.build.recipe.benchmark
     found = []
     for kind in (Format.ONNX, Format.TFLITE) if block is not None else ():
@@ -230,7 +232,7 @@ def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def notes(builder: PlanBuilder) -> tuple[str, ...]:
-    """What stays unverified, in sentences."""
+    """Return sentences about what stays unverified."""
     contract, found = builder.build.contract, []
     if any(step.module == "compile_vela" for step in builder.steps):
         found.append(_NPU_NOTE)
@@ -256,7 +258,7 @@ def notes(builder: PlanBuilder) -> tuple[str, ...]:
 
 
 def _unread(contract: Contract) -> list[str]:
-    """Unverified lines of a contract, in one sentence for each source."""
+    """Return the unverified lines of a contract, in one sentence for each source."""
     by_source: dict[str, list[str]] = {}
     for line, source, verified in contract.provenance():
         if not verified:

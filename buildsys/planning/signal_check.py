@@ -9,8 +9,8 @@ from buildsys.steps import examine_onnx
 
 
 def judge_precision(builder: PlanBuilder) -> None:
-    """An ONNX file of lower precision, compared with the float file on the same images."""
-    pictures = ladder.probe(builder)
+    """Compare an ONNX file of lower precision with the float file on the same images."""
+    images = ladder.probe(builder)
     names = tuple(tensor.name for tensor in builder.model.outputs)
     reading = ladder.reading(builder)
     params = examine_onnx.Params(
@@ -22,11 +22,11 @@ def judge_precision(builder: PlanBuilder) -> None:
         preprocessing=reading.preprocessing,
         scheme=reading.scheme,
         trained=reading.trained,
-        count=ladder.PICTURES,
+        count=ladder.IMAGES,
     )
     inputs: dict[str, Input] = {
         name: builder.artifacts[name] for name in (Format.QUANTIZED_ONNX, Format.ONNX)
     }
-    inputs |= {Format.PICTURES: pictures} if pictures else {}
+    inputs |= {Format.PICTURES: images} if images else {}
     step = builder.add("signal", read_step(examine_onnx), params, inputs)
     builder.artifacts["verdict-signal"] = output(step, Format.VERDICT)

@@ -1,5 +1,5 @@
-"""One build from its merged values: blocks validated, board, firmware, data and weights
-looked up.
+"""Makes one build from its merged values: validates blocks, looks up board, firmware, data,
+weights.
 """
 
 import dataclasses
@@ -67,12 +67,12 @@ class LoaderContext(DatasetContext, Protocol):
 
     @property
     def digest(self) -> Callable[[Path], str]:
-        """sha256 of a given file, read once."""
+        """Return a function for the sha256 of a given file, which is read once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Sources:
-    """What a recipe's builds have in common on every target."""
+    """Data and weights that a recipe's builds share on all targets."""
 
     export: ExportSettings | None
     train: TrainSettings | None
@@ -86,7 +86,7 @@ class _Sources:
 
 
 class Assembler:
-    """Builds of one recipe and variant, on all targets whose entries set no key of their own.
+    """Makes builds of one recipe and variant, for all targets whose entries set no keys themselves.
 
     Every method raises InputError.
     """
@@ -94,10 +94,10 @@ class Assembler:
     def __init__(self, around: LoaderContext, scope: Scope, root: Scope, read: set[Path]) -> None:
         self.around, self.workspace, self.boards = around, around.workspace, around.boards
         self.scope, self.root, self.read = scope, root, read
-        """`root`: the recipe without variant and entry."""
+        """The recipe without variant and entry."""
 
     def build(self, entry: TargetEntry, index: int, name: str) -> Build:
-        """A build with everything settled that planning needs."""
+        """Return a build with all values that planning needs."""
         recipe = self._recipe
         board = self.find_board(entry, index)
         self._follow(recipe, board)
@@ -131,21 +131,21 @@ class Assembler:
 
     @cached_property
     def raw(self) -> dict[str, object]:
-        """All that is written, as one block."""
+        """Return all written values, as one block."""
         return self.scope.merged()
 
     @cached_property
     def own_values(self) -> dict[str, object]:
-        """What is written, without the settings of the target's blocks.
+        """Return the written values, without the settings of the target's blocks.
 
-        Such a block of the recipe itself stays: the recipe language says where it belongs.
+        Such a block of the recipe itself stays: its diagnostic names the right place.
         """
         raw, misplaced = self.raw, self.root.merged()
         return {key: raw[key] for key in raw if key not in OWN_BLOCKS or key in misplaced}
 
     @cached_property
     def _recipe(self) -> Recipe:
-        """The recipe, all of whose paths lead where they may."""
+        """Return the recipe, after checking that its paths lead where they may."""
         recipe = parse(Recipe, self.own_values, (), self.scope.locate)
         outside = check_paths(self.workspace, recipe, self.scope.locate)
         if outside:
@@ -154,7 +154,7 @@ class Assembler:
 
     @cached_property
     def _sources(self) -> _Sources:
-        """Data and weights, looked up once for all targets."""
+        """Return data and weights, looked up once for all targets."""
         recipe = self._recipe
         export = self.export_settings(recipe)
         data = find_data(self, recipe.dataset, recipe.source.task)
@@ -164,7 +164,7 @@ class Assembler:
         facts = list(data.facts)
         if (
             checkpoint is not None and given is None
-        ):  # a missing finished file is waited for; no facts of it are recorded
+        ):  # a missing finished file is waited for; none of its facts are recorded
             key = f"model {recipe.source.weights.path or ''}"
             facts.append(Fact(key=key, facts=describe_checkpoint(checkpoint)))
         return _Sources(
@@ -180,7 +180,7 @@ class Assembler:
         )
 
     def settings(self, verb: str, kind: str, data: object, at: KeyPath) -> StepSettings | None:
-        """Settings of the step `<verb>_<kind>`; None without a block or without such a step."""
+        """Return the settings of the step `<verb>_<kind>`; None without a block or such a step."""
         step = find_step(verb, kind)
         if data is None or step is None:
             return None
@@ -188,7 +188,7 @@ class Assembler:
         return parse(wanted, data, at, self.scope.locate)
 
     def export_settings(self, recipe: Recipe) -> ExportSettings | None:
-        """Settings of the family's export, or its defaults; None for a finished file."""
+        """Return the settings of the family's export, or its defaults; None for a finished file."""
         at: KeyPath = ("export",)
         settings = self.settings("export", recipe.source.family, recipe.export or {}, at)
         if takes_batch(settings):
@@ -199,7 +199,9 @@ class Assembler:
         return settings
 
     def _train(self, recipe: Recipe) -> TrainSettings | None:
-        """Settings of the training, which happens at the recipe's own size for all its builds."""
+        """Return the settings of the training, which uses the recipe's own size for all its
+        builds.
+        """
         train = self.settings("train", recipe.source.family, recipe.train, ("train",))
         assert train is None or is_training(train)
         if train is None or train.size is not None:
@@ -215,7 +217,7 @@ class Assembler:
         return dataclasses.replace(train, size=max(own.size))
 
     def _is_swept(self) -> bool:
-        """Whether an axis of the matrix is the size itself."""
+        """Return whether an axis of the matrix is the size itself."""
         return any(layer.prefix == ("input", "size") for layer in self.scope.layers)
 
     def _no_calibration_images(self, recipe: Recipe) -> tuple[str, str] | None:
@@ -240,7 +242,7 @@ class Assembler:
         return find_problem(self.workspace, calibration.images)
 
     def find_board(self, entry: TargetEntry, index: int) -> Board:
-        """The target by its name."""
+        """Return the target by its name."""
         if entry.target not in self.boards.targets:
             message = f"there is no target `{entry.target}`"
             at: KeyPath = ("targets", index)
@@ -253,7 +255,9 @@ class Assembler:
         return board
 
     def _follow(self, recipe: Recipe, board: Board) -> None:
-        """The source's way through the pipeline, or what is wrong with it, at the target's step."""
+        """Check that the source can pass through the pipeline; a mistake is placed at the target's
+        step.
+        """
         scheme = recipe.quantization.scheme
         if scheme not in board.target.pipelines and not is_finished(recipe):
             return  # the checks report it
@@ -283,7 +287,7 @@ class Assembler:
         return self.boards.contract(self.boards.contracts[name])
 
     def _own_contract(self, name: str) -> Contract:
-        """A contract by its path in the workspace."""
+        """Return a contract by its path in the workspace."""
         path = self.workspace / name
         if not os.path.isfile(path):
             message = f"{name} does not exist"
@@ -292,7 +296,9 @@ class Assembler:
         return self.boards.contract(path)
 
     def _vela(self, entry: TargetEntry, board: Board) -> compile_vela.Settings | None:
-        """The target's `vela` block with the variant's and entry's settings; checked as a whole."""
+        """Return the target's `vela` block with the variant's and entry's settings, checked as a
+        whole.
+        """
         own, written = board.target.vela, self.raw.get("vela")
         merged = self._own_block("vela", own, written, entry, "runs Vela", "does not run Vela")
         if merged is None:
@@ -304,7 +310,9 @@ class Assembler:
         return settings
 
     def _tensorrt(self, entry: TargetEntry, board: Board) -> build_engine.Settings | None:
-        """The same of the target's `tensorrt` block."""
+        """Return the target's `tensorrt` block with the variant's and entry's settings, checked as
+        a whole.
+        """
         own, written = board.target.tensorrt, self.raw.get("tensorrt")
         merged = self._own_block(
             "tensorrt", own, written, entry, "builds engines", "builds no engines"
@@ -326,7 +334,7 @@ class Assembler:
         does: str,
         does_not: str,
     ) -> object:
-        """A block of the target, merged with the overrides; None if the target has none."""
+        """Return a block of the target, merged with the overrides; None if the target has none."""
         removed = name in entry.model_fields_set and vars(entry)[name] is None
         if own is None:
             if written is not None or removed:
@@ -339,7 +347,7 @@ class Assembler:
         return merge(own, written) if written is not None else own
 
     def find_weights(self, recipe: Recipe) -> tuple[CheckpointFacts | None, str]:
-        """Facts of a given checkpoint, and the file that is waited for when it is not here."""
+        """Return facts of a given checkpoint, and the missing file that is waited for."""
         weights = recipe.source.weights
         given = [weights.path is not None, weights.url is not None, weights.random]
         at: KeyPath = ("source", "weights")
@@ -373,7 +381,7 @@ class Assembler:
         return self._given_weights(weights.path, weights.sha256, recipe.source)
 
     def _given(self, recipe: Recipe) -> GivenFile | None:
-        """A finished file, opened; None where it is not here, or the source is a network."""
+        """Return a finished file, opened; None if it is missing, or the source is a network."""
         form, label = source_format(recipe.source.family), recipe.source.weights.path
         path = self.workspace / (label or "")
         if form == Format.CHECKPOINT or not label or not os.path.isfile(path):
@@ -413,7 +421,7 @@ class Assembler:
         return self._checkpoint(path, label, source), ""
 
     def _checkpoint(self, path: Path, label: str, source: SourceModel) -> CheckpointFacts | None:
-        """The facts of a checkpoint that has no untrusted code."""
+        """Return the facts of a checkpoint that has no untrusted code."""
         at: KeyPath = ("source", "weights", "path")
         try:
             found = read_checkpoint(path, source.family, trust=source.trust == "code")
