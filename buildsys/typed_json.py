@@ -354,9 +354,9 @@ def maker(kind: type[T]) -> Callable[[Mapping[str, object]], T]:
 
 
 def _check_keys(found: Set[str], known: Set[str], optional: Set[str]) -> None:
-    lacking, more = sorted(known - optional - found), sorted(found - known)
-    if lacking:
-        raise Mismatch(f"`{lacking[0]}` is missing")
+    absent, more = sorted(known - optional - found), sorted(found - known)
+    if absent:
+        raise Mismatch(f"`{absent[0]}` is missing")
     if more:
         raise Mismatch(f"unknown key `{more[0]}`", (more[0],))
 

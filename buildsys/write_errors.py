@@ -184,7 +184,7 @@ def way_out(folder: Path) -> str:
     ):
         place = os.environ.get(name)
         if place and folder.is_relative_to(place):
-            return f" {name} says where {meaning} is: set it to a folder that can be used."
+            return f" {name} sets where {meaning} is: set it to a folder that can be used."
     home = os.environ.get("HOME")
     if home and folder.is_relative_to(os.path.join(home, ".cache")):
         return (

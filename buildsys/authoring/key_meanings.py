@@ -165,7 +165,7 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "target": {
         "name": "Name of the target; the same as the file's name without `.yaml`.",
-        "extends": "Name of another target whose keys this one takes over.",
+        "extends": "Name of another target whose keys this one inherits.",
         "label": "What messages and reports call the board.",
         "pipelines": "For each quantization scheme: the steps from the exported file to the package.",
         "vela": "Settings of Arm's Vela compiler.",
@@ -174,7 +174,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "flash": "How the vendor's tool sends a file to the board.",
     },
     "vela": {
-        "version": "Version of Vela; each has a tool environment of its own.",
+        "version": "Version of Vela; each has its own tool environment.",
         "accelerator": "The NPU, by Vela's name.",
         "system_config": "System configuration in the ini file.",
         "memory_mode": "Memory mode in the ini file.",

@@ -85,37 +85,37 @@ class TakesBatch(Protocol):
 
 
 def is_training(settings: StepSettings | None) -> TypeGuard[TrainSettings]:
-    """Whether these are the settings of a training."""
+    """Return whether these are the settings of a training."""
     return _has(settings, TrainSettings)
 
 
 def is_export(settings: StepSettings | None) -> TypeGuard[ExportSettings]:
-    """Whether these are the settings of an export."""
+    """Return whether these are the settings of an export."""
     return _has(settings, ExportSettings)
 
 
 def is_quantization_aware(settings: StepSettings | None) -> TypeGuard[QuantizationAware]:
-    """Whether the training can imitate quantization."""
+    """Return whether the training can imitate quantization."""
     return _has(settings, QuantizationAware)
 
 
 def validates(settings: StepSettings | None) -> TypeGuard[Validates]:
-    """Whether the training can measure its epochs."""
+    """Return whether the training can measure its epochs."""
     return _has(settings, Validates)
 
 
 def chooses_head(settings: StepSettings | None) -> TypeGuard[ChoosesHead]:
-    """Whether the export can write several heads."""
+    """Return whether the export can write several heads."""
     return _has(settings, ChoosesHead)
 
 
 def chooses_branch(settings: StepSettings | None) -> TypeGuard[ChoosesBranch]:
-    """Whether the export can write one of two branches."""
+    """Return whether the export can write one of two branches."""
     return _has(settings, ChoosesBranch)
 
 
 def takes_batch(settings: StepSettings | None) -> TypeGuard[TakesBatch]:
-    """Whether the export can write files that take several images at once."""
+    """Return whether the export can write files that take several images at once."""
     return _has(settings, TakesBatch)
 
 

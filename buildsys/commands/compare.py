@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which builds, and how many runs."""
+    """Add the arguments: which builds, and how many runs."""
     parser.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns of builds")
     parser.add_argument(
         "--runs",

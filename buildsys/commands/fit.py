@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The build to try."""
+    """Add the arguments: the build to try."""
     parser.add_argument("build", metavar="BUILD", help="the id of one build")
 
 

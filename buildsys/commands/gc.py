@@ -17,7 +17,7 @@ _AGES = {"h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Limits on size and age."""
+    """Add the arguments: limits on size and age."""
     parser.add_argument(
         "--max-size",
         metavar="20G",

@@ -16,7 +16,7 @@ _PC = re.compile(r"\b(x86_64|amd64|i[3-6]86)\b", re.IGNORECASE)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The build, the files that the benchmark tools wrote, and the device."""
+    """Add the arguments: the build, the files that the benchmark tools wrote, and the device."""
     parser.add_argument("build", metavar="ID", help="the build whose file ran on the device")
     parser.add_argument(
         "files",

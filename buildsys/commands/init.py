@@ -14,7 +14,7 @@ _IGNORED = ("/build/", "/.buildsys/")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The folder."""
+    """Add the arguments: the folder."""
     where = "the folder; default: the current one"
     parser.add_argument(
         "directory", nargs="?", type=Path, default=Path(), metavar="DIR", help=where

@@ -24,7 +24,7 @@ _DEFAULT_TARGET = "host"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """A name, and what is known of model, data and boards."""
+    """Add the arguments: a name, and what is known of model, data and boards."""
     parser.add_argument("name", metavar="NAME", help="name of the recipe and of its file")
     parser.add_argument(
         "--from", dest="file", metavar="FILE", help="a .pt, .pth, .onnx or .tflite file"
@@ -246,9 +246,9 @@ def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
     found = read_named(Loader(root, recorded, datasets_root()), name, _fixed_task(draft))
     if found.dataset is not None:
         return _with_facts(found.dataset, _name_line(name), name, draft)
-    told = f"{found.waiting_for} does not exist yet: its task, classes and splits are unknown"
+    note = f"{found.waiting_for} does not exist yet: its task, classes and splits are unknown"
     draft = dataclasses.replace(draft, block=_name_line(name))
-    return dataclasses.replace(draft, brought=(*draft.brought, told))
+    return dataclasses.replace(draft, brought=(*draft.brought, note))
 
 
 def _name_line(name: str) -> str:

@@ -18,7 +18,7 @@ _SHOWN_EVERY = 50 << 20
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which recipes, and whether to replace digests that differ."""
+    """Add the arguments: which recipes, and whether to replace digests that differ."""
     parser.add_argument(
         "recipes", nargs="*", metavar="RECIPE", help="names or patterns of recipes; default: all"
     )

@@ -13,7 +13,7 @@ _STATES = ("waiting", "stale", "rejected", "restorable", "broken", "blocked")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which builds, the output format, and which states count as failures."""
+    """Add the arguments: which builds, the output format, and which states count as failures."""
     parser.add_argument(
         "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
     )

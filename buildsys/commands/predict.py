@@ -14,7 +14,7 @@ _BEFORE = {
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """One build, images, and where to draw."""
+    """Add the arguments: one build, images, and where to draw."""
     parser.add_argument("build", metavar="BUILD", help="the build whose file to run")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, or folders of them")
     parser.add_argument(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands check, gc and keygen."""
+    """Add the arguments: the subcommands check, gc and keygen."""
     actions = parser.add_subparsers(required=True, metavar="check|gc|keygen", dest="action")
     text = (
         "report whether it answers, whether it can be written (if it should), and what it contains"

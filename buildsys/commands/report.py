@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Whether to write or enforce baselines.json."""
+    """Add the arguments: return whether to write or enforce baselines.json."""
     parser.add_argument(
         "--accept",
         nargs="*",
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _accept(session: "Session", names: list[str]) -> None:
-    """Raises InputError for an unknown build and for a damaged baselines.json."""
+    """Raise InputError for an unknown build and for a damaged baselines.json."""
     from buildsys.execution.state.build_patterns import select
     from buildsys.report import baselines, writing
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The address and the certificate."""
+    """Add the arguments: the address and the certificate."""
     parser.add_argument(
         "--host",
         default="",

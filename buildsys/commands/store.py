@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The subcommands export, import, push and pull."""
+    """Add the arguments: the subcommands export, import, push and pull."""
     words = "export|import|push|pull"
     actions = parser.add_subparsers(required=True, metavar=words, dest="action")
     text = "write the results of builds into one file, to take to another machine"

@@ -20,7 +20,7 @@ _LINE_EVERY_SECONDS = 5.0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which builds, or everything."""
+    """Add the arguments: which builds, or everything."""
     parser.add_argument(
         "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
     )

@@ -4,7 +4,7 @@ import argparse
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The output format."""
+    """Add the arguments: the output format."""
     parser.description = (
         "The targets that recipes can name: shipped ones and the workspace's own. TASKS: what the"
         " target's firmware decodes. CONTRACT: whether every line of the firmware's contract was"

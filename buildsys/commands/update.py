@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Which recipes, and whether to repeat current trainings too."""
+    """Add the arguments: which recipes, and whether to repeat current trainings too."""
     parser.add_argument(
         "builds",
         nargs="*",

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The build to verify."""
+    """Add the arguments: the build to verify."""
     parser.add_argument("build", metavar="BUILD", help="the id of one build")
     parser.add_argument("--train", action="store_true", help="also repeat the training")
 

@@ -10,7 +10,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """The scheduler, and what this machine has."""
+    """Add the arguments: the scheduler, and what this machine has."""
     parser.add_argument(
         "scheduler", metavar="SCHEDULER", help="address of the scheduler, such as tls://farm:8786"
     )

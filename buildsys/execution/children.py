@@ -37,7 +37,7 @@ class Cancellation:
 
     @property
     def requested(self) -> bool:
-        """Whether the step was cancelled; its exit code then means nothing."""
+        """Return whether the step was cancelled; its exit code then means nothing."""
         return self._requested
 
     def request(self) -> None:
@@ -129,7 +129,7 @@ def end_all() -> None:
             _end_group(group)
 
 
-_KEPT = "what was finished is kept, the next run goes on there"
+_KEPT = "finished steps are kept, and the next run continues"
 
 
 def end_on_signals(finish: Callable[[], None], left: Callable[[], str] = lambda: _KEPT) -> None:

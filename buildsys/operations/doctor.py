@@ -102,7 +102,7 @@ def _emulator() -> Check:
     version = find_qemu()
     if version:
         return Check(good=True, text=f"{QEMU} {version}: compiled models are loaded on it.")
-    text = f"no {QEMU} of version 6 or newer: manifests say that the load test was not done."
+    text = f"no {QEMU} of version 6 or newer: manifests state that the load test was not done."
     return Check(good=False, text=text, optional=True)
 
 

@@ -124,7 +124,9 @@ def _references(root: Path, store: Store) -> frozenset[str]:
 def _sweep_scratch(
     workspace: Workspace, store: Store, dry_run: bool
 ) -> tuple[tuple[Folder, ...], bool]:
-    """Return the working folders that no step needs any more, and whether a run may be using them."""
+    """Return the working folders that no step needs any more, and whether a run may be using
+    them.
+    """
     if not os.path.isdir(workspace.scratch):
         return (), False
     with contextlib.ExitStack() as held:

@@ -25,14 +25,14 @@ def describe_host() -> str:
     )
     homes = {name: get_step(name).spec.tool_env for name in step_names()}
     here = [name for name, env in homes.items() if isinstance(env, str) and envs.get(env)]
-    away = [name for name, env in homes.items() if envs.get(str(env)) is False]
-    if not away:
+    unsupported = [name for name, env in homes.items() if envs.get(str(env)) is False]
+    if not unsupported:
         return text
-    if len(here) < len(away):
+    if len(here) < len(unsupported):
         return (
             f"{text} Of the steps {', '.join(here)} can run; results of others come from a store."
         )
-    return f"{text} The results of {', '.join(away)} can only come from a store."
+    return f"{text} The results of {', '.join(unsupported)} can only come from a store."
 
 
 def describe_waiting(plans: Iterable[BuildPlan]) -> list[str]:

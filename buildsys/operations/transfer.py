@@ -102,9 +102,9 @@ def gather(state: State, plans: Iterable[BuildPlan], packages_only: bool) -> Res
     missing: list[MissingResult] = []
     for plan in plans:
         for step in plan.steps:
-            found, lack = _find(state, plan, step)
-            if lack is not None:
-                missing.append(lack)
+            found, absent = _find(state, plan, step)
+            if absent is not None:
+                missing.append(absent)
             if found is None:
                 continue
             key, result = found

@@ -80,7 +80,7 @@ def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Si
     process.send_signal(number)
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 128 + number
-    assert "interrupted: what was finished is kept, the next run goes on there" in output
+    assert "interrupted: finished steps are kept, and the next run continues" in output
     assert "failed" not in output
     statuses = processes.statuses(place)
     assert statuses["tags@xiao-esp32s3"] == "interrupted at train"

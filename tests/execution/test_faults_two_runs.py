@@ -38,7 +38,10 @@ def start_both(pair: tuple[Path, Path], tmp_path: Path) -> "list[subprocess.Pope
     second = start(pair[1], tmp_path)
     assert second.stdout is not None
     line = next(line for line in second.stdout if "waiting for another run" in line)
-    assert f"waiting for another run that makes the same: process {first.pid} in {pair[0]}" in line
+    assert (
+        f"waiting for another run that makes the same result: process {first.pid} in {pair[0]}"
+        in line
+    )
     return [first, second]
 
 

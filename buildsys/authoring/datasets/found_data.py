@@ -50,11 +50,11 @@ def labelled(
     """
     if [name for name, _ in facts.splits] != ["train"]:
         return LabelledData(keys=keys, facts=facts)
-    for lack in missing_parts:
-        if (lack.split, lack.what) == ("val", "images"):
+    for part in missing_parts:
+        if (part.split, part.what) == ("val", "images"):
             cure = "without this line, a share of train becomes val"
-            hint = "; ".join(filter(None, (lack.diagnostic.hint, cure)))
-            raise InputError(dataclasses.replace(lack.diagnostic, hint=hint))
+            hint = "; ".join(filter(None, (part.diagnostic.hint, cure)))
+            raise InputError(dataclasses.replace(part.diagnostic, hint=hint))
     splits = prepared.places(("train", "val"), facts.format == "folders")
     shared = dataclasses.replace(facts, splits=splits)
     return LabelledData(keys=(*keys, _SHARE), facts=shared)

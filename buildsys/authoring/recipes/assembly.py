@@ -209,7 +209,7 @@ class Assembler:
         base = self.root.merged().get("input")
         if not isinstance(base, dict) or base.get("size") is None:
             if recipe.input is not None and self._is_swept():
-                message = "the variants have different sizes, and `train` has no size of its own"
+                message = "the variants have different sizes, and `train` has no `size`"
                 hint = "write `train.size`, or `input.size` beside the matrix"
                 raise InputError(self.scope.locate(("train",), message, hint, key=True))
             return train

@@ -260,15 +260,15 @@ def _check_data(build: Build, locate: Locate) -> list[Diagnostic]:
     if recipe.evaluate.measure and facts is not None:
         wanted.append((("evaluate", "split"), recipe.evaluate.split))
     missing_parts = [
-        lack for lack in build.missing_parts if lack.split in {split for _, split in wanted}
+        part for part in build.missing_parts if part.split in {split for _, split in wanted}
     ]
-    missing = [lack.diagnostic for lack in missing_parts if lack.what == "images"]
+    missing = [part.diagnostic for part in missing_parts if part.what == "images"]
     if missing:
         return problems + missing
-    for lack in build.missing_parts:
-        unlabelled = lack.what == "labels" and lack.split in labelled
-        if unlabelled or (lack.what == "flip" and trains and recipe.source.task == "pose"):
-            problems.append(lack.diagnostic)
+    for part in build.missing_parts:
+        unlabelled = part.what == "labels" and part.split in labelled
+        if unlabelled or (part.what == "flip" and trains and recipe.source.task == "pose"):
+            problems.append(part.diagnostic)
     for place, split in wanted:
         if facts is None:
             message = "`split` needs a `dataset`"

@@ -151,8 +151,8 @@ def name_data(root: Path, name: str, block: object) -> tuple[str, str]:
     InputError where the text cannot take a further line.
     """
     file, document = read_workspace_file(root)
-    for known, said in file.datasets.items():
-        if said == block:
+    for known, written in file.datasets.items():
+        if written == block:
             return known, (root / FILE).read_text(encoding="utf-8")
     return name, _add_line(root, name, f"{name}: {_flow(block)}", file, document)
 

@@ -88,12 +88,12 @@ def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
             for hint in (d.hint for d in diagnostics)
             if hint.startswith("did you")
         }
-        told = (
+        shown = (
             diagnostic
             for item, diagnostic in zip(errors, diagnostics, strict=True)
             if item["type"] not in _MISSING or str(item["loc"][-1]) not in meant
         )
-        raise InputError(*told) from error
+        raise InputError(*shown) from error
 
 
 def leave_out_mistakes(

@@ -206,7 +206,7 @@ _REASONS = (
     ("SSL", "only one side uses TLS, or the certificates differ"),
     ("name taken", "there is already a worker of that name; use `--name`"),
     ("refused", _NOT_LISTENING),
-    ("reset by peer", "it ends the connection: it is no scheduler, or only one side uses TLS"),
+    ("reset by peer", "it ends the connection: it is not a scheduler, or only one side uses TLS"),
     ("in use", "another program listens there"),
     ("not known", "the host name is unknown"),
     ("timed out", _NO_ANSWER),

@@ -374,7 +374,7 @@ class Dispatch:
         reported = set(reply.blobs)
         blobs = {item.name: self._blobs_of(item, reported) for item in order.inputs}
         if not reported or reported - {self._proof}.union(*blobs.values()):
-            return "it reports files as lost that are no inputs of the step"
+            return "it reports files as lost that are not inputs of the step"
         lost = reported - sending.blobs_again
         try:
             read = reported - {self._proof}  # the proof was found to be lost
@@ -456,12 +456,12 @@ class Dispatch:
             if store.settings.trusted:
                 signed = store.keep_signed(action_key.key, machine_of(step))
                 if signed is None:
-                    return "nobody in `remote.trusted` has signed what it uploaded"
+                    return "no key in `remote.trusted` has signed its result"
                 outputs = {(o.name, o.digest, o.tree) for o in signed.outputs}
                 if outputs != {(name, digest, trees[name]) for name, digest in reply.outputs}:
-                    return "it reports other files than those that were signed"
+                    return "its reported files differ from the signed ones"
                 if signed.passed != reply.passed:
-                    return "it reports another verdict than the one that was signed"
+                    return "its reported verdict differs from the signed one"
                 reply = replace(
                     reply,
                     outputs=tuple((o.name, o.digest) for o in signed.outputs),
@@ -473,7 +473,7 @@ class Dispatch:
                 if fault:
                     return f"its `{name}` cannot be read from the remote store: {fault}"
             if self._has_passed(step, reply) != reply.passed:
-                return "it reports another verdict than its `verdict` says"
+                return "its reported verdict differs from its `verdict`"
         except StepFailed as error:
             return str(error)
         except (Damaged, FileNotFoundError):

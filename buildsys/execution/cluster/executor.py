@@ -69,7 +69,7 @@ class ClusterExecutor:
                     raise CannotReach(f"{store.settings.url}: {error}. {_HERE}") from error
                 self.here.print_line(
                     f"cluster {connection.address}: {count} worker{'s' * (count != 1)};"
-                    " steps run there, `-n` says how many at once"
+                    " steps run there, `-n` sets how many at a time"
                 )
 
     def close(self) -> None:

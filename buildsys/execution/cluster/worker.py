@@ -104,7 +104,7 @@ def run_order(text: str) -> str:
 
 def _left() -> str:
     """Return the message about the work of a worker that a signal ends."""
-    return "running steps start again elsewhere" if _running else "no step was running"
+    return "running steps start again on another machine" if _running else "no step was running"
 
 
 def _name(worker: Worker) -> str:

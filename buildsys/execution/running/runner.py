@@ -158,7 +158,7 @@ class Runner:
         def print_line(who: str) -> None:
             if who != self.owner:
                 self.print_line(
-                    f"{self.name(step)}: waiting for another run that makes the same: {who}"
+                    f"{self.name(step)}: waiting for another run that makes the same result: {who}"
                 )
 
         return print_line

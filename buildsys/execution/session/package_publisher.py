@@ -74,8 +74,10 @@ class PackagePublisher:
         Where no line may be added, a missing line is a difference.
         """
         plans = build_plans((plan, *candidates_of(plan, self.plans)))
-        lacking = missing_lines(self.state, plans) if self.executor.record.locked else ()
-        return replace(outcome, differs=(*map(no_line, lacking), *differences(self.state, plans)))
+        unrecorded = missing_lines(self.state, plans) if self.executor.record.locked else ()
+        return replace(
+            outcome, differs=(*map(no_line, unrecorded), *differences(self.state, plans))
+        )
 
     def _shipped(self, plan: Plan) -> BuildPlan | None:
         """Return the plan whose package is published in a build's folder; None while undecided."""
@@ -268,8 +270,8 @@ class PackagePublisher:
                 decision = self.state.decide(step)
                 if decision.status == Status.WAITING:
                     subject = decision.reasons[0].subject
-                    missing_parts = subject in self.state.missing(step)
-                    portable = missing_parts and is_portable(step.requires)
+                    is_missing = subject in self.state.missing(step)
+                    portable = is_missing and is_portable(step.requires)
                     return Outcome(kind=Kind.WAITING, subject=subject, portable=portable)
         return None
 

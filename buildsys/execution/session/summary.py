@@ -53,12 +53,12 @@ class Row:
 
     @property
     def good(self) -> bool:
-        """Whether there is a package to ship."""
+        """Return whether there is a package to ship."""
         return self.outcome.good
 
     @property
     def is_loser(self) -> bool:
-        """Whether it is a rejected variant, which does not fail the run."""
+        """Return whether it is a rejected variant, which does not fail the run."""
         return self.candidate and self.outcome.kind == Kind.REJECTED
 
 
@@ -118,14 +118,14 @@ def render_table(rows: list[Row]) -> str:
     many = len(rows) > _MOST_ROWS
     shown = [row for row in rows if row.outcome != UP_TO_DATE] if many else rows
     idle = len(rows) - len(shown)
-    away = [row.id for row in shown if row.outcome.portable]
+    portable = [row.id for row in shown if row.outcome.portable]
     shown = fold(shown)
     text = _render(shown) if shown else ""
     why = [f"{row.id}: {row.status}" for row in shown if _short(row.outcome) != row.status]
     why += [f"{row.id}: {_FINDS_NOTHING}" for row in shown if row.good and _finds_nothing(row)]
     why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
     why += _differences(rows)
-    why += [_CARRY.format(name) for name in away[:1]]
+    why += [_CARRY.format(name) for name in portable[:1]]
     rest = f"{idle} build{'s are' if idle > 1 else ' is'} up-to-date" if idle else ""
     return "\n".join(filter(None, (text, *why, rest)))
 

@@ -45,7 +45,7 @@ _NO_STORE = (
 _OWN = "name a folder for the store alone; buildsys creates it if it is missing"
 _SHARED = "other users can write to {}, and results in a store are trusted"
 _TRUSTED = "set BUILDSYS_STORE={0} if you trust all of them, or run `chmod -R go-w {0}`"
-_TRUSTED_ABOVE = "name a folder elsewhere, or set BUILDSYS_STORE={} if you trust all of them"
+_TRUSTED_ABOVE = "name another folder, or set BUILDSYS_STORE={} if you trust all of them"
 _FOREIGN = "{} belongs to another user, and results in a store are trusted"
 _TRUSTED_USER = "set BUILDSYS_STORE={} if you trust that user"
 _ELSEWHERE = "name a folder outside of it, or none: ~/.cache/buildsys/store is used then"

@@ -39,8 +39,8 @@ def read_verdict(text: bytes, step: str) -> Verdict:
     """Return a step's verdict. Raises StepFailed."""
     found = read_object(text, step, "verdict")
     known = {field.name for field in fields(Verdict)}
-    said = {key: value for key, value in found.items() if key in known}
-    return _read(lambda: decode(Verdict, said), step, "verdict")
+    known_fields = {key: value for key, value in found.items() if key in known}
+    return _read(lambda: decode(Verdict, known_fields), step, "verdict")
 
 
 def read_object(text: bytes, step: str, name: str) -> dict[str, object]:

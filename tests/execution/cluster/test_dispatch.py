@@ -423,7 +423,7 @@ def test_a_worker_that_always_reports_lost_files_gets_no_other_step(
     build(workspace, near)
     printed = capsys.readouterr().err
     gone = "gets no more steps in this run:"
-    assert f"worker w7 {gone} train (tags): it reports files as lost that are no" in printed
+    assert f"worker w7 {gone} train (tags): it reports files as lost that are not" in printed
     assert "worker w8 finds `dataset` of samples (tags) lost or damaged in file:" in printed
     assert f"worker w8 {gone} samples (tags): it reports files as lost or" in printed
     assert f"worker w9 {gone} prepare (tags): it reports more files" in printed
@@ -450,8 +450,8 @@ def test_a_verdict_is_what_its_file_and_its_signature_say(
 
     near.alter = alter
     session = build(workspace, near)
-    than = "the one that was signed" if is_signed else "its `verdict` says"
-    assert f": it reports another verdict than {than}" in capsys.readouterr().err
+    than = "the signed one" if is_signed else "its `verdict`"
+    assert f": its reported verdict differs from {than}" in capsys.readouterr().err
     assert ("w1", "answer") in kinds(near, "gate")
     assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
 
@@ -570,9 +570,7 @@ def test_a_second_coordinator_gets_signed_results_and_sends_no_order(
     near.add("w1")
     near.lie = lambda order: None if near.took else unsigned(near, order)
     build(workspace, near)
-    refused = (
-        r"worker w0 gets no more steps .*: \S+ \(.*\): nobody in `remote.trusted` has signed what"
-    )
+    refused = r"worker w0 gets no more steps .*: \S+ \(.*\): no key in `remote.trusted` has signed"
     assert re.search(refused, capsys.readouterr().err)
     assert {worker for worker, _, _ in near.took[1:]} == {"w1"}
     near.lie = lambda order: None

@@ -83,7 +83,7 @@ def test_a_variable_that_names_no_directory_is_named(
         assert cli.main(["-C", str(trial.place), command]) == 1, command
         words = capsys.readouterr().err
         assert f"the store cannot be used: {place} is {kind}" in words, command
-        way = f"HOME is {place}: set XDG_CACHE_HOME" if variable == "HOME" else f"{variable} says"
+        way = f"HOME is {place}: set XDG_CACHE_HOME" if variable == "HOME" else f"{variable} sets"
         assert way in words, command
     cli.main(["-C", str(trial.place), "doctor"])
     assert f"{place} is {kind}" in capsys.readouterr().out

@@ -91,7 +91,7 @@ def test_a_store_that_the_file_names_only_this_user_writes(
             InputError, match=f"other users can write to {tmp_path}, and results"
         ) as error:
             default_store(workspace)
-        assert "name a folder elsewhere, or set BUILDSYS_STORE=" in str(error.value)
+        assert "name another folder, or set BUILDSYS_STORE=" in str(error.value)
         place.rmdir() if there else None
         (tmp_path / "other").rename(place)
     assert default_store(workspace).root == place  # a sticky bit protects one that is there
