@@ -1,6 +1,6 @@
-"""One small labelled set in every form that people bring it in: the same images, the same boxes.
+"""One small labelled dataset in every supported form, with the same images and boxes.
 
-Sides and corners are such that shares of the image are the same number in text, in pixels and in float.
+Sides and corners are chosen so that shares are exact in text, pixels and float.
 """
 
 import json
@@ -20,13 +20,13 @@ SPLITS: dict[str, dict[str, tuple[Box, ...]]] = {
     },
     "val": {"cd34-e": (("egg", 4, 4, 36, 44),), "cd34-f": (("cell", 24, 8, 56, 32),)},
 }
-"""Images by split, without their ending; the first class in a file is not the first by name."""
+"""Images by split, without endings; the first class in a file is not the first by name."""
 
 
 def bring(form: str, root: Path, draw: Callable[[str, tuple[Box, ...]], bytes]) -> str:
-    """Write the set in a form of `FORMS` below `root`; what `new --data` is given, from there.
+    """Write the dataset in a form of `FORMS` below `root`; returns the argument for `new --data`.
 
-    `draw`: the bytes of an image, a .bmp of SIDE x SIDE, by its name and its boxes.
+    `draw`: returns the bytes of an image, a .bmp of SIDE x SIDE, for its name and boxes.
     """
     return FORMS[form](root, draw)
 
@@ -37,7 +37,7 @@ def _write(path: Path, data: bytes | str) -> None:
 
 
 def _roboflow(root: Path, draw: Callable[[str, tuple[Box, ...]], bytes]) -> str:
-    """Roboflow's export "YOLOv8": `../` before each split, a test split that was not exported."""
+    """Roboflow's export "YOLOv8": `../` before each split, and a missing test split."""
     lines = ["train: ../train/images", "val: ../valid/images", "test: ../test/images", ""]
     lines += [f"nc: {len(CLASSES)}", f"names: {list(CLASSES)!r}", ""]
     lines += ["roboflow:", "  workspace: mine", "  project: cells", "  version: 1"]
@@ -92,7 +92,7 @@ def voc_text(image: str, boxes: tuple[Box, ...]) -> str:
 
 
 def _label_studio(root: Path, draw: Callable[[str, tuple[Box, ...]], bytes]) -> str:
-    """Label Studio's export "COCO", a project for each split: ids from 0, `file_name` as on Windows
+    """Label Studio's export "COCO", one project per split: ids from 0, `file_name` as on Windows
     (label-studio-converter 0.0.59, `convert_to_coco`; HumanSignal/label-studio issue 7294).
     """
     for split, images in SPLITS.items():

@@ -1,4 +1,4 @@
-"""Files that can be checkpoints, and say nothing; the same bytes for the same text."""
+"""Minimal checkpoint files without facts; the same bytes for the same text."""
 
 import io
 import pickle
@@ -6,12 +6,12 @@ import zipfile
 
 
 def checkpoint_of(text: str) -> bytes:
-    """An archive as torch.save writes one, of a dictionary without tensors."""
+    """An archive in the form of torch.save with a dictionary without tensors."""
     return archive_of(pickle.dumps({"of": text}, protocol=2))
 
 
 def archive_of(content: bytes, *others: tuple[str, bytes]) -> bytes:
-    """The same of a pickle, with further members."""
+    """An archive with the given pickle and further members."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, data in (("archive/data.pkl", content), *others):

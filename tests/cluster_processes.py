@@ -1,4 +1,6 @@
-"""A cluster of real processes on this machine: a scheduler, workers with stores of their own, a remote."""
+"""A cluster of real processes on this machine: scheduler, workers with their own stores, remote
+store.
+"""
 
 import os
 import re
@@ -17,11 +19,11 @@ def ensure(name, say, run=None):
     return _ensure("evaluate" if name == "tensorrt" else name, say)
 environments.ensure = ensure
 """
-"""Run by Python at its start: the stand-in builds engines, too."""
+"""Code that Python runs at start: the stand-in also builds engines."""
 
 
 class Cluster:
-    """A workspace `place` below `root`, and the processes that work for it; all are ended by `close`.
+    """A workspace `place` below `root`, and the processes of its cluster, which `close` ends.
 
     `wait_seconds`: how long a step waits for a worker that fits.
     """
@@ -32,11 +34,11 @@ class Cluster:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.wait_seconds = wait_seconds
         self.remote, self.endpoint = f"file://{root}/remote", ""
-        """Where the bytes go, and the address of an S3 server."""
+        """URL of the remote store, and the address of an S3 server."""
         self.address = ""
 
     def start(self, *workers: str) -> "Cluster":
-        """The scheduler, then workers by name."""
+        """Start the scheduler, then workers by name."""
         self.scheduler()
         for name in workers:
             self.worker(name, wait=False)
@@ -45,7 +47,7 @@ class Cluster:
         return self
 
     def scheduler(self, *arguments: str) -> str:
-        """Start it on a port that is free; its address."""
+        """Start the scheduler on a free port; returns its address."""
         self._start("scheduler", "scheduler", "--port", "0", *arguments)
         self.wait_for("scheduler", "scheduler at ")
         found = re.search(r"scheduler at (\S+)", self.printed_by("scheduler"))
@@ -55,14 +57,14 @@ class Cluster:
         return self.address
 
     def configure(self, **cluster: str) -> None:
-        """Write buildsys.yaml: what it may say of a scheduler that a variable names, with further keys."""
+        """Write buildsys.yaml for a scheduler that a variable names, with further keys."""
         keys = {"insecure": "true", "wait_seconds": str(self.wait_seconds)} | cluster
         text = ", ".join(f"{key}: {value}" for key, value in keys.items())
         (self.place / "buildsys.yaml").write_text(f"cluster: {{{text}}}\n")
 
     @property
     def variables(self) -> dict[str, str]:
-        """What lets runs find the scheduler, and runs and workers write to the remote store."""
+        """Environment variables for the scheduler's address and for writing to the remote store."""
         found = {"BUILDSYS_REMOTE": self.remote, "BUILDSYS_REMOTE_MODE": "read-write"}
         if self.address:
             found["BUILDSYS_CLUSTER"] = self.address
@@ -71,11 +73,11 @@ class Cluster:
     def begin(
         self, *arguments: str, extra: Mapping[str, str] | None = None
     ) -> "subprocess.Popen[str]":
-        """doit in the background, in the workspace."""
+        """Start doit in the background, in the workspace."""
         return start_doit(self.place, *arguments, extra={**self.variables, **(extra or {})})
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """doit to its end; stdout and stderr together."""
+        """Run doit; stdout and stderr are combined."""
         process = self.begin(*arguments)
         output, _ = process.communicate(timeout=120)
         return subprocess.CompletedProcess(process.args, process.returncode, output)
@@ -87,7 +89,7 @@ class Cluster:
         extra: Mapping[str, str] | None = None,
         wait: bool = True,
     ) -> None:
-        """Start a worker, with a store of its own."""
+        """Start a worker with its own store."""
         store = str(self.root / f"store-{name}")
         words = ("worker", self.address, "--name", name, "--store", store, *arguments)
         self._start(name, *words, extra=extra)
@@ -95,11 +97,11 @@ class Cluster:
             self.joined(name)
 
     def joined(self, name: str) -> None:
-        """Wait until the scheduler has a worker."""
+        """Wait until the scheduler lists a worker."""
         self.wait_for(name, f"worker {name} at ")
 
     def printed_by(self, name: str) -> str:
-        """All that a process has printed."""
+        """The output of a process so far."""
         return (self.root / f"{name}.out").read_text()
 
     def wait_for(self, name: str, text: str) -> None:
@@ -125,11 +127,11 @@ class Cluster:
         return found
 
     def folder_of(self, name: str) -> Path:
-        """Where a worker works."""
+        """The working folder of a worker."""
         return self.root / "cache" / "buildsys" / "workers" / name
 
     def close(self) -> None:
-        """End everything; nothing that was started may be left."""
+        """End all processes that were started."""
         for process in self.processes.values():
             if process.poll() is None:
                 process.kill()
@@ -150,7 +152,9 @@ class Cluster:
 
 
 def python_path(root: Path, code: str) -> dict[str, str]:
-    """Variables of a process that runs some code at its start, after that of `processes.environment`."""
+    """Environment variables of a process that runs some code at its start, after that of
+    `processes.environment`.
+    """
     folder = root / "site-more"
     folder.mkdir(exist_ok=True)
     before = (root / "site" / "sitecustomize.py").read_text()

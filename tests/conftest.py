@@ -1,4 +1,4 @@
-"""Workspaces in temporary folders, and a stand-in for the tools that counts what runs."""
+"""Workspaces in temporary folders, and a stand-in for the tools that records what runs."""
 
 import compileall
 import hashlib
@@ -23,7 +23,7 @@ from tests.checkpoints import checkpoint_of
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-sys.dont_write_bytecode = False  # pytest keeps test modules with their assertions rewritten (10 s)
+sys.dont_write_bytecode = False  # pytest caches test modules with rewritten assertions (saves 10 s)
 
 RECIPE = """\
 name: tags
@@ -68,18 +68,18 @@ LONGEST_FIRST = (
     "test_batches",
     "test_firmware",
 )
-"""Files of tests/tools by the minutes that they take."""
+"""Files of tests/tools, ordered by duration."""
 
 
 MEMORY = Path("/dev/shm")
-"""Linux: a folder in memory, where there is one."""
+"""A folder in memory, if the system has one (Linux)."""
 ENOUGH_MEMORY = 2 << 30
-"""Bytes that must be free there."""
+"""Required free memory there, in bytes."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before pytest-xdist starts its processes: a store for all of them (tools/places.py), and files
-    are shared out in the order in which they are collected. Quick tests alone work in memory.
+    """Before pytest-xdist starts its processes, make a store for all of them (tools/places.py).
+    Files are distributed in the order of collection. Only quick tests use memory.
     """
     if not hasattr(config, "workerinput"):
         quick = all(words in config.option.markexpr for words in ("not tools", "not slow"))
@@ -91,13 +91,13 @@ def pytest_configure(config: pytest.Config) -> None:
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        # a shell ignores Ctrl-C for what runs in its background, and programs that tests start would, too
+        # background processes of a shell ignore Ctrl-C, and so would programs that tests start
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The suite is shared out over two processes; tests that were named run in this one."""
+    """The suite runs in two processes; named tests run in this one."""
     if config.args_source == pytest.Config.ArgsSource.TESTPATHS:
         return 2
     config.option.dist = "no"
@@ -105,8 +105,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shared out over processes, files with tests of tools begin, the longest first, then those with
-    slow tests: so that short ones fill the end. A file stays whole: its tests share what they build.
+    """Files with tests of tools start first, the longest before others, then those with slow tests,
+    so that short files fill the end. A file runs in one process, because its tests share builds.
     """
     if not hasattr(config, "workerinput"):
         return
@@ -127,7 +127,7 @@ def _turn(item: pytest.Item) -> int:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Where CI is the gate, what did not run has not passed; a GPU, another Python or npm may be missing."""
+    """In CI a skipped test counts as failed, except for a missing GPU, Python version or npm."""
     report = yield
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
@@ -139,9 +139,8 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(autouse=True, scope="session")
 def _closed_terminals() -> None:
-    """Under nohup, too, what tests start is ended by a closed terminal, as it is elsewhere.
-
-    A signal that is ignored stays ignored in a child; one that is handled is not handled there.
+    """Let processes started by tests react to a closed terminal, even under nohup: children inherit
+    ignored signals, but not handlers.
     """
     if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
         signal.signal(signal.SIGHUP, lambda number, frame: None)
@@ -149,7 +148,7 @@ def _closed_terminals() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _compiled_package() -> None:
-    """Processes that tests start find bytecode: they start in half the time."""
+    """Compile the package once, so that processes started by tests start in half the time."""
     compileall.compile_dir(REPOSITORY / "buildsys", quiet=2)
 
 
@@ -157,22 +156,22 @@ def _compiled_package() -> None:
 def _own_store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No test reads or fills the user's store; only tests of real tools use synced environments."""
+    """Give every test its own store; only tests of real tools use synced environments."""
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "store"))
     if request.node.get_closest_marker("tools") is None:
         _without_tools(monkeypatch, tmp_path)
-        if request.node.get_closest_marker("slow") is None:  # what runs there is no process
+        if request.node.get_closest_marker("slow") is None:  # no real processes run in these tests
             monkeypatch.setenv("BUILDSYS_ISOLATION", "none")
-            monkeypatch.setattr("os.fsync", lambda number: None)  # no power cut ends these tests
+            monkeypatch.setattr("os.fsync", lambda number: None)  # these tests need no durability
             monkeypatch.setattr("buildsys.files.sync_disk", lambda paths: True)
 
 
 def _without_tools(patch: pytest.MonkeyPatch, root: Path) -> None:
-    """What the stand-in runs needs no program of this machine's, nor a GPU that may be here."""
+    """Hide this machine's programs and GPU, which the stand-in does not need."""
     patch.setenv("XDG_CACHE_HOME", str(root / "cache"))
     patch.setattr("buildsys.execution.tools.host_tools.find_program", lambda name: name)
     patch.setattr("buildsys.execution.tools.host_facts.MARKS", ())
-    patch.setenv("BUILDSYS_REPORT", "text")  # pages need an environment
+    patch.setenv("BUILDSYS_REPORT", "text")  # HTML pages need a tool environment
 
 
 @pytest.fixture
@@ -182,7 +181,7 @@ def workspace(tmp_path: Path) -> Path:
 
 
 def make_workspace(root: Path) -> Path:
-    """Recipe `tags`, 6 + 3 "pictures" with labels, start weights."""
+    """Make the recipe `tags`, 6 + 3 "images" with labels, and start weights."""
     (root / "recipes").mkdir(parents=True)
     (root / "start.bin").write_bytes(checkpoint_of("weights"))
     digest = hashlib.sha256(checkpoint_of("weights")).hexdigest()
@@ -202,9 +201,9 @@ def make_workspace(root: Path) -> Path:
 class StandIn:
     """A CommandRunner that makes outputs from a digest of parameters and inputs.
 
-    Equal inputs give equal outputs, as with a deterministic tool; pictures depend on images alone,
-    as they do in truth. `ran` lists the modules that ran; `metric` is what evaluations find; modules in
-    `fail` end badly, those in `red` reject. `cpu`: trainings on another one come out otherwise.
+    Equal inputs give equal outputs, as with a deterministic tool; prepared images depend only on
+    images, as in reality. `ran` lists the modules that ran; `metric` is the result of evaluations;
+    modules in `fail` fail, those in `red` reject. `cpu`: trainings give other bytes on another CPU.
     """
 
     def __init__(self) -> None:
@@ -254,7 +253,7 @@ class StandIn:
         return 0
 
     def _judge(self, name: str, request: dict[str, dict[str, str]], verdict: Path) -> None:
-        """Verdicts are the real steps': they need no tool."""
+        """Run the real step for a verdict, which needs no tool."""
         import importlib
 
         from buildsys.steps.lib.runtime.launcher import rebuild
@@ -265,7 +264,7 @@ class StandIn:
 
 
 def _pack(request: dict[str, dict[str, str]], folder: Path, content: str) -> None:
-    """A model, and the figures that came in, as packages have them."""
+    """Write a model and the given figures like a package."""
     inputs = {name: Path(path) for name, path in request["inputs"].items()}
     (folder / "model.tflite").write_text(content)
     metrics = {
@@ -289,7 +288,7 @@ def _digest_request(module: str, request: dict[str, dict[str, str]]) -> str:
 
 
 def no_environment(name: str, say: Callable[[str], None]) -> tuple[str, Path]:
-    """An `ensure` that syncs nothing."""
+    """A replacement for `ensure` that syncs nothing."""
     return "none", Path(sys.executable)
 
 
@@ -298,7 +297,7 @@ Build = Callable[..., list[str]]
 
 @pytest.fixture
 def tools() -> StandIn:
-    """The stand-in of one test."""
+    """The stand-in of a test."""
     return StandIn()
 
 
@@ -318,26 +317,25 @@ def build(workspace: Path, tools: StandIn) -> Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """A workspace in which everything was built, with its store beside it, to be copied by tests."""
+    """A workspace in which everything was built, with its store, for tests to copy."""
 
     root: Path
     ran: tuple[str, ...]
 
     def copy(self, workspace: Path, store: Path) -> None:
-        """Into an equal workspace and to a store of its own: as after a build and a move.
-
-        What is known of files by their places (plans, what needs nothing) has to be found anew.
+        """Copy it into an equal workspace with its own store, as after a build and a move. Caches
+        that depend on paths (plans, up-to-date checks) are invalid there.
         """
         copy_built(self.root / "workspace", self.root / "store", workspace, store)
 
 
 def copy_built(made: Path, its_store: Path, workspace: Path, store: Path) -> None:
-    """What was built in a workspace, with its store, into an equal one."""
+    """Copy a built workspace and its store into an equal workspace."""
     shutil.copytree(its_store, store)
     workspaces.forget(Store(store), made)
     workspaces.register(Store(store), workspace)
     by_place = shutil.ignore_patterns("plans", "settled.json", "made-here")
-    Workspace(workspace).check_own()  # what is copied into a folder that was made here counts
+    Workspace(workspace).check_own()  # content copied into a folder that was made here is valid
     shutil.copytree(
         made / ".buildsys", workspace / ".buildsys", ignore=by_place, dirs_exist_ok=True
     )
@@ -346,7 +344,7 @@ def copy_built(made: Path, its_store: Path, workspace: Path, store: Path) -> Non
 
 
 def build_sample(root: Path, make: Callable[[Path], Path], tools: StandIn) -> Sample:
-    """Build everything in the workspace that `make` makes; for fixtures of a session or module."""
+    """Build everything in the workspace made by `make`; for fixtures of a session or module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BUILDSYS_STORE", str(root / "store"))
         _without_tools(patch, root)
@@ -358,19 +356,19 @@ def build_sample(root: Path, make: Callable[[Path], Path], tools: StandIn) -> Sa
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """The sample workspace, built once a process."""
+    """The sample workspace, built once per process."""
     return build_sample(tmp_path_factory.mktemp("sample"), make_workspace, StandIn())
 
 
 @pytest.fixture
 def built(sample: Sample, workspace: Path, tools: StandIn, tmp_path: Path) -> None:
-    """Everything in the workspace is built, as after `build()`, for a tenth of its work."""
+    """Put the workspace into the state after `build()`, in a tenth of the time."""
     sample.copy(workspace, tmp_path / "store")
     tools.ran[:] = sample.ran
 
 
 def copy_package(target: Path) -> Path:
-    """A copy of the package whose files a test may edit."""
+    """Copy the package, so that a test can edit its files."""
     return Path(
         shutil.copytree(
             REPOSITORY / "buildsys", target, ignore=shutil.ignore_patterns("__pycache__")

@@ -1,4 +1,4 @@
-"""Damage done to files, and a look at a folder that finds any: for fuzzers and their short forms."""
+"""Damage files, and compare folders: for fuzzers and their short forms."""
 
 import os
 import random
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """Everything below a folder by its name: mode, and content or where a link leads."""
+    """Everything below a folder by name: mode, and content or link target."""
     found = {}
     for place, folders, names in os.walk(folder):
         for name in (*folders, *names):
@@ -23,7 +23,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def flip(path: Path, chance: random.Random) -> str:
-    """Flip one bit of a file; says which."""
+    """Flip one bit of a file; returns a description."""
     data = bytearray(path.read_bytes())
     bit = chance.randrange(len(data) * 8)
     data[bit // 8] ^= 1 << bit % 8
@@ -32,7 +32,7 @@ def flip(path: Path, chance: random.Random) -> str:
 
 
 def cut(path: Path, chance: random.Random) -> str:
-    """Cut off the end of a file; says how much is left."""
+    """Truncate a file; returns a description."""
     data = path.read_bytes()
     length = chance.randrange(len(data))
     _overwrite(path, data[:length])
@@ -40,7 +40,7 @@ def cut(path: Path, chance: random.Random) -> str:
 
 
 def _overwrite(path: Path, data: bytes) -> None:
-    """In place, whoever may write to it; it has its mode and its times again."""
+    """Overwrite a file in place, even if it is read-only; mode and times are kept."""
     found = path.stat()
     path.chmod(0o600)
     path.write_bytes(data)

@@ -1,4 +1,4 @@
-"""Command blocks of docs/ and README, and the folders that they run in."""
+"""Command blocks of docs/ and README, and the folders in which they run."""
 
 import json
 import re
@@ -19,7 +19,7 @@ _BLOCK = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A fenced `sh` block. `scenario`: the folder that it runs in; `reason`: why it does not."""
+    """A fenced `sh` block. `scenario`: the folder in which it runs; `reason`: why it does not run."""
 
     place: str
     code: str
@@ -28,7 +28,7 @@ class Block:
 
 
 def blocks(pages: list[Path]) -> list[Block]:
-    """All of them, in order."""
+    """All blocks, in order."""
     found = []
     for page in pages:
         text = page.read_text(encoding="utf-8")
@@ -46,12 +46,12 @@ def blocks(pages: list[Path]) -> list[Block]:
 
 
 def _empty(place: Path, sample: Sample) -> None:
-    """A folder with nothing in it."""
+    """An empty folder."""
     place.mkdir()
 
 
 def _data(place: Path, sample: Sample) -> None:
-    """Data of several formats, a model, and data outside; no recipe yet."""
+    """Data in several formats, a model, and data outside the workspace; no recipes."""
     place.mkdir()
     for folder in (place / "data" / "tags", place.parent / "mice"):
         shutil.copytree(sample.root / "workspace" / "tags", folder)
@@ -65,7 +65,7 @@ def _data(place: Path, sample: Sample) -> None:
 
 
 def _coco(folder: Path, name: str, beginning: str = "") -> None:
-    """An annotation file of five images, one object in each."""
+    """Write an annotation file of five images with one object each."""
     images = [
         {"id": i, "file_name": f"{beginning}{i}.jpg", "width": 64, "height": 64} for i in range(5)
     ]
@@ -81,20 +81,20 @@ def _coco(folder: Path, name: str, beginning: str = "") -> None:
 
 
 def _built(place: Path, sample: Sample) -> None:
-    """The sample workspace, recipe `tags` for two boards, everything built by the stand-in."""
+    """The sample workspace with the recipe `tags` for two boards, built by the stand-in."""
     sample.copy(place, place.parent / "store")
     (place / "doit.cfg").write_text(LOADER_CONFIG)
 
 
 def _repository(place: Path, sample: Sample) -> None:
-    """What a clone has: recipes, targets, weights."""
+    """The content of a clone: recipes, targets, weights."""
     place.mkdir()
     for name in ("recipes", "targets", "weights"):
         shutil.copytree(REPOSITORY / name, place / name)
 
 
 def _board(place: Path, sample: Sample) -> None:
-    """A workspace with every target and firmware contract that a page shows in full."""
+    """A workspace with every target and firmware contract that a page shows completely."""
     (place / "targets" / "firmware").mkdir(parents=True)
     for page in sorted((REPOSITORY / "docs").rglob("*.md")):
         text = page.read_text(encoding="utf-8")
@@ -121,4 +121,4 @@ SCENARIOS: dict[str, Callable[[Path, Sample], None]] = {
     "repository": _repository,
     "board": _board,
 }
-"""Who writes the folder that the blocks of a page run in, one after the other."""
+"""Functions that write the folder in which the blocks of a page run, one after the other."""

@@ -1,6 +1,7 @@
 """ONNX and TFLite files as headers alone, written byte by byte: no library for them is installed.
 
-They hold edges, operators and metadata, and no weights: enough for whatever reads, not for what runs.
+They hold edges, operators and metadata, and no weights: enough for whatever reads, not for what
+runs.
 """
 
 import io
@@ -28,7 +29,7 @@ class Edge:
 
 
 def picture(height: int = 96, width: int = 160) -> Edge:
-    """The input of an ONNX file of pictures."""
+    """The input of an ONNX file of images."""
     return Edge(name="images", shape=(1, 3, height, width))
 
 
@@ -42,7 +43,9 @@ def onnx_bytes(
     ir: int = 8,
     domain: str = "",
 ) -> bytes:
-    """An ONNX file. `external`: a file beside it that holds the weights; `domain`: of its operators."""
+    """An ONNX file. `external`: a file beside it that holds the weights; `domain`: of its
+    operators.
+    """
     place = [field(13, field(1, b"location") + field(2, external.encode()))] if external else []
     weights = field(8, b"weights") + b"".join(place or [field(9, bytes(300))])
     graph = b"".join(

@@ -174,7 +174,7 @@ def test_json_has_no_number_that_is_none() -> None:
 
 
 def test_a_program_of_a_package_prints_names_as_text() -> None:
-    """On a board, where nothing of buildsys is: classes, pictures, what went wrong."""
+    """On a board, where nothing of buildsys is: classes, images, what went wrong."""
     place = Path(escaping.__file__).parent / "templates" / "common" / "pictures.py"
     spec = importlib.util.spec_from_file_location("shipped_pictures", place)
     assert spec is not None

@@ -15,7 +15,7 @@ RAISING = {"is_file", "is_dir", "exists", "is_symlink"}
 def test_a_name_that_is_too_long_is_a_mistake(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a workspace and of a picture."""
+    """Of a workspace and of an image."""
     folder = "x" * 300 if command == ["check"] else str(tmp_path)
     assert main(["-C", folder, *command]) != 0
     printed = capsys.readouterr().err

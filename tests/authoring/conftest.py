@@ -1,4 +1,4 @@
-"""Workspaces of authoring's tests: data sets and weights, no recipe yet."""
+"""Workspaces for the tests of authoring: datasets and weights, without recipes."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from tests.authoring.sample_workspace import make_workspace
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """Data sets and weights, no recipe yet."""
+    """A workspace with datasets and weights, without recipes."""
     return make_workspace(tmp_path / "workspace")
 
 
@@ -23,7 +23,9 @@ def _lent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lent_workspace(_lent: Path) -> Iterator[Path]:
-    """The same for all tests that add recipes and targets alone; what they added goes after them."""
+    """A shared workspace for tests that only add recipes and targets, which are removed after each
+    test.
+    """
     before = sorted(os.listdir(_lent))
     yield _lent
     for name in (".buildsys", "targets"):

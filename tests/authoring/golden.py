@@ -1,4 +1,4 @@
-"""Messages as files: read like code, written anew with UPDATE_GOLDEN=1."""
+"""Golden files of messages: reviewed like code, rewritten with UPDATE_GOLDEN=1."""
 
 import os
 from collections.abc import Iterable
@@ -8,12 +8,12 @@ HERE = Path(__file__).parent
 
 
 def inputs(folder: str) -> dict[str, Path]:
-    """What a folder of wrong files holds, by name."""
+    """The wrong files in a folder, by name."""
     return {path.stem: path for path in sorted((HERE / folder).glob("*.yaml"))}
 
 
 def compare(text: str, given: Path, bugs: Iterable[str]) -> None:
-    """Compare with the golden file beside `given`; where a bug is known, it may be missing."""
+    """Compare with the golden file next to `given`, which may be missing for a known bug."""
     golden = given.with_suffix(".txt")
     if given.stem in bugs and not golden.exists():
         return
@@ -23,5 +23,5 @@ def compare(text: str, given: Path, bugs: Iterable[str]) -> None:
 
 
 def orphans(folder: str) -> set[str]:
-    """Golden files of nothing."""
+    """Golden files without a case."""
     return {path.stem for path in (HERE / folder).glob("*.txt")} - inputs(folder).keys()

@@ -1,4 +1,4 @@
-"""Files that are nearly right: what a slip, a bad merge or bad will makes of a good one."""
+"""Nearly correct files: variants of a good file after a typo, a bad merge or malice."""
 
 import copy
 import json
@@ -168,7 +168,7 @@ class Mutator:
         self.words = sorted({word for text in texts for word in re.findall(r"[\w.-]+", text)})
 
     def variant(self, rng: random.Random) -> bytes:
-        """One of the texts, changed in its values, its tokens or its bytes, by one to five slips."""
+        """One of the texts with one to five changes of its values, tokens or bytes."""
         index = rng.randrange(len(self.texts))
         slips = min(5, 1 + int(rng.expovariate(0.8)))
         kind = rng.random()
@@ -256,7 +256,7 @@ def _places(root: Any) -> list[tuple[Any, Any]]:
 
 
 def _slip(word: str, rng: random.Random) -> str:
-    """A letter more, less, another, or two exchanged; or another case."""
+    """A word with an added, removed, changed or swapped letter, or another case."""
     at, letter = (
         rng.randint(0, len(word)),
         rng.choice("abcdefghijklmnopqrstuvwxyz0123456789-_. \u0131"),
@@ -273,7 +273,7 @@ def _slip(word: str, rng: random.Random) -> str:
 
 
 def _dump(value: Any, rng: random.Random) -> str:
-    """As JSON, which is YAML, on one line or many; sometimes with one line twice."""
+    """The value as JSON, which is valid YAML, on one or many lines; sometimes with a repeated line."""
     text = json.dumps(value, indent=rng.choice([None, 1]), ensure_ascii=rng.random() < 0.5)
     if rng.random() < 0.1:
         lines = text.split("\n")

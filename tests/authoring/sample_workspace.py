@@ -1,4 +1,4 @@
-"""A small workspace to write recipes into: data sets and given models, as far as planning looks."""
+"""A small workspace for recipes: datasets and given models, as far as planning reads them."""
 
 import json
 import pickle
@@ -65,7 +65,7 @@ targets: [ethos-u55-128-high-end]
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What a checkpoint says of its last layer."""
+    """What a checkpoint states about its last layer."""
 
     kind: str
     classes: tuple[str, ...]
@@ -100,7 +100,7 @@ _FOLDERS = (
     "late/valid/pear/1.jpg",
     "hollow/train/apple/1.jpg",
 )
-"""Pictures to classify: whole, outside any class, a class of val alone, and (plum) one without."""
+"""Images to classify: whole, outside any class, a class of val alone, and (plum) one without."""
 _CHECKPOINTS = {
     "tags": Head(kind="Pose", classes=("tag",), keypoints=4),
     "boxes": Head(kind="Detect", classes=("box", "lid")),
@@ -138,7 +138,9 @@ def make_workspace(root: Path) -> Path:
 
 
 def write_data(folder: Path, data: Data) -> None:
-    """A data set in Ultralytics' layout: one labelled image a split, which planning never opens."""
+    """A dataset in Ultralytics' layout with one labelled image per split, which planning never
+    opens.
+    """
     for split in ("train", "val"):
         (folder / "images" / split).mkdir(parents=True)
         (folder / "labels" / split).mkdir(parents=True)
@@ -153,12 +155,12 @@ def write_data(folder: Path, data: Data) -> None:
 
 
 CELLS = {"categories": [{"id": 3, "name": "egg"}, {"id": 1, "name": "bar"}]}
-"""Of every annotation file in data/cells, which are named by their splits."""
+"""The content of every annotation file in data/cells, which are named after their splits."""
 
 
 def write_cells(folder: Path) -> None:
-    """A data set in COCO format, a picture or two a split; `test` has other categories, `late` is
-    `val` with a crowd.
+    """A dataset in COCO format with one or two images per split; `test` has other categories,
+    `late` is `val` with a crowd.
     """
     for split, names in (("train", ("a.jpg", "b/c.png")), ("val", ("d.jpg",))):
         for name in names:
@@ -171,7 +173,7 @@ def write_cells(folder: Path) -> None:
 
 
 def write_sheet(path: Path, names: tuple[str, ...], crowds: int = 0, **other: object) -> None:
-    """An annotation file: one object in each picture of 100 x 80, and crowds in the first."""
+    """Write an annotation file: one object in each image of 100 x 80, and crowds in the first."""
     images = [{"id": i, "file_name": n, "width": 100, "height": 80} for i, n in enumerate(names)]
     objects = [
         {
@@ -188,7 +190,7 @@ def write_sheet(path: Path, names: tuple[str, ...], crowds: int = 0, **other: ob
 
 
 def write_checkpoint(path: Path, head: Head) -> None:
-    """A `.pt` that names its head as PyTorch's pickle would; the same bytes every time."""
+    """Write a `.pt` file that names its head like PyTorch's pickle; the same bytes every time."""
     facts: dict[str, object] = {"names": dict(enumerate(head.classes))}
     if head.keypoints:
         facts = {"kpt_shape": [head.keypoints, 3], **facts}
@@ -204,7 +206,9 @@ def write_checkpoint(path: Path, head: Head) -> None:
 
 
 def write_yolox(path: Path, architecture: str, classes: tuple[str, ...]) -> None:
-    """A YOLOX checkpoint without tensors, as a training writes it here; the same bytes every time."""
+    """Write a YOLOX checkpoint without tensors, in the form of our trainings; the same bytes every
+    time.
+    """
     stem = "backbone.backbone.stem.conv.conv.weight"
     about = {"architecture": architecture, "classes": list(classes)}
     member = zipfile.ZipInfo("archive/data.pkl", date_time=(2020, 1, 1, 0, 0, 0))
@@ -213,14 +217,14 @@ def write_yolox(path: Path, architecture: str, classes: tuple[str, ...]) -> None
 
 
 def write_recipe(workspace: Path, name: str, text: str) -> Path:
-    """Put a recipe into a workspace; `name` is its file's stem and its first line."""
+    """Write a recipe into a workspace; `name` is the file's stem and its first line."""
     path = workspace / "recipes" / f"{name}.yaml"
     path.write_text(f"name: {name}\n{text}", encoding="utf-8")
     return path
 
 
 def write_target(workspace: Path, name: str, text: str) -> Path:
-    """Put a target into a workspace."""
+    """Write a target into a workspace."""
     path = workspace / "targets" / f"{name}.yaml"
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"name: {name}\n{text}", encoding="utf-8")
@@ -228,26 +232,26 @@ def write_target(workspace: Path, name: str, text: str) -> Path:
 
 
 def plan_all(workspace: Path) -> Plans:
-    """Everything in the workspace, read and planned now."""
+    """Read and plan everything in the workspace."""
     return make_plans(Workspace(workspace))
 
 
 def plan_good(workspace: Path) -> dict[str, BuildPlan]:
-    """Plans by build of a workspace in which nothing is wrong; none of what waits, or chooses."""
+    """Plans by build of a correct workspace, without waiting builds and selections."""
     plans = plan_all(workspace)
     assert not plans.errors, "\n".join(error.render() for error in plans.errors)
     return {plan.build: plan for plan in build_plans(plans.plans)}
 
 
 def expecting(cases: Mapping[str, object], bugs: Mapping[str, str]) -> "list[ParameterSet]":
-    """One parameter set a case, named; a case that meets a known bug is expected to fail."""
+    """One named parameter set per case; a case with a known bug is expected to fail."""
     marks = {name: [pytest.mark.xfail(strict=True, reason=why)] for name, why in bugs.items()}
     assert marks.keys() <= cases.keys(), "a bug of no case"
     return [pytest.param(case, id=name, marks=marks.get(name, [])) for name, case in cases.items()]
 
 
 def by_stage(plan: Plan) -> dict[str, Step]:
-    """Steps by stage; a plan has no two steps of one stage."""
+    """Steps by stage; stages in a plan are unique."""
     stages = {step.stage: step for step in steps_of(plan)}
     assert len(stages) == len(steps_of(plan))
     return stages

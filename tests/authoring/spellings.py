@@ -1,4 +1,4 @@
-"""The same YAML values, written in every way that a person might: for property tests."""
+"""The same YAML values in all the ways a person might write them, for property tests."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | 
 KeyPath = tuple[str | int, ...]
 
 STEADY = settings(deadline=None, derandomize=True, database=None, max_examples=repetitions(10))
-"""The same examples everywhere and always: a red run is somebody's change."""
+"""Fixed examples on every machine, so that a failure comes from a change."""
 
 _PLAIN = re.compile(r"[a-z][a-z0-9./-]*")
 _RESERVED = frozenset({"true", "false", "null"})
@@ -24,12 +24,12 @@ _COMMENTS = st.text(st.characters(categories=("L", "N", "P", "S", "Zs")), max_si
 
 @st.composite
 def documents(draw: st.DrawFn, data: dict[str, Value]) -> str:
-    """Texts that mean `data`: order, style, quotes, comments and empty lines vary."""
+    """Texts with the value `data`, with varying order, style, quotes, comments and empty lines."""
     return _Writer(draw).document(data)
 
 
 def replaced(data: dict[str, Value], path: KeyPath, value: Value) -> dict[str, Value]:
-    """A copy with another value at `path`; blocks on the way are made."""
+    """A copy with another value at `path`; missing blocks are created."""
     changed: dict[str, Value] = copy.deepcopy(data)
     block: Any = changed
     for part in path[:-1]:
@@ -40,7 +40,7 @@ def replaced(data: dict[str, Value], path: KeyPath, value: Value) -> dict[str, V
 
 @dataclass(frozen=True)
 class _Writer:
-    """Makes one text; every choice is drawn, so that hypothesis can shrink it."""
+    """Writes one text; hypothesis draws every choice, so that it can shrink it."""
 
     draw: st.DrawFn
 

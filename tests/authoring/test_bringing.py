@@ -1,4 +1,6 @@
-"""`new --copy` and `new --link`: weights and data from outside, over nothing, and nothing half there."""
+"""`new --copy` and `new --link` bring in weights and data without overwriting files or leaving
+partial copies.
+"""
 
 import os
 import signal
@@ -24,7 +26,7 @@ from tests.brought_sets import FORMS, bring
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """Weights and data sets beside the workspace."""
+    """Weights and datasets outside the workspace."""
     place = tmp_path / "elsewhere"
     place.mkdir()
     write_checkpoint(place / "mice.pt", Head(kind="Pose", classes=("mouse",), keypoints=4))
@@ -52,7 +54,7 @@ def _files(folder: Path) -> set[str]:
 def test_a_copy_is_what_the_data_set_consists_of(
     workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The recipe names the copies; files that belong to no data set stay where they are."""
+    """The recipe names the copies; files that do not belong to the dataset are not copied."""
     words = ["--from", str(outside / "mice.pt"), "--data", str(outside / "mice" / "data.yaml")]
     assert _new(workspace, "--copy", *words) == 0
     printed = capsys.readouterr().out
@@ -71,7 +73,7 @@ def test_a_copy_is_what_the_data_set_consists_of(
 def test_a_link_leaves_everything_where_it_is(
     workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights are pinned behind a symbolic link; data has a name in buildsys.yaml."""
+    """Weights are linked and pinned; data gets a name in buildsys.yaml."""
     words = ["--from", str(outside / "mice.pt"), "--data", str(outside / "mice" / "data.yaml")]
     before = _files(workspace)
     assert _new(workspace, "--link", *words) == 0
@@ -89,7 +91,7 @@ def test_a_link_leaves_everything_where_it_is(
 def test_annotations_bring_the_images_of_every_split(
     workspace: Path, outside: Path, mode: str
 ) -> None:
-    """A file in COCO format lies beside its images, not above them."""
+    """The annotation files of all splits bring their images, in any layout."""
     sheet = outside / "eggs" / "annotations" / "train.json"
     assert _new(workspace, mode, "--data", str(sheet)) == 0
     plan_good(workspace)
@@ -112,7 +114,7 @@ _REFUSED = {
 def test_nothing_is_overwritten_or_left_half(
     workspace: Path, outside: Path, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever was copied before the mistake was found is taken away again."""
+    """Files that were copied before a mistake was found are removed."""
     given, message = _REFUSED[case]
     write_checkpoint(workspace / "weights" / "mice.pt", Head(kind="Detect", classes=("x",)))
     (workspace / "data" / "mice").mkdir()
@@ -129,7 +131,7 @@ def test_nothing_is_overwritten_or_left_half(
 def test_a_mistake_in_data_elsewhere_is_told_where_it_is(
     workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A path that can be opened, and nothing of it here."""
+    """The message has the path outside the workspace, and nothing is copied."""
     path = outside / "mice" / "data.yaml"
     path.write_text(path.read_text().replace("names:", "naems:"))
     before = _files(workspace)
@@ -141,7 +143,7 @@ def test_a_mistake_in_data_elsewhere_is_told_where_it_is(
 def test_the_same_weights_are_not_copied_twice(
     workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A second recipe takes the first one's copy, and says that nothing was copied or linked."""
+    """A second recipe uses the first one's copy, and prints that nothing was copied or linked."""
     words = ["--from", str(outside / "mice.pt"), "--data", "data/tags/data.yaml"]
     assert _new(workspace, "--copy", *words) == 0
     assert cli.main(["-C", str(workspace), "new", "other", "--copy", *words]) == 0
@@ -152,7 +154,7 @@ def test_the_same_weights_are_not_copied_twice(
 
 
 def test_data_that_has_a_name_keeps_it(workspace: Path, outside: Path) -> None:
-    """A second recipe adds no second name for the same data."""
+    """A second recipe uses the existing name of the same data."""
     words = ["--link", "--data", str(outside / "mice" / "data.yaml")]
     assert _new(workspace, *words) == 0
     before = (workspace / "buildsys.yaml").read_text()
@@ -169,7 +171,7 @@ _BOARDS = ("grove-vision-ai-v2", "xiao-esp32s3", "raspberry-pi-5")
 def test_every_format_is_brought_to_three_boards_with_nothing_edited(
     workspace: Path, tmp_path: Path, form: str, mode: str
 ) -> None:
-    """The folder as it was exported, for a detect network from random weights."""
+    """An exported folder is used unchanged for a detect network with random weights."""
     folder = tmp_path / "exported" / form
     folder.mkdir(parents=True)
     bring(form, folder, lambda name, boxes: f"{name} {len(boxes)}".encode())
@@ -181,7 +183,7 @@ def test_every_format_is_brought_to_three_boards_with_nothing_edited(
 
 @pytest.mark.parametrize("data", ["mice/data.yaml", "eggs/annotations/train.json"])
 def test_data_is_given_by_its_name(workspace: Path, outside: Path, data: str) -> None:
-    """What buildsys.yaml names needs no path."""
+    """`--data` accepts a name in buildsys.yaml."""
     assert _new(workspace, "--link", "--data", str(outside / data)) == 0
     assert cli.main(["-C", str(workspace), "new", "other", "--data", "mine"]) == 0
     assert "dataset: mine " in (workspace / "recipes" / "other.yaml").read_text()
@@ -191,7 +193,7 @@ def test_data_is_given_by_its_name(workspace: Path, outside: Path, data: str) ->
 def test_images_alone_are_copied_and_not_linked(
     workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A calibration finds its images by a pattern in the workspace."""
+    """Calibration images are found by a pattern, so they must be in the workspace."""
     (outside / "photos").mkdir()
     (outside / "photos" / "a.jpg").write_bytes(b"an image")
     words = ["--from", "weights/tags.pt", "--data", str(outside / "photos")]
@@ -214,7 +216,7 @@ def test_images_alone_are_copied_and_not_linked(
     ],
 )
 def test_a_name_is_added_to_a_file_that_stays_as_it_is(tmp_path: Path, text: str) -> None:
-    """Comments and other lines stay; where a line more does not fit, the file says which to write."""
+    """Comments and other lines are kept; if the line cannot be added, the message contains it."""
     (tmp_path / "buildsys.yaml").write_text(text)
     block = {"format": "coco", "splits": {"train": {"annotations": "/d/t.json", "images": "/d/i"}}}
     if "{}" in text or "{old" in text:
@@ -234,7 +236,7 @@ def test_a_name_is_added_to_a_file_that_stays_as_it_is(tmp_path: Path, text: str
 def test_a_copy_has_nothing_from_beside_the_data(
     workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Links out of it, and files that no reader opens, stay where they are; links within are files."""
+    """Links out of the data and unused files are not copied; links within it are copied as files."""
     (outside / "keys").mkdir()
     (outside / "keys" / "k.txt").write_text("secret")
     images = outside / "mice" / "images" / "train"
@@ -251,7 +253,7 @@ def test_a_copy_has_nothing_from_beside_the_data(
 
 
 def test_a_copy_of_data_whose_path_is_its_own_folder(workspace: Path, outside: Path) -> None:
-    """Tools write it absolute: the copy's images are those beside it."""
+    """An absolute path in data.yaml is replaced: the copy uses its own images."""
     file = outside / "mice" / "data.yaml"
     file.write_text(f"path: {file.parent}\n" + file.read_text())
     assert _new(workspace, "--copy", "--data", str(file)) == 0
@@ -264,7 +266,7 @@ def test_a_copy_of_data_whose_path_is_its_own_folder(workspace: Path, outside: P
 def test_an_interrupted_copy_leaves_nothing(
     workspace: Path, outside: Path, number: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """One sentence, and the exit code that every command has for it."""
+    """An interruption prints one sentence and has the usual exit code."""
     large = outside / "mice" / "images" / "train" / "large.jpg"
     with large.open("wb") as file:
         file.truncate(1 << 33)

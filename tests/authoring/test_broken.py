@@ -1,6 +1,6 @@
-"""Every mistake that a recipe's author can make: one message, at its place, reviewed as text.
+"""Every mistake in a recipe gives one message at its position, reviewed as a golden file.
 
-`UPDATE_GOLDEN=1 pytest tests/authoring/test_broken.py` writes the messages anew; read the diff.
+`UPDATE_GOLDEN=1 pytest tests/authoring/test_broken.py` rewrites the messages; review the diff.
 """
 
 import shutil
@@ -43,7 +43,7 @@ def _check(workspace: Path, recipe: Path) -> int:
 def test_mistake_is_told_once(
     recipe: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mistake is told not at all, twice, at the wrong place or in words that do not help."""
+    """Each mistake is reported exactly once, at its position, with a helpful message."""
     code = _check(lent_workspace, recipe)
     printed = capsys.readouterr()
     assert printed.out.endswith("\n1 mistake\n")
@@ -64,7 +64,7 @@ def test_mistake_is_told_once(
 def test_mistakes_are_told_together(
     written: str, instead: str, first: str, lent_workspace: Path
 ) -> None:
-    """One mistake hides another, which is told after the first was mended."""
+    """One mistake does not hide another."""
     write_recipe(lent_workspace, "several", _SEVERAL.replace(written, instead))
     messages = [error.message for error in plan_all(lent_workspace).errors]
     expected = {
@@ -86,14 +86,14 @@ def test_mistakes_are_told_together(
 
 
 def test_gates_of_another_task_are_no_second_mistake(lent_workspace: Path) -> None:
-    """The task is wrong, and figures of the right one are refused, too."""
+    """With a wrong task, gates of the right task give no additional error."""
     text = TRAINED.replace("task: pose", "task: segment").replace("box.mAP50-95", "keypoints.mAP50")
     write_recipe(lent_workspace, "several", text.replace("yolov8n-pose", "yolov8n-seg"))
     assert not [e.message for e in plan_all(lent_workspace).errors if "no metric" in e.message]
 
 
 def test_misspelt_targets_hide_nothing(lent_workspace: Path) -> None:
-    """Without targets there is no build, and no mistake of it is told."""
+    """Mistakes of a recipe are reported even if all its targets are misspelt."""
     text = _GOOD.replace("targets", "targts") + "evaluate: {gatse: {}}\nbenchmark: {threads: 0}\n"
     write_recipe(lent_workspace, "several", text)
     assert [(error.message, error.hint) for error in plan_all(lent_workspace).errors] == [
@@ -107,7 +107,7 @@ def test_misspelt_targets_hide_nothing(lent_workspace: Path) -> None:
 def test_odd_recipe_is_accepted(
     recipe: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A recipe that is right is refused for the way in which it was typed."""
+    """A correct recipe in an unusual notation is accepted."""
     code = _check(lent_workspace, recipe)
     printed = capsys.readouterr()
     assert (code, printed.err) == (0, ""), printed.out
@@ -115,14 +115,14 @@ def test_odd_recipe_is_accepted(
 
 
 def test_no_message_without_a_recipe() -> None:
-    """A message that nothing gives any more is still read by reviewers."""
+    """Every golden file belongs to a case."""
     assert not orphans("broken") | orphans("fine")
 
 
 def test_broken_recipe_does_not_stop_the_others(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One typo, and nothing in the repository can be built any more."""
+    """A mistake in one recipe does not prevent other builds."""
     write_recipe(workspace, "good", _GOOD)
     write_recipe(workspace, "typo", _GOOD.replace("family", "famly"))
     write_recipe(workspace, "tab", "source:\n\tfamily: tflite\n")
@@ -140,14 +140,14 @@ def test_broken_recipe_does_not_stop_the_others(
 
 
 def test_base_files_are_not_built(workspace: Path) -> None:
-    """A half-written base, `_x.yaml`, is taken for a recipe."""
+    """A base `_x.yaml` is not built as a recipe."""
     write_recipe(workspace, "good", _GOOD)
     write_recipe(workspace, "_base", "source: {family: tflite}\n")
     assert list(plan_good(workspace)) == ["good@host"]
 
 
 def test_folder_without_recipes(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`check` in the wrong folder says that all is well."""
+    """`check` fails in a folder without recipes."""
     assert cli.main(["-C", str(workspace), "check"]) == 2
     assert "no recipe found" in capsys.readouterr().out
     assert cli.main(["-C", str(workspace), "build"]) == 1

@@ -1,6 +1,6 @@
-"""Targets and firmware contracts of one's own: a mistake in them is told once, in their file.
+"""Mistakes in a workspace's own targets and firmware contracts are reported once, in their file.
 
-`UPDATE_GOLDEN=1 pytest tests/authoring/test_broken_targets.py` writes the messages anew.
+`UPDATE_GOLDEN=1 pytest tests/authoring/test_broken_targets.py` rewrites the messages.
 """
 
 import re
@@ -15,7 +15,7 @@ from tests.authoring.sample_workspace import TRAINED, expecting, plan_all, write
 
 
 def _tell(workspace: Path, given: Path, folder: str, targets: str) -> None:
-    """Check a workspace with a wrong file, beside a build that is right."""
+    """Check a workspace with a wrong file and a correct build."""
     (workspace / folder).mkdir(parents=True)
     shutil.copyfile(given, workspace / folder / given.name)
     write_recipe(workspace, "tags", TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", targets))
@@ -33,7 +33,7 @@ def _compare(printed: str, given: Path, folder: str) -> None:
 def test_mistake_in_a_target(
     given: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A board's file is wrong, and a recipe that is right is blamed, or a traceback is shown."""
+    """A mistake in a target is reported in the target's file, not in a recipe."""
     _tell(lent_workspace, given, "targets", f"[host, {given.stem}]")
     _compare(capsys.readouterr().out, given, "targets")
 
@@ -42,19 +42,19 @@ def test_mistake_in_a_target(
 def test_mistake_in_a_contract(
     given: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A firmware's file is wrong, and the step that follows it dies."""
+    """A mistake in a contract is reported in the contract's file, before any step."""
     entry = f"[host, {{target: xiao-esp32s3, firmware: {given.stem}}}]"
     _tell(lent_workspace, given, "targets/firmware", entry)
     _compare(capsys.readouterr().out, given, "targets/firmware")
 
 
 def test_no_message_without_a_file() -> None:
-    """A message that nothing gives any more is still read by reviewers."""
+    """Every golden file belongs to a case."""
     assert not orphans("broken_targets") | orphans("broken_contracts")
 
 
 def test_name_of_a_shipped_target_is_taken(workspace: Path) -> None:
-    """A board's file is edited again and again, and nothing changes."""
+    """A workspace target with the name of a shipped one is used."""
     (workspace / "targets").mkdir()
     text = "name: host\nlabel: mine\npipelines: {int8: [convert_tflite, package_files]}\n"
     (workspace / "targets" / "host.yaml").write_text(text, encoding="utf-8")

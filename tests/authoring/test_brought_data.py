@@ -1,4 +1,6 @@
-"""Data as people bring it: `new` finds what it is, its recipe passes `check`, mistakes have a place."""
+"""Users' datasets: `new` recognizes the format, its recipe passes `check`, mistakes have a
+position.
+"""
 
 import json
 import os
@@ -24,13 +26,13 @@ targets: [host]
 
 
 def draw(name: str, boxes: tuple[Box, ...]) -> bytes:
-    """Planning opens no image."""
+    """Bytes instead of an image, because planning opens no image."""
     return f"{name} {len(boxes)}".encode()
 
 
 @pytest.fixture
 def brought(workspace: Path) -> Path:
-    """The folder that the data is brought into."""
+    """The folder for the data."""
     folder = workspace / "data" / "brought"
     folder.mkdir()
     return folder
@@ -68,7 +70,7 @@ val: {annotations: data/brought/val/result.json, images: data/brought/val/images
 
 @pytest.mark.parametrize("form", FORMS)
 def test_new_finds_what_it_is(workspace: Path, brought: Path, form: str) -> None:
-    """The folder is enough; so is the file that describes it."""
+    """`new` accepts the folder as well as the file that describes it."""
     given = bring(form, brought, draw)
     for data in ("data/brought", f"data/brought/{given}"):
         (workspace / "recipes" / "mine.yaml").unlink(missing_ok=True)
@@ -80,7 +82,7 @@ def test_new_finds_what_it_is(workspace: Path, brought: Path, form: str) -> None
 
 
 def test_one_folder_is_shared_out(workspace: Path, brought: Path) -> None:
-    """labelImg's folder has no splits: a share of it becomes val."""
+    """labelImg's folder has no splits, so a share of it becomes val."""
     (brought / "a.jpg").touch()
     (brought / "classes.txt").write_text("egg\ncell\n")
     (brought / "a.txt").write_text(share_line(("cell", 0, 0, 32, 32)))
@@ -108,7 +110,7 @@ def test_one_folder_is_shared_out(workspace: Path, brought: Path) -> None:
 def test_images_alone_calibrate(
     workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without labels nothing is learned: with weights they set the ranges of int8."""
+    """Images without labels cannot be trained on, but calibrate int8 for given weights."""
     for name in ("a.jpg", "day/b.jpg"):
         (brought / name).parent.mkdir(exist_ok=True)
         (brought / name).write_bytes(b"pixels")
@@ -126,7 +128,7 @@ def test_images_alone_calibrate(
 def test_a_folder_of_nothing_says_what_there_could_be(
     workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every form is named; two datasets in one folder are none."""
+    """The message lists every supported form; two datasets in one folder are rejected."""
     assert new(workspace, "data/brought") == 2
     told = capsys.readouterr().err
     assert "has no data in a format that buildsys reads" in told
@@ -152,7 +154,9 @@ LINES = {
 def test_what_is_not_a_data_yaml_is_refused_with_the_line(
     workspace: Path, brought: Path, form: str
 ) -> None:
-    """A folder, or the file of another format, as `path` of Ultralytics' format."""
+    """The message contains the right line for a folder or another format's file as Ultralytics
+    `path`.
+    """
     bring(form, brought, draw)
     before, after = RECIPE.index("dataset:"), RECIPE.index("input:")
     recipe = RECIPE[:before] + PLAIN + RECIPE[after:]
@@ -164,7 +168,9 @@ def test_what_is_not_a_data_yaml_is_refused_with_the_line(
 
 
 def test_a_file_that_is_not_a_data_yaml(workspace: Path, brought: Path) -> None:
-    """Neither JSON nor names a line are read as YAML; a folder of images says what it is for."""
+    """JSON and lists of names are not read as YAML; for a folder of images the message explains its
+    use.
+    """
     bring("label-studio", brought / "studio", draw)
     bring("darknet", brought / "darknet", draw)
     bring("voc", brought / "old" / "VOC2007", draw)
@@ -192,7 +198,7 @@ def test_a_file_that_is_not_a_data_yaml(workspace: Path, brought: Path) -> None:
 def test_a_val_split_without_labels_is_told_before_training(
     workspace: Path, brought: Path, form: str
 ) -> None:
-    """Accuracy would be measured on nothing, hours later."""
+    """A val split without labels is an error before any work."""
     bring(form.split(",", maxsplit=1)[0], brought, draw)
     assert new(workspace, "data/brought") == 0
     for path in brought.rglob("cd34-*.xml"):
@@ -212,7 +218,7 @@ def test_a_val_split_without_labels_is_told_before_training(
 def test_a_declared_split_is_not_replaced_by_a_random_share(
     workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Darknet's `valid` names a list that was not copied along: `new` and `check` say so."""
+    """If darknet's `valid` names a missing list, `new` and `check` report it."""
     bring("darknet", brought, draw)
     (brought / "valid.txt").unlink()
     message = 'data/brought/obj.data:3:1: error: `valid` names "data/valid.txt", which is not here'
@@ -227,7 +233,7 @@ def test_a_declared_split_is_not_replaced_by_a_random_share(
 
 
 def test_classes_of_the_recipe_are_in_its_order(workspace: Path, brought: Path) -> None:
-    """And are read again when an annotation file changes, where the recipe has none."""
+    """Without `classes` in the recipe they are read again when an annotation file changes."""
     bring("voc", brought, draw)
     write_recipe(workspace, "mine", RECIPE)
     assert (
@@ -255,7 +261,9 @@ def test_classes_of_the_recipe_are_in_its_order(workspace: Path, brought: Path) 
 def test_mistakes_are_told_at_once(
     workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With file, line and column, before any work; many end in how many more there are."""
+    """Mistakes are reported with file, line and column before any work; a long list ends with a
+    count.
+    """
     bring("voc", brought, draw)
     write_recipe(workspace, "mine", RECIPE)
     path = brought / "Annotations" / "ab12-a.xml"
@@ -273,7 +281,7 @@ def test_mistakes_are_told_at_once(
 
 
 def test_facts_are_kept_for_machines_without_the_data(workspace: Path, brought: Path) -> None:
-    """buildsys.lock has what planning needs, whatever the format."""
+    """buildsys.lock holds the facts that planning needs, for every format."""
     from buildsys.lockfile import Lock, content_line, write_lock
     from buildsys.recorded_facts import RecordedDataset
 
@@ -290,7 +298,7 @@ def test_facts_are_kept_for_machines_without_the_data(workspace: Path, brought: 
 
 
 def test_an_archive_of_another_format(workspace: Path, tmp_path: Path) -> None:
-    """The dataset lies in a folder of the archive, whose name nobody writes; mistakes are from there."""
+    """A dataset in a folder of an archive is found; mistakes have paths inside the archive."""
     digest = "5" * 64
     url = f"url: https://example.org/a.tar, sha256: {digest}"
     write_recipe(workspace, "mine", RECIPE.replace("path: data/brought", url))
@@ -319,8 +327,8 @@ def test_an_archive_of_another_format(workspace: Path, tmp_path: Path) -> None:
 def test_what_nobody_can_read_is_one_message_each(
     workspace: Path, brought: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In every format: another encoding's name, a link without an end, a link out of the workspace,
-    whose content nothing prints.
+    """In every format, a name in another encoding, an endless link and a link out of the workspace
+    give one message each, which does not show the linked content.
     """
     bring(form, brought, draw)
     assert new(workspace, "data/brought") == 0
@@ -346,7 +354,7 @@ def test_what_nobody_can_read_is_one_message_each(
 def test_a_given_name_that_no_recipe_can_hold(
     workspace: Path, brought: Path, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The name is shown in ASCII; nothing is written."""
+    """The message shows the name in ASCII, and no recipe is written."""
     given = os.fsdecode(bytes(brought) + b"/\xff")
     bring("roboflow", Path(given), draw)
     assert cli.main(["-C", str(workspace), "new", "mine", *words, given]) == 2
@@ -357,7 +365,7 @@ def test_a_given_name_that_no_recipe_can_hold(
 def test_classes_and_calibration_images_are_looked_at_too(
     workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever lists files: folders of classes, a pattern of images."""
+    """The same checks apply to class folders and to patterns of images."""
     for name in ("train/cell/a.jpg", "train/cell/b.jpg"):
         (brought / name).parent.mkdir(parents=True, exist_ok=True)
         (brought / name).touch()

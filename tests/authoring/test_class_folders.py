@@ -1,4 +1,4 @@
-"""Pictures in folders of their classes: what planning knows of them, and when it looks again."""
+"""Images in class folders: the facts that planning reads, and when it reads them again."""
 
 from pathlib import Path
 
@@ -25,14 +25,14 @@ targets: [{target: host, quantization: {scheme: int8, calibration: {split: train
 
 
 def test_folders_are_classes_in_the_order_of_their_names(workspace: Path) -> None:
-    """Another order is a network whose answers are named wrongly."""
+    """Classes are sorted by folder name, like in the trainer."""
     facts = read_class_folders(workspace / "data" / "fruit", "data/fruit")
     assert facts.names == ("apple", "pear")
     assert facts.splits == (("train", ("train",)), ("val", ("val",)))
 
 
 def test_valid_is_a_name_of_val(tmp_path: Path) -> None:
-    """As Ultralytics reads it."""
+    """A folder `valid` is the val split, as in Ultralytics."""
     for place in ("train", "valid"):
         (tmp_path / place / "apple").mkdir(parents=True)
         (tmp_path / place / "apple" / "1.jpg").touch()
@@ -41,7 +41,7 @@ def test_valid_is_a_name_of_val(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "\u202eelppa", " "])
 def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) -> None:
-    """A newline in it shifts every label that follows."""
+    """A class name with a newline or control character is an error."""
     (tmp_path / "train" / name).mkdir(parents=True)
     (tmp_path / "train" / name / "1.jpg").touch()
     with pytest.raises(InputError, match="its name cannot be printed on one line"):
@@ -49,7 +49,7 @@ def test_a_class_that_cannot_be_printed_is_refused(tmp_path: Path, name: str) ->
 
 
 def test_a_network_of_classes_is_planned_like_any_other(workspace: Path) -> None:
-    """Trained, measured as checkpoint, ONNX and TFLite, on images that are cut to the frame."""
+    """A classifier is trained and measured as checkpoint, ONNX and TFLite, on cropped images."""
     write_recipe(workspace, "fruit", RECIPE)
     stages = by_stage(plan_good(workspace)["fruit@host"])
     assert {"train", "evaluate-checkpoint", "evaluate-onnx", "evaluate-tflite"} <= set(stages)
@@ -60,7 +60,7 @@ def test_a_network_of_classes_is_planned_like_any_other(workspace: Path) -> None
 
 
 def test_a_class_more_is_seen(workspace: Path) -> None:
-    """A new folder, and the network keeps its old classes."""
+    """A new class folder changes the plan."""
     write_recipe(workspace, "fruit", RECIPE)
     before = plan_good(workspace)["fruit@host"].package
     plum = workspace / "data" / "fruit" / "train" / "plum"
@@ -71,7 +71,7 @@ def test_a_class_more_is_seen(workspace: Path) -> None:
 
 
 def test_val_can_be_shared_out_of_train(workspace: Path) -> None:
-    """`split` is as good for folders as for label files."""
+    """`split` also works for class folders."""
     write_recipe(
         workspace, "fruit", RECIPE.replace("data/fruit}", "data/hollow, split: {val: 0.5}}")
     )
@@ -82,7 +82,7 @@ def test_val_can_be_shared_out_of_train(workspace: Path) -> None:
 
 
 def test_some_of_a_given_network_s_classes_are_enough(workspace: Path) -> None:
-    """Two folders measure a network of three classes; a class that it does not know measures nothing."""
+    """Two of a network's three classes are enough to measure it; an unknown class is an error."""
     digest = write_and_digest(workspace, ("apple", "lemon", "pear"))
     given = RECIPE.replace("weights: random", f"weights: {{path: weights/f.pt, sha256: {digest}}}")
     write_recipe(workspace, "fruit", given.replace("train: {epochs: 1}\n", ""))
@@ -94,7 +94,7 @@ def test_some_of_a_given_network_s_classes_are_enough(workspace: Path) -> None:
 
 
 def write_and_digest(workspace: Path, classes: tuple[str, ...]) -> str:
-    """weights/f.pt, a classifier."""
+    """Write weights/f.pt, a classifier, and return its digest."""
     from buildsys.digest import digest_file
 
     write_checkpoint(workspace / "weights" / "f.pt", Head(kind="Classify", classes=classes))
@@ -102,7 +102,7 @@ def write_and_digest(workspace: Path, classes: tuple[str, ...]) -> str:
 
 
 def test_an_archive_has_one_folder_with_train(tmp_path: Path) -> None:
-    """A class that is itself called train is not another dataset."""
+    """A class named `train` is not mistaken for a dataset."""
     (tmp_path / "fruit" / "train" / "train").mkdir(parents=True)
     assert find_root(tmp_path) == tmp_path / "fruit"
     (tmp_path / "nuts" / "train").mkdir(parents=True)
@@ -110,7 +110,9 @@ def test_an_archive_has_one_folder_with_train(tmp_path: Path) -> None:
 
 
 def test_a_thousand_names_are_read(tmp_path: Path) -> None:
-    """ImageNet's classes: pickle writes a dictionary in batches of a thousand."""
+    """A thousand class names are read, although pickle writes dictionaries in batches of a
+    thousand.
+    """
     from buildsys.steps.lib.families.ultralytics_file import read_checkpoint
 
     names = tuple(f"class-{number}" for number in range(1203))

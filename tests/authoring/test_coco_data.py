@@ -1,4 +1,4 @@
-"""Annotation files in COCO format: every mistake at its id, what they say, when they are read."""
+"""Annotation files in COCO format: mistakes with their ids, the facts, and when files are read."""
 
 import shutil
 from pathlib import Path
@@ -39,7 +39,7 @@ CASES = sorted((HERE / "broken_coco").glob("*.json"))
 def test_mistake_in_annotations_is_told_once(
     case: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A mistake is told not at all, twice, or without the id that one looks for."""
+    """Each mistake is reported once, with the id of its entry."""
     write_recipe(workspace, "cells", ALONE)
     shutil.copyfile(case, workspace / "data" / "cells" / "annotations" / "train.json")
     code = cli.main(["-C", str(workspace), "check"])
@@ -50,7 +50,7 @@ def test_mistake_in_annotations_is_told_once(
 
 
 def test_no_message_without_a_mistake() -> None:
-    """A message that nothing gives any more is still read by reviewers."""
+    """Every golden file belongs to a case."""
     texts = {path.stem for path in (HERE / "broken_coco").glob("*.txt")}
     assert texts == {case.stem for case in CASES}
 
@@ -58,7 +58,7 @@ def test_no_message_without_a_mistake() -> None:
 def test_many_mistakes_are_told_at_once(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A hundred runs for a hundred mistakes; or a thousand lines for one."""
+    """Many mistakes are reported in one run, in a message of limited length."""
     write_recipe(workspace, "cells", RECIPE)
     box = {"image_id": 0, "category_id": 3, "bbox": [90, 10, 20, 10]}
     boxes = [{"id": number} | box for number in range(40)]
@@ -72,7 +72,7 @@ def test_many_mistakes_are_told_at_once(
 
 
 def test_both_splits_are_looked_at(workspace: Path) -> None:
-    """The second split's mistakes come to light when the first one's are mended."""
+    """Mistakes of both splits are reported in one run."""
     write_recipe(workspace, "cells", RECIPE)
     for split in ("train", "val"):
         (workspace / "data" / "cells" / "annotations" / f"{split}.json").write_text("{")
@@ -82,7 +82,7 @@ def test_both_splits_are_looked_at(workspace: Path) -> None:
 
 
 def test_classes_are_categories_by_ascending_id(workspace: Path) -> None:
-    """Another order is a network whose answers are named wrongly."""
+    """Classes are the categories by ascending id."""
     write_recipe(workspace, "cells", RECIPE)
     stages = by_stage(plan_good(workspace)["cells@host"])
     assert '"classes":["bar","egg"]' in stages["evaluate-onnx"].params
@@ -99,7 +99,7 @@ def test_classes_are_categories_by_ascending_id(workspace: Path) -> None:
 
 
 def test_a_generated_set_goes_both_ways(workspace: Path) -> None:
-    """The `format` beside a generator is none of its settings, and every build proves the conversions."""
+    """`format` of a generated dataset is not a setting of the generator, and both formats work."""
     block = RECIPE[RECIPE.index("dataset:") : RECIPE.index("input:")]
     generated = "dataset: {generator: shapes, format: coco, train: 8, val: 4}\n"
     write_recipe(workspace, "cells", RECIPE.replace(block, generated))
@@ -111,7 +111,9 @@ def test_a_generated_set_goes_both_ways(workspace: Path) -> None:
 
 
 def test_a_family_of_coco_trains_on_coco(workspace: Path) -> None:
-    """YOLOX trains on COCO's format, whatever the data was written in; all else reads the usual one."""
+    """YOLOX trains on COCO's format, converted from any format; all other steps read the prepared
+    layout.
+    """
     recipe = RECIPE.replace("ultralytics", "yolox").replace("yolov8n", "yolox-nano")
     block = recipe[recipe.index("dataset:") : recipe.index("input:")]
     plain = "dataset: {path: data/boxes/data.yaml}\n"
@@ -125,7 +127,7 @@ def test_a_family_of_coco_trains_on_coco(workspace: Path) -> None:
 
 
 def test_named_data_in_coco_format(workspace: Path, tmp_path: Path) -> None:
-    """Data elsewhere on the machine has a name, as in the other format."""
+    """Data elsewhere on the machine has a name in buildsys.yaml, as in other formats."""
     (workspace / "data" / "cells").rename(tmp_path / "elsewhere")
     block = RECIPE[RECIPE.index("dataset:") : RECIPE.index("input:")]
     said = "".join(f"  {line}\n" for line in block.splitlines()[1:])
@@ -136,7 +138,7 @@ def test_named_data_in_coco_format(workspace: Path, tmp_path: Path) -> None:
 
 
 def test_facts_are_kept_for_machines_without_the_data(workspace: Path) -> None:
-    """buildsys.lock knows the classes: a machine that has the store needs no pictures."""
+    """buildsys.lock holds the classes, so that a machine with the store needs no images."""
     from buildsys.lockfile import Lock, content_line, write_lock
     from buildsys.recorded_facts import RecordedDataset
 
@@ -157,7 +159,7 @@ def test_facts_are_kept_for_machines_without_the_data(workspace: Path) -> None:
 def test_annotations_are_parsed_when_they_changed(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Hundreds of megabytes are parsed in every run, or once for every build."""
+    """Annotation files are parsed only after a change, and once for all builds."""
     import time
 
     from buildsys.steps.lib.datasets import coco_file, coco_splits
@@ -170,7 +172,7 @@ def test_annotations_are_parsed_when_they_changed(
 
     monkeypatch.setattr(coco_splits, "parse", parse)
     write_recipe(workspace, "cells", RECIPE.replace("[{", "[checkpoint, {"))
-    time.sleep(0.1)  # what was written just now is looked at again
+    time.sleep(0.1)  # files written just now are read again
     assert not load_plans(Workspace(workspace)).errors
     assert len(parsed) == 2
     assert len(load_plans(Workspace(workspace)).plans) == 2
@@ -182,7 +184,7 @@ def test_annotations_are_parsed_when_they_changed(
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_new_finds_pictures_and_the_other_splits(workspace: Path, split: str) -> None:
-    """A draft from one annotation file is a recipe that is right as it stands."""
+    """`new` writes a correct recipe from one annotation file."""
     (workspace / "data" / "cells" / "annotations" / "test.json").unlink()
     (workspace / "dodo.py").write_text("")
     given = f"data/cells/annotations/{split}.json"
@@ -195,7 +197,7 @@ def test_new_finds_pictures_and_the_other_splits(workspace: Path, split: str) ->
 
 
 def test_new_splits_what_is_not_split(workspace: Path) -> None:
-    """Labelling tools export one file; its pictures lie beside it or in a folder `images`."""
+    """A single exported file is split; its images are next to it or in a folder `images`."""
     cells = workspace / "data" / "cells"
     (cells / "annotations" / "train.json").rename(cells / "result.json")
     shutil.rmtree(cells / "annotations")
@@ -213,7 +215,7 @@ def test_new_splits_what_is_not_split(workspace: Path) -> None:
 
 
 def test_new_says_what_it_cannot_find(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A draft with a folder that is none, or a traceback."""
+    """`new` reports missing images in one message."""
     shutil.rmtree(workspace / "data" / "cells" / "images")
     words = ["-C", str(workspace), "new", "mine", "--data"]
     assert cli.main([*words, "data/cells/annotations/train.json"]) == 2
@@ -233,11 +235,11 @@ LABEL_STUDIO = [
     "/data/local-files/?d=day/ab12-a.jpg",  # local storage, issue 4903 of Label Studio
     "https://example.org/data/upload/1/ab12-a.jpg?token=b",  # exported without the images
 ]
-"""What Label Studio writes as `file_name` of an image that lies in images/ab12-a.jpg."""
+"""Values of `file_name` that Label Studio writes for the image images/ab12-a.jpg."""
 
 
 def bring_label_studio(workspace: Path, name: str) -> Path:
-    """data/cells as Label Studio exports it: result.json beside a folder of images."""
+    """Write data/cells as exported by Label Studio: result.json and a folder of images."""
     cells = workspace / "data" / "cells"
     shutil.rmtree(cells)
     (cells / "images").mkdir(parents=True)
@@ -249,7 +251,7 @@ def bring_label_studio(workspace: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("name", [name.replace("\\\\", "\\") for name in LABEL_STUDIO])
 def test_new_finds_images_by_their_base_names(workspace: Path, name: str) -> None:
-    """The recipe says so in a line of its own, and passes `check`."""
+    """The recipe has a line for it, and passes `check`."""
     path = bring_label_studio(workspace, name)
     words = ["-C", str(workspace), "new", "mine", "--data", "data/cells/result.json"]
     assert cli.main(words) == 0
@@ -270,7 +272,7 @@ def test_new_finds_images_by_their_base_names(workspace: Path, name: str) -> Non
 
 
 def test_a_base_name_of_two_images(workspace: Path) -> None:
-    """Which of them is labelled nobody knows: the labels of one would train the other."""
+    """A base name that two images have is an error, because its labels are ambiguous."""
     bring_label_studio(workspace, "images\\\\ab12-a.jpg".replace("\\\\", "\\"))
     cells = workspace / "data" / "cells"
     splits = "splits: {train: {annotations: data/cells/result.json, images: data/cells/images}}"
@@ -285,12 +287,12 @@ def test_a_base_name_of_two_images(workspace: Path) -> None:
         'image 0: 2 files are called "ab12-a.jpg": "ab12-a.jpg" and "day/ab12-a.jpg"'
     )
     write_recipe(workspace, "mine", ALONE[:start] + f"  {splits}\n" + ALONE[end:])
-    errors = plan_all(workspace).errors  # no offer that would not help
+    errors = plan_all(workspace).errors  # no suggestion that would not help
     assert "has a backslash in it" in errors[0].message
 
 
 def test_an_archive_of_coco_data(workspace: Path, tmp_path: Path) -> None:
-    """Paths start at the archive's root; once it is here it is data like any other."""
+    """Paths are relative to the archive's root; after unpacking it is like other data."""
     digest = "5" * 64
     recipe = RECIPE.replace("data/cells/", "cells/").replace(
         "format: coco", f"format: coco\n  url: https://example.org/cells.zip\n  sha256: {digest}"

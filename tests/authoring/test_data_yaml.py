@@ -1,4 +1,4 @@
-"""A data.yaml as Roboflow, Ultralytics and people write it: taken, or refused with the line to write."""
+"""data.yaml files of Roboflow, Ultralytics and users are accepted or rejected at the right line."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def fill(folder: Path, *names: str) -> Path:
-    """Images and labels: images/train and images/val, or other folders of images."""
+    """Write images and labels: images/train and images/val, or other image folders."""
     for name in names or ("images/train", "images/val"):
         labels = folder / name.replace("images", "labels")
         for place in (folder / name, labels):
@@ -32,21 +32,21 @@ def fill(folder: Path, *names: str) -> Path:
 
 
 def read(folder: Path, text: str, name: str = "data.yaml", inside: int = 2) -> DataYaml:
-    """What a data.yaml in a folder says; the workspace is two folders further up."""
+    """Read a data.yaml in a folder; the workspace is two folders above."""
     path = folder / name
     path.write_text(text, encoding="utf-8")
     return read_dataset(path, f"data/set/{name}", path.parents[inside])
 
 
 def told(folder: Path, text: str) -> list[str]:
-    """What `check` prints about it: line, column, message, hint."""
+    """The findings of `check` for a data.yaml: line, column, message, hint."""
     with pytest.raises(InputError) as caught:
         read(folder, text)
     return [f"{d.line}:{d.column}: {d.message}; {d.hint}" for d in caught.value.diagnostics]
 
 
 def test_roboflow_s_paths_are_tried_without_their_dots(tmp_path: Path) -> None:
-    """`train: ../train/images` beside data.yaml; the test split that nobody exported is passed over."""
+    """`train: ../train/images` is found next to data.yaml; a missing test split is ignored."""
     folder = fill(tmp_path / "data" / "set", "train/images", "valid/images")
     text = "train: ../train/images\nval: ../valid/images\ntest: ../test/images\nnc: 2\n"
     found = read(folder, f"{text}names: ['box', 'lid']\n")
@@ -58,14 +58,14 @@ def test_roboflow_s_paths_are_tried_without_their_dots(tmp_path: Path) -> None:
 
 
 def test_an_empty_list_names_no_split(data: Path) -> None:
-    """`val: []` is a template's way to leave a split out."""
+    """`val: []` means that the split does not exist."""
     found = read(data, "train: images/train\nval: []\ntest:\nnames: [box, lid]\n")
     assert [split for split, _ in found.facts.given] == ["train"]
     assert not found.missing_parts
 
 
 def test_splits_that_are_beside_the_folder_are_taken_from_there(tmp_path: Path) -> None:
-    """The folder of data.yaml is one of several: the dataset begins where they meet."""
+    """If splits are next to the folder of data.yaml, the dataset's root is their common parent."""
     fill(tmp_path / "data" / "set", "train/images", "valid/images")
     (tmp_path / "data" / "set" / "about").mkdir()
     text = "train: ../train/images\nval: ../valid/images\nnames: [box, lid]\n"
@@ -82,13 +82,13 @@ def test_splits_that_are_beside_the_folder_are_taken_from_there(tmp_path: Path) 
 
 @pytest.mark.parametrize("path", ["../datasets/set", "/content/drive/set", "."])
 def test_a_path_of_another_machine_is_passed_over(data: Path, path: str) -> None:
-    """Ultralytics' own files name its folder of datasets, a notebook's its drive."""
+    """A `path` of another machine is ignored if the splits exist here."""
     found = read(data, f"path: {path}\n{PLAIN}")
     assert (found.facts.root, found.missing_parts) == (str(data), ())
 
 
 def test_an_absolute_path_into_the_workspace_is_taken(data: Path) -> None:
-    """The dataset is the same one wherever the workspace lies."""
+    """An absolute path into the workspace is accepted."""
     (data.parent / "lists").mkdir()
     found = read(data.parent / "lists", f"path: {data}\n{PLAIN}")
     assert found.facts.given == (("train", ("images/train",)), ("val", ("images/val",)))
@@ -96,21 +96,21 @@ def test_an_absolute_path_into_the_workspace_is_taken(data: Path) -> None:
 
 
 def test_a_path_that_leads_out_is_refused_at_its_line(data: Path) -> None:
-    """It means nothing on another machine, and the splits are not here."""
+    """A path out of the workspace is an error at its line."""
     (line,) = told(data, "path: /elsewhere/set\ntrain: photos\nnames: [box]\n")
     assert line.startswith("1:7: the path `/elsewhere/set` is absolute")
     assert line.endswith("remove it: paths are relative to this file's folder")
 
 
 def test_data_yml_and_validation_are_understood(data: Path) -> None:
-    """Ultralytics reads both."""
+    """`data.yml` and the split name `validation` are accepted, as in Ultralytics."""
     found = read(data, PLAIN.replace("val:", "validation:"), "data.yml")
     assert found.facts.split("val") == ("images/val",)
     assert found.parts[0] == "data.yml"
 
 
 def test_a_dataset_in_a_folder_called_images(tmp_path: Path) -> None:
-    """Labels stand beside it; no folder above the dataset decides where they are."""
+    """Labels are found within the dataset, even if its folder is named `images`."""
     folder = tmp_path / "data" / "set"
     fill(folder)
     text = "train: train\nval: val\nnames: [box, lid]\n"
@@ -131,8 +131,8 @@ def test_a_dataset_in_a_folder_called_images(tmp_path: Path) -> None:
 
 
 def test_a_split_without_labels_is_known_before_any_work(data: Path) -> None:
-    """An empty file is no label, one of blanks neither; it is told where the recipe trains or
-    measures.
+    """A split with only empty or blank label files counts as unlabelled, which is an error if the
+    recipe trains or measures on it.
     """
     label = data / "labels" / "val" / "a.txt"
     for content in ("", " \n\n", "\ufeff"):
@@ -143,7 +143,7 @@ def test_a_split_without_labels_is_known_before_any_work(data: Path) -> None:
 
 
 def test_labels_beside_their_images_are_the_same_to_check_and_steps(data: Path) -> None:
-    """In folders called `images`, too; what `check` takes for labels is what a step reads."""
+    """Labels next to their images are found in the same way by `check` and by steps."""
     for split in ("train", "val"):
         (data / "labels" / split / "a.txt").rename(data / "images" / split / "a.txt")
     found = read(data, PLAIN)
@@ -164,7 +164,7 @@ def test_labels_beside_their_images_are_the_same_to_check_and_steps(data: Path) 
 
 
 def test_a_split_without_images_says_what_an_image_is(data: Path) -> None:
-    """A folder of HEIC is an empty folder to every tool."""
+    """For a folder of unsupported images, the message lists the supported endings."""
     (data / "images" / "train" / "a.jpg").rename(data / "images" / "train" / "a.heic")
     (lack,) = read(data, PLAIN).missing_parts
     assert lack.diagnostic.message == "the train split has no images: images/train"
@@ -172,7 +172,7 @@ def test_a_split_without_images_says_what_an_image_is(data: Path) -> None:
 
 
 def test_a_list_that_leads_nowhere_is_told_at_its_line(data: Path) -> None:
-    """Not at the data.yaml, and not as labels that are missing."""
+    """A wrong line of a list is reported with the list's line."""
     (data / "lists").mkdir()
     (data / "lists" / "val.txt").write_text("images/val/a.png\n")
     (data / "train.txt").write_text("\n/home/me/images/train/a.jpg\n")
@@ -190,7 +190,7 @@ def test_a_list_that_leads_nowhere_is_told_at_its_line(data: Path) -> None:
 
 
 def test_names_with_gaps_and_a_count_that_is_text(data: Path) -> None:
-    """The line to write has the names that are there, at their numbers."""
+    """The suggested line has the existing names with their numbers."""
     splits = "train: images/train\nval: images/val\n"
     assert told(data, splits + "names: {0: box, 2: lid}\n") == [
         "3:8: the numbers of the classes in `names` must be 0, 1, 2, …, without gaps; write `names: {0: box, 1:"
@@ -207,7 +207,7 @@ def test_names_with_gaps_and_a_count_that_is_text(data: Path) -> None:
 
 
 def test_a_recipe_is_told_of_what_it_needs_alone(workspace: Path) -> None:
-    """Without labels in val nothing is measured there; without images in test nothing is missing."""
+    """Missing labels or images are only reported for splits that the recipe uses."""
     write_recipe(workspace, "tags", TRAINED)
     data = workspace / "data" / "tags" / "data.yaml"
     data.write_text(data.read_text() + "test: images/nix\n")
@@ -223,7 +223,7 @@ def test_a_recipe_is_told_of_what_it_needs_alone(workspace: Path) -> None:
 
 
 def test_after_a_warning_gates_and_firmware_are_looked_at(workspace: Path) -> None:
-    """Keypoints without `flip_idx` are a warning; the misspelt metric costs a whole training else."""
+    """After a warning about the data, mistakes in gates and firmware are still reported."""
     data = workspace / "data" / "tags" / "data.yaml"
     lines = data.read_text().splitlines(keepends=True)
     data.write_text("".join(line for line in lines if not line.startswith("flip_idx")))
@@ -236,7 +236,7 @@ def test_after_a_warning_gates_and_firmware_are_looked_at(workspace: Path) -> No
 
 
 def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:
-    """Ultralytics turns flips off, and says so among a thousand lines."""
+    """Keypoints without `flip_idx` give a warning."""
     (lack,) = read(data, f"{PLAIN}kpt_shape: [4, 3]\n").missing_parts
     assert (lack.what, lack.diagnostic.severity, lack.diagnostic.line) == ("flip", "warning", 4)
     found = read(data, f"{PLAIN}kpt_shape: [4, 3]\nflip_idx: [1, 0, 3, 2]\n")
@@ -296,11 +296,11 @@ def test_keypoints_without_a_mirror_are_a_warning(data: Path) -> None:
 def test_class_names_are_strings_each_once_and_counted(
     data: Path, names: str, lines: list[str]
 ) -> None:
-    """Two tools read `no` as two things; a doubled name hides one class's figures."""
+    """Class names must be unique strings, and `nc` their number."""
     assert told(data, f"{names}\ntrain: images/train\n") == lines
 
 
 def test_quoted_words_and_letters_are_names(data: Path) -> None:
-    """Sign language has a class N."""
+    """Quoted words such as "no" and single letters are valid class names."""
     found = read(data, "train: images/train\nnames: [\"no\", 'on', N, y]\n")
     assert found.facts.names == ("no", "on", "N", "y")

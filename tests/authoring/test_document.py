@@ -1,4 +1,4 @@
-"""YAML with positions: of a text that was parsed before, too."""
+"""YAML with positions, including texts that were parsed before."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +16,7 @@ TEXT = "name: tags\nmatrix: {size: [64, 96]}\n"
 
 
 def test_the_values_of_a_document_are_its_readers_own() -> None:
-    """Whoever changes them changes nothing for the next reader of the same text."""
+    """Changing the values of a document does not affect later readers of the same text."""
     first = parse_document(TEXT, "a.yaml")
     size = first.get("matrix", "size")
     assert isinstance(size, list)
@@ -28,12 +28,12 @@ def test_the_values_of_a_document_are_its_readers_own() -> None:
 
 
 def test_the_same_text_in_another_file_is_told_of_that_file() -> None:
-    """Two recipes may be alike."""
+    """A mistake in a text is reported for the file in which it was read."""
     assert [parse_document(TEXT, name).diagnose((), "x").path for name in ("a", "b")] == ["a", "b"]
 
 
 def test_a_mistake_is_told_every_time() -> None:
-    """It is not forgotten by being told once."""
+    """A mistake is reported every time the text is read."""
     for _ in range(2):
         with pytest.raises(InputError, match="duplicate key"):
             parse_document("a: 1\na: 2\n", "a.yaml")
@@ -78,7 +78,7 @@ def _found(parse: Callable[[str], Any], text: str) -> object:
 
 
 def test_a_text_is_composed_as_by_the_library_itself() -> None:
-    """Its scanner takes short cuts: every value, every place and every mistake stays what it was."""
+    """Our faster scanner gives the same values, positions and errors as the library."""
     whole = ODD.partition("several")[0]
     texts = [
         *(ODD[:end] for end in range(0, len(ODD), 5)),

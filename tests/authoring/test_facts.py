@@ -1,4 +1,4 @@
-"""What data sets and checkpoints say of themselves, and what is told when they are wrong."""
+"""Facts of datasets and checkpoints, and messages about wrong ones."""
 
 import random
 import zipfile
@@ -20,7 +20,7 @@ from tests.repetitions import repetitions
 
 @dataclass(frozen=True, kw_only=True)
 class Wrong:
-    """A data.yaml, and what is said about it at which line and column."""
+    """A data.yaml, and the expected message with line and column."""
 
     text: str
     message: str
@@ -63,14 +63,14 @@ _WRONG = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A data set; tests write its data.yaml anew."""
+    """A dataset whose data.yaml the tests rewrite."""
     write_data(tmp_path / "tags", Data(classes=("tag",), keypoints=4))
     return tmp_path / "tags"
 
 
 @pytest.mark.parametrize("wrong", expecting(_WRONG, {}))
 def test_wrong_data_yaml_is_told_at_its_line(folder: Path, wrong: Wrong) -> None:
-    """A slip in data.yaml shows hours later, inside the trainer."""
+    """A mistake in data.yaml is reported at its line, before training."""
     path = folder / "data.yaml"
     path.write_text(wrong.text, encoding="utf-8")
     with pytest.raises(InputError) as caught:
@@ -82,7 +82,7 @@ def test_wrong_data_yaml_is_told_at_its_line(folder: Path, wrong: Wrong) -> None
 
 
 def test_data_yaml_is_understood(folder: Path) -> None:
-    """Classes, keypoints and splits are others than the trainer's."""
+    """Classes, keypoints and splits are read as by the trainer."""
     facts = read_dataset(folder / "data.yaml", "data/tags/data.yaml").facts
     assert (facts.names, facts.keypoints, facts.keypoint_dims) == (("tag",), 4, 3)
     assert facts.split("val") == ("images/val",)
@@ -90,7 +90,7 @@ def test_data_yaml_is_understood(folder: Path) -> None:
 
 
 def test_names_follow_their_numbers(folder: Path) -> None:
-    """Classes are shuffled when the file lists them in another order, or past nine."""
+    """Names are ordered by their numbers, in any order of the file, also above nine."""
     rows = [f"  {number}: class-{number}" for number in reversed(range(12))]
     (folder / "data.yaml").write_text("\n".join(["names:", *rows]), encoding="utf-8")
     facts = read_dataset(folder / "data.yaml", "data.yaml").facts
@@ -98,14 +98,14 @@ def test_names_follow_their_numbers(folder: Path) -> None:
 
 
 def test_labels_belong_to_the_data(folder: Path) -> None:
-    """Mending a label does not train again."""
+    """A changed label changes the digest of the data."""
     parts = read_dataset(folder / "data.yaml", "data.yaml").parts
     assert parts == ("data.yaml", "images/train", "labels/train", "images/val", "labels/val")
 
 
 @pytest.mark.parametrize("name", ["tags.yaml", "../tags.yaml"])
 def test_file_of_another_name_belongs_to_the_data(folder: Path, name: str) -> None:
-    """Changing the classes in tags.yaml does not train again, and the trainer finds no data.yaml."""
+    """A description with another file name is part of the data."""
     path = folder / name
     path.write_text(f"path: {folder}\ntrain: images/train\nnames: [tag]\n", encoding="utf-8")
     found = read_dataset(path, name)
@@ -114,7 +114,7 @@ def test_file_of_another_name_belongs_to_the_data(folder: Path, name: str) -> No
 
 
 def test_checkpoint_is_understood(tmp_path: Path) -> None:
-    """A pose checkpoint passes for a detector, or its classes are lost."""
+    """Task, classes and keypoints of a checkpoint are read."""
     path = tmp_path / "model.pt"
     write_checkpoint(path, Head(kind="Pose", classes=("qr", "aruco"), keypoints=4))
     assert read_checkpoint(path) == CheckpointFacts(
@@ -133,7 +133,7 @@ def test_checkpoint_is_understood(tmp_path: Path) -> None:
     ],
 )
 def test_head_names_the_task(tmp_path: Path, kind: str, task: str) -> None:
-    """A checkpoint of another task is found out by the exporter, minutes later."""
+    """The class of the head determines the task."""
     write_checkpoint(tmp_path / "model.pt", Head(kind=kind, classes=("tag",)))
     facts = read_checkpoint(tmp_path / "model.pt")
     assert facts is not None
@@ -156,7 +156,7 @@ def test_head_names_the_task(tmp_path: Path, kind: str, task: str) -> None:
 def test_networks_that_no_step_takes_are_known_by_their_checkpoint(
     tmp_path: Path, head: Head, why: str
 ) -> None:
-    """A name that somebody gave the architecture says nothing; the head does."""
+    """Unsupported networks are recognized by their head, not by the architecture's name."""
     write_checkpoint(tmp_path / "model.pt", head)
     facts = read_checkpoint(tmp_path / "model.pt")
     assert facts is not None
@@ -175,7 +175,7 @@ def test_networks_that_no_step_takes_are_known_by_their_checkpoint(
 def test_yolo26_is_known_by_the_name_in_its_checkpoint(
     tmp_path: Path, kind: str, architecture: str, task: str
 ) -> None:
-    """Its head alone would be refused: which branches and outputs it has is known by the name."""
+    """YOLO26 is recognized by its name, because its head class alone is ambiguous."""
     keypoints = 4 if task == "pose" else 0
     head = Head(kind=kind, classes=("tag",), keypoints=keypoints, architecture=architecture)
     write_checkpoint(tmp_path / "model.pt", head)
@@ -185,7 +185,7 @@ def test_yolo26_is_known_by_the_name_in_its_checkpoint(
 
 
 def test_checkpoint_that_runs_code_is_only_read(tmp_path: Path) -> None:
-    """Looking at a recipe executes what a downloaded file says."""
+    """Reading a checkpoint never executes code in it."""
     victim = tmp_path / "victim"
     victim.write_text("here", encoding="utf-8")
     attack = b"\x80\x02cos\nremove\nX" + len(str(victim)).to_bytes(4, "little")
@@ -197,13 +197,11 @@ def test_checkpoint_that_runs_code_is_only_read(tmp_path: Path) -> None:
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(
-    STEADY, max_examples=repetitions(50), phases=(Phase.generate,)
-)  # a seed shrinks to nothing
+@settings(STEADY, max_examples=repetitions(50), phases=(Phase.generate,))  # a seed cannot be shrunk
 def test_damaged_checkpoint_says_nothing(
     tmp_path_factory: pytest.TempPathFactory, seed: int
 ) -> None:
-    """A download that broke off ends in a traceback of zipfile."""
+    """A damaged checkpoint gives no facts and no traceback."""
     path = tmp_path_factory.getbasetemp() / "damaged.pt"
     write_checkpoint(path, Head(kind="Pose", classes=("tag",), keypoints=4))
     content, chance = bytearray(path.read_bytes()), random.Random(seed)

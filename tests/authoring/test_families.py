@@ -1,4 +1,4 @@
-"""A model family is its own step modules: the rest of the program knows none by its name."""
+"""A model family consists of its step modules: no other module contains its name."""
 
 import ast
 import json
@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 
 
 def test_nothing_outside_a_family_asks_for_it_by_name() -> None:
-    """`if family == …` in the core would make the third family harder than the second."""
+    """No module outside a family compares with its name."""
     found = [
         f"{path.relative_to(REPOSITORY)}:{line}"
         for path in sorted((REPOSITORY / "buildsys").rglob("*.py"))
@@ -40,7 +40,7 @@ def _comparisons(path: Path) -> list[int]:
 
 
 def test_every_family_is_whole() -> None:
-    """Heads that nobody lists, or a family that cannot begin, would fail in the middle of a build."""
+    """Every family lists its heads and has all steps that it needs."""
     for name, family in networks().items():
         assert {head for _, head in family.heads} <= HEADS.keys()
         assert find_step("initialize", name) is not None
@@ -76,7 +76,7 @@ firmware: firmware/mine.yaml
 
 
 def test_a_firmware_of_ones_own_decodes_the_second_family(workspace: Path) -> None:
-    """Contracts are for every family: the head is chosen, and the outputs come in its order."""
+    """A contract works for every family: the head is chosen, and outputs are in its order."""
     (workspace / "firmware").mkdir()
     (workspace / "firmware" / "mine.yaml").write_text(_OWN_FIRMWARE)
     (workspace / "pictures").mkdir()
@@ -114,7 +114,9 @@ _RAW_26 = ("yolo26-raw-one-to-one", "yolo26-raw", "decoded-one-to-one")
 def test_firmware_network_and_recipe_choose_the_branch(
     workspace: Path, architecture: str, task: str, firmware: str, heads: tuple[str, ...]
 ) -> None:
-    """A decoder that suppresses gets one-to-many; else the network's own, or what the recipe says."""
+    """A decoder with suppression gets one-to-many; otherwise the network's default or the recipe
+    decides.
+    """
     (workspace / "pictures").mkdir()
     (workspace / "pictures" / "one.jpg").write_bytes(b"")
     text = _TWO_BRANCHES.format(architecture=architecture, task=task, firmware=firmware)

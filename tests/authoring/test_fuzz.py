@@ -1,4 +1,4 @@
-"""Files that are nearly right, through the real `check`; benchmarks/ runs a million."""
+"""Fuzzing `check` with nearly correct files; benchmarks/ runs a million."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_only_messages_come_out_of_files_that_are_nearly_right(tmp_path: Path) -> None:
-    """No traceback, no hang, no message about a line that is not there."""
+    """`check` only gives messages with existing lines: no traceback and no hang."""
     script = REPOSITORY / "benchmarks" / "fuzz_recipes.py"
     count = str(repetitions(500))
     command = [sys.executable, str(script), "--count", count, "--keep", str(tmp_path / "found")]

@@ -1,4 +1,4 @@
-"""Files that people bring, against recipe and target: what `check` says before anything is made."""
+"""Given model files: what `check` reports about them for recipe and target before any work."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ _WORDS = {"task": "detect", "names": "{0: 'person', 1: 'bicycle', 2: 'car'}", "i
 
 
 def _decoded(channels: int) -> Edge:
-    """Ultralytics' own output for pictures of 64 x 64: 84 cells."""
+    """Ultralytics' own output for images of 64 x 64: 84 cells."""
     return Edge(name="output0", shape=(1, channels, 84))
 
 
@@ -148,7 +148,7 @@ CASES: dict[str, tuple[bytes, str, str]] = {
 
 
 def _place(root: Path, name: str, case: tuple[bytes, str, str]) -> str:
-    """The recipe's source, and the file beside it."""
+    """Write the file, and return the recipe's `source`."""
     data, words, lines = case
     suffix = name.rsplit("-", maxsplit=1)[-1]
     (root / "weights" / f"{name}.{suffix}").write_bytes(data)
@@ -161,7 +161,7 @@ def _place(root: Path, name: str, case: tuple[bytes, str, str]) -> str:
 def test_every_mistake_is_told_at_check(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One file a case, all at once: the sentences are in the golden file."""
+    """All cases in one run; the golden file has the messages."""
     (workspace / "targets" / "firmware").mkdir(parents=True)
     (workspace / "targets" / "firmware" / "mine.yaml").write_text(
         "name: mine\nlabel: Mine\nsource: my own\nverified: true\n"
@@ -179,7 +179,7 @@ def test_every_mistake_is_told_at_check(
 
 @pytest.mark.parametrize("form", [Format.TFLITE, Format.ONNX])
 def test_a_file_without_end_is_not_read(tmp_path: Path, form: Format) -> None:
-    """30 GB without a byte on the disk."""
+    """A sparse file of 30 GB is not read."""
     path = tmp_path / "model"
     path.touch()
     os.truncate(path, 30 << 30)
@@ -200,7 +200,7 @@ NO_MODELS: dict[str, bytes | None] = {
 
 
 def _write_source(workspace: Path, build: str, family: str, name: str, target: str) -> None:
-    """A recipe of a file, with its digest where it is one."""
+    """Write a recipe for a given file, with its digest."""
     path = workspace / "weights" / name
     digest = "0" * 64 if path.is_dir() else hashlib.sha256(path.read_bytes()).hexdigest()
     network = {"ultralytics": "yolov8n", "yolox": "yolox-nano"}.get(family, "")
@@ -211,7 +211,7 @@ def _write_source(workspace: Path, build: str, family: str, name: str, target: s
 
 
 def _silent(workspace: Path, capsys: pytest.CaptureFixture[str]) -> set[str]:
-    """Recipes of which `check` says no error."""
+    """Names of recipes without an error of `check`."""
     assert cli.main(["-C", str(workspace), "check"]) == 2
     told = capsys.readouterr().out
     recipes = {path.name for path in (workspace / "recipes").glob("*.yaml")}
@@ -219,7 +219,7 @@ def _silent(workspace: Path, capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 
 def test_what_is_no_model_is_refused(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Keras' and TensorFlow's own formats hold code; an engine is one machine's."""
+    """Keras and TensorFlow formats, which can contain code, and engines are rejected."""
     for index, (name, content) in enumerate(NO_MODELS.items()):
         path = workspace / "weights" / name
         path.mkdir() if content is None else path.write_bytes(content)
@@ -231,12 +231,12 @@ def test_what_is_no_model_is_refused(workspace: Path, capsys: pytest.CaptureFixt
 def test_a_pointer_is_refused_for_every_target(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A target that only copies a file, or packs it, ships the pointer."""
+    """A Git LFS pointer is rejected for every target, also for those that only copy the file."""
     (workspace / "weights" / "pointer").write_bytes(NO_MODELS["pointer"] or b"")
     for target in Boards(workspace).targets:
         for family in ("ultralytics", "onnx", "tflite"):
             _write_source(workspace, f"{family}-{target}", family, "pointer", target)
-    unfit = {"tensorflow-saved-model", "triton-onnx"}  # they take no TFLite file
+    unfit = {"tensorflow-saved-model", "triton-onnx"}  # these do not accept a TFLite file
     unfit |= {n for n in Boards(workspace).targets if n.startswith(("nvidia-", "jetson-"))}
     assert _silent(workspace, capsys) == {f"tflite-{name}.yaml" for name in unfit}
 
@@ -274,7 +274,9 @@ FINE: dict[str, tuple[bytes, str, str]] = {
 def test_a_file_that_agrees_is_accepted(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its own classes, a translation of them, an open shape, other grids, masks channels first."""
+    """A matching file is accepted: its own or translated classes, a dynamic shape, other grids,
+    masks with channels first.
+    """
     for name, case in FINE.items():
         (workspace / "recipes" / f"{name}.yaml").write_text(_place(workspace, name, case))
     assert cli.main(["-C", str(workspace), "check"]) == 0, capsys.readouterr().out
@@ -296,7 +298,9 @@ def test_the_size_of_the_images_of_a_file(
     tflite: tuple[int, int] | None,
     tmp_path: Path,
 ) -> None:
-    """Channels come first in ONNX, last in TFLite; an open axis, or another count of channels: none."""
+    """The input size is read channels-first in ONNX and channels-last in TFLite; None for a dynamic
+    axis or another number of channels.
+    """
     edge = Edge(name="images", shape=shape)
     (tmp_path / "x.onnx").write_bytes(onnx_bytes((edge,)))
     assert read_given(tmp_path / "x.onnx", Format.ONNX).size == onnx

@@ -1,7 +1,7 @@
-"""What nobody means to write, and somebody does: each is one message at its place, as a golden file.
+"""Hostile and accidental input files: each gives one message at its position, as a golden file.
 
-The inputs are made here: most are no text, or too long to read. `UPDATE_GOLDEN=1 pytest
-tests/authoring/test_hostile.py` writes the messages anew; read the diff.
+The inputs are made here, because most are not text, or very long. `UPDATE_GOLDEN=1 pytest
+tests/authoring/test_hostile.py` rewrites the messages; review the diff.
 """
 
 import os
@@ -53,7 +53,7 @@ def _recipe(**changes: str) -> bytes:
 
 
 def _bomb() -> str:
-    """Nine lists of nine of the list before: nine to the ninth words."""
+    """Nested lists that expand to nine to the ninth words."""
     lists = ["&a0 [" + ", ".join(["lol"] * 9) + "]"]
     lists += [f"&a{n} [" + ", ".join([f"*a{n - 1}"] * 9) + "]" for n in range(1, 10)]
     return "".join(f"  - {line}\n" for line in lists)
@@ -74,7 +74,7 @@ _FILES: dict[str, bytes] = {
     "right-to-left": _recipe(TARGET='"\u202eexample"'),
     "tab-behind-key": _recipe().replace(b"train: {epochs: 4}", b"train:\n\t\tepochs: 4"),
     "mark-in-the-middle": _recipe().replace(b"train:", "\ufefftrain:".encode()),
-    # what YAML can do and a recipe does not need
+    # YAML features that recipes do not support
     "bomb": _recipe() + b"export:\n" + _bomb().encode(),
     "bomb-in-keys": _recipe() + b"export: {a: &a {b: 1}, <<: *a, <<: *a}\n",
     "merge-of-itself": _recipe() + b"export: &a {<<: *a}\n",
@@ -165,7 +165,7 @@ _FILES: dict[str, bytes] = {
 
 
 def _with_links(workspace: Path) -> Path:
-    """The sample workspace, with links that lead out of it and one that leads nowhere."""
+    """The sample workspace, with links out of it and a broken link."""
     outside = workspace.parent / "outside"
     outside.mkdir()
     (outside / "data.yaml").write_text("names: [tag]\n")
@@ -190,7 +190,7 @@ def _lent_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def lent_place(_lent_place: Path) -> Iterator[Path]:
-    """The same for all tests that write one recipe; it goes after them."""
+    """A shared workspace for tests that write one recipe, which is removed after each test."""
     before = sorted(os.listdir(_lent_place))
     yield _lent_place
     (_lent_place / "recipes" / "hostile.yaml").unlink()
@@ -200,7 +200,7 @@ def lent_place(_lent_place: Path) -> Iterator[Path]:
 
 
 def _told(workspace: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """`check` says one thing, which is the golden file; nothing was run and nothing hangs."""
+    """`check` prints the golden file's message, runs nothing and does not hang."""
     code = cli.main(["-C", str(workspace), "check"])
     printed = capsys.readouterr()
     assert (code, printed.err) == (2, "")
@@ -212,19 +212,19 @@ def _told(workspace: Path, capsys: pytest.CaptureFixture[str], name: str) -> Non
 
 @pytest.mark.parametrize("name", expecting({name: name for name in _FILES}, {}))
 def test_file_nobody_meant(name: str, lent_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A traceback, a hang, a screen full of one value, or a recipe that reads /etc."""
+    """Each file gives one short message: no traceback, no hang, no reading of /etc."""
     (lent_place / "recipes" / "hostile.yaml").write_bytes(_FILES[name])
     _told(lent_place, capsys, name)
 
 
 def test_no_message_without_a_case() -> None:
-    """A message that nothing gives any more is still read by reviewers."""
+    """Every golden file belongs to a case."""
     known = {*_FILES, *_THINGS, *_NAMES, *_DATASETS, *_TARGETS}
     assert {path.stem for path in (HERE / "hostile").glob("*.txt")} == known
 
 
 def test_the_base_of_all_is_fine(lent_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All of the above is told for another reason than the one that is tested."""
+    """The base of the cases is correct, so that each case tests its own change."""
     (lent_place / "recipes" / "hostile.yaml").write_bytes(_recipe())
     assert cli.main(["-C", str(lent_place), "check"]) == 0
     assert capsys.readouterr().out == "2 builds, no mistake\n"
@@ -236,7 +236,7 @@ def _device(path: Path) -> None:
 
 def _socket(path: Path) -> None:
     here = Path.cwd()
-    os.chdir(path.parent)  # the name of a socket may have 108 bytes
+    os.chdir(path.parent)  # the path of a socket is limited to 108 bytes
     try:
         with socket.socket(socket.AF_UNIX) as made:
             made.bind(path.name)
@@ -257,14 +257,14 @@ _THINGS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("name", expecting({name: name for name in _THINGS}, {}))
 def test_no_file_at_all(name: str, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`doit` waits for ever on a pipe, or reads a device until the memory is full."""
+    """Pipes, devices and sockets instead of a recipe give one message."""
     _THINGS[name](workspace / "recipes" / "hostile.yaml")
     _told(workspace, capsys, name)
 
 
 @pytest.mark.slow
 def test_unreadable(workspace: Path) -> None:
-    """A file of another user; root reads everything, and so lays that right aside."""
+    """An unreadable file of another user gives one message; the test drops root's right to read it."""
     path = write_recipe(workspace, "hostile", "")
     path.chmod(0)
     run = without_privileges(workspace, sys.executable, "-m", "buildsys", "check")
@@ -289,7 +289,7 @@ _NAMES = {
 
 @pytest.mark.parametrize("name", expecting({name: name for name in _NAMES}, {}))
 def test_name_of_a_file(name: str, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A build that no command can name, or one that hides a command."""
+    """File names that no command could name, or that hide a command, give one message."""
     (workspace / "recipes" / f"{_NAMES[name]}.yaml").write_bytes(_recipe())
     _told(workspace, capsys, name)
 
@@ -320,7 +320,7 @@ _DATASETS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", expecting({name: name for name in _DATASETS}, {}))
 def test_data_yaml(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Somebody else's data.yaml points to somebody else's machine."""
+    """A data.yaml with hostile paths gives one message."""
     (place / "data" / "tags" / "data.yaml").write_bytes(_DATASETS[name])
     (place / "recipes" / "hostile.yaml").write_bytes(_recipe())
     _told(place, capsys, name)
@@ -345,7 +345,7 @@ _TARGETS: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("name", expecting({name: name for name in _TARGETS}, {}))
 def test_vela_configuration(name: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A board's own configuration is anything but one."""
+    """A wrong Vela configuration gives one message."""
     config, data = _TARGETS[name]
     write_target(place, "mine", _VELA.replace("CONFIG", config))
     (place / "targets" / "v.ini").write_bytes(data)
@@ -356,7 +356,7 @@ def test_vela_configuration(name: str, place: Path, capsys: pytest.CaptureFixtur
 def test_pinned_weights_may_be_a_link_that_leads_out(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Large weights, kept once on a machine, cannot be used by its workspaces."""
+    """Pinned weights may be a link to a file outside the workspace."""
     outside = place.parent / "outside" / "tags.pt"
     (place / "weights" / "tags.pt").rename(outside)
     (place / "weights" / "tags.pt").symlink_to(outside)

@@ -1,6 +1,7 @@
-"""Checkpoints that run code, bombs, and files that only look like one: told before anything is loaded.
+"""Checkpoints with code, decompression bombs and other files are reported before anything is
+loaded.
 
-`UPDATE_GOLDEN=1 pytest tests/authoring/test_hostile_weights.py` writes the messages anew.
+`UPDATE_GOLDEN=1 pytest tests/authoring/test_hostile_weights.py` rewrites the messages.
 """
 
 import hashlib
@@ -32,14 +33,14 @@ targets: [host]
 
 
 def _attack(victim: Path) -> bytes:
-    """A pickle that removes a file while it is loaded, and then is a pose network of one class."""
+    """A pickle that deletes a file while it is loaded, followed by a pose network of one class."""
     name = str(victim).encode()
     attack = b"cos\nremove\nX" + len(name).to_bytes(4, "little") + name + b"\x85R0"
     return b"\x80\x02" + attack + b"cultralytics.nn.modules.head\nPose\n."
 
 
 _OWN_CLASS = b"\x80\x02cmynets\nNote\n)\x81cultralytics.nn.modules.head\nPose\n."
-"""An object of a class that only its author has, then what a pose network of one class is."""
+"""An object of an unknown class, followed by a pose network of one class."""
 
 
 def _archive(path: Path, content: bytes, name: str = "archive/data.pkl") -> None:
@@ -48,7 +49,7 @@ def _archive(path: Path, content: bytes, name: str = "archive/data.pkl") -> None
 
 
 def _bomb(path: Path) -> None:
-    """20 KB, whose pickle unpacks to 20 MB of opcodes."""
+    """Write 20 KB whose pickle unpacks to 20 MB of opcodes."""
     _archive(path, b"\x80\x02" + b"N0" * 10_000_000 + b"N.")
 
 
@@ -67,7 +68,7 @@ def _pinned(workspace: Path, family: str = "ultralytics") -> None:
 def test_code_in_a_pickle_never_runs(
     workspace: Path, command: str, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Looking at a recipe, pinned, trusted or not, executes what a downloaded file says."""
+    """No command executes code in a pickle, whether the file is pinned or trusted."""
     victim, path = workspace / "victim", workspace / "weights" / "evil.pt"
     victim.touch()
     if form == "archive":
@@ -87,7 +88,7 @@ def test_code_in_a_pickle_never_runs(
 
 
 def test_new_and_pin_list_the_code_too(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`new` writes no recipe of it; `pin` says which file is meant, and that `check` will refuse it."""
+    """`new` writes no recipe for it; `pin` names the file, and that `check` will reject it."""
     _archive(workspace / "weights" / "evil.pt", _attack(workspace / "victim"))
     listed = "weights/evil.pt runs code when it is loaded, beyond what checkpoints hold: os.remove"
     command = ["-C", str(workspace), "new", "evil", "--from", "weights/evil.pt"]
@@ -103,7 +104,7 @@ def test_new_and_pin_list_the_code_too(workspace: Path, capsys: pytest.CaptureFi
 def test_no_trust_helps_where_a_module_is_missing(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`check`, `pin` and `new` say it of a recipe that trusts its weights, and what to do."""
+    """For a trusted file with a missing module, `check`, `pin` and `new` report it and what to do."""
     _archive(workspace / "weights" / "evil.pt", _OWN_CLASS)
     text = _RECIPE.replace(", sha256: SHA", "").replace("FAMILY", "ultralytics, trust: code")
     write_recipe(workspace, "evil", text)
@@ -120,7 +121,9 @@ def test_no_trust_helps_where_a_module_is_missing(
 def test_new_writes_the_trust_that_a_file_needs(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As its own advice says; `pin` has nothing against it, and a file without code gets none."""
+    """`new` writes `trust: code` as its message suggests; `pin` accepts it; a file without code
+    gets none.
+    """
     _archive(workspace / "weights" / "evil.pt", _attack(workspace / "victim"))
     write_checkpoint(
         workspace / "weights" / "good.pt", Head(kind="Pose", classes=("tag",), keypoints=4)
@@ -144,7 +147,9 @@ def test_new_writes_the_trust_that_a_file_needs(
 def test_where_no_code_is_ever_run_no_command_advises_to_trust_it(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A family of tensors alone: `check` calls `trust: code` without effect, and no other says it."""
+    """For a family of tensors only, `check` reports that `trust: code` has no effect, and no
+    command suggests it.
+    """
     _archive(workspace / "weights" / "evil.pt", _attack(workspace / "victim"))
     text = _RECIPE.replace(", sha256: SHA", "").replace("FAMILY", "yolox").replace("pose", "detect")
     write_recipe(workspace, "evil", text)
@@ -163,7 +168,7 @@ def test_where_no_code_is_ever_run_no_command_advises_to_trust_it(
 def test_another_name_does_not_get_past_the_digest(
     workspace: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`model.bin` is loaded by torch as any `.pt` is, and nobody asked for its digest."""
+    """A checkpoint with another file ending also needs a digest."""
     _archive(workspace / name, b"\x80\x02N.")
     text = _RECIPE.replace("weights/evil.pt, sha256: SHA", name).replace("FAMILY", "ultralytics")
     write_recipe(workspace, "evil", text)
@@ -217,7 +222,7 @@ _FILES: dict[str, Callable[[Path], object]] = {
 def test_file_that_is_no_checkpoint(
     workspace: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A download that went wrong shows in the first step, after its tools were synced."""
+    """A file that is not a checkpoint is reported by `check`, before any step."""
     _FILES[name](workspace / "weights" / "evil.pt")
     _pinned(workspace)
     assert cli.main(["-C", str(workspace), "check"]) == 2
@@ -228,12 +233,12 @@ def test_file_that_is_no_checkpoint(
 
 
 def test_no_message_without_a_case() -> None:
-    """A message that nothing gives any more is still read by reviewers."""
+    """Every golden file belongs to a case."""
     assert {path.stem for path in (HERE / "hostile_weights").glob("*.txt")} == _FILES.keys()
 
 
 def test_largest_checkpoints_are_read(workspace: Path) -> None:
-    """An honest network with many names is taken for a bomb."""
+    """The largest real checkpoints are accepted."""
     head = Head(kind="Pose", classes=tuple(f"class number {n}" for n in range(20_000)), keypoints=4)
     write_checkpoint(workspace / "weights" / "evil.pt", head)
     _pinned(workspace)

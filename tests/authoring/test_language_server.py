@@ -1,4 +1,4 @@
-"""A real language server shows, completes and checks recipes by our schemas."""
+"""A real language server uses our schemas for hover, completion and checks of recipes."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ Message = dict[str, Any]
 
 
 def _server() -> str:
-    """`.ci/run` installs it by npm."""
+    """The path of the server, which `.ci/run` installs with npm."""
     own = _REPOSITORY / ".venv-npm" / "node_modules" / ".bin" / "yaml-language-server"
     found = str(own) if own.exists() else shutil.which("yaml-language-server")
     if found is None:
@@ -106,7 +106,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Client]:
     file = root / "recipes" / "camera.yaml"
     file.write_text(_RECIPE)
     opened = _Client(command, file, _RECIPE)
-    silent = threading.Timer(180, opened.process.kill)  # else a read waits for ever
+    silent = threading.Timer(180, opened.process.kill)  # otherwise a read could block forever
     silent.start()
     yield opened
     silent.cancel()
@@ -115,7 +115,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Client]:
 
 
 def test_hover_shows_meaning_and_example(client: _Client) -> None:
-    """Of a key of a step's settings, and of one with a list of words."""
+    """Hover works for a key of a step's settings, and for one with a list of words."""
     epochs = client.at("hover", line=4, character=4)["contents"]["value"]
     assert "Passes over the train split." in epochs
     assert "```yaml\n100\n```" in epochs
@@ -125,7 +125,7 @@ def test_hover_shows_meaning_and_example(client: _Client) -> None:
 
 
 def test_completion_offers_the_keys_that_are_left(client: _Client) -> None:
-    """In `quantization`, with their meanings."""
+    """In `quantization`, the remaining keys are offered with their meanings."""
     found = client.at("completion", line=8, character=2)
     items = found["items"] if isinstance(found, dict) else found
     offered = {item["label"]: item.get("documentation") for item in items}
@@ -134,7 +134,7 @@ def test_completion_offers_the_keys_that_are_left(client: _Client) -> None:
 
 
 def test_a_wrong_key_is_marked(client: _Client) -> None:
-    """At its place, and nothing else is."""
+    """Only the wrong key is marked."""
     (wrong,) = client.diagnostics()
     assert wrong["message"] == "Property epoch is not allowed."
     assert wrong["range"]["start"] == {"line": 5, "character": 2}

@@ -1,4 +1,4 @@
-"""`new --data`: what lies there is recognized, or the message says which line or file to write."""
+"""`new --data` recognizes the data, or its message contains the line or file to write."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ from tests.brought_sets import bring, voc_text
 
 
 def draw(name: str, boxes: object) -> bytes:
-    """Planning opens no image."""
+    """Bytes instead of an image, because planning opens no image."""
     return f"{name} {boxes}".encode()
 
 
@@ -45,14 +45,16 @@ def recipe(workspace: Path) -> str:
 
 
 def fill(folder: Path, files: dict[str, str]) -> None:
-    """Files by their paths."""
+    """Write files by their paths."""
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
 
 
 def test_an_xml_file_beside_another_format_changes_nothing(workspace: Path, folder: Path) -> None:
-    """One that is no annotation file, or belongs to no image: darknet, COCO and classes stay."""
+    """An XML file that is not an annotation, or belongs to no image, does not change the recognized
+    format.
+    """
     bring("darknet", folder / "darknet", draw)
     bring("label-studio", folder / "coco", draw)
     fill(folder / "classes", {"train/cat/a.jpg": "", "train/dog/b.jpg": ""})
@@ -74,7 +76,9 @@ def test_an_xml_file_beside_another_format_changes_nothing(workspace: Path, fold
 def test_an_annotation_file_of_an_image_s_name_is_pascal_voc(
     workspace: Path, folder: Path, encoding: str
 ) -> None:
-    """labelImg leaves classes.txt of its other formats beside them."""
+    """An annotation file with an image's name means Pascal VOC, even next to labelImg's
+    classes.txt.
+    """
     fill(folder, {"a.jpg": "", "classes.txt": "dog\n"})
     text = voc_text("a.jpg", (("egg", 0, 0, 32, 32),))
     (folder / "a.xml").write_text(f'<?xml version="1.0"?>\n{text}', encoding=encoding)
@@ -128,7 +132,7 @@ def test_labels_without_class_names_are_not_passed_over(
     weights: tuple[str, ...],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Neither images alone nor folders of classes: the message has the file to write."""
+    """Labels without class names are not ignored: the message contains the file to write."""
     files, told = UNNAMED[case]
     fill(folder, files)
     assert new(workspace, "--data", "data/d", *weights) == 2
@@ -142,7 +146,7 @@ def test_labels_without_class_names_are_not_passed_over(
 def test_the_file_that_the_message_says_is_enough(
     workspace: Path, folder: Path, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Written as it stands, the same command goes on from there."""
+    """After writing that file unchanged, the same command succeeds."""
     files, _ = UNNAMED[case]
     fill(folder, {**files, **dict.fromkeys([n for n in files if n.endswith(".txt")], ROW)})
     assert new(workspace, "--data", "data/d") == 2
@@ -156,7 +160,7 @@ def test_the_file_that_the_message_says_is_enough(
 
 
 def test_check_says_which_file_to_write(workspace: Path, folder: Path) -> None:
-    """A recipe that names the folder gets the same answer."""
+    """`check` of a recipe with that folder gives the same message."""
     fill(folder, UNNAMED["images and labels"][0])
     source = "source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}"
     lines = (source, "dataset: {path: data/d}", "input: {size: 64}", "train: {epochs: 1}")
@@ -168,14 +172,14 @@ def test_check_says_which_file_to_write(workspace: Path, folder: Path) -> None:
 def test_a_dataset_of_darknet_in_the_workspace_s_own_folder(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Messages name obj.data as it was given."""
+    """Messages name obj.data by the given path."""
     (workspace / "n.data").write_text("train = x.txt\n")
     assert new(workspace, "--data", "n.data") == 2
     assert capsys.readouterr().err.startswith("n.data:1:1: error: `train` names")
 
 
 def test_text_beside_images_is_not_a_label(workspace: Path, folder: Path) -> None:
-    """A caption, a licence: such images calibrate."""
+    """Other text files next to images are not labels; such images can calibrate."""
     fill(folder, {"a.jpg": "", "a.txt": "a red car\n", "b.jpg": "", "b.txt": ""})
     words = ("--from", "weights/boxes.pt", "--target", "xiao-esp32s3")
     assert new(workspace, "--data", "data/d", *words) == 0
@@ -187,7 +191,7 @@ def test_text_beside_images_is_not_a_label(workspace: Path, folder: Path) -> Non
 def test_data_that_is_not_there_is_said_to_be_missing(
     workspace: Path, name: str, family: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By its own path, whatever its ending, with what is called nearly so."""
+    """Missing data is reported with its path and a similar name."""
     assert new(workspace, "--family", family, "--data", f"data/{name}") == 2
     told = capsys.readouterr().err
     assert told.startswith(f"data/{name}: error: does not exist\n")
@@ -198,7 +202,7 @@ def test_data_that_is_not_there_is_said_to_be_missing(
 def test_a_file_of_another_kind_is_answered_with_the_kinds(
     workspace: Path, folder: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A model or a label file is not a data.yaml with a mistake in it."""
+    """For a model or a label file the message lists the supported kinds of data."""
     (folder / name).write_bytes(b"0 .5 .5 .2 .2" if name == "notes.txt" else b"\x08\xff\xfe")
     assert new(workspace, "--data", f"data/d/{name}") == 2
     told = capsys.readouterr().err
@@ -209,7 +213,7 @@ def test_a_file_of_another_kind_is_answered_with_the_kinds(
 def test_a_named_dataset_is_read_with_all_that_its_block_says(
     workspace: Path, tmp_path: Path
 ) -> None:
-    """Its images, its order of classes and its split, not what the files would suggest."""
+    """A named dataset is read with its own images, class order and split from buildsys.yaml."""
     away = tmp_path / "away"
     bring("voc", away / "cells", draw)
     bring("label-studio", away / "studio", draw)
@@ -248,7 +252,7 @@ NAMED = {
 def test_mistakes_of_a_named_dataset_stand_in_buildsys_yaml(
     workspace: Path, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the line of its block, as `check` tells them."""
+    """Mistakes of a named dataset are reported at its line in buildsys.yaml."""
     fill(tmp_path / "yolo", UNNAMED["images and labels"][0])
     paths = {"GONE": f"{tmp_path}/gone", "HERE": f"{tmp_path}/yolo"}
     block, told = case, NAMED[case]
@@ -265,7 +269,7 @@ def test_mistakes_of_a_named_dataset_stand_in_buildsys_yaml(
 def test_a_named_archive_is_taken_before_and_after_it_is_here(
     workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without it the recipe waits; unpacked, its classes and splits are known."""
+    """A recipe for an archive waits for it; after unpacking, classes and splits are known."""
     digest = "6" * 64
     archive = f"{{url: https://example.org/a.tar, sha256: {digest}}}"
     (workspace / "buildsys.yaml").write_text(f"datasets:\n  far: {archive}\n")
@@ -284,7 +288,7 @@ def test_a_named_archive_is_taken_before_and_after_it_is_here(
 
 
 def test_a_copy_of_images_is_of_the_images_alone(workspace: Path, tmp_path: Path) -> None:
-    """What else lies in the folder stays there."""
+    """Only images are copied, no other files of the folder."""
     files = ("a.jpg", "day/b.jpg", "secret.txt", ".git/c.jpg")
     fill(tmp_path / "photos", dict.fromkeys(files, ""))
     words = ("--from", "weights/boxes.pt", "--data", str(tmp_path / "photos"))
@@ -309,12 +313,12 @@ def test_a_copy_of_images_is_of_the_images_alone(workspace: Path, tmp_path: Path
     ],
 )
 def test_a_split_is_a_whole_word_of_the_file_or_its_folder(path: str, split: str) -> None:
-    """`constraint` is not `train`, and the file's own name counts first."""
+    """Split names are matched as whole words, first in the file's name, then in its folder's."""
     assert split_of(path) == split
 
 
 def test_a_folder_around_the_data_names_no_split(workspace: Path, folder: Path) -> None:
-    """val.json of a folder `constraint` is val, and train.json beside it is found."""
+    """In a folder `constraint`, val.json is val, and train.json next to it is found."""
     for split in ("train", "val"):
         write_sheet(folder / "constraint" / "annotations" / f"{split}.json", (f"{split}.jpg",))
         fill(folder / "constraint", {f"images/{split}.jpg": ""})
@@ -327,7 +331,7 @@ def test_a_folder_around_the_data_names_no_split(workspace: Path, folder: Path) 
 
 @pytest.mark.parametrize("name", ['q"q', "d[1]", "é & #", "a*b?"])
 def test_a_pattern_means_its_folder_whatever_that_is_called(workspace: Path, name: str) -> None:
-    """Quotes and brackets are neither YAML's nor the pattern's."""
+    """Special characters in a folder's name are escaped in YAML and in the pattern."""
     fill(workspace / "data" / name, {"a.jpg": ""})
     words = ("--from", "weights/boxes.pt", "--target", "xiao-esp32s3")
     assert new(workspace, "--data", f"data/{name}", *words) == 0
@@ -337,7 +341,7 @@ def test_a_pattern_means_its_folder_whatever_that_is_called(workspace: Path, nam
 def test_messages_about_data_elsewhere_have_its_own_path(
     workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the root of the file system, be it one folder deep, and in the message, too."""
+    """Messages about data elsewhere have its absolute path."""
     away = tmp_path / "dd"
     fill(away / "a", {"data.yaml": "train: images\nnames: [no]\n", "images/a.jpg": ""})
     fill(away / "b", {"images/a.jpg": "", "labels/a.txt": ROW})
@@ -359,7 +363,7 @@ def test_messages_about_data_elsewhere_have_its_own_path(
 def test_a_val_split_that_is_missing_is_not_replaced_by_another(
     workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A random share of train is not what the file declares."""
+    """A declared but missing val split is an error, not replaced by a share of train."""
     bring("roboflow", folder, draw)
     shutil.rmtree(folder / "valid")
     assert new(workspace, "--data", "data/d") == 2
@@ -371,7 +375,7 @@ def test_a_val_split_that_is_missing_is_not_replaced_by_another(
 def test_annotations_of_val_without_images_are_a_mistake(
     workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same of COCO's files."""
+    """COCO annotations of val without images are an error."""
     for split in ("train", "val"):
         write_sheet(folder / f"{split}.json", (f"{split}.jpg",))
     fill(folder, {"train.jpg": ""})
@@ -382,7 +386,7 @@ def test_annotations_of_val_without_images_are_a_mistake(
 def test_class_folders_beside_a_file_without_words_are_to_classify(
     workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The recipe says `task: classify`, which the file cannot; without, its data would be refused."""
+    """With class folders and a file without a task, `new` writes `task: classify`."""
     fill(folder, {f"{s}/{c}/1.png": "" for s in ("train", "val") for c in ("red", "blue")})
     assert new(workspace, "--from", "weights/model.tflite", "--data", "data/d") == 0
     assert "  task: classify" in recipe(workspace)

@@ -1,4 +1,4 @@
-"""Whatever stands in a file, a person gets a message and never a traceback."""
+"""Any content of a file gives a message, never a traceback."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.authoring.spellings import STEADY, KeyPath, Value, replaced
 from tests.repetitions import repetitions
 
 _SOUP = st.lists(st.sampled_from(PIECES), max_size=25).map("".join)
-"""Text that is nearly YAML: it gets further into the parser than arbitrary text."""
+"""Nearly valid YAML, which gets further into the parser than arbitrary text."""
 
 
 def _parse(text: str) -> None:
@@ -28,9 +28,10 @@ def _parse(text: str) -> None:
 
 
 @given(text=st.text(max_size=60) | _SOUP)
-@settings(STEADY, max_examples=repetitions(100), phases=(Phase.generate,))  # shrinking takes long
+# shrinking takes a long time
+@settings(STEADY, max_examples=repetitions(100), phases=(Phase.generate,))
 def test_any_text_is_a_document_or_a_message(text: str) -> None:
-    """A half-typed line ends in a traceback."""
+    """Any text gives a document or a message."""
     _parse(text)
 
 
@@ -51,7 +52,7 @@ _NASTY = {
 
 @pytest.mark.parametrize("text", expecting(_NASTY, {}))
 def test_nasty_text_is_a_document_or_a_message(text: str) -> None:
-    """As above, for what no random text finds."""
+    """The same for texts that random generation would not find."""
     _parse(text)
 
 
@@ -85,7 +86,7 @@ _RECIPE: dict[str, Value] = {
 
 
 def _paths(value: Value, path: KeyPath = ()) -> list[KeyPath]:
-    """Every place below the root."""
+    """Every path below the root."""
     items: list[tuple[str | int, Value]] = []
     if isinstance(value, dict):
         items = list(value.items())
@@ -125,7 +126,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(path=st.sampled_from(_paths(_RECIPE)), junk=_JUNK)
 @settings(STEADY, max_examples=repetitions(40))
 def test_any_value_anywhere_is_planned_or_told(place: Path, path: KeyPath, junk: Value) -> None:
-    """A value of the wrong kind ends in a traceback, or in an error that has no place."""
+    """Any value at any path is planned, or reported with a position."""
     text = json.dumps(replaced(_RECIPE, path, junk), indent=1)
     (place / "recipes" / "any.yaml").write_text(text, encoding="utf-8")
     plans = plan_all(place)

@@ -1,4 +1,4 @@
-"""`buildsys init`: a workspace from the installed package alone, and nothing of anybody's is touched."""
+"""`buildsys init` makes a workspace from only the installed package, and keeps existing files."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def _init(folder: Path, *words: str) -> int:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """Texts by path, without derived files and the user's cache."""
+    """File contents by path, without derived files and the user's cache."""
     return {
         str(path.relative_to(folder)): path.read_text()
         for path in folder.rglob("*")
@@ -37,7 +37,7 @@ def _files(folder: Path) -> dict[str, str]:
 def test_empty_folder_becomes_a_workspace(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What `init` writes cannot be built, or lacks something that the repository has."""
+    """`init` writes a complete workspace that can be planned."""
     root = tmp_path / "new" / "one"
     assert _init(tmp_path, "new/one") == 0
     printed = capsys.readouterr().out
@@ -91,7 +91,7 @@ _ORIGINS = {
 
 @pytest.mark.parametrize("origin", _ORIGINS)
 def test_requirements_install_from_where_this_copy_came_from(origin: str) -> None:
-    """The installer's note of the origin (PEP 610) becomes the line that installs it again."""
+    """requirements.txt installs from the origin recorded by the installer (PEP 610)."""
     note, line = _ORIGINS[origin]
     assert requirement(note, "1.2") == line
     assert (line.count("file:") > 0) == requirements(line).startswith(
@@ -102,7 +102,7 @@ def test_requirements_install_from_where_this_copy_came_from(origin: str) -> Non
 def test_second_time_keeps_everything_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A recipe that was worked on for a week is the starter's again."""
+    """A second `init` keeps all files and prints that."""
     _init(tmp_path)
     recipe = tmp_path / "recipes" / "tag-finder.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 12", "epochs: 40"))
@@ -122,7 +122,9 @@ def test_second_time_keeps_everything_and_says_so(
 def test_somebody_s_repository_gets_what_it_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Recipes of one's own get a toy beside them; a file that is kept silently lacks a line."""
+    """In an existing repository only missing files are added; kept files with a missing line are
+    named.
+    """
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "mine.yaml").write_text("name: mine\n")
     (tmp_path / ".gitignore").write_text("build/\n*.tmp\n")
@@ -144,7 +146,7 @@ def test_somebody_s_repository_gets_what_it_lacks(
 def test_tasks_of_somebody_s_own_stay_and_doit_gets_its_loader(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A dodo.py needs no line of buildsys; a pyproject.toml that names the loader is enough."""
+    """Existing tasks are kept, and doit gets its loader in the right file."""
     (tmp_path / "dodo.py").write_text("def task_other():\n    return None\n")
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     assert _init(tmp_path) == 0
@@ -161,7 +163,7 @@ def test_tasks_of_somebody_s_own_stay_and_doit_gets_its_loader(
 def test_place_where_nothing_can_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """A traceback where a sentence would do."""
+    """An unwritable folder gives one sentence."""
     (tmp_path / name).write_text("")
     words = [name] if name == "dodo.py" else []
     assert _init(tmp_path, *words) == 2

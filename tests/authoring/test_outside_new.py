@@ -1,4 +1,4 @@
-"""`buildsys new`: the recipe that it writes is right as it stands, for every board and source."""
+"""`buildsys new` writes a correct recipe for every board and source."""
 
 import json
 import os
@@ -48,20 +48,20 @@ _SOURCES = {
 _TEXTS = {target: (shipped_targets() / f"{target}.yaml").read_text() for target in _TARGETS}
 _ENGINES = {target for target, text in _TEXTS.items() if "build_engine" in text}
 _UNFIT = {("tflite", target) for target in (*_ENGINES, "tensorflow-saved-model", "triton-onnx")}
-"""A finished file is behind everything that such a target makes."""
+"""Targets for which a TFLite file cannot be used."""
 _KINDS = sorted(
     {
         re.sub(r'(?m)^(#|name:|label:).*\n|"[\d.]+"|gpu: [\w ]+|gib: \d+', "", _TEXTS[n]): n
         for n in _TARGETS
     }.values()
 )
-"""One of those targets that differ in names and in a GPU's figures alone."""
+"""One target for each group that only differs in names and GPU values."""
 _DATA = ["", "tags", "boxes", "hands", "letters", "points"]
 
 
 @pytest.fixture(autouse=True)
 def _sources(workspace: Path) -> None:
-    """One file of each family that looks like one, and pictures for the recipe `mine`."""
+    """Write one file of each family, and images for the recipe `mine`."""
     weights = workspace / "weights"
     write_checkpoint(weights / "hands.pt", Head(kind="Pose", classes=("a", "b"), keypoints=21))
     names = tuple(f"letter-{number}" for number in range(64))
@@ -95,7 +95,7 @@ def _words(source: str, data: str, target: str) -> list[str]:
 def test_every_combination_is_right_as_it_stands(
     workspace: Path, target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Source, data and board: the tool's own recipe passes the tool's own check."""
+    """For every source, data and board, the written recipe passes `check`."""
     recipe = workspace / "recipes" / "mine.yaml"
     for (kind, source), data in product(_SOURCES.items(), _DATA):
         if data == "points" and kind not in ("none", "pose"):
@@ -153,7 +153,7 @@ _SHOWN = {
 
 @pytest.mark.parametrize("name", _SHOWN)
 def test_what_it_writes_reads_well(workspace: Path, name: str) -> None:
-    """Comments that are wrong for this source teach the wrong thing; read the golden files."""
+    """The comments in a written recipe fit its source; review the golden files."""
     assert _new(workspace, "mine", *_SHOWN[name]) == 0
     text = (workspace / "recipes" / "mine.yaml").read_text()
     golden = HERE / "drafts" / f"{name}.yaml"
@@ -168,7 +168,7 @@ def test_what_it_writes_reads_well(workspace: Path, name: str) -> None:
 def test_several_targets_are_one_recipe(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A target named twice counts once; targets without a common scheme have each their own."""
+    """Repeated targets count once; targets without a common scheme each get their own."""
     words = ["--data", "data/hands/data.yaml", "--target", "host", "--target", "xiao-esp32s3"]
     assert _new(workspace, "mine", *words, "--target", "host") == 0
     assert capsys.readouterr().out.endswith("\nnext:  doit 'build:mine@*'\n")
@@ -188,7 +188,7 @@ def test_several_targets_are_one_recipe(
 
 
 def test_weights_are_used_or_trained_as_the_data_asks(workspace: Path) -> None:
-    """Weights that fit are trained anew for an hour, or ones that do not fit are shipped."""
+    """Weights with the data's classes are used unchanged, others are trained."""
     for name, data in (("same", "tags"), ("other", "hands"), ("boxes", "boxes")):
         assert _new(workspace, name, *_words("weights/tags.pt", data, "host")) == 0
     trained = {
@@ -203,7 +203,7 @@ def test_weights_are_used_or_trained_as_the_data_asks(workspace: Path) -> None:
 def test_every_family_is_drafted_for_every_board(
     workspace: Path, target: str, family: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`--family` gives a head that the board's firmware cannot read, or labels that nobody trains on."""
+    """`--family` gives a correct recipe for every board."""
     given = ["", "data/tags/data.yaml", "data/boxes/data.yaml", "data/own/annotations.json"]
     texts = {}
     for number, data in enumerate(given):
@@ -222,7 +222,7 @@ def test_every_family_is_drafted_for_every_board(
 def test_what_was_trained_here_is_known_again(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The store ships every family's weights as `.pt`; `new` takes one family's alone."""
+    """`new` recognizes the family of checkpoints that were trained here."""
     assert _new(workspace, "mine", "--from", "weights/cells.pt") == 0
     told = "found  weights/cells.pt: a detect network (yolox-tiny), 2 classes: bar, egg\n"
     assert told in capsys.readouterr().out
@@ -235,7 +235,7 @@ def test_what_was_trained_here_is_known_again(
 def test_a_real_checkpoint_says_its_size(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights trained at 192 pixels are built at 640, and nobody wonders why they see nothing."""
+    """The input size of a real checkpoint is written into the recipe."""
     shutil.copy(REPOSITORY / "weights" / "fiducials-start.pt", workspace / "weights")
     assert _new(workspace, "mine", *_words("weights/fiducials-start.pt", "", "host")) == 0
     told = "a pose network (yolov8n-pose), 1 class: tag; 4 keypoints; trained at 192 px\n"
@@ -247,7 +247,7 @@ def test_a_real_checkpoint_says_its_size(
 def test_what_is_missing_is_told_at_once(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The recipe wants pictures that nobody spoke of."""
+    """Missing options are reported at once."""
     (workspace / "data" / "mine" / "a.jpg").unlink()
     assert _new(workspace, "mine", *_words("weights/tags.pt", "", "xiao-esp32s3")) == 2
     printed = capsys.readouterr().out
@@ -261,7 +261,7 @@ def test_what_is_missing_is_told_at_once(
 def test_what_check_says_of_the_data_is_told_too(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its file is another than the recipe."""
+    """Mistakes in the data's own files are also reported."""
     data = workspace / "data" / "hands" / "data.yaml"
     lines = data.read_text().splitlines(keepends=True)
     data.write_text("".join(line for line in lines if "flip_idx" not in line))
@@ -274,7 +274,7 @@ def test_what_check_says_of_the_data_is_told_too(
 
 
 def test_odd_names_stay_text(workspace: Path) -> None:
-    """A file's name, or a class in somebody's checkpoint, breaks out of its quotes or its comment."""
+    """Unusual file and class names are quoted and cannot break out of comments."""
     odd = workspace / "weights" / "my: {best}, #1 – ü.pt"
     write_checkpoint(odd, Head(kind="Detect", classes=("a', evil: true} # ü", 'b"]: &x *y')))
     assert _new(workspace, "mine", "--from", f"weights/{odd.name}") == 0
@@ -287,7 +287,7 @@ def test_odd_names_stay_text(workspace: Path) -> None:
 
 
 def test_a_board_of_one_s_own(workspace: Path) -> None:
-    """`new` knows shipped boards alone."""
+    """`new` also accepts the workspace's own targets."""
     write_target(
         workspace,
         "mine-too",
@@ -299,7 +299,7 @@ def test_a_board_of_one_s_own(workspace: Path) -> None:
 
 
 def test_absolute_path_inside_is_written_from_the_root(workspace: Path) -> None:
-    """A path of this machine gets into a recipe that others read."""
+    """An absolute path inside the workspace is written relative to its root."""
     assert _new(workspace, "mine", "--from", str(workspace / "weights" / "tags.pt")) == 0
     assert "{path: weights/tags.pt," in (workspace / "recipes" / "mine.yaml").read_text()
 
@@ -355,7 +355,7 @@ _WRONG = {
 def test_wrong_words_are_told_and_leave_nothing(
     workspace: Path, case: tuple[list[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A traceback, a recipe that can never be right, or another one overwritten."""
+    """Wrong arguments are reported, and no file is written or overwritten."""
     words, expected = case
     weights = workspace / "weights"
     (weights / "cut.pt").write_bytes((weights / "tags.pt").read_bytes()[:-30])
@@ -378,7 +378,7 @@ def test_wrong_words_are_told_and_leave_nothing(
 def test_a_pipe_is_told_and_never_waited_for(
     workspace: Path, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whoever opens it waits for somebody to write."""
+    """A named pipe is reported without opening it, which would block."""
     os.mkfifo(workspace / words[1])
     assert cli.main(["-C", str(workspace), "new", "piped", *words]) == 2
     assert f"{words[1]}: error: " in "".join(capsys.readouterr())

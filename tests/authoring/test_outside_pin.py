@@ -1,4 +1,4 @@
-"""`buildsys pin` in a workspace: which files it touches, what it says, how it ends."""
+"""`buildsys pin` in a workspace: changed files, output and exit codes."""
 
 import threading
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def _bytes(workspace: Path) -> dict[str, bytes]:
 def test_missing_digest_is_written_and_checked(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What `check` asks for is not what `pin` writes; a second run writes again."""
+    """`pin` writes the digest that `check` requires; a second run changes nothing."""
     recipe = write_recipe(workspace, "tags", _RECIPE)
     assert cli.main(["-C", str(workspace), "check"]) == 2
     capsys.readouterr()
@@ -56,7 +56,7 @@ def test_missing_digest_is_written_and_checked(
 def test_differing_digest_is_told_and_kept(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that somebody exchanged gets blessed without a word."""
+    """A differing digest is reported and kept."""
     recipe = write_recipe(
         workspace, "tags", _RECIPE.replace("tags.pt}", f"tags.pt, sha256: '{'0' * 64}'}}")
     )
@@ -73,7 +73,7 @@ def test_differing_digest_is_told_and_kept(
 
 
 def test_only_what_is_asked_for(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A pattern pins a recipe that it does not match, or a name of nothing is a green run."""
+    """Only matching recipes are pinned; a name without a match is an error."""
     for name in ("tags", "tags-small", "other"):
         write_recipe(workspace, name, _RECIPE)
     before = _bytes(workspace)
@@ -90,7 +90,7 @@ def test_only_what_is_asked_for(workspace: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_one_bad_recipe_stops_no_other(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A tab in one file, or a file that is not here, and nothing is pinned any more."""
+    """A mistake in one recipe does not prevent pinning the others."""
     write_recipe(workspace, "a-tab", "source:\n\tweights: {}\n")
     write_recipe(workspace, "b-gone", _RECIPE.replace("tags.pt", "gone.pt"))
     good = write_recipe(workspace, "c-good", _RECIPE)
@@ -103,7 +103,7 @@ def test_one_bad_recipe_stops_no_other(workspace: Path, capsys: pytest.CaptureFi
 
 
 def test_the_file_that_names_the_weights_gets_the_digest(workspace: Path) -> None:
-    """A recipe that extends a base gets a digest of its own, and the base's other users none."""
+    """The digest is written into the file that names the weights, such as a base."""
     base = write_recipe(workspace, "_base", "source:\n  weights:\n    path: weights/tags.pt\n")
     child = write_recipe(workspace, "child", "extends: _base\ninput: {size: 96}\n")
     own = write_recipe(
@@ -126,7 +126,7 @@ def test_the_file_that_names_the_weights_gets_the_digest(workspace: Path) -> Non
 
 
 def test_byte_order_mark_line_ends_and_rights_are_kept(workspace: Path) -> None:
-    """An editor's BOM, CR LF or a link to the recipe is gone after pinning."""
+    """Byte order mark, line ends, permissions and links are kept."""
     real = workspace / "elsewhere.yaml"
     text = "\ufeff" + ("name: tags\n" + _RECIPE).replace("\n", "\r\n")
     real.write_bytes(text.encode())
@@ -143,7 +143,7 @@ def test_byte_order_mark_line_ends_and_rights_are_kept(workspace: Path) -> None:
 
 
 class _Server(BaseHTTPRequestHandler):
-    """/whole.pt as it is, /short.pt cut off, /gone.pt not there; counts what is asked for."""
+    """Serves /whole.pt completely, /short.pt truncated, not /gone.pt; counts requests."""
 
     asked: list[str] = []
 
@@ -173,7 +173,7 @@ def server() -> Iterator[str]:
 def test_remote_file_is_asked_for_once(
     workspace: Path, server: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every `pin` downloads everything again; half a file is pinned."""
+    """A remote file is downloaded once, and a truncated one is not pinned."""
     text = _RECIPE.replace("path: weights/tags.pt", f'url: "{server}/NAME.pt"')
     whole = write_recipe(workspace, "whole", text.replace("NAME", "whole"))
     assert _pin(workspace) == _pin(workspace) == 0
@@ -189,7 +189,7 @@ def test_remote_file_is_asked_for_once(
 
 
 def test_server_that_does_not_answer(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """No network shows as a traceback."""
+    """A server that does not respond gives one message."""
     text = _RECIPE.replace("path: weights/tags.pt", 'url: "http://127.0.0.1:1/x.pt"')
     write_recipe(workspace, "far", text)
     assert _pin(workspace) == 1
@@ -198,13 +198,13 @@ def test_server_that_does_not_answer(workspace: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("name", ['"../x"', "x" * 300, "_gone", "7", "[a]"])
 def test_odd_base_is_no_traceback(workspace: Path, name: str) -> None:
-    """A base that cannot be one hides the recipe's own weights behind a traceback."""
+    """A wrong base gives no traceback, and the recipe's own weights are pinned."""
     recipe = write_recipe(workspace, "tags", f"extends: {name}\n{_RECIPE}")
     assert _pin(workspace) == 0
     assert TAGS_SHA256 in recipe.read_text()
 
 
 def test_no_recipe_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The wrong folder is a green run."""
+    """A folder without recipes is an error."""
     assert _pin(tmp_path) == 2
     assert "no recipe found" in capsys.readouterr().err

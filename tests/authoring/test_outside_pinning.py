@@ -42,7 +42,7 @@ def _spell(data: st.DataObject, recipe: dict[str, Any]) -> str:
 
 
 def _changed(before: str, after: str) -> tuple[str, str]:
-    """What was taken out and what was put in; before and behind it the texts are equal."""
+    """The removed and the inserted text; the rest is equal."""
     start = next(
         (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b),
         min(len(before), len(after)),
@@ -58,7 +58,7 @@ def _changed(before: str, after: str) -> tuple[str, str]:
 def test_a_missing_digest_is_put_in_and_the_rest_is_kept(
     data: st.DataObject, recipe: dict[str, Value]
 ) -> None:
-    """Pinning eats a comment, turns quotes or line endings over, or pins something else."""
+    """A missing digest is inserted, and comments, quotes and line ends are kept."""
     text = _spell(data, recipe)
     result = write_digest(text, AT, DIGEST)
     assert _parse(result) == replaced(recipe, (*AT, "sha256"), DIGEST)
@@ -74,7 +74,7 @@ def test_a_missing_digest_is_put_in_and_the_rest_is_kept(
 def test_a_digest_that_stands_there_is_replaced_in_its_quotes(
     data: st.DataObject, recipe: dict[str, Value], old: Value
 ) -> None:
-    """`pin --update` leaves two digests, or changes more than the one."""
+    """An existing digest is replaced in its quotes; nothing else changes."""
     text = _spell(data, replaced(recipe, (*AT, "sha256"), old))
     result = write_digest(text, AT, DIGEST)
     assert _parse(result) == replaced(recipe, (*AT, "sha256"), DIGEST)
@@ -162,7 +162,7 @@ _ODD = {
 
 @pytest.mark.parametrize("texts", _ODD.values(), ids=_ODD)
 def test_odd_spelling_keeps_its_style(texts: tuple[str, str]) -> None:
-    """Somebody's way of writing YAML is not ours."""
+    """Unusual YAML keeps its style."""
     assert write_digest(texts[0], AT, DIGEST) == texts[1].replace("D", DIGEST)
 
 
@@ -176,7 +176,7 @@ def test_odd_spelling_keeps_its_style(texts: tuple[str, str]) -> None:
     ids=["question mark", "digest is an alias", "digest is a block"],
 )
 def test_what_cannot_be_edited_is_refused(text: str) -> None:
-    """A digest lands where it means something else."""
+    """A text that cannot be edited safely is rejected."""
     try:
         result = write_digest(text, AT, DIGEST)
     except UnwritableError:
@@ -187,7 +187,7 @@ def test_what_cannot_be_edited_is_refused(text: str) -> None:
 
 
 def test_what_is_pinned() -> None:
-    """A block in a matrix patch is overlooked, or one that names no file is taken."""
+    """All blocks that name a file are pinned, including those in matrix patches, and no others."""
     text = """\
 source: {weights: random}
 dataset: {url: https://example.org/a.zip}

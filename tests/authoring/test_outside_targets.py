@@ -1,4 +1,4 @@
-"""`buildsys targets`: what recipes can name, and a suggestion wherever a target's name is wrong."""
+"""`buildsys targets` lists the targets; a wrong target name gets a suggestion."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,7 @@ _NAMES = {path.stem for path in shipped_targets().glob("*.yaml")}
 def test_every_target_has_a_line_that_a_shell_can_read(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Name, schemes, tasks and contract are words without spaces; the board is the rest."""
+    """Name, schemes, tasks and contract are columns without spaces; the rest is the board's label."""
     write_target(
         workspace, "mine", "label: My board\npipelines: {int8: [convert_tflite, package_files]}\n"
     )
@@ -32,7 +32,7 @@ def test_every_target_has_a_line_that_a_shell_can_read(
 
 
 def test_programs_get_json(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the contract of every task, and the lines of it that nobody verified."""
+    """JSON has the contract of every task, and its unverified lines."""
     assert cli.main(["-C", str(workspace), "targets", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)["targets"]}
     grove = rows["grove-vision-ai-v2"]
@@ -48,7 +48,7 @@ def test_programs_get_json(workspace: Path, capsys: pytest.CaptureFixture[str]) 
 def test_a_target_with_an_error_does_not_hide_the_others(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The mistake is told at its place, beside the table."""
+    """A wrong target is reported at its position, in addition to the table."""
     write_target(workspace, "mine", "label: Mine\npipelines: {int8: [convert_tflit]}\n")
     assert cli.main(["-C", str(workspace), "targets"]) == 2
     told = capsys.readouterr()
@@ -67,7 +67,9 @@ def test_a_target_with_an_error_does_not_hide_the_others(
 def test_an_unknown_target_is_answered_alike_in_recipe_and_new(
     workspace: Path, capsys: pytest.CaptureFixture[str], name: str, hint: str
 ) -> None:
-    """The list of targets is long: where nothing is near, the command that prints it is named."""
+    """An unknown target gets the same suggestion in recipes and in `new`; without a similar name,
+    the command that lists targets.
+    """
     assert cli.main(["-C", str(workspace), "new", "x", "--target", name]) == 2
     assert hint in capsys.readouterr().err
     recipe = "name: x\nsource: {family: tflite, weights: {path: weights/model.tflite}}\n"
@@ -77,7 +79,7 @@ def test_an_unknown_target_is_answered_alike_in_recipe_and_new(
 
 
 def test_a_build_of_a_known_recipe_is_suggested_by_its_targets() -> None:
-    """Another recipe's build is no answer, however near its letters are."""
+    """For an unknown build of a known recipe, builds of that recipe are suggested."""
     builds = ["build:tags@host", "build:tags@xiao-esp32s3", "build:tag@grove-vision-ai-v2"]
     assert suggest("build:tags@esp32", builds) == "did you mean `build:tags@xiao-esp32s3`?"
     assert suggest("tags@grove-vision-ai-v2", [b.removeprefix("build:") for b in builds]) == (
@@ -87,7 +89,7 @@ def test_a_build_of_a_known_recipe_is_suggested_by_its_targets() -> None:
 
 
 def test_a_recipe_s_name_is_answered_with_its_builds() -> None:
-    """Commands that take one build want an id; others take the pattern."""
+    """A recipe's name is answered with its build ids, or with a pattern."""
     builds = [f"tags@{board}" for board in ("a", "b", "c", "d", "e")]
     assert (
         suggest("tags", builds[:2]) == "`tags` is a recipe: 'tags*' is its 2 builds: tags@a, tags@b"

@@ -1,4 +1,4 @@
-"""What is shipped is right: recipes and targets fit the schemas that editors check them against."""
+"""Shipped recipes, targets and contracts match the schemas that editors use."""
 
 import importlib
 import importlib.util
@@ -56,13 +56,13 @@ _SEEN = (
     "weights-is-text",
     "weights-missing",
 )
-"""Broken recipes that an editor shows as broken while they are typed."""
+"""Broken recipes that an editor marks."""
 
 Schema = dict[str, Any]
 
 
 def _problems(value: object, rule: Schema, root: Schema, at: str = "") -> Iterator[str]:
-    """As much of JSON Schema as finds wrong keys, words and kinds; jsonschema when it is here."""
+    """A part of JSON Schema that finds wrong keys, words and types; jsonschema if installed."""
     if "$ref" in rule:
         rule = root["$defs"][rule["$ref"].rsplit("/", 1)[-1]]
     if "anyOf" in rule:
@@ -134,12 +134,12 @@ def schemas(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Schema]:
 
 @pytest.mark.parametrize("path", _RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipe_fits_its_schema(path: Path, schemas: dict[str, Schema]) -> None:
-    """An editor underlines a recipe that builds."""
+    """Every shipped recipe matches its schema."""
     assert not _validate(_data(path), schemas["recipe"])
 
 
 def test_recipes_that_pages_show_fit_the_schema(schemas: dict[str, Schema]) -> None:
-    """Whoever copies one from the documentation starts with a mistake."""
+    """Recipes in the documentation match the schema."""
     shown = []
     for page in (_REPOSITORY / "README.md", *sorted((_REPOSITORY / "docs").rglob("*.md"))):
         text = page.read_text(encoding="utf-8")
@@ -153,24 +153,24 @@ def test_recipes_that_pages_show_fit_the_schema(schemas: dict[str, Schema]) -> N
 
 @pytest.mark.parametrize("path", _TARGETS, ids=lambda path: path.stem)
 def test_shipped_target_fits_its_schema(path: Path, schemas: dict[str, Schema]) -> None:
-    """An editor underlines a shipped target."""
+    """Every shipped target matches its schema."""
     assert not _validate(_data(path), schemas["target"])
 
 
 @pytest.mark.parametrize("path", _CONTRACTS, ids=lambda path: path.stem)
 def test_shipped_contract_fits_its_schema(path: Path, schemas: dict[str, Schema]) -> None:
-    """An editor underlines a shipped contract."""
+    """Every shipped contract matches its schema."""
     assert not _validate(_data(path), schemas["firmware"])
 
 
 @pytest.mark.parametrize("path", expecting(inputs("fine"), {}))
 def test_what_is_fine_fits_the_schema(path: Path, schemas: dict[str, Schema]) -> None:
-    """An editor underlines what `check` accepts."""
+    """Every file that `check` accepts matches its schema."""
     assert not _validate(_data(path), schemas["recipe"])
 
 
 def test_part_of_a_recipe_fits_where_it_extends(schemas: dict[str, Schema]) -> None:
-    """An editor asks for keys that the base has."""
+    """A recipe that extends a base does not need all keys."""
     part = {"name": "fast", "extends": "_pose", "train": {"seed": 7}, "source": {"task": "pose"}}
     assert not _validate(part, schemas["recipe"])
     assert _validate({**part, "train": {"sed": 7}}, schemas["recipe"])
@@ -180,12 +180,12 @@ def test_part_of_a_recipe_fits_where_it_extends(schemas: dict[str, Schema]) -> N
 
 @pytest.mark.parametrize("name", _SEEN)
 def test_editor_sees_the_mistake(name: str, schemas: dict[str, Schema]) -> None:
-    """An editor is content with a typo, and it is found when `check` runs."""
+    """Typical mistakes are found by the schema."""
     assert _validate(_data(inputs("broken")[name]), schemas["recipe"])
 
 
 def _keys(rule: Any, at: str = "") -> Iterator[tuple[str, Schema]]:
-    """(place, schema) of every key that a schema describes."""
+    """(path, schema) of every key in a schema."""
     if isinstance(rule, list):
         for each in rule:
             yield from _keys(each, at)
@@ -204,7 +204,7 @@ def _keys(rule: Any, at: str = "") -> Iterator[tuple[str, Schema]]:
 
 @pytest.mark.parametrize("name", ["recipe", "target", "firmware", "workspace"])
 def test_every_key_has_a_meaning_and_an_example(name: str, schemas: dict[str, Schema]) -> None:
-    """What an editor shows beside a key is a sentence and a value that the key can have."""
+    """Every key has a description and a valid example."""
     root, seen = schemas[name], 0
     for at, rule in _keys(root):
         rules = [rule, *rule.get("anyOf", ())]  # with `extends`, a key may be null, too
@@ -219,7 +219,7 @@ def test_every_key_has_a_meaning_and_an_example(name: str, schemas: dict[str, Sc
 
 @pytest.mark.parametrize("path", _TARGETS, ids=lambda path: path.stem)
 def test_shipped_target_loads(path: Path) -> None:
-    """A shipped board names a step, an ini or a firmware that is not shipped."""
+    """Every shipped target loads."""
     board = Boards(Path("/nowhere")).board(path.stem).target
     assert {step for steps in board.pipelines.values() for step in steps} <= set(step_names())
     assert set(board.firmware.values()) <= {contract.stem for contract in _CONTRACTS}
@@ -229,7 +229,7 @@ def test_shipped_target_loads(path: Path) -> None:
 
 @pytest.mark.parametrize("path", _CONTRACTS, ids=lambda path: path.stem)
 def test_shipped_contract_loads(path: Path) -> None:
-    """A shipped contract is not what the language has become."""
+    """Every shipped contract loads."""
     contract, _ = target.read_contract(path, path.name)
     assert contract.source
     assert contract.verified or contract.notes
@@ -237,14 +237,14 @@ def test_shipped_contract_loads(path: Path) -> None:
 
 @pytest.mark.xdist_group("shipped recipes")
 def test_shipped_recipes_have_no_mistake() -> None:
-    """A fresh clone fails its own check."""
+    """All shipped recipes pass `check`."""
     assert not plan_all(_REPOSITORY).errors
 
 
 def test_schema_command_writes_where_files_look(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The first line of every shipped file names a schema that is not there."""
+    """`buildsys schema` writes the schemas to the paths named in shipped files."""
     assert cli.main(["-C", str(workspace), "schema"]) == 0
     written = {Path(line).name for line in capsys.readouterr().out.splitlines()}
     for path in [*_RECIPES, *_TARGETS]:

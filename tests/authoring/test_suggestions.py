@@ -1,4 +1,4 @@
-"""Did you mean: the word that was meant, whatever slipped."""
+"""Suggestions for misspelt words."""
 
 import string
 
@@ -25,7 +25,7 @@ _LISTS = (
 
 @st.composite
 def _typos(draw: st.DrawFn, word: str) -> str:
-    """The word with one letter more, one less, another one, or two exchanged."""
+    """The word with an added, removed, changed or swapped letter."""
     at = draw(st.integers(0, len(word) - 2))
     letter = draw(st.sampled_from(string.ascii_lowercase))
     kinds = (
@@ -41,7 +41,7 @@ def _typos(draw: st.DrawFn, word: str) -> str:
 @STEADY
 @pytest.mark.parametrize("known", _LISTS, ids=lambda known: known[0])
 def test_one_slip_is_understood(known: tuple[str, ...], data: st.DataObject) -> None:
-    """A typo is answered by the wrong word, or by nothing."""
+    """A typo of one letter is answered with the right word."""
     meant = data.draw(st.sampled_from([word for word in known if len(word) > 3]))
     typed = data.draw(_typos(meant))
     assume(typed not in known)
@@ -61,21 +61,21 @@ def test_one_slip_is_understood(known: tuple[str, ...], data: st.DataObject) -> 
 def test_hyphens_and_first_words_are_understood(
     typed: str, known: tuple[str, ...], meant: str
 ) -> None:
-    """The letter that differs least is another tool's, and a board's short name is nobody's."""
+    """Missing hyphens and shortened names are understood."""
     assert did_you_mean(typed, known) == f"did you mean `{meant}`?"
 
 
 def test_a_word_of_several_names_lists_them() -> None:
-    """The first of them is taken for the only one."""
+    """An ambiguous word lists all matching names."""
     told = did_you_mean("sscma", ("sscma-1.0-world-detector", "sscma-1.0-pose-decoder", "other"))
     assert told.startswith("there are: ")
 
 
 def test_nothing_alike_lists_what_there_is() -> None:
-    """A word from another language is answered by silence."""
+    """If nothing is similar, the valid words are listed."""
     assert did_you_mean("Bildgröße", ("size", "color")) == "there are: color, size"
 
 
 def test_long_lists_stay_away() -> None:
-    """A message of forty names hides the one sentence that matters."""
+    """Long lists of names are not printed."""
     assert did_you_mean("zzz", [f"name-{number}" for number in range(40)]) == ""

@@ -1,4 +1,6 @@
-"""Bases, variants, named data, targets that extend others: one meaning, and errors in the right file."""
+"""Bases, variants, named datasets and extended targets: their meaning, and errors in the right
+file.
+"""
 
 import json
 from pathlib import Path
@@ -36,7 +38,7 @@ def _told(workspace: Path) -> list[str]:
 
 
 def test_base_is_overridden_key_by_key(workspace: Path) -> None:
-    """Two recipes say everything twice, and one of the copies is forgotten."""
+    """A recipe overrides single keys of its base."""
     _base(workspace, "_pose", TRAINED)
     write_recipe(workspace, "fast", "extends: _pose\ntrain: {seed: 7}\ntargets: [xiao-esp32s3]\n")
     write_recipe(workspace, "plain", "extends: _pose\ntrain: null\nevaluate: null\n")
@@ -60,7 +62,7 @@ def test_base_is_overridden_key_by_key(workspace: Path) -> None:
 
 
 def test_mistake_of_a_base_is_told_in_the_base_once(workspace: Path) -> None:
-    """The error points into a file where the line is not."""
+    """A mistake in a base is reported once, in the base's file."""
     _base(workspace, "_pose", TRAINED.replace("epochs: 4", "epochs: 0"))
     for name in ("one", "two"):
         write_recipe(workspace, name, "extends: _pose\n")
@@ -76,7 +78,7 @@ def test_mistake_of_a_base_is_told_in_the_base_once(workspace: Path) -> None:
 
 
 def test_bases_have_one_level(workspace: Path) -> None:
-    """Nobody finds the file that decides."""
+    """A base cannot extend another base."""
     _base(workspace, "_a", TFLITE)
     _base(workspace, "_b", "extends: _a\n")
     write_recipe(workspace, "c", "extends: _b\n")
@@ -85,7 +87,7 @@ def test_bases_have_one_level(workspace: Path) -> None:
 
 
 def test_matrix_multiplies_and_trains_once(workspace: Path) -> None:
-    """A sweep trains for every variant, or its variants cannot be told apart."""
+    """Variants of a matrix share one training and have different ids."""
     sweep = "matrix:\n  input.size: [160, [192, 224]]\n  quantization.granularity: [per-tensor, per-channel]\n"
     text = (
         TRAINED.split("targets:", maxsplit=1)[0]
@@ -110,7 +112,7 @@ def test_matrix_multiplies_and_trains_once(workspace: Path) -> None:
 
 
 def test_named_patches_change_whole_blocks(workspace: Path) -> None:
-    """Two tasks of one product need two recipes."""
+    """Named patches replace whole blocks."""
     text = """\
 input: {size: 192}
 train: {epochs: 4}
@@ -131,7 +133,7 @@ targets: [checkpoint]
 
 
 def test_entry_stands_above_the_variant(workspace: Path) -> None:
-    """The line nearest to the target does not count."""
+    """An entry of `targets` takes precedence over the variant."""
     text = TRAINED.replace(
         "targets: [",
         "matrix: {input.size: [160, 224]}\n"
@@ -146,7 +148,7 @@ def test_entry_stands_above_the_variant(workspace: Path) -> None:
 
 
 def test_variants_of_two_recipes_cannot_share_an_id(workspace: Path) -> None:
-    """One build silently overwrites another's folder."""
+    """Variants of two recipes with the same id are an error."""
     write_recipe(workspace, "a", "matrix: {k: {b: null}}\n" + TFLITE)
     write_recipe(workspace, "a-b", TFLITE)
     (told,) = _told(workspace)
@@ -155,7 +157,7 @@ def test_variants_of_two_recipes_cannot_share_an_id(workspace: Path) -> None:
 
 
 def test_selection_is_a_build_that_chooses(workspace: Path) -> None:
-    """Nobody knows which of six files to flash."""
+    """A selection is a build that publishes the chosen variant."""
     text = TRAINED.replace(
         "targets: [",
         "matrix: {input.size: [160, 192]}\nselect: {maximize: box.mAP50-95}\ntargets: [",
@@ -174,7 +176,7 @@ def test_selection_is_a_build_that_chooses(workspace: Path) -> None:
 
 
 def test_named_datasets_of_the_workspace(workspace: Path, tmp_path: Path) -> None:
-    """A dataset on another disk has to be copied into every repository."""
+    """Recipes can use datasets by their names in buildsys.yaml."""
     (workspace / "data" / "tags").rename(tmp_path / "elsewhere")
     named = f"datasets:\n  tags: {{format: ultralytics, path: {tmp_path}/elsewhere/data.yaml}}\n"
     (workspace / "buildsys.yaml").write_text(named, encoding="utf-8")
@@ -188,7 +190,7 @@ def test_named_datasets_of_the_workspace(workspace: Path, tmp_path: Path) -> Non
 
 
 def test_broken_workspace_file_is_told(workspace: Path) -> None:
-    """A typo in buildsys.yaml is passed over."""
+    """A mistake in buildsys.yaml is reported."""
     write_recipe(workspace, "given", TFLITE)
     (workspace / "buildsys.yaml").write_text("stroe: /big\n", encoding="utf-8")
     (told,) = _told(workspace)
@@ -208,7 +210,7 @@ def test_broken_workspace_file_is_told(workspace: Path) -> None:
 def test_mistakes_in_the_remote_have_a_place(
     workspace: Path, block: str, place: str, why: str
 ) -> None:
-    """What people wrote wrong is an error, never a run without it."""
+    """A mistake in `remote` is an error with its position."""
     write_recipe(workspace, "given", TFLITE)
     (workspace / "buildsys.yaml").write_text(f"remote: {block}\n", encoding="utf-8")
     (told,) = _told(workspace)
@@ -217,7 +219,7 @@ def test_mistakes_in_the_remote_have_a_place(
 
 
 def test_target_extends_a_shipped_one(workspace: Path) -> None:
-    """A board that differs in one line is copied whole, and misses the next correction."""
+    """A target can extend a shipped one."""
     write_target(
         workspace, "my-grove", "extends: grove-vision-ai-v2\nlabel: mine\nvela: {version: '5.2'}\n"
     )
@@ -229,7 +231,7 @@ def test_target_extends_a_shipped_one(workspace: Path) -> None:
 
 
 def test_target_may_change_a_shipped_one_of_its_name(workspace: Path) -> None:
-    """A workspace cannot say how its own board of that name differs."""
+    """A target can extend the shipped target of the same name."""
     write_target(
         workspace, "grove-vision-ai-v2", "extends: grove-vision-ai-v2\nvela: {version: '3.9'}\n"
     )
@@ -256,14 +258,14 @@ def test_target_may_change_a_shipped_one_of_its_name(workspace: Path) -> None:
     ],
 )
 def test_broken_target_extension(workspace: Path, text: str, message: str) -> None:
-    """A mistake in an own target is told of the shipped file."""
+    """A mistake in an extending target is reported in its own file."""
     write_target(workspace, "mine", text)
     write_recipe(workspace, "tags", TRAINED.replace("grove-vision-ai-v2", "mine"))
     assert _told(workspace)[0].startswith(message)
 
 
 def test_own_contract_by_its_path(workspace: Path) -> None:
-    """Whoever writes a firmware has to publish it before a recipe can name it."""
+    """A recipe can name a contract by its path."""
     (workspace / "firmware").mkdir()
     text = "name: mine\nlabel: mine\ntask: pose\nhead: raw\nsource: me\nverified: true\n"
     (workspace / "firmware" / "mine.yaml").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Datasets that come as archives, and datasets that are not split."""
+"""Datasets in archives, and datasets without splits."""
 
 import hashlib
 import shutil
@@ -27,7 +27,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """The address of a server of `tmp_path/served`."""
+    """The address of a server for `tmp_path/served`."""
     (tmp_path / "served").mkdir()
     handler = partial(_Quiet, directory=str(tmp_path / "served"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
@@ -37,7 +37,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 def archived_place(tmp_path: Path, server: str, digest: str = "") -> Path:
-    """A workspace whose dataset lies on a server."""
+    """A workspace whose dataset is on a server."""
     place = make_place(tmp_path)
     archive = tmp_path / "served" / "tags.zip"
     with zipfile.ZipFile(archive, "w") as packed:
@@ -54,7 +54,7 @@ def archived_place(tmp_path: Path, server: str, digest: str = "") -> Path:
 
 @pytest.mark.slow
 def test_an_archive_is_fetched_once_and_built_from(tmp_path: Path, server: str) -> None:
-    """The dataset's server has to be up for every build, for ever."""
+    """An archive is downloaded once, and builds use it."""
     place = archived_place(tmp_path, server)
     done = run_doit(place)
     assert done.returncode == 0, done.stdout
@@ -73,7 +73,7 @@ def test_an_archive_is_fetched_once_and_built_from(tmp_path: Path, server: str) 
 def test_a_dataset_that_was_edited_after_unpacking_is_unpacked_again(
     tmp_path: Path, server: str
 ) -> None:
-    """What is trained on is what the recipe pins; the lock stays as it is."""
+    """An edited dataset is unpacked again, and the lock stays the same."""
     place = archived_place(tmp_path, server)
     assert run_doit(place).returncode == 0
     lock = (place / "buildsys.lock").read_bytes()
@@ -93,7 +93,7 @@ def test_a_dataset_that_was_edited_after_unpacking_is_unpacked_again(
 
 @pytest.mark.slow
 def test_an_archive_that_cannot_be_had_is_waited_for(tmp_path: Path, server: str) -> None:
-    """A dead server is a traceback, or a green run."""
+    """An unavailable archive makes its builds wait."""
     place = archived_place(tmp_path, server)
     (tmp_path / "served" / "tags.zip").unlink()
     done = run_doit(place)
@@ -105,7 +105,7 @@ def test_an_archive_that_cannot_be_had_is_waited_for(tmp_path: Path, server: str
 
 @pytest.mark.slow
 def test_an_archive_of_another_digest_is_refused(tmp_path: Path, server: str) -> None:
-    """What the server sends today is trained on."""
+    """An archive with another digest is rejected."""
     place = archived_place(tmp_path, server, "0" * 64)
     done = run_doit(place, "build:tags@xiao-esp32s3")
     assert done.returncode == 10
@@ -117,7 +117,7 @@ def test_an_archive_of_another_digest_is_refused(tmp_path: Path, server: str) ->
 def test_sync_says_what_it_would_fetch(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An archive of 20 GB comes as a surprise."""
+    """`sync` announces what it would download."""
     place = archived_place(tmp_path, server)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     main(["-C", str(place), "sync", "--dry-run"])
@@ -131,7 +131,7 @@ def test_sync_says_what_it_would_fetch(
 def test_an_archive_that_cannot_be_unpacked_is_said(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It was fetched, and is what the recipe pins: its builds must not only wait."""
+    """An archive that cannot be unpacked is reported."""
     place = archived_place(tmp_path, server, hashlib.sha256(b"no archive").hexdigest())
     (tmp_path / "served" / "tags.zip").write_bytes(b"no archive")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -141,7 +141,7 @@ def test_an_archive_that_cannot_be_unpacked_is_said(
 
 
 def _flat(root: Path, count: int) -> Path:
-    """Pictures in one folder, every third one twice, with labels."""
+    """Write images into one folder, every third one twice, with labels."""
     for kind in ("images", "labels"):
         (root / kind).mkdir(parents=True)
     for index in range(count):
@@ -163,7 +163,7 @@ def _split(root: Path, target: Path, **shares: float) -> dict[str, set[bytes]]:
 
 
 def test_equal_pictures_stay_on_one_side(tmp_path: Path) -> None:
-    """The network is measured on what it learned by heart."""
+    """Equal images stay in one split."""
     root = _flat(tmp_path / "flat", 12)
     sides = _split(root, tmp_path / "a")
     assert {name: len(found) for name, found in sides.items()} == {"train": 9, "val": 3}
@@ -175,7 +175,7 @@ def test_equal_pictures_stay_on_one_side(tmp_path: Path) -> None:
 
 
 def test_a_split_is_the_same_everywhere(tmp_path: Path) -> None:
-    """A renamed picture changes sides, or two machines split differently."""
+    """A split does not depend on names or machines."""
     root = _flat(tmp_path / "flat", 12)
     first = _split(root, tmp_path / "a", test=0.1)
     for path in list((root / "images").iterdir()):
@@ -186,6 +186,6 @@ def test_a_split_is_the_same_everywhere(tmp_path: Path) -> None:
 
 
 def test_too_few_pictures_to_share(tmp_path: Path) -> None:
-    """A training without a picture."""
+    """Too few images to split are an error."""
     with pytest.raises(StepError, match="1 distinct images cannot be shared out"):
         _split(_flat(tmp_path / "flat", 1), tmp_path / "a")

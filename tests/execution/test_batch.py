@@ -1,4 +1,6 @@
-"""Many recipes in one run: equal bytes with `-n 2`, five fates in one table, words that match nothing."""
+"""Many recipes in one run: equal bytes with `-n 2`, five fates in one table, words that match
+nothing.
+"""
 
 import hashlib
 import json
@@ -81,7 +83,7 @@ GOOD = tflite_bytes(
         for tensor in head_outputs("raw", 32, 32, 1, 0, 0, "detect")
     ),
 )
-"""A detect network of one class, raw, for pictures of 32 pixels."""
+"""A detect network of one class, raw, for images of 32 pixels."""
 FIVE = {
     "good": "source: {family: tflite, weights: {path: good.tflite}}\ntargets: [host]\n",
     "broken": "source: {family: tflite, weigths: {path: good.tflite}}\ntargets: [host]\n",

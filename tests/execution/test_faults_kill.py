@@ -88,7 +88,7 @@ def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Si
 
 
 def test_an_interrupted_terminal_is_left_in_order(tmp_path: Path) -> None:
-    """The live picture hides the cursor; it comes back."""
+    """The live image hides the cursor; it comes back."""
     place = make_place(tmp_path, seconds=30)
     main, terminal = os.openpty()
     process = subprocess.Popen(

@@ -155,7 +155,7 @@ def test_no_size_fits(
 def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights do not get fewer with the picture."""
+    """Weights do not get fewer with the image."""
     monkeypatch.setattr(fitting, "slot_bytes", lambda build: 10)
     tools = Compiler(per_pixel=1)
     found = fit(workspace, tools)

@@ -251,7 +251,7 @@ ENGINE: dict[str, Any] = {
 def test_an_engine_has_two_times_a_batch(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The copies are taken for the engine, or eight pictures for one, or the second import wins."""
+    """The copies are taken for the engine, or eight images for one, or the second import wins."""
     sha256 = publish_engine(published, "triton/net/1/model.plan")
     Path("8.json").write_text(json.dumps({**ENGINE, "sha256": sha256}))
     Path("1.json").write_text(json.dumps({**ENGINE, "sha256": sha256, "batch": 1}))

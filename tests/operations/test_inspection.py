@@ -17,7 +17,7 @@ POSE = Layout(classes=("tag",), keypoints=2, dims=3)
 
 
 def messages(line: str, layout: Layout) -> list[str]:
-    """What is said about one label line, in a picture of 100 x 50."""
+    """What is said about one label line, in an image of 100 x 50."""
     rows, findings = parse(line, "labels/a.txt", layout)
     said = list(findings)
     for number, item in rows:
@@ -109,7 +109,7 @@ def test_labels_of_another_task_are_recognised(line: str, hint: str) -> None:
 
 
 def test_a_turned_box_has_the_box_around_it() -> None:
-    """Sizes in the table, and boxes that leave the picture, go by it."""
+    """Sizes in the table, and boxes that leave the image, go by it."""
     ((_, item),), findings = parse("1 .5 .2 .8 .5 .5 .8 .2 .5", "a.txt", CORNERS)
     assert not findings
     assert item.box == pytest.approx((0.5, 0.5, 0.6, 0.6))

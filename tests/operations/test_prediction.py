@@ -76,7 +76,7 @@ def test_a_rejected_build_ships_nothing_to_predict_from(
 def test_wrong_arguments_are_told_before_any_work(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every picture that is not there, a build that is none, several builds."""
+    """Every image that is not there, a build that is none, several builds."""
     (workspace / "empty").mkdir()
     places = [str(workspace / name) for name in ("nix.jpg", "empty", "tags/data.yaml")]
     assert predict(workspace, "tags@xiao-esp32s3", *places) == 2
@@ -105,7 +105,7 @@ def test_a_checkpoint_is_not_offered(workspace: Path, capsys: pytest.CaptureFixt
 
 
 def test_drawings_never_overwrite_one_another(tmp_path: Path) -> None:
-    """A folder gives its pictures, hidden ones left out."""
+    """A folder gives its images, hidden ones left out."""
     for name in ("a.jpg", "b/a.png", "b/a.jpg", "b/.a.jpg", ".cache/a.jpg", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -134,12 +134,12 @@ MADE = {
     "height": 64,
     "objects": [{"class": "tag", "score": 0.5, "keypoints": [[1.5, 2.0, 1.0]]}],
 }
-"""What a step says of the picture 0.jpg."""
+"""What a step says of the image 0.jpg."""
 
 
 @pytest.mark.usefixtures("built")
 def test_predictions_keep_what_the_step_found(workspace: Path) -> None:
-    """With the build, and the picture as it was named."""
+    """With the build, and the image as it was named."""
     target = made_predictions(workspace, MADE)
     found = json.loads((target / "predictions.json").read_text())
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")

@@ -378,7 +378,7 @@ def test_a_part_of_an_archive_is_refused(
 
 
 def test_other_files_are_refused(tmp_path: Path, capsys: Capture) -> None:
-    """A picture, a compressed archive, nothing at all."""
+    """An image, a compressed archive, nothing at all."""
     (tmp_path / "x.tar").write_bytes(b"\x89PNG" + bytes(2000))
     assert main(["store", "import", str(tmp_path / "x.tar")]) == 2
     golden.check("import-no-archive", capsys.readouterr().err, tmp_path)

@@ -1,4 +1,4 @@
-"""Workspaces of planning's tests: data sets and weights, no recipe yet."""
+"""Workspaces of planning's tests: datasets and weights, no recipe yet."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ from tests.authoring.sample_workspace import make_workspace
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """Data sets and weights, no recipe yet."""
+    """Datasets and weights, no recipe yet."""
     return make_workspace(tmp_path / "workspace")

@@ -63,7 +63,7 @@ def test_another_scheme_shares_what_comes_before(workspace: Path) -> None:
 
 
 def test_the_calibration_cache_is_an_artifact_of_its_own(workspace: Path) -> None:
-    """Another workspace calibrates again, or other pictures do not."""
+    """Another workspace calibrates again, or other images do not."""
     before = _stages(workspace, _ORIN)
     assert "quantize" not in before
     assert {item.name for item in before["engine"].inputs} == {"onnx", "calibration-cache"}

@@ -40,7 +40,7 @@ def test_three_engines_come_from_one_export(workspace: Path) -> None:
 
 
 def test_float32_is_built_from_the_export_itself(workspace: Path) -> None:
-    """A conversion that changes nothing, with calibration pictures that nobody needs."""
+    """A conversion that changes nothing, with calibration images that nobody needs."""
     stages = by_stage(_plans(workspace)["single"])
     assert _inputs(stages["engine"]) == {"onnx"}
     assert not {"quantize", "calibration", "evaluate-quantized-onnx"} & stages.keys()
@@ -111,8 +111,8 @@ def test_an_entry_changes_the_engine_alone(workspace: Path) -> None:
 
 
 def test_what_int8_leaves_is_half_in_the_file_or_by_a_flag(workspace: Path) -> None:
-    """TensorRT 8.6 gets a file that its parser lacks operators for; or float32 stays where float16 is twice
-    as fast; or a person's choice is lost.
+    """TensorRT 8.6 gets a file that its parser lacks operators for; or float32 stays where float16
+    is twice as fast; or a person's choice is lost.
     """
     entries = """\
   - {target: nvidia-a100, as: file}
@@ -142,7 +142,7 @@ def test_what_int8_leaves_is_half_in_the_file_or_by_a_flag(workspace: Path) -> N
 
 
 def test_other_pictures_quantize_anew(workspace: Path) -> None:
-    """An engine keeps the ranges of pictures that nobody calibrates on any more."""
+    """An engine keeps the ranges of images that nobody calibrates on any more."""
     first = by_stage(_plans(workspace)["whole"])
     head = TRAINED.partition("targets:")[0].replace("count: 100", "count: 50")
     write_recipe(workspace, "tags", f"{head}targets:\n{_ENTRIES}")
@@ -170,7 +170,7 @@ _BATCHES = """\
 
 
 def test_the_batch_is_the_engine_s_too(workspace: Path) -> None:
-    """The file is open, and the engine takes one picture; or nobody says which line wants more."""
+    """The file is open, and the engine takes one image; or nobody says which line wants more."""
     stages = {name: by_stage(plan) for name, plan in _plans(workspace, _BATCHES).items()}
     found = {name: _params(made["engine"])["batch"] for name, made in stages.items()}
     assert found == {
@@ -213,7 +213,7 @@ def test_what_a_gpu_alone_can_show_is_in_no_key_but_its_own(workspace: Path) -> 
 
 
 def test_an_open_batch_is_timed_at_its_ends_and_at_its_best(workspace: Path) -> None:
-    """A batch of 8 is shown for an engine that is asked one picture at a time."""
+    """A batch of 8 is shown for an engine that is asked one image at a time."""
     head = TRAINED.partition("targets:")[0]
     head += "export: {batch: {min: 1, opt: 4, max: 8}}\nbenchmark: {runs: 20}\n"
     write_recipe(workspace, "tags", f"{head}targets: [nvidia-a100]\n")

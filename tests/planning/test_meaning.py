@@ -187,7 +187,7 @@ def test_change_reaches_what_depends_on_it(
 
 
 def test_size_of_one_target_shares_the_training(place: Path) -> None:
-    """A smaller picture for one board trains a second time."""
+    """A smaller image for one board trains a second time."""
     recipe = replaced(_RECIPE, ("targets", 1), {"target": "xiao-esp32s3", "input": {"size": 96}})
     plans = _plan_data(place, recipe)
     board, small = by_stage(plans[_BOARD]), by_stage(plans["tags@xiao-esp32s3"])

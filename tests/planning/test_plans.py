@@ -143,7 +143,7 @@ def test_measurement_stays_away_when_it_is_not_wanted(workspace: Path) -> None:
 
 
 def test_tflite_goes_straight_to_the_compiler(workspace: Path) -> None:
-    """A finished file wants a data set, an input size and a calibration."""
+    """A finished file wants a dataset, an input size and a calibration."""
     write_recipe(workspace, "given", TFLITE)
     plans = plan_good(workspace)
     grove = plans["given@grove-vision-ai-v2"]
@@ -189,7 +189,7 @@ def test_what_nothing_judges_is_known_as_such(workspace: Path) -> None:
 
 
 def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
-    """A network from elsewhere wants a checkpoint, or its calibration pictures are forgotten."""
+    """A network from elsewhere wants a checkpoint, or its calibration images are forgotten."""
     write_recipe(workspace, "given", ONNX)
     plan = plan_good(workspace)["given@ethos-u55-128-high-end"]
     stages = by_stage(plan)
@@ -272,7 +272,7 @@ def test_missing_weights_are_waited_for(workspace: Path) -> None:
 
 
 def test_missing_pictures_are_waited_for_with_the_weights(workspace: Path) -> None:
-    """A fresh clone of a recipe whose weights and pictures come later fails its check."""
+    """A fresh clone of a recipe whose weights and images come later fails its check."""
     recipe = GIVEN.replace("person.pt", "later.pt").replace("data/cam", "data/later")
     write_recipe(workspace, "person", recipe)
     plans = plan_all(workspace)
@@ -288,7 +288,7 @@ def test_firmware_is_not_blamed_before_the_weights_are_here(workspace: Path) -> 
 
 
 def test_onnx_that_is_shipped_as_it_is_wants_no_size(workspace: Path) -> None:
-    """A file that nothing converts is asked for the size of its pictures."""
+    """A file that nothing converts is asked for the size of its images."""
     write_target(workspace, "files", "label: files\npipelines: {float32: [package_files]}\n")
     write_recipe(
         workspace,

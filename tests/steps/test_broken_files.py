@@ -1,4 +1,6 @@
-"""Pictures, labels, lists and model files that are damaged: the step names the file, and nothing else."""
+"""Images, labels, lists and model files that are damaged: the step names the file, and nothing
+else.
+"""
 
 import random
 import struct
@@ -19,7 +21,7 @@ _SPLIT = Split(name="train", paths=("train.txt",))
     "line", ["/etc/passwd", "../../elsewhere.jpg", "images/../../../x.jpg", "./../x.jpg"]
 )
 def test_list_that_leads_out(tmp_path: Path, line: str) -> None:
-    """A list file reads pictures that no digest covers."""
+    """A list file reads images that no digest covers."""
     root = tmp_path / "data"
     root.mkdir()
     (root / "images").mkdir()
@@ -30,7 +32,7 @@ def test_list_that_leads_out(tmp_path: Path, line: str) -> None:
 
 
 def test_list_with_windows_endings_and_a_mark(tmp_path: Path) -> None:
-    """A list that an editor on Windows saved names no picture at all."""
+    """A list that an editor on Windows saved names no image at all."""
     (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfimages/a.jpg\r\n./images/b.jpg\r\n")
     (tmp_path / "images").mkdir()
     for name in ("a.jpg", "b.jpg"):
@@ -77,13 +79,13 @@ _WEBP = b"RIFF" + (16).to_bytes(4, "little") + b"WEBPVP8 12345678"
 
 @pytest.mark.parametrize("whole", [_JPEG, _JPEG + b"a camera's own data", _PNG, _WEBP])
 def test_whole_pictures_pass(whole: bytes) -> None:
-    """A camera that writes more behind a picture makes pictures that nobody can use."""
+    """A camera that writes more behind an image makes images that nobody can use."""
     assert not is_cut_off(whole)
 
 
 @pytest.mark.parametrize("whole", [_JPEG, _PNG, _WEBP])
 def test_pictures_that_are_cut_off(whole: bytes) -> None:
-    """A decoder fills half a picture with grey, and the network learns grey."""
+    """A decoder fills half an image with grey, and the network learns grey."""
     assert is_cut_off(whole[:-8])
 
 

@@ -22,7 +22,7 @@ PERSON = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_ey
 
 
 def sheet(shape: str = "box", category: Any = None, **row: Any) -> AnnotationFile:
-    """One picture with one annotation, which has no mistake."""
+    """One image with one annotation, which has no mistake."""
     found, mistakes = read(shape, category, **row)
     assert found is not None, mistakes
     return found
@@ -31,7 +31,7 @@ def sheet(shape: str = "box", category: Any = None, **row: Any) -> AnnotationFil
 def read(
     shape: str = "box", category: Any = None, **row: Any
 ) -> tuple[AnnotationFile | None, list[str]]:
-    """One picture with one annotation, and what is wrong with it."""
+    """One image with one annotation, and what is wrong with it."""
     usual = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 50]}
     data = {
         "images": [{"id": 1, "file_name": "a.jpg", **SIDES}],
@@ -43,7 +43,7 @@ def read(
 
 
 def only(found: AnnotationFile) -> Object:
-    """The one object of the one picture."""
+    """The one object of the one image."""
     ((item,),) = found.objects
     return item
 
@@ -55,7 +55,7 @@ def test_a_box_is_centre_and_size_as_shares() -> None:
 
 
 def test_rounding_beyond_an_edge_is_cut_off() -> None:
-    """Tools round to whole pixels; a box of 101 % of the picture ends Ultralytics' training."""
+    """Tools round to whole pixels; a box of 101 % of the image ends Ultralytics' training."""
     item = only(sheet(bbox=[-0.5, 0, 641, 428]))
     assert item.box == (0.5, 0.5, 1, 1)
     assert read(bbox=[-1.5, 0, 10, 10])[0] is None
@@ -178,7 +178,7 @@ def stems(split: str, folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def test_pictures_that_differ_in_their_ending_keep_their_labels() -> None:
-    """Labels are found without the ending: one of two pictures shows the other's objects."""
+    """Labels are found without the ending: one of two images shows the other's objects."""
     names = ("a.jpg", "a.png", "a-png.png", "b/a.jpg", "b/c.d.jpg")
     assert stems("train", "images", names) == ("a", "a-png-png", "a-png", "b/a", "b/c.d")
 

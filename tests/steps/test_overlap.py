@@ -15,7 +15,7 @@ VAL = Split(name="val", paths=("images/val",))
 
 
 def make_data(root: Path, names: tuple[str, ...]) -> Path:
-    """Pictures whose bytes are their stems."""
+    """Images whose bytes are their stems."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(Path(name).stem)
@@ -52,7 +52,7 @@ def test_a_measured_picture_among_the_calibration_is_counted(tmp_path: Path) -> 
 
 
 def test_a_copy_under_another_name_is_the_same_picture(tmp_path: Path) -> None:
-    """Pictures given by a pattern lie elsewhere and are called otherwise."""
+    """Images given by a pattern lie elsewhere and are called otherwise."""
     elsewhere = make_data(tmp_path / "camera", ("2024/b.png", "2024/x.png"))
     found = look(tmp_path, ["2024/b.png", "2024/x.png"], elsewhere)
     assert found["overlapping"] == ["2024/b.png"]
@@ -64,7 +64,7 @@ def test_overlap_is_a_matter_of_bytes() -> None:
 
 
 def test_folders_of_classes_stay_folders_of_classes(tmp_path: Path) -> None:
-    """Every picture once, in the folder of its class, on one side."""
+    """Every image once, in the folder of its class, on one side."""
     names = tuple(f"train/{kind}/{kind}{n}.jpg" for kind in ("apple", "pear") for n in range(6))
     data = make_data(tmp_path / "data", names)
     split = Split(name="train", paths=("train",))

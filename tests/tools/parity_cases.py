@@ -155,7 +155,7 @@ def check_a_sound_network_climbs_every_rung() -> None:
 
 
 def check_wrong_export_is_the_first_to_fail() -> None:
-    """A tenth on one logit of one picture."""
+    """A tenth on one logit of one image."""
     recordings = forms(answers(network()))
     box = dict(answers(network()))["box_s16"].copy()
     box[2, 0, 5] += 0.1
@@ -531,8 +531,8 @@ def check_yolox_heads_climb_and_say_their_own_cure() -> None:
 
 
 def check_boxes_where_nothing_is_seen_are_not_judged() -> None:
-    """YOLO26's side of a box is one number: at a stride without objects it says nearly the same of all
-    cells, and int8 loses what there is. Where something is seen there, it is a fault.
+    """YOLO26's side of a box is one number: at a stride without objects it says nearly the same of
+    all cells, and int8 loses what there is. Where something is seen there, it is a fault.
     """
     import numpy as np
 
@@ -583,7 +583,7 @@ def check_one_scale_for_pixels_and_scores() -> None:
 
 
 def check_what_stands_still_is_named() -> None:
-    """The same in every cell of every picture; one cell that differs is enough to pass."""
+    """The same in every cell of every image; one cell that differs is enough to pass."""
     import numpy as np
 
     values = np.full((2, 64, 3), -128, np.int8)

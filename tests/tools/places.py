@@ -30,8 +30,9 @@ PICTURES = 20
 
 
 WARNINGS_ARE_ERRORS = ("-W", "error", "-W", "ignore::ImportWarning")
-"""For a Python with a step's variables: they name kernels that not every version of NumPy has, and NumPy
-warns of those that it does not know."""
+"""For a Python with a step's variables: they name kernels that not every version of NumPy has, and
+NumPy warns of those that it does not know.
+"""
 
 
 def make_workspace(root: Path, **recipes: str) -> Path:
@@ -101,7 +102,7 @@ def statuses(root: Path) -> dict[str, str]:
 
 
 def draw(folder: Path, side: int, count: int) -> None:
-    """Pictures that need no tool to be made."""
+    """Images that need no tool to be made."""
     folder.mkdir()
     for index in range(count):
         (folder / f"{index:02}.bmp").write_bytes(bitmap(side, index))
@@ -125,7 +126,9 @@ def bitmap(side: int, seed: int) -> bytes:
 
 
 def copy_workspace(place: Path, root: Path) -> Path:
-    """An equal workspace in another place, whose `.buildsys` counts: it is filled after it was made."""
+    """An equal workspace in another place, whose `.buildsys` counts: it is filled after it was
+    made.
+    """
     shutil.copytree(place, root, symlinks=True, ignore=shutil.ignore_patterns(".buildsys"))
     Workspace(root).check_own()
     mark = shutil.ignore_patterns("made-here")

@@ -1,8 +1,8 @@
 """Odd images and labels through our reading and Ultralytics' own.
 
-`python -m tests.tools.prepared_cases FOLDER` in the environment `ultralytics` prints JSON: how far the
-pixels of each source image are apart (ours, Ultralytics', Pillow's as a package's program reads it),
-and what Ultralytics takes of the prepared dataset.
+`python -m tests.tools.prepared_cases FOLDER` in the environment `ultralytics` prints JSON: how far
+the pixels of each source image are apart (ours, Ultralytics', Pillow's as a package's program reads
+it), and what Ultralytics takes of the prepared dataset.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ KEPT = ("grey.jpg", "progressive.jpg", "rgb.bmp", "rgb.jpg", "rgb.png", "rgb.web
 
 
 def draw(folder: Path) -> None:
-    """The same picture in every kind of file that people have."""
+    """The same image in every kind of file that people have."""
     import cv2
     import numpy as np
     from PIL import Image

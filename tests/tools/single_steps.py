@@ -43,7 +43,7 @@ def run_step(
 
 
 def make_noise(folder: Path, side: int) -> Path:
-    """Four pictures of smooth noise, as prepared pictures stand on disk."""
+    """Four images of smooth noise, as prepared images stand on disk."""
     code = (
         "import sys, numpy as np; from pathlib import Path;"
         "from buildsys.steps.lib.datasets import prepared_images;"

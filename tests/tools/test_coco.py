@@ -1,4 +1,4 @@
-"""Data in COCO format through the real steps: what comes out, what runs again, what pictures tell."""
+"""Data in COCO format through the real steps: what comes out, what runs again, what images tell."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def write_sheet(root: Path, split: str, boxes: list[list[float]], **first: Any) -> None:
-    """An annotation file: every box in the split's first picture; `first`: of that picture."""
+    """An annotation file: every box in the split's first image; `first`: of that image."""
     images = [
         {"id": i, "file_name": name, "width": 32, "height": 32}
         for i, name in enumerate(NAMES[split])
@@ -73,7 +73,7 @@ def write_sheet(root: Path, split: str, boxes: list[list[float]], **first: Any) 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A workspace with four pictures in nested folders, two of one name."""
+    """A workspace with four images in nested folders, two of one name."""
     root = make_workspace(tmp_path / "place", cells=RECIPE)
     for index, name in enumerate((*NAMES["train"], *NAMES["val"])):
         path = root / "cells" / "images" / name
@@ -138,7 +138,7 @@ def ran(run: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 def test_pictures_labels_and_classes_come_over(place: Path) -> None:
-    """Pictures byte for byte with their folders, an empty file for an empty picture, exact boxes."""
+    """Images byte for byte with their folders, an empty file for an empty image, exact boxes."""
     run = call(place, "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
     made = prepare(place)
@@ -195,7 +195,7 @@ def test_what_only_a_picture_tells_is_told_at_once(place: Path) -> None:
 def test_both_ways_give_the_data_that_went_in(
     tmp_path: Path, task: str, suffix: str, generator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ultralytics -> COCO -> Ultralytics: the same pictures and names, labels to 1e-6 of a pixel."""
+    """Ultralytics -> COCO -> Ultralytics: the same images and names, labels to 1e-6 of a pixel."""
     text = GENERATED.replace("TASK", task).replace("-ARCH", suffix).replace("GENERATOR", generator)
     root = make_workspace(tmp_path / "place", made=text.replace("FORMAT", "format: coco, "))
     monkeypatch.setenv("BUILDSYS_STORE", str(store_of(root)))

@@ -57,7 +57,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _predict(root: Path, build: str) -> list[list[dict[str, Any]]]:
-    """The objects of every picture."""
+    """The objects of every image."""
     run = _buildsys(root, "predict", build, "pictures")
     assert run.returncode == 0, run.stderr
     found = read(root / "build" / ".predictions" / build / "predictions.json")
@@ -178,7 +178,8 @@ graph = h.make_graph(nodes, "small", [h.make_tensor_value_info("input:0", T.FLOA
 model = h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=ir)
 onnx.save(model, sys.argv[1])
 """
-"""What onnx-tf 1.10 stumbles over: uneven parts, axes as an input, names that get random endings."""
+"""What onnx-tf 1.10 stumbles over: uneven parts, axes as an input, names that get random endings.
+"""
 
 
 def _convert(folder: Path, opset: int, ir: int, last: str) -> tuple[int, str]:

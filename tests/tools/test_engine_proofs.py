@@ -1,4 +1,5 @@
-"""Accuracy and latency of an engine, with a stand-in for the device: no GPU and no TensorRT is here.
+"""Accuracy and latency of an engine, with a stand-in for the device: no GPU and no TensorRT is
+here.
 
 `_RUNTIME` takes the place of the runtime that packages ship, and runs an ONNX file by onnxruntime.
 What is tried is our own plumbing: requests, pipes, sentences, exit codes, and that the figures are
@@ -105,7 +106,7 @@ _TIMING: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network, a split of three pictures, the facts of an engine, the stand-in."""
+    """A network, a split of three images, the facts of an engine, the stand-in."""
     root = tmp_path_factory.mktemp("proofs")
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", _DRAW, str(REPOSITORY), str(root)]
@@ -159,7 +160,7 @@ def read(path: Path) -> Any:
 def test_figures_are_those_of_the_same_network_as_onnx(
     place: Path, tmp_path: Path, least: int
 ) -> None:
-    """A proof that decodes in its own way, or pairs pictures with other pictures' outputs."""
+    """A proof that decodes in its own way, or pairs images with other images' outputs."""
     done = run(place, tmp_path / "onnx", "evaluate_onnx", _READING, "metrics")
     assert done.returncode == 0, done.stderr
     params = {"reading": _READING, "library": _LIBRARY, "least": least}
@@ -176,7 +177,7 @@ def test_figures_are_those_of_the_same_network_as_onnx(
 
 
 def test_times_carry_their_batch_and_what_they_are_of(place: Path, tmp_path: Path) -> None:
-    """The time of eight pictures is taken for the time of one, or the copies for the engine."""
+    """The time of eight images is taken for the time of one, or the copies for the engine."""
     done = run(place, tmp_path, "benchmark_engine", _TIMING, "latency")
     assert done.returncode == 0, done.stderr
     entries = read(tmp_path / "latency.json")["entries"]
@@ -206,7 +207,7 @@ def test_what_the_loader_refuses_is_one_sentence(place: Path, tmp_path: Path, mo
 
 
 def test_a_child_that_ends_in_the_middle_is_told(place: Path, tmp_path: Path) -> None:
-    """A crash of the GPU's library leaves a step that waits for ever, or half of the pictures."""
+    """A crash of the GPU's library leaves a step that waits for ever, or half of the images."""
     for kind in ("images", "labels"):
         (tmp_path / "data" / kind / "val").mkdir(parents=True)
     (tmp_path / "data" / "images" / "val" / "white.png").symlink_to(place / "white.png")

@@ -34,7 +34,7 @@ ARENA = "_ZN3arm3appL13activationBufE"
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """The file before the compiler, the one that Vela made, and prepared pictures."""
+    """The file before the compiler, the one that Vela made, and prepared images."""
 
     plain: Path
     compiled: Path
@@ -43,7 +43,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(person: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """A random network as TFLite and as Vela's file, and 20 pictures as it takes them."""
+    """A random network as TFLite and as Vela's file, and 20 images as it takes them."""
     work = tmp_path_factory.mktemp("firmware")
     params = {"split": {"name": "all", "paths": ["pictures"]}, "seed": 0, "preprocessing": FRAME}
     places = {"dataset": person}, {"pictures": work / "prepared"}
@@ -109,7 +109,7 @@ def load(folder: Path, model: Path, summary: dict[str, int], **params: Any) -> t
 def test_tflite_micro_answers_as_litert_with_reference_kernels(
     built: Built, tmp_path: Path
 ) -> None:
-    """Bit for bit, on every picture; and the same file twice."""
+    """Bit for bit, on every image; and the same file twice."""
     pictures = built.pictures
     assert record_tflm(tmp_path, built.plain, pictures) == (0, "")
     litert = tmp_path / "litert.npz"

@@ -58,7 +58,7 @@ LIVELY = (
     .replace("(0, -20)", "(3, -16)")
     .replace("(64, 0, bins)", "(64, 3, bins / 2)")
 )
-"""Every output changes with the picture, or an integer file would fail the signal check."""
+"""Every output changes with the image, or an integer file would fail the signal check."""
 BUILDS = ("bright@linux-arm64-tflite", "bright@integer", "bright@raspberry-pi-5")
 TURN = """
 import sys
@@ -138,7 +138,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of what requirements.txt names, and nothing else; pip's settings are the user's."""
+    """An environment of what requirements.txt names, and nothing else; pip's settings are the
+    user's.
+    """
     folder = tmp_path_factory.mktemp("board") / "venv"
     base = getattr(sys, "_base_executable", sys.executable)
     subprocess.run([base, "-m", "venv", str(folder)], check=True)
@@ -151,7 +153,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def board(place: Path, tmp_path: Path) -> Path:
-    """A package as somebody has copied it, with the pictures beside it."""
+    """A package as somebody has copied it, with the images beside it."""
     shutil.copytree(place / "build" / "bright" / "linux-arm64-tflite", tmp_path / "board")
     shutil.copytree(place / "camera", tmp_path / "camera")
     return tmp_path / "board"
@@ -171,7 +173,7 @@ def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[
 
 
 def objects(found: dict[str, Any]) -> dict[str, list[Any]]:
-    """What was seen by the picture's file name."""
+    """What was seen by the image's file name."""
     return {Path(row["picture"]).name: row["objects"] for row in found["pictures"]}
 
 
@@ -179,8 +181,8 @@ def objects(found: dict[str, Any]) -> dict[str, list[Any]]:
 def test_the_package_alone_sees_what_the_build_predicts(
     build: str, place: Path, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To what rounding for JSON leaves; an integer file's, too: both run it on LiteRT's default kernels.
-    Boxes end at the border.
+    """To what rounding for JSON leaves; an integer file's, too: both run it on LiteRT's default
+    kernels. Boxes end at the border.
     """
     monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     folder = tmp_path / "board"
@@ -218,7 +220,7 @@ def test_people_read_lines_and_look_at_a_drawing(board: Path, python: Path) -> N
 
 
 def test_what_is_wrong_is_a_sentence(board: Path, python: Path) -> None:
-    """With a code of its own; the pictures that can be read are looked at all the same."""
+    """With a code of its own; the images that can be read are looked at all the same."""
     broken, text = board / "broken.png", board / "text.jpg"
     broken.write_bytes((board.parent / "camera" / "small.png").read_bytes()[:-40])
     text.write_text("no picture")

@@ -58,7 +58,7 @@ def png(width: int, height: int, pixel: Callable[[int, int], int]) -> bytes:
 
 
 def shade(seed: int) -> Callable[[int, int], int]:
-    """A picture of its own for every seed."""
+    """An image of its own for every seed."""
     return lambda x, y: (x * 3 + y * 5 + seed * 7 + (x * y * seed) % 11) % 256
 
 
@@ -141,7 +141,7 @@ def test_sound_data_pass(boxes: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_generator_runs_first(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its pictures are looked at like any others; keypoints are counted."""
+    """Its images are looked at like any others; keypoints are counted."""
     recipe = boxes / "recipes" / "boxes.yaml"
     text = RECIPE.replace(
         "{path: data/boxes/data.yaml}", "{generator: fiducials, train: 2, val: 1}"

@@ -138,11 +138,11 @@ def test_the_training_leaves_its_curves(built: Path) -> None:
 def test_objects_that_the_border_cuts_are_seen_as_in_ultralytics(
     built: Path, tmp_path: Path
 ) -> None:
-    """Boxes and keypoints end at the border, of images that no frame divides, by its `predict` and in
-    what its `val` writes. `detect.py` on a board reports what our `predict` does.
+    """Boxes and keypoints end at the border, of images that no frame divides, by its `predict` and
+    in what its `val` writes. `detect.py` on a board reports what our `predict` does.
 
-    Its `val` rounds a scaled side up, its `predict` and we to the nearest pixel: of these 16 objects
-    one is 0.7 px elsewhere.
+    Its `val` rounds a scaled side up, its `predict` and we to the nearest pixel: of these 16
+    objects one is 0.7 px elsewhere.
     """
     found = compare(built, "tiny/half", tmp_path, cut=True)
     check_detections(found, 10)
@@ -217,7 +217,7 @@ def test_the_manifest_holds_the_whole_ladder(built: Path, target: str) -> None:
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_int8_keeps_the_outputs_of_the_raw_head(built: Path, tmp_path: Path, trained: bool) -> None:
-    """With pictures and without; a stock export is destroyed (test_contracts)."""
+    """With images and without; a stock export is destroyed (test_contracts)."""
     folder = built / "build" / "tiny" / "xiao-esp32s3"
     (probe,) = (s for s in read(folder / "manifest.json")["steps"] if s["stage"] == "probe")
     pictures = tmp_path / "pictures"
@@ -302,8 +302,9 @@ def test_another_memory_mode_compiles_once_more(built: Path) -> None:
 def test_two_clean_builds_make_the_same_bytes(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another folder, another store, isolated by Landlock alone: dataset, training, every file and every
-    manifest. Of an int8 file with its compiler's, and of a float16 one; the other two are made alike.
+    """Another folder, another store, isolated by Landlock alone: dataset, training, every file and
+    every manifest. Of an int8 file with its compiler's, and of a float16 one; the other two are
+    made alike.
     """
     monkeypatch.setenv("BUILDSYS_ISOLATION", "landlock")
     other = make_workspace(tmp_path / "elsewhere" / "two", tiny=TINY)

@@ -60,7 +60,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _bitmap(ground: int, spot: int, column: int) -> bytes:
-    """A plain picture with a spot of 8 x 8 pixels, its upper left corner at (column, 32)."""
+    """A plain image with a spot of 8 x 8 pixels, its upper left corner at (column, 32)."""
     rows = [
         bytes(
             spot if column <= x < column + 8 and 32 <= y < 40 else ground

@@ -387,7 +387,7 @@ save(root / "recording.npz", (Output(name="detections", values=heads.astype(np.f
 
 @pytest.fixture(scope="module")
 def drawn_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network, pictures of which one is broken, what a checkpoint has answered to two."""
+    """A network, images of which one is broken, what a checkpoint has answered to two."""
     root = tmp_path_factory.mktemp("drawn")
     _, python = environments.ensure("evaluate", print)
     for program in (DRAW, RECORD):
@@ -439,7 +439,7 @@ def test_pictures_are_drawn_side_by_side(drawn_from: Path, tmp_path: Path) -> No
 
 
 def test_a_checkpoint_is_drawn_from_what_it_answered(drawn_from: Path, tmp_path: Path) -> None:
-    """On the pictures that were recorded, each with its own answer; without its framework."""
+    """On the images that were recorded, each with its own answer; without its framework."""
     recorded = {"checkpoint": "checkpoint.pt", "recording": "recording.npz", "pictures": "probe"}
     found = draw(drawn_from, tmp_path, **recorded)
     assert [row["form"] for row in found["models"]] == ["checkpoint", "onnx", "shipped-onnx"]

@@ -26,7 +26,7 @@ from tests.tools.ultralytics_peer import (
 
 pytestmark = pytest.mark.tools
 
-# 200 steps of training: batch norm's running averages need them. All pictures calibrate: of some, the
+# 200 steps of training: batch norm's running averages need them. All images calibrate: of some, the
 # range of an output that has hardly been trained is left to chance
 RECIPE = """\
 name: shapes
@@ -178,7 +178,7 @@ def test_outputs_keep_a_scale_each(built: Path, task: str) -> None:
 
 @pytest.mark.parametrize("task", MAIN)
 def test_predict_tells_what_the_task_sees(built: Path, task: str) -> None:
-    """Outlines, corners or classes, on a picture of the val split."""
+    """Outlines, corners or classes, on an image of the val split."""
     picture = write_picture(built / f"{task}.bmp")
     run = call(
         built,
@@ -207,7 +207,7 @@ def test_predict_tells_what_the_task_sees(built: Path, task: str) -> None:
 
 
 def test_a_look_at_the_data_understands_every_label(built: Path) -> None:
-    """Generated labels have no fault, and each class its pictures."""
+    """Generated labels have no fault, and each class its images."""
     run = call(built, "buildsys", "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
     reports = [json.loads(p.read_text()) for p in built.glob("build/.data/*/report.json")]
@@ -246,8 +246,8 @@ print(json.dumps([o.overlap(box, other)[0].tolist(), back[0, 0], right.all(1).to
 
 
 def test_pictures_to_classify_are_cut_in_their_middle() -> None:
-    """As Ultralytics prepares them; a wide photograph loses its sides, not its height. A pixel of the
-    network's picture is the mean of all that it covers.
+    """As Ultralytics prepares them; a wide photograph loses its sides, not its height. A pixel of
+    the network's image is the mean of all that it covers.
     """
     script = """
 import sys; sys.path.insert(0, sys.argv[1])

@@ -39,7 +39,7 @@ PARAMS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight pictures, the same to train on and to validate. Only read."""
+    """Eight images, the same to train on and to validate. Only read."""
     root = draw_dataset(tmp_path_factory.mktemp("data") / "set")
     names = json.dumps(dict(enumerate(CLASSES)))
     (root / "data.yaml").write_text(f"train: images\nval: images\nnames: {names}\n")

@@ -263,7 +263,7 @@ def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
 def test_requests_are_put_together_where_any_number_fits(
     tmp_path: Path, batch: tuple[int, int, int], largest: int | None, preferred: list[int] | None
 ) -> None:
-    """A server sends one picture to an engine that takes two at least, or never more than one."""
+    """A server sends one image to an engine that takes two at least, or never more than one."""
     config = _pack(tmp_path, batch, "detect", {"detections": [6, 84]})
     assert config.get("max_batch_size") == largest
     assert ("dynamic_batching" in config) is (largest is not None)

@@ -23,7 +23,7 @@ EXPORT = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO-format train split of eight pictures. Only read."""
+    """A COCO-format train split of eight images. Only read."""
     return draw_dataset(tmp_path_factory.mktemp("data") / "set")
 
 

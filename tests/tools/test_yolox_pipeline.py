@@ -190,7 +190,7 @@ def test_every_form_has_the_accuracy_of_the_checkpoint(built: Path, build: str) 
 
 
 def test_both_files_find_what_the_onnx_finds(built: Path, tmp_path: Path) -> None:
-    """Class, score within a hundredth, box within a pixel, on every picture of the val split.
+    """Class, score within a hundredth, box within a pixel, on every image of the val split.
 
     The ONNX file is a recipe of its own, as of somebody who was given it.
     """
@@ -216,7 +216,7 @@ SURE, ASKED = 0.1, 0.08
 
 
 def predict(root: Path, build: str, pictures: Path) -> list[list[dict[str, Any]]]:
-    """The objects of every picture."""
+    """The objects of every image."""
     run = call(root, "buildsys", "predict", build, str(pictures), "--confidence", str(ASKED))
     assert run.returncode == 0, run.stderr
     found = read(root / "build" / ".predictions" / build / "predictions.json")

@@ -3,8 +3,8 @@
 `python -m tests.tools.ultralytics_cases REQUEST` in the environment `ultralytics` prints JSON: the
 accuracy of both, and how far apart the detections are. REQUEST, JSON: `checkpoint`, `data` (the
 data.yaml, or the folder of a classify set), `task`, `size` [height, width], `split`, `scratch`;
-`keypoints`, `dims`, `sigmas`; `head`: decoded, or that of the one-to-one branch; `cut`: the set that `data` is to be cut from; `ways`: other settings of
-`val`, by name.
+`keypoints`, `dims`, `sigmas`; `head`: decoded, or that of the one-to-one branch; `cut`: the set
+that `data` is to be cut from; `ways`: other settings of `val`, by name.
 """
 
 import contextlib
@@ -108,8 +108,8 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def count(root: Path, params: accuracy.Params, rows: list[dict[str, Any]]) -> dict[str, float]:
-    """COCO's figures of what `val` has written as predictions.json: boxes in the images' pixels, which
-    end at the border, where `val` itself counts boxes in the network's picture, which do not.
+    """COCO's figures of what `val` has written as predictions.json: boxes in the images' pixels,
+    which end at the border, where `val` itself counts boxes in the network's image, which do not.
     """
     from buildsys.steps.lib.metrics import coco_metrics
 
@@ -235,7 +235,7 @@ def read_result(result: Any, task: str) -> list[dict[str, Any]]:
 
 
 def cut(source: Path, target: Path, split: str, keypoints: int, dims: int) -> None:
-    """A set whose objects are cut by the border: of each picture a window that leaves out a part of
+    """A set whose objects are cut by the border: of each image a window that leaves out a part of
     its first object; sizes that no frame divides. Labels end at the border, as people draw them.
     """
     import cv2

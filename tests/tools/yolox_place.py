@@ -1,4 +1,4 @@
-"""Small pictures in COCO's layout, and steps of family yolox run on them as the engine runs them."""
+"""Small images in COCO's layout, and steps of family yolox run on them as the engine runs them."""
 
 import json
 import random
@@ -38,7 +38,7 @@ TRAIN = {
 
 
 def draw_dataset(root: Path, count: int = 8) -> Path:
-    """Bars and blocks, the same pictures in COCO's layout and with labels beside them."""
+    """Bars and blocks, the same images in COCO's layout and with labels beside them."""
     for folder in ("annotations", "images", "labels"):
         (root / folder).mkdir(parents=True)
     images: list[dict[str, Any]] = []

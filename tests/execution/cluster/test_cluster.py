@@ -1,4 +1,4 @@
-"""Steps on workers: real scheduler and workers, real step processes, tools that only pretend."""
+"""Steps on workers: real scheduler, workers and step processes, with stand-ins for tools."""
 
 import re
 import shutil
@@ -47,7 +47,7 @@ targets: [jetson-orin]
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """A cluster of one test, not started yet."""
+    """A cluster for one test, not started."""
     made = Cluster(tmp_path)
     yield made
     made.close()
@@ -62,19 +62,19 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def changed_epochs(place: Path, count: int) -> None:
-    """Another training, and all that follows it."""
+    """Change the epochs, so that the training and everything after it runs again."""
     recipe = place / "recipes" / "tags.yaml"
     recipe.write_text(re.sub(r"epochs: \d+", f"epochs: {count}", recipe.read_text()))
 
 
 def begun_on(cluster: Cluster, *names: str) -> str:
-    """Wait until the held step runs somewhere; the worker's name."""
+    """Wait until the held step runs on a worker; returns the worker's name."""
     processes.wait_until(lambda: any(cluster.tools_on(n, HELD) for n in names), "the held step")
     return next(name for name in names if cluster.tools_on(name, HELD))
 
 
 def ended(run: "subprocess.Popen[str]", seconds: float = 180) -> str:
-    """What a run has printed to its end."""
+    """The output of a run that has ended."""
     output, _ = run.communicate(timeout=seconds)
     return output
 
@@ -98,12 +98,12 @@ def test_two_workers_ship_what_one_machine_ships(farm: Cluster, tmp_path: Path) 
 
 
 def without_seconds(place: Path) -> str:
-    """buildsys.lock but for how long trainings took."""
+    """buildsys.lock without the durations of trainings."""
     return re.sub(r"[0-9.]+ ?s\b|seconds\W+[0-9.]+", "", (place / "buildsys.lock").read_text())
 
 
 def test_a_failure_on_a_worker_reads_like_one_of_here(farm: Cluster) -> None:
-    """With the worker's name, and the log in this workspace."""
+    """The failure names the worker, and the log is in this workspace."""
     changed_epochs(farm.place, 3)
     set_tool(farm.root, seconds=0.01, fail="train_ultralytics")
     run = farm.run("build:tags@xiao-esp32s3")
@@ -118,8 +118,8 @@ def test_a_failure_on_a_worker_reads_like_one_of_here(farm: Cluster) -> None:
 
 
 def test_an_engine_is_built_by_the_worker_that_has_its_library(farm: Cluster) -> None:
-    """While nobody has it, the build waits as it does on one machine; in the run in which a worker with
-    the label joins, its step runs there.
+    """Without such a worker the build waits as on one machine; when a worker with the label joins
+    during a run, the step runs there.
     """
     words = {"task": "detect", "names": "{0: 'box', 1: 'lid'}", "imgsz": "[96, 160]"}
     rows = (Edge(name="output0", shape=(1, 6, 315)),)
@@ -148,8 +148,8 @@ def test_an_engine_is_built_by_the_worker_that_has_its_library(farm: Cluster) ->
 
 
 def test_two_runs_share_the_workers_of_a_scheduler(farm: Cluster, tmp_path: Path) -> None:
-    """At once, one recipe the same in both and one not: both end well, with the bytes of a run alone, and no
-    step is made twice.
+    """Two simultaneous runs with a common recipe both succeed with the bytes of a single run, and
+    no step runs twice.
     """
     places = [processes.make_place(tmp_path / name, seconds=0.01) for name in ("one", "two")]
     for number, place in enumerate(places):
@@ -173,7 +173,7 @@ def test_two_runs_share_the_workers_of_a_scheduler(farm: Cluster, tmp_path: Path
 
 
 def run_at_once(places: list[Path], variables: Mapping[str, str]) -> list[str]:
-    """A run in each place, to its end; what they have printed."""
+    """Run doit in each place at once; returns the outputs."""
     runs = [start_doit(place, "-n", "4", extra=variables) for place in places]
     texts = [ended(run, 240) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], texts
@@ -181,7 +181,7 @@ def run_at_once(places: list[Path], variables: Mapping[str, str]) -> list[str]:
 
 
 def test_a_worker_of_other_code_gets_no_step(cluster: Cluster, tmp_path: Path) -> None:
-    """It is named with the reason, once; the step runs here, where no other worker fits."""
+    """It is reported once with the reason; the step runs on this machine if no other worker fits."""
     package = copy_package(tmp_path / "other" / "buildsys")
     (tmp_path / "other" / "targets").symlink_to(REPOSITORY / "targets")
     step = package / "steps" / f"{HELD}.py"
@@ -198,7 +198,7 @@ def test_a_worker_of_other_code_gets_no_step(cluster: Cluster, tmp_path: Path) -
 
 
 def test_a_step_whose_worker_dies_begins_again_once(cluster: Cluster) -> None:
-    """Elsewhere; when that one dies, too, it has failed."""
+    """It starts again on another worker; if that one also dies, the step fails."""
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.start("w0", "w1", "w2")
     run = cluster.begin("build:plain@host")
@@ -222,7 +222,7 @@ def test_a_step_whose_worker_dies_begins_again_once(cluster: Cluster) -> None:
 
 
 def test_nobody_waits_for_ever_when_all_workers_are_gone(cluster: Cluster) -> None:
-    """What fits here runs here."""
+    """Without workers, steps that can run on this machine run there."""
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.wait_seconds = 1
     cluster.start("w0")
@@ -243,7 +243,7 @@ def test_nobody_waits_for_ever_when_all_workers_are_gone(cluster: Cluster) -> No
 
 
 def test_without_the_remote_store_a_run_goes_on_here(cluster: Cluster, s3_server: S3Server) -> None:
-    """Its server dies while a worker has a step; what is made here goes there later."""
+    """If the server dies during a step, the run continues here, and results are uploaded later."""
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.wait_seconds = 1
     cluster.remote, cluster.endpoint = "s3://results/team", s3_server.endpoint
@@ -264,7 +264,9 @@ def test_without_the_remote_store_a_run_goes_on_here(cluster: Cluster, s3_server
 
 
 def test_without_its_scheduler_a_run_is_interrupted(cluster: Cluster) -> None:
-    """The next run goes on with what the remote store has, and says who cannot be reached."""
+    """The next run continues with the results in the remote store, and reports the unreachable
+    scheduler.
+    """
     set_tool(cluster.root, seconds=0.01, hold="train_ultralytics")
     cluster.start("w0")
     run = cluster.begin("build:tags@xiao-esp32s3")
@@ -291,7 +293,7 @@ def test_without_its_scheduler_a_run_is_interrupted(cluster: Cluster) -> None:
 
 
 def test_interrupted_by_a_person_nothing_runs_on(cluster: Cluster) -> None:
-    """Children on workers end at once; the next run goes on there."""
+    """After Ctrl-C, processes on workers end at once; the next run continues."""
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.start("w0")
     run = cluster.begin("build:plain@host")
@@ -311,7 +313,9 @@ def test_interrupted_by_a_person_nothing_runs_on(cluster: Cluster) -> None:
 def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    """The file is made by the scheduler, for its owner alone; another one opens nothing."""
+    """The scheduler writes the certificate, readable only by its owner; another certificate is
+    rejected.
+    """
     pem = tmp_path / "farm.pem"
     address = cluster.scheduler("--tls", str(pem), "--host", "127.0.0.1")
     assert address.startswith("tls://127.0.0.1:")
@@ -335,7 +339,7 @@ def test_a_cluster_under_tls_lets_in_who_has_its_certificate(
 
 
 def test_a_batch_whose_run_and_servers_are_killed_ships_the_bytes_of_a_serial_one() -> None:
-    """A small one; 40 recipes by hand: `python benchmarks/cluster_batch.py`."""
+    """A small batch; `python benchmarks/cluster_batch.py` builds 40 recipes."""
     script = REPOSITORY / "benchmarks" / "cluster_batch.py"
     done = subprocess.run(
         [sys.executable, str(script), "--recipes", "3", "--workers", "2", "--wide", "4"],

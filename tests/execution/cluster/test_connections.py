@@ -1,4 +1,4 @@
-"""What a connection says before dask is asked."""
+"""Checks of a connection before dask is used."""
 
 import contextlib
 import socket
@@ -20,7 +20,9 @@ from buildsys.execution.cluster.connections import (
 
 
 def test_a_certificate_that_the_scheduler_refuses_is_named_at_once(tmp_path: Path) -> None:
-    """Ours trusts the scheduler's, and not the other way round: TLS says so after the handshake."""
+    """A certificate that the scheduler rejects is reported at once, although TLS reports it after
+    the handshake.
+    """
     farm, other, mixed = (tmp_path / f"{name}.pem" for name in ("farm", "other", "mixed"))
     for path in (farm, other):
         make_certificate(path, lambda text: None)
@@ -47,7 +49,7 @@ def test_a_certificate_that_the_scheduler_refuses_is_named_at_once(tmp_path: Pat
 
 
 def test_the_key_of_a_cluster_is_made_in_no_repository(tmp_path: Path) -> None:
-    """A commit of everything would publish it: in a workspace, and in the repository of something else."""
+    """The key of a cluster is never written into a repository, where a commit could publish it."""
     workspace, other = tmp_path / "workspace", tmp_path / "other"
     (other / ".git").mkdir(parents=True)
     (other / "keys").mkdir()

@@ -1,4 +1,4 @@
-"""Orders of a run to workers of this process, which have stores of their own: what becomes of each reply."""
+"""Orders of a run to workers in this process with their own stores: the handling of each reply."""
 
 import contextlib
 import dataclasses
@@ -48,7 +48,9 @@ pytestmark = pytest.mark.slow  # each builds a recipe, most of them more than on
 
 
 class NearConnection:
-    """A scheduler whose workers are here: the one that is first and may take an order does its work at once."""
+    """A scheduler with workers in this process: the first suitable worker carries out an order at
+    once.
+    """
 
     address = "near"
 
@@ -59,11 +61,11 @@ class NearConnection:
         self.has = find_labels((), 0)
         self.left_out: dict[str, str] = {}
         self.before: Callable[[Order], None] = lambda order: None
-        """What happens when an order goes out."""
+        """Called when an order is sent."""
         self.lie: Callable[[Order], Reply | None] = lambda order: None
-        """What comes back instead of a reply."""
+        """A reply to use instead of the worker's."""
         self.alter: Callable[[Order, Reply], Reply] = lambda order, reply: reply
-        """What comes back for a worker's reply."""
+        """Changes a worker's reply."""
         self.took: list[tuple[str, str, str]] = []
         """(worker, stage, kind of its reply) of each order."""
 
@@ -83,12 +85,12 @@ class NearConnection:
         worker.pauses = (0.0,)
 
     def remove(self, name: str) -> None:
-        """It is gone, and its store."""
+        """Remove a worker with its store."""
         self.workers.pop(name).close()
         shutil.rmtree(self.root / f"store-{name}")
 
     def places(self) -> tuple[Place, ...]:
-        """Every worker, by its name as address."""
+        """Every worker, with its name as address."""
         return tuple(Place(name=name, address=name, has=self.has) for name in self.workers)
 
     @contextlib.contextmanager
@@ -116,7 +118,7 @@ class NearConnection:
         yield self
 
     def reply(self, seconds: float) -> Reply:
-        """That of the last order."""
+        """The reply to the last order."""
         return self._reply
 
     def close(self) -> None:
@@ -127,7 +129,7 @@ class NearConnection:
 def near(
     tmp_path: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[NearConnection]:
-    """A cluster with one worker, w0, for every session of the test."""
+    """A cluster with one worker, w0, used by every session of the test."""
     made = NearConnection(tmp_path, tools)
     monkeypatch.setenv("BUILDSYS_CLUSTER", "tcp://127.0.0.1:1")
     monkeypatch.setenv("BUILDSYS_REMOTE", made.settings.url)
@@ -141,7 +143,7 @@ def near(
 
 
 def build(workspace: Path, near: NearConnection) -> Session:
-    """Build all there is; the session, which is closed."""
+    """Build everything; returns the closed session."""
     near.tools.ran.clear()
     near.took.clear()
     session = Session(workspace, near.tools, no_environment)
@@ -152,7 +154,7 @@ def build(workspace: Path, near: NearConnection) -> Session:
 
 
 def forget(workspace: Path, root: Path) -> None:
-    """Another clone, whose store is empty."""
+    """Start over as another clone with an empty store."""
     shutil.rmtree(workspace / ".buildsys")
     shutil.rmtree(root / "store")
 
@@ -165,7 +167,9 @@ def kinds(near: NearConnection, stage: str) -> list[tuple[str, str]]:
 def test_what_the_remote_loses_during_a_run_is_sent_or_made_again(
     workspace: Path, near: NearConnection, tmp_path: Path
 ) -> None:
-    """All of it, and the worker that had made it: the run goes on, and ships the same."""
+    """If the remote loses all files and their worker, the run continues and publishes the same
+    bytes.
+    """
     lost: list[str] = []
 
     def lose(order: Order) -> None:
@@ -193,7 +197,9 @@ def test_what_the_remote_loses_during_a_run_is_sent_or_made_again(
 def test_a_remote_that_loses_everything_at_once_leaves_the_step_to_this_machine(
     workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No order goes out again and again."""
+    """If the remote keeps losing files, the step runs on this machine instead of being ordered
+    repeatedly.
+    """
 
     def lose(order: Order) -> None:
         if order.stage == "prepare":
@@ -235,7 +241,7 @@ def test_a_worker_whose_files_are_elsewhere_gets_no_other_step(
     lie: Callable[[Order], Reply],
     sentence: str,
 ) -> None:
-    """What it says that it put there is looked for at once, not where it is read."""
+    """Reported uploads are checked at once; a worker whose files are missing gets no more steps."""
     near.lie = lambda order: None if near.took else lie(order)
     build(workspace, near)
     assert {worker for worker, _, _ in near.took[1:]} == {"w0"}
@@ -244,7 +250,9 @@ def test_a_worker_whose_files_are_elsewhere_gets_no_other_step(
 
 
 def test_a_step_that_is_always_refused_runs_here(workspace: Path, near: NearConnection) -> None:
-    """By workers that come under a new name each time."""
+    """A step that every worker rejects runs on this machine, even if workers rejoin under new
+    names.
+    """
 
     def refuse(order: Order) -> Refused | None:
         if order.stage != "train":
@@ -260,7 +268,7 @@ def test_a_step_that_is_always_refused_runs_here(workspace: Path, near: NearConn
 def test_without_the_remote_store_every_step_runs_here_after_one_line(
     workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No worker is blamed for it, and nobody waits for another."""
+    """Without the remote store steps run here; no worker is blamed or waited for."""
     place = tmp_path / "remote"
 
     def lose(order: Order) -> None:
@@ -283,7 +291,9 @@ def test_a_package_without_what_could_not_be_asked_for_is_published_again(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The remote store failed for a moment: the next run adds the curves, and runs no step."""
+    """After a short failure of the remote store, the next run adds missing curves without running
+    steps.
+    """
     session = build(workspace, near)
     whole = shipped(workspace)
     state = session.state
@@ -314,7 +324,7 @@ def test_a_package_without_what_could_not_be_asked_for_is_published_again(
 
 
 class Stubborn(OrderStore):
-    """A store whose remote one takes no results; `left`: how many more times."""
+    """A store whose remote store rejects results; `left`: how many more times."""
 
     left = 0
 
@@ -334,7 +344,9 @@ def test_a_finished_training_is_asked_for_where_it_was_made(
     capsys: pytest.CaptureFixture[str],
     failures: int,
 ) -> None:
-    """The worker could not deliver it; only one that never can is given up."""
+    """A result that a worker could not upload is requested again; a worker that never can is given
+    up.
+    """
     near.add("w1")
     near.workers["w0"].store = lambda: Stubborn(tmp_path / "store-w0", near.settings)
 
@@ -389,7 +401,7 @@ def test_a_training_goes_on_where_another_worker_was(
 def test_what_a_worker_had_already_was_not_made_in_this_run(
     workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A training of two hours is not said to be done in this run, and its build is restored."""
+    """A result that a worker already had counts as restored, not as made in this run."""
     build(workspace, near)
     shutil.rmtree(tmp_path / "remote")
     forget(workspace, tmp_path)
@@ -405,7 +417,9 @@ def test_what_a_worker_had_already_was_not_made_in_this_run(
 def test_a_worker_that_always_reports_lost_files_gets_no_other_step(
     workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Files that are no inputs of its order; inputs that are there; one file of a folder after the other."""
+    """Reports of files that are not inputs, of existing inputs, or of one file after the other end
+    a worker's use.
+    """
 
     def lie(order: Order) -> Reply | None:
         told = len(kinds(near, order.stage))
@@ -438,7 +452,7 @@ def test_a_verdict_is_what_its_file_and_its_signature_say(
     capsys: pytest.CaptureFixture[str],
     is_signed: bool,
 ) -> None:
-    """A worker that replies something else gets no other step."""
+    """A worker whose reply contradicts the verdict gets no more steps."""
     if is_signed:
         trust(workspace, near, tmp_path, monkeypatch)
     near.add("w1")
@@ -459,8 +473,8 @@ def test_a_verdict_is_what_its_file_and_its_signature_say(
 def test_what_a_worker_made_unsigned_does_not_count_where_keys_are_trusted(
     workspace: Path, near: NearConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A branch that trusts nobody in particular leaves it in the same store. A training counts that
-    buildsys.lock records.
+    """With trusted keys, unsigned results in the store do not count, except trainings in
+    buildsys.lock.
     """
     build(workspace, near)
     first = sorted(stage for _, stage, _ in near.took if stage != "train")
@@ -492,7 +506,7 @@ def test_a_worker_whose_result_cannot_be_read_gets_no_other_step(
     is_lost: bool,
     why: str,
 ) -> None:
-    """A folder with a file that is nowhere, and a file with other bytes: another worker makes the step."""
+    """A missing file of a folder, or a file with other bytes: another worker makes the step."""
     near.add("w1")
 
     def alter(order: Order, reply: Reply) -> Reply:
@@ -520,7 +534,7 @@ def test_a_worker_whose_result_cannot_be_read_gets_no_other_step(
 def trust(
     workspace: Path, near: NearConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The workspace and its workers trust one key, which the workers have."""
+    """Make the workspace and its workers trust one key, with which the workers sign."""
     key = tmp_path / "key.pem"
     trusted = make_key(key)
     near.settings = dataclasses.replace(near.settings, trusted=(trusted,))
@@ -531,7 +545,7 @@ def trust(
 
 
 def unsigned(near: NearConnection, order: Order) -> Answer:
-    """The reply of a worker, w0, that has put files into the remote store, and no entry."""
+    """The reply of worker w0, which has uploaded files but no entry."""
     store = near.workers["w0"].store()
     made = store.put_bytes(b"{}")
     store.push_blobs(made, tree=False)
@@ -555,8 +569,8 @@ def test_a_second_coordinator_gets_signed_results_and_sends_no_order(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Workers sign what they make; who trusts their key restores it, and passes it on as it came. What nobody
-    has signed does not count.
+    """Workers sign their results; a machine that trusts their key restores them and passes them on
+    unchanged. Unsigned results do not count.
     """
     key = tmp_path / "key.pem"
     trusted = make_key(key)

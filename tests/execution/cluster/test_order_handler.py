@@ -1,4 +1,4 @@
-"""A worker believes its own catalogue, code and locks, and nothing else."""
+"""A worker trusts only its own catalogue, code and locks."""
 
 import dataclasses
 import json
@@ -36,7 +36,7 @@ MODULE = "examine_tflite"
 
 @pytest.fixture
 def remote(tmp_path: Path) -> RemoteSettings:
-    """A folder that both machines may write."""
+    """A folder that both machines can write to."""
     return RemoteSettings(url=f"file://{tmp_path}/remote", mode="read-write")
 
 
@@ -97,7 +97,7 @@ def make_order(store: SharedStore, remote: RemoteSettings) -> Order:
 
 
 def given(name: str, tree: bool = False, role: Role = "") -> WireInput:
-    """An input of an order that nobody has sent."""
+    """An input of an order that was not uploaded."""
     return WireInput(name=name, digest="d" * 64, tree=tree, suffix=".x", role=role)
 
 
@@ -107,7 +107,7 @@ Ignore = Callable[[Event], None]
 def test_a_result_goes_through_the_remote_store(
     coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
 ) -> None:
-    """Blobs, log and entry are there when the reply comes; the second order of the same runs nothing."""
+    """Files, log and entry are uploaded before the reply; a second equal order runs nothing."""
     order, events = make_order(coordinator, remote), list[Event]()
     reply = handler.handle(order, events.append, tools)
     assert isinstance(reply, Answer), reply
@@ -158,7 +158,9 @@ def test_any_difference_is_refused_before_anything_runs(
     change: dict[str, object],
     why: str,
 ) -> None:
-    """In one sentence."""
+    """An order that differs from the worker's own values is rejected with one sentence before
+    anything runs.
+    """
     order = dataclasses.replace(make_order(coordinator, remote), **change)  # type: ignore[arg-type]
     reply = handler.handle(order, lambda event: None, tools)
     assert isinstance(reply, Refused)
@@ -188,7 +190,7 @@ def test_a_checkpoint_is_one_whatever_an_order_calls_it(
     item: WireInput,
     why: str,
 ) -> None:
-    """One that is not declared as such would be loaded unseen."""
+    """A checkpoint is examined under any input name of an order."""
     order = dataclasses.replace(
         make_order(coordinator, remote),
         module="package_files",
@@ -205,7 +207,7 @@ def test_a_checkpoint_is_one_whatever_an_order_calls_it(
 def test_parameters_that_no_plan_has_are_refused(
     coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
 ) -> None:
-    """Also where they are of the right types: of a tool that is not there."""
+    """Parameters that no plan contains are rejected, even with the right types."""
     frame = {"height": 96, "width": 96, "color": "rgb", "resize": "letterbox"}
     stored = {"scheme": "int8", "granularity": "per-tensor", "io": "int8"}
     params = json.dumps({"tool": "onnx9tf", "quantization": stored, "preprocessing": frame})
@@ -225,7 +227,7 @@ def test_a_step_of_the_machine_that_plans_is_refused(
     tools: StandIn,
     module: str,
 ) -> None:
-    """A worker downloads nothing, and its latency is nobody's."""
+    """Steps of the planning machine (downloads, latency) are rejected."""
     params = {
         "fetch_file": {"url": "https://example.org/x", "sha256": "0" * 64},
         "compare_latency": {"subjects": [], "threads": 1, "runs": 1, "warmup": 0, "machine": ""},
@@ -240,7 +242,7 @@ def test_a_step_of_the_machine_that_plans_is_refused(
 def test_a_failure_brings_the_log(
     coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
 ) -> None:
-    """And says where it lies there, for the message to be read here."""
+    """A failure returns the log, and its path on the worker."""
     tools.fail.add(MODULE)
     order = make_order(coordinator, remote)
     reply = handler.handle(order, lambda event: None, tools)
@@ -259,7 +261,7 @@ def test_an_input_that_the_remote_has_lost_is_asked_for(
     tmp_path: Path,
     damage: bytes | None,
 ) -> None:
-    """Somebody cleaned up the bucket, or a disk is damaged: whoever sent the order sends the bytes again."""
+    """A missing or damaged input in the remote store is requested from the sender."""
     order = make_order(coordinator, remote)
     (path,) = (tmp_path / "remote" / "blobs").glob(f"*/{order.inputs[0].digest}")
     path.chmod(0o644)
@@ -281,20 +283,20 @@ def test_an_input_that_the_remote_has_lost_is_asked_for(
 def test_another_store_under_the_same_url_is_noticed_first(
     coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
 ) -> None:
-    """A folder that is not mounted, another endpoint: what the run has put there is not there."""
+    """A different store under the same URL is noticed before anything else."""
     order = dataclasses.replace(make_order(coordinator, remote), proof="0" * 64)
     reply = handler.handle(order, lambda event: None, tools)
     assert reply == InputsLost(blobs=("0" * 64,), worker="w0")
 
 
 def close_remote(place: Path) -> None:
-    """Nothing can be put there any more: a file is in the way."""
+    """Make the remote store unwritable."""
     place.rename(place.with_name("away"))
     place.write_text("")
 
 
 def open_remote(place: Path) -> None:
-    """As it was."""
+    """Make the remote store writable again."""
     place.unlink()
     place.with_name("away").rename(place)
 
@@ -306,7 +308,7 @@ def test_a_result_that_cannot_be_delivered_is_kept(
     tools: StandIn,
     tmp_path: Path,
 ) -> None:
-    """The same order to the same worker delivers it later: hours of work are not done twice."""
+    """A result that cannot be uploaded is kept, and uploaded when the same order comes again."""
     order, place = make_order(coordinator, remote), tmp_path / "remote"
     handler.pauses = (0.0, 0.0)
 
@@ -332,7 +334,7 @@ def test_a_delivery_that_fails_once_is_tried_again(
     tools: StandIn,
     tmp_path: Path,
 ) -> None:
-    """A connection that was cut comes back."""
+    """A failed upload is repeated."""
     order, place = make_order(coordinator, remote), tmp_path / "remote"
     make = handler.store
 
@@ -360,7 +362,7 @@ def test_a_worker_that_cannot_write_begins_nothing(
     tools: StandIn,
     tmp_path: Path,
 ) -> None:
-    """Without a key where results have to be signed, and where the remote store takes nothing."""
+    """A worker does not start without a required signing key or with an unwritable remote store."""
     order = make_order(coordinator, remote)
     wary = dataclasses.replace(remote, trusted=("ed25519:" + "A" * 43 + "=",))
     handler.store = lambda: OrderStore(tmp_path / "there", wary)
@@ -384,7 +386,7 @@ def test_a_result_that_the_remote_has_lost_is_made_again(
     tmp_path: Path,
     damaged: bool,
 ) -> None:
-    """Its entry is there, and its bytes are not, or are others: the worker looks at them."""
+    """A result whose entry exists but whose bytes are missing or damaged is made again."""
     order = make_order(coordinator, remote)
     first = handler.handle(order, lambda event: None, tools)
     assert isinstance(first, Answer)
@@ -404,7 +406,7 @@ def test_a_result_that_the_remote_has_lost_is_made_again(
 def test_a_worker_whose_package_was_changed_is_started_again(
     coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
 ) -> None:
-    """It would send other code to work than it knows."""
+    """A worker whose package was changed rejects orders until it is restarted."""
     order = make_order(coordinator, remote)
     handler._package, handler._looked = "as it was", 0.0
     reply = handler.handle(order, lambda event: None, tools)

@@ -1,4 +1,4 @@
-"""What crosses the wire is values: nothing in it can name code, or a place of a worker's disk."""
+"""Messages contain only values: they cannot name code or a path on a worker."""
 
 import dataclasses
 import json
@@ -60,7 +60,7 @@ ANSWER = Answer(
 
 
 def test_an_order_comes_as_it_was_sent() -> None:
-    """As JSON with its format."""
+    """An order is sent as JSON with its format version."""
     assert read_order(write_order(ORDER)) == ORDER
     assert json.loads(write_order(ORDER))["format"] == 1
 
@@ -76,12 +76,12 @@ def test_an_order_comes_as_it_was_sent() -> None:
     ],
 )
 def test_a_reply_is_one_of_five(reply: Reply) -> None:
-    """Each reads as what it is."""
+    """Each of the five kinds of replies is read as its kind."""
     assert read_reply(write_reply(reply)) == reply
 
 
 def test_events_tell_what_happens_meanwhile() -> None:
-    """Which step begins, how far it is."""
+    """Events report the start and progress of a step."""
     for event in (
         Begun(key=KEY, worker="w0"),
         Reported(key=KEY, done=1.0, total=2.0, unit="epochs", note=""),
@@ -110,7 +110,7 @@ def test_events_tell_what_happens_meanwhile() -> None:
     ],
 )
 def test_a_reply_that_says_anything_else_is_none(reply: Reply, key: str, value: object) -> None:
-    """Values of the wire become names of objects, and lines on a terminal."""
+    """A reply with an invalid value is rejected."""
     data = json.loads(write_reply(reply))
     assert key in data
     with pytest.raises(ValueError, match=r"`|it is"):
@@ -121,14 +121,14 @@ def test_a_reply_that_says_anything_else_is_none(reply: Reply, key: str, value: 
     ("key", "value"), [("worker", "w\n"), ("text", "\x1b[2J"), ("text", "a\nb"), ("key", "x")]
 )
 def test_an_event_that_says_anything_else_is_none(key: str, value: str) -> None:
-    """It would be shown."""
+    """An event with an invalid value is rejected."""
     data = json.loads(write_event(Message(key=KEY, worker="w0", text="")))
     with pytest.raises(ValueError, match=r"`|it is"):
         read_event(json.dumps(data | {key: value}))
 
 
 def test_what_a_worker_says_is_made_to_fit() -> None:
-    """A tool may print anything; the message arrives all the same."""
+    """Long or odd texts of a worker are shortened and escaped."""
     wild = "\x1b[31mred\x1b[0m\r\nnext\ttab \u202e\x00\n" + "x" * 200_000
     failed = Failed(text=text_of(wild), worker="w0", log="", place=line_of(wild), refused=False)
     assert read_reply(write_reply(failed)) == failed
@@ -154,7 +154,7 @@ def test_what_a_worker_says_is_made_to_fit() -> None:
     ],
 )
 def test_an_order_that_says_anything_else_is_none(where: tuple[str | int, ...], value: str) -> None:
-    """A worker reads it once, by the types of its values."""
+    """An order with an invalid value is rejected."""
     data = json.loads(write_order(ORDER))
     inner = data
     for step in where[:-1]:
@@ -165,14 +165,14 @@ def test_an_order_that_says_anything_else_is_none(where: tuple[str | int, ...], 
 
 
 def test_two_inputs_cannot_have_one_name() -> None:
-    """They would be one file."""
+    """Two inputs with the same name are rejected."""
     twice = dataclasses.replace(ORDER, inputs=ORDER.inputs * 2)
     with pytest.raises(ValueError, match="duplicate name"):
         read_order(write_order(twice))
 
 
 def test_a_checkpoint_is_known_as_one() -> None:
-    """Whoever loads it looks at it first, on a worker, too."""
+    """A checkpoint is marked as one, so that workers examine it before loading."""
     source = Source(path="/x.pt", label="x.pt", kind="model")
     assert role_of(Input(name="weights", source=source)) == "checkpoint"
     assert role_of(Input(name="model", step="train", output="checkpoint")) == "checkpoint"

@@ -1,4 +1,4 @@
-"""Which worker gets which step, by counts and labels."""
+"""The choice of a worker for a step, by resources and labels."""
 
 import pytest
 
@@ -25,19 +25,19 @@ HAS = {THREADS: 8, MEMORY: 8000, GPU: 0, f"machine-{HERE}": ANY, "env-ultralytic
 
 
 def place(name: str = "w0", **has: int) -> Place:
-    """A worker; `has` in place of what `HAS` says."""
+    """A worker; `has` overrides values of `HAS`."""
     return Place(name=name, address=f"tcp://{name}:1", has=HAS | has)
 
 
 def needed(step: Step) -> dict[str, int]:
-    """What a step takes, which is not None."""
+    """The resources of a step, asserted to exist."""
     found = needs_of(step, HERE)
     assert found is not None
     return dict(found)
 
 
 def test_a_step_goes_where_its_environment_can_be_made_on_the_same_kind_of_machine() -> None:
-    """The bytes are those that would be made here."""
+    """A step runs on the same kind of machine, so that the bytes are the same as here."""
     needs = needed(STEP)
     assert fits(needs, HAS)
     assert not fits(needs, HAS | {"env-ultralytics": 0})
@@ -46,18 +46,18 @@ def test_a_step_goes_where_its_environment_can_be_made_on_the_same_kind_of_machi
 
 @pytest.mark.parametrize("field", ["local", "fetches"])
 def test_what_is_of_this_machine_stays_here(field: str) -> None:
-    """A latency of another machine, a download through another network."""
+    """Latency measurements and downloads stay on this machine."""
     assert needs_of(changed(STEP, **{field: True}), HERE) is None
 
 
 def test_what_is_larger_than_every_worker_runs_alone_on_the_largest() -> None:
-    """It would wait for ever else."""
+    """A step that is larger than every worker runs alone on the largest one."""
     asked = request(STEP, needed(STEP), [place("a", threads=2), place("b", threads=3)])
     assert (asked[THREADS], asked[MEMORY]) == (3, 4000)
 
 
 def test_a_gpu_is_taken_where_there_is_one() -> None:
-    """`device: cuda` waits for one; `auto` goes on without."""
+    """`device: cuda` waits for a GPU; `auto` runs without one if there is none."""
     step = changed(STEP, gpu=True)
     assert GPU not in request(step, needed(step), [place()])
     assert request(step, needed(step), [place(), place("b", gpu=2)])[GPU] == 1
@@ -80,7 +80,7 @@ def test_a_gpu_is_taken_where_there_is_one() -> None:
 def test_an_engine_goes_to_its_library_and_gpu(
     requires: str, version: str, capability: str, fitting: bool
 ) -> None:
-    """On a machine of any kind: the engine is for that hardware."""
+    """An engine is built by a worker with its library and GPU, on any kind of machine."""
     needs = needed(changed(STEP, requires=requires))
     labels = dict.fromkeys(library_labels("tensorrt", version, capability), ANY)
     other = {f"machine-{HERE}": 0, "machine-linux-aarch64": ANY}
@@ -88,14 +88,14 @@ def test_an_engine_goes_to_its_library_and_gpu(
 
 
 def test_an_engine_for_the_machine_that_plans_stays_here() -> None:
-    """No worker can be it."""
+    """An engine for `local` is built on the planning machine."""
     assert label_of("tensorrt local local") == ""
     assert needs_of(changed(STEP, requires="tensorrt local local"), HERE) is None
 
 
 @pytest.mark.parametrize("text", ["", "two words", "a,b", "threads", "gpu", "x" * 101, "-a", "ä"])
 def test_a_label_is_a_word_and_no_amount(text: str) -> None:
-    """dask would split it, or count it."""
+    """A label that dask would interpret is rejected."""
     with pytest.raises(InputError):
         check_label(text)
     assert check_label("tensorrt-10.3-sm87") == "tensorrt-10.3-sm87"

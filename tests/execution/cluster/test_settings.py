@@ -1,4 +1,4 @@
-"""Which cluster a run uses, what a connection may be, and what is said of the rest."""
+"""Which cluster a run uses, which connections are allowed, and messages about others."""
 
 import os
 import subprocess
@@ -20,14 +20,14 @@ from tests.conftest import REPOSITORY, Sample
 
 
 def write(workspace: Path, text: str) -> None:
-    """buildsys.yaml with one cluster."""
+    """Write buildsys.yaml with a cluster."""
     (workspace / "buildsys.yaml").write_text(f"cluster: {text}\n")
 
 
 def test_the_file_names_a_scheduler_and_the_variable_another(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`none` switches off."""
+    """The file names a scheduler, a variable overrides it, and `none` disables it."""
     assert find_cluster(Workspace(workspace)) is None
     write(workspace, "{scheduler: 'tls://farm:8786', ca: farm.pem}")
     found = find_cluster(Workspace(workspace))
@@ -81,7 +81,7 @@ def test_the_file_names_a_scheduler_and_the_variable_another(
     ],
 )
 def test_a_mistake_has_its_place(workspace: Path, text: str, message: str) -> None:
-    """As in every file that people write."""
+    """A mistake has file, line and column."""
     write(workspace, text)
     with pytest.raises(InputError) as raised:
         read_workspace_file(workspace)
@@ -92,7 +92,9 @@ def test_a_mistake_has_its_place(workspace: Path, text: str, message: str) -> No
 def test_without_tls_a_scheduler_is_for_this_machine(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On the command line, too; `insecure` allows more."""
+    """Without TLS only addresses of this machine are allowed, also on the command line; `insecure`
+    allows others.
+    """
     assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.1.2.3", "::1")))
     assert not any(map(is_loopback, ("0.0.0.0", "farm", "10.0.0.1", "::", "localhost.evil.org")))
     assert listening_host("tcp://127.0.0.1:8786", "") == "127.0.0.1"
@@ -108,7 +110,9 @@ def test_without_tls_a_scheduler_is_for_this_machine(
 def test_a_pull_request_chooses_no_scheduler(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """It could run code here: a certificate lies outside the repository, and without TLS a person names it."""
+    """buildsys.yaml cannot choose a scheduler: certificates are outside the repository, and
+    addresses without TLS come from a variable.
+    """
     here, address = Workspace(workspace), "tcp://farm:8786"
     for text, message in (
         (f"scheduler: '{address}', insecure: true", f"set BUILDSYS_CLUSTER={address} to use it"),
@@ -138,7 +142,7 @@ def test_a_pull_request_chooses_no_scheduler(
 def test_a_variable_names_a_certificate_anywhere(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """For the scheduler of the file, and for that of the other variable."""
+    """The variable names a certificate for the scheduler of the file and of the other variable."""
     here, own = Workspace(workspace), str(tmp_path / "elsewhere.pem")
     write(workspace, "{scheduler: 'tls://farm:8786', ca: farm.pem}")
     monkeypatch.setenv("BUILDSYS_CLUSTER_CA", own)
@@ -157,7 +161,9 @@ def test_a_cluster_without_a_remote_store_to_write_is_an_error_with_its_way_out(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    """Before the first step; nothing is connected to."""
+    """A cluster without a writable remote store is an error before the first step and any
+    connection.
+    """
     monkeypatch.setenv("BUILDSYS_CLUSTER", "tcp://127.0.0.1:1")
     assert main(["-C", str(workspace), "build"]) == 1
     printed = capsys.readouterr()
@@ -179,7 +185,7 @@ def test_a_cluster_without_a_remote_store_to_write_is_an_error_with_its_way_out(
 def test_a_run_without_work_needs_no_library_of_a_cluster_or_a_remote(
     workspace: Path, sample: Sample, tmp_path: Path
 ) -> None:
-    """It connects to nobody, and starts as fast as ever."""
+    """A run without work makes no connection and imports no library for it."""
     sample.copy(workspace, tmp_path / "store")
     (workspace / "buildsys.yaml").write_text(
         f"remote: {{url: 'file://{tmp_path}/remote'}}\n"
@@ -201,7 +207,7 @@ def test_a_run_without_work_needs_no_library_of_a_cluster_or_a_remote(
 
 
 def test_what_jobs_of_long_ago_left_is_removed(tmp_path: Path) -> None:
-    """Workers that were killed, and what they printed; not those of today."""
+    """Old files of killed workers are removed; recent ones are kept."""
     for name in ("1", "2"):
         (tmp_path / "workers" / f"slurm-{name}" / ".buildsys").mkdir(parents=True)
         (tmp_path / "slurm").mkdir(exist_ok=True)
@@ -222,7 +228,7 @@ def test_what_jobs_of_long_ago_left_is_removed(tmp_path: Path) -> None:
 def test_check_shows_what_ends_a_run(
     workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside all other mistakes, with what would be right."""
+    """`check` reports mistakes that would end a run, together with all others."""
     write(workspace, "{scheduler: }")
     (workspace / "recipes" / "tags.yaml").write_text("name: tags\n")
     assert main(["-C", str(workspace), "check"]) == 2
@@ -234,7 +240,7 @@ def test_check_shows_what_ends_a_run(
 
 
 def test_a_certificate_is_a_file(tmp_path: Path) -> None:
-    """A device has no end, and nobody writes into the terminal."""
+    """A certificate must be a regular file."""
     for place in ("/dev/zero", str(tmp_path)):
         with pytest.raises(InputError, match="cannot be read"):
             read_certificate(Path(place), "--ca")

@@ -1,4 +1,4 @@
-"""A training whose worker is taken away goes on elsewhere."""
+"""A training whose worker is removed continues on another one."""
 
 from pathlib import Path
 
@@ -16,30 +16,30 @@ STEP = changed(make_step("train"), trains=True)
 
 @pytest.fixture
 def remote(tmp_path: Path) -> RemoteSettings:
-    """A folder that all workers write."""
+    """A folder that all workers can write to."""
     return RemoteSettings(url=f"file://{tmp_path}/remote", mode="read-write")
 
 
 def work_in(scratch: Path, epoch: int) -> None:
-    """What a training leaves after an epoch."""
+    """Write the state of a training after an epoch."""
     (scratch / "work" / "run").mkdir(parents=True, exist_ok=True)
     (scratch / "work" / "run" / "last.pt").write_text(f"epoch {epoch}")
 
 
 def remote_of(settings: RemoteSettings) -> Remote:
-    """The remote store as one worker has it."""
+    """The remote store of one worker."""
     return Remote(settings, lambda text: None)
 
 
 def blobs(tmp_path: Path) -> list[str]:
-    """All that lies in the remote store beside entries."""
+    """All files in the remote store except entries."""
     return [path.name for path in (tmp_path / "remote").glob("blobs/*/*")]
 
 
 def test_another_worker_has_the_work_of_a_few_minutes_ago(
     tmp_path: Path, remote: RemoteSettings
 ) -> None:
-    """And what that one does is there for the next."""
+    """Another worker gets a recent state, and uploads its own for the next."""
     two = remote_of(remote)
     assert not take_up(two, STEP, KEY, tmp_path / "b"), "nothing was kept yet"
     with kept(remote, STEP, KEY, tmp_path / "a", every=0.01):
@@ -57,7 +57,7 @@ def test_another_worker_has_the_work_of_a_few_minutes_ago(
 def test_the_newest_work_alone_is_kept_until_the_training_is_done(
     tmp_path: Path, remote: RemoteSettings
 ) -> None:
-    """An archive every five minutes would fill the store."""
+    """Only the newest state is kept, until the training is finished."""
     one, two, before = remote_of(remote), remote_of(remote), None
     for epoch in range(3):
         work_in(tmp_path / "a", epoch)
@@ -76,7 +76,7 @@ def test_the_newest_work_alone_is_kept_until_the_training_is_done(
 def test_a_worker_that_has_work_of_its_own_goes_on_there(
     tmp_path: Path, remote: RemoteSettings
 ) -> None:
-    """It was ended here, and nothing of it is overwritten."""
+    """A worker with its own state of the training continues from it."""
     store = remote_of(remote)
     work_in(tmp_path / "a", 1)
     keep_now(store, STEP, KEY, tmp_path / "a")
@@ -88,7 +88,7 @@ def test_a_worker_that_has_work_of_its_own_goes_on_there(
 def test_work_that_nobody_trusted_has_signed_is_not_taken(
     tmp_path: Path, remote: RemoteSettings
 ) -> None:
-    """Whoever writes it decides what network comes out."""
+    """An unsigned state is not used if keys are trusted."""
     work_in(tmp_path / "a", 1)
     keep_now(remote_of(remote), STEP, KEY, tmp_path / "a")
     trusted = ("ed25519:" + "A" * 43 + "=",)

@@ -1,4 +1,4 @@
-"""What a run's table has of a package: its figures, whoever wrote into its folder."""
+"""Figures of a package for the run's table, even if someone edited its folder."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ MEASURED = (("box.mAP50", 1.0), ("box.mAP50-95", 0.5))
 def test_a_file_of_another_shape_has_no_figures(
     metrics: str, vela: str, expected: Figures, tmp_path: Path
 ) -> None:
-    """A folder can be edited by hand: the table leaves its cells empty, and the run goes on."""
+    """A file of another form leaves the table's cells empty, and the run continues."""
     plan = make_plan(make_step("prepare"))
     recipe, target = plan.build.split("@")
     folder = tmp_path / "build" / recipe / target

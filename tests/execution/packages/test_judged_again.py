@@ -1,4 +1,4 @@
-"""A verdict that is made again while a package is published: what it says now is what counts."""
+"""A verdict that is made again while a package is published: the new verdict decides."""
 
 import dataclasses
 import shutil
@@ -22,7 +22,7 @@ GROVE, XIAO = "tags@grove-vision-ai-v2", "tags@xiao-esp32s3"
 
 @contextmanager
 def opened(workspace: Path, tools: StandIn) -> Iterator[Session]:
-    """A session that runs nothing by itself."""
+    """An open session that has run nothing."""
     session = Session(workspace, tools, no_environment)
     try:
         yield session
@@ -31,19 +31,19 @@ def opened(workspace: Path, tools: StandIn) -> Iterator[Session]:
 
 
 def run(workspace: Path, tools: StandIn, *builds: str) -> dict[str, str]:
-    """A run; status by build."""
+    """Run builds; returns the status by build."""
     tools.ran.clear()
     with opened(workspace, tools) as session:
         return {row.id: row.status for row in session.build(list(builds or (GROVE, XIAO)))}
 
 
 def find(session: Session, stage: str, build: str = GROVE) -> Step:
-    """A step of a build."""
+    """Return a step of a build."""
     return next(step for step in steps_of(session.plans[build]) if step.stage == stage)
 
 
 def damage(workspace: Path, tools: StandIn, stage: str, output: str = "verdict") -> None:
-    """Other bytes of the same length in the store, as a disk leaves them: who reads them notices."""
+    """Replace bytes in the store, as a failing disk would; readers notice by the digest."""
     with opened(workspace, tools) as session:
         step = find(session, stage)
         result = session.state.result(step.id)
@@ -54,7 +54,7 @@ def damage(workspace: Path, tools: StandIn, stage: str, output: str = "verdict")
 
 
 def contradict(workspace: Path, tools: StandIn, stage: str, build: str = GROVE) -> None:
-    """The records say the contrary of the verdict: the workspace's own, and the store's."""
+    """Make the records in workspace and store contradict the verdict."""
     with opened(workspace, tools) as session:
         step, store = find(session, stage, build), session.state.store
         key, result = session.state.decide(step).key, session.state.result(step.id)
@@ -74,7 +74,7 @@ def contradict(workspace: Path, tools: StandIn, stage: str, build: str = GROVE) 
 def test_a_verdict_that_turns_red_when_it_is_made_again_rejects_the_build(
     workspace: Path, tools: StandIn, stage: str, module: str
 ) -> None:
-    """Whether the package rests on it or not: the folder of an earlier run is taken away."""
+    """The earlier package is removed, whether or not the package step needs the verdict."""
     damage(workspace, tools, stage)
     (workspace / "build/tags/grove-vision-ai-v2/manifest.json").unlink()
     tools.red = {module}
@@ -91,7 +91,7 @@ def test_a_verdict_that_turns_red_when_it_is_made_again_rejects_the_build(
 def test_a_package_is_not_made_from_a_verdict_that_turned_red(
     workspace: Path, tools: StandIn
 ) -> None:
-    """Its bytes are lost, and the damage shows when they are made again."""
+    """A lost package is not made again from a verdict that has turned red."""
     damage(workspace, tools, "operators")
     with opened(workspace, tools) as session:
         result = session.state.result(find(session, "package").id)
@@ -106,7 +106,7 @@ def test_a_package_is_not_made_from_a_verdict_that_turned_red(
 
 @pytest.mark.usefixtures("built")
 def test_a_verdict_that_builds_share_is_asked_of_each(workspace: Path, tools: StandIn) -> None:
-    """The first one was right when the run looked at it; the verdict is made again for the second."""
+    """A verdict that several builds share is checked for each of them."""
     recipes = workspace / "recipes"
     text = (recipes / "tags.yaml").read_text()
     (recipes / "copy.yaml").write_text(text.replace("name: tags", "name: copy"))
@@ -125,7 +125,7 @@ def test_a_verdict_that_builds_share_is_asked_of_each(workspace: Path, tools: St
 def test_a_record_that_contradicts_its_verdict_does_not_count(
     workspace: Path, tools: StandIn, is_red: bool
 ) -> None:
-    """A store said that a check passed, or failed, and its verdict says otherwise: it is made again."""
+    """If a record contradicts its verdict, the verdict is made again."""
     contradict(workspace, tools, "load")
     shutil.rmtree(workspace / "build")
     tools.red = {"load_firmware"} if is_red else set()
@@ -140,7 +140,7 @@ def test_a_record_that_contradicts_its_verdict_does_not_count(
 
 @pytest.mark.slow
 def test_real_runs_take_a_package_back_whose_lost_verdict_is_red(tmp_path: Path) -> None:
-    """The store says that the check passed and has lost why; the next run rejects it as well."""
+    """A lost verdict that turns red removes the package, in this run and the next."""
     place = make_built_place(tmp_path, red="examine_tflite")
     folder = place / "build" / "plain" / "host"
     steps = load_manifest(folder).steps

@@ -1,4 +1,6 @@
-"""build/<recipe>/<target>/: filled whole, noticed when touched, withdrawn, kept aside when rejected."""
+"""build/<recipe>/<target>/ is published completely, checked for changes, withdrawn, or kept aside
+when rejected.
+"""
 
 import json
 import os
@@ -28,12 +30,12 @@ from buildsys.write_errors import writing
 from tests.sample_steps import again, changed, given, make_plan, make_state, make_step, output_of
 
 FILES = {"tags.tflite": b"model", "labels.txt": b"tag\n"}
-"""Of the package."""
+"""The files of the package."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
-    """A build whose steps are made, and what publishes it."""
+    """A build with finished steps, and its publisher."""
 
     workspace: Workspace
     state: State
@@ -43,7 +45,7 @@ class Shop:
 
     @property
     def folder(self) -> Path:
-        """Where its package is to lie."""
+        """The folder of its package."""
         return self.workspace.build / "tags" / "host"
 
     def publish(self, *built: str) -> None:
@@ -59,7 +61,7 @@ class Shop:
         return publish.is_published(self.workspace, self.state, self.plan)
 
     def contents(self) -> dict[str, bytes]:
-        """The package's files, the diary without what is in it: it has the time of day."""
+        """The package's files, without the content of the diary, which has the time."""
         return {
             path.name: path.read_bytes() if path.name != "build.json" else b""
             for path in self.folder.iterdir()
@@ -67,7 +69,7 @@ class Shop:
         }
 
     def names(self) -> set[str]:
-        """Of what is in the recipe's folder and in the package."""
+        """Names in the recipe's folder and in the package."""
         return {
             path.relative_to(self.folder.parent).as_posix()
             for path in self.folder.parent.rglob("*")
@@ -76,12 +78,12 @@ class Shop:
 
 
 def never_run(command: Command, on_progress: OnProgress) -> int:
-    """A tool that no test here starts."""
+    """A tool that must not be started."""
     raise AssertionError(command)
 
 
 def make(state: State, name: str, digest: str, passed: bool = True) -> None:
-    """A step's result, as a runner leaves it."""
+    """Record a step's result like a runner."""
     step = state.steps[name]
     action_key = state.key(step)
     assert action_key is not None
@@ -103,7 +105,7 @@ def tree(state: State, files: dict[str, bytes]) -> str:
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Shop:
-    """A file is converted, a gate judges it, a package holds it; all three steps are made."""
+    """A build of three finished steps: conversion, gate, package."""
     source = tmp_path / "model.onnx"
     source.write_bytes(b"onnx")
     convert = make_step(
@@ -143,7 +145,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def test_the_folder_holds_the_package_its_manifest_and_its_diary(shop: Shop) -> None:
-    """Nothing else is left beside it."""
+    """The folder has only the package, its manifest and its diary."""
     assert not shop.is_published
     shop.publish("convert")
     assert shop.names() == {f"host/{name}" for name in (*FILES, "manifest.json", "build.json")}
@@ -152,7 +154,7 @@ def test_the_folder_holds_the_package_its_manifest_and_its_diary(shop: Shop) -> 
 
 
 def test_the_manifest_proves_files_steps_and_verdicts(shop: Shop) -> None:
-    """Digests of what ships, a key a step, what the judges found, the licences."""
+    """The manifest has digests of files, an action key per step, verdicts and licences."""
     shop.publish()
     manifest = read(shop.folder / "manifest.json")
     assert set(manifest["files"]) == set(FILES)
@@ -167,7 +169,7 @@ def test_the_manifest_proves_files_steps_and_verdicts(shop: Shop) -> None:
 
 
 def test_a_manifest_of_another_form_is_named_with_its_key(shop: Shop) -> None:
-    """Who asks for the published file learns what is wrong with what names it."""
+    """A manifest of another form is reported with the wrong key."""
     shop.publish()
     path = shop.folder / "manifest.json"
     path.write_text(json.dumps(read(path) | {"licences": [1]}))
@@ -177,7 +179,7 @@ def test_a_manifest_of_another_form_is_named_with_its_key(shop: Shop) -> None:
 
 
 def test_the_manifest_is_the_same_wherever_it_is_written(shop: Shop, tmp_path: Path) -> None:
-    """What differs between two machines is in build.json."""
+    """The manifest is the same on every machine; differences are in build.json."""
     shop.publish("convert")
     first = (shop.folder / "manifest.json").read_bytes()
     other = Shop(
@@ -191,7 +193,7 @@ def test_the_manifest_is_the_same_wherever_it_is_written(shop: Shop, tmp_path: P
 
 
 def test_the_diary_says_which_steps_this_run_made(shop: Shop) -> None:
-    """And how long each took when it last ran."""
+    """The diary says which steps this run made, and the duration of each step's last run."""
     shop.publish("convert")
     steps = {step["stage"]: step for step in read(shop.folder / "build.json")["steps"]}
     assert {stage: step["this_run"] for stage, step in steps.items()} == {
@@ -203,7 +205,7 @@ def test_the_diary_says_which_steps_this_run_made(shop: Shop) -> None:
 
 
 def test_logs_that_are_here_are_linked(shop: Shop) -> None:
-    """By stage; a step that was restored has none."""
+    """Logs are linked by stage; restored steps have none."""
     log = shop.runner.log(shop.state.decide(shop.plan.steps[0]).key)
     log.parent.mkdir(parents=True)
     log.write_text("converted\n")
@@ -214,7 +216,7 @@ def test_logs_that_are_here_are_linked(shop: Shop) -> None:
 
 @pytest.mark.parametrize("name", ["tags.tflite", "labels.txt"])
 def test_a_touched_file_is_noticed(shop: Shop, name: str) -> None:
-    """Other bytes of the same length, or no file at all; publishing again puts it right."""
+    """A changed or missing file is noticed, and publishing restores it."""
     shop.publish()
     size = (shop.folder / name).stat().st_size
     (shop.folder / name).write_bytes(b"x" * size)
@@ -226,7 +228,7 @@ def test_a_touched_file_is_noticed(shop: Shop, name: str) -> None:
 
 
 def test_the_same_bytes_written_again_are_the_same_package(shop: Shop) -> None:
-    """A new date alone changes nothing."""
+    """Rewriting a file with the same bytes is not a change."""
     shop.publish()
     (shop.folder / "labels.txt").write_bytes(FILES["labels.txt"])
     assert shop.is_published
@@ -234,7 +236,7 @@ def test_the_same_bytes_written_again_are_the_same_package(shop: Shop) -> None:
 
 @pytest.mark.parametrize("what", ["manifest", "folder"])
 def test_a_missing_manifest_or_folder_is_noticed(shop: Shop, what: str) -> None:
-    """A package without its proof is none."""
+    """A missing manifest or folder is noticed."""
     shop.publish()
     if what == "folder":
         shutil.rmtree(shop.folder)
@@ -244,25 +246,25 @@ def test_a_missing_manifest_or_folder_is_noticed(shop: Shop, what: str) -> None:
 
 
 def edit(path: Path) -> None:
-    """One byte more."""
+    """Append one byte."""
     path.write_bytes(path.read_bytes() + b" ")
 
 
 def replace_by_link(path: Path) -> None:
-    """A link to the same bytes elsewhere."""
+    """Replace a file by a link to the same bytes."""
     path.rename(path.parent.parent / "elsewhere")
     path.symlink_to("../elsewhere")
 
 
 def replace_by_folder(path: Path) -> None:
-    """A folder with something in it."""
+    """Replace a file by a folder with content."""
     path.unlink()
     path.mkdir()
     (path / "inside").write_text("mine")
 
 
 def replace_by_pipe(path: Path) -> None:
-    """Whoever reads it waits."""
+    """Replace a file by a named pipe, which would block readers."""
     path.unlink()
     os.mkfifo(path)
 
@@ -283,7 +285,7 @@ def replace_by_pipe(path: Path) -> None:
 def test_whatever_differs_from_what_was_published_is_named_and_brought_back(
     shop: Shop, name: str, damage: Callable[[Path], object], said: str
 ) -> None:
-    """The manifest and the diary as well as what ships."""
+    """Any difference in files, manifest or diary is reported and repaired."""
     shop.publish()
     before = shop.contents()
     damage(shop.folder / name)
@@ -301,14 +303,14 @@ def test_whatever_differs_from_what_was_published_is_named_and_brought_back(
 def test_files_of_a_person_are_moved_out_of_a_folder_that_is_replaced(
     shop: Shop, has_record: bool
 ) -> None:
-    """Nothing of theirs is lost; a folder, an environment of Python, say, goes as a whole."""
+    """Added files and folders are moved aside, not deleted."""
     shop.publish()
     for text in ("mine", "mine, too"):
         (shop.folder / "notes").mkdir()
         (shop.folder / "notes" / "a.txt").write_text(text)
         (shop.folder / "notes" / "b.txt").write_text(text)
         assert not shop.is_published
-        if not has_record:  # .buildsys may be deleted at any moment
+        if not has_record:  # .buildsys may be deleted at any time
             published.forget(shop.workspace, "tags@host")
         shop.publish()
         assert shop.is_published
@@ -322,7 +324,7 @@ def test_files_of_a_person_are_moved_out_of_a_folder_that_is_replaced(
 
 
 def test_what_a_file_manager_leaves_is_no_change(shop: Shop) -> None:
-    """Who looks at a package in the Finder has it published again, and the rubbish kept."""
+    """Files of a file manager (.DS_Store) do not count as changes."""
     shop.publish()
     (shop.folder / ".DS_Store").touch()
     assert shop.is_published
@@ -332,7 +334,7 @@ def test_what_a_file_manager_leaves_is_no_change(shop: Shop) -> None:
 
 
 def test_a_file_of_a_person_in_the_place_of_a_folder_is_kept(shop: Shop) -> None:
-    """It is moved aside like one inside of the folder."""
+    """A user's file in the place of the folder is moved aside."""
     shop.publish()
     shutil.rmtree(shop.folder)
     shop.folder.write_text("mine")
@@ -345,7 +347,7 @@ def test_a_file_of_a_person_in_the_place_of_a_folder_is_kept(shop: Shop) -> None
 
 
 def test_a_file_where_a_person_s_files_would_go_is_named(shop: Shop) -> None:
-    """Theirs stays where it is; the same for what a rejected build keeps."""
+    """A file in the place of the folder for kept files is reported, and nothing is moved."""
     shop.publish()
     (shop.folder / "notes.txt").write_text("mine")
     for name in (".kept", ".rejected"):
@@ -363,7 +365,7 @@ def test_a_file_where_a_person_s_files_would_go_is_named(shop: Shop) -> None:
 
 
 def test_bytecode_of_programs_that_a_person_runs_in_the_folder_does_not_count(shop: Shop) -> None:
-    """A package with a program is used where it lies."""
+    """Bytecode of programs run in the package is not a change."""
     shop.publish()
     (shop.folder / "__pycache__").mkdir()
     (shop.folder / "__pycache__" / "run.pyc").write_bytes(b"code")
@@ -371,7 +373,7 @@ def test_bytecode_of_programs_that_a_person_runs_in_the_folder_does_not_count(sh
 
 
 def test_a_package_keeps_to_the_umask(shop: Shop) -> None:
-    """What ships, its manifest and its diary; under 077 nobody else reads them."""
+    """The package's file modes follow the umask."""
     for mask in (0o077, 0o002):
         old = os.umask(mask)
         try:
@@ -385,14 +387,14 @@ def test_a_package_keeps_to_the_umask(shop: Shop) -> None:
 
 
 def test_a_cleared_store_leaves_the_folder_as_it_is(shop: Shop) -> None:
-    """It was complete when it was filled."""
+    """A cleared store does not change a published folder."""
     shop.publish()
     shutil.rmtree(shop.state.store.root)
     assert shop.is_published
 
 
 def test_other_words_in_the_manifest_are_another_publication(shop: Shop) -> None:
-    """A licence or a note more: same bytes, same steps, another manifest."""
+    """A changed licence or note is published as a new manifest."""
     shop.publish()
     for change in ({"licences": ("AGPL",)}, {"notes": ("Not verified: the NPU.",)}, {"label": "x"}):
         plan = make_plan(*shop.plan.steps, verdicts=("gate",), **{"licences": ("MIT",), **change})
@@ -401,7 +403,7 @@ def test_other_words_in_the_manifest_are_another_publication(shop: Shop) -> None
 
 
 def test_a_new_package_replaces_the_old_one_whole(shop: Shop) -> None:
-    """A file that the new one does not have is gone."""
+    """A new package replaces the old one completely."""
     shop.publish()
     pack = changed(shop.plan.steps[-1], code="code-2")
     plan = make_plan(*shop.plan.steps[:-1], pack, verdicts=("gate",))
@@ -413,7 +415,7 @@ def test_a_new_package_replaces_the_old_one_whole(shop: Shop) -> None:
 
 
 def test_a_package_whose_bytes_are_lost_leaves_the_old_one(shop: Shop) -> None:
-    """The step that makes them is named; no half folder is left."""
+    """If a package's bytes are lost, the old package stays, and the step that makes them is named."""
     shop.publish()
     before = shop.names()
     for blob in (shop.state.store.root / "blobs").rglob("*"):
@@ -426,7 +428,7 @@ def test_a_package_whose_bytes_are_lost_leaves_the_old_one(shop: Shop) -> None:
 
 
 def test_what_killed_runs_left_is_removed(shop: Shop) -> None:
-    """Folders that were being filled, or taken away."""
+    """Temporary folders of killed runs are removed."""
     for name in (".host.4711", ".host.old.4711"):
         (shop.folder.parent / name).mkdir(parents=True)
         (shop.folder.parent / name / "tags.tflite").write_bytes(b"half")
@@ -435,7 +437,7 @@ def test_what_killed_runs_left_is_removed(shop: Shop) -> None:
 
 
 def test_a_withdrawn_package_is_gone_and_can_be_published_again(shop: Shop) -> None:
-    """The store still has it."""
+    """A withdrawn package is removed, and can be published again."""
     shop.publish()
     publish.withdraw(shop.workspace, "tags@host", print)
     assert list(shop.folder.parent.iterdir()) == []
@@ -445,14 +447,14 @@ def test_a_withdrawn_package_is_gone_and_can_be_published_again(shop: Shop) -> N
 
 
 def reject(shop: Shop, *failures: str) -> list[str]:
-    """The gate turns red; the build is rejected."""
+    """Reject the build by its gate."""
     state = again(shop.state, shop.plan)
     make(state, "gate", verdict(state, *failures), passed=False)
     return publish.reject(shop.workspace, state, shop.plan, print)
 
 
 def test_a_rejected_build_keeps_its_file_and_the_reasons_aside(shop: Shop) -> None:
-    """Nothing that could be shipped by mistake is left; what failed can be looked at."""
+    """A rejected build's file and reasons are kept in another folder."""
     shop.publish()
     assert reject(shop, "box.mAP50 is 0.1, the recipe asks for 0.5") == [
         "box.mAP50 is 0.1, the recipe asks for 0.5"
@@ -467,7 +469,7 @@ def test_a_rejected_build_keeps_its_file_and_the_reasons_aside(shop: Shop) -> No
 
 
 def test_a_build_that_passes_again_leaves_nothing_rejected(shop: Shop) -> None:
-    """The old verdict would be read as a new one."""
+    """When a build passes again, its rejected files are removed."""
     reject(shop, "too low")
     state = again(shop.state, shop.plan)
     make(state, "gate", verdict(state, passed=True))
@@ -477,7 +479,7 @@ def test_a_build_that_passes_again_leaves_nothing_rejected(shop: Shop) -> None:
 
 
 def test_red_verdicts_are_those_that_were_made_and_did_not_pass(shop: Shop) -> None:
-    """In the plan's order; none before a judge has judged."""
+    """Red verdicts are those that exist and did not pass, in the plan's order."""
     assert publish.red_verdicts(shop.state, shop.plan) == []
     reject(shop, "too low")
     state = again(shop.state, shop.plan)
@@ -488,7 +490,7 @@ def test_red_verdicts_are_those_that_were_made_and_did_not_pass(shop: Shop) -> N
 def test_what_differs_in_the_report_is_named_and_files_of_a_person_stay(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It belongs to buildsys as packages do."""
+    """Changes in the report's folder are reported, and a user's files in it are kept."""
     run, report = ["-C", str(workspace), "report"], workspace / "build" / "report"
     assert main(run) == 0
     before = (report / "report.md").read_bytes()

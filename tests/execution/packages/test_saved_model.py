@@ -1,4 +1,4 @@
-"""A build that ships a folder: published, chosen, rejected like one that ships a file."""
+"""A build whose model is a folder is published, selected and rejected like one with a file."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def _recipe(workspace: Path) -> None:
 
 
 def _package(folder: Path) -> dict[str, tuple[int, str]]:
-    """A package as package_saved_model leaves it."""
+    """Write a package like package_saved_model."""
     (folder / "tags_saved_model" / "variables").mkdir(parents=True)
     (folder / "tags_saved_model" / "saved_model.pb").write_bytes(b"graph")
     (folder / "tags_saved_model" / "variables" / "variables.index").write_bytes(b"index")
@@ -32,7 +32,7 @@ def _package(folder: Path) -> dict[str, tuple[int, str]]:
 
 
 def test_the_model_of_a_package_may_be_a_folder(tmp_path: Path) -> None:
-    """A report of the graph alone: its weights weigh nothing."""
+    """The model of a package can be a folder, whose size includes its weights."""
     model = find_model(_package(tmp_path))
     assert model is not None
     assert (model.name, model.bytes, model.format) == ("tags_saved_model", 10, "saved-model")
@@ -42,7 +42,7 @@ def test_the_model_of_a_package_may_be_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_model_of_a_package_is_mostly_a_file(tmp_path: Path) -> None:
-    """The first by name, as ever; none in a folder of text."""
+    """Usually the model is the first model file by name; a folder of text has none."""
     (tmp_path / "labels.txt").write_text("tag\n")
     assert find_model(files_below(tmp_path)) is None
     (tmp_path / "tags.tflite").write_bytes(b"model")
@@ -52,12 +52,12 @@ def test_the_model_of_a_package_is_mostly_a_file(tmp_path: Path) -> None:
 
 
 def test_a_published_folder_that_was_changed_by_hand(workspace: Path, build: Build) -> None:
-    """A measurement of another network is taken for this one's."""
+    """A changed file in the published folder is noticed."""
     build()
     folder = workspace / "build" / "tags" / "tensorflow-saved-model"
     assert (folder / "manifest.json").is_file()
     assert build() == []
-    (folder / "model.tflite").unlink()  # the stand-in's idea of a package
+    (folder / "model.tflite").unlink()  # the stand-in's package
     place = folder / "tags_saved_model"
     manifest = json.loads((folder / "manifest.json").read_bytes())
     rows = {n: {"bytes": b, "sha256": d} for n, (b, d) in _package(folder).items()}
@@ -72,7 +72,7 @@ def test_a_published_folder_that_was_changed_by_hand(workspace: Path, build: Bui
 
 
 def test_a_red_gate_keeps_the_folder_aside(workspace: Path, build: Build, tools: StandIn) -> None:
-    """The verdict of a folder ends the run with a traceback, or loses what was judged."""
+    """A rejected folder is kept aside like a file."""
     tools.metric = 0.01
     build()
     assert not (workspace / "build" / "tags" / "tensorflow-saved-model").exists()

@@ -1,4 +1,4 @@
-"""`select`: one training, every variant a row, the best that fits and passes ships."""
+"""`select`: one training, one row per variant, and the best suitable variant is published."""
 
 import json
 import shutil
@@ -23,7 +23,9 @@ targets:
 
 
 class Sized(StandIn):
-    """Larger pictures see more and need more memory; per-channel is a little better."""
+    """A stand-in in which larger images give better accuracy and need more memory, and per-channel
+    is slightly better.
+    """
 
     def __call__(self, command: Command, on_progress: OnProgress) -> int:
         request = json.loads(Path(command.arguments[-1]).read_text())
@@ -41,7 +43,7 @@ class Sized(StandIn):
 
 
 def write_sweep(workspace: Path) -> Path:
-    """A workspace's recipe becomes the sweep; returns the workspace."""
+    """Replace the workspace's recipe by the sweep; returns the workspace."""
     path = workspace / "recipes" / "tags.yaml"
     text = path.read_text().split("matrix:", maxsplit=1)[0].split("targets:", maxsplit=1)[0] + SWEEP
     path.write_text(text)
@@ -56,7 +58,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 
 
 def sweep(workspace: Path, tools: StandIn, change: str = "") -> list[Row]:
-    """A run of the sweep; its rows."""
+    """Run the sweep; returns its rows."""
     path = write_sweep(workspace) / "recipes" / "tags.yaml"
     path.write_text(path.read_text().replace("min: 0.1", change or "min: 0.1"))
     tools.ran.clear()
@@ -67,7 +69,7 @@ def sweep(workspace: Path, tools: StandIn, change: str = "") -> list[Row]:
 
 
 def test_the_best_that_fits_ships(workspace: Path) -> None:
-    """1110 KiB of arena: 128 px does not fit; per-channel at 96 px is the best of the rest."""
+    """With 1110 KiB of arena 128 px does not fit, and per-channel at 96 px is the best of the rest."""
     tools = Sized()
     rows = sweep(workspace, tools)
     assert tools.ran.count("train_ultralytics") == 1
@@ -94,7 +96,7 @@ def test_the_best_that_fits_ships(workspace: Path) -> None:
 
 
 def test_nothing_ships_where_nothing_passes(workspace: Path) -> None:
-    """The least bad file goes to the customers."""
+    """If no variant passes, nothing is published."""
     tools = Sized()
     rows = sweep(workspace, tools, "min: 0.9")
     assert [row.status for row in rows if not row.candidate] == [
@@ -105,7 +107,7 @@ def test_nothing_ships_where_nothing_passes(workspace: Path) -> None:
 
 
 def test_a_failure_is_no_verdict(workspace: Path) -> None:
-    """A compiler that crashed for one variant lets a worse one win."""
+    """If a variant fails with an error, no other variant is chosen."""
     tools = Sized()
     tools.fail = {"compile_vela"}
     rows = sweep(workspace, tools)
@@ -118,7 +120,9 @@ def test_a_failure_is_no_verdict(workspace: Path) -> None:
 def test_a_training_that_a_locked_run_may_not_begin_blocks_no_selection(
     workspace: Path, tmp_path: Path
 ) -> None:
-    """The lock lacks a line: that is the answer for the variants, and for what chooses among them."""
+    """With --locked and a missing line, variants and selection have that status, and the selection
+    is not blocked.
+    """
     write_sweep(workspace)
     path = workspace / "buildsys.lock"
     (line,) = [x for x in path.read_text().splitlines() if x.startswith("training ")]
@@ -135,7 +139,7 @@ def test_a_training_that_a_locked_run_may_not_begin_blocks_no_selection(
 @pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(("key", "winner"), [("bytes", "tags-"), ("sram_bytes", "64-per")])
 def test_minimize_takes_the_smallest(workspace: Path, key: str, winner: str) -> None:
-    """Size cannot decide."""
+    """`minimize` selects the smallest value."""
     path = write_sweep(workspace) / "recipes" / "tags.yaml"
     path.write_text(path.read_text().replace("maximize: box.mAP50-95", f"minimize: {key}"))
     session = Session(workspace, Sized(), no_environment)
@@ -150,7 +154,7 @@ def test_minimize_takes_the_smallest(workspace: Path, key: str, winner: str) -> 
 def test_looking_at_a_selection_runs_nothing(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """`plan` makes what the store has lost."""
+    """`plan` of a selection runs nothing, even if the store has lost results."""
     from buildsys.cli import main
     from buildsys.execution.session.step_executor import StepExecutor
 
@@ -163,7 +167,7 @@ def test_looking_at_a_selection_runs_nothing(
 
 @pytest.mark.usefixtures("built")
 def test_a_selection_is_verified_and_exported(workspace: Path, tmp_path: Path) -> None:
-    """The build that ships is the one that cannot be carried or made again."""
+    """A selection can be verified and exported."""
     from buildsys.cli import main
     from buildsys.operations.verify import shipped_plan, verify
 
@@ -182,7 +186,7 @@ def test_a_selection_is_verified_and_exported(workspace: Path, tmp_path: Path) -
 def test_another_variant_ships_where_the_best_turns_red(
     sample: Sample, workspace: Path, tmp_path: Path
 ) -> None:
-    """A verdict of the best one is lost, and red when it is made again for the package."""
+    """If a lost verdict of the best variant turns red, another variant is published."""
     sample.copy(write_sweep(workspace), tmp_path / "store")
     tools = Sized()
     session = Session(workspace, tools, no_environment)

@@ -1,6 +1,6 @@
-"""A program in a step's place: tries what no step may do, and what every step does; prints what came of it.
+"""A program in place of a step: tries forbidden and allowed actions, and prints the results.
 
-`python hostile_step.py PLACES`: a JSON file that names what lies around.
+`python hostile_step.py PLACES`: a JSON file with paths and addresses around the step.
 """
 
 import ctypes
@@ -26,23 +26,23 @@ _STAT = 2  # IPC_STAT
 
 
 def main() -> None:
-    """One JSON object: attempt -> "" where it succeeded, else the error."""
+    """Print one JSON object: attempt -> "" if it succeeded, else the error."""
     places = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     found = {name: _try(action) for name, action in attempts(places).items()}
     found |= {f"may {name}": _try(action) for name, action in work(places).items()}
     print(json.dumps(found), flush=True)
-    if not os.fork():  # what it leaves is ended with it
+    if not os.fork():  # its remaining processes end with it
         os.execvp("sleep", ["sleep", "77"])
 
 
 def attempts(places: dict[str, str]) -> dict[str, Callable[[], object]]:
-    """What must fail."""
+    """Actions that must fail."""
     outside = Path(places["outside"])
     parent = int(places["parent"])
     stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
 
     def find(folder: Path, name: str) -> None:
-        if name not in os.listdir(folder):  # where a folder is not the real one
+        if name not in os.listdir(folder):  # if the folder is not the real one
             raise FileNotFoundError(name)
 
     def change(path: Path) -> None:
@@ -176,7 +176,7 @@ def attempts(places: dict[str, str]) -> dict[str, Callable[[], object]]:
 
 
 def work(places: dict[str, str]) -> dict[str, Callable[[], object]]:
-    """What must work."""
+    """Actions that must work."""
 
     def fork() -> None:
         with multiprocessing.get_context("fork").Pool(1) as pool:

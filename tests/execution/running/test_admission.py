@@ -1,4 +1,4 @@
-"""Who may run beside whom: a step that measures time runs alone, or its figure is noise."""
+"""Which steps may run at the same time: a step that measures time runs alone."""
 
 import dataclasses
 import threading
@@ -11,7 +11,7 @@ from buildsys.steps import benchmark_onnx, benchmark_tflite
 
 
 def benchmark(threads: int = 1) -> Step:
-    """A step that measures, as a plan has it."""
+    """A benchmark step as in a plan."""
     params = benchmark_tflite.Params(threads=threads, runs=50, warmup=5, machine="one machine")
     model = Input(name="tflite", source=Source(path="/model.tflite", label="model.tflite"))
     return plan_builder.make_step(
@@ -20,7 +20,7 @@ def benchmark(threads: int = 1) -> Step:
 
 
 def test_a_benchmark_waits_and_is_waited_for() -> None:
-    """Beside a training it would measure the training."""
+    """A benchmark waits for running steps, and later steps wait for it."""
     gate, timed = Admission(cores=16, memory_mib=100_000), benchmark()
     other = dataclasses.replace(timed, id="other", alone=False)
     assert (timed.alone, other.threads) == (True, 1)
@@ -34,13 +34,13 @@ def test_a_benchmark_waits_and_is_waited_for() -> None:
 
 
 def test_it_runs_even_with_more_threads_than_cores() -> None:
-    """Else it would wait for ever."""
+    """A benchmark with more threads than cores still runs."""
     with Admission(cores=1, memory_mib=100).admit(benchmark(threads=4)) as slot:
         assert slot == ""
 
 
 def test_two_benchmarks_come_one_after_the_other() -> None:
-    """However many are asked for at once, all of them get their turn."""
+    """Several benchmarks run one after the other, and all of them run."""
     gate, running, most = Admission(cores=8, memory_mib=10_000), [0], [0]
 
     def run() -> None:
@@ -59,7 +59,7 @@ def test_two_benchmarks_come_one_after_the_other() -> None:
 
 
 def test_the_machine_is_part_of_what_a_benchmark_is() -> None:
-    """A figure of another machine is another step's."""
+    """The machine is part of a benchmark's action key."""
     model = Input(name="onnx", source=Source(path="/m.onnx", label="m.onnx"))
     one, other = (
         plan_builder.make_step(

@@ -1,4 +1,4 @@
-"""One step's processes are ended, and those of the others go on."""
+"""The processes of one step are ended, and those of others continue."""
 
 import contextlib
 import os
@@ -15,11 +15,11 @@ from buildsys.execution.running.process import Command, run_command
 
 pytestmark = pytest.mark.slow
 _STEP = 'sleep 60 & echo $! > "$0.new" && mv "$0.new" "$0"; wait; exit 1'
-"""Starts a process of its own, writes its number, and waits for it."""
+"""Starts a child process, writes its id, and waits for it."""
 
 
 class Running:
-    """A step in a thread, with what can end it."""
+    """A step running in a thread, which can be cancelled."""
 
     def __init__(self, folder: Path) -> None:
         self.cancellation, self.codes = Cancellation(), list[int]()
@@ -39,7 +39,7 @@ class Running:
 
     @property
     def child(self) -> int:
-        """The process that the step has started."""
+        """Id of the process that the step has started."""
         while not self._mark.exists():
             time.sleep(0.01)
         return int(self._mark.read_text())
@@ -47,7 +47,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(*folders: Path) -> Iterator[list[Running]]:
-    """Steps that run, ended after the block."""
+    """Running steps, which are ended after the block."""
     steps = [Running(folder) for folder in folders]
     try:
         yield steps
@@ -58,7 +58,7 @@ def running(*folders: Path) -> Iterator[list[Running]]:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process runs: what was killed may wait for somebody to ask for its exit code."""
+    """Whether a process runs; a zombie counts as ended."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -67,7 +67,7 @@ def is_alive(process: int) -> bool:
 
 
 def test_a_cancelled_step_ends_with_all_that_it_started(tmp_path: Path) -> None:
-    """The step beside it goes on; its own children end when it is cancelled, too."""
+    """A cancelled step ends with all its processes; the other step continues."""
     with running(tmp_path / "one", tmp_path / "two") as (one, two):
         assert is_alive(one.child)
         assert is_alive(two.child)
@@ -82,7 +82,7 @@ def test_a_cancelled_step_ends_with_all_that_it_started(tmp_path: Path) -> None:
 
 
 def test_a_step_that_is_cancelled_before_it_begins_does_not_begin(tmp_path: Path) -> None:
-    """A worker may hear of it while inputs are still on their way."""
+    """A step that is cancelled before it starts does not start."""
     cancellation, mark = Cancellation(), tmp_path / "began"
     cancellation.request()
     command = Command(

@@ -1,4 +1,4 @@
-"""What a step may reach: under each mechanism alone, with a program that tries everything."""
+"""What an isolated step can access, under each mechanism, tested with a hostile program."""
 
 import ctypes
 import json
@@ -28,7 +28,7 @@ HOSTILE = Path(__file__).with_name("hostile_step.py")
 
 @pytest.fixture(params=[Mechanism.BUBBLEWRAP, Mechanism.LANDLOCK])
 def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Isolation:
-    """One mechanism alone."""
+    """One isolation mechanism."""
     monkeypatch.setenv(isolation.VARIABLE, request.param)
     try:
         return isolation.choose()
@@ -37,7 +37,7 @@ def mechanism(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Place:
-    """A step's folder, with things around it that are none of its business."""
+    """A step's folder, surrounded by things that it must not access."""
 
     def __init__(self, root: Path) -> None:
         self.scratch = root / "outside" / "scratch"
@@ -55,7 +55,7 @@ class Place:
         self.root = root
 
     def access(self, network: bool = False) -> Access:
-        """What the runner gives."""
+        """The access that the runner grants."""
         inputs = self.scratch / "inputs"
         return Access(
             programs=(*isolation.python_folders(Path(sys.executable)), str(HOSTILE)),
@@ -70,7 +70,7 @@ class Place:
         )
 
     def run(self, chosen: Isolation, *arguments: str, network: bool = False) -> tuple[int, str]:
-        """(exit code, minus a signal; log) of a program in the step's place."""
+        """Run a program as the step; returns (exit code or minus signal, log)."""
         log = self.root / "log"
         work = self.scratch / "work"
         command = Command(
@@ -87,13 +87,13 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    """One for each test."""
+    """A new place for each test."""
     return Place(tmp_path)
 
 
 @pytest.fixture
 def around(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
-    """Servers of this machine that nobody but the test listens to, and the names of all there is."""
+    """Servers on this machine started by the test, and the names of everything around the step."""
     with ExitStack() as opened:
 
         def server(family: int, kind: int, address: object) -> socket.socket:
@@ -107,7 +107,7 @@ def around(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
         stream, datagram = socket.SOCK_STREAM, socket.SOCK_DGRAM
         tcp = server(socket.AF_INET, stream, ("127.0.0.1", 0))
         udp = server(socket.AF_INET, datagram, ("127.0.0.1", 0))
-        monkeypatch.chdir(place.root)  # the path of a socket is short
+        monkeypatch.chdir(place.root)  # the path of a socket is limited
         server(socket.AF_UNIX, stream, "socket")
         server(socket.AF_UNIX, datagram, "datagram")
         server(socket.AF_UNIX, stream, "\0" + abstract)
@@ -131,7 +131,7 @@ def around(place: Place, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
 
 
 def _shared(opened: ExitStack) -> dict[str, object]:
-    """Memory, semaphores and messages that other programs reach by a number or a name."""
+    """Create shared memory, semaphores and message queues that other programs could access."""
     libc = ctypes.CDLL(None)
     memory = libc.shmget(0, 4096, 0o600)
     opened.callback(libc.shmctl, memory, 0, None)  # IPC_RMID
@@ -150,7 +150,7 @@ def _shared(opened: ExitStack) -> dict[str, object]:
 def test_every_attempt_of_a_hostile_step_fails(
     place: Place, around: dict[str, object], mechanism: Isolation
 ) -> None:
-    """And what steps do works; nothing that it started is left."""
+    """Every forbidden action fails, allowed ones work, and no process remains."""
     (place.scratch / "places.json").write_text(json.dumps(around))
     before = _mode_and_time(place.blobs / "mine")
     code, log = place.run(
@@ -175,14 +175,14 @@ def _mode_and_time(path: Path) -> tuple[int, int]:
 
 @pytest.mark.slow
 def test_how_a_step_ended_comes_through(place: Place, mechanism: Isolation) -> None:
-    """Its exit code, or its signal."""
+    """A step's exit code or signal is passed on."""
     assert place.run(mechanism, "/bin/sh", "-c", "exit 3")[0] == 3
     assert place.run(mechanism, "/bin/sh", "-c", "kill -9 $$")[0] == -9
 
 
 @pytest.mark.slow
 def test_pipes_of_any_number_reach_a_step(place: Place, mechanism: Isolation) -> None:
-    """Nothing that isolates takes the descriptor that the step was given."""
+    """A pipe with any descriptor number reaches the step."""
     for number in range(3, 10):
         step = ("/bin/sh", "-c", f"echo {number} >&{number}")
         work = place.scratch / "work"
@@ -197,7 +197,7 @@ def test_pipes_of_any_number_reach_a_step(place: Place, mechanism: Isolation) ->
 def test_a_step_that_fetches_has_the_internet_and_nothing_of_this_machine(
     place: Place, mechanism: Isolation
 ) -> None:
-    """It connects by TCP; a Unix socket it cannot even make."""
+    """A fetching step can use TCP to the internet, but not this machine's network or Unix sockets."""
     text = "import socket; socket.socket(); socket.socket(socket.AF_UNIX)"
     code, log = place.run(mechanism, sys.executable, "-c", text, network=True)
     assert code == 1
@@ -212,7 +212,9 @@ def test_a_step_that_fetches_has_the_internet_and_nothing_of_this_machine(
 def test_many_inputs_are_readable_and_their_neighbours_are_not(
     place: Place, mechanism: Isolation
 ) -> None:
-    """More than bubblewrap can mount one by one."""
+    """With more inputs than bubblewrap can mount, inputs are readable and neighbouring files are
+    not.
+    """
     for index in range(isolation._MOST_SINGLE_FILES + 1):
         (place.blobs / str(index)).write_text(str(index))
         (place.scratch / "inputs" / str(index)).symlink_to(place.blobs / str(index))
@@ -225,7 +227,9 @@ def test_many_inputs_are_readable_and_their_neighbours_are_not(
 def test_an_unknown_mechanism_is_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the words that there are, also by what runs no step."""
+    """An unknown mechanism is an error that lists the valid ones, also for commands that run no
+    step.
+    """
     monkeypatch.setenv(isolation.VARIABLE, "firejail")
     with pytest.raises(
         IsolationUnavailable, match="not one of auto, required, bubblewrap, landlock"
@@ -237,7 +241,7 @@ def test_an_unknown_mechanism_is_refused(
 
 
 def test_required_refuses_where_nothing_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`auto` goes on and says why; the reasons are named."""
+    """`required` stops if no mechanism works, with the reasons; `auto` continues with a message."""
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setenv(isolation.VARIABLE, "required")
     isolation.find.cache_clear()
@@ -256,7 +260,9 @@ def test_required_refuses_where_nothing_works(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_filter_is_one_program_for_each_kind_of_step() -> None:
-    """Eight bytes an instruction; every jump stays inside."""
+    """The seccomp filter is one valid program per kind of step: eight bytes per instruction, no
+    jump outside.
+    """
     for network, mounted in product((True, False), repeat=2):
         program = confine.seccomp_filter(network, mounted)
         count = len(program) // 8
@@ -276,7 +282,9 @@ NUMBERS = {
 def test_the_filter_reads_arguments_where_these_decide(
     machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process may change itself, not others; make threads and children, not namespaces."""
+    """The filter checks arguments: a process may change itself but not others, and create threads
+    but not namespaces.
+    """
     system = os.uname()
     monkeypatch.setattr(os, "uname", lambda: os.uname_result((*system[:4], machine)))
     architecture, clone, limit, priority, affinity, ioctl, memory, watch = NUMBERS[machine]
@@ -308,7 +316,7 @@ def test_the_filter_reads_arguments_where_these_decide(
 
 
 def _answer(program: bytes, architecture: int, number: int, first: int, second: int) -> int:
-    """What the kernel would do with a system call: the filter's instructions, one after the other."""
+    """Interpret the filter for a system call; returns the kernel's decision."""
     data = struct.pack("=IIQQQ", number, architecture, 0, first, second)
     value, place = 0, 0
     while True:
@@ -326,6 +334,6 @@ def _answer(program: bytes, architecture: int, number: int, first: int, second: 
 
 
 def test_folders_stand_for_files_that_are_too_many() -> None:
-    """Joined from the deepest on until they are few enough."""
+    """Too many files are replaced by their folders, from the deepest on."""
     paths = tuple(f"/data/{a}/{b}/x.jpg" for a in range(3) for b in range(200))
     assert set(isolation.joined_folders(paths)) == {"/data/0", "/data/1", "/data/2"}

@@ -1,4 +1,4 @@
-"""What made a result, as the diary keeps it, and what two of them have apart."""
+"""The machine and libraries that made a result, in the diary, and differences between two."""
 
 import json
 from pathlib import Path
@@ -36,12 +36,12 @@ AMD = MadeOn(cpu="AMD EPYC (x86_64)", instructions=("avx2", "avx512f"), kernels=
     ],
 )
 def test_only_what_differs_is_named(published: MadeOn, here: MadeOn, text: str) -> None:
-    """Both sides in one line."""
+    """Only differences are named, both sides in one line."""
     assert describe_difference(published, here) == text
 
 
 def test_the_diary_gives_the_machine_back(tmp_path: Path) -> None:
-    """Beside what the step wrote there itself."""
+    """The diary returns the machine, in addition to the step's own entries."""
     place = tmp_path / "diary.json"
     place.write_text("")
     add_to_diary(str(place), {"torch": "AVX2"})
@@ -56,7 +56,7 @@ def test_the_diary_gives_the_machine_back(tmp_path: Path) -> None:
 
 
 def test_libraries_that_a_step_loaded_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that cannot answer is left out; one that takes orders says by which."""
+    """Loaded libraries report their kernels; libraries without an answer are omitted."""
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     umath = SimpleNamespace(

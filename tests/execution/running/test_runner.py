@@ -1,4 +1,4 @@
-"""One step from its inputs in the store to its outputs in the store; the tool is a function."""
+"""The runner: one step from inputs to outputs in the store, with a function as tool."""
 
 import json
 import os
@@ -26,7 +26,7 @@ Tool = Callable[[dict[str, Path], dict[str, Path]], int]
 
 
 class Bench:
-    """A workspace, decisions on some steps, and a runner whose tool is a function of the test."""
+    """A workspace with decisions on steps, and a runner whose tool is a function of the test."""
 
     def __init__(self, root: Path, *steps: Step) -> None:
         self.workspace = Workspace(root / "workspace")
@@ -67,7 +67,7 @@ class Bench:
 
 
 def write_outputs(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
-    """A tool that works: a file, or a folder with one file."""
+    """A tool that succeeds: writes a file, or a folder with one file."""
     for name, path in outputs.items():
         if path.suffix:
             path.write_text(name)
@@ -79,7 +79,7 @@ def write_outputs(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A person's file."""
+    """A user's file."""
     path = tmp_path / "model.pt"
     path.write_bytes(b"weights")
     return path
@@ -92,14 +92,14 @@ def export(source: Path) -> Step:
 
 
 def failure(bench: Bench, step: Step) -> StepFailed:
-    """The error of a step that has to fail."""
+    """Run a step that must fail; returns the error."""
     with pytest.raises(StepFailed) as caught:
         bench.execute(step)
     return caught.value
 
 
 def test_outputs_are_in_the_store_and_the_step_is_up_to_date(tmp_path: Path, export: Step) -> None:
-    """Bytes, the action's entry, the workspace's record; the working folder is gone."""
+    """Bytes, action entry and record exist, and the working folder is removed."""
     bench = Bench(tmp_path, export)
     result = bench.execute(export)
     assert result is not None
@@ -117,7 +117,7 @@ def test_outputs_are_in_the_store_and_the_step_is_up_to_date(tmp_path: Path, exp
 
 
 def test_the_request_names_inputs_outputs_and_parameters(tmp_path: Path, export: Step) -> None:
-    """All below the step's working folder, which is named by the action key."""
+    """All paths in the request are below the working folder, which is named after the action key."""
     bench = Bench(tmp_path, export)
     bench.execute(export)
     (request,), (command,) = bench.requests, bench.commands
@@ -134,7 +134,7 @@ def test_the_request_names_inputs_outputs_and_parameters(tmp_path: Path, export:
 
 
 def test_a_tool_gets_a_copy_of_what_another_step_made(tmp_path: Path, export: Step) -> None:
-    """A tool that writes on its input spoils nothing in the store."""
+    """A tool gets copies, so that writing to inputs does not damage the store."""
     convert = make_step("convert", output_of(export))
     bench = Bench(tmp_path, export, convert)
     bench.execute(export)
@@ -152,7 +152,7 @@ def test_a_tool_gets_a_copy_of_what_another_step_made(tmp_path: Path, export: St
 
 
 def test_a_folder_comes_out_and_goes_in_whole(tmp_path: Path, source: Path) -> None:
-    """An output that is a tree is a folder in the next step, too."""
+    """A folder output is a folder input of the next step."""
     tree = make_step("unpack", given(source), outputs=(Output(name="data", tree=True),))
     reader = make_step("read", output_of(tree))
     bench = Bench(tmp_path, tree, reader)
@@ -167,7 +167,9 @@ def test_a_folder_comes_out_and_goes_in_whole(tmp_path: Path, source: Path) -> N
 
 
 def test_a_failed_step_says_stage_exit_code_and_last_lines(tmp_path: Path, export: Step) -> None:
-    """With the log and the command that repeats it; the working folder stays for that."""
+    """The message has stage, exit code, last lines, the log and the command to repeat it; the
+    working folder is kept.
+    """
     bench = Bench(tmp_path / "a place with $(spaces)", export)
     bench.tool = lambda inputs, outputs: 1
     error = failure(bench, export)
@@ -187,7 +189,7 @@ def test_a_failed_step_says_stage_exit_code_and_last_lines(tmp_path: Path, expor
 
 
 def test_a_step_that_refuses_its_input_is_quoted(tmp_path: Path, export: Step) -> None:
-    """Its own sentence in place of the log's last lines."""
+    """A step's own message is printed instead of the log's last lines."""
     bench = Bench(tmp_path, export)
 
     def refuse(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
@@ -202,7 +204,9 @@ def test_a_step_that_refuses_its_input_is_quoted(tmp_path: Path, export: Step) -
 
 
 def test_the_words_of_a_tool_are_text(tmp_path: Path, export: Step) -> None:
-    """Its colours go, what else moves a cursor is written out; its log keeps all of it."""
+    """In messages, colours of a tool's output are removed and control characters are escaped; the
+    log is unchanged.
+    """
     bench = Bench(tmp_path, export)
 
     def refuse(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
@@ -218,7 +222,7 @@ def test_the_words_of_a_tool_are_text(tmp_path: Path, export: Step) -> None:
 
 
 def test_a_report_that_is_none_is_passed_over() -> None:
-    """NaN, words for numbers, no JSON, no end: the next report counts."""
+    """Invalid progress reports are ignored, and the next valid one is used."""
     read, write = os.pipe()
     lines = (
         b'{"done": NaN, "total": 1, "unit": "", "note": ""}',
@@ -235,14 +239,14 @@ def test_a_report_that_is_none_is_passed_over() -> None:
 
 
 def test_a_killed_tool_is_called_killed(tmp_path: Path, export: Step) -> None:
-    """By the signal's name, with what it often means."""
+    """The message names the signal and its usual cause."""
     bench = Bench(tmp_path, export)
     bench.tool = lambda inputs, outputs: -9
     assert "ended by SIGKILL; the machine may have run out of memory" in str(failure(bench, export))
 
 
 def test_an_output_that_is_not_there_fails_the_step(tmp_path: Path, export: Step) -> None:
-    """By name, whatever the exit code says; nothing is recorded."""
+    """A missing output fails the step by name, even with exit code 0, and nothing is recorded."""
     bench = Bench(tmp_path, export)
     bench.tool = lambda inputs, outputs: 0
     assert "made" in str(failure(bench, export))
@@ -252,7 +256,7 @@ def test_an_output_that_is_not_there_fails_the_step(tmp_path: Path, export: Step
 def test_a_source_that_changes_under_the_tool_fails_the_step(
     tmp_path: Path, export: Step, source: Path
 ) -> None:
-    """The result would be filed under what the file no longer is."""
+    """A source that changes during a step fails the step."""
     bench = Bench(tmp_path, export)
 
     def change(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
@@ -266,7 +270,7 @@ def test_a_source_that_changes_under_the_tool_fails_the_step(
 
 
 def test_a_red_verdict_is_a_result(tmp_path: Path, source: Path) -> None:
-    """The step worked; what it found rejects the build."""
+    """A red verdict is a successful step."""
     gate = make_step(
         "gate", given(source), outputs=(Output(name="verdict", tree=False, suffix=".json"),)
     )
@@ -284,7 +288,7 @@ def test_a_red_verdict_is_a_result(tmp_path: Path, source: Path) -> None:
 
 
 def test_a_verdict_of_another_form_fails_the_step(tmp_path: Path, source: Path) -> None:
-    """Nothing of it is kept: it would be read by every later run."""
+    """A verdict of another form fails the step, and is not kept."""
     gate = make_step(
         "gate", given(source), outputs=(Output(name="verdict", tree=False, suffix=".json"),)
     )
@@ -302,7 +306,7 @@ def test_a_verdict_of_another_form_fails_the_step(tmp_path: Path, source: Path) 
 
 
 def test_what_a_step_tells_of_its_run_is_kept_with_the_action(tmp_path: Path, export: Step) -> None:
-    """Such as the device of a training, and the CPU: no output, no part of any key."""
+    """Facts about the run (device, CPU) are kept with the action, not in outputs or keys."""
     bench = Bench(tmp_path, export)
 
     def tell(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
@@ -319,7 +323,7 @@ def test_what_a_step_tells_of_its_run_is_kept_with_the_action(tmp_path: Path, ex
 
 
 def test_what_another_run_made_meanwhile_is_not_made_again(tmp_path: Path, export: Step) -> None:
-    """Decided stale, then found in the store under the lock: nothing runs."""
+    """If another run made the result meanwhile, the step does not run."""
     bench = Bench(tmp_path, export)
     assert bench.state.decide(export).status == Status.STALE
     Bench(tmp_path, export).execute(export)
@@ -331,7 +335,7 @@ def test_what_another_run_made_meanwhile_is_not_made_again(tmp_path: Path, expor
 def test_an_input_that_the_store_lost_names_the_step_that_makes_it(
     tmp_path: Path, export: Step
 ) -> None:
-    """The caller makes it again, and tries once more."""
+    """A lost input is reported with the step that makes it."""
     convert = make_step("convert", output_of(export))
     bench = Bench(tmp_path, export, convert)
     bench.execute(export)
@@ -347,7 +351,7 @@ def test_an_input_that_the_store_lost_names_the_step_that_makes_it(
 def test_only_a_training_finds_what_an_ended_run_left(
     tmp_path: Path, source: Path, module: str, kept: bool
 ) -> None:
-    """It goes on from its last epoch; every other step begins in an empty folder."""
+    """Only a training gets the files of an interrupted run; other steps start in an empty folder."""
     step = make_step(module, given(source), trains=kept)
     bench = Bench(tmp_path, step)
 
@@ -371,7 +375,7 @@ def test_only_a_training_finds_what_an_ended_run_left(
 
 
 def environment_of(root: Path, step: Step) -> dict[str, str]:
-    """What a step's process is given."""
+    """The environment of a step's process."""
     bench = Bench(root, step)
     bench.execute(step)
     return dict(bench.commands[0].environment)
@@ -380,7 +384,7 @@ def environment_of(root: Path, step: Step) -> dict[str, str]:
 def test_a_step_gets_threads_and_device_and_no_habit_of_this_machine(
     tmp_path: Path, export: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An allow-list: nobody's PYTHONPATH, home or proxy."""
+    """The environment is an allow-list without the user's PYTHONPATH, home and proxies."""
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     step = changed(export, threads=2, device="cpu")
@@ -394,7 +398,7 @@ def test_a_step_gets_threads_and_device_and_no_habit_of_this_machine(
 def test_a_step_that_fetches_gets_the_proxies(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only that one reaches the network."""
+    """Only steps that fetch get the proxy variables."""
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     found = environment_of(tmp_path, make_step("fetch_file", given(source), fetches=True))
     assert found["HTTPS_PROXY"] == "http://proxy:3128"
@@ -403,13 +407,13 @@ def test_a_step_that_fetches_gets_the_proxies(
 def test_a_step_with_a_gpu_sees_its_own_alone(
     tmp_path: Path, export: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first free one of those that this run may use."""
+    """A step gets only the first free GPU of the allowed ones."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert environment_of(tmp_path, changed(export, gpu=True))["CUDA_VISIBLE_DEVICES"] == "3"
 
 
 def test_the_state_of_a_failed_step_does_not_change(tmp_path: Path, export: Step) -> None:
-    """The next run says the same: no recorded result."""
+    """A failed step leaves the recorded state unchanged."""
     bench = Bench(tmp_path, export)
     bench.tool = lambda inputs, outputs: 1
     failure(bench, export)
@@ -419,7 +423,7 @@ def test_the_state_of_a_failed_step_does_not_change(tmp_path: Path, export: Step
 
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
 def test_what_is_no_file_of_the_step_is_refused(tmp_path: Path, export: Step, kind: str) -> None:
-    """A link would bring into the store what the step itself may not read; a pipe never ends."""
+    """Links and pipes in outputs are rejected."""
     bench = Bench(tmp_path, export)
     (tmp_path / "secret").write_text("secret")
 
@@ -438,7 +442,7 @@ def test_what_is_no_file_of_the_step_is_refused(tmp_path: Path, export: Step, ki
 
 
 def test_a_link_to_an_input_is_an_output(tmp_path: Path, export: Step, source: Path) -> None:
-    """Datasets are passed on as links."""
+    """A link to an input is a valid output."""
     bench = Bench(tmp_path, export)
 
     def link(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
@@ -454,7 +458,7 @@ def test_a_link_to_an_input_is_an_output(tmp_path: Path, export: Step, source: P
 def test_only_what_is_about_a_step_reaches_it(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This machine's libraries where it requires them, the proxy where it fetches."""
+    """A step gets only the variables that it needs: library paths or proxies."""
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/libraries")
     monkeypatch.setenv("SSL_CERT_FILE", "/etc/own.pem")
     plain = make_step("export_onnx", given(source), stage="export")
@@ -472,7 +476,7 @@ def test_only_what_is_about_a_step_reaches_it(
 
 
 def test_what_isolates_is_said_once(tmp_path: Path, export: Step, source: Path) -> None:
-    """And remembered for the diary."""
+    """The isolation mechanism is printed once, and recorded for the diary."""
     other = make_step("export_other", given(source), stage="other", tool_env="ultralytics")
     bench = Bench(tmp_path, export, other)
     for step in (export, other):
@@ -485,7 +489,7 @@ def test_what_isolates_is_said_once(tmp_path: Path, export: Step, source: Path) 
 def test_folders_without_end_fail_the_step_and_not_the_next_run(
     tmp_path: Path, export: Step
 ) -> None:
-    """In its outputs they are refused, in its work removed."""
+    """Endlessly nested folders are rejected in outputs, and removed in the working folder."""
     bench = Bench(tmp_path, export)
 
     def dig(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
@@ -503,7 +507,7 @@ def test_folders_without_end_fail_the_step_and_not_the_next_run(
 
 
 def test_what_a_step_writes_is_read_up_to_a_bound(tmp_path: Path, source: Path) -> None:
-    """60 GiB without a byte on the disk: its message, what it tells of its run, its verdict."""
+    """Sparse files of 60 GiB as message, facts or verdict are only read up to a limit."""
     gate = make_step(
         "gate", given(source), outputs=(Output(name="verdict", tree=False, suffix=".json"),)
     )
@@ -546,7 +550,7 @@ def test_what_a_step_writes_is_read_up_to_a_bound(tmp_path: Path, source: Path) 
 
 
 def test_a_log_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The beginning, a line that says so, and the end; the step goes on."""
+    """A log keeps its beginning and end with a note in between, and the step continues."""
     monkeypatch.setattr(process, "LONGEST_LOG", 10)
     command = Command(
         arguments=("/bin/sh", "-c", "printf '0123456789'; head -c 300000 /dev/zero; printf end"),

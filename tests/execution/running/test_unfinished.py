@@ -1,4 +1,4 @@
-"""An interrupted training's work as a file: it goes on elsewhere from the very bytes."""
+"""The state of an interrupted training as an archive, to continue elsewhere from the same bytes."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from buildsys.execution.running import unfinished
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder as a training leaves it when it is killed."""
+    """The working folder of a killed training."""
     place = tmp_path / "here" / "key"
     for name, content in (("state.pt", b"epoch 3"), ("best-2.pt", b"best"), ("runs/a.csv", b"1,2")):
         path = place / "work" / name
@@ -21,14 +21,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The work by name."""
+    """File contents by name."""
     work = folder / "work"
     paths = (path for path in work.rglob("*") if path.is_file())
     return {path.relative_to(work).as_posix(): path.read_bytes() for path in paths}
 
 
 def test_work_goes_on_elsewhere(folder: Path, tmp_path: Path) -> None:
-    """The same files there; the same bytes of the archive, whenever they were written."""
+    """The archive restores the same files, and its bytes do not depend on file times."""
     archive, other = tmp_path / "work.tar", tmp_path / "there" / "key"
     assert unfinished.pack(folder, archive)
     assert unfinished.unpack(archive, other)
@@ -38,7 +38,7 @@ def test_work_goes_on_elsewhere(folder: Path, tmp_path: Path) -> None:
 
 
 def test_work_that_is_there_stays(folder: Path, tmp_path: Path) -> None:
-    """A training that was ended here goes on from what it has."""
+    """Existing files are kept when an archive is unpacked."""
     unfinished.pack(folder, tmp_path / "work.tar")
     (folder / "work" / "state.pt").write_bytes(b"epoch 4")
     assert not unfinished.unpack(tmp_path / "work.tar", folder)
@@ -46,7 +46,7 @@ def test_work_that_is_there_stays(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_leaves_nothing(folder: Path, tmp_path: Path) -> None:
-    """The training begins at its first epoch."""
+    """A damaged archive unpacks nothing."""
     archive, other = tmp_path / "work.tar", tmp_path / "there" / "key"
     unfinished.pack(folder, archive)
     archive.write_bytes(archive.read_bytes()[:700])
@@ -55,7 +55,7 @@ def test_a_damaged_file_leaves_nothing(folder: Path, tmp_path: Path) -> None:
 
 
 def test_where_nothing_was_worked_there_is_no_file(tmp_path: Path) -> None:
-    """Neither of a step that did not begin nor of one that has written nothing."""
+    """Without any work there is no archive."""
     (tmp_path / "key" / "work").mkdir(parents=True)
     assert not unfinished.pack(tmp_path / "key", tmp_path / "work.tar")
     assert not unfinished.pack(tmp_path / "none", tmp_path / "work.tar")
@@ -63,7 +63,7 @@ def test_where_nothing_was_worked_there_is_no_file(tmp_path: Path) -> None:
 
 
 def test_links_and_pipes_are_no_work(folder: Path, tmp_path: Path) -> None:
-    """What they lead to was not made by the step, and opening a pipe would wait."""
+    """Links and pipes are not packed."""
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "file").write_text("secret")
@@ -75,11 +75,11 @@ def test_links_and_pipes_are_no_work(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_written_meanwhile_is_packed_anew(folder: Path, tmp_path: Path) -> None:
-    """A state and the weights that it names belong together; of one that never holds still there is none."""
+    """Files that change while packing are packed again; if they never settle, there is no archive."""
     written = 0
 
     class Archive(type(tmp_path)):  # type: ignore[misc]
-        """Where a file is packed beside: asking for that is in the middle of packing."""
+        """The temporary archive's path, which is requested in the middle of packing."""
 
         @property
         def parent(self) -> Path:

@@ -1,4 +1,4 @@
-"""The console: a live picture on a terminal, lines elsewhere; whatever a step is called, it is text."""
+"""The console: a live display on a terminal, lines elsewhere; names of steps are shown as text."""
 
 import io
 import re
@@ -12,18 +12,18 @@ HOSTILE = "[red]a[/red] :bomb: \x1b[2J\x07\u202eb\r\n::error::x"
 
 
 class Terminal(io.StringIO):
-    """A stream that says that a person looks on."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
-        """Whether a person looks on."""
+        """Return True, like a terminal."""
         return True
 
 
 def work(console: Console) -> None:
-    """A step from its start to its end, and what others print meanwhile."""
+    """A step from start to end, with other output in between."""
     console.start(HOSTILE, "module", HOSTILE)
     console.progress(HOSTILE, 1, 2, HOSTILE, HOSTILE)
-    if sys.stderr.isatty():  # then it goes through rich; elsewhere whoever prints guards it
+    if sys.stderr.isatty():  # on a terminal it goes through rich; elsewhere the caller escapes it
         print(HOSTILE, file=sys.stderr)
     console.print_line(HOSTILE)
     console.finish(HOSTILE, f"failed\n{HOSTILE}")
@@ -32,7 +32,7 @@ def work(console: Console) -> None:
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal], ids=["lines", "picture"])
 def test_names_are_text(stream: type[io.StringIO], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No markup, no emoji, no escape but rich's own, no command to what runs a workflow."""
+    """Names cause no markup, emoji, escape sequences or workflow commands."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     monkeypatch.setenv("TERM", "xterm")
     out = stream()

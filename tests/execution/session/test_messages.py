@@ -1,4 +1,4 @@
-"""What plan and the summary say, as golden text."""
+"""Golden messages of `plan` and of the summary."""
 
 import json
 from dataclasses import replace
@@ -24,7 +24,7 @@ FAILED = Outcome(kind=Kind.FAILED, subject="prepare")
 
 @pytest.mark.usefixtures("built")
 def test_plan_says_what_and_why(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Old and new value and the line that says it; a file by its name."""
+    """`plan` shows old and new value with the line, and changed files by name."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
     capsys.readouterr()
@@ -49,7 +49,7 @@ def test_plan_names_the_file_that_changed(
     workspace: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Not "the dataset changed"."""
+    """`plan` names the changed file, not only "the dataset changed"."""
     (workspace / path).write_text(content)
     capsys.readouterr()
     main(["-C", str(workspace), "plan"])
@@ -58,7 +58,7 @@ def test_plan_names_the_file_that_changed(
 
 @pytest.mark.usefixtures("built")
 def test_plan_names_the_tool_version(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """ "vela 4.5.0 → 5.2.0", with the line that chose it."""
+    """`plan` shows the change of a tool's version with its line."""
     recipe = workspace / "recipes" / "tags.yaml"
     text = recipe.read_text().replace(
         "- grove-vision-ai-v2", '- {target: grove-vision-ai-v2, vela: {version: "5.2"}}'
@@ -74,7 +74,7 @@ def test_plan_names_the_tool_version(workspace: Path, capsys: pytest.CaptureFixt
 def test_plan_of_many_builds_is_not_one_line_a_step(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of which the same is to be said once; every build is named, and --json has it all."""
+    """Builds with the same plan share lines; every build is named, and --json is complete."""
     recipe = (workspace / "recipes" / "tags.yaml").read_text()
     for number in range(5):
         text = recipe.replace("name: tags", f"name: z{number}")
@@ -93,7 +93,9 @@ def test_plan_of_many_builds_is_not_one_line_a_step(
 def test_a_broken_dataset_is_one_mistake_of_all_its_recipes(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With their number, wherever it is told; and a build of one of them is no unknown name."""
+    """A dataset's mistake is reported once with the number of recipes; their builds are known
+    names.
+    """
     recipe = (workspace / "recipes" / "tags.yaml").read_text()
     for number in range(7):
         text = recipe.replace("name: tags", f"name: z{number}")
@@ -111,7 +113,7 @@ def test_a_broken_dataset_is_one_mistake_of_all_its_recipes(
 
 
 def test_builds_that_one_cause_stops_share_a_row() -> None:
-    """In the table and in GitHub's annotations; summary.json has each."""
+    """Builds with a common cause share a row in table and annotations; summary.json lists each."""
     rows = [Row(id="a@host", outcome=FAILED, seconds=1.0)]
     blocked = Outcome(kind=Kind.BLOCKED, subject="a@host")
     rows += [Row(id=f"b{n}@host", outcome=blocked, seconds=0.0) for n in range(20)]
@@ -122,7 +124,7 @@ def test_builds_that_one_cause_stops_share_a_row() -> None:
 
 
 def test_the_table_names_a_long_wait_whole() -> None:
-    """A colon in what is waited for is no end of it; the reasons of a rejection stand below."""
+    """A long waiting reason is shown completely, and reasons of a rejection are below the row."""
     address = "https://example.com/data/images-2024.zip"
     waits = Row(id="a@host", outcome=Outcome(kind=Kind.WAITING, subject=address), seconds=0.0)
     assert render_table([waits]).splitlines()[2:] == [f"a@host  waiting for {address}"]
@@ -139,7 +141,7 @@ STATUSES = {
 
 
 def test_the_summary_names_step_and_gate(workspace: Path, tools: StandIn) -> None:
-    """One row a build, whatever became of it."""
+    """The summary has one row per build, with step or gate."""
     tools.metric, tools.fail = 0.05, {"compile_vela"}
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
@@ -155,7 +157,7 @@ def test_the_summary_names_step_and_gate(workspace: Path, tools: StandIn) -> Non
 
 
 def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> None:
-    """1137 pictures are not 1.14e+03, and 0.615 epochs are more digits than anybody wants."""
+    """Progress shows whole counts as integers and fractions with few digits."""
     console = Console(line_every=0.0)
     for step, done, total, unit in (
         ("train", 0.615, 16, "epochs"),
@@ -171,7 +173,7 @@ def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_package_without_any_evidence_says_so() -> None:
-    """Nothing measured it, nothing judged it: `built` alone sounds like more."""
+    """A package without any evidence is shown as `built, not verified`."""
     row = Row(id="a@host", outcome=BUILT, seconds=1.0, file="a.onnx", proved=False)
     assert "a@host  built, not verified" in render_table([row])
     assert "not verified" not in render_table([replace(row, proved=True)])
@@ -179,7 +181,7 @@ def test_a_package_without_any_evidence_says_so() -> None:
 
 
 def test_a_network_that_finds_nothing_is_told() -> None:
-    """Without a gate it ships as built, and the zeros stand in a column of many."""
+    """A network that detects nothing is reported, even without a gate."""
     row = Row(id="a@host", outcome=BUILT, seconds=1.0, metrics=(("box.mAP50-95", 0.0),))
     assert "a@host: it detects nothing" in render_table([row])
     assert "nothing" not in render_table([replace(row, metrics=(("box.mAP50-95", 0.1),))])

@@ -1,4 +1,4 @@
-"""Places that cannot be used: each is named, with the variable that it comes from and the way out."""
+"""Unusable folders are reported with the variable that sets them and what to do."""
 
 import io
 import os
@@ -22,7 +22,7 @@ COMMANDS = ("build", "plan", "report", "gc", "sync", "update")
 
 @pytest.fixture
 def trial(tmp_path: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch) -> Trial:
-    """A workspace with one build, in which nothing was built yet."""
+    """A workspace with one build that was not built yet."""
     defaults = (tools, no_environment, None, None)
     monkeypatch.setattr(Session.__init__, "__defaults__", defaults)
     return make_trial(tmp_path, restored=False)
@@ -30,7 +30,7 @@ def trial(tmp_path: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch) -> Tr
 
 @pytest.fixture(autouse=True)
 def _no_waiting() -> Iterator[None]:
-    """A run that waits for a pipe is ended."""
+    """End a run that blocks on a pipe."""
 
     def end(number: int, frame: object) -> None:
         raise AssertionError("it waits")
@@ -46,7 +46,7 @@ def _no_waiting() -> Iterator[None]:
 
 
 def put(kind: str, place: Path) -> None:
-    """Something that is no directory."""
+    """Put something other than a directory there."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if kind == "a file":
         place.touch()
@@ -73,7 +73,7 @@ def test_a_variable_that_names_no_directory_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """In every command that needs the store, with what to set."""
+    """Every command that needs the store names the variable and what to set."""
     place = trial.place.parent / "odd"
     put(kind, place)
     monkeypatch.setenv(variable, str(place))
@@ -99,7 +99,7 @@ def test_a_relative_place_is_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """It would be another one in each folder."""
+    """A relative path in a variable is rejected."""
     for name in ("BUILDSYS_STORE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name)
     monkeypatch.setenv(variable, value)
@@ -111,7 +111,7 @@ def test_a_relative_place_is_refused(
 def test_a_home_that_does_not_exist_is_not_made(
     trial: Trial, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not even by root, who could."""
+    """A missing home folder is not created, not even by root."""
     home = trial.place.parent / "nobody"
     for name in ("BUILDSYS_STORE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name)
@@ -135,7 +135,7 @@ def test_a_home_that_does_not_exist_is_not_made(
 def test_what_stands_in_the_place_of_a_folder_is_named(
     trial: Trial, name: str, kind: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Once; nothing waits, nothing is only `not finished`, no traceback."""
+    """Something in the place of a folder is reported once, without blocking or a traceback."""
     if name != ".buildsys":
         Workspace(trial.place).check_own()  # .buildsys is made here
     put(kind, trial.place / name)
@@ -152,7 +152,7 @@ def test_what_stands_in_the_place_of_a_folder_is_named(
     ["build/summary.json", "build/report", "build/plain/host", "baselines.json", ".buildsys/lock"],
 )
 def test_no_pipe_hangs_a_run(trial: Trial, name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """It is replaced where it is ours, and named where it is not."""
+    """A named pipe never blocks a run: it is replaced in our own folders, otherwise reported."""
     Workspace(trial.place).check_own()  # .buildsys is made here
     put("a named pipe", trial.place / name)
     code = cli.main(["-C", str(trial.place), "build"])
@@ -162,7 +162,7 @@ def test_no_pipe_hangs_a_run(trial: Trial, name: str, capfd: pytest.CaptureFixtu
 
 
 class Listening(io.StringIO):
-    """What is printed, and whether somebody has said that it waits."""
+    """A stream that records output and whether a waiting message was printed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ class Listening(io.StringIO):
 def test_whoever_waits_says_for_whom(
     words: list[str], workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another command has the workspace: each one that needs it for itself says so at once."""
+    """A command that waits for the workspace lock prints at once which process holds it."""
     defaults = (tools, no_environment, None, None)
     monkeypatch.setattr(Session.__init__, "__defaults__", defaults)
     monkeypatch.chdir(workspace)

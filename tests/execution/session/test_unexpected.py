@@ -1,4 +1,4 @@
-"""An error that nobody expected, anywhere in a run: a sentence, a log, exit code 1, a row."""
+"""An unexpected error anywhere in a run gives a sentence, a log, exit code 1 and a row."""
 
 import errno
 import io
@@ -18,14 +18,14 @@ from tests.conftest import StandIn, no_environment
 
 @pytest.fixture(autouse=True)
 def _stand_in(tools: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What doit's run does with steps, without processes."""
+    """Run steps as doit does, without processes."""
     defaults = (tools, no_environment, None, None)
     monkeypatch.setattr(Session.__init__, "__defaults__", defaults)
 
 
 @pytest.mark.parametrize("always", [False, True])
 def test_an_error_anywhere_is_said(tmp_path: Path, always: bool) -> None:
-    """One function of ninety, from reading recipes to the table at the end; see benchmarks/ for all."""
+    """A sample of functions raises unexpectedly; benchmarks/ tests all of them."""
     trial = planted_errors.make_trial(tmp_path, restored=True)
     found = planted_errors.functions(trial.place)
     tried = [(i, code) for i, code in enumerate(found) if planted_errors.is_tried(code, always)]
@@ -37,7 +37,7 @@ def test_an_error_anywhere_is_said(tmp_path: Path, always: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", [0, 2])
 def test_an_error_in_a_step_s_work_is_said(tmp_path: Path, parallel: int) -> None:
-    """With the steps, one after the other and in threads."""
+    """An unexpected error in a step's work is reported, serially and in threads."""
     trial = planted_errors.make_trial(tmp_path, restored=False)
     found = planted_errors.functions(trial.place, parallel)
     chosen = list(enumerate(found))[::12]
@@ -53,7 +53,7 @@ def test_an_error_in_a_command_is_said(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The traceback is in a log of the workspace, or of the user's cache where there is none."""
+    """The traceback is in a log of the workspace, or of the user's cache outside a workspace."""
     (tmp_path / "recipes").mkdir()
     module = __import__(f"buildsys.commands.{command}", fromlist=["run"])
 
@@ -75,7 +75,7 @@ def test_an_error_in_a_command_is_said(
 def test_a_log_that_cannot_be_written_is_said_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Neither in the workspace nor in the cache: the end of the traceback is in the message."""
+    """If no log can be written, the message contains the end of the traceback."""
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     (tmp_path / ".buildsys").symlink_to(tmp_path)
@@ -94,7 +94,7 @@ def test_a_log_that_cannot_be_written_is_said_in_full(
 
 
 class Refusing(io.StringIO):
-    """A stream whose other end is gone."""
+    """A stream whose reader has ended."""
 
     def __init__(self, error: type[OSError], number: int) -> None:
         super().__init__()
@@ -119,7 +119,9 @@ def test_output_that_is_lost_ends_no_work(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`doit | head`, `doit > /dev/full`: everything is built, the exit code tells of the loss."""
+    """With lost output (`doit | head`, `doit > /dev/full`) everything is built, and the exit code
+    shows the loss.
+    """
     trial = planted_errors.make_trial(tmp_path, restored=False)
     monkeypatch.setitem(opt_outfile, "default", Refusing(error, number))
     kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
@@ -134,7 +136,7 @@ def test_output_that_is_lost_ends_no_work(
 
 
 def test_output_needs_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`>&- 2>&-`: Python has no streams then."""
+    """A run works with closed output streams."""
     trial = planted_errors.make_trial(tmp_path, restored=False)
     for stream in ("stdout", "stderr"):
         monkeypatch.setattr(sys, stream, None)
@@ -144,7 +146,7 @@ def test_output_needs_no_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_folder_that_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A shell can stand in a folder that was removed."""
+    """A removed current folder gives one message."""
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()

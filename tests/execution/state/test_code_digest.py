@@ -24,7 +24,7 @@ LAUNCHER = "steps/lib/runtime/launcher.py"
 
 
 def defined(text: str) -> dict[str, ast.stmt]:
-    """The names of a file's top-level assignments, functions and classes, with their statements."""
+    """Names of a file's top-level assignments, functions and classes, with their statements."""
     found: dict[str, ast.stmt] = {}
     for node in ast.parse(text).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
@@ -43,7 +43,7 @@ PUBLIC = [name for name in VOCABULARY if not name.startswith("_")]
 
 
 def edited(name: str) -> str:
-    """The vocabulary with another meaning of one name; of `A, B = 1, 2`, only A's or B's."""
+    """The vocabulary with another value of one name; for `A, B = 1, 2`, only of A or B."""
     node = VOCABULARY[name]
     lines = SPEC.splitlines()
     assert node.end_lineno is not None
@@ -54,7 +54,7 @@ def edited(name: str) -> str:
     else:
         lines.insert(node.end_lineno, f"{name} = ({name}, 'edited')")
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple | ast.Constant):
-            # in place: the second assignment would be seen whatever the form of the first
+            # in place, because a second assignment would always count
             lines.pop(node.end_lineno)
             names = [n.id for n in ast.walk(node.targets[0]) if isinstance(n, ast.Name)]
             several = isinstance(node.targets[0], ast.Tuple)
@@ -70,7 +70,7 @@ def edited(name: str) -> str:
 
 
 def names_in(node: ast.stmt) -> set[str]:
-    """The names that a statement binds or reads; members of a class are its own."""
+    """Names that a statement binds or reads, without members of classes."""
     own = isinstance(node, ast.ClassDef)
     return {
         part.id
@@ -80,7 +80,7 @@ def names_in(node: ast.stmt) -> set[str]:
 
 
 def resting_on(name: str) -> set[str]:
-    """The public names whose statements use a name, or use one that does."""
+    """Public names whose statements use a name directly or indirectly."""
     uses = {other: names_in(node) | {other} for other, node in VOCABULARY.items()}
     found = {name}
     while more := {other for other, used in uses.items() if used & found} - found:
@@ -89,25 +89,25 @@ def resting_on(name: str) -> set[str]:
 
 
 class Package:
-    """A package of a few files, whose digests are asked for."""
+    """A package of a few files, to compute digests."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.write(LAUNCHER, "START = 1\n")
 
     def write(self, name: str, text: str) -> None:
-        """A file of it."""
+        """Write a file of the package."""
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
     def digest(self, module: str = "own") -> str:
-        """The digest of a step, from the files as they are now."""
+        """The digest of a step from the present files."""
         code_digest.cache_clear()
         return code_digest(module, self.root)
 
     def differs(self, before: str, after: str, name: str = "steps/own.py") -> bool:
-        """Whether the step's digest is another one with another text of a file."""
+        """Whether a change of a file's text changes the step's digest."""
         self.write(name, before)
         first = self.digest()
         self.write(name, after)
@@ -148,7 +148,7 @@ def shipped_digests(root: Path) -> dict[str, str]:
 
 
 def differing(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """The steps whose digests are not the same."""
+    """Steps whose digests differ."""
     return [name for name in before if before[name] != after[name]]
 
 
@@ -159,12 +159,12 @@ USERS = {
     "BoardSpec": set(),
     "SUFFIXES": {"package_files"},
 }
-"""Some of them, so that the table below is not one of nothing."""
+"""Some expected entries, so that the table below cannot be empty."""
 
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_shipped_steps_that_use_a_word(name: str, shipped: tuple[Path, dict[str, str]]) -> None:
-    """The table of the vocabulary: which steps another meaning of each name runs again."""
+    """Which steps a changed name of the vocabulary affects."""
     root, before = shipped
     (root / "spec.py").write_text(edited(name), encoding="utf-8")
     changed = differing(before, shipped_digests(root))
@@ -178,7 +178,7 @@ def test_shipped_steps_that_use_a_word(name: str, shipped: tuple[Path, dict[str,
 def test_no_training_rests_on_how_accuracy_is_measured(
     module: str, shipped: tuple[Path, dict[str, str]]
 ) -> None:
-    """Another way to scale images or to bring boxes back measures again, and trains nothing anew."""
+    """A change of how accuracy is measured does not affect trainings."""
     root, _ = shipped
     shutil.copyfile(PACKAGE / "spec.py", root / "spec.py")
     before, path = shipped_digests(root), root / "steps" / "lib" / f"{module}.py"
@@ -193,7 +193,7 @@ def test_no_training_rests_on_how_accuracy_is_measured(
 def test_a_pin_of_the_arithmetic_counts_for_every_step(
     shipped: tuple[Path, dict[str, str]],
 ) -> None:
-    """What keeps kernels the same on every CPU decides what every step makes."""
+    """The pinned arithmetic is part of every step's digest."""
     root, before = shipped
     path = root / "steps" / "lib" / "runtime" / "pinned_arithmetic.py"
     text = path.read_text(encoding="utf-8")
@@ -208,7 +208,7 @@ def test_a_pin_of_the_arithmetic_counts_for_every_step(
 def test_another_meaning_of_a_word_counts_for_the_steps_that_use_it(
     name: str, users: Package
 ) -> None:
-    """Every public name of the vocabulary, whatever its form, and for no other step."""
+    """A changed name affects exactly the steps that use it."""
     users.write("spec.py", SPEC)
     before = {other: users.digest(f"uses_{other}") for other in PUBLIC}
     users.write("spec.py", edited(name))
@@ -217,7 +217,7 @@ def test_another_meaning_of_a_word_counts_for_the_steps_that_use_it(
 
 
 def with_fields(text: str, fields: tuple[str, ...]) -> str:
-    """A step module whose STEP has other values in some fields, or has them now."""
+    """A step module with other values of some fields of STEP."""
     call = next(
         node.value
         for node in ast.parse(text).body
@@ -265,7 +265,7 @@ FIELDS = tuple(field.name for field in dataclasses.fields(StepSpec))
 
 @pytest.fixture(scope="module")
 def edited_together(shipped: tuple[Path, dict[str, str]]) -> list[str]:
-    """The steps whose digests change where every field of their STEP is another one."""
+    """Steps whose digests change if every field of STEP is changed."""
     root, before = shipped
     (root / "spec.py").write_text(SPEC, encoding="utf-8")
     return differing(before, digests_with(FIELDS, root, before))
@@ -275,9 +275,9 @@ def edited_together(shipped: tuple[Path, dict[str, str]]) -> list[str]:
 def test_no_field_of_a_step_spec_counts(
     field: str, shipped: tuple[Path, dict[str, str]], edited_together: list[str]
 ) -> None:
-    """The table of StepSpec: the field is edited in every shipped step module, and no digest changes.
+    """No field of StepSpec is part of a digest: each is changed in every shipped step module.
 
-    Where none changes with every field edited, none changes with one of them.
+    If no digest changes with all fields changed, none changes with a single one.
     """
     root, before = shipped
     suspects = {name: before[name] for name in edited_together}
@@ -289,7 +289,7 @@ def test_no_field_of_a_step_spec_counts(
 
 
 def test_a_step_that_reads_its_spec_is_found(package: Package) -> None:
-    """The table above is one of nothing unless a field that counts would show in it."""
+    """A step that reads its STEP is detected, which validates the test above."""
     text = "STEP = StepSpec(stage='one', block='')\ndef run(): return STEP.stage\n"
     edited = with_fields(text, ("block", "local"))
     assert edited.splitlines()[0] == "STEP = StepSpec(local='edited', stage='one', block='edited')"
@@ -297,7 +297,7 @@ def test_a_step_that_reads_its_spec_is_found(package: Package) -> None:
 
 
 def set_fields(name: str) -> list[dataclasses.Field[object]]:
-    """The fields of a step's STEP that are not as StepSpec has them."""
+    """Fields of a step's STEP with values other than the defaults."""
     spec = get_step(name).spec
     return [item for item in dataclasses.fields(spec) if getattr(spec, item.name) != item.default]
 
@@ -327,7 +327,7 @@ PLANNING = {
 
 @pytest.mark.parametrize("form", PLANNING)
 def test_the_planning_side_counts_for_nothing(form: str, package: Package) -> None:
-    """What it decides shows in the parameters."""
+    """The planning side is not part of the digest, because its decisions are in the parameters."""
     text = f"{PLANNING[form]}\ndef run(): return 0\n"
     assert not package.differs(text, text.replace("1", "2"))
     assert not package.differs(text, f"{PARAMS if PARAMS in text else ''}def run(): return 0\n")
@@ -342,7 +342,7 @@ SHARED = {
 
 @pytest.mark.parametrize("form", SHARED)
 def test_what_both_sides_use_counts(form: str, package: Package) -> None:
-    """A name is planning's only where run has no way to it."""
+    """A name that both sides use is part of the digest."""
     text = SHARED[form]
     assert package.differs(text, text.replace("1", "2"))
 
@@ -419,13 +419,13 @@ EFFECTS = {
     "a value for its effect",
     "a __getattr__ of the module",
 }
-"""Whether somebody uses their names or not: they may do more than to bind them."""
+"""Statements that count even if their names are unused, because they may have effects."""
 
 
 @pytest.mark.parametrize("place", ["the step", "a helper", "a package of helpers", "the launcher"])
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_statement_counts(form: str, place: str, package: Package) -> None:
-    """Of the step's module, of what it imports, and of the launcher that starts it."""
+    """Every form of statement counts, in the step's module, its imports and the launcher."""
     name = {
         "the step": "steps/own.py",
         "a helper": "steps/lib/some/helper.py",
@@ -441,7 +441,7 @@ def test_every_form_of_statement_counts(form: str, place: str, package: Package)
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_a_word_counts_where_it_is_used(form: str, package: Package) -> None:
-    """A vocabulary that defines X in this way, and a step that uses X."""
+    """Every form of definition in the vocabulary counts for a step that uses it."""
     text = FORMS[form]
     package.write("steps/own.py", "from buildsys.spec import X\ndef run(): return X\n")
     assert package.differs(text, text.replace("1", "2"), "spec.py")
@@ -469,14 +469,14 @@ IMPORTS = {
 
 @pytest.mark.parametrize("form", IMPORTS)
 def test_what_a_step_imports_counts_however_it_is_imported(form: str, package: Package) -> None:
-    """A helper's code decides as much as the step's own."""
+    """Imported code counts for every form of import."""
     package.write("steps/own.py", f"{IMPORTS[form]}\n")
     package.write("steps/lib/some/between.py", "from buildsys.steps.lib.some import helper\n")
     assert package.differs("X = 1", "X = 2", "steps/lib/some/helper.py")
 
 
 def test_words_count_however_the_vocabulary_is_imported(package: Package) -> None:
-    """`spec.X` uses X alone; whoever passes the module on uses all of it."""
+    """`spec.X` uses only X; passing the module on uses all of it."""
     package.write("steps/own.py", "from buildsys import spec\ndef run(): return spec.X\n")
     assert package.differs("X = 1\nY = 1", "X = 2\nY = 1", "spec.py")
     assert not package.differs("X = 1\nY = 1", "X = 1\nY = 2", "spec.py")
@@ -486,13 +486,13 @@ def test_words_count_however_the_vocabulary_is_imported(package: Package) -> Non
 
 
 def test_a_star_import_uses_every_word(package: Package) -> None:
-    """What `from buildsys.spec import *` brings cannot be told from the step alone."""
+    """A star import uses every name."""
     package.write("steps/own.py", "from buildsys.spec import *\ndef run(): return X\n")
     assert package.differs("X = 1", "X = 2", "spec.py")
 
 
 def test_a_package_hides_a_module_of_its_name(package: Package) -> None:
-    """Python imports `helper/__init__.py` where `helper.py` lies beside it, and so does the digest."""
+    """A package `helper/` takes precedence over `helper.py`, as in Python."""
     package.write("steps/own.py", "from buildsys.steps.lib.some import helper\ndef run(): helper\n")
     package.write("steps/lib/some/helper.py", "X = 0\n")
     (package.root / "steps" / "lib" / "some" / "helper").mkdir()
@@ -500,12 +500,12 @@ def test_a_package_hides_a_module_of_its_name(package: Package) -> None:
 
 
 def test_a_release_changes_no_step(package: Package) -> None:
-    """The version of the package is no part of what its steps do."""
+    """The package's version is not part of a digest."""
     assert not package.differs("__version__ = '1'", "__version__ = '2'", "__init__.py")
 
 
 def test_of_another_steps_module_the_tool_side_counts(package: Package) -> None:
-    """A step may use what another one defines; the other's planning side stays out of it."""
+    """Of another step's module only the tool side counts."""
     package.write("steps/own.py", "from buildsys.steps import other\ndef run(): other.X()\n")
     text = (
         "LEAST = 1\ndef X(): return 3\ndef plan(a, b, c): return LEAST\nSTEP = StepSpec(n=LEAST)\n"
@@ -545,7 +545,7 @@ SAME = {
 
 @pytest.mark.parametrize("form", SAME)
 def test_layout_counts_for_nothing(form: str, package: Package) -> None:
-    """A release of buildsys retrains nobody's network because of a comment."""
+    """Layout, comments and docstrings are not part of a digest."""
     assert not package.differs(*SAME[form], LAUNCHER)
 
 
@@ -572,12 +572,12 @@ DIFFERENT = {
 
 @pytest.mark.parametrize("form", DIFFERENT)
 def test_meaning_counts(form: str, package: Package) -> None:
-    """Two texts that a careless notation would take for one."""
+    """Texts with different meaning have different digests."""
     assert package.differs(*DIFFERENT[form], LAUNCHER)
 
 
 def test_a_formatter_changes_no_digest(tmp_path: Path) -> None:
-    """The whole package in other lines, with other quotes."""
+    """Reformatting the whole package changes no digest."""
     formatted = tmp_path / "buildsys"
     shutil.copytree(PACKAGE, formatted, ignore=shutil.ignore_patterns("__pycache__", "envs"))
     settings = ["line-length = 60", "format.quote-style = 'single'"]
@@ -614,7 +614,7 @@ def run(a, /, b=1, *c, d: "int", e=None, **f) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", OTHERS)
 def test_every_python_gives_the_same_digests(version: str, tmp_path: Path) -> None:
-    """An action key does not say which Python ran the core."""
+    """Every Python version computes the same digests."""
     python = find_python(version)
     if python is None:
         pytest.skip(f"Python {version} is not installed")

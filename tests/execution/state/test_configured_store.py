@@ -1,4 +1,4 @@
-"""Which store a workspace uses, and which it refuses."""
+"""Which store a workspace uses, and which it rejects."""
 
 import os
 import stat
@@ -21,7 +21,7 @@ from tests.sample_steps import make_step
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A workspace in a folder of a repository, and nothing in the environment."""
+    """A workspace in a folder of a repository, without environment variables."""
     monkeypatch.delenv("BUILDSYS_STORE")
     (tmp_path / "repository" / ".git").mkdir(parents=True)
     (tmp_path / "repository" / "vision").mkdir()
@@ -32,7 +32,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 def test_a_store_in_the_repository_is_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """What a commit put there would be restored as what was made; a link is no way in."""
+    """A store in the repository is rejected, also behind a link, because a commit could fill it."""
     (workspace.root.parent / "inside").mkdir()
     (workspace.root / "link").symlink_to(workspace.root.parent / "inside")
     place = place.replace("{root}", str(workspace.root))
@@ -51,7 +51,7 @@ def test_a_store_in_the_repository_is_refused(
 def test_a_store_beside_the_repository_is_used(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Relative to the workspace; the environment counts before the file."""
+    """A store outside the repository is used; the environment takes precedence over the file."""
     (workspace.root / "buildsys.yaml").write_text("store: ../../results\n")
     outside = workspace.root.parent.parent
     assert default_store(workspace).root.resolve() == outside / "results"
@@ -62,7 +62,7 @@ def test_a_store_beside_the_repository_is_used(
 def test_a_store_that_the_file_names_only_this_user_writes(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What a store holds counts as made, and a commit could name that of somebody else."""
+    """A store named in the file must only be writable by this user."""
     place = tmp_path / "results"
     (workspace.root / "buildsys.yaml").write_text(f"store: {place}\n")
     old = os.umask(0o002)
@@ -71,7 +71,7 @@ def test_a_store_that_the_file_names_only_this_user_writes(
     finally:
         os.umask(old)
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
-    assert default_store(workspace).root == place  # nobody else reaches `blobs`
+    assert default_store(workspace).root == place  # no other user can access `blobs`
     for mode, shared in ((0o755, place / "blobs"), (0o770, place), (0o1777, place)):
         place.chmod(mode)
         with pytest.raises(InputError) as error:
@@ -83,7 +83,7 @@ def test_a_store_that_the_file_names_only_this_user_writes(
     place.chmod(0o755)
     (place / "blobs").chmod(0o755)
     assert default_store(workspace).root == place
-    for above, there in ((0o777, True), (0o1777, False)):  # another could take its place
+    for above, there in ((0o777, True), (0o1777, False)):  # another user could replace it
         tmp_path.chmod(above)
         place.rename(tmp_path / "other")
         place.mkdir() if there else None
@@ -94,7 +94,7 @@ def test_a_store_that_the_file_names_only_this_user_writes(
         assert "name another folder, or set BUILDSYS_STORE=" in str(error.value)
         place.rmdir() if there else None
         (tmp_path / "other").rename(place)
-    assert default_store(workspace).root == place  # a sticky bit protects one that is there
+    assert default_store(workspace).root == place  # a sticky bit protects an existing one
     tmp_path.chmod(0o755)
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(InputError, match=f"{place} belongs to another user") as error:
@@ -108,7 +108,7 @@ def test_a_store_that_the_file_names_only_this_user_writes(
 def test_what_is_no_small_file_of_the_workspace_is_not_read(
     workspace: Workspace, kind: str
 ) -> None:
-    """In a run as in `check`: a link shows others a file of this machine, a pipe never ends."""
+    """buildsys.yaml must be a small regular file of the workspace, in runs as in `check`."""
     file, secret = workspace.root / "buildsys.yaml", workspace.root.parent.parent / "secret"
     secret.write_text("remote: {url: s3://u, token: hidden}\n")
     if kind == "link":
@@ -135,7 +135,7 @@ def test_what_is_no_small_file_of_the_workspace_is_not_read(
 def test_a_folder_of_other_things_is_no_store(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A pull request could name the home folder, whose `tmp` would be cleaned up."""
+    """A folder with other content is rejected as store."""
     home = tmp_path / "home"
     (home / "tmp").mkdir(parents=True)
     (home / "thesis.tex").touch()
@@ -156,7 +156,7 @@ def test_a_folder_of_other_things_is_no_store(
 def test_a_folder_that_is_no_workspace_may_hold_the_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no repository that it could lie in; with recipes there is."""
+    """A folder without recipes may contain the store."""
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "store"))
     assert default_store(Workspace(tmp_path)).root == tmp_path / "store"
     (tmp_path / "recipes").mkdir()
@@ -171,7 +171,7 @@ KEY = f"ed25519:{'A' * 43}="
 def test_a_workspace_shares_a_remote_store(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the variables, one says where it is, one what may be done; who is trusted, the file says."""
+    """Variables set URL and mode of the remote store; the file sets the trusted keys."""
     assert type(default_store(workspace)) is Store
     (workspace.root / "buildsys.yaml").write_text(REMOTE.replace("KEY", KEY))
     assert isinstance(default_store(workspace), SharedStore)
@@ -191,7 +191,7 @@ def test_a_workspace_shares_a_remote_store(
 def test_what_a_worker_made_counts_by_itself_where_no_keys_are_trusted(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the remote store is disabled, or none is named."""
+    """Without trusted keys a worker's results count, even without a remote store."""
     step = make_step("export")
     result = StepResult(outputs=(("made", "e" * 64),), seconds=1.0)
     default_store(workspace).record(make_entry(step, "d" * 64, result, {WORKER: "w0"}))
@@ -213,9 +213,7 @@ def test_what_a_worker_made_counts_by_itself_where_no_keys_are_trusted(
 def test_a_run_writes_to_no_store_that_only_the_file_names(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stranger's branch would send results wherever the credentials here reach; a command that puts them
-    there is asked for by a person.
-    """
+    """A run never writes to a store that only the file names; an explicit command may."""
     (workspace.root / "buildsys.yaml").write_text(REMOTE.replace("KEY", KEY))
     found = find_remote(workspace)
     assert found is not None
@@ -237,7 +235,7 @@ def test_a_run_writes_to_no_store_that_only_the_file_names(
 def test_who_reads_by_the_file_and_writes_by_variables_has_one_store(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was found there before counts."""
+    """The same store named by file and by variables shares its entries."""
     (workspace.root / "buildsys.yaml").write_text(REMOTE.replace("KEY", KEY))
     read = find_remote(workspace)
     monkeypatch.setenv("BUILDSYS_REMOTE", "s3://team/results")
@@ -265,7 +263,7 @@ def test_who_reads_by_the_file_and_writes_by_variables_has_one_store(
 def test_a_variable_that_names_no_remote_store_is_an_error(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], why: str
 ) -> None:
-    """Never a run without the store that was asked for; no password is printed."""
+    """A wrong variable is an error, and passwords are not printed."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BuildsysError) as error:
@@ -314,8 +312,8 @@ def test_a_mistake_in_the_file_leaves_nobody_out_of_trusted(
     message: str,
     variable: str,
 ) -> None:
-    """Never a run without the remote, the keys or the cluster that somebody wrote down; also where a variable
-    names another remote.
+    """A mistake in the file is an error, never a run without remote, keys or cluster; also if a
+    variable names another remote.
     """
     monkeypatch.setenv("BUILDSYS_REMOTE", variable)
     (workspace.root / "buildsys.yaml").write_text(text.replace("KEY", KEY) + "\n")
@@ -330,7 +328,7 @@ def test_a_mistake_in_the_file_leaves_nobody_out_of_trusted(
 def test_a_remote_store_in_the_repository_is_refused(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A commit could fill it."""
+    """A remote store in the repository is rejected."""
     url = f"file://{workspace.root}/results"
     (workspace.root / "buildsys.yaml").write_text(f"remote:\n  url: {url}\n")
     with pytest.raises(InputError) as error:
@@ -347,7 +345,7 @@ def test_a_remote_store_in_the_repository_is_refused(
 def test_a_remote_store_is_not_the_store_of_this_machine(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
 ) -> None:
-    """Its mark would make it a folder of other things for every other workspace."""
+    """The store of this machine is rejected as a remote store."""
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "cache" / "store"))
     monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/cache/store{place}")
     with pytest.raises(CannotWrite, match="overlap"):

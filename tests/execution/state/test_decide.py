@@ -1,4 +1,4 @@
-"""What has to be done about a step, and why: decided in memory, without a process or a recipe."""
+"""Decisions about steps and their reasons, in memory, without processes or recipes."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ from tests.sample_steps import (
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A person's file."""
+    """A user's file."""
     path = tmp_path / "model.bin"
     path.write_bytes(b"weights")
     return path
@@ -38,7 +38,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def chain(source: Path) -> tuple[Step, Step, Step]:
-    """A file is exported, what comes out is converted, and that is packed."""
+    """Three steps: export, conversion, package."""
     export = make_step("export", given(source))
     convert = make_step("convert", output_of(export))
     return export, convert, make_step("pack", output_of(convert))
@@ -46,12 +46,12 @@ def chain(source: Path) -> tuple[Step, Step, Step]:
 
 @pytest.fixture
 def plan(chain: tuple[Step, Step, Step]) -> BuildPlan:
-    """The build of the chain."""
+    """A build of the three steps."""
     return make_plan(*chain)
 
 
 def make(state: State, step: Step, content: bytes = b"", passed: bool = True) -> None:
-    """Do what a runner does when a step ends: bytes, action, record."""
+    """Record a finished step like a runner: bytes, action, record."""
     action_key = state.key(step)
     assert action_key is not None
     blob = state.store.put_bytes(content or step.id.encode())
@@ -67,19 +67,19 @@ def make_all(state: State, plan: BuildPlan) -> None:
 
 
 def statuses(state: State, plan: BuildPlan) -> list[Status]:
-    """Of every step, in order."""
+    """Status of every step, in order."""
     return [state.decide(step).status for step in plan.steps]
 
 
 def reasons(decision: Decision) -> list[str]:
-    """As a person reads them."""
+    """The texts of the reasons."""
     return [str(reason) for reason in decision.reasons]
 
 
 def test_a_first_build_runs_the_first_step_and_the_rest_waits_for_it(
     tmp_path: Path, plan: BuildPlan
 ) -> None:
-    """What a later step is made from is not known before the earlier one has run."""
+    """In a first build the first step runs, and later steps wait for its output."""
     state = make_state(tmp_path, plan)
     assert statuses(state, plan) == [Status.STALE, Status.PENDING, Status.PENDING]
     assert reasons(state.decide(plan.steps[0])) == ["no recorded result"]
@@ -89,7 +89,7 @@ def test_a_first_build_runs_the_first_step_and_the_rest_waits_for_it(
 
 
 def test_a_step_that_ran_makes_the_next_one_decidable(tmp_path: Path, plan: BuildPlan) -> None:
-    """Decisions that hung on it are made again; within one run."""
+    """After a step has run, dependent decisions are made again in the same run."""
     state = make_state(tmp_path, plan)
     assert statuses(state, plan)[1] == Status.PENDING
     make(state, plan.steps[0])
@@ -97,7 +97,7 @@ def test_a_step_that_ran_makes_the_next_one_decidable(tmp_path: Path, plan: Buil
 
 
 def test_nothing_changed_so_nothing_runs(tmp_path: Path, plan: BuildPlan) -> None:
-    """The next run finds every result in the database."""
+    """Without changes nothing runs."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
     assert statuses(again(state, plan), plan) == [Status.UP_TO_DATE] * 3
@@ -132,7 +132,7 @@ def test_code_and_tools_are_reasons_by_name(
     change: dict[str, str],
     reason: str,
 ) -> None:
-    """Our code, another version of a tool, the same version from another lock."""
+    """Changes of code, tool version and tool lock are named as reasons."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
     export = changed(chain[0], **change)
@@ -143,7 +143,7 @@ def test_code_and_tools_are_reasons_by_name(
 
 
 def test_a_changed_file_is_named(tmp_path: Path, plan: BuildPlan, source: Path) -> None:
-    """By the label that the recipe gives it."""
+    """A changed file is named by its label in the recipe."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
     source.write_bytes(b"other weights")
@@ -154,7 +154,7 @@ def test_a_changed_file_is_named(tmp_path: Path, plan: BuildPlan, source: Path) 
 def test_equal_bytes_out_of_a_changed_step_stop_the_change_there(
     tmp_path: Path, plan: BuildPlan, source: Path
 ) -> None:
-    """The early cutoff: what follows is up to date as soon as the step has run."""
+    """If a changed step gives equal bytes, later steps are up to date."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
     source.write_bytes(b"other weights")
@@ -167,7 +167,7 @@ def test_equal_bytes_out_of_a_changed_step_stop_the_change_there(
 def test_other_bytes_out_of_a_changed_step_are_the_reason_for_the_next(
     tmp_path: Path, plan: BuildPlan, source: Path
 ) -> None:
-    """The next step says which output it was."""
+    """If a changed step gives other bytes, the next step names the output."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
     source.write_bytes(b"other weights")
@@ -179,7 +179,7 @@ def test_other_bytes_out_of_a_changed_step_are_the_reason_for_the_next(
 def test_a_change_that_is_taken_back_costs_nothing(
     tmp_path: Path, plan: BuildPlan, source: Path
 ) -> None:
-    """The old key's result is still known."""
+    """Undoing a change runs nothing."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
     source.write_bytes(b"other weights")
@@ -190,7 +190,7 @@ def test_a_change_that_is_taken_back_costs_nothing(
 
 
 def test_what_another_workspace_made_is_restored(tmp_path: Path, plan: BuildPlan) -> None:
-    """The same store, no database: restorable once, up to date from then on."""
+    """Results of another workspace are restored once, and are up to date afterwards."""
     made = make_state(tmp_path, plan)
     make_all(made, plan)
     here = make_state(tmp_path, plan)
@@ -200,7 +200,7 @@ def test_what_another_workspace_made_is_restored(tmp_path: Path, plan: BuildPlan
 
 
 def test_an_action_whose_bytes_are_gone_is_not_restored(tmp_path: Path, plan: BuildPlan) -> None:
-    """An entry alone is no result."""
+    """An action whose bytes are missing is not restored."""
     made = make_state(tmp_path, plan)
     make_all(made, plan)
     shutil.rmtree(made.store.root / "blobs")
@@ -211,7 +211,7 @@ def test_an_action_whose_bytes_are_gone_is_not_restored(tmp_path: Path, plan: Bu
 def test_an_action_of_other_outputs_is_not_restored(
     tmp_path: Path, plan: BuildPlan, chain: tuple[Step, Step, Step]
 ) -> None:
-    """An entry that names other outputs than the step has, or none at all, counts as absent."""
+    """An entry with other outputs than the step's counts as missing."""
     made = make_state(tmp_path, plan)
     make_all(made, plan)
     export = changed(chain[0], outputs=(Output(name="other", tree=False),))
@@ -230,7 +230,7 @@ def test_an_action_of_other_outputs_is_not_restored(
 def test_bytes_that_are_read_and_not_there_make_their_step_run(
     tmp_path: Path, plan: BuildPlan
 ) -> None:
-    """A result that is known by its digest alone is enough, until somebody reads it."""
+    """Missing bytes make their step run only if they are read."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
     shutil.rmtree(state.store.root / "blobs")
@@ -246,7 +246,7 @@ def test_bytes_that_are_read_and_not_there_make_their_step_run(
 def test_settling_asks_for_the_bytes_of_whatever_will_be_read(
     tmp_path: Path, plan: BuildPlan, chain: tuple[Step, Step, Step]
 ) -> None:
-    """The last step changed: its inputs are wanted, and theirs, as far back as bytes are missing."""
+    """Settling requests the bytes of all inputs that will be read, as far back as they are missing."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
     shutil.rmtree(state.store.root / "blobs")
@@ -258,7 +258,7 @@ def test_settling_asks_for_the_bytes_of_whatever_will_be_read(
 
 
 def test_settling_asks_for_nothing_where_nothing_runs(tmp_path: Path, plan: BuildPlan) -> None:
-    """A store that was cleared costs nothing before a change."""
+    """If nothing runs, no bytes are requested."""
     state = make_state(tmp_path, plan)
     make_all(state, plan)
     shutil.rmtree(state.store.root / "blobs")
@@ -268,7 +268,7 @@ def test_settling_asks_for_nothing_where_nothing_runs(tmp_path: Path, plan: Buil
 
 
 def test_a_red_verdict_rejects_what_needs_it(tmp_path: Path, source: Path) -> None:
-    """Every step behind it; the verdict itself was made."""
+    """A red verdict rejects every step that needs it."""
     gate = make_step("gate", given(source))
     pack = make_step("pack", output_of(gate, "verdict"))
     after = make_step("after", output_of(pack))
@@ -282,7 +282,7 @@ def test_a_red_verdict_rejects_what_needs_it(tmp_path: Path, source: Path) -> No
 
 
 def test_an_absent_file_that_the_lock_knows_is_waited_for(tmp_path: Path) -> None:
-    """With the file's name; and so is everything behind it, for the same reason."""
+    """A missing file in the lock makes its step and all later ones wait, with the file's name."""
     digest = "ab" * 32
     export = make_step("export", given(tmp_path / "later.bin", kind="model"))
     plan = make_plan(export, make_step("pack", output_of(export)))
@@ -293,7 +293,7 @@ def test_an_absent_file_that_the_lock_knows_is_waited_for(tmp_path: Path) -> Non
 
 
 def test_an_absent_file_with_a_known_result_is_not_missed(tmp_path: Path, source: Path) -> None:
-    """A machine without the data restores what was made from it."""
+    """A missing file is not needed if the result is known."""
     export = make_step("export", given(source, kind="model"))
     plan = make_plan(export)
     state = make_state(tmp_path, plan)
@@ -305,7 +305,7 @@ def test_an_absent_file_with_a_known_result_is_not_missed(tmp_path: Path, source
 
 
 def test_an_absent_file_that_nobody_recorded_is_an_error(tmp_path: Path) -> None:
-    """A sentence with its name; whoever only asks for a key that is known gets none."""
+    """A missing file without a record is an error with its name."""
     export = make_step("export", given(tmp_path / "gone.bin"))
     state = make_state(tmp_path, make_plan(export))
     with pytest.raises(InputError, match=r"gone\.bin"):
@@ -314,7 +314,7 @@ def test_an_absent_file_that_nobody_recorded_is_an_error(tmp_path: Path) -> None
 
 
 def test_a_file_that_is_not_what_the_recipe_pins_is_an_error(tmp_path: Path, source: Path) -> None:
-    """With the digest that it has."""
+    """A file that differs from its pinned digest is an error with its digest."""
     export = make_step("export", given(source, sha256="00" * 32))
     state = make_state(tmp_path, make_plan(export))
     with pytest.raises(InputError, match="its sha256 is"):
@@ -324,7 +324,7 @@ def test_a_file_that_is_not_what_the_recipe_pins_is_an_error(tmp_path: Path, sou
 def test_a_missing_program_of_the_host_is_waited_for(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step that cannot run here waits; its known result is as good as any."""
+    """A missing program makes a step wait; a known result is used."""
     monkeypatch.setattr("buildsys.execution.tools.host_tools.find_program", lambda name: None)
     load = make_step("load", given(source), requires="qemu-system-arm")
     plan = make_plan(load)
@@ -337,7 +337,7 @@ def test_a_missing_program_of_the_host_is_waited_for(
 
 
 def test_a_finished_step_costs_nothing_of_what_does_not_read_it(tmp_path: Path) -> None:
-    """As many lines of code run beside a thousand other steps that are to be made as beside ten."""
+    """Finishing a step costs the same with ten or a thousand unrelated steps."""
 
     def lines_to_finish(others: int) -> int:
         export = make_step("export")
@@ -356,7 +356,7 @@ def test_a_finished_step_costs_nothing_of_what_does_not_read_it(tmp_path: Path) 
 
 
 def count_lines(action: Callable[[], None]) -> int:
-    """How many lines of Python an action runs."""
+    """Number of Python lines that an action executes."""
     count = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
@@ -374,7 +374,7 @@ def count_lines(action: Callable[[], None]) -> int:
 
 
 def test_steps_of_one_action_are_done_when_one_of_them_is(tmp_path: Path, source: Path) -> None:
-    """Two recipes name a file differently: who comes second has nothing to do."""
+    """Steps with the same action are done when one of them is."""
     copy = tmp_path / "copy.bin"
     copy.write_bytes(source.read_bytes())
     one = make_step("export", given(source))
@@ -388,7 +388,7 @@ def test_steps_of_one_action_are_done_when_one_of_them_is(tmp_path: Path, source
 
 
 def test_what_waits_for_a_machine_runs_once_one_is_there(tmp_path: Path, source: Path) -> None:
-    """The machines of a run are asked, and again on request; what comes after it waited with it."""
+    """A step that waits for a machine runs once one is available, and so do later steps."""
     machines: set[str] = set()
 
     def missing(step: Step) -> tuple[str, ...]:
@@ -405,7 +405,7 @@ def test_what_waits_for_a_machine_runs_once_one_is_there(tmp_path: Path, source:
 
 
 def test_a_step_that_two_builds_share_is_decided_once(tmp_path: Path, source: Path) -> None:
-    """And the second build's first difference is told against its own last result."""
+    """A shared step is decided once; each build's reasons refer to its own last result."""
     export = make_step("export", given(source))
     one = make_plan(export, make_step("pack-one", output_of(export)))
     two = make_plan(export, make_step("pack-two", output_of(export)), build="tags@other")
@@ -430,7 +430,7 @@ def training(source: Path) -> Step:
 
 
 def record_training(state: State, step: Step, curves: str = "") -> Lock:
-    """The lock after a training, with its line."""
+    """The lock with the line of a training."""
     action_key, result = state.key(step), state.result(step.id)
     assert action_key is not None
     assert result is not None
@@ -452,7 +452,7 @@ def record_training(state: State, step: Step, curves: str = "") -> Lock:
 def test_a_recorded_training_is_kept_when_only_tools_or_code_changed(
     tmp_path: Path, training: Step
 ) -> None:
-    """Another release trains nothing anew; the step says what it kept."""
+    """A recorded training is kept if only tools or code changed, and the step says so."""
     pack = make_step("pack", output_of(training))
     state = make_state(tmp_path, make_plan(training, pack))
     make(state, training)
@@ -470,7 +470,7 @@ def test_a_recorded_training_is_kept_when_only_tools_or_code_changed(
 def test_curves_of_a_recorded_training_are_there_where_the_store_has_them(
     tmp_path: Path, training: Step
 ) -> None:
-    """A lock from before there were curves, or a store without them, costs no training."""
+    """Missing curves of a recorded training do not repeat it."""
     pack = make_step("pack", output_of(training))
     state = make_state(tmp_path, make_plan(training, pack))
     make(state, training)
@@ -490,7 +490,7 @@ def test_curves_of_a_recorded_training_are_there_where_the_store_has_them(
 
 
 def test_a_recorded_training_is_made_again_on_request(tmp_path: Path, training: Step) -> None:
-    """`buildsys update`; where nothing is newer there is nothing to train."""
+    """`buildsys update` repeats a recorded training only if tools or code are newer."""
     plan = make_plan(training)
     state = make_state(tmp_path, plan)
     make(state, training)
@@ -505,7 +505,7 @@ def test_a_recorded_training_is_made_again_on_request(tmp_path: Path, training: 
 def test_a_recorded_training_of_other_data_or_settings_does_not_count(
     tmp_path: Path, training: Step, source: Path
 ) -> None:
-    """It belongs to the slice of recipe and data that it came from."""
+    """A recorded training of other data or settings is not used."""
     state = make_state(tmp_path, make_plan(training))
     make(state, training)
     lock = record_training(state, training)
@@ -519,7 +519,7 @@ def test_a_recorded_training_of_other_data_or_settings_does_not_count(
 def test_a_recorded_training_whose_checkpoint_is_gone_is_made_again(
     tmp_path: Path, training: Step
 ) -> None:
-    """A line of the lock trains nobody's network."""
+    """A recorded training whose checkpoint is missing is repeated."""
     plan = make_plan(training)
     state = make_state(tmp_path, plan)
     make(state, training)
@@ -529,7 +529,7 @@ def test_a_recorded_training_whose_checkpoint_is_gone_is_made_again(
 
 
 def test_a_recorded_training_counts_for_trainings_alone(tmp_path: Path, source: Path) -> None:
-    """An export with such a line is an export: everything after training is derived again."""
+    """Lines of the lock only apply to trainings."""
     export = make_step("export_ultralytics", given(source))
     state = make_state(tmp_path, make_plan(export))
     make(state, export)

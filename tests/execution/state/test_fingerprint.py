@@ -1,4 +1,4 @@
-"""The fingerprint of the installation: a run that does nothing has looked at every file of ours."""
+"""The fingerprint of the installation covers every file of the package."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ EDITED = (
 def test_an_edit_of_any_file_of_the_package_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a `git pull`, no old manifest stays because its code lies in a folder of folders."""
+    """A change of any file of the package changes the fingerprint."""
     package = copy_package(tmp_path / "buildsys")
     monkeypatch.setattr(fingerprint, "_PACKAGE", package)
 
     def look() -> str:
-        """As a new process does."""
+        """Compute it like a new process."""
         fingerprint.package_state.cache_clear()
         return fingerprint.installation(Workspace(tmp_path))
 
@@ -46,7 +46,7 @@ def test_an_edit_of_any_file_of_the_package_is_noticed(
 def test_an_edit_during_a_run_belongs_to_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At its end a run notes that nothing is left to do: by the code that it read at its beginning."""
+    """A run records the fingerprint of its start, so that later edits are noticed by the next run."""
     package = copy_package(tmp_path / "buildsys")
     monkeypatch.setattr(fingerprint, "_PACKAGE", package)
     before = fingerprint.installation(Workspace(tmp_path))
@@ -55,7 +55,7 @@ def test_an_edit_during_a_run_belongs_to_the_next_one(
 
 
 def test_every_file_is_watched_and_no_bytecode(tmp_path: Path) -> None:
-    """What Python writes beside our files changes with every start."""
+    """Every file is included except bytecode."""
     package = copy_package(tmp_path / "buildsys")
     files = {str(path) for path in package.rglob("*") if path.is_file()}
     (package / "steps" / "__pycache__").mkdir()

@@ -1,4 +1,4 @@
-"""buildsys.lock: what was trained stays trained; a machine without the data plans and restores."""
+"""buildsys.lock: trainings are recorded, and machines without the data plan and restore."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def lock_lines(workspace: Path) -> dict[str, dict[str, object]]:
 
 
 def statuses(workspace: Path, tools: StandIn) -> dict[str, str]:
-    """A run of everything; the status of each build."""
+    """Run everything; returns the status of each build."""
     tools.ran.clear()
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
@@ -37,7 +37,7 @@ def statuses(workspace: Path, tools: StandIn) -> dict[str, str]:
 
 
 def elsewhere(workspace: Path, tmp_path: Path) -> Path:
-    """What a clone has: recipes and the lock; neither data nor weights nor state."""
+    """A clone with recipes and the lock, without data, weights and state."""
     clone = tmp_path / "clone"
     shutil.copytree(workspace / "recipes", clone / "recipes")
     shutil.copyfile(workspace / "buildsys.lock", clone / "buildsys.lock")
@@ -46,7 +46,7 @@ def elsewhere(workspace: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.usefixtures("built")
 def test_a_build_records_facts_and_training(build: Build, workspace: Path) -> None:
-    """Nobody can say later what a network was trained from."""
+    """A build records facts and trainings."""
     lines = lock_lines(workspace)
     kinds = sorted(key.split(" ")[0] for key in lines)
     assert kinds == ["dataset", "model", "training"]
@@ -62,7 +62,7 @@ def test_a_build_records_facts_and_training(build: Build, workspace: Path) -> No
 def test_a_machine_without_the_data_restores_everything(
     workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
-    """A colleague has to copy the dataset to get a file that was built long ago."""
+    """A machine without the data restores everything from lock and store."""
     clone = elsewhere(workspace, tmp_path)
     assert set(statuses(clone, tools).values()) == {"restored"}
     assert tools.ran == []
@@ -75,9 +75,9 @@ def test_a_machine_without_the_data_restores_everything(
 def test_plans_without_the_data_follow_its_line(
     workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
-    """Another lock comes with a pull, and plans are those of the facts before."""
+    """Without the data, plans follow the facts in the lock, also after a change."""
     clone = elsewhere(workspace, tmp_path)
-    time.sleep(0.06)  # what was written this very moment is looked at again
+    time.sleep(0.06)  # files written just now are read again
     for names in ("tag", "dog"):
         lock = clone / "buildsys.lock"
         lock.write_text(lock.read_text().replace('"names":["tag"]', f'"names":["{names}"]'))
@@ -95,12 +95,12 @@ def test_what_needs_the_data_waits_for_it(
     tools: StandIn,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A step reads what is not there, and fails in its own words."""
+    """A step that needs missing data waits for it."""
     clone = elsewhere(workspace, tmp_path)
     recipe = clone / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("count: 3", "count: 5"))
     made = processes.results(tmp_path / "store")
-    made["prepare_dataset"].unlink()  # the store has the prepared dataset: that would do
+    made["prepare_dataset"].unlink()  # the prepared dataset in the store would suffice
     assert set(statuses(clone, tools).values()) == {"waiting for tags/data.yaml"}
     assert main(["-C", str(clone), "plan", "--fail-on", "waiting"]) == 1
     capsys.readouterr()
@@ -119,7 +119,7 @@ def test_a_change_of_code_or_tool_does_not_train_again(
     capsys: Capture,
     tools: StandIn,
 ) -> None:
-    """A release with a line changed in the training step costs everybody a night."""
+    """Changes of code or tools do not repeat a recorded training."""
     package = copy_package(tmp_path / "package" / "buildsys")
     monkeypatch.setattr(code_digest, "PACKAGE", package)
     monkeypatch.setattr(definitions, "ENVS", package / "envs")
@@ -180,7 +180,7 @@ def test_update_trains_anew(
     tools: StandIn,
     capsys: Capture,
 ) -> None:
-    """There is no way to get the network that the new tool would make."""
+    """`buildsys update` repeats a training with new tools."""
     package = copy_package(tmp_path / "package" / "buildsys")
     monkeypatch.setattr(code_digest, "PACKAGE", package)
     code_digest.code_digest.cache_clear()
@@ -210,7 +210,7 @@ def test_update_trains_anew(
 
 
 def _of_another_recipe(text: str) -> str:
-    """The line of a training, as a second recipe with the same training has it."""
+    """The line of the same training for a second recipe."""
     (line,) = [line for line in text.splitlines() if line.startswith("training tags ")]
     return line.replace("tags", "zebra", 1) + "\n"
 
@@ -219,7 +219,7 @@ def _of_another_recipe(text: str) -> str:
 def test_the_same_training_again_changes_nothing(
     build: Build, workspace: Path, tmp_path: Path
 ) -> None:
-    """A fresh clone with an empty store trains, and has a diff that says only how long it took."""
+    """Repeating a recorded training does not change the lock."""
     lock = workspace / "buildsys.lock"
     slow = lock.read_text().replace('"seconds":', '"seconds":1234')
     lock.write_text(slow)
@@ -233,7 +233,7 @@ def test_the_same_training_again_changes_nothing(
 def test_a_changed_recipe_adds_a_line_and_update_removes_the_old_one(
     build: Build, workspace: Path, capsys: Capture
 ) -> None:
-    """A build changes nothing that is recorded; the file need not grow with every experiment."""
+    """A changed recipe adds a line, and `update` removes the old one."""
     before = lock_lines(workspace)
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
@@ -252,7 +252,7 @@ def test_a_changed_recipe_adds_a_line_and_update_removes_the_old_one(
 
 
 def test_a_broken_lock_is_an_error_at_its_line(workspace: Path, capsys: Capture) -> None:
-    """A merge conflict in the lock is a traceback."""
+    """A malformed lock is an error at its line."""
     (workspace / "buildsys.lock").write_text("# comment\n<<<<<<< HEAD\n")
     assert main(["-C", str(workspace), "check"]) == 2
     assert "buildsys.lock:2:1: error: unfinished merge" in capsys.readouterr().err
@@ -263,7 +263,7 @@ def test_a_broken_lock_is_an_error_at_its_line(workspace: Path, capsys: Capture)
 def test_a_line_that_names_a_file_touches_nothing(
     workspace: Path, tmp_path: Path, capsys: Capture, command: str
 ) -> None:
-    """`checkpoint` is joined to the store's path: the next restore deletes what lies there."""
+    """A lock entry with a path instead of a digest is rejected and touches no file."""
     victim = tmp_path / "victim.txt"
     victim.write_text("mine")
     lock = workspace / "buildsys.lock"
@@ -286,7 +286,7 @@ def test_a_line_that_names_a_file_touches_nothing(
 def test_another_machines_training_counts(
     build: Build, workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
-    """Two machines ship two networks under one name."""
+    """A training recorded on another machine is used."""
     session = Session(workspace, tools, no_environment)
     other = session.state.store.put_bytes(checkpoint_of("trained on a GPU"))
     session.close()
@@ -306,7 +306,7 @@ def test_another_machines_training_counts(
 def test_a_run_that_waited_keeps_what_the_other_recorded(
     workspace: Path, tools: StandIn, capsys: Capture
 ) -> None:
-    """Two runs train two recipes; the second one's lock forgets the first one's network."""
+    """A run that waited keeps the lines that the other run recorded."""
     text = (workspace / "recipes" / "tags.yaml").read_text()
     (workspace / "recipes" / "twin.yaml").write_text(
         text.replace("name: tags", "name: twin").replace("epochs: 2", "epochs: 5")
@@ -324,7 +324,7 @@ def test_a_run_that_waited_keeps_what_the_other_recorded(
 def test_a_run_compares_with_the_lock_as_others_wrote_it(
     workspace: Path, tools: StandIn, capsys: Capture
 ) -> None:
-    """Two builds that share a training may both record it: the second finds what the first wrote."""
+    """A run compares with the lock file as others have written it meanwhile."""
     session = Session(workspace, tools, no_environment)
     session.build(["tags@xiao-esp32s3"])
     session.close()

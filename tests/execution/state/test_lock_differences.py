@@ -1,4 +1,4 @@
-"""When a source is another one than its line of buildsys.lock says."""
+"""Differences between a source and its line in buildsys.lock."""
 
 from dataclasses import replace
 
@@ -22,12 +22,12 @@ FACTS = RecordedDataset(
 def compare(
     recorded: RecordedDataset | None, found: RecordedDataset | None, digest: str = A
 ) -> str:
-    """Of a line with digest A."""
+    """Compare with a line with digest A."""
     return compare_source("dataset x", Content(digest=A, facts=recorded), digest, found)
 
 
 def test_bytes_and_facts_count() -> None:
-    """Either decides what is built, here or on a machine without the data."""
+    """Both digest and facts are compared."""
     assert compare(FACTS, FACTS) == ""
     assert compare(FACTS, None) == "", "a plan that needs no facts says nothing of them"
     assert compare(FACTS, FACTS, B) == (
@@ -40,7 +40,7 @@ def test_bytes_and_facts_count() -> None:
 
 
 def test_what_two_recipes_say_differently_of_one_line_is_no_difference() -> None:
-    """One trains keypoints and the other boxes, of one annotation file; or two parts of one archive."""
+    """Different facts of two recipes for the same source are not a difference."""
     coco = replace(FACTS, coco=(("train", "train.json", "images"),))
     assert compare(coco, replace(coco, keypoints=0, keypoint_dims=0)) == ""
     assert "`splits`" in compare(coco, replace(coco, splits=()))
@@ -51,7 +51,7 @@ def test_what_two_recipes_say_differently_of_one_line_is_no_difference() -> None
 
 
 def test_an_edited_line_of_one_part_of_an_archive_is_named() -> None:
-    """The archive pins the bytes, not what a hand wrote into the lock."""
+    """An edited line for a part of an archive is reported."""
     archived = replace(FACTS, archive=A)
     assert "records aaaaaaaaaaaa" in compare(archived, archived, B)
     assert "`names`" in compare(archived, replace(archived, names=("dog",)))

@@ -1,4 +1,4 @@
-"""The lock is the law: a build adds lines and changes none; what differs from them says so."""
+"""A build adds lines to the lock and changes none; differences are reported."""
 
 import errno
 import io
@@ -31,7 +31,7 @@ OTHER = "ab" * 32
 
 
 def rows(workspace: Path, tools: StandIn, locked: bool = False, target: str = "xiao") -> list[Row]:
-    """A run of what is for a target; two recipes cost twice the time of one."""
+    """Run the builds for one target only, to save time."""
     tools.ran.clear()
     session = Session(workspace, tools, no_environment, locked=locked)
     try:
@@ -41,19 +41,19 @@ def rows(workspace: Path, tools: StandIn, locked: bool = False, target: str = "x
 
 
 def statuses(workspace: Path, tools: StandIn) -> set[str]:
-    """How the builds stand after a run."""
+    """The statuses of the builds after a run."""
     return {row.status for row in rows(workspace, tools)}
 
 
 def line_of(workspace: Path, kind: str) -> str:
-    """The one line of a kind."""
+    """The only line of a kind."""
     text = (workspace / "buildsys.lock").read_text()
     (line,) = [line for line in text.splitlines() if line.startswith(f"{kind} ")]
     return line
 
 
 def edit(workspace: Path, old: str, new: str) -> str:
-    """Change the file as a person does; its text then."""
+    """Edit the lock by hand; returns its text."""
     path = workspace / "buildsys.lock"
     text = path.read_text()
     assert old in text
@@ -62,13 +62,13 @@ def edit(workspace: Path, old: str, new: str) -> str:
 
 
 def forget(workspace: Path) -> None:
-    """As in a fresh clone."""
+    """Delete state and results, as in a fresh clone."""
     for name in (".buildsys", "build"):
         shutil.rmtree(workspace / name, ignore_errors=True)
 
 
 def recorded(workspace: Path) -> Training:
-    """The one training that the file records."""
+    """The only recorded training."""
     (found,) = read_lock(workspace / "buildsys.lock").trainings().values()
     return found
 
@@ -78,7 +78,7 @@ def recorded(workspace: Path) -> Training:
 def test_a_deleted_line_comes_back_with_a_sentence(
     workspace: Path, tools: StandIn, capsys: Capture, kind: str
 ) -> None:
-    """Everything is up to date, and the next clone trains for an hour."""
+    """A deleted line is added again, with a message, even if everything is up to date."""
     rows(workspace, tools)
     path = workspace / "buildsys.lock"
     before, line = path.read_text(), line_of(workspace, kind)
@@ -94,7 +94,7 @@ def test_a_deleted_line_comes_back_with_a_sentence(
 
 @pytest.mark.usefixtures("built")
 def test_a_wrong_line_is_named_and_stays(workspace: Path, tools: StandIn, capsys: Capture) -> None:
-    """A hand slipped in the lock: the builds look as ever, until somebody clones."""
+    """A wrong line is reported and kept."""
     text = edit(workspace, recorded(workspace).checkpoint, OTHER)
     for _ in range(2):
         found = rows(workspace, tools)
@@ -138,7 +138,7 @@ def test_a_wrong_line_is_named_and_stays(workspace: Path, tools: StandIn, capsys
 def test_other_data_leaves_its_line_and_adds_its_training(
     workspace: Path, tools: StandIn, capsys: Capture
 ) -> None:
-    """Whoever tries something out does not rewrite what the others build from."""
+    """Changed data keeps the old line and adds a line for its training."""
     path = workspace / "buildsys.lock"
     before = set(path.read_text().splitlines())
     (workspace / "tags/labels/train/0.txt").write_text("0 .5 .5 .3 .2" + " .5 .5 2" * 4)
@@ -162,7 +162,7 @@ def test_other_data_leaves_its_line_and_adds_its_training(
 def test_update_claims_nothing_of_what_is_not_made(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """In a fresh clone nobody knows yet whether the lines are those of the code of now."""
+    """`update` does not confirm lines whose results were not made."""
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "empty-store"))
     forget(workspace)
     assert main(["-C", str(workspace), "update", "--dry-run"]) == 0
@@ -172,7 +172,7 @@ def test_update_claims_nothing_of_what_is_not_made(
 
 @pytest.mark.usefixtures("built")
 def test_facts_that_were_edited_are_named(workspace: Path, tools: StandIn, capsys: Capture) -> None:
-    """The bytes are the same; who has no data plans with what the line says."""
+    """Edited facts are reported, even if the bytes are the same."""
     rows(workspace, tools)
     before = (workspace / "buildsys.lock").read_text()
     edit(workspace, '"names":["tag"],"parts"', '"names":["gat"],"parts"')
@@ -189,7 +189,9 @@ def test_facts_that_were_edited_are_named(workspace: Path, tools: StandIn, capsy
 def test_another_cpu_leaves_the_lock_and_says_so_until_the_network_arrives(
     workspace: Path, tmp_path: Path, tools: StandIn, capsys: Capture
 ) -> None:
-    """A fresh clone trains another network and rewrites what the team had agreed on."""
+    """A training that gives other bytes keeps the lock, and is reported until the recorded network
+    is available.
+    """
     path, network = workspace / "buildsys.lock", recorded(workspace).checkpoint
     before = path.read_bytes()
     bytes_of_network = Store(tmp_path / "store").read(network)
@@ -218,7 +220,7 @@ def test_another_cpu_leaves_the_lock_and_says_so_until_the_network_arrives(
 def test_a_locked_run_refuses_what_the_lock_lacks_before_anything_runs(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """CI trains for an hour, and says then that the lock was not committed."""
+    """A locked run rejects missing lines before anything runs."""
     before = edit(workspace, line_of(workspace, "training") + "\n", "")
     forget(workspace)
     monkeypatch.setenv("BUILDSYS_LOCKED", "1")
@@ -243,11 +245,13 @@ def test_a_locked_run_refuses_what_the_lock_lacks_before_anything_runs(
 def test_a_training_that_nobody_recorded_is_not_begun_in_a_locked_run(
     workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
-    """What it is made from is not known before the run, as the data has a step of its own."""
+    """A locked run does not start an unrecorded training, even if its inputs are only known during
+    the run.
+    """
     shutil.rmtree(tmp_path / "store")
     forget(workspace)
     line = line_of(workspace, "training")
-    before = edit(workspace, line, line.replace(line.split(" ")[2], OTHER))  # of other data
+    before = edit(workspace, line, line.replace(line.split(" ")[2], OTHER))  # for other data
     found = rows(workspace, tools, locked=True)
     words = f"buildsys.lock has no line `training tags {line.split(' ')[2]}`"
     assert {row.status for row in found} == {f"not in buildsys.lock: train: {words}"}
@@ -267,7 +271,7 @@ def test_a_training_that_nobody_recorded_is_not_begun_in_a_locked_run(
 def test_a_recipe_that_shares_a_training_gets_the_recorded_network(
     workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """Two lines of one training never name two networks."""
+    """A recipe that shares a training gets the recorded network."""
     shutil.rmtree(tmp_path / "store")
     forget(workspace)
     text = (workspace / "recipes/tags.yaml").read_text()
@@ -286,7 +290,7 @@ def test_a_recipe_that_shares_a_training_gets_the_recorded_network(
 def test_a_line_that_could_not_be_written_is_added_by_the_next_run(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """The disk was full for a moment, and nobody hears of the line again."""
+    """A line that could not be written is added by the next run."""
     rows(workspace, tools)
     before = (workspace / "buildsys.lock").read_text()
     edit(workspace, line_of(workspace, "training") + "\n", "")
@@ -309,7 +313,7 @@ def test_a_line_that_could_not_be_written_is_added_by_the_next_run(
 
 @pytest.mark.usefixtures("built")
 def test_a_lock_that_breaks_during_a_run_is_an_error_of_the_next_one(workspace: Path) -> None:
-    """Somebody merges while a build runs."""
+    """A lock that becomes invalid during a run is an error of the next run."""
 
     class Merging(StandIn):
         def __call__(self, command: Command, on_progress: OnProgress) -> int:
@@ -331,7 +335,7 @@ def test_a_lock_that_breaks_during_a_run_is_an_error_of_the_next_one(workspace: 
 def test_a_lock_that_broke_while_a_run_waited_for_its_turn_is_wrong_input(
     workspace: Path, capsys: Capture
 ) -> None:
-    """A script repeats what failed, and tells a person of what only a person can mend."""
+    """A lock that became invalid while a run waited ends with the exit code for wrong input."""
     run = Run(workspace, RunOptions())
     run.begin(UNKNOWN)
     (workspace / "buildsys.lock").write_text("<<<<<<< ours\n")
@@ -348,7 +352,7 @@ def test_a_lock_that_broke_while_a_run_waited_for_its_turn_is_wrong_input(
 def test_a_variable_that_says_nothing_is_refused_where_there_is_nothing_to_do(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """CI wants the lock held, and misspells it."""
+    """A wrong value of BUILDSYS_LOCKED is an error, even if nothing is to do."""
     command = ["-C", str(workspace), "build"]
     assert main(command) == 0
     assert unchanged.settled_recipes(Workspace(workspace))
@@ -364,7 +368,7 @@ def test_a_variable_that_says_nothing_is_refused_where_there_is_nothing_to_do(
 def test_a_training_of_the_store_that_nobody_recorded_is_named_in_a_locked_run(
     workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
-    """The store has it from another clone; what it reads is made again first."""
+    """A locked run reports an unrecorded training that the store has from another clone."""
     line, training = line_of(workspace, "training"), recorded(workspace)
     for entry in (tmp_path / "store/actions").glob("*/*.json"):
         if entry.stem != training.action_key:
@@ -390,7 +394,7 @@ ALL_RECORDED = "buildsys.lock already records the results of the current tools a
 def test_update_names_a_training_of_other_code(
     workspace: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    """Its network is here and is kept, or it is in no store and is trained again: both are work."""
+    """`update` lists trainings of other code, whose network is kept or trained again."""
     before = recorded(workspace)
     edit(workspace, before.action_key, OTHER)
     text = edit(workspace, before.code, OTHER)
@@ -414,7 +418,7 @@ def test_update_names_a_training_of_other_code(
 def test_update_trains_what_has_no_line_before_it_removes_the_earlier_one(
     workspace: Path, tools: StandIn, capsys: Capture
 ) -> None:
-    """The only network that the recipe has would be gone, and nothing in its place."""
+    """`update` trains before it removes the earlier line."""
     (old,) = read_lock(workspace / "buildsys.lock").trainings()
     recipe = workspace / "recipes/tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
@@ -434,7 +438,7 @@ def test_update_trains_what_has_no_line_before_it_removes_the_earlier_one(
 def test_update_takes_the_network_of_a_build_that_a_gate_rejects(
     workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
-    """Whoever wants to look into a poor network records it first."""
+    """`update` records the network of a rejected build."""
     before = recorded(workspace)
     shutil.rmtree(tmp_path / "store")
     forget(workspace)
@@ -456,11 +460,11 @@ def test_update_takes_the_network_of_a_build_that_a_gate_rejects(
 def test_update_claims_nothing_beside_a_mistake_or_what_is_not_here(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """One recipe of two was compared, and all is said to be well."""
+    """`update` claims nothing about recipes with a mistake or missing data."""
     command = ["-C", str(workspace), "update", "--dry-run"]
     line = line_of(workspace, "training")
     edit(workspace, line, f"{line.replace('training tags', 'training gone')}\n{line}")
-    monkeypatch.setenv("BUILDSYS_LOCKED", "1")  # nothing is written
+    monkeypatch.setenv("BUILDSYS_LOCKED", "1")  # nothing may be written
     assert main(command) == 0
     gone = f"training gone {line.split(' ')[2][:12]}…: removed, the recipe no longer exists\n"
     assert capsys.readouterr().out == gone
@@ -477,12 +481,12 @@ def test_update_claims_nothing_beside_a_mistake_or_what_is_not_here(
     told = capsys.readouterr()
     assert "recipes/bad.yaml" in told.err
     assert ALL_RECORDED not in told.out
-    edit(workspace, line + "\n", "")  # a mistake comes first
+    edit(workspace, line + "\n", "")  # mistakes are reported first
     assert main(["-C", str(workspace), "build", "--locked"]) == 1
 
 
 def test_what_differs_is_good_and_no_plain_status() -> None:
-    """The files work; a script that waits for `built` does not take them for the lock's."""
+    """`differs from lock` is a successful status, but different from `built`."""
     differs = ("training of tags: …",)
     for outcome, text in ((BUILT, "built"), (UP_TO_DATE, "up-to-date")):
         other = Outcome(kind=outcome.kind, differs=differs)

@@ -1,4 +1,4 @@
-"""Plans are kept between runs: nothing is lost in the cache, and nothing is kept too long."""
+"""Plans are cached between runs, complete and only as long as they are valid."""
 
 import os
 import subprocess
@@ -29,12 +29,12 @@ from tests.authoring.sample_workspace import (
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """Data sets and weights, no recipe yet."""
+    """Datasets and weights, no recipe yet."""
     return make_workspace(tmp_path / "workspace")
 
 
 def test_plans_survive_their_cache(workspace: Path) -> None:
-    """The second run of a day plans something else than the first."""
+    """Plans from the cache are the same as new ones."""
     for name, recipe in (("a", TRAINED), ("b", GIVEN), ("c", TFLITE), ("d", ONNX)):
         write_recipe(workspace, name, recipe)
     write_recipe(workspace, "broken", TFLITE.replace("host", "hots").replace("3.9", "5.2"))
@@ -67,7 +67,7 @@ def _run(workspace: Path) -> str:
 
 @pytest.mark.slow
 def test_second_run_parses_nothing(workspace: Path) -> None:
-    """A run in which nothing changed pays for the libraries that read recipes."""
+    """A second run parses nothing."""
     write_recipe(workspace, "tags", TRAINED)
     write_recipe(workspace, "given", TFLITE)
     assert _run(workspace) == "4 pydantic ruamel ruamel.yaml"
@@ -82,11 +82,11 @@ input: {size: 96}
 matrix: {quantization.scheme: [float32, float16]}
 targets: [host]
 """
-"""float32 ships what float16 is compared with: one step under two names."""
+"""Two builds that share a step under two stage names."""
 
 
 def test_a_shared_step_keeps_each_builds_name_for_it(workspace: Path) -> None:
-    """A manifest says another stage than on the machine that planned anew: other bytes."""
+    """A shared step keeps each build's name for it in the cache."""
     write_recipe(workspace, "both", _PRECISIONS)
     stages = [
         [step.stage for step in steps_of(plan)] for plan in load_plans(Workspace(workspace)).plans
@@ -102,7 +102,7 @@ def test_a_shared_step_keeps_each_builds_name_for_it(workspace: Path) -> None:
 
 
 def test_every_kind_of_plan_comes_back_as_what_it_was(workspace: Path) -> None:
-    """A build, one that waits, and one that chooses: the file says which by its fields alone."""
+    """Every kind of plan is restored as the same kind."""
     select = "matrix: {input.size: [160, 192]}\nselect: {maximize: box.mAP50-95}\ntargets: ["
     write_recipe(workspace, "best", TRAINED.replace("targets: [", select))
     write_recipe(workspace, "later", TRAINED.replace("weights/", "weights/not-here-"))
@@ -188,7 +188,7 @@ _MENDED: dict[str, Change] = {
 
 @pytest.mark.parametrize("mend", expecting(_MENDED, {}))
 def test_what_was_mended_is_seen(workspace: Path, mend: Change) -> None:
-    """A mistake is put right, and the message stays until a recipe is touched."""
+    """A corrected mistake is noticed."""
     mend(workspace)
     plans = load_plans(Workspace(workspace))
     assert not plans.errors
@@ -197,7 +197,7 @@ def test_what_was_mended_is_seen(workspace: Path, mend: Change) -> None:
 
 
 def test_shared_step_remembers_both_recipes(workspace: Path) -> None:
-    """The reason for a run names a line of somebody else's recipe."""
+    """A shared step keeps the lines of both recipes."""
     write_recipe(workspace, "one", TRAINED)
     write_recipe(workspace, "two", "\n\n" + TRAINED)
     first = load_plans(Workspace(workspace))
@@ -205,10 +205,10 @@ def test_shared_step_remembers_both_recipes(workspace: Path) -> None:
 
 
 def test_damaged_cache_is_made_anew(workspace: Path) -> None:
-    """One flipped bit in a plan publishes another file; half a plan makes every run fail."""
+    """A damaged cache is made again."""
     write_recipe(workspace, "tags", TRAINED)
     first = load_plans(Workspace(workspace))
-    time.sleep(0.06)  # what was written this very moment is not kept
+    time.sleep(0.06)  # files written just now are not cached
     assert load_plans(Workspace(workspace)) == first
     cache = Workspace(workspace).plans / "tags.json"
     whole = cache.read_bytes()
@@ -223,6 +223,6 @@ def test_damaged_cache_is_made_anew(workspace: Path) -> None:
 
 
 def flip(data: bytes, bit: int) -> bytes:
-    """The data with one bit turned over."""
+    """The data with one flipped bit."""
     place, number = divmod(bit % (8 * len(data)), 8)
     return data[:place] + bytes([data[place] ^ 1 << number]) + data[place + 1 :]

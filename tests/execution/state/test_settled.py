@@ -1,4 +1,4 @@
-"""`buildsys build` where nothing is stale: it loads nothing, and it overlooks nothing."""
+"""`buildsys build` without stale builds imports nothing and misses no change."""
 
 import json
 import os
@@ -24,8 +24,8 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def settled(workspace: Path, built: None, tools: StandIn) -> Path:
-    """A workspace in which everything is up to date, although it was built at another place."""
-    time.sleep(0.06)  # what was written this very moment is looked at again
+    """A workspace in which everything is up to date, although it was built elsewhere."""
+    time.sleep(0.06)  # files written just now are read again
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
     writing.finish_run(session, rows)
@@ -36,7 +36,7 @@ def settled(workspace: Path, built: None, tools: StandIn) -> Path:
 
 @pytest.mark.slow
 def test_a_run_without_work_loads_nothing(settled: Path, capsys: Capture) -> None:
-    """Every `buildsys build` waits for doit, for the validation library and for a database."""
+    """A run without work imports neither doit nor the validation library, and opens no database."""
     code = (
         "import sys; from buildsys.cli import main; main(['-C', sys.argv[1], 'build']);"
         "print(sorted({'doit', 'obstore', 'pydantic', 'ruamel', 'sqlite3', 'rich'} & sys.modules.keys()))"
@@ -55,7 +55,7 @@ def test_a_run_without_work_loads_nothing(settled: Path, capsys: Capture) -> Non
 
 
 def test_a_name_that_nothing_has_is_told_without_work_too(settled: Path, capsys: Capture) -> None:
-    """A misspelled name is green because everything is up to date."""
+    """An unknown name is an error, even if everything is up to date."""
     assert main(["-C", str(settled), "build", "tasg@xiao-esp32s3"]) == 2
     assert "did you mean `tags@xiao-esp32s3`?" in capsys.readouterr().err
     assert main(["-C", str(settled), "build", "*@xiao*"]) == 0
@@ -70,7 +70,7 @@ def _append(name: str) -> Callable[[Path], None]:
 
 
 def _same_size_and_time(root: Path) -> None:
-    """What file times cannot show."""
+    """A change that keeps size and time."""
     path = root / "tags" / "images" / "train" / "0.jpg"
     stat = path.stat()
     path.write_bytes(path.read_bytes().replace(b"train 0", b"train O"))
@@ -113,7 +113,7 @@ CHANGES: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_any_change_is_looked_at(settled: Path, change: str) -> None:
-    """The fastest run is the one that does not look."""
+    """Every kind of change is noticed."""
     CHANGES[change](settled)
     workspace = Workspace(settled)
     assert not unchanged.is_whole(workspace, unchanged.settled_recipes(workspace))
@@ -132,7 +132,7 @@ def _baselines(root: Path) -> None:
 def test_a_report_that_is_gone_is_written_in_a_run_without_work(
     settled: Path, change: Callable[[Path], None]
 ) -> None:
-    """A report that somebody deleted, or that was compared with other figures, stays as it is."""
+    """A missing or outdated report is written in a run without work."""
     builds = ["tags@grove-vision-ai-v2", "tags@xiao-esp32s3"]
     assert stamp.is_current(Workspace(settled), builds)
     change(settled)
@@ -147,7 +147,7 @@ def test_a_report_that_is_gone_is_written_in_a_run_without_work(
 
 
 def test_a_damaged_cache_counts_as_empty(settled: Path) -> None:
-    """Half a file, one bit, another format, a value of another kind: every recipe is looked at again."""
+    """A damaged cache counts as empty, and every recipe is read again."""
     path, workspace = settled / ".buildsys" / "settled.json", Workspace(settled)
     whole = path.read_bytes()
     text = whole.splitlines()[1].decode()
@@ -182,14 +182,14 @@ def test_a_damaged_cache_counts_as_empty(settled: Path) -> None:
 
 
 def _signed(text: str) -> bytes:
-    """A record with the digest of what it says."""
+    """A record with the digest of its content."""
     return f"{digest_bytes(text.encode())}\n{text}\n".encode()
 
 
 def test_one_stale_recipe_leaves_the_others_alone(
     settled: Path, tools: StandIn, capsys: Capture
 ) -> None:
-    """One edit, and a thousand recipes are planned again."""
+    """With one stale recipe, the others are not planned again."""
     _new_recipe(settled)
     workspace = Workspace(settled)
     known = unchanged.settled_recipes(workspace)

@@ -1,4 +1,4 @@
-"""Digests of what people give: which files a pattern means, and that content is what counts."""
+"""Digests of users' files: which files a pattern matches, and that content decides."""
 
 import os
 from pathlib import Path
@@ -15,12 +15,12 @@ from buildsys.lockfile import Lock
 
 
 def sources(root: Path) -> Sources:
-    """Over an empty database and store."""
+    """Sources with an empty database and store."""
     return Sources(Database(root / "state.sqlite"), Store(root / "store"), Lock())
 
 
 def test_a_pattern_means_the_same_in_check_and_build(tmp_path: Path) -> None:
-    """`*` stays within a folder, `**` goes below: what check found is what calibrates."""
+    """A pattern matches the same files in `check` and in builds: `*` within a folder, `**` in all."""
     for name in ("a.jpg", "deep/b.jpg", "deep/er/c.jpg", "deep/.hidden.jpg", "d.txt"):
         path = tmp_path / "cam" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def test_a_pattern_means_the_same_in_check_and_build(tmp_path: Path) -> None:
 
 
 def test_a_pattern_whose_files_are_not_images_is_an_error(tmp_path: Path) -> None:
-    """The step would find an empty set, minutes later."""
+    """A pattern without images is an error."""
     (tmp_path / "cam").mkdir()
     (tmp_path / "cam" / "d.gif").touch()
     assert find_problem(tmp_path, "cam/*.gif") == (
@@ -53,7 +53,7 @@ def test_a_pattern_whose_files_are_not_images_is_an_error(tmp_path: Path) -> Non
 
 
 def test_equal_size_and_time_do_not_hide_another_content(tmp_path: Path) -> None:
-    """What make and doit fall for."""
+    """A content change with equal size and time is noticed."""
     path = tmp_path / "cam" / "a.jpg"
     path.parent.mkdir()
     path.write_bytes(b"one")
@@ -68,7 +68,7 @@ def test_equal_size_and_time_do_not_hide_another_content(tmp_path: Path) -> None
 
 
 def test_a_link_that_leads_out_is_never_read(tmp_path: Path) -> None:
-    """It may have come after the check; where the person named the folder, it is followed."""
+    """A link out of the workspace is not read, unless the user named the folder."""
     for name in ("secret", "data/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
@@ -84,7 +84,7 @@ def test_a_link_that_leads_out_is_never_read(tmp_path: Path) -> None:
 
 
 def test_a_source_that_is_not_a_file_is_an_error_and_never_waited_for(tmp_path: Path) -> None:
-    """It may have come after the check: a pipe makes its reader wait, a device never ends."""
+    """A pipe or device as source is an error, and never blocks."""
     os.mkfifo(tmp_path / "weights.pt")
     (tmp_path / "zero").symlink_to("/dev/zero")
     for name in ("weights.pt", "zero", "."):

@@ -1,4 +1,4 @@
-"""What steps write is read by one reader: another form is a step that failed, never a traceback."""
+"""Files written by steps are validated: another form fails the step, without a traceback."""
 
 import re
 
@@ -14,7 +14,7 @@ from buildsys.execution.state.step_outputs import (
 
 
 def test_a_verdict_is_read_among_whatever_else_its_step_found() -> None:
-    """Figures are the step's own, and may be no number."""
+    """A verdict is read among the step's own figures, which may be NaN."""
     text = b"""{"passed": false, "failures": ["too large"], "figures": {"box": NaN}, "side": 96,
         "arena": {"need_bytes": 2048, "has_bytes": 1024, "margin_bytes": -1024, "by": "Vela"}}"""
     found = read_verdict(text, "fit")
@@ -38,14 +38,14 @@ def test_a_verdict_is_read_among_whatever_else_its_step_found() -> None:
     ids=str,
 )
 def test_a_verdict_of_another_form_is_refused(text: bytes, why: str) -> None:
-    """With the step that wrote it, and what is wrong."""
+    """A verdict of another form is rejected, with the step and the reason."""
     wanted = f"gate wrote a verdict that cannot be used: {why}"
     with pytest.raises(StepFailed, match=re.escape(wanted)):
         read_verdict(text, "gate")
 
 
 def test_figures_are_numbers_and_rows_are_objects() -> None:
-    """Else the step that wrote them is named."""
+    """Figures must be numbers and rows objects; otherwise the error names the step."""
     assert read_figure(b'{"sram_bytes": 3}', "sram_bytes", "compile", "summary") == 3
     with pytest.raises(StepFailed, match=r"compile wrote a summary .*`sram_bytes` is missing"):
         read_figure(b"{}", "sram_bytes", "compile", "summary")

@@ -1,4 +1,4 @@
-"""Archives from strangers: what is fine unpacks, what is evil leaves nothing behind but a sentence."""
+"""Archives from strangers: correct ones are unpacked, malicious ones leave nothing but a message."""
 
 import bz2
 import contextlib
@@ -69,7 +69,7 @@ def _content(folder: Path) -> dict[str, bytes]:
 
 
 def _refuse(tmp_path: Path, data: bytes) -> str:
-    """What is said of an archive that is refused; nothing may be left of it."""
+    """Return the message about a rejected archive; nothing of it may remain."""
     archive = tmp_path / "evil.bin"
     archive.write_bytes(data)
     with pytest.raises(InputError) as caught:
@@ -84,7 +84,7 @@ def _refuse(tmp_path: Path, data: bytes) -> str:
 
 @pytest.mark.parametrize("kind", _PACKED)
 def test_every_kind_unpacks_by_its_content(tmp_path: Path, kind: str) -> None:
-    """A dataset that was fetched under a name of its server's choice cannot be read."""
+    """The kind of an archive is recognized by its content, not its name."""
     archive = tmp_path / "download?id=7"
     archive.write_bytes(_PACKED[kind]([("./", b""), *_FILES.items()][kind.endswith("zip") :]))
     unpack(archive, tmp_path / "data")
@@ -93,7 +93,7 @@ def test_every_kind_unpacks_by_its_content(tmp_path: Path, kind: str) -> None:
 
 
 def test_modes_are_those_of_any_new_file(tmp_path: Path) -> None:
-    """A dataset that only its owner reads, or one whose pictures are executable."""
+    """Unpacked files have the modes of new files."""
     (tmp_path / "a.zip").write_bytes(_zip(list(_FILES.items())))
     unpack(tmp_path / "a.zip", tmp_path / "data")
     (tmp_path / "new").mkdir()
@@ -103,7 +103,7 @@ def test_modes_are_those_of_any_new_file(tmp_path: Path) -> None:
 
 
 def test_what_a_mac_packs_beside_the_files_is_left_out(tmp_path: Path) -> None:
-    """`._a.jpg` is listed as a picture, and cannot be decoded."""
+    """macOS metadata files in an archive are omitted."""
     junk = [("__MACOSX/images/._a.jpg", b"x"), ("images/.DS_Store", b"x"), ("._data.yaml", b"x")]
     (tmp_path / "a.tar").write_bytes(_tar([*junk, *_FILES.items()]))
     unpack(tmp_path / "a.tar", tmp_path / "data")
@@ -126,12 +126,12 @@ _NAMES = {
 @pytest.mark.parametrize("name", _NAMES, ids=range(len(_NAMES)))
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
 def test_names_that_lead_elsewhere(tmp_path: Path, kind: str, name: str) -> None:
-    """An archive writes over the user's files."""
+    """Names that lead outside are rejected."""
     assert _refuse(tmp_path, _PACKED[kind]([*_FILES.items(), (name, b"evil")])) == _NAMES[name]
 
 
 def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
-    """A name that no message can print."""
+    """Names that are not UTF-8 are rejected."""
     data = _tar([("caf\udce9", b"")])
     assert _refuse(tmp_path, data).startswith("`caf\\udce9` has a control character")
 
@@ -150,7 +150,7 @@ def test_names_that_are_no_utf_8(tmp_path: Path) -> None:
 )
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_names_that_collide(tmp_path: Path, first: str, second: str, told: str) -> None:
-    """One picture takes another's place, on some machines only."""
+    """Names that collide on some file systems are rejected."""
     for pack in (_zip, _tar):
         whole = f"{told} are the same name on some file systems" if " and " in told else told
         assert _refuse(tmp_path, pack([(first, b"1"), (second, b"2")])) == whole
@@ -168,13 +168,13 @@ def test_names_that_collide(tmp_path: Path, first: str, second: str, told: str) 
     ],
 )
 def test_links_and_devices(tmp_path: Path, kind: bytes, told: str) -> None:
-    """A link to /, and then a file below it."""
+    """Links and devices are rejected."""
     data = _tar([("way", b"")], kind, "/")
     assert _refuse(tmp_path, data) == f"`way` is {told}"
 
 
 def test_link_in_a_zip(tmp_path: Path) -> None:
-    """As above, the way in which zip writes links."""
+    """Links in a zip are rejected."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         info = zipfile.ZipInfo("way")
@@ -184,15 +184,15 @@ def test_link_in_a_zip(tmp_path: Path) -> None:
 
 
 def test_encrypted_member(tmp_path: Path) -> None:
-    """A password is asked for in the middle of a build."""
+    """Encrypted members are rejected."""
     data = bytearray(_zip([("a.jpg", b"secret")]))
-    data[6] |= 1  # the flag in the local header, and in the directory
+    data[6] |= 1  # the flag in the local header and in the directory
     data[data.index(b"PK\x01\x02") + 8] |= 1
     assert _refuse(tmp_path, bytes(data)) == "`a.jpg` is encrypted"
 
 
 def test_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kilobytes fill the disk."""
+    """A decompression bomb is rejected."""
     monkeypatch.setattr(archives, "_FREE", 100_000)
     entries = [(f"{number}.jpg", bytes(90_000)) for number in range(40)]
     for kind in ("zip", "tar.gz", "tar.xz"):
@@ -202,7 +202,7 @@ def test_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_large_already_may_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An honest dataset is taken for a bomb."""
+    """A large archive may unpack to a large dataset."""
     monkeypatch.setattr(archives, "_FREE", 1_000)
     entries = [(f"{number}.jpg", os.urandom(2_000)) for number in range(20)]
     for kind in ("zip", "tar", "tar.gz"):
@@ -212,14 +212,14 @@ def test_what_is_large_already_may_unpack(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_millions_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Empty members cost no bytes and all inodes."""
+    """Too many members are rejected."""
     monkeypatch.setattr(archives, "_FREE", 100_000)
     data = lzma.compress(_tar([(f"{number}/", b"") for number in range(2_000)]))
     assert "unpack to more than the limit" in _refuse(tmp_path, data)
 
 
 def test_header_that_asks_for_gigabytes(tmp_path: Path) -> None:
-    """tarfile reads a long name into memory, however long."""
+    """A header that announces a huge name is rejected."""
     info = tarfile.TarInfo("a")
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 8 << 30
     assert "a header of 8589934592 bytes" in _refuse(tmp_path, info.tobuf(tarfile.GNU_FORMAT))
@@ -227,7 +227,7 @@ def test_header_that_asks_for_gigabytes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_sparse_file(tmp_path: Path) -> None:
-    """A file of an exabyte without a single byte."""
+    """Sparse files are rejected."""
     with (tmp_path / "holes").open("wb") as file:
         file.truncate(1 << 30)
     command = ["tar", "-C", str(tmp_path), "--sparse", "-cf", "-", "holes"]
@@ -239,7 +239,7 @@ def test_sparse_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", _PACKED)
 def test_cut_off_anywhere(tmp_path: Path, kind: str) -> None:
-    """A download that broke off unpacks to half a dataset, and all is well."""
+    """An archive truncated anywhere is rejected."""
     data = _PACKED[kind](list(_FILES.items()))
     end = data.rindex(b"0 0.5") if kind == "tar" else len(data)
     for cut in (*range(1, end, max(1, end // 23)), end - 1):
@@ -252,7 +252,7 @@ def test_cut_off_anywhere(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", _PACKED)
 def test_flipped_bytes(tmp_path: Path, kind: str) -> None:
-    """Damage ends in a traceback. (Where nothing checks the bytes, the digest of the recipe does.)"""
+    """Flipped bytes give no traceback; undetected damage is covered by the recipe's digest."""
     data = _PACKED[kind](list(_FILES.items()))
     for place in range(0, len(data), max(1, len(data) // 150)):
         archive, target = tmp_path / "flipped", tmp_path / f"data-{place}"
@@ -265,13 +265,13 @@ def test_flipped_bytes(tmp_path: Path, kind: str) -> None:
     "data", [b"", b"hello", b"\x7fELF" + bytes(1000), b"PK\x05\x06" + bytes(18)]
 )
 def test_no_archive_at_all(tmp_path: Path, data: bytes) -> None:
-    """The error page of a server is unpacked."""
+    """A file that is not an archive is rejected."""
     told = _refuse(tmp_path, data)
     assert told in ("this is neither a zip nor a tar archive", "the archive contains no files")
 
 
 def test_directory_that_lies_about_sizes(tmp_path: Path) -> None:
-    """More comes out of a member than the archive's directory says."""
+    """A member larger than its directory entry is rejected."""
     data = bytearray(_zip([("a.jpg", bytes(100_000))]))
     place = data.index(b"PK\x01\x02")
     data[place + 24 : place + 28] = struct.pack("<I", 10)
@@ -279,7 +279,7 @@ def test_directory_that_lies_about_sizes(tmp_path: Path) -> None:
 
 
 def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a dataset is left where the disk was full."""
+    """After a full disk, nothing partial remains."""
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -290,7 +290,7 @@ def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_folder_that_is_there_stays(tmp_path: Path) -> None:
-    """Unpacking twice mixes two datasets."""
+    """An existing folder is kept."""
     (tmp_path / "a.zip").write_bytes(_zip(list(_FILES.items())))
     (tmp_path / "data").mkdir()
     with pytest.raises(FileExistsError):
@@ -299,7 +299,7 @@ def test_folder_that_is_there_stays(tmp_path: Path) -> None:
 
 
 def test_missing_archive_and_other_things(tmp_path: Path) -> None:
-    """A name that is no file, or one that never ends."""
+    """Missing and special files are rejected."""
     os.mkfifo(tmp_path / "pipe")
     for name, told in (
         ("gone", "it cannot be unpacked: No such file"),

@@ -1,4 +1,4 @@
-"""How files leave the store: as copies, a dataset's images as links to whole blobs."""
+"""Files leave the store as copies, a dataset's images as links to verified blobs."""
 
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from buildsys.execution.store.store import Store
 
 
 def test_images_are_links_and_the_rest_are_copies(tmp_path: Path) -> None:
-    """Ten steps read ten gigabytes of images, and copy none of them."""
+    """Images are linked, other files are copied."""
     store = Store(tmp_path / "store")
     (tmp_path / "made" / "images").mkdir(parents=True)
     (tmp_path / "made" / "images" / "a.JPG").write_bytes(b"an image")
@@ -25,7 +25,7 @@ def test_images_are_links_and_the_rest_are_copies(tmp_path: Path) -> None:
 
 
 def test_a_damaged_image_is_not_linked(tmp_path: Path) -> None:
-    """Its step runs again, as for a copy."""
+    """A damaged image is not linked; its step runs again."""
     store = Store(tmp_path / "store")
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "a.jpg").write_bytes(b"an image")
@@ -39,7 +39,7 @@ def test_a_damaged_image_is_not_linked(tmp_path: Path) -> None:
 
 
 def test_a_damaged_blob_is_replaced_by_whole_bytes(tmp_path: Path) -> None:
-    """Of a step that runs again every output is whole again, not only the one that was missed."""
+    """A step that runs again replaces all its damaged outputs."""
     store, file = Store(tmp_path / "store"), tmp_path / "curves.json"
     file.write_bytes(b"curves")
     digest = store.put_file(file)

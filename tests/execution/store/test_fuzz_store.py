@@ -1,4 +1,4 @@
-"""The fuzzer of stores and archives, for a moment: `benchmarks/fuzz_store.py` is the long form."""
+"""A short run of the fuzzer of stores and archives; `benchmarks/fuzz_store.py` is the long form."""
 
 import random
 from pathlib import Path
@@ -14,7 +14,9 @@ COUNTS = {"flips": 1, "cuts": 1, "indexes": 1, "places": 1, "archives": 1, "data
 def test_what_is_damaged_or_crafted_ships_nothing_wrong_and_touches_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bits and ends of the store's files, indexes, links in their places, archives."""
+    """Damaged or crafted store files, indexes, links and archives publish nothing wrong and touch
+    nothing outside.
+    """
     for name in ("BUILDSYS_STORE", "XDG_CACHE_HOME", "BUILDSYS_REPORT"):
         monkeypatch.setenv(name, "")
     fuzzer = fuzz.Fuzzer(1, tmp_path)

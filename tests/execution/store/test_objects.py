@@ -1,4 +1,4 @@
-"""Servers and folders that do what none should: nothing is waited for without an end, and a line says why."""
+"""Misbehaving servers and folders: every wait is limited, and a line states the reason."""
 
 import os
 import threading
@@ -28,17 +28,17 @@ Answer = Callable[[BaseHTTPRequestHandler], None]
 
 @contextmanager
 def server(answer: Answer) -> Iterator[str]:
-    """A server that answers every request in one way; its address."""
+    """A server that answers every request with `answer`; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *args: object) -> None:
             """Nothing."""
 
         def do_GET(self) -> None:
-            """Whatever is tested."""
+            """Answer with the tested behaviour."""
             try:
                 answer(self)
-            except OSError:  # who asked has gone
+            except OSError:  # the client has disconnected
                 self.close_connection = True
 
         do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815 # names of http.server
@@ -58,18 +58,18 @@ def server(answer: Answer) -> Iterator[str]:
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a server of S3."""
+    """Credentials for an S3 server."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
 
 
 def s3(endpoint: str) -> RemoteSettings:
-    """A store on such a server."""
+    """Settings for a store on such a server."""
     return RemoteSettings(url="s3://results", endpoint=endpoint, mode="read-write")
 
 
 def reply(request: BaseHTTPRequestHandler, body: bytes, size: int | None = None) -> None:
-    """An answer; `size`: what it announces."""
+    """Send an answer; `size`: the announced size."""
     request.send_response(200)
     request.send_header("Content-Length", str(len(body) if size is None else size))
     request.end_headers()
@@ -77,7 +77,7 @@ def reply(request: BaseHTTPRequestHandler, body: bytes, size: int | None = None)
 
 
 def drip(request: BaseHTTPRequestHandler) -> None:
-    """A byte now and then."""
+    """Send single bytes slowly."""
     reply(request, b"", 1 << 20)
     for _ in range(200):
         request.wfile.write(b".")
@@ -85,12 +85,12 @@ def drip(request: BaseHTTPRequestHandler) -> None:
 
 
 def silent(_: BaseHTTPRequestHandler) -> None:
-    """For longer than a test waits."""
+    """Send nothing for a long time."""
     time.sleep(10)
 
 
 def listing(*names: str, token: str = "", size: int = 1) -> bytes:
-    """A page of a listing by S3; `token`: there is more."""
+    """A page of an S3 listing; `token`: more pages follow."""
     more = f"<NextContinuationToken>{token}</NextContinuationToken>" if token else ""
     found = "".join(
         f"<Contents><Key>{name}</Key><Size>{size}</Size><ETag>e</ETag>"
@@ -103,7 +103,7 @@ def listing(*names: str, token: str = "", size: int = 1) -> bytes:
 
 
 def test_bytes_that_come_one_by_one_are_a_failure() -> None:
-    """An entry has to come as a whole in the time of an answer, a file at a lowest rate; a line says first
+    """Slow transfers fail: entries have a time limit, files a minimum rate; a line first states
     what is waited for.
     """
     lines: list[str] = []
@@ -117,7 +117,7 @@ def test_bytes_that_come_one_by_one_are_a_failure() -> None:
 
 
 def test_a_server_that_falls_silent_is_not_waited_for(credentials: None) -> None:
-    """Neither for what is read, nor for what is put there."""
+    """A server that stops responding is not waited for, in reads and uploads."""
     with server(silent) as url:
         objects = Objects(s3(url), patience=HASTY)
         for ask in (
@@ -132,7 +132,7 @@ def test_a_server_that_falls_silent_is_not_waited_for(credentials: None) -> None
 
 
 def test_a_file_larger_than_its_size_is_not_read_to_its_end(tmp_path: Path) -> None:
-    """What is known of it bounds what is written here; so does what is announced, which has a bound, too."""
+    """A download is limited by the known or announced size, which itself is limited."""
     (tmp_path / "there" / "blobs" / "f5").mkdir(parents=True)
     (tmp_path / "there" / BLOB).write_bytes(bytes(5_000_000))
     remote = Remote(RemoteSettings(url=f"file://{tmp_path}/there"), lambda _: None)
@@ -153,7 +153,7 @@ def test_a_file_larger_than_its_size_is_not_read_to_its_end(tmp_path: Path) -> N
     ],
 )
 def test_a_listing_without_an_end_is_left(page: bytes, why: str, credentials: None) -> None:
-    """Whether its pages have names or not."""
+    """An endless listing is abandoned."""
     patience = Patience(page=5.0 if "repeats" in why else 0.4)
     with server(lambda request: reply(request, page)) as url:
         objects = Objects(s3(url), patience=patience)
@@ -162,7 +162,7 @@ def test_a_listing_without_an_end_is_left(page: bytes, why: str, credentials: No
 
 
 def test_an_odd_name_hides_its_own_folder_alone(tmp_path: Path, credentials: None) -> None:
-    """It is counted, as is a size that no file has."""
+    """An invalid name or size only hides its own folder, and is counted."""
     good = blob_name("ab" + "1" * 62)
 
     def answer(request: BaseHTTPRequestHandler) -> None:
@@ -188,7 +188,7 @@ def test_an_odd_name_hides_its_own_folder_alone(tmp_path: Path, credentials: Non
     ],
 )
 def test_a_refusal_is_one_sentence(status: int, why: str) -> None:
-    """With the status, and without the words of a library."""
+    """A refusal is one sentence with the status, without a library's text."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status)
@@ -202,7 +202,7 @@ def test_a_refusal_is_one_sentence(status: int, why: str) -> None:
 
 
 def test_only_regular_files_of_a_folder_are_objects(tmp_path: Path) -> None:
-    """A pipe is not waited for, and a link not followed; a file can be put in their place."""
+    """Only regular files are objects; pipes and links are not read, and can be replaced."""
     folder = tmp_path / "remote" / "blobs" / "f5"
     folder.mkdir(parents=True)
     objects = FolderObjects(RemoteSettings(url=f"file://{tmp_path}/remote", mode="read-write"))
@@ -221,7 +221,7 @@ def test_only_regular_files_of_a_folder_are_objects(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("link", ["blobs", "blobs/f5"])
 def test_a_folder_that_is_a_link_is_not_written_through(tmp_path: Path, link: str) -> None:
-    """Nor read through, nor removed from."""
+    """A folder that is a link is not used for writing, reading or removing."""
     root, outside = tmp_path / "remote", tmp_path / "outside"
     (outside / "f5").mkdir(parents=True)
     (outside / DIGEST).write_text("theirs")
@@ -250,18 +250,18 @@ def test_a_folder_that_is_a_link_is_not_written_through(tmp_path: Path, link: st
     ],
 )
 def test_what_a_transfer_has_left_is_known_by_its_name(name: str, is_one: bool) -> None:
-    """Of this release, and of earlier ones."""
+    """Remains of transfers are recognized by name, including those of earlier releases."""
     assert is_leftover(name) == is_one
 
 
 def test_an_unknown_host_is_named_without_credentials() -> None:
-    """The URL of a message may come from a variable of the provider."""
+    """An unknown host is named without credentials."""
     text = 'GET https://me:secret@s3.example.com:9000/results in 2 ms ... "dns error"'
     assert explain_error(ValueError(text)) == "the host name s3.example.com is unknown"
 
 
 def test_lines_on_transfers_say_which_way_and_count_the_time_of_transfers_alone() -> None:
-    """A training of an hour in between makes no line slower; two at once count once."""
+    """Transfer lines state the direction, and rates count only the time of transfers."""
     lines: list[str] = []
     fetching = Progress("s3://team", "fetched", lines.append)
     fetching.begin(0)

@@ -1,4 +1,4 @@
-"""Entries in a remote store: whose they are, and who signed them."""
+"""Entries in a remote store: their action, machine and signature."""
 
 import json
 import os
@@ -31,7 +31,7 @@ ENTRY = entry_of("a" * 64)
 
 @pytest.fixture
 def signer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SigningKey:
-    """A key in a file of its owner's, in the environment."""
+    """A private key in a file that the environment names."""
     public = make_key(tmp_path / "key.pem")
     monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(tmp_path / "key.pem"))
     found = configured_key()
@@ -41,7 +41,7 @@ def signer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SigningKey:
 
 
 def test_an_entry_counts_for_its_action_and_machine_alone() -> None:
-    """One that lies under another key, or another machine's name, is refused."""
+    """An entry is only valid for its action and machine."""
     data = write_remote_entry(ENTRY, None)
     assert read_remote_entry(data, KEY, "") == ENTRY
     with pytest.raises(ValueError, match="another action"):
@@ -56,7 +56,7 @@ def test_an_entry_counts_for_its_action_and_machine_alone() -> None:
 def test_where_keys_are_trusted_only_what_they_signed_counts(
     signer: SigningKey, tmp_path: Path
 ) -> None:
-    """Nobody's, somebody else's, and a signature over something else do not."""
+    """With trusted keys, missing, foreign and wrong signatures are rejected."""
     signed = write_remote_entry(ENTRY, signer)
     assert read_remote_entry(signed, KEY, "", [signer.public]) == ENTRY
     with pytest.raises(NotTrusted, match="no trusted key has signed it"):
@@ -75,7 +75,9 @@ def test_where_keys_are_trusted_only_what_they_signed_counts(
 def test_a_private_key_is_its_owner_s_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is written so, never over another file, and refused where others may read it."""
+    """A private key is written readable only by its owner, never over a file, and rejected if
+    others can read it.
+    """
     key = tmp_path / "keys" / "key.pem"
     make_key(key)
     assert key.stat().st_mode & 0o777 == 0o600
@@ -99,7 +101,7 @@ def test_a_private_key_is_its_owner_s_alone(
 def test_what_a_remote_says_without_a_signature_counts_as_absent(
     connect: Connect, signer: SigningKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Results that were signed come; the same without a signature do not, and who cannot sign only reads."""
+    """Signed results are used, unsigned ones are not, and a machine without a key only reads."""
     one = connect("one", "read-write", trusted=(signer.public,))
     entry = entry_of(one.put_bytes(b"made"))
     one.record(entry)
@@ -126,7 +128,7 @@ def test_what_a_remote_says_without_a_signature_counts_as_absent(
 
 @pytest.mark.parametrize("poison", ["another key", "not a record", "a folder"])
 def test_a_forged_action_is_ignored(connect: Connect, tmp_path: Path, poison: str) -> None:
-    """Its step runs; nothing is written outside the store."""
+    """A forged action is ignored, and nothing is written outside the store."""
     one = connect("one", "read-write")
     entry = entry_of(one.put_bytes(b"made"))
     one.record(entry)
@@ -147,7 +149,7 @@ def test_a_forged_action_is_ignored(connect: Connect, tmp_path: Path, poison: st
 
 @pytest.mark.parametrize("name", ["../../stolen", "/stolen", "a/../../stolen", "a\\b", "a\0b"])
 def test_a_remote_cannot_name_a_path(connect: Connect, tmp_path: Path, name: str) -> None:
-    """A tree whose files would lie elsewhere counts as absent, however whole its bytes are."""
+    """A tree with paths outside its folder counts as missing."""
     one, two = connect("one", "read-write"), connect("two")
     index = json.dumps([[name, 4, one.put_bytes(b"evil")]], separators=(",", ":")).encode()
     entry = entry_of(one.put_bytes(index), tree=True)
@@ -163,7 +165,7 @@ def test_a_remote_cannot_name_a_path(connect: Connect, tmp_path: Path, name: str
 
 
 def test_results_of_another_architecture_do_not_count(tmp_path: Path) -> None:
-    """Neither wins silently over the other; what does no arithmetic, or names its hardware, is anybody's."""
+    """Results of another architecture are not used, except those that do not depend on it."""
     step = make_step("convert", tool_env="tools")
     assert machine_of(step) == this_machine()
     assert machine_of(make_step("gate")) == ""
@@ -176,7 +178,7 @@ def test_results_of_another_architecture_do_not_count(tmp_path: Path) -> None:
     assert entry.machine == this_machine()
     state.store.record(replace(entry, machine="another"))
     assert state.recall(step, key.key) is None
-    for machine in (this_machine(), ""):  # the last: of an earlier release
+    for machine in (this_machine(), ""):  # "": an entry of an earlier release
         state.store.record(replace(entry, machine=machine))
         assert state.recall(step, key.key) == result
     assert action_name(KEY, "x86_64") == f"actions/cc/{KEY}.x86_64.json"

@@ -1,4 +1,4 @@
-"""A remote store on real servers, on good days and bad ones: a run goes on, and nothing false counts."""
+"""A remote store on real servers, working and failing: runs continue, and no wrong result counts."""
 
 import os
 import shutil
@@ -33,7 +33,7 @@ Configure = Callable[..., None]
 
 @pytest.fixture
 def configure(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Configure:
-    """Names the remote store: buildsys.yaml to read, and the environment where `writes`."""
+    """Configure the remote store: in buildsys.yaml, and with `writes` in the environment."""
 
     def configure(endpoint: str, writes: bool = True, url: str = URL) -> None:
         where = f", endpoint: '{endpoint}'" if endpoint else ""
@@ -57,39 +57,39 @@ def build(workspace: Path, run: Callable[..., int]) -> set[str]:
 
 
 def leave(workspace: Path, store: Path) -> None:
-    """What a fresh clone on a fresh machine has not."""
+    """Remove what a fresh clone on a new machine does not have."""
     for folder in (workspace / ".buildsys", workspace / "build", store):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def look_again(workspace: Path) -> None:
-    """The next run takes nothing for settled."""
+    """Make the next run check everything."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text() + "# read again\n")
 
 
 def unpushed(store: Path) -> list[Path]:
-    """Results that are to be put into a remote."""
+    """Results that still have to be uploaded."""
     return list((store / "unpushed").glob("*"))
 
 
 def is_curve(name: str) -> bool:
-    """Whether a file is left out of a package where it is lost: no step runs for it."""
+    """Whether a file is optional in a package, so that no step runs if it is lost."""
     return "/curves/" in name or "/training/" in name
 
 
 def without_curves(workspace: Path) -> dict[str, str]:
-    """Digests of what a package has in any case."""
+    """Digests of a package's files without optional ones."""
     return {name: text for name, text in shipped(workspace).items() if not is_curve(name)}
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below a folder."""
+    """Total size of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def connect(root: Path, endpoint: str) -> SharedStore:
-    """A machine's store in front of the server, and what it says."""
+    """A machine's store in front of the server, which records messages."""
     store = SharedStore(root, RemoteSettings(url=URL, endpoint=endpoint, mode="read-write"))
     store.said = []  # type: ignore[attr-defined]
     store.print_line = store.said.append  # type: ignore[attr-defined]
@@ -97,7 +97,7 @@ def connect(root: Path, endpoint: str) -> SharedStore:
 
 
 def large(store: SharedStore, count: int) -> str:
-    """A blob of so many bytes that do not repeat, which a result names."""
+    """Make a blob of `count` random bytes that a result names."""
     digest = store.put_bytes(os.urandom(count))
     store.record(entry_of(digest))
     return digest
@@ -111,8 +111,8 @@ def test_a_second_machine_restores_from_the_server(
     s3_server: S3Server,
     capsys: Capture,
 ) -> None:
-    """No step runs, packages and manifests are the same, a part of the bytes moves; nothing is put
-    there by who may only read. What is damaged there is made again, and mended by who may write.
+    """A second machine restores without running steps, and downloads only a part of the bytes.
+    Readers upload nothing; damaged files are made again and replaced by writers.
     """
     configure(s3_server.endpoint)
     assert build(workspace, tools) == {"built"}
@@ -159,7 +159,7 @@ def test_a_run_goes_on_without_the_server(
     monkeypatch: pytest.MonkeyPatch,
     trouble: str,
 ) -> None:
-    """One line says why; what was made is put there by the next run that can."""
+    """A run continues without the server after one line, and a later run uploads the results."""
     endpoint, url = s3_server.endpoint, URL
     proxy = Proxy(s3_server.port, silent=True) if trouble == "silent" else None
     if trouble == "refused":
@@ -202,7 +202,7 @@ def test_the_server_is_killed_while_steps_run(
     s3_server: S3Server,
     capsys: Capture,
 ) -> None:
-    """After two failures it is not used for now; every result is kept for the next run."""
+    """After two failures the server is no longer used, and results are uploaded by the next run."""
     configure(s3_server.endpoint)
 
     def run(*arguments: object) -> int:
@@ -229,7 +229,7 @@ def test_the_server_is_killed_while_steps_run(
 def test_the_server_is_killed_while_a_large_file_goes_there(
     tmp_path: Path, s3_server: S3Server
 ) -> None:
-    """Half of it never counts; it is sent again from the start."""
+    """A partial upload is not used, and is repeated."""
     proxy = Proxy(s3_server.port, rate=4_000_000)
     one = connect(tmp_path / "one", proxy.endpoint)
     digest = large(one, 20_000_000)
@@ -251,7 +251,7 @@ def test_the_server_is_killed_while_a_large_file_goes_there(
 
 
 def test_the_server_is_killed_while_a_large_file_comes(tmp_path: Path, s3_server: S3Server) -> None:
-    """What came is no part of the store; the file counts as absent in this run, and comes in the next."""
+    """A partial download is discarded; the file is missing in this run, and downloaded in the next."""
     one = connect(tmp_path / "one", s3_server.endpoint)
     digest = large(one, 20_000_000)
     one.push(entry_of(digest))
@@ -281,7 +281,7 @@ def test_the_server_is_killed_while_a_large_file_comes(tmp_path: Path, s3_server
 
 
 def test_a_slow_line_is_no_failure(tmp_path: Path, s3_server: S3Server) -> None:
-    """Both ways; more time than any pause or part may take, where tests are to take long."""
+    """A slow connection is not a failure, in both directions."""
     count = 6_000_000 if repetitions(1) == 1 else 50_000_000
     proxy = Proxy(s3_server.port, rate=2_000_000)
     one = connect(tmp_path / "one", proxy.endpoint)
@@ -291,7 +291,8 @@ def test_a_slow_line_is_no_failure(tmp_path: Path, s3_server: S3Server) -> None:
     two.look_up([(KEY, "")])
     assert len(two.read(digest)) == count
     said = [*one.said, *two.said]  # type: ignore[attr-defined]
-    assert [line for line in said if not line.endswith(("/s", " so far"))] == []  # progress alone
+    # only progress lines
+    assert [line for line in said if not line.endswith(("/s", " so far"))] == []
     proxy.close()
 
 
@@ -303,7 +304,7 @@ def test_a_web_server_is_read_from(
     s3_server: S3Server,
     capsys: Capture,
 ) -> None:
-    """A folder that was filled by others, behind any web server; bodies that end early do not count."""
+    """A store on any web server can be read; truncated responses are rejected."""
     configure(s3_server.endpoint)
     assert build(workspace, tools) == {"built"}
     before = shipped(workspace)
@@ -325,7 +326,9 @@ def test_a_web_server_is_read_from(
 def test_a_command_that_fails_ends_with_its_exit_code(
     configure: Configure, workspace: Path, s3_server: S3Server
 ) -> None:
-    """Two dozen at once, as a busy machine has it: the library's threads outlive Python and abort some of them."""
+    """Failing commands end with their exit code, also many at once, although the library's threads
+    outlive Python.
+    """
     configure(s3_server.endpoint, url="s3://absent/team")
     command = [sys.executable, "-m", "buildsys", "-C", str(workspace), "remote", "check"]
     running = [

@@ -1,4 +1,6 @@
-"""A store of two machines: what one makes, the other restores, and fetches only what it reads."""
+"""A store that two machines share: one restores the other's results, and downloads only what it
+reads.
+"""
 
 import contextlib
 import shutil
@@ -62,7 +64,7 @@ def entry_of(digest: str, tree: bool = False) -> ActionEntry:
 
 
 def publish(store: SharedStore, tmp_path: Path) -> str:
-    """A folder of two files, put there as the result of the action `KEY`; returns its digest."""
+    """Publish a folder of two files as the result of the action `KEY`; returns its digest."""
     folder = tmp_path / "made"
     folder.mkdir(exist_ok=True)
     (folder / "a").write_text("first")
@@ -75,7 +77,7 @@ def publish(store: SharedStore, tmp_path: Path) -> str:
 
 
 def test_a_result_of_another_machine_counts_as_here(connect: Connect, tmp_path: Path) -> None:
-    """Its bytes come when they are read, and no sooner."""
+    """Another machine's result is used; its bytes are downloaded only when read."""
     digest = publish(connect("one", "read-write"), tmp_path)
     other = connect("two")
     assert other.recall(KEY) is None
@@ -91,7 +93,9 @@ def test_a_result_of_another_machine_counts_as_here(connect: Connect, tmp_path: 
 def test_what_is_damaged_in_the_remote_is_absent_and_mended(
     connect: Connect, tmp_path: Path
 ) -> None:
-    """A flipped byte is found by its digest; who makes it again and may write replaces it."""
+    """Damaged files in the remote are found by digest, and replaced by a writer that makes them
+    again.
+    """
     digest = publish(connect("one", "read-write"), tmp_path)
     stored = tmp_path / "remote" / blob_name(digest)
     whole = stored.read_bytes()
@@ -107,7 +111,7 @@ def test_what_is_damaged_in_the_remote_is_absent_and_mended(
 
 
 def test_each_question_is_asked_once_a_run(connect: Connect, tmp_path: Path) -> None:
-    """What the remote does not have is remembered; for what a result names nobody asks."""
+    """Each request is sent once per run; missing entries are remembered."""
     digest = publish(connect("one", "read-write"), tmp_path)
     other = connect("two")
     keys = [(f"{number:064x}", "") for number in range(40)] + [(KEY, "")]
@@ -124,7 +128,9 @@ def test_each_question_is_asked_once_a_run(connect: Connect, tmp_path: Path) -> 
 def test_steps_of_one_level_are_asked_for_together(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As many rounds as the longest chain has steps; what no one has made is asked for no further."""
+    """Steps of one level are requested together; after a missing entry later steps are not
+    requested.
+    """
     given_file = tmp_path / "given"
     given_file.write_text("given")
     first = [make_step(f"first{n}", given(given_file)) for n in range(5)]
@@ -159,7 +165,7 @@ def test_steps_of_one_level_are_asked_for_together(
 def test_without_its_libraries_a_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One line says what to install."""
+    """Without its libraries, a run continues after one line that says what to install."""
     for library, trusted in (("obstore", ()), ("cryptography", (f"ed25519:{'A' * 43}=",))):
         monkeypatch.setitem(sys.modules, library, None)
         settings = RemoteSettings(url="s3://team", trusted=trusted)
@@ -175,8 +181,8 @@ def test_without_its_libraries_a_run_goes_on(
 def test_a_result_counts_where_its_remote_is_used_and_nowhere_else(
     connect: Connect, tmp_path: Path
 ) -> None:
-    """Two workspaces share the store of a machine: what a bad remote of one says makes nothing of the other
-    up to date, and nobody signs it.
+    """Entries of a workspace's remote are not used or signed by another workspace with the same
+    local store.
     """
     publish(connect("bad", "read-write"), tmp_path)
     one = connect("machine")
@@ -185,7 +191,7 @@ def test_a_result_counts_where_its_remote_is_used_and_nowhere_else(
     one.bring(one.recall(KEY).outputs[0].digest, tree=True)  # type: ignore[union-attr]
     offline = connect("machine")
     shutil.move(tmp_path / "remote", tmp_path / "gone")
-    assert offline.recall(KEY) is not None  # what was found once counts without the server, too
+    assert offline.recall(KEY) is not None  # entries found before are also valid offline
     assert offline.has(offline.recall(KEY).outputs[0].digest, tree=True)  # type: ignore[union-attr]
     other_remote = connect("machine", remote="other")
     wary = connect("machine", trusted=(f"ed25519:{'A' * 43}=",))
@@ -198,7 +204,7 @@ def test_a_result_counts_where_its_remote_is_used_and_nowhere_else(
 def test_what_came_from_a_remote_is_passed_on_as_it_came(
     connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the signature of who made it, or without one: never with that of this machine."""
+    """Results from a remote are passed on unchanged, never signed by this machine."""
     keys = [make_key(tmp_path / name) for name in ("theirs.pem", "ours.pem")]
     monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(tmp_path / "theirs.pem"))
     publish(connect("one", "read-write"), tmp_path)
@@ -214,13 +220,15 @@ def test_what_came_from_a_remote_is_passed_on_as_it_came(
     place.unlink()
     two.push(found)
     assert place.read_bytes() == signed
-    two.record(found)  # made here as well
+    two.record(found)  # also made here
     two.push(found)
     assert keys[1] in place.read_text()
 
 
 def test_entries_of_remotes_are_collected_like_results(connect: Connect, tmp_path: Path) -> None:
-    """What they name stays while they do; the oldest go, and what says nothing."""
+    """Entries of remotes are collected like results: old and invalid ones are removed, and files
+    they name are kept.
+    """
     digest = publish(connect("one", "read-write"), tmp_path)
     two = connect("two")
     two.look_up([(KEY, "")])
@@ -240,7 +248,7 @@ def test_entries_of_remotes_are_collected_like_results(connect: Connect, tmp_pat
 def test_a_damaged_copy_is_replaced_from_the_remote(
     connect: Connect, tmp_path: Path, size: str
 ) -> None:
-    """The step that made it does not run again; a training would."""
+    """A damaged local copy is replaced from the remote, without running its step."""
     digest = publish(connect("one", "read-write"), tmp_path)
     two = connect("two")
     two.look_up([(KEY, "")])
@@ -262,7 +270,7 @@ def test_a_damaged_copy_is_replaced_from_the_remote(
 
 
 def test_what_is_no_index_of_a_tree_is_not_all_here(connect: Connect, tmp_path: Path) -> None:
-    """A result that says so does not count, and its step runs."""
+    """A result with an invalid tree index counts as missing."""
     one = connect("one", "read-write")
     digest = one.put_bytes(b"no index")
     one.push_blobs(digest, tree=False)
@@ -272,7 +280,7 @@ def test_what_is_no_index_of_a_tree_is_not_all_here(connect: Connect, tmp_path: 
 
 
 def test_the_same_bucket_of_two_servers_is_two_remotes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is to be put into one is not put into the other; whoever says which server it is."""
+    """The same bucket on two servers is two different remotes."""
     one, two = (
         RemoteSettings(url="s3://results", endpoint=f"https://{name}") for name in ("a", "b")
     )
@@ -285,7 +293,7 @@ def test_the_same_bucket_of_two_servers_is_two_remotes(monkeypatch: pytest.Monke
 
 
 def test_many_threads_ask_at_once(connect: Connect, tmp_path: Path) -> None:
-    """Steps end in threads, and transfers have threads of their own: each question is asked once."""
+    """Requests from many threads are sent once."""
     digest = publish(connect("one", "read-write"), tmp_path)
     other = connect("two")
     keys = [(f"{number:064x}", "") for number in range(200)]
@@ -303,7 +311,7 @@ def test_many_threads_ask_at_once(connect: Connect, tmp_path: Path) -> None:
 def test_a_damaged_mark_is_made_again_and_that_of_another_release_is_refused(
     connect: Connect, tmp_path: Path
 ) -> None:
-    """One is what machines wrote wrong, the other what a newer one wrote right."""
+    """A damaged marker is made again, and that of a newer release is rejected."""
     publish(connect("one", "read-write"), tmp_path)
     mark = tmp_path / "remote" / "buildsys-remote.json"
     whole = mark.read_bytes()
@@ -319,7 +327,7 @@ def test_a_damaged_mark_is_made_again_and_that_of_another_release_is_refused(
 
 
 def test_a_mark_goes_where_the_bytes_are_lost(connect: Connect, tmp_path: Path) -> None:
-    """Who makes them again offers them again."""
+    """When bytes are lost, their upload marker is removed."""
     store = connect("one", "read-write")
     store.record(entry_of("a" * 64))
     mark = store.folder("unpushed") / f"{KEY}.{remote_id(store.settings)}"
@@ -329,7 +337,7 @@ def test_a_mark_goes_where_the_bytes_are_lost(connect: Connect, tmp_path: Path) 
 
 
 def test_one_moment_of_a_server_is_one_failure(connect: Connect) -> None:
-    """A reset ends all that is under way; the next failure after it is the second."""
+    """Simultaneous failures count as one."""
     remote = connect("one").remote
     assert remote.reads
     all_there = threading.Barrier(16)
@@ -354,7 +362,9 @@ def test_one_moment_of_a_server_is_one_failure(connect: Connect) -> None:
 def test_a_workspace_forgets_what_a_remote_said_that_it_does_not_use_any_more(
     connect: Connect, tmp_path: Path
 ) -> None:
-    """As it does for results of a remote whose signers it begins to choose; what it made itself stays."""
+    """A workspace ignores entries of a remote that it no longer uses, or of unsigned results after
+    it lists keys; its own stay.
+    """
     step = make_step("convert")
     plan, database = make_plan(step), Database(IN_MEMORY)
     one = connect("one", "read-write")
@@ -382,7 +392,7 @@ def test_a_workspace_forgets_what_a_remote_said_that_it_does_not_use_any_more(
 def test_a_store_that_is_only_read_says_which_variables_let_it_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the server's address, and the shorter way where the environment forbids writing."""
+    """A read-only store's message names the variables to set for writing."""
     monkeypatch.delenv("BUILDSYS_REMOTE_MODE", raising=False)
     settings = RemoteSettings(url="s3://team/x", endpoint="https://s3.example.com")
     store = SharedStore(tmp_path, settings)

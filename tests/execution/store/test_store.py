@@ -1,4 +1,4 @@
-"""A store that others may write to: what is not what its name says counts as absent."""
+"""A store that others can write to: content that does not match its name counts as missing."""
 
 import contextlib
 import os
@@ -34,14 +34,14 @@ ENTRY = ActionEntry(
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """An empty one; beside it lies `outside`, which nobody may touch."""
+    """An empty store, next to a folder `outside` that must not be touched."""
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").write_text("mine")
     return Store(tmp_path / "store")
 
 
 def test_an_index_says_the_files_of_a_tree() -> None:
-    """The bytes are those of every tree there ever was: locks and manifests name their digests."""
+    """The format of tree indexes never changes, because locks and manifests contain their digests."""
     files = (("b/c.txt", 0, EMPTY), ("a ä.txt", 12, "0a" * 32))
     data = encode_index(files)
     assert data == f'[["a \\u00e4.txt",12,"{"0a" * 32}"],["b/c.txt",0,"{EMPTY}"]]'.encode()
@@ -83,7 +83,7 @@ INDEXES = {
 
 @pytest.mark.parametrize("name", INDEXES)
 def test_no_other_bytes_are_an_index(name: str, store: Store, tmp_path: Path) -> None:
-    """A tree of them is absent, whatever it begins with; nothing of it is written anywhere."""
+    """Any other bytes are not a tree index, and nothing is written for them."""
     data = INDEXES[name].replace(b"%s", EMPTY.encode()).replace(b"\x25\x00s\x00", b"")
     with pytest.raises(ValueError, match=r"."):
         read_index(data)
@@ -101,7 +101,7 @@ def test_no_other_bytes_are_an_index(name: str, store: Store, tmp_path: Path) ->
     "digest", ["", "..", "../../../x", "a" * 63, "A" * 64, "0x" * 32, "/etc/passwd", "٣" * 64]
 )
 def test_what_is_no_digest_is_not_in_the_store(store: Store, tmp_path: Path, digest: str) -> None:
-    """No path is made of it, whoever asks for it."""
+    """A value that is not a digest is never used as a path."""
     assert not store.has(digest, tree=False)
     assert not store.has(digest, tree=True)
     assert store.recall(digest) is None
@@ -119,7 +119,7 @@ def test_what_is_no_digest_is_not_in_the_store(store: Store, tmp_path: Path, dig
 
 
 def test_an_entry_counts_for_its_own_key_in_its_own_version(store: Store) -> None:
-    """Any other is absent: damaged, of another version, or of another action."""
+    """An entry is valid only for its own key and version."""
     store.record(ENTRY)
     assert store.recall(KEY) == ENTRY
     path = store.root / "actions" / "ab" / f"{KEY}.json"
@@ -146,7 +146,7 @@ def test_an_entry_counts_for_its_own_key_in_its_own_version(store: Store) -> Non
 def test_files_that_cannot_lie_in_one_folder_everywhere_are_not_kept(
     store: Store, tmp_path: Path, names: tuple[str, ...]
 ) -> None:
-    """Better before they are recorded than on the machine that cannot have them."""
+    """Files that collide on some file systems are rejected before they are recorded."""
     (tmp_path / "made").mkdir()
     for name in names:
         (tmp_path / "made" / name).touch()
@@ -164,7 +164,7 @@ def _tree(store: Store, folder: Path) -> str:
 def test_no_link_is_followed_while_a_tree_is_restored(
     store: Store, tmp_path: Path, link: str
 ) -> None:
-    """Whatever lay in the target before; what it leads to stays as it is."""
+    """Restoring a tree follows no link in the target."""
     digest = _tree(store, tmp_path / "made")
     (tmp_path / link).parent.mkdir(exist_ok=True)
     (tmp_path / link).symlink_to(tmp_path / "outside")
@@ -174,7 +174,7 @@ def test_no_link_is_followed_while_a_tree_is_restored(
 
 
 def test_a_file_takes_the_place_of_a_link(store: Store, tmp_path: Path) -> None:
-    """Of the link itself, not of what it leads to."""
+    """A restored file replaces a link, not its target."""
     digest = _tree(store, tmp_path / "made")
     (tmp_path / "target" / "below").mkdir(parents=True)
     (tmp_path / "target" / "below" / "file").symlink_to(tmp_path / "outside" / "file")
@@ -184,7 +184,7 @@ def test_a_file_takes_the_place_of_a_link(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_tree_has_the_sizes_that_its_index_says(store: Store, tmp_path: Path) -> None:
-    """Whole bytes under the right digests, and an index that promises others."""
+    """A tree whose sizes differ from its index is rejected."""
     digest = store.put_bytes(encode_index([("file", 7, store.put_bytes(b"other"))]))
     assert not store.has(digest, tree=True)
     with pytest.raises(FileNotFoundError, match="differs from the index"):
@@ -192,7 +192,7 @@ def test_a_tree_has_the_sizes_that_its_index_says(store: Store, tmp_path: Path) 
 
 
 def test_modes_of_restored_files_are_those_of_new_ones(store: Store, tmp_path: Path) -> None:
-    """The umask decides who may read what ships."""
+    """Restored files have the modes of new files."""
     digest = _tree(store, tmp_path / "made")
     for mask, wanted in ((0o077, 0o600), (0o002, 0o664)):
         before = os.umask(mask)
@@ -207,7 +207,7 @@ def test_modes_of_restored_files_are_those_of_new_ones(store: Store, tmp_path: P
 def test_an_artifact_is_copied_into_another_store_while_it_is_whole(
     store: Store, tmp_path: Path
 ) -> None:
-    """A tree with its files; of a damaged file nothing is copied, and it is removed."""
+    """Copying to another store copies complete trees; damaged files are not copied and are removed."""
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "a.txt").write_text("whole")
     tree, other = store.put_tree(tmp_path / "made"), Store(tmp_path / "other")
@@ -234,8 +234,8 @@ def _make_pipe(path: Path, _: Path) -> None:
 def test_a_link_or_a_pipe_is_no_blob(
     store: Store, tmp_path: Path, make: Callable[[Path, Path], None]
 ) -> None:
-    """It is removed as a damaged one is; nobody waits for a pipe."""
-    digest = store.put_bytes(b"mine")  # what lies outside has the right bytes
+    """Links and pipes instead of blobs are removed, without blocking."""
+    digest = store.put_bytes(b"mine")  # the file outside has the right bytes
     store.blob(digest).unlink()
     make(store.blob(digest), tmp_path / "outside")
     assert not store.has(digest, tree=False)
@@ -249,7 +249,7 @@ def test_a_link_or_a_pipe_is_no_blob(
 
 @pytest.mark.parametrize("name", ["tmp", "blobs", "blobs/e3", "locks", "actions"])
 def test_nothing_of_a_store_is_behind_a_link(store: Store, tmp_path: Path, name: str) -> None:
-    """Neither written nor swept: old files of somebody else would go."""
+    """Folders of the store that are links are neither written nor cleaned."""
     outside = tmp_path / "outside"
     os.utime(outside / "file", (0, 0))
     (store.root / name).parent.mkdir(parents=True)
@@ -275,7 +275,7 @@ def test_nothing_of_a_store_is_behind_a_link(store: Store, tmp_path: Path, name:
 
 
 def test_a_link_as_a_lock_empties_no_file(store: Store, tmp_path: Path) -> None:
-    """Who holds a lock writes his name into it: not into the file of somebody else."""
+    """A link in the place of a lock file is not written through."""
     (store.root / "locks").mkdir(parents=True)
     (store.root / "locks" / KEY).symlink_to(tmp_path / "outside" / "file")
     with pytest.raises(CannotWrite, match="link"), store.alone(KEY, "me", print):
@@ -286,7 +286,7 @@ def test_a_link_as_a_lock_empties_no_file(store: Store, tmp_path: Path) -> None:
 def test_blobs_are_on_the_disk_before_an_action_names_them(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A power cut leaves an action with its bytes, or no action."""
+    """Blobs are synced to disk before an action names them."""
     synced: list[int] = []
     entry = store.root / "actions" / "ab" / f"{KEY}.json"
 
@@ -305,7 +305,7 @@ def test_blobs_are_on_the_disk_before_an_action_names_them(
 
 
 def test_a_damaged_list_of_workspaces_is_not_an_empty_one(store: Store, tmp_path: Path) -> None:
-    """Their results would go: nothing is collected until somebody looked."""
+    """With a damaged list of workspaces nothing is collected."""
     workspaces.register(store, tmp_path / "one")
     assert workspaces.known(store) == (tmp_path / "one",)
     (path,) = (store.root / "workspaces").iterdir()
@@ -320,7 +320,7 @@ def test_a_damaged_list_of_workspaces_is_not_an_empty_one(store: Store, tmp_path
 def test_whatever_is_damaged_whole_bytes_come_or_none(
     store: Store, tmp_path: Path, damage: Callable[[Path, random.Random], str]
 ) -> None:
-    """Of every file of a store, one bit or the end; what comes again mends it."""
+    """With any damage, complete bytes or none are returned, and new results repair it."""
     digest = _tree(store, tmp_path / "made")
     entry = replace(ENTRY, outputs=(EntryOutput(name="made", digest=digest, tree=True),))
     store.record(entry)

@@ -1,4 +1,4 @@
-"""Unpacked archives of datasets are held to what was unpacked."""
+"""Unpacked dataset archives are checked for changes."""
 
 import os
 import zipfile
@@ -21,13 +21,13 @@ FILES = {"images/a.jpg": b"an image", "data.yaml": b"names: [box]"}
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """A store that has the archive."""
+    """A store with the archive."""
     return Store(tmp_path / "store")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store) -> Path:
-    """Where the archive is unpacked."""
+    """The folder of the unpacked archive."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     archive = tmp_path / "data.zip"
     with zipfile.ZipFile(archive, "w") as packed:
@@ -78,7 +78,7 @@ def test_what_was_changed_is_unpacked_again(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With a line that says what; the changed folder is kept beside it."""
+    """A changed folder is kept, and the archive is unpacked again, with a message."""
     before = snapshot(folder)
     change(folder)
     changed = snapshot(folder)
@@ -96,7 +96,7 @@ def test_what_was_changed_is_unpacked_again(
 
 
 def test_a_folder_that_was_moved_is_what_it_was(folder: Path, store: Store, tmp_path: Path) -> None:
-    """Other stats, the same bytes: read once, then known again; what a file manager leaves is nothing."""
+    """A moved folder with the same bytes is accepted; files of a file manager are ignored."""
     for path in sorted(folder.rglob("*.*")):
         copy = path.with_name("copy")
         copy.write_bytes(path.read_bytes())
@@ -109,7 +109,7 @@ def test_a_folder_that_was_moved_is_what_it_was(folder: Path, store: Store, tmp_
 
 
 def test_what_was_changed_twice_is_kept_twice(folder: Path, store: Store, tmp_path: Path) -> None:
-    """A second edit takes nothing away that was kept after the first."""
+    """Each changed folder is kept separately."""
     for text in (b"first", b"second"):
         (folder / "images/a.jpg").write_bytes(text)
         assert unpack_changed(tmp_path, store, [folder])
@@ -120,7 +120,7 @@ def test_what_was_changed_twice_is_kept_twice(folder: Path, store: Store, tmp_pa
 def test_what_cannot_be_had_again_is_not_used(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is put away all the same, with a line that says so: its builds wait."""
+    """A changed folder whose archive is missing is not used, and its builds wait."""
     _edit(folder)
     assert unpack_changed(tmp_path, Store(tmp_path / "other"), [folder])
     assert not folder.exists()
@@ -132,7 +132,7 @@ def test_what_cannot_be_had_again_is_not_used(
 def test_an_archive_that_no_longer_unpacks_is_said(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its bytes are those that the recipe pins, and it is refused: the reason is not lost."""
+    """If the archive can no longer be unpacked, the reason is reported."""
     store = Store(tmp_path / "other")
     folder = folder.rename(folder.with_name(store.put_bytes(b"no archive")))
     assert unpack_changed(tmp_path, store, [folder])

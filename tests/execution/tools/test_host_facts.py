@@ -102,7 +102,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Data sets and weights, no recipe yet."""
+    """Datasets and weights, no recipe yet."""
     return make_workspace(tmp_path / "place")
 
 
