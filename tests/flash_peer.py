@@ -1,8 +1,8 @@
-"""The board's side of a serial line: a Himax WE2 boot loader on a pseudo-terminal.
+"""The board's side of a serial connection: a Himax WE2 boot loader on a pseudo-terminal.
 
-It speaks what python-sscma 0.5.7 and Himax's xmodem_send.py wait for: a menu, then XMODEM with
-CRC-16 in packets of 128 bytes, and after each file the question whether to start.
-Every byte is checked; what arrived is there by the address that the preamble named.
+It implements what python-sscma 0.5.7 and Himax's xmodem_send.py expect: a menu, then XMODEM with
+CRC-16 in packets of 128 bytes, and after each file the question whether to start. Every byte is
+checked; received files are stored under the address in their preamble.
 """
 
 import binascii
@@ -25,7 +25,7 @@ _CALL_EVERY_SECONDS = 0.25
 
 @dataclass(kw_only=True)
 class Fault:
-    """What goes wrong at one packet of the model, counted from 1; `kind` nak, cancel or silence."""
+    """A fault at one packet of the model, counted from 1; `kind` is nak, cancel or silence."""
 
     kind: str = ""
     packet: int = 0
@@ -33,7 +33,7 @@ class Fault:
 
 @dataclass(kw_only=True)
 class Found:
-    """What arrived: `firmware` would be a file sent without a preamble before it."""
+    """What was received; `firmware` is a file that was sent without a preamble."""
 
     models: dict[int, bytes] = field(default_factory=dict)
     preambles: list[bytes] = field(default_factory=list)
@@ -44,12 +44,12 @@ class Found:
 
 
 class Peer:
-    """A board at `port` while the block lasts; `deaf`: it never answers."""
+    """A board at `port` within the block; `deaf`: it never answers."""
 
     def __init__(self, fault: Fault | None = None, deaf: bool = False) -> None:
         self.fault, self.found, self.deaf = fault or Fault(), Found(), deaf
         self._board, self._host = os.openpty()
-        tty.setraw(self._host)  # kept open: the sender closes and opens it, which is no hang-up
+        tty.setraw(self._host)  # kept open, since the sender closes and reopens it
         self.port = os.ttyname(self._host)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -94,7 +94,7 @@ class Peer:
             found.firmware.append(content)
 
     def _receive_file(self) -> bytes:
-        """One XMODEM file, as the receiver of XMODEM.TXT takes it."""
+        """Receive one XMODEM file as in XMODEM.TXT."""
         content, expected, first = b"", 1, self._call()
         while first != EOT:
             if first != SOH:
@@ -114,7 +114,7 @@ class Peer:
                 content, expected = content + data, expected + 1
                 self._write(ACK)
             elif number == (expected - 1) % 256:
-                self._write(ACK)  # its acknowledgement was lost: once is enough
+                self._write(ACK)  # a repeated packet whose acknowledgement was lost
             else:
                 self.found.faults.append(f"packet {number} instead of {expected % 256}")
             first = self._read(1)
@@ -122,7 +122,7 @@ class Peer:
         return content
 
     def _goes_wrong(self, packet: int) -> bool:
-        """Whether this packet is to be sent again. Raises EOFError when the board gives up."""
+        """Whether this packet must be sent again. Raises EOFError if the board gives up."""
         is_model = len(self.found.preambles) > len(self.found.models)
         if not is_model or self.fault.packet != packet:
             return False
@@ -135,7 +135,7 @@ class Peer:
         return True
 
     def _call(self) -> bytes:
-        """`C` until the first packet begins; what was typed before is passed over."""
+        """Send `C` until the first packet starts; earlier input is ignored."""
         while True:
             self._write(b"C")
             if self._readable(_CALL_EVERY_SECONDS):
@@ -155,7 +155,7 @@ class Peer:
         return bool(select.select([self._board], [], [], seconds)[0])
 
     def _read(self, count: int) -> bytes:
-        """Exactly so many bytes. Raises EOFError at the end of the test."""
+        """Read exactly `count` bytes. Raises EOFError at the end of the test."""
         content = b""
         while len(content) < count:
             while not self._readable(0.05):

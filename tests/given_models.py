@@ -1,7 +1,6 @@
-"""ONNX and TFLite files as headers alone, written byte by byte: no library for them is installed.
+"""ONNX and TFLite files that contain only headers, written without a library.
 
-They hold edges, operators and metadata, and no weights: enough for whatever reads, not for what
-runs.
+They hold inputs, outputs, operators and metadata, but no weights: they can be read, not run.
 """
 
 import io
@@ -14,12 +13,12 @@ from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS, TENSOR_TYP
 
 _ONNX_TYPES = {"float32": 1, "uint8": 2, "float16": 10}
 Side = int | str
-"""Of an ONNX tensor's shape: a number, or the name of an open axis."""
+"""One axis of an ONNX tensor's shape: a number, or the name of an open axis."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """An input or output. `scale` and `zero_point`: of integers in a TFLite file."""
+    """An input or output. `scale` and `zero_point` apply to integers in a TFLite file."""
 
     name: str
     shape: tuple[Side, ...]
@@ -29,7 +28,7 @@ class Edge:
 
 
 def picture(height: int = 96, width: int = 160) -> Edge:
-    """The input of an ONNX file of images."""
+    """The image input of an ONNX file."""
     return Edge(name="images", shape=(1, 3, height, width))
 
 
@@ -43,8 +42,8 @@ def onnx_bytes(
     ir: int = 8,
     domain: str = "",
 ) -> bytes:
-    """An ONNX file. `external`: a file beside it that holds the weights; `domain`: of its
-    operators.
+    """The bytes of an ONNX file. `external`: the file with the weights; `domain`: its operators'
+    domain.
     """
     place = [field(13, field(1, b"location") + field(2, external.encode()))] if external else []
     weights = field(8, b"weights") + b"".join(place or [field(9, bytes(300))])
@@ -94,7 +93,9 @@ def tflite_bytes(
     operators: Sequence[str] = ("CONV_2D",),
     metadata: str = "",
 ) -> bytes:
-    """A TFLite file; a shape with -1 is a signature. `metadata`: a text in an archive behind it."""
+    """The bytes of a TFLite file; a shape with -1 is a signature. `metadata`: text in an appended
+    archive.
+    """
     edges = [*inputs, *outputs]
     numbers = list(range(len(edges)))
     known = [(name, _number(name)) for name in operators]
@@ -141,19 +142,21 @@ def _tensor(edge: Edge) -> "_Table":
 def _archive(text: str) -> bytes:
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("metadata.json"), text)  # without the hour
+        archive.writestr(zipfile.ZipInfo("metadata.json"), text)  # with a fixed time
     return target.getvalue()
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Fields by number: (code, number), a text, int32 list, list of tables, packed values, a table."""
+    """Fields by number: (code, number), text, int32 list, list of tables, packed values, or a
+    table.
+    """
 
     fields: dict[int, object]
 
 
 class _Writer:
-    """A flatbuffer from its root to its leaves: offsets lead forward."""
+    """Writes a flatbuffer from its root to its leaves; offsets point forward."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -201,4 +204,4 @@ class _Writer:
 
 
 MODEL, OTHER = tflite_bytes(), tflite_bytes(metadata="another one")
-"""Two files whose digests differ."""
+"""Two files with different digests."""

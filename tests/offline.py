@@ -1,4 +1,4 @@
-"""Commands in a network namespace that has no network, not even this machine's own."""
+"""Commands in a network namespace without any network, not even the loopback interface."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from tests.conftest import REPOSITORY
 def without_network(
     root: Path, *arguments: str, **extra: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m …` where nothing can be reached; skips where that is not permitted."""
+    """Run `python -m …` without network; skips the test if that is not permitted."""
     return subprocess.run(
         [*_namespace(), sys.executable, "-m", *arguments],
         cwd=root,

@@ -1,6 +1,4 @@
-"""Many recipes in one run: equal bytes with `-n 2`, five fates in one table, words that match
-nothing.
-"""
+"""Many recipes in one run: equal bytes with `-n 2`, five statuses in one table, unknown words."""
 
 import hashlib
 import json
@@ -46,7 +44,7 @@ def _run(root: Path, *arguments: str, module: str = "doit") -> subprocess.Comple
 
 
 def _files(root: Path) -> dict[str, str]:
-    """Digests of all that ships."""
+    """The digest of each published file, by path."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted((root / "build").rglob("*"))
@@ -65,7 +63,7 @@ def _statuses(root: Path) -> dict[str, str]:
 def test_parallel_builds_ship_the_bytes_of_serial_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`-n 2` mixes up two builds, once in a hundred runs."""
+    """`-n 2` publishes the same bytes as a serial run."""
     make_environments(tmp_path)
     set_tool(tmp_path, seconds=0.01)
     for name, arguments in (("serial", ()), ("parallel", ("-n", "2"))):
@@ -83,7 +81,7 @@ GOOD = tflite_bytes(
         for tensor in head_outputs("raw", 32, 32, 1, 0, 0, "detect")
     ),
 )
-"""A detect network of one class, raw, for images of 32 pixels."""
+"""A detection network of one class with raw outputs, for images of 32 pixels."""
 FIVE = {
     "good": "source: {family: tflite, weights: {path: good.tflite}}\ntargets: [host]\n",
     "broken": "source: {family: tflite, weigths: {path: good.tflite}}\ntargets: [host]\n",
@@ -99,7 +97,7 @@ FIVE = {
 
 @pytest.fixture
 def five(tmp_path: Path) -> Path:
-    """One recipe of each fate; a stand-in for the tools fails at conversions."""
+    """One recipe for each status; the stand-in for the tools fails at conversions."""
     root = tmp_path / "five"
     for folder in ("recipes", "data/images/train", "data/images/val"):
         (root / folder).mkdir(parents=True)
@@ -120,7 +118,7 @@ def five(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_five_fates_in_one_run(five: Path) -> None:
-    """A batch that tells something else than what happened."""
+    """The table, the summary and the exit code agree with what happened."""
     done = _run(five, "-n", "2")
     statuses = _statuses(five)
     assert {name: status.split(":")[0] for name, status in statuses.items()} == {
@@ -148,7 +146,7 @@ def test_five_fates_in_one_run(five: Path) -> None:
     ],
 )
 def test_exit_codes_of_what_was_asked_for(five: Path, builds: list[str], code: int) -> None:
-    """CI cannot tell a red gate from a crash."""
+    """The exit code distinguishes a red gate, a failure and a waiting build."""
     done = _run(five, *(f"build:{build}" for build in builds))
     assert done.returncode == code, done.stdout + done.stderr
     if code == 3:
@@ -157,7 +155,7 @@ def test_exit_codes_of_what_was_asked_for(five: Path, builds: list[str], code: i
 
 @pytest.mark.slow
 def test_strict_and_annotations(five: Path) -> None:
-    """A machine that lacks something is green for ever; GitHub shows nothing at the line."""
+    """`--strict` fails if a build waits, and annotations name the recipe's line."""
     for name in ("broken", "failing", "red"):
         (five / "recipes" / f"{name}.yaml").unlink()
     assert _run(five, "build", module="buildsys").returncode == 0
@@ -175,7 +173,7 @@ def test_strict_and_annotations(five: Path) -> None:
 
 
 def _step(name: str) -> Step:
-    """A step that takes a GPU."""
+    """A step that needs a GPU."""
     return Step(
         id=name,
         stage="train",
@@ -198,7 +196,7 @@ def _step(name: str) -> Step:
 
 
 def test_gpus_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two trainings meet on one GPU, and both run out of memory."""
+    """Each GPU runs one step that needs a GPU at a time."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     assert visible_gpus() == ("3", "5")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
@@ -213,7 +211,7 @@ def test_gpus_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_workspace_with_a_mistake_is_never_green(five: Path) -> None:
-    """buildsys.yaml cannot be read: the build goes into another store, and CI is content."""
+    """If buildsys.yaml cannot be read, the run fails before any build."""
     for name in ("broken", "failing", "red", "waiting"):
         (five / "recipes" / f"{name}.yaml").unlink()
     assert _run(five, "build", module="buildsys").returncode == 0
@@ -226,7 +224,7 @@ def test_a_workspace_with_a_mistake_is_never_green(five: Path) -> None:
 
 @pytest.mark.slow
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
-    """A typo in -C makes folders, and is green."""
+    """A missing folder for -C is an error; no folder is created."""
     for command in ("build", "plan", "check"):
         done = _run(tmp_path, "-C", str(tmp_path / "nope"), command, module="buildsys")
         assert (done.returncode, "is not a directory" in done.stderr) == (2, True)
@@ -235,7 +233,7 @@ def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_broken_recipe_that_is_asked_for_by_name(five: Path) -> None:
-    """ "Matches no build", says the tool, of the recipe on the screen."""
+    """A recipe with an error is reported with its error, not as an unknown name."""
     done = _run(five, "build:broken@host")
     assert done.returncode == 3
     assert "`build:broken@host` cannot be built: its recipe has a mistake" in done.stderr

@@ -1,4 +1,4 @@
-"""The table of docs/concepts/staleness.md: for each single change, exactly which steps run again."""
+"""The table of docs/concepts/staleness.md: for each single change, the exact steps that run again."""
 
 import shutil
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from buildsys.execution.tools import definitions
 from tests.checkpoints import checkpoint_of
 from tests.conftest import Build, StandIn, copy_package
 
-# Of the file before its order is bound, all targets share one; of the file that ships, each has its own.
+# All targets share the file whose output order is not yet bound; each has its own published file.
 COMPILED = ("compile_vela", "check_operators", "fit_memory", "load_firmware", "package_flash")
 PER_TARGET = (
     "check_contract",
@@ -63,14 +63,14 @@ def edit(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 def entry(options: str) -> Callable[[Path], None]:
-    """An override for the Grove build alone."""
+    """An override only for the Grove build."""
     return edit(
         "recipes/tags.yaml", "- grove-vision-ai-v2", f"- {{target: grove-vision-ai-v2, {options}}}"
     )
 
 
 def change_weights(root: Path) -> None:
-    """Other start weights, with their digest in the recipe."""
+    """Change the start weights, and their digest in the recipe."""
     import hashlib
 
     (root / "start.bin").write_bytes(checkpoint_of("other"))
@@ -79,7 +79,7 @@ def change_weights(root: Path) -> None:
 
 
 def touch_everything(root: Path) -> None:
-    """New times, same content."""
+    """Change every file's time, keep its content."""
     import os
 
     for path in root.rglob("*"):
@@ -141,7 +141,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 def test_a_change_runs_exactly_what_depends_on_it(
     change: str, workspace: Path, build: Build, tools: StandIn
 ) -> None:
-    """Too few steps is a wrong file; too many is an hour of somebody's day."""
+    """Each change runs the steps in the table, no fewer and no more."""
     assert sorted(tools.ran) == sorted(ALL)
     assert build() == [], "what is known of files by their places is known again"
     apply, expected = CHANGES[change]
@@ -165,7 +165,7 @@ READ_A_TFLITE_FILE = (
         "package_flash",
     ),
 )
-# The stand-in makes the same bytes whatever the code says: what comes after is cut off early.
+# The stand-in's bytes do not depend on the code, so later steps are up to date (early cutoff).
 CODE_CHANGES = {
     "a comment in a step's code": (
         "steps/compile_vela.py",
@@ -200,7 +200,7 @@ CODE_CHANGES = {
 def test_our_own_changes_count_by_meaning(
     change: str, workspace: Path, build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new release of buildsys retrains nobody's network because of a comment."""
+    """A changed comment in our code makes no step stale; changed code does."""
     package = copy_package(tmp_path / "package" / "buildsys")
     monkeypatch.setattr(code_digest, "PACKAGE", package)
     monkeypatch.setattr(definitions, "ENVS", package / "envs")
@@ -219,7 +219,7 @@ def test_our_own_changes_count_by_meaning(
 
 @pytest.mark.usefixtures("built")
 def test_two_targets_share_one_training_and_one_export(tools: StandIn) -> None:
-    """Builds that need the same step run it once."""
+    """A step that two builds need runs once."""
     ran = tools.ran
     for module in ("train_ultralytics", "export_ultralytics", "convert_onnx2tf", "evaluate_onnx"):
         assert ran.count(module) == 1

@@ -1,4 +1,4 @@
-"""The table of changes for the second pipeline: a given COCO set, one training, two converters."""
+"""The table of changes for the second pipeline: a COCO dataset, one training, two converters."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +39,7 @@ SHIPPED = (
     "package_linux",
 )
 PER_CONVERTER = ("convert_tflite", "record_tflite", *SHIPPED)
-"""The float file of the ladder comes on top."""
+"""The ladder's float32 file is one step more."""
 AFTER_TRAINING = (
     "evaluate_yolox",
     "record_yolox",
@@ -80,7 +80,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 
 
 def make_cells(root: Path) -> Path:
-    """Six and three "pictures", an egg in each."""
+    """Write six training and three validation images with one object each."""
     make_workspace(root)
     (root / "recipes" / "tags.yaml").unlink()
     (root / RECIPE_FILE).write_text(RECIPE)
@@ -106,7 +106,7 @@ def make_cells(root: Path) -> Path:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """The recipe `cells` and its data."""
+    """A workspace with the recipe `cells` and its data."""
     return make_cells(tmp_path / "workspace")
 
 
@@ -121,7 +121,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
 def test_a_change_runs_exactly_what_depends_on_it(
     change: str, workspace: Path, build: Build, tools: StandIn
 ) -> None:
-    """Two converters train twice, or an annotation that was moved is not trained on."""
+    """Two converters share one training; a changed annotation trains again."""
     assert sorted(tools.ran) == sorted(("prepare_dataset", *AFTER_DATA))
     assert build() == [], "what is known of files by their places is known again"
     apply, expected = CHANGES[change]

@@ -1,4 +1,4 @@
-"""Checkpoints are looked at again where a step gets them, whoever made them."""
+"""Checkpoints are scanned again before a step reads them, regardless of their origin."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ _HOSTILE = archive_of(b"\x80\x02cos\nsystem\nX\x02\x00\x00\x00id\x85R.")
 
 
 class TakenOver(StandIn):
-    """A training that was made to write a checkpoint with code in it; `safe`: who loads safely."""
+    """A training that writes a checkpoint with code in it; `safe`: the modules that load it safely."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def _run(workspace: Path, tools: StandIn) -> set[str]:
 def test_what_a_training_made_is_looked_at(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A start checkpoint takes over the training, and its result takes over the export."""
+    """A checkpoint that a training wrote is scanned before the export loads it."""
     tools = TakenOver()
     (status,) = _run(workspace, tools)
     assert status.startswith("failed at ")
@@ -60,7 +60,7 @@ def test_what_a_training_made_is_looked_at(
 
 @pytest.mark.parametrize("name", ["checkpoint", "checkpoint.pt"])
 def test_a_checkpoint_is_looked_at_whatever_its_name_ends_in(tmp_path: Path, name: str) -> None:
-    """`weights: {path: best}` is a file, too."""
+    """A checkpoint is scanned even if its name has no known ending, as in `weights: {path: best}`."""
     given = Input(name="checkpoint", source=Source(path="/best", label="best", kind="model"))
     step = changed(make_step("export_yolox"), inputs=(given,))
     (tmp_path / name).write_bytes(_HOSTILE)
@@ -71,7 +71,7 @@ def test_a_checkpoint_is_looked_at_whatever_its_name_ends_in(tmp_path: Path, nam
 def test_trusted_code_wants_isolation(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A machine without any mechanism runs it with the user's rights, silently."""
+    """Without isolation on this machine, a step with trusted code fails with the reason."""
     monkeypatch.setenv("BUILDSYS_ISOLATION", "auto")
     nothing = Isolation(mechanism=Mechanism.NONE, gap="the kernel does not support it")
     monkeypatch.setattr(isolation, "choose", lambda: nothing)
@@ -84,7 +84,7 @@ def test_trusted_code_wants_isolation(
 
 
 def test_trust_goes_from_the_recipe_to_every_step(workspace: Path) -> None:
-    """And to no step of a recipe that does not say it: the other is refused, and trains anew."""
+    """Trust applies to every step of the recipe that declares it, and to no other recipe."""
     path = workspace / "recipes" / "tags.yaml"
     (workspace / "recipes" / "more.yaml").write_text(
         path.read_text().replace("tags\n", "more\n", 1)

@@ -1,6 +1,6 @@
-"""doit as people run it: a recipe in a folder, the real command, an edit, a second run.
+"""doit as users run it: a recipe in a folder, the real command, an edit, a second run.
 
-The recipes here need no tool environment: a given TFLite file is packaged as it is.
+The recipes here need no tool environment: a TFLite source is packaged unchanged.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ targets: [host]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A workspace with one recipe; what would run LiteRT only pretends."""
+    """A workspace with one recipe; LiteRT's environment is a stand-in."""
     make_environments(tmp_path)
     set_tool(tmp_path, seconds=0)
     root = tmp_path / "place"
@@ -45,12 +45,12 @@ def place(tmp_path: Path) -> Path:
 
 
 def write_recipe(root: Path, name: str, text: str = RECIPE) -> None:
-    """One more recipe."""
+    """Write a recipe."""
     (root / "recipes" / f"{name}.yaml").write_text(text.replace("NAME", name))
 
 
 def doit(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run doit in a workspace."""
+    """Run doit in a workspace and return the process."""
     return subprocess.run(
         [sys.executable, "-m", "doit", *arguments],
         cwd=root,
@@ -62,13 +62,13 @@ def doit(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def statuses(root: Path) -> dict[str, str]:
-    """Build id -> status, from the summary."""
+    """The status of each build in the summary."""
     data = json.loads((root / "build" / "summary.json").read_text())
     return {row["id"]: row["status"] for row in data["builds"]}
 
 
 def test_a_first_run_builds_and_a_second_does_nothing(place: Path) -> None:
-    """The promise of a build system."""
+    """The second run is up to date and runs no step."""
     first = doit(place)
     assert first.returncode == 0, first.stderr
     assert statuses(place) == {"plain@host": "built"}
@@ -83,7 +83,7 @@ def test_a_first_run_builds_and_a_second_does_nothing(place: Path) -> None:
 
 
 def test_deleting_build_or_going_back_restores(place: Path) -> None:
-    """Nothing is made twice that the store still has."""
+    """Results that the store has are restored, not made again."""
     doit(place)
     (place / "build" / "plain" / "host" / "plain.tflite").write_bytes(b"scribbled")
     doit(place)
@@ -97,7 +97,7 @@ def test_deleting_build_or_going_back_restores(place: Path) -> None:
 
 
 def test_a_lost_cache_costs_nothing_but_time(place: Path) -> None:
-    """.buildsys may be deleted at any moment."""
+    """After .buildsys was deleted, the run restores everything."""
     doit(place)
     subprocess.run(["rm", "-r", str(place / ".buildsys")], check=True)
     doit(place)
@@ -105,7 +105,7 @@ def test_a_lost_cache_costs_nothing_but_time(place: Path) -> None:
 
 
 def test_list_shows_every_build(place: Path) -> None:
-    """Without --all, and no private step."""
+    """`doit list` shows all builds without --all, and no steps."""
     write_recipe(place, "second")
     listed = doit(place, "list").stdout
     assert "build:plain@host" in listed
@@ -114,7 +114,7 @@ def test_list_shows_every_build(place: Path) -> None:
 
 
 def test_a_broken_recipe_stops_no_other(place: Path) -> None:
-    """The good one is built, the broken one is named, the exit code is red."""
+    """The valid recipe is built, the broken one is reported, the exit code is not 0."""
     write_recipe(place, "broken", "name: NAME\nsorce: {}\ntargets: [host]\n")
     run = doit(place)
     assert run.returncode == 1
@@ -132,14 +132,14 @@ def test_a_broken_recipe_stops_no_other(place: Path) -> None:
     ],
 )
 def test_a_name_that_nothing_has_is_an_error(place: Path, argument: str, message: str) -> None:
-    """Never a green run for a typo."""
+    """A name that matches nothing is an error."""
     run = doit(place, argument)
     assert run.returncode == 3
     assert message in run.stderr
 
 
 def test_a_list_tells_of_a_recipe_that_has_a_mistake(place: Path) -> None:
-    """It has no build to list, and is not left out in silence."""
+    """`doit list` reports the recipe with the error."""
     write_recipe(place, "broken", "name: broken\nsurce: 1\n")
     done = doit(place, "list")
     assert "build:plain@host" in done.stdout
@@ -147,21 +147,23 @@ def test_a_list_tells_of_a_recipe_that_has_a_mistake(place: Path) -> None:
 
 
 def test_a_run_keeps_its_reporter(place: Path) -> None:
-    """Another one would hold no lock and know none of our exit codes."""
+    """Another reporter is refused: it would hold no lock and return other exit codes."""
     done = doit(place, "run", "--reporter", "console")
     assert done.returncode == 3
     assert "remove `--reporter console`" in done.stderr
 
 
 def test_a_package_s_file_is_a_name_whether_or_not_anything_is_stale(place: Path) -> None:
-    """doit takes a target for its task: before the first run and after it."""
+    """The path of a package's file selects its build, before the first run and after it."""
     for _ in range(2):
         assert doit(place, "build/plain/host/manifest.json").returncode == 0
     assert doit(place, "info", "build/plain/host/manifest.json").returncode == 3
 
 
 def test_a_missing_file_with_a_digest_is_waited_for(place: Path) -> None:
-    """Asked for by name: exit code 10. Otherwise the rest builds and the run is green."""
+    """Requested by name, a waiting build gives exit code 10; otherwise the other builds run and the
+    code is 0.
+    """
     digest = "0" * 64
     write_recipe(place, "later", RECIPE.replace("model.tflite", f"absent.tflite, sha256: {digest}"))
     assert doit(place).returncode == 0
@@ -170,7 +172,7 @@ def test_a_missing_file_with_a_digest_is_waited_for(place: Path) -> None:
 
 
 def test_a_file_with_another_digest_is_refused(place: Path) -> None:
-    """The digest in the recipe is the one that counts; said at its line, before any work."""
+    """A file with another digest than the recipe's is an error at its line, before any step."""
     other = f"model.tflite, sha256: {'0' * 64}"
     write_recipe(place, "plain", RECIPE.replace("model.tflite", other))
     run = doit(place)
@@ -180,7 +182,7 @@ def test_a_file_with_another_digest_is_refused(place: Path) -> None:
 
 
 def test_a_file_that_changes_after_planning_is_refused(place: Path) -> None:
-    """Plans are kept between runs; content is looked at in every one."""
+    """Plans are cached between runs; file content is checked in every run."""
     digest = hashlib.sha256(MODEL).hexdigest()
     write_recipe(place, "plain", RECIPE.replace("model.tflite", f"model.tflite, sha256: {digest}"))
     assert doit(place).returncode == 0
@@ -191,7 +193,7 @@ def test_a_file_that_changes_after_planning_is_refused(place: Path) -> None:
 
 
 def test_parallel_equals_serial(place: Path, tmp_path: Path) -> None:
-    """-n changes the order, never the bytes."""
+    """With `-n`, the manifests have the same bytes as in a serial run."""
     for index in range(6):
         write_recipe(place, f"more-{index}")
     doit(place)
@@ -206,7 +208,7 @@ def test_parallel_equals_serial(place: Path, tmp_path: Path) -> None:
 
 
 def manifests(root: Path) -> dict[str, bytes]:
-    """Every manifest's bytes."""
+    """The bytes of each manifest, by path."""
     return {str(p.relative_to(root)): p.read_bytes() for p in root.glob("build/*/*/manifest.json")}
 
 
@@ -225,7 +227,7 @@ HEAVY = (
 
 
 def test_nothing_heavy_is_imported_when_nothing_changed(place: Path) -> None:
-    """A no-op run parses no recipe, and asks no remote store anything."""
+    """A run with nothing to do parses no recipe and sends no request to a remote store."""
     doit(place)
     nobody = "https://127.0.0.1:1/results"
     code = (
@@ -245,7 +247,7 @@ def test_nothing_heavy_is_imported_when_nothing_changed(place: Path) -> None:
 
 
 def test_a_step_that_two_recipes_call_differently(workspace: Path) -> None:
-    """One recipe's samples are another's calibration: doit is asked for a task that nobody has."""
+    """A step that one recipe uses for samples and another for calibration is one task."""
     text = (workspace / "recipes" / "tags.yaml").read_text()
     (workspace / "doit.cfg").write_text(LOADER_CONFIG)
     twin = text.replace("name: tags", "name: twin").replace(
@@ -258,7 +260,7 @@ def test_a_step_that_two_recipes_call_differently(workspace: Path) -> None:
 
 
 def test_two_workspaces_are_built_in_one_process(place: Path, tmp_path: Path) -> None:
-    """Nothing of a run is the process's: not its session, not its options, not the current folder."""
+    """Two runs in one process share no session, no options and no current folder."""
     other = tmp_path / "other"
     (other / "recipes").mkdir(parents=True)
     (other / "model.tflite").write_bytes(OTHER)
@@ -278,14 +280,14 @@ def test_two_workspaces_are_built_in_one_process(place: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", ["build:nothing*", "plain@host=1", "pla*=1"])
 def test_buildsys_build_refuses_a_name_that_matches_nothing(place: Path, name: str) -> None:
-    """As doit does, with the exit code of wrong input."""
+    """`buildsys build` refuses an unknown name, with the exit code for wrong input."""
     assert cli.main(["-C", str(place), "build", name]) == 2
     assert not (place / "build").exists()
 
 
 @pytest.fixture
 def ask(place: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """A command of doit's in this process, over the workspace; what it prints."""
+    """A function that runs a doit command in this process and returns its output."""
 
     def call(*arguments: str) -> str:
         capsys.readouterr()
@@ -298,13 +300,15 @@ def ask(place: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 
 def build(root: Path) -> dict[str, str]:
-    """What a run of all builds came to."""
+    """Build everything and return the statuses."""
     cli.main(["-C", str(root), "build"])
     return statuses(root)
 
 
 def test_doit_shows_what_a_build_reads_and_writes(place: Path, ask: Callable[..., str]) -> None:
-    """`list --status --deps` and `info`: before the first run, when up to date, after an edit."""
+    """`list --status --deps` and `info` work before the first run, when up to date and after an
+    edit.
+    """
     listing = ("list", "--status", "--deps", "build:plain@host")
     before = ask(*listing).splitlines()
     assert before[0].startswith("R build:plain@host")
@@ -320,7 +324,7 @@ def test_doit_shows_what_a_build_reads_and_writes(place: Path, ask: Callable[...
 
 
 def test_a_file_s_time_alone_makes_no_build_stale(place: Path, ask: Callable[..., str]) -> None:
-    """doit shows the files; it does not decide by them."""
+    """A changed file time makes no build stale."""
     build(place)
     (place / "model.tflite").touch()
     assert ask("list", "-s", "build:plain@host").startswith("U ")
@@ -328,7 +332,7 @@ def test_a_file_s_time_alone_makes_no_build_stale(place: Path, ask: Callable[...
 
 
 def test_files_that_are_not_here_are_no_error_of_doit(place: Path, ask: Callable[..., str]) -> None:
-    """A build that waits is a task to run."""
+    """With a missing file, `doit list --status` shows the build as a task to run."""
     write_recipe(place, "later", RECIPE.replace("model.tflite", f"no.tflite, sha256: {'0' * 64}"))
     shown = ask("list", "--status", "--deps", "build:later@host")
     assert shown.startswith("R build:later@host")
@@ -338,7 +342,7 @@ def test_files_that_are_not_here_are_no_error_of_doit(place: Path, ask: Callable
 def test_clean_takes_the_package_away_and_a_dry_run_says_so(
     place: Path, ask: Callable[..., str]
 ) -> None:
-    """`doit clean -n build:ID` prints the folder, `doit clean build:ID` removes it."""
+    """`doit clean -n build:ID` prints the folder; `doit clean build:ID` removes it."""
     build(place)
     sentence = "build:plain@host - removing build/plain/host\n"
     assert sentence in ask("clean", "-n", "build:plain@host")
@@ -351,7 +355,7 @@ def test_clean_takes_the_package_away_and_a_dry_run_says_so(
 def test_after_forget_a_build_is_done_again(
     place: Path, ask: Callable[..., str], arguments: tuple[str, ...]
 ) -> None:
-    """From the store: what is forgotten is that nothing is to do."""
+    """After `doit forget` the build is restored from the store."""
     build(place)
     assert "forgetting" in ask("forget", *arguments)
     assert ask("list", "-s", "build:plain@host").startswith("R ")
@@ -372,7 +376,7 @@ def task_fails():
 
 
 def test_tasks_of_a_dodo_run_after_the_builds_that_they_read(place: Path) -> None:
-    """The loader adds the builds to what a dodo.py has; settled builds are there for it, too."""
+    """The loader adds the builds to the tasks of dodo.py, including builds that are up to date."""
     (place / "dodo.py").write_text(OWN_TASKS)
     for model in (MODEL, MODEL, OTHER):
         (place / "model.tflite").write_bytes(model)
@@ -393,7 +397,7 @@ def test_tasks_of_a_dodo_run_after_the_builds_that_they_read(place: Path) -> Non
     ],
 )
 def test_a_dodo_that_cannot_be_used_is_one_sentence(place: Path, line: str, message: str) -> None:
-    """No traceback, exit code 3."""
+    """A dodo.py that cannot be used is one sentence without a traceback, with exit code 3."""
     (place / "dodo.py").write_text(line)
     run = doit(place)
     assert run.returncode == 3
@@ -402,7 +406,7 @@ def test_a_dodo_that_cannot_be_used_is_one_sentence(place: Path, line: str, mess
 
 
 def test_a_dodo_of_another_release_is_one_sentence_without_the_loader_too(place: Path) -> None:
-    """A workspace of an early release has no doit.cfg: doit's own loader imports its dodo.py."""
+    """The same with doit's own loader, which imports dodo.py if the workspace has no doit.cfg."""
     (place / "doit.cfg").unlink()
     (place / "dodo.py").write_text("from buildsys.engine.tasks import DOIT_CONFIG, tasks\n")
     run = doit(place)
@@ -413,7 +417,7 @@ def test_a_dodo_of_another_release_is_one_sentence_without_the_loader_too(place:
 
 
 def test_without_its_loader_doit_finds_the_builds_by_dodo_py(place: Path) -> None:
-    """doit's default loader passes no arguments on: names are checked by doit, the rest is the same."""
+    """With doit's default loader, names are checked by doit; the rest is the same."""
     (place / "doit.cfg").unlink()
     (place / "dodo.py").write_text((REPOSITORY / "dodo.py").read_text())
     assert doit(place).returncode == 0
@@ -428,7 +432,7 @@ def test_without_its_loader_doit_finds_the_builds_by_dodo_py(place: Path) -> Non
 def test_a_run_that_cannot_begin_has_the_exit_code_of_buildsys(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """doit has a code of its own for names alone."""
+    """A run that cannot start has the exit code of buildsys, not doit's."""
     monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
     run = doit(place)
     assert run.returncode == main(["-C", str(place), "build"]) == 1
@@ -437,7 +441,7 @@ def test_a_run_that_cannot_begin_has_the_exit_code_of_buildsys(
 
 @pytest.mark.parametrize("config", ["doit.cfg", "dodo.py"])
 def test_steps_run_in_no_process_of_doit(place: Path, config: str) -> None:
-    """`-P process` is refused in one sentence, whoever loads the tasks."""
+    """`-P process` is refused in one sentence with either loader."""
     (place / "doit.cfg").unlink()
     text = LOADER_CONFIG if config == "doit.cfg" else (REPOSITORY / "dodo.py").read_text()
     (place / config).write_text(text)

@@ -1,4 +1,6 @@
-"""An engine's accuracy and latency hang beside the build: done where a GPU is, told where none is."""
+"""An engine's accuracy and latency are measured if there is a GPU, and reported as missing
+otherwise.
+"""
 
 import json
 from pathlib import Path
@@ -22,7 +24,7 @@ SINGLE = "tags@single"
 
 
 class GpuStandIn(StandIn):
-    """What the two proofs write where a GPU is: invented figures."""
+    """Writes invented accuracy and latency, as on a machine with a GPU."""
 
     def __call__(self, command: Command, on_progress: OnProgress) -> int:
         code = super().__call__(command, on_progress)
@@ -58,7 +60,7 @@ class GpuStandIn(StandIn):
 
 @pytest.fixture
 def tools() -> GpuStandIn:
-    """The stand-in of one test."""
+    """The stand-in tools."""
     return GpuStandIn()
 
 
@@ -74,7 +76,7 @@ def _recipe(workspace: Path) -> None:
 
 
 def run(workspace: Path, tools: StandIn) -> tuple[dict[str, str], Report]:
-    """Statuses, and the report; a machine that has no GPU is no failure."""
+    """Build and return the statuses and the report; a missing GPU must not fail the run."""
     tools.ran.clear()
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
@@ -85,7 +87,7 @@ def run(workspace: Path, tools: StandIn) -> tuple[dict[str, str], Report]:
 
 
 def a_gpu(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
-    """A machine with a driver, and with libraries of these versions."""
+    """Simulate a machine with a driver and libraries of these versions."""
 
     def find_library(module: str = "tensorrt") -> HostLibrary:
         return HostLibrary(
@@ -100,7 +102,7 @@ def a_gpu(monkeypatch: pytest.MonkeyPatch, **versions: str) -> None:
 
 
 def manifest(workspace: Path, build: str) -> dict[str, Any]:
-    """Of a published build."""
+    """The manifest of a published build."""
     path = workspace / "build" / build.replace("@", "/") / "manifest.json"
     found: dict[str, Any] = json.loads(path.read_text())
     return found
@@ -109,7 +111,7 @@ def manifest(workspace: Path, build: str) -> dict[str, Any]:
 def test_without_a_gpu_the_engine_ships_and_says_what_nobody_did(
     workspace: Path, tools: StandIn
 ) -> None:
-    """A proof that no machine here can give holds an engine back, or is missing without a word."""
+    """Without a GPU the engine is published, and its manifest lists the missing proofs."""
     statuses, report = run(workspace, tools)
     assert statuses[RTX] == "built"
     assert not {"evaluate_engine", "benchmark_engine"} & set(tools.ran)
@@ -126,7 +128,7 @@ def test_without_a_gpu_the_engine_ships_and_says_what_nobody_did(
 def test_where_the_right_library_is_the_engine_is_measured(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorRT runs no engine of TensorRT-RTX; what was measured is published beside the build."""
+    """An engine is measured only with its own library; the results are published beside the build."""
     a_gpu(monkeypatch, tensorrt="11.4.1")
     _, report = run(workspace, tools)
     assert tools.ran.count("evaluate_engine") == tools.ran.count("benchmark_engine") == 2
@@ -146,7 +148,7 @@ def test_where_the_right_library_is_the_engine_is_measured(
 def test_the_gate_does_not_wait_for_a_gpu(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It judges the same file on every machine; else a build is green here and red there."""
+    """The gate judges the same ONNX file on every machine."""
     path = workspace / "recipes" / "tags.yaml"
     path.write_text(path.read_text().replace("min: 0.1", "min: 0.49"))
     a_gpu(monkeypatch, tensorrt="11.4.1")
@@ -155,7 +157,7 @@ def test_the_gate_does_not_wait_for_a_gpu(
 
 
 def test_who_waits_is_in_the_table_with_its_onnx_file(workspace: Path, tools: StandIn) -> None:
-    """Precisions of one network, so that ratios can be told as soon as there is a machine."""
+    """The report lists waiting engines with their ONNX file, per precision of one network."""
     _, report = run(workspace, tools)
     whole, single = find(report, A100), find(report, SINGLE)
     assert whole.engine is not None
@@ -174,7 +176,7 @@ def test_who_waits_is_in_the_table_with_its_onnx_file(workspace: Path, tools: St
 
 
 def test_the_table_outlives_the_plans(workspace: Path, tools: StandIn) -> None:
-    """What is settled is not planned again: its row comes from its manifest."""
+    """The row of an up-to-date build is read from its manifest."""
     _, before = run(workspace, tools)
     (workspace / "recipes" / "other.yaml").write_text("name: other\nsorce: {}\n")
     session = Session(workspace, tools, no_environment, settled={"tags": ((RTX, "label"),)})

@@ -1,6 +1,6 @@
-"""Which test holds which case: the list of what a plain doit gets wrong, each one tried.
+"""Which test covers which case of the list of what plain doit gets wrong.
 
-`ROWS` is that table; the cases that have no file of their own are tried here.
+`ROWS` is that table; cases without their own file are tested here.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ ROWS = {
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_case_has_its_test(row: str) -> None:
-    """A test that was renamed is still in the table."""
+    """Every test that the table names exists."""
     module, _, name = ROWS[row].rpartition(".")
     assert callable(getattr(importlib.import_module(f"tests.execution.{module}"), name))
 
@@ -62,7 +62,7 @@ def test_every_case_has_its_test(row: str) -> None:
 def test_a_file_that_many_builds_share_is_read_once(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However large it is, and however many recipes name it."""
+    """A file that many builds share is read once per run."""
     (workspace / "model.tflite").write_bytes(tflite_bytes())
     for index in range(20):
         path = workspace / "recipes" / f"r{index}.yaml"
@@ -83,7 +83,7 @@ def test_a_file_that_many_builds_share_is_read_once(
 
 @pytest.mark.usefixtures("built")
 def test_a_folder_is_one_artifact(build: Build, workspace: Path) -> None:
-    """A dataset that lost, got or renamed a file is another one."""
+    """Removing, adding or renaming a file changes a folder's digest."""
     pictures = workspace / "tags/images/train"
     (pictures / "0.jpg").rename(pictures / "00.jpg")
     (workspace / "tags/labels/train/0.txt").rename(workspace / "tags/labels/train/00.txt")
@@ -95,7 +95,7 @@ def test_a_folder_is_one_artifact(build: Build, workspace: Path) -> None:
 
 @pytest.mark.usefixtures("built")
 def test_a_renamed_recipe_trains_nothing(build: Build, workspace: Path) -> None:
-    """Steps are known by what they do; only what bears the name is made again."""
+    """Renaming a recipe runs only the steps that use the name."""
     old = workspace / "recipes/tags.yaml"
     old.rename(workspace / "recipes/markers.yaml")
     new = workspace / "recipes/markers.yaml"
@@ -106,14 +106,16 @@ def test_a_renamed_recipe_trains_nothing(build: Build, workspace: Path) -> None:
 
 @pytest.mark.usefixtures("built")
 def test_an_unchanged_output_ends_the_chain(build: Build, workspace: Path) -> None:
-    """A step that runs again and makes the same bytes makes nothing after it run."""
+    """If a step runs again and makes the same bytes, no later step runs."""
     recipe = workspace / "recipes/tags.yaml"
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.2"))
     assert build() == ["gate", "gate"]
 
 
 def test_steps_that_do_not_fit_together_run_one_by_one(workspace: Path, tools: StandIn) -> None:
-    """Two that need most of the memory, whatever -n says; small ones beside each other."""
+    """Two steps that need most of the memory run one after the other with any -n; small ones run
+    together.
+    """
     session = Session(workspace, tools, no_environment)
     step = next(iter(session.state.steps.values()))
     session.close()
@@ -126,7 +128,7 @@ def test_steps_that_do_not_fit_together_run_one_by_one(workspace: Path, tools: S
 
 
 def _most_at_once(steps: list[Step]) -> int:
-    """How many of them are admitted at the same time, when all come at once."""
+    """The largest number of steps that run at the same time."""
     admission, changed = Admission(), threading.Condition()
     inside = most = 0
 
@@ -151,7 +153,7 @@ def _most_at_once(steps: list[Step]) -> int:
 
 @pytest.mark.slow
 def test_clean_takes_the_folder_away(tmp_path: Path) -> None:
-    """The store keeps what was in it."""
+    """`doit clean` removes the folder; the store keeps its content."""
     place = make_built_place(tmp_path)
     assert run_doit(place, "clean", "build:plain@host").returncode == 0
     assert not (place / "build/plain/host").exists()

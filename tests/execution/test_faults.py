@@ -1,4 +1,4 @@
-"""Bad days: a killed run, a killed step, a damaged store, a second run beside the first."""
+"""Faults: a killed run, a killed step, a damaged store, a second run during the first."""
 
 import hashlib
 import os
@@ -30,7 +30,7 @@ targets: [host]
 
 @pytest.fixture
 def server() -> Iterator[tuple[int, threading.Event]]:
-    """A server that sends half a file and the rest only when the event is set."""
+    """A server that sends half a file, and the rest when the event is set."""
     release = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
@@ -62,7 +62,7 @@ def server() -> Iterator[tuple[int, threading.Event]]:
 
 @pytest.fixture
 def remote(tmp_path: Path, server: tuple[int, threading.Event]) -> Path:
-    """A workspace whose model comes from the slow server."""
+    """A workspace whose model is fetched from the slow server."""
     make_environments(tmp_path)
     set_tool(tmp_path, seconds=0)
     root = tmp_path / "place"
@@ -75,7 +75,7 @@ def remote(tmp_path: Path, server: tuple[int, threading.Event]) -> Path:
 
 
 def start(root: Path) -> "subprocess.Popen[str]":
-    """doit in the background."""
+    """Start doit in the background."""
     return subprocess.Popen(
         [sys.executable, "-m", "doit"],
         cwd=root,
@@ -115,7 +115,9 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 def test_no_step_outlives_doit(
     remote: Path, server: tuple[int, threading.Event], number: signal.Signals
 ) -> None:
-    """However doit ends; nothing half-made is kept, and the next run goes on."""
+    """If doit ends for any reason, its steps end, no partial result is kept, and the next run
+    continues.
+    """
     process = start(remote)
     wait_until(lambda: children(remote), "the step")
     process.send_signal(number)
@@ -131,7 +133,7 @@ def test_no_step_outlives_doit(
 def test_a_killed_step_is_a_failure_with_a_reason(
     remote: Path, server: tuple[int, threading.Event]
 ) -> None:
-    """The signal is named, and how to repeat the step."""
+    """The message names the signal and how to repeat the step."""
     process = start(remote)
     wait_until(lambda: children(remote), "the step")
     os.kill(children(remote)[0], signal.SIGKILL)
@@ -148,7 +150,7 @@ def test_a_killed_step_is_a_failure_with_a_reason(
 def test_a_second_run_waits_and_says_for_whom(
     remote: Path, server: tuple[int, threading.Event]
 ) -> None:
-    """Two runs in one workspace never write at the same time."""
+    """A second run in one workspace waits, and names the run that it waits for."""
     first = start(remote)
     wait_until(lambda: children(remote), "the step")
     second = start(remote)
@@ -167,7 +169,7 @@ def test_a_second_run_waits_and_says_for_whom(
 def test_a_wrong_digest_from_the_network_keeps_nothing(
     remote: Path, server: tuple[int, threading.Event]
 ) -> None:
-    """What a server sends is checked before anything sees it."""
+    """A download with a wrong digest is not kept."""
     server[1].set()
     path = remote / "recipes" / "remote.yaml"
     path.write_text(path.read_text().replace(hashlib.sha256(CONTENT).hexdigest(), "ab" * 32))
@@ -178,7 +180,7 @@ def test_a_wrong_digest_from_the_network_keeps_nothing(
 
 @pytest.mark.usefixtures("built")
 def test_a_damaged_blob_is_made_again(build: Build, workspace: Path, tmp_path: Path) -> None:
-    """The store never hands out bytes that do not match their name."""
+    """A damaged blob is never used; its step runs again."""
     for path in (tmp_path / "store" / "blobs").rglob("*"):
         if path.is_file():
             path.chmod(0o644)
@@ -192,14 +194,16 @@ def test_a_damaged_blob_is_made_again(build: Build, workspace: Path, tmp_path: P
 
 @pytest.mark.usefixtures("built")
 def test_a_cleared_store_loses_no_published_file(build: Build, tmp_path: Path) -> None:
-    """What stands in build/ stays up to date; only a change makes earlier steps run again."""
+    """With a cleared store, build/ stays up to date until something changes."""
     shutil.rmtree(tmp_path / "store")
     assert build() == []
 
 
 @pytest.mark.usefixtures("built")
 def test_a_red_gate_withdraws_the_package(build: Build, workspace: Path, tools: StandIn) -> None:
-    """The file and the reason stay under .rejected; nothing is measured again for a new threshold."""
+    """A red gate moves the file and the reason to .rejected; a new threshold measures nothing
+    again.
+    """
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
     assert build() == ["gate", "gate"]
@@ -217,7 +221,7 @@ def test_a_red_gate_withdraws_the_package(build: Build, workspace: Path, tools: 
 def test_a_failing_step_blocks_only_what_rests_on_it(
     build: Build, workspace: Path, tools: StandIn
 ) -> None:
-    """Finished steps stay finished; the next run starts at the one that failed."""
+    """The next run starts at the failed step; builds that do not depend on it are published."""
     tools.fail = {"compile_vela"}
     build()
     assert (workspace / "build/tags/xiao-esp32s3/manifest.json").is_file()

@@ -1,4 +1,4 @@
-"""What lies on the disk is not what was put there: store, state, plans, clocks, inputs."""
+"""Damaged stores, states and plans, wrong clocks, and inputs that change during a run."""
 
 import itertools
 import json
@@ -39,14 +39,14 @@ ACTIONS = {
 
 @pytest.mark.usefixtures("built")
 def test_a_damaged_action_is_an_unknown_one(build: Build, tools: StandIn, tmp_path: Path) -> None:
-    """The steps run again and the records are whole again; every kind of damage hits some of them."""
+    """Steps with a damaged record run again, and the records are complete afterwards."""
     ran = list(tools.ran)
     shutil.rmtree(tmp_path / "workspace/.buildsys")
     paths = sorted((tmp_path / "store/actions").glob("*/*.json"))
     assert len(paths) == len(ran) > 5 * len(ACTIONS)
     for path, damage in zip(paths, itertools.cycle(ACTIONS.values()), strict=False):
         path.write_bytes(damage)
-    ran.remove("train_ultralytics")  # its checkpoint stands in buildsys.lock, and in the store
+    ran.remove("train_ultralytics")  # its checkpoint is in buildsys.lock and in the store
     assert sorted(build()) == sorted(ran)
     shutil.rmtree(tmp_path / "workspace/.buildsys")
     assert build() == []
@@ -54,7 +54,7 @@ def test_a_damaged_action_is_an_unknown_one(build: Build, tools: StandIn, tmp_pa
 
 @pytest.mark.slow
 def test_a_cut_off_blob_is_made_again(tmp_path: Path) -> None:
-    """The name is right, the rest is missing; the same bytes come back."""
+    """A truncated blob is made again with the same bytes."""
     place, store = make_built_place(tmp_path), tmp_path / "store"
     expected = processes.shipped(place)
     for path in store.glob("blobs/*/*"):
@@ -67,7 +67,7 @@ def test_a_cut_off_blob_is_made_again(tmp_path: Path) -> None:
 
 
 def overwrite(offset: float, data: bytes) -> Callable[[Path], None]:
-    """Write at a place in a file, given as a part of its length."""
+    """A change that writes at an offset, given as a fraction of the file's length."""
 
     def apply(path: Path) -> None:
         with path.open("r+b") as stream:
@@ -78,7 +78,7 @@ def overwrite(offset: float, data: bytes) -> Callable[[Path], None]:
 
 
 def other_layout(path: Path) -> None:
-    """A database of some other program."""
+    """A database with another program's tables."""
     path.unlink()
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE results (something TEXT)")
@@ -86,7 +86,7 @@ def other_layout(path: Path) -> None:
 
 
 def damaged_rows(path: Path) -> None:
-    """Texts that are no JSON any more, digests of nothing."""
+    """Rows with invalid JSON and unknown digests."""
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE results SET outputs = '[[' WHERE rowid % 2")
         connection.execute("UPDATE results SET seconds = NULL WHERE rowid % 3 = 0")
@@ -98,27 +98,27 @@ def damaged_rows(path: Path) -> None:
 
 
 def other_version(path: Path) -> None:
-    """One of a buildsys to come."""
+    """A database of a later buildsys."""
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version=99")
     connection.close()
 
 
 def fifo(path: Path) -> None:
-    """Opening it waits for ever."""
+    """A named pipe: opening it blocks."""
     path.unlink()
     os.mkfifo(path)
 
 
 def newer_header(path: Path) -> None:
-    """Sqlite opens it for reading alone."""
+    """A header with which SQLite opens the file only for reading."""
     with path.open("r+b") as stream:
         stream.seek(18)
         stream.write(b"\x09")
 
 
 def rubbish(suffix: str) -> Callable[[Path], None]:
-    """Instead of the file, or of one beside it."""
+    """A change that replaces the file, or one beside it, with other bytes."""
 
     def apply(path: Path) -> None:
         Path(f"{path}{suffix}").write_bytes(b"rubbish" * 1000)
@@ -127,7 +127,7 @@ def rubbish(suffix: str) -> Callable[[Path], None]:
 
 
 def cut(part: float) -> Callable[[Path], None]:
-    """Keep the beginning."""
+    """A change that keeps only the beginning of the file."""
     return lambda path: os.truncate(path, int(path.stat().st_size * part))
 
 
@@ -155,7 +155,7 @@ DATABASES: dict[str, Callable[[Path], None]] = {
 def test_a_damaged_database_costs_no_step(
     build: Build, workspace: Path, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
-    """All that it held is in the store and in build/; it is said once, by the run that notices."""
+    """A damaged database is replaced without running a step, and reported once."""
     expected = processes.shipped(workspace)
     assert processes.damage(workspace, workspace.parent / "store") == []
     DATABASES[damage](workspace / ".buildsys/state.sqlite")
@@ -167,11 +167,11 @@ def test_a_damaged_database_costs_no_step(
 
 
 def waits_with(number: int, path: Path) -> bool:
-    """Whether a process sleeps and has a file open."""
+    """Whether a process is asleep and has the file open."""
     entry = Path(f"/proc/{number}")
     try:
         opened = {os.readlink(each) for each in (entry / "fd").iterdir()}
-    except FileNotFoundError:  # a file that was closed meanwhile
+    except FileNotFoundError:  # the file was closed in between
         return False
     state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
     return str(path) in opened and state == "S"
@@ -179,7 +179,7 @@ def waits_with(number: int, path: Path) -> bool:
 
 @pytest.mark.slow
 def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
-    """Deleting it under another process was the old way to lose everything."""
+    """A database that another process has locked is not deleted."""
     place = make_built_place(tmp_path)
     database = place / ".buildsys/state.sqlite"
     inode = database.stat().st_ino
@@ -196,7 +196,7 @@ def test_a_busy_database_is_not_a_damaged_one(tmp_path: Path) -> None:
 
 
 def kept(change: dict[str, object]) -> Callable[[bytes], bytes]:
-    """Other content under a digest that is right."""
+    """A change that keeps the digest correct for other content."""
 
     def apply(data: bytes) -> bytes:
         file = json.loads(data.splitlines()[1])
@@ -219,8 +219,8 @@ CACHES: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.usefixtures("built")
 def test_a_damaged_cache_of_plans_is_made_anew(build: Build, workspace: Path) -> None:
-    """Recipes are read again; nothing runs."""
-    time.sleep(0.06)  # what was written this very moment is not kept
+    """With a damaged cache of plans, recipes are read again and no step runs."""
+    time.sleep(0.06)  # files written just before planning are not cached
     build()
     path = workspace / ".buildsys/plans/tags.json"
     before = path.read_bytes()
@@ -232,9 +232,9 @@ def test_a_damaged_cache_of_plans_is_made_anew(build: Build, workspace: Path) ->
 
 @pytest.mark.slow
 def test_a_recipe_that_is_edited_while_it_is_planned(workspace: Path) -> None:
-    """The next run sees the edit, whenever in the planning it came."""
+    """An edit during planning takes effect in the next run."""
     recipe, cache = workspace / "recipes/tags.yaml", workspace / ".buildsys/plans/tags.json"
-    load_plans(Workspace(workspace))  # imports what planning needs
+    load_plans(Workspace(workspace))  # imports the modules of planning
     cache.unlink(missing_ok=True)
     before = time.monotonic()
     load_plans(Workspace(workspace))
@@ -263,7 +263,7 @@ time.time_ns = lambda: _time_ns() + SHIFT * 10**9
 @pytest.mark.slow
 @pytest.mark.parametrize("years", [-30, 30])
 def test_a_clock_that_jumps(tmp_path: Path, years: int) -> None:
-    """Content counts: nothing runs for the time alone, and an edit is seen."""
+    """A changed clock runs nothing, and an edit is still detected."""
     place = make_built_place(tmp_path)
     shifted = tmp_path / "shifted"
     shifted.mkdir()
@@ -281,7 +281,7 @@ def test_a_clock_that_jumps(tmp_path: Path, years: int) -> None:
 
 
 def note_reads(monkeypatch: pytest.MonkeyPatch, read: list[Path]) -> None:
-    """Digests as ever, and a note of each file that is read for one."""
+    """Record each file that is read for a digest."""
 
     def digest(path: Path) -> str:
         read.append(path)
@@ -294,7 +294,7 @@ def note_reads(monkeypatch: pytest.MonkeyPatch, read: list[Path]) -> None:
 def test_a_file_of_any_date_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: int
 ) -> None:
-    """Dated long ago, in the future, or just touched: the digest is known by stat from then on."""
+    """A file is hashed once, whether its date is old, in the future or now."""
     path = tmp_path / "cam" / "a.jpg"
     path.parent.mkdir()
     path.write_bytes(b"one")
@@ -314,17 +314,17 @@ def test_a_file_of_any_date_is_read_once(
 
 
 def change_picture(place: Path) -> None:
-    """One byte of the training data."""
+    """Change one byte of the training data."""
     (place / "tags/images/train/0.jpg").write_bytes(b"train O")
 
 
 def add_picture(place: Path) -> None:
-    """One more."""
+    """Add an image."""
     shutil.copy(place / "tags/images/train/0.jpg", place / "tags/images/train/9.jpg")
 
 
 def remove_weights(place: Path) -> None:
-    """The start of the training."""
+    """Remove the start weights."""
     (place / "start.bin").unlink()
 
 
@@ -340,7 +340,9 @@ def remove_weights(place: Path) -> None:
 def test_an_input_that_changes_under_the_step(
     tmp_path: Path, change: Callable[[Path], None], module: str, stage: str
 ) -> None:
-    """What a step saw in part is kept under no name; the next run works with what is there."""
+    """If an input changes during a step, its result is not kept, and the next run uses the new
+    input.
+    """
     place, store = make_place(tmp_path, hold=module), tmp_path / "store"
     process = start_doit(place, "build:tags@xiao-esp32s3")
     processes.wait_until(lambda: tools_in(place, module), "the step")

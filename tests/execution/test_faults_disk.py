@@ -1,7 +1,7 @@
-"""Full and read-only disks, as small file systems that only the run under test sees.
+"""Full and read-only disks: small file systems that are mounted only for the run under test.
 
-A mount namespace needs no rights of its own where user namespaces are allowed; elsewhere these tests
-are skipped and say so.
+A mount namespace needs no privileges if user namespaces are allowed; otherwise these tests are
+skipped.
 """
 
 import errno
@@ -22,7 +22,7 @@ from tests.given_models import OTHER
 
 
 class Cell:
-    """A place with mounts of its own, until it is closed."""
+    """A mount namespace that exists until it is closed."""
 
     def __init__(self, setup: str) -> None:
         self._process = subprocess.Popen(
@@ -36,16 +36,16 @@ class Cell:
         self.ready = self._process.stdout.readline() == "ready\n"
 
     def close(self) -> None:
-        """Give the mounts back."""
+        """Remove the mounts."""
         self._process.communicate("\n")
 
     def see(self, path: Path) -> Path:
-        """A path as the cell sees it."""
+        """The path inside the cell."""
         return Path(f"/proc/{self._process.pid}/root{path}")
 
     def run(self, command: str, place: Path) -> "subprocess.CompletedProcess[str]":
-        """A shell command in `place`; stdout and stderr together. No file gets larger than 64 MiB: where a
-        small disk is not in its place, a tool that fills it would fill the machine's.
+        """Run a shell command in `place`; stdout and stderr together. Files are limited to 64 MiB,
+        in case the small disk is not mounted.
         """
         enter = ["nsenter", "--preserve-credentials", "-U", "-m", "-t", str(self._process.pid)]
         return subprocess.run(
@@ -59,7 +59,7 @@ class Cell:
         )
 
     def doit(self, place: Path) -> "subprocess.CompletedProcess[str]":
-        """A run that must not end in a traceback of ours."""
+        """Run doit and check that it prints no traceback."""
         done = self.run(f"{sys.executable} -m doit", place)
         assert not re.search("^Traceback", done.stdout, re.MULTILINE), done.stdout
         return done
@@ -67,7 +67,7 @@ class Cell:
 
 @pytest.fixture
 def cell() -> Iterator[Callable[[str], Cell]]:
-    """Makes cells; skips the test where this machine allows none."""
+    """A function that makes cells; skips the test if this machine does not allow them."""
     made: list[Cell] = []
 
     def make(setup: str) -> Cell:
@@ -82,17 +82,17 @@ def cell() -> Iterator[Callable[[str], Cell]]:
 
 
 def disk(folder: Path, size: str) -> str:
-    """Shell: a small disk at a folder."""
+    """The shell command that mounts a small disk at a folder."""
     return f"mkdir -p {folder}; mount -t tmpfs -o size={size} disk {folder}"
 
 
 def logs(place: Path) -> dict[str, int]:
-    """Log -> when it was begun: what ran again has a newer one."""
+    """The start time of each log; a step that ran again has a later one."""
     return {p.name: p.stat().st_ctime_ns for p in (place / ".buildsys/logs").glob("*.log")}
 
 
 def full(folder: Path) -> str:
-    """The message, as a pattern."""
+    """A pattern for the message about a full disk."""
     return (
         rf"the disk of {folder}\S* is full \(\d+ KiB free(, \d+ KiB needed)?\)\."
         r" Make room there, then run again\."
@@ -101,7 +101,7 @@ def full(folder: Path) -> str:
 
 @pytest.mark.slow
 def test_a_full_store(cell: Callable[[str], Cell], tmp_path: Path) -> None:
-    """The step that found no room failed; those before it are finished and stay so."""
+    """The step fails that finds no space; steps before it stay finished."""
     place, store = processes.make_place(tmp_path), tmp_path / "store"
     here = cell(f"{disk(store, '1m')}; head -c 940k /dev/zero > {store}/.filler")
     first = here.doit(place)
@@ -126,7 +126,7 @@ def test_a_full_store(cell: Callable[[str], Cell], tmp_path: Path) -> None:
 def test_a_tool_that_fills_the_disk(
     cell: Callable[[str], Cell], tmp_path: Path, folder: str
 ) -> None:
-    """Its own words may find no room in the log: we say what it was."""
+    """The full disk is reported even if the tool's output does not fit in the log."""
     place = processes.make_place(tmp_path, fill="compile_vela")
     here = cell(disk(place / folder, "2m"))
     first = here.doit(place)
@@ -143,7 +143,7 @@ def test_a_tool_that_fills_the_disk(
 
 @pytest.mark.slow
 def test_no_room_for_the_state(cell: Callable[[str], Cell], tmp_path: Path) -> None:
-    """Said before any work, in one line."""
+    """It is reported before any step, in one line."""
     place = processes.make_place(tmp_path)
     state = place / ".buildsys"
     here = cell(f"{disk(state, '64k')}; head -c 64k /dev/zero > {state}/before-us")
@@ -157,7 +157,7 @@ def test_no_room_for_the_state(cell: Callable[[str], Cell], tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_no_inode_left(cell: Callable[[str], Cell], tmp_path: Path) -> None:
-    """There is room for bytes, and none for another file: the message says which is missing."""
+    """The message distinguishes missing inodes from missing bytes."""
     place, store = processes.make_place(tmp_path), tmp_path / "store"
     setup = f"mkdir -p {store}; mount -t tmpfs -o size=40m,nr_inodes=12 disk {store}"
     here = cell(setup)
@@ -175,7 +175,7 @@ def test_no_inode_left(cell: Callable[[str], Cell], tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_full_build_folder(cell: Callable[[str], Cell], tmp_path: Path) -> None:
-    """What fits is there whole, what does not is not there at all; then it is restored."""
+    """Packages that fit are complete, others are absent; the next run restores them."""
     place, store = processes.make_place(tmp_path), tmp_path / "store"
     here = cell(disk(place / "build", "72k"))
     first = here.doit(place)
@@ -193,7 +193,7 @@ def test_a_full_build_folder(cell: Callable[[str], Cell], tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_no_room_even_for_the_summary(cell: Callable[[str], Cell], tmp_path: Path) -> None:
-    """A red run, and the reason."""
+    """If the summary does not fit, the run fails with the reason."""
     place = processes.make_place(tmp_path)
     build = place / "build"
     here = cell(f"{disk(build, '64k')}; head -c 64k /dev/zero > {build}/filler")
@@ -204,7 +204,7 @@ def test_no_room_even_for_the_summary(cell: Callable[[str], Cell], tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_read_only_store_restores(cell: Callable[[str], Cell], tmp_path: Path) -> None:
-    """What is in it can be had; what is not is one error, before the work and not after it."""
+    """A read-only store restores what it has; anything else is one error before the step runs."""
     place, store = processes.make_built_place(tmp_path), tmp_path / "store"
     expected = processes.shipped(place)
     shutil.rmtree(place / "build")
@@ -225,7 +225,7 @@ def test_a_read_only_store_restores(cell: Callable[[str], Cell], tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_damaged_blob_in_a_read_only_store(cell: Callable[[str], Cell], tmp_path: Path) -> None:
-    """It cannot be replaced, and it is not used."""
+    """A damaged blob in a read-only store is reported and not used."""
     place, store = processes.make_built_place(tmp_path), tmp_path / "store"
     blob = store / "blobs" / "x"
     for blob in store.glob("blobs/*/*"):
@@ -255,7 +255,7 @@ def test_a_damaged_blob_in_a_read_only_store(cell: Callable[[str], Cell], tmp_pa
     ],
 )
 def test_what_a_disk_can_refuse(tmp_path: Path, number: int, words: str) -> None:
-    """Which folder, why, what to do."""
+    """The message names the folder, the reason and what to do."""
     with (
         pytest.raises(CannotWrite, match=words) as caught,
         writing("a result", tmp_path / "not there yet", 2048),
@@ -265,6 +265,6 @@ def test_what_a_disk_can_refuse(tmp_path: Path, number: int, words: str) -> None
 
 
 def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
-    """A file that is not there is no fault of the disk."""
+    """A missing file is not reported as a fault of the disk."""
     with pytest.raises(FileNotFoundError), writing("a result", tmp_path):
         (tmp_path / "absent").read_bytes()

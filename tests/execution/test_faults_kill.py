@@ -1,4 +1,4 @@
-"""Runs that are ended from outside: real doit, real step processes, real signals."""
+"""Runs that are ended from outside, with real doit, real step processes and real signals."""
 
 import contextlib
 import os
@@ -35,16 +35,16 @@ def finished(store: Path) -> set[str]:
 
 
 def begun(place: Path) -> dict[str, int]:
-    """Action key -> when its step was last begun."""
+    """Action key -> when its step last started."""
     return {p.stem: p.stat().st_ctime_ns for p in (place / ".buildsys/logs").glob("*.log")}
 
 
 @pytest.mark.parametrize("victims", ["doit", "tool", "both"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_whoever_is_ended_however(tmp_path: Path, victims: str, number: signal.Signals) -> None:
-    """No child of a child survives, nothing partial is kept, and the next run goes on from there.
+    """No descendant survives, no partial result is kept, and the next run continues from there.
 
-    The tool that stands in here does not watch its parent and has a child of its own.
+    The stand-in for the tool does not watch its parent and has a child of its own.
     """
     place, store = make_place(tmp_path, seconds=0.01), tmp_path / "store"
     run_doit(place, "build:plain@host")
@@ -71,7 +71,7 @@ def test_whoever_is_ended_however(tmp_path: Path, victims: str, number: signal.S
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Signals) -> None:
-    """Where it was; what it had not come to is not called failed."""
+    """The summary says where the run was; steps that had not started are not reported as failed."""
     place = make_place(tmp_path, seconds=0.01)
     run_doit(place, "build:plain@host")
     set_tool(tmp_path, seconds=0.01, hold="train_ultralytics")
@@ -88,7 +88,7 @@ def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Si
 
 
 def test_an_interrupted_terminal_is_left_in_order(tmp_path: Path) -> None:
-    """The live image hides the cursor; it comes back."""
+    """The live display hides the cursor; it is shown again."""
     place = make_place(tmp_path, seconds=30)
     main, terminal = os.openpty()
     process = subprocess.Popen(
@@ -114,7 +114,7 @@ def test_an_interrupted_terminal_is_left_in_order(tmp_path: Path) -> None:
 
 
 def test_a_run_that_only_waits_leaves_the_summary_alone(tmp_path: Path) -> None:
-    """Ctrl-C while another run has the workspace."""
+    """Ctrl-C while another run holds the workspace does not change the summary."""
     place = make_built_place(tmp_path)
     summary = (place / "build/summary.json").read_bytes()
     (place / "start.bin").write_bytes(checkpoint_of("weights"))
@@ -138,7 +138,7 @@ def test_a_run_that_only_waits_leaves_the_summary_alone(tmp_path: Path) -> None:
 
 
 def test_a_closed_terminal_ends_the_run_and_nohup_does_not(tmp_path: Path) -> None:
-    """SIGHUP is honoured unless who started us said otherwise."""
+    """SIGHUP ends the run unless it was ignored at the start, as with nohup."""
     place = make_place(tmp_path, seconds=0.1)
     command = f"trap '' HUP; exec {sys.executable} -m doit build:plain@host"
     process = subprocess.Popen(
@@ -154,7 +154,7 @@ def test_a_closed_terminal_ends_the_run_and_nohup_does_not(tmp_path: Path) -> No
 
 
 def test_leftovers_of_killed_publishing_are_removed(tmp_path: Path) -> None:
-    """A folder that was being filled, or taken away, when the power went."""
+    """Folders of an interrupted publication or removal are deleted by the next run."""
     place = make_place(tmp_path)
     for name in (".host.4711", ".host.old.4711"):
         (place / "build/plain" / name).mkdir(parents=True)
@@ -164,7 +164,7 @@ def test_leftovers_of_killed_publishing_are_removed(tmp_path: Path) -> None:
 
 
 def test_processes_are_never_a_pool(tmp_path: Path) -> None:
-    """doit's own processes hang when a worker dies."""
+    """`-P process` is refused: doit's process pool hangs if a worker dies."""
     place = make_place(tmp_path)
     for words in (("-P", "process"), ("--parallel-type=process",)):
         done = run_doit(place, "-n", "2", *words)
@@ -181,7 +181,7 @@ uv_commands.run_command(["sh", "-c", "sleep 60 & sleep 60"], {})
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_syncing_an_environment_ends_with_us(tmp_path: Path, number: signal.Signals) -> None:
-    """A second sync into the same folder must not meet the first one."""
+    """The sync of an environment ends with the run, so that a second one can start."""
     process = subprocess.Popen(
         [sys.executable, "-c", GUARDED],
         cwd=tmp_path,
@@ -194,14 +194,14 @@ def test_syncing_an_environment_ends_with_us(tmp_path: Path, number: signal.Sign
 
 
 def test_what_a_tool_leaves_running_is_ended(tmp_path: Path) -> None:
-    """A step is over when its first process is; who holds its pipe open holds up nobody."""
+    """A step ends with its first process; a process that keeps its pipe open is ended."""
     place = make_place(tmp_path, seconds=0.01, leave="train_ultralytics")
     assert run_doit(place, "build:tags@xiao-esp32s3").returncode == 0
     processes.wait_until(lambda: not processes_in(place), "the end of what it left")
 
 
 def test_random_kills() -> None:
-    """A few of them; a thousand by hand: `python benchmarks/random_kills.py`."""
+    """A few random kills; `python benchmarks/random_kills.py` does a thousand."""
     kills = str(repetitions(5))
     script = REPOSITORY / "benchmarks" / "random_kills.py"
     done = subprocess.run(
@@ -218,7 +218,7 @@ def test_random_kills() -> None:
 
 
 def test_deleting_the_state_in_mid_run(tmp_path: Path) -> None:
-    """`.buildsys` may be deleted at any moment; the run may fail, the next one may not."""
+    """If `.buildsys` is deleted during a run, that run may fail; the next one must not."""
     place = make_place(tmp_path, seconds=0.1)
     process = start_doit(place)
     processes.wait_until(lambda: tools_in(place), "a tool")

@@ -1,4 +1,4 @@
-"""Two runs at once: in one workspace, and in two workspaces that share a store."""
+"""Two simultaneous runs: in one workspace, and in two workspaces that share a store."""
 
 import subprocess
 from pathlib import Path
@@ -19,20 +19,20 @@ TRAINING = "train_ultralytics"
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[Path, Path]:
-    """Two workspaces with the same recipes; their runs are given one store.
+    """Two workspaces with the same recipes, whose runs share one store.
 
-    The first one's training goes on until `let_go`.
+    The first one's training runs until `let_go`.
     """
     return make_place(tmp_path / "a", seconds=0.01, hold=TRAINING), make_place(tmp_path / "b")
 
 
 def start(place: Path, tmp_path: Path) -> "subprocess.Popen[str]":
-    """A run with the shared store."""
+    """Start a run with the shared store."""
     return start_doit(place, BUILD, extra={"BUILDSYS_STORE": str(tmp_path / "store")})
 
 
 def start_both(pair: tuple[Path, Path], tmp_path: Path) -> "list[subprocess.Popen[str]]":
-    """Two runs; the second has come to where it waits for the first one's training."""
+    """Start two runs; the second waits for the first one's training."""
     first = start(pair[0], tmp_path)
     processes.wait_until(lambda: tools_in(pair[0], TRAINING), "the training")
     second = start(pair[1], tmp_path)
@@ -51,7 +51,7 @@ def begun(place: Path) -> list[str]:
 
 
 def test_a_step_that_two_workspaces_need_runs_once(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    """The second waits, says for whom, and restores."""
+    """The second run waits, names the run that it waits for, and restores the result."""
     runs = start_both(pair, tmp_path)
     processes.let_go(tmp_path / "a")
     outputs = [run.communicate(timeout=120)[0] for run in runs]
@@ -70,7 +70,7 @@ def test_a_step_that_two_workspaces_need_runs_once(pair: tuple[Path, Path], tmp_
 
 
 def test_who_waits_takes_over_when_the_other_dies(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    """A lock is held by a living process, never by a file."""
+    """If the other run dies, the waiting run takes over."""
     first, second = start_both(pair, tmp_path)
     first.kill()
     first.communicate()
@@ -81,7 +81,7 @@ def test_who_waits_takes_over_when_the_other_dies(pair: tuple[Path, Path], tmp_p
 
 
 def test_a_failing_step_is_tried_by_who_waited(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    """A failure is no result: it is not shared."""
+    """A failed step is run again by the run that waited."""
     set_tool(tmp_path / "a", seconds=0.01, hold=TRAINING, fail=TRAINING)
     first, second = start_both(pair, tmp_path)
     processes.let_go(tmp_path / "a")
@@ -92,7 +92,7 @@ def test_a_failing_step_is_tried_by_who_waited(pair: tuple[Path, Path], tmp_path
 
 
 def test_an_old_lock_file_holds_up_nobody(tmp_path: Path) -> None:
-    """What a killed run left behind is a name, no lock."""
+    """A lock file without a process that holds it does not block a run."""
     place = make_place(tmp_path, seconds=0.01)
     run_doit(place, BUILD)
     keys = begun(place)

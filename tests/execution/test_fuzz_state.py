@@ -1,4 +1,4 @@
-"""The fuzzer of what a workspace remembers, for a moment: `benchmarks/fuzz_state.py` is the long form."""
+"""A short run of the fuzzer of a workspace's state; `benchmarks/fuzz_state.py` is the long form."""
 
 from pathlib import Path
 
@@ -12,7 +12,9 @@ from tests.repetitions import repetitions
 def test_damage_is_reported_and_ships_nothing_wrong(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fields of the lock, pages of the database, bits and ends of files below .buildsys, packages."""
+    """Damage to the lock, the database, files below .buildsys and packages is reported; no wrong
+    file is published.
+    """
     monkeypatch.setenv("BUILDSYS_REPORT", "none")
     fuzzer = fuzz.Fuzzer(1, tmp_path, workspace)
     for kind in fuzz.KINDS:

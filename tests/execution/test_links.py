@@ -1,4 +1,4 @@
-"""Links in the workspace that may have come with a commit: nothing is written or removed through them."""
+"""Nothing is written or removed through links in the workspace, which may come with a commit."""
 
 import os
 import shutil
@@ -34,7 +34,7 @@ FILES = (
 
 @pytest.fixture
 def foreign(tmp_path: Path) -> Path:
-    """What is somebody's: a folder, files and a file without content."""
+    """A folder outside the workspace, with files and an empty file."""
     folder = tmp_path / "foreign"
     for name in ("precious.txt", "host/precious.txt", "data/files/precious.txt", "empty"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def foreign(tmp_path: Path) -> Path:
 
 
 def put_link(place: Path, target: Path | str) -> None:
-    """A link in the place of whatever is there."""
+    """Replace what is at a path with a link."""
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
     place.unlink(missing_ok=True)
@@ -52,7 +52,7 @@ def put_link(place: Path, target: Path | str) -> None:
 
 
 def shown(name: str, capsys: pytest.CaptureFixture[str]) -> str:
-    """What was printed; it names the link and what to do."""
+    """The output, which must name the link and what to do."""
     text = "".join(capsys.readouterr())
     assert f"{name} is a symbolic link to " in text
     assert "Remove the link" in text
@@ -64,7 +64,7 @@ def shown(name: str, capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_run_leaves_what_a_link_in_its_folders_leads_to(
     workspace: Path, foreign: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A commit with such a link would have files of the user replaced, emptied or removed."""
+    """A run does not replace, empty or remove files behind a link in its folders."""
     put_link(workspace / name, foreign / "empty" if name.endswith(".json") else foreign)
     before = snapshot(foreign)
     shutil.rmtree(workspace / "build" / "tags", ignore_errors=True) if name in IN_STATE else None
@@ -74,7 +74,7 @@ def test_a_run_leaves_what_a_link_in_its_folders_leads_to(
         code = 1
         print(error)
     assert snapshot(foreign) == before
-    assert bool(code) == (name != "build/report")  # the report is no result of a build
+    assert bool(code) == (name != "build/report")  # the report is not the result of a build
     if code:
         shown(name, capsys)
     assert (workspace / name).is_symlink()
@@ -85,7 +85,7 @@ def test_a_run_leaves_what_a_link_in_its_folders_leads_to(
 def test_a_run_leaves_what_a_link_in_the_place_of_a_record_leads_to(
     workspace: Path, foreign: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A record is made again in its place, a lock is refused."""
+    """A link in the place of a record is replaced, in the place of a lock refused."""
     put_link(workspace / name, foreign / "empty")
     before = snapshot(foreign)
     code = run_builds(workspace, [], 1, RunOptions())
@@ -100,7 +100,7 @@ def test_a_run_leaves_what_a_link_in_the_place_of_a_record_leads_to(
 def test_a_link_to_the_root_to_nothing_or_to_itself_is_named(
     workspace: Path, target: str, build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wherever it leads; the other recipe's builds are nobody's trouble."""
+    """A link to the root, to nothing or to itself is reported; other recipes are built."""
     put_link(workspace / "build" / "tags", target)
     build()
     shown("build/tags", capsys)
@@ -114,7 +114,7 @@ def test_a_link_to_the_root_to_nothing_or_to_itself_is_named(
 def test_commands_leave_what_the_link_of_their_memory_leads_to(
     workspace: Path, foreign: Path, words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not only a run writes into .buildsys."""
+    """Other commands that write into .buildsys do not write through a link, either."""
     put_link(workspace / ".buildsys", foreign)
     before = snapshot(foreign)
     assert main(["-C", str(workspace), *words]) == 1
@@ -124,7 +124,7 @@ def test_commands_leave_what_the_link_of_their_memory_leads_to(
 
 @pytest.mark.usefixtures("built")
 def test_clean_leaves_what_a_link_leads_to(workspace: Path, foreign: Path, tools: StandIn) -> None:
-    """`doit clean` removes folders."""
+    """`doit clean` removes nothing behind a link."""
     put_link(workspace / "build" / "tags", foreign)
     before = snapshot(foreign)
     session = Session(workspace, tools, no_environment)
@@ -135,7 +135,7 @@ def test_clean_leaves_what_a_link_leads_to(workspace: Path, foreign: Path, tools
 
 
 def test_a_log_replaces_a_link_of_its_name(workspace: Path, foreign: Path, build: Build) -> None:
-    """Names of logs are action keys, which whoever writes the commit can know."""
+    """A log replaces a link with its name; a commit's author can predict the names of logs."""
     build()
     logs = list((workspace / ".buildsys" / "logs").iterdir())
     for log in logs:
@@ -151,7 +151,9 @@ def test_a_log_replaces_a_link_of_its_name(workspace: Path, foreign: Path, build
 def test_a_state_that_was_not_made_here_is_begun_anew(
     workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One that came with a commit could name any result of the store, or hold half a training."""
+    """A state from another machine is discarded: it could name any result or hold a partial
+    training.
+    """
     copy = workspace.with_name("copy")
     shutil.copytree(workspace, copy, symlinks=True)
     (copy / ".buildsys" / "scratch" / "half").mkdir(parents=True)
@@ -169,7 +171,7 @@ def test_a_state_that_was_not_made_here_is_begun_anew(
 def test_a_state_that_another_run_works_in_stays(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Another user's run, or one with another HOME: nothing is taken from under it."""
+    """A state that another run uses, of another user or HOME, is not discarded."""
     with exclusive(Workspace(workspace)):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other"))
         with pytest.raises(CannotWrite, match="another run works in it"):
@@ -179,7 +181,7 @@ def test_a_state_that_another_run_works_in_stays(
 
 @pytest.mark.usefixtures("built")
 def test_a_workspace_that_moves_keeps_its_state(workspace: Path) -> None:
-    """An interrupted training goes on at another path, too."""
+    """A moved workspace keeps its state, including an interrupted training."""
     moved = workspace.rename(workspace.with_name("moved"))
     Workspace(moved).check_own()
     assert (moved / ".buildsys" / "state.sqlite").exists()
@@ -189,7 +191,7 @@ def test_a_workspace_that_moves_keeps_its_state(workspace: Path) -> None:
 def test_init_and_new_write_no_recipe_through_a_link(
     tmp_path: Path, foreign: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A new name in a foreign folder is a write there all the same."""
+    """`init` and `new` do not create a file through a link."""
     root = tmp_path / "place"
     root.mkdir()
     put_link(root / name, foreign)
@@ -201,7 +203,7 @@ def test_init_and_new_write_no_recipe_through_a_link(
 
 
 def test_links_outside_the_workspace_are_followed(tmp_path: Path) -> None:
-    """The workspace itself may lie behind links: only what is below its root is looked at."""
+    """Links above the workspace's root are allowed; only paths below it are checked."""
     (tmp_path / "real" / "build").mkdir(parents=True)
     (tmp_path / "link").symlink_to("real")
     refuse_links(tmp_path / "link", tmp_path / "link" / "build" / "tags")
@@ -223,7 +225,7 @@ def test_links_outside_the_workspace_are_followed(tmp_path: Path) -> None:
 def test_no_message_quotes_a_file_that_a_link_leads_to(
     workspace: Path, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The log of a CI is read by whoever proposed the link."""
+    """No message quotes the content of a file behind a link, since others can read a CI log."""
     secret = tmp_path / "token.env"
     secret.write_text("API_TOKEN=s3cr3t\nSECOND: line\n")
     place = workspace / name

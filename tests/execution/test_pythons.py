@@ -1,4 +1,4 @@
-"""The core under the Pythons that pyproject.toml names: the same plans, the same action keys."""
+"""The core makes the same plans and action keys with every Python that pyproject.toml declares."""
 
 import json
 import os
@@ -19,7 +19,7 @@ NEEDS = "doit, pydantic, rich, ruamel.yaml, uv"
 
 @cache
 def plan(python: str, root: Path) -> Any:
-    """`buildsys plan --json` of the shipped recipes, in a workspace without a state."""
+    """`buildsys plan --json` for the shipped recipes, in a workspace without state."""
     for folder in ("recipes", "targets", "weights"):
         shutil.copytree(REPOSITORY / folder, root / folder)
     shutil.copyfile(REPOSITORY / "buildsys.lock", root / "buildsys.lock")
@@ -35,14 +35,14 @@ def plan(python: str, root: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The plans that this Python makes."""
+    """The plans of this Python."""
     return plan(sys.executable, tmp_path_factory.mktemp("own"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("version", OTHERS)
 def test_every_python_plans_the_same_actions(version: str, own: Any, tmp_path: Path) -> None:
-    """Colleagues with other Pythons share one store: no step runs again for theirs."""
+    """Every Python plans the same action keys, so that a shared store serves all of them."""
     python = find_python(version, NEEDS)
     if python is None:
         pytest.skip(f"Python {version} with buildsys is not installed (.venv-{version})")
@@ -54,7 +54,7 @@ def test_every_python_plans_the_same_actions(version: str, own: Any, tmp_path: P
 
 
 def test_the_versions_are_those_that_the_package_declares() -> None:
-    """A classifier, and a test of what it promises."""
+    """The tested versions are the classifiers of the package."""
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     assert all(f'"Programming Language :: Python :: {version}"' in text for version in VERSIONS)
     assert f'requires-python = ">={VERSIONS[0]}"' in text

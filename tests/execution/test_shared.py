@@ -1,4 +1,4 @@
-"""A store for several people, a store that cannot be written to, steps that reach no network."""
+"""A store for several users, a read-only store, steps without network."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ from tests.processes import make_environments, set_tool
 def test_who_may_read_the_store_is_the_umasks_affair(
     build: Build, tmp_path: Path, mask: int, shared: bool
 ) -> None:
-    """With a group's umask its members can read every file and add to every folder."""
+    """With a group's umask, its members can read every file and write to every folder."""
     before = os.umask(mask)
     try:
         build()
@@ -40,7 +40,7 @@ def test_who_may_read_the_store_is_the_umasks_affair(
 
 
 def without_privileges(root: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command to which file modes apply, even where the tests run as root."""
+    """Run a command to which file modes apply, even if the tests run as root."""
     prefix: list[str] = []
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
@@ -58,7 +58,7 @@ def without_privileges(root: Path, *command: str) -> "subprocess.CompletedProces
 
 @pytest.mark.slow
 def test_a_read_only_store_still_restores(tmp_path: Path) -> None:
-    """What others built on a shared disk serves here; nothing has to be written there."""
+    """Results in a read-only store are restored."""
     root, store = tmp_path / "place", tmp_path / "store"
     (root / "recipes").mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)
@@ -97,7 +97,7 @@ except OSError as error:
 def test_a_download_that_a_tool_tries_by_itself_is_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
-    """Whatever proxy the user has; only the steps that fetch are given it."""
+    """A step that does not fetch has no network and no proxy; its own downloads fail at once."""
     monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
     python = Path(sys.executable)
     environment = step_environment(python, tmp_path, 1, "auto", tmp_path, network=False)
@@ -116,7 +116,7 @@ def test_a_download_that_a_tool_tries_by_itself_is_refused_at_once(
 def test_no_variable_of_the_user_changes_the_arithmetic(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a step that computes nor one that fetches or uses this machine's library sees one."""
+    """No step gets a variable of the user that could change its results."""
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     python = Path(sys.executable)
 

@@ -1,4 +1,4 @@
-"""A team's day with buildsys.lock: real runs and a real git, machines that train otherwise."""
+"""A team's work with buildsys.lock: real runs, real git, machines with other training results."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ BUILD = "tags@xiao-esp32s3"
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """A command's exit code and all that it printed."""
+    """A command's exit code and output."""
 
     code: int
     text: str
@@ -29,7 +29,7 @@ class Ended:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Somebody's machine: a clone, a store and tool environments of its own."""
+    """One machine: a clone, a store and tool environments."""
 
     root: Path
 
@@ -39,7 +39,7 @@ class Machine:
         return self.root / "place"
 
     def run(self, *words: str, **variables: str) -> Ended:
-        """A command in the clone; what it says is part of the test's output."""
+        """Run a command in the clone; its output is part of the test's output."""
         environment = processes.environment(self.root) | IDENTITY | variables
         done = subprocess.run(
             words,
@@ -57,33 +57,33 @@ class Machine:
         return Ended(code=done.returncode, text=done.stdout)
 
     def buildsys(self, *words: str, **variables: str) -> Ended:
-        """One of our commands."""
+        """Run a buildsys command."""
         return self.run(sys.executable, "-m", "buildsys", *words, **variables)
 
     def git(self, *words: str) -> str:
-        """A git command that ends well; what it printed."""
+        """Run a git command that must succeed, and return its output."""
         done = self.run("git", *words)
         assert done.code == 0, done.text
         return done.text
 
     @property
     def changes(self) -> str:
-        """What `git status` finds."""
+        """The output of `git status`."""
         return self.git("status", "--porcelain")
 
     @property
     def status(self) -> str:
-        """Of the build, from the last run's summary."""
+        """The build's status in the last summary."""
         return processes.statuses(self.place)[BUILD]
 
     @property
     def lock(self) -> Path:
-        """buildsys.lock."""
+        """The path of buildsys.lock."""
         return self.place / "buildsys.lock"
 
 
 def clone(root: Path, name: str, of: Machine) -> Machine:
-    """A machine with a clone, on whose CPU trainings come out otherwise."""
+    """A machine with a clone, whose CPU gives other training results."""
     machine = Machine(root=root / name)
     machine.root.mkdir()
     processes.make_environments(machine.root)
@@ -96,7 +96,7 @@ def clone(root: Path, name: str, of: Machine) -> Machine:
 
 @pytest.fixture
 def anna(tmp_path: Path) -> Machine:
-    """The first machine; its recipe is committed, with the data."""
+    """The first machine, which committed the recipe and the data."""
     root = tmp_path / "anna"
     root.mkdir()
     place = processes.make_place(root, seconds=0.01)
@@ -114,7 +114,9 @@ def anna(tmp_path: Path) -> Machine:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
 def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
-    """One trains and commits the lock; nobody's run rewrites it, and what differs from it is named."""
+    """One machine trains and commits the lock; no other run rewrites it, and differences are
+    reported.
+    """
     train_and_commit(anna)
     ben = clone(tmp_path, "ben", anna)  # another CPU, an empty store
     train_another_network(ben)
@@ -128,7 +130,7 @@ def test_a_day_of_a_team(tmp_path: Path, anna: Machine) -> None:
 
 
 def train_and_commit(anna: Machine) -> None:
-    """The lock goes to the others by git, the results in a file."""
+    """Train; commit the lock, and export the results to a file."""
     assert anna.buildsys("build").code == 0
     assert anna.status == "built"
     anna.git("add", "buildsys.lock")
@@ -138,8 +140,8 @@ def train_and_commit(anna: Machine) -> None:
 
 
 def train_another_network(ben: Machine) -> None:
-    """Without the results the same training gives other bytes: every command names that, and none changes the
-    lock.
+    """Without the exported results the training gives other bytes: each command reports it, none
+    changes the lock.
     """
     built = ben.buildsys("build")
     assert (built.code, ben.status, ben.changes) == (0, "built, differs from lock", "")
@@ -153,7 +155,7 @@ def train_another_network(ben: Machine) -> None:
 
 
 def train_another_network_where_the_lock_counts(server: Machine) -> None:
-    """`--locked` fails, the second time before anything runs."""
+    """`--locked` fails; the second time before any step runs."""
     trained = server.buildsys("build", "--locked")
     assert (trained.code, server.changes) == (12, "")
     assert server.status == "built, differs from lock"
@@ -163,7 +165,7 @@ def train_another_network_where_the_lock_counts(server: Machine) -> None:
 
 
 def commit_another_network(server: Machine) -> None:
-    """`update` takes what is here into the lock, on a branch."""
+    """`update` records this machine's result in the lock, on a branch."""
     server.git("switch", "-q", "-c", "of-the-server")
     taken = server.buildsys("update", "tags")
     assert taken.code == 0
@@ -173,7 +175,7 @@ def commit_another_network(server: Machine) -> None:
 
 
 def restore_the_recorded_network(server: Machine, anna: Machine) -> None:
-    """With the results of who trained the packages are the same."""
+    """With the imported results the packages have the same bytes."""
     server.git("switch", "-q", "main")
     assert server.buildsys("store", "import", "../../anna/results.tar").code == 0
     assert server.buildsys("build", "--locked").code == 0
@@ -185,7 +187,7 @@ def restore_the_recorded_network(server: Machine, anna: Machine) -> None:
 
 
 def change_the_recipe_where_the_lock_counts(server: Machine) -> None:
-    """A training that the lock does not have is not begun."""
+    """With `--locked`, a training that the lock does not record does not start."""
     recipe = server.place / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
     refused = server.run(sys.executable, "-m", "doit", BUILDSYS_LOCKED="1")
@@ -196,8 +198,8 @@ def change_the_recipe_where_the_lock_counts(server: Machine) -> None:
 
 
 def pull_another_network(ben: Machine) -> int:
-    """Git cannot merge two networks of one training: `check` says what to do with the marks, at the line that
-    is returned.
+    """After a merge conflict in the lock, `check` reports the conflict markers at the line that is
+    returned, with what to do.
     """
     assert ben.buildsys("update").code == 0
     ben.git("commit", "-q", "-a", "-m", "the network of ben")
@@ -214,7 +216,7 @@ def pull_another_network(ben: Machine) -> int:
 
 
 def keep_one_of_two_networks(ben: Machine, number: int) -> None:
-    """Both lines are a mistake; with one the lock is whole again."""
+    """Keeping both lines is an error; with one of them the lock is valid again."""
     lines = ben.lock.read_text().split("\n")
     both = [line for line in lines if line[:7] not in ("<<<<<<<", "=======", ">>>>>>>")]
     ben.lock.write_text("\n".join(both))

@@ -1,4 +1,4 @@
-"""CI with a team's store, as docs/how-to/team-store.md has it: real git, real runs, a real server."""
+"""CI with a team's store as in docs/how-to/team-store.md: real git, real runs, a real server."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,9 @@ __all__ = ["anna", "s3_server"]
 def test_pull_requests_read_and_the_main_branch_writes(
     tmp_path: Path, anna: Machine, s3_server: S3Server
 ) -> None:
-    """Who trains shares the network by the lock; CI restores it, and proposals put nothing there."""
+    """A trained network is shared by the lock and the store; CI restores it; pull requests write
+    nothing.
+    """
     reads = {
         "BUILDSYS_REMOTE": f"s3://{BUCKET}/team",
         "AWS_ENDPOINT_URL": s3_server.endpoint,

@@ -1,4 +1,4 @@
-"""What buildsys writes for people has the permissions that their umask asks for."""
+"""Files that buildsys writes have the permissions of the user's umask."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.conftest import Build
 def test_packages_records_drafts_and_archives_follow_the_umask(
     workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Under 077 nobody else reads a thing."""
+    """With umask 077, no file is readable by others."""
     before = {*workspace.rglob("*")}
     old = os.umask(0o077)
     try:

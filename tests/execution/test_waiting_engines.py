@@ -1,4 +1,4 @@
-"""Engines wait for their GPU: what comes before is built, and what became of it elsewhere is taken."""
+"""Engines wait for their GPU: earlier steps are built, and results from elsewhere are used."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def _recipe(workspace: Path) -> None:
 
 
 def run(workspace: Path, tools: StandIn, *builds: str) -> dict[str, str]:
-    """Statuses; `tools.ran` is of this run alone."""
+    """Build and return the statuses; `tools.ran` holds only this run's steps."""
     tools.ran.clear()
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(builds or session.plans))
@@ -40,7 +40,7 @@ def run(workspace: Path, tools: StandIn, *builds: str) -> dict[str, str]:
 def a_gpu(
     monkeypatch: pytest.MonkeyPatch, version: str, gpu: str = "A100", capability: str = "8.0"
 ) -> None:
-    """A machine with a driver and the library."""
+    """Simulate a machine with a driver and the library."""
     here = HostLibrary(
         python="/usr/bin/python3", version=version, file="", gpu=gpu, compute_capability=capability
     )
@@ -48,7 +48,7 @@ def a_gpu(
 
 
 def test_everything_before_the_engine_is_built(workspace: Path, tools: StandIn) -> None:
-    """A machine without a GPU refuses to work, or works and says that it failed."""
+    """Without a GPU all steps before the engine run, and the build waits."""
     statuses = run(workspace, tools)
     assert statuses == {
         A100: "waiting for TensorRT 11.4, compute capability 8.0",
@@ -63,7 +63,7 @@ def test_everything_before_the_engine_is_built(workspace: Path, tools: StandIn) 
 
 
 def test_asked_for_by_name_it_is_no_success(workspace: Path, tools: StandIn) -> None:
-    """A pipeline of CI goes on to deploy what was never built."""
+    """Requested by name, a waiting build gives exit code 10."""
     assert run(workspace, tools, A100) == {
         A100: "waiting for TensorRT 11.4, compute capability 8.0"
     }
@@ -87,7 +87,7 @@ def test_another_host_is_not_taken(
     capability: str,
     told: str,
 ) -> None:
-    """An engine is built that its target cannot load."""
+    """An engine is not built on a host with another version, GPU or capability."""
     a_gpu(monkeypatch, version, gpu, capability)
     wanted = f"waiting for TensorRT 11.4, compute capability 8.0 (here: {told})"
     assert run(workspace, tools)[A100] == wanted
@@ -96,7 +96,7 @@ def test_another_host_is_not_taken(
 def test_the_gpu_appears_and_others_restore(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what waited is built; a machine without a GPU builds or waits for what it could take."""
+    """When a GPU becomes available, only the engine is built; machines without one restore it."""
     run(workspace, tools)
     with monkeypatch.context() as here:
         a_gpu(here, "11.4.1.2")
@@ -114,7 +114,7 @@ def test_the_gpu_appears_and_others_restore(
 def test_a_red_gate_is_told_before_what_is_waited_for(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Somebody carries a file to the device that was refused already."""
+    """A red gate is reported instead of waiting for the GPU."""
     path = workspace / "recipes" / "tags.yaml"
     path.write_text(path.read_text().replace("min: 0.1", "min: 0.9"))
     assert "0.9" in path.read_text()
@@ -128,7 +128,7 @@ def test_a_red_gate_is_told_before_what_is_waited_for(
 def test_no_engine_is_built_of_a_file_that_fails_the_signal_check(
     workspace: Path, tools: StandIn, build: str
 ) -> None:
-    """Minutes of a GPU, or a trip to the device, for a network that sees nothing."""
+    """No engine is built from a file that fails the signal check."""
     tools.red.add("examine_onnx")
     statuses = run(workspace, tools, build)
     assert statuses[build].startswith("rejected by signal")
@@ -137,7 +137,7 @@ def test_no_engine_is_built_of_a_file_that_fails_the_signal_check(
 
 
 def plan_of(workspace: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """What `buildsys plan` prints."""
+    """The output of `buildsys plan`."""
     capsys.readouterr()
     assert main(["-C", str(workspace), "plan", *arguments]) == 0
     return capsys.readouterr().out
@@ -146,7 +146,7 @@ def plan_of(workspace: Path, capsys: pytest.CaptureFixture[str], *arguments: str
 def test_proofs_that_a_machine_cannot_give_hold_no_build_up(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`plan --fail-on waiting` is red for ever over a build that doit calls up to date."""
+    """`plan --fail-on waiting` ignores proofs that this machine cannot make, as doit does."""
     run(workspace, tools)
     told = plan_of(workspace, capsys, RTX, "--fail-on", "waiting")
     assert told.startswith(
@@ -160,7 +160,9 @@ def test_beside_what_is_waited_for_stands_what_changed(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nobody can say why an engine that was here waits again, nor that the folder is an older one."""
+    """For a waiting engine that was built before, the reason names what changed and that the
+    package is older.
+    """
     with monkeypatch.context() as here:
         a_gpu(here, "11.4.1.2")
         run(workspace, tools, A100)
@@ -191,7 +193,7 @@ def test_an_engine_is_verified_as_far_as_this_machine_can(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The step fails for want of a GPU, and what was equal before it is not told."""
+    """`verify` compares the steps before the engine and reports that the engine needs a GPU."""
     with monkeypatch.context() as here:
         a_gpu(here, "11.4.1.2")
         run(workspace, tools, A100)
@@ -206,7 +208,7 @@ def test_an_engine_is_verified_as_far_as_this_machine_can(
 
 
 class Builder(StandIn):
-    """One that times kernels: other bytes each time, the network is the same."""
+    """A builder that times kernels: the same network, other bytes each time."""
 
     def __init__(self, engine: str, version: str = "11.4.1.2") -> None:
         super().__init__()
@@ -225,7 +227,7 @@ class Builder(StandIn):
     ("version", "verdict"), [("11.4.1.2", "same network"), ("11.4.2.0", "differs")]
 )
 def test_other_bytes_of_the_same_network(workspace: Path, version: str, verdict: str) -> None:
-    """A builder that promises no bytes makes every engine look forged; another library is told."""
+    """`verify` accepts other engine bytes of the same network, and reports another library."""
     run(workspace, Builder("one"), RTX)
     again = Builder("two", version)
     session = Session(workspace, again, no_environment)
@@ -243,7 +245,7 @@ def test_other_bytes_of_the_same_network(workspace: Path, version: str, verdict:
 def test_predict_runs_the_file_before_an_engine_that_waits(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The file is there, and "run doit" makes nothing more."""
+    """`predict` uses the file before the engine while the engine waits."""
     from buildsys.execution.places import Workspace
     from buildsys.operations import predict
 
@@ -262,7 +264,7 @@ def test_predict_runs_the_file_before_an_engine_that_waits(
 def test_a_figure_of_a_build_that_waits(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A right name is called wrong."""
+    """A figure for a waiting build is reported as such, not as an unknown name."""
     run(workspace, tools)
     command = ["-C", str(workspace), "import-benchmark", A100, "times.json", "--device", "A100"]
     assert main(command) == 2
@@ -274,7 +276,7 @@ def test_a_figure_of_a_build_that_waits(
 def test_a_recipe_with_a_mistake_is_told_by_its_mistake(
     workspace: Path, name: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The name is right, and "matches no build" sends one to look for another."""
+    """A recipe with an error is reported with its error, not as an unknown name."""
     path = workspace / "recipes" / "tags.yaml"
     path.write_text(path.read_text().replace("epochs", "epoch"))
     assert main(["-C", str(workspace), command, name]) == 2
@@ -286,7 +288,7 @@ def test_a_recipe_with_a_mistake_is_told_by_its_mistake(
 def test_plan_tells_what_is_wrong_with_what_it_was_asked_for(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Other recipes' warnings are read as this one's."""
+    """`plan` prints only the findings of the requested recipes."""
     path = workspace / "recipes" / "tags.yaml"
     text = path.read_text()
     (path.parent / "other.yaml").write_text(

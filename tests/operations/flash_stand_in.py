@@ -1,4 +1,4 @@
-"""Packages that hold a TFLite header and the real flash plan, made without any tool."""
+"""Packages with a TFLite header and the real flash plan, made without tools."""
 
 import json
 from pathlib import Path
@@ -9,17 +9,17 @@ from buildsys.steps.lib.runtime.launcher import rebuild
 from tests.conftest import StandIn
 
 MODEL_BYTES = 20_011
-"""No multiple of a packet, nor of a sector."""
+"""Not a multiple of a packet's or a sector's size."""
 
 
 def make_model(name: str) -> bytes:
-    """A file that firmwares take for a model; every build's differs."""
+    """The bytes of a file that firmwares accept as a model, different for each build."""
     head = b"\x1c\x00\x00\x00TFL3" + name.encode()
     return (head + bytes(range(256)) * (MODEL_BYTES // 256 + 1))[:MODEL_BYTES]
 
 
 class FlashStandIn(StandIn):
-    """As StandIn; `package_flash` writes a model and runs the step's own plan for it."""
+    """As StandIn, but `package_flash` writes a model and runs the real step's plan for it."""
 
     def __call__(self, command: Command, on_progress: OnProgress) -> int:
         code = super().__call__(command, on_progress)

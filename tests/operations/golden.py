@@ -1,4 +1,4 @@
-"""What a command prints, as files beside the tests: written anew with UPDATE_GOLDEN=1."""
+"""Golden files of commands' output; UPDATE_GOLDEN=1 writes them."""
 
 import os
 import re
@@ -8,7 +8,9 @@ HERE = Path(__file__).parent / "golden"
 
 
 def check(name: str, text: str, *places: Path) -> None:
-    """Compare with golden/NAME.txt; folders of this run, sizes and seconds are told apart by kind."""
+    """Compare with golden/NAME.txt; folders of this run, sizes and seconds are replaced by
+    placeholders.
+    """
     for index, place in enumerate(places):
         text = text.replace(str(place), f"PLACE{index or ''}")
     text = re.sub(r"\d+(\.\d+)? (bytes|[KMGT]iB)", "N \\2", text)

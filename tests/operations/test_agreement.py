@@ -1,4 +1,4 @@
-"""How far two results of one step may be apart: by kind of file, each at its limit and beyond."""
+"""How much two results of one step may differ, by kind of file, at the limit and beyond."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from buildsys.steps.lib.parity.tolerances import CLOSE, CLOSE_SHARE, KERNEL_STEP
 
 
 def array(values: tuple[float, ...], shape: tuple[int, ...], kind: str = "<f4") -> bytes:
-    """A .npy file as NumPy writes it."""
+    """The bytes of a .npy file as NumPy writes it."""
     letter = {"<f4": "f", "|i1": "b"}[kind]
     header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape!r}, }}".ljust(117)
     text = f"{header}\n".encode("latin-1")
@@ -22,7 +22,7 @@ def array(values: tuple[float, ...], shape: tuple[int, ...], kind: str = "<f4") 
 
 
 def recording(**arrays: bytes) -> bytes:
-    """A .npz file."""
+    """The bytes of a .npz file."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for name, data in arrays.items():
@@ -31,22 +31,22 @@ def recording(**arrays: bytes) -> bytes:
 
 
 def floats(*values: float, shape: tuple[int, ...] = ()) -> bytes:
-    """A recording of one output."""
+    """The bytes of a recording of one output."""
     return recording(boxes=array(values, shape or (len(values),)))
 
 
 def metrics(**figures: float) -> bytes:
-    """A file of metrics."""
+    """The bytes of a file of metrics."""
     return json.dumps({"metrics": figures}).encode()
 
 
 def measured(images: int = 0, kernels: str = "", **figures: float) -> bytes:
-    """A file of metrics that says how they were measured."""
+    """The bytes of a file of metrics with how they were measured."""
     return json.dumps({"images": images, "kernels": kernels, "metrics": figures}).encode()
 
 
 def verdict(**figures: object) -> bytes:
-    """A file of a verdict that passed."""
+    """The bytes of a verdict that passed."""
     return json.dumps({"passed": True, "failures": [], **figures}).encode()
 
 
@@ -89,12 +89,14 @@ def verdict(**figures: object) -> bytes:
 def test_each_kind_of_file_has_its_limit(
     kind: str, published: bytes, again: bytes, within: bool
 ) -> None:
-    """A model is its bytes; a measurement is its figures."""
+    """Models must be equal byte by byte; measurements may differ up to a limit."""
     assert compare_files(kind, published, again).within == within
 
 
 def test_a_recording_is_judged_row_by_row() -> None:
-    """Of [n, a, b] a row is what has one place on the shorter axis: large values hide no small ones."""
+    """Of [n, a, b], each index of the shorter axis is compared by itself, so that large values do
+    not hide small ones.
+    """
     wide = (1e4, 1e4, 1e4, 0.1, 0.1, 0.1)  # [1, 2, 3]: a row of pixels, a row of scores
     off = (*wide[:-1], 0.1 + 2 * CLOSE)
     assert not compare_files(
@@ -109,6 +111,6 @@ def test_a_recording_is_judged_row_by_row() -> None:
 
 @pytest.mark.parametrize(("steps", "within"), [(KERNEL_STEPS, True), (KERNEL_STEPS + 1, False)])
 def test_integers_may_be_a_few_steps_apart(steps: int, within: bool) -> None:
-    """As between the kernels of LiteRT and of TFLite Micro."""
+    """Integers may differ by a few steps, as between the kernels of LiteRT and TFLite Micro."""
     old, new = (recording(boxes=array((0, value), (2,), "|i1")) for value in (5, 5 + steps))
     assert compare_files("recording", old, new).within == within

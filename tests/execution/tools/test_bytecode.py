@@ -1,4 +1,4 @@
-"""Bytecode of a tool environment: made once, whichever clone asks."""
+"""The bytecode of a tool environment is compiled once for all clones."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from buildsys.execution.tools import bytecode
 def test_a_second_clone_compiles_its_own_steps_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What steps import is compiled again where the environment was made again."""
+    """A second clone compiles only its own steps; a new environment compiles everything again."""
     python, log = tmp_path / "bin" / "python", tmp_path / "log"
     python.parent.mkdir()
     said: list[str] = []
 
     def compiled(clone: str) -> list[list[str]]:
-        """(steps of which clone, the tool, what they import) of every program that ran."""
+        """(clone of the steps, tool, imported modules) of every program that ran."""
         monkeypatch.setattr(bytecode, "PACKAGE", Path(clone))
         bytecode._prepared.clear()
         log.write_text("")
@@ -30,7 +30,7 @@ def test_a_second_clone_compiles_its_own_steps_alone(
         python.chmod(0o755)
 
     make()
-    bytecode.imported_names()  # those of this clone are known from here on: the others are none
+    bytecode.imported_names()  # caches the names of this clone's modules
     bytecode.state_of(python)
     ((clone, tool, *names),) = compiled("/one")
     assert (clone, tool) == ("/one", "ethos-u-vela")

@@ -1,4 +1,4 @@
-"""A tool environment that was edited by hand is found by its files, and made again."""
+"""A manually edited tool environment is detected by its files and made again."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from buildsys.execution.tools import definitions, environment_record, environmen
 
 
 def install(place: Path) -> Path:
-    """An environment with one package, as an installer leaves it; returns the folder of packages."""
+    """Make an environment with one package as an installer does; return the folder of packages."""
     packages = place / "lib" / "python3.11" / "site-packages"
     (packages / "tool").mkdir(parents=True)
     (packages / "tool-1.dist-info").mkdir()
@@ -29,7 +29,7 @@ def install(place: Path) -> Path:
 
 @pytest.mark.parametrize("change", ["edit", "add", "remove"])
 def test_a_change_is_named(tmp_path: Path, change: str) -> None:
-    """One byte of a file, a file more, a file less."""
+    """A changed byte, an added file and a removed file are each named."""
     packages = install(tmp_path)
     environment_record.write(tmp_path)
     assert environment_record.find_change(tmp_path) == ""
@@ -45,7 +45,7 @@ def test_a_change_is_named(tmp_path: Path, change: str) -> None:
 
 
 def test_what_is_the_same_in_another_time_is_no_change(tmp_path: Path) -> None:
-    """A copied environment, bytecode beside its source, our own marks."""
+    """Other file times, bytecode beside its source and our own markers are not changes."""
     packages = install(tmp_path)
     environment_record.write(tmp_path)
     os.utime(packages / "tool" / "core.py", (1, 1))
@@ -58,7 +58,9 @@ def test_what_is_the_same_in_another_time_is_no_change(tmp_path: Path) -> None:
 def test_an_edited_environment_is_made_again_with_a_line_that_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where the installer's cache has the edit, too, it is left out."""
+    """An edited environment is made again with a message; if the installer's cache has the edit,
+    too, the cache is not used.
+    """
     monkeypatch.setattr(environments, "_seen", set[Path]())
     commands: list[list[str]] = []
 

@@ -1,4 +1,4 @@
-"""What plans take from the machine: its name, and its GPU, asked for once and only where needed."""
+"""What plans use from the machine: its name and GPU, queried once and only if needed."""
 
 import json
 import os
@@ -39,7 +39,7 @@ OLD_ARM = "Processor\t: ARMv7 Processor rev 4 (v7l)\nHardware\t: BCM2835\n"
 def test_a_machine_is_named_by_its_processor(
     board: str, cpuinfo: str, processor: str, architecture: str, name: str
 ) -> None:
-    """A figure without it would be restored on another machine as one of that."""
+    """A machine's name contains its processor, so that figures are not restored on another machine."""
     assert name_machine(board, cpuinfo, processor, architecture) == name
 
 
@@ -53,18 +53,18 @@ def test_a_machine_is_named_by_its_processor(
     ],
 )
 def test_what_libraries_choose_their_kernels_by(cpuinfo: str, found: tuple[str, ...]) -> None:
-    """The rest of a hundred flags says nothing about a result."""
+    """Only the CPU flags by which libraries choose their kernels are used."""
     assert read_instructions(cpuinfo) == found
 
 
 def test_this_machine_has_a_name_and_keeps_it() -> None:
-    """It is part of a key."""
+    """This machine's name is the same in every call, since it is part of a key."""
     assert cpu_name() == cpu_name()
     assert cpu_name().endswith(")")
 
 
 class Machine:
-    """A driver, and a Python that says what the TensorRT of the machine is; it counts its starts."""
+    """A driver and a Python that reports the machine's TensorRT and counts its starts."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -76,7 +76,7 @@ class Machine:
         self.answers("10.3.0.30")
 
     def answers(self, version: str) -> None:
-        """From now on this TensorRT is found, or none."""
+        """Set the TensorRT version that is found, or none."""
         file = str(self.library) if version else ""
         found = {"version": version, "file": file, "gpu": "A100", "compute_capability": "8.0"}
         answer = self.python.with_suffix(".json")
@@ -87,13 +87,13 @@ class Machine:
 
     @property
     def starts(self) -> int:
-        """How often the Python was started."""
+        """The number of starts of the Python."""
         return self._starts.read_text().count("\n")
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """A machine with an A100 and TensorRT 10.3, as a new process meets it."""
+    """A machine with an A100 and TensorRT 10.3, in a new process."""
     found = Machine(tmp_path / "machine")
     monkeypatch.setattr(host_facts, "MARKS", (str(found.driver),))
     monkeypatch.setenv(VARIABLE, str(found.python))
@@ -102,30 +102,30 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Datasets and weights, no recipe yet."""
+    """A workspace with datasets and weights, without a recipe."""
     return make_workspace(tmp_path / "place")
 
 
 def write(place: Path, name: str, targets: str, more: str = "") -> None:
-    """A recipe for these targets."""
+    """Write a recipe for these targets."""
     write_recipe(place, name, f"{TRAINED.partition('targets:')[0]}{more}targets: [{targets}]\n")
 
 
 def required(place: Path) -> str:
-    """What the engine of the only build is for."""
+    """The requirement of the only build's engine."""
     (plan,) = build_plans(load_plans(Workspace(place)).plans)
     return by_stage(plan)["engine"].requires
 
 
 def test_reading_a_recipe_starts_no_process(place: Path, machine: Machine) -> None:
-    """`local` and `benchmark` are read without a word from the machine."""
+    """Reading a recipe with `local` or `benchmark` does not query the machine."""
     write(place, "tags", "nvidia-local, nvidia-a100", "benchmark: {runs: 50}\n")
     assert len(read_builds(Workspace(place))) == 2
     assert machine.starts == 0
 
 
 def test_plans_that_need_no_gpu_start_no_process(place: Path, machine: Machine) -> None:
-    """A workspace of boards pays nothing for a GPU, nor do engines that name theirs."""
+    """Plans for boards, and for engines that name their GPU, do not query the GPU."""
     write(place, "boards", "grove-vision-ai-v2, host", "benchmark: {runs: 50}\n")
     write(place, "engines", "nvidia-a100, jetson-orin")
     assert not make_plans(Workspace(place)).errors
@@ -133,7 +133,7 @@ def test_plans_that_need_no_gpu_start_no_process(place: Path, machine: Machine) 
 
 
 def test_the_machine_is_asked_once_a_run(place: Path, machine: Machine) -> None:
-    """However many builds take its facts."""
+    """The machine is queried once per run."""
     write(place, "one", "nvidia-local, nvidia-a100", "benchmark: {runs: 50}\n")
     write(place, "two", "nvidia-local")
     plans = {plan.build: by_stage(plan) for plan in build_plans(make_plans(Workspace(place)).plans)}
@@ -143,12 +143,12 @@ def test_the_machine_is_asked_once_a_run(place: Path, machine: Machine) -> None:
 
 
 def as_if_a_new_process() -> None:
-    """Forget what was found."""
+    """Clear the caches, as in a new process."""
     host_facts._ask.cache_clear()
 
 
 def test_a_cached_plan_notices_another_tensorrt(place: Path, machine: Machine) -> None:
-    """An upgrade of the library is an engine of another version."""
+    """A cached plan is planned again after TensorRT was upgraded."""
     write(place, "tags", "nvidia-local")
     os.utime(place / "recipes" / "tags.yaml", (1, 1))
     assert required(place) == "tensorrt 10.3 8.0"
@@ -161,7 +161,7 @@ def test_a_cached_plan_notices_another_tensorrt(place: Path, machine: Machine) -
 
 
 def test_a_cached_plan_notices_that_tensorrt_was_installed(place: Path, machine: Machine) -> None:
-    """No file that could be watched changes where none was: such a plan is not kept."""
+    """A plan made without TensorRT is not cached, since no file shows its installation."""
     machine.answers("")
     write(place, "tags", "nvidia-local")
     assert required(place) == "tensorrt local local"
@@ -173,7 +173,7 @@ def test_a_cached_plan_notices_that_tensorrt_was_installed(place: Path, machine:
 def test_another_cpu_is_another_installation(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A workspace that moves to another machine of the same host name measures anew."""
+    """A workspace on another machine with the same host name measures again."""
     before = fingerprint.installation(Workspace(place))
     (tmp_path / "cpuinfo").write_text("model name\t: Another CPU\n")
     with monkeypatch.context() as elsewhere:

@@ -1,4 +1,4 @@
-"""Tool environments: the user's settings are honoured, a half-made one is never used."""
+"""Tool environments: the user's settings apply, an incomplete one is never used."""
 
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from buildsys.execution.tools import definitions, environments, uv_commands
 
 
 class Uv:
-    """Stands in for uv: remembers commands, makes the interpreter, fails where it is told to."""
+    """A stand-in for uv: records commands, makes the interpreter, fails at a given command."""
 
     def __init__(self, fail_at: str = "", stderr: str = "") -> None:
         self.commands: list[list[str]] = []
@@ -33,7 +33,7 @@ class Uv:
 
 
 def test_a_second_need_finds_it_ready() -> None:
-    """Synced once, then only looked up; the size is said before it starts."""
+    """An environment is synced once, and its size is printed before."""
     uv, said = Uv(), list[str]()
     variant, python = environments.ensure("vela-5.2", said.append, uv)
     assert variant == "lock"
@@ -46,7 +46,9 @@ def test_a_second_need_finds_it_ready() -> None:
 
 
 def test_a_half_synced_environment_is_thrown_away() -> None:
-    """After a failure nothing is left; after a kill the marker is missing, and it is made anew."""
+    """A failed sync leaves nothing; after a kill the marker is missing and the environment is made
+    again.
+    """
     with pytest.raises(ToolUnavailable, match=r"vela-5\.2 could not be made"):
         environments.ensure("vela-5.2", print, Uv(fail_at="sync", stderr="boom"))
     env = definitions.tool_env("vela-5.2")
@@ -69,7 +71,7 @@ def test_a_half_synced_environment_is_thrown_away() -> None:
     ],
 )
 def test_a_failure_says_why(output: str, why: str) -> None:
-    """And how to repeat it."""
+    """A failure is reported with its reason and how to repeat it."""
     with pytest.raises(ToolUnavailable) as caught:
         environments.ensure("vela-5.2", print, Uv(fail_at="sync", stderr=output))
     assert why in str(caught.value)
@@ -84,7 +86,7 @@ def test_a_failure_says_why(output: str, why: str) -> None:
     ],
 )
 def test_a_missing_python_is_named(output: str, why: str) -> None:
-    """The version that the tool runs on, and whether it could be fetched."""
+    """The message names the missing Python version and whether it can be fetched."""
     with pytest.raises(ToolUnavailable) as caught:
         environments.ensure("vela-5.2", print, Uv(fail_at="venv", stderr=output))
     assert "it needs Python 3.11, which is not on this machine" in str(caught.value)
@@ -92,13 +94,15 @@ def test_a_missing_python_is_named(output: str, why: str) -> None:
 
 
 def test_whether_uv_fetches_a_python_is_the_users_choice() -> None:
-    """Nothing of ours stands over UV_PYTHON_DOWNLOADS or uv.toml."""
+    """UV_PYTHON_DOWNLOADS and uv.toml decide whether uv fetches a Python."""
     for environ in ({}, {"UV_PYTHON_DOWNLOADS": "never"}):
         assert "UV_PYTHON_DOWNLOADS" not in uv_commands.uv_settings({"HOME": "/nowhere", **environ})
 
 
 def test_torch_takes_the_cpu_build_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the CUDA build, which works everywhere; with a GPU, the CUDA build at once."""
+    """Without a GPU torch's CPU build is used if it is available; otherwise, and with a GPU, the
+    CUDA build.
+    """
     monkeypatch.setattr("shutil.which", lambda name: None)
     env = definitions.tool_env("ultralytics")
     monkeypatch.setattr(environments, "find_uv", lambda: "uv")
@@ -109,7 +113,7 @@ def test_torch_takes_the_cpu_build_where_it_can_be_had(monkeypatch: pytest.Monke
 
 
 def test_both_torch_locks_are_one_identity() -> None:
-    """What a CPU machine computed, a GPU machine restores: the pins differ in CUDA alone."""
+    """Both locks of torch have one identity: their pins differ only in CUDA."""
     env = definitions.tool_env("ultralytics")
 
     def pins(variant: str) -> set[str]:
@@ -143,7 +147,7 @@ def test_another_host_takes_the_lock_that_is_for_it(
     variants: tuple[str, ...],
     missing: str,
 ) -> None:
-    """uv is not asked for what does not exist; the identity, and so every key, stays the same."""
+    """The lock for the host is used; the identity, and so every key, stays the same."""
     monkeypatch.setattr("platform.machine", lambda: machine)
     assert definitions.missing_package(name) == missing
     if not name or name == "tensorrt":
@@ -159,7 +163,7 @@ def test_another_host_takes_the_lock_that_is_for_it(
 
 
 def test_the_locks_of_other_hosts_pin_the_same_versions() -> None:
-    """One key for a result, whoever makes it: with other versions it would be another."""
+    """The locks of all hosts pin the same versions, so that keys agree."""
     for env in definitions.all_tool_envs():
         for host, lock in env.unverified:
             assert env.lock(lock).is_file()
@@ -168,7 +172,7 @@ def test_the_locks_of_other_hosts_pin_the_same_versions() -> None:
 
 
 def test_pip_settings_become_uv_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """uv reads its own configuration and not pip's; what uv was told itself stays."""
+    """Settings of pip become settings of uv unless uv has its own."""
     config = tmp_path / "pip.conf"
     config.write_text(
         "[global]\nindex-url = https://index.example/simple\nextra-index-url = https://a.example\n"
@@ -185,7 +189,7 @@ def test_pip_settings_become_uv_settings(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_locks_are_complete() -> None:
-    """Every pin has a hash, no lock names an index, every environment says how large it is."""
+    """Every pin has a hash, no lock names an index, and every environment states its size."""
     for env in definitions.all_tool_envs():
         assert env.download_mib > 0
         assert env.version
