@@ -1,8 +1,9 @@
 """Runs the core as if on another host: `python other_host.py PLATFORM MACHINE WORKSPACE`.
 
-`PLATFORM` as `sys.platform` has it. On macOS, what only Linux has is taken out of `os` and `time`, and to open
-anything below /proc or /sys is an error; elsewhere there is nothing below them. It imports every module
-of the core, plans all recipes, runs a process, and prints what `doctor` and `check` say of the host.
+`PLATFORM` is a value of `sys.platform`. On macOS, functions that only Linux has are removed from
+`os` and `time`, and opening a file below /proc or /sys is an error; on other platforms nothing
+exists below them. The program imports every module of the core, plans all recipes, runs a process,
+and prints what `doctor` and `check` report about the host.
 """
 
 import importlib
@@ -34,15 +35,15 @@ LINUX_ALONE = (
     *("posix_fadvise", "posix_fallocate", "POSIX_FADV_DONTNEED"),
     *("getxattr", "setxattr", "listxattr", "removexattr", "getresuid", "setresuid"),
 )
-"""Of `os`: no part of macOS, or of its Python before 3.13."""
+"""Functions of `os` that macOS, or its Python before 3.13, does not have."""
 NO_MODULES = ("buildsys.__main__", "buildsys.engine")
-"""A program, and a sentence for those who import what was there once."""
+"""Modules that are not imported: a program, and a removed module's error message."""
 KERNELS_FILES = ("/proc/", "/sys/")
 
 
 def pretend(system: str, machine: str) -> None:
-    """From here on this process runs elsewhere, as far as Python tells."""
-    sysconfig.get_config_vars()  # of the Python that really runs
+    """Make Python report another host for the rest of this process."""
+    sysconfig.get_config_vars()  # for the actual Python
     sys.platform = system
     platform.machine = lambda: machine
     platform.processor = _refuse("platform.processor starts a process there")
@@ -79,7 +80,7 @@ def _watch(event: str, arguments: tuple[object, ...]) -> None:
 
 
 class _Queue:
-    """kqueue(2), as far as it is used: waits for the end of a child, and leaves it."""
+    """The used part of kqueue(2): waits for the end of a child without reaping it."""
 
     _wait = staticmethod(os.waitid)
     _how = os.P_PID, os.WEXITED | os.WNOWAIT
@@ -89,7 +90,7 @@ class _Queue:
         self._wait(which, events[0].process, options)
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
 
 def main() -> None:

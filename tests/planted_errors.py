@@ -1,4 +1,4 @@
-"""A run of doit in this process in which one function of ours raises where nobody expects it."""
+"""Runs of doit in this process in which one of our functions raises an unexpected error."""
 
 import builtins
 import contextlib
@@ -24,9 +24,9 @@ from tests.processes import PLAIN
 
 PACKAGE = str(Path(buildsys.__file__).parent)
 LOOKED_AT = ("doit", "execution", "report", "planning", "authoring", "registry.py", "graph.py")
-"""Parts of the package whose functions are tried."""
+"""The modules whose functions are tested."""
 LEFT_OUT = ("execution/unexpected.py", "execution/children.py")
-"""They say what happened, or are called by the kernel."""
+"""Modules that report errors, or that are called by signals."""
 OUTERMOST = (
     "_explained",
     "_report_failure",
@@ -49,13 +49,13 @@ OUTERMOST = (
     "Reporter._finish.<locals>.<listcomp>",
     "Reporter._finish.<locals>.<genexpr>",
 )
-"""What catches: nothing of ours is around it."""
+"""Functions outside our error handling."""
 TRIED_AGAIN = ("execution/state/database.py", "_decode")
 """What sqlite calls: after one MemoryError the database calls it again, as it should."""
 
 
 class Planted(Exception):
-    """Nobody expects it."""
+    """An unexpected error."""
 
 
 ERRORS: tuple[type[BaseException], ...] = (
@@ -65,26 +65,26 @@ ERRORS: tuple[type[BaseException], ...] = (
 
 _END_SECONDS = 0.2
 NEEDED_TO_SAY_IT = ("execution/places.py", "execution/session/console.py")
-"""Where nothing can be said when they fail for good."""
+"""Modules without which no error can be reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """A workspace with one build, which is made anew or restored in each run."""
+    """A workspace with one build that is made or restored in each run."""
 
     place: Path
     store: Path
     restored: bool
 
     def reset(self) -> None:
-        """As before the first run, or with a full store."""
+        """Reset to the state before the first run, or with a full store."""
         for name in ("build", ".buildsys"):
             shutil.rmtree(self.place / name, ignore_errors=True)
         if not self.restored:
             shutil.rmtree(self.store, ignore_errors=True)
 
     def problems(self, code: CodeType, number: int, always: bool, parallel: int = 0) -> list[str]:
-        """What is missing where a function raises: a sentence, a log, the exit code, a row."""
+        """The missing parts of the report if a function raises: message, log, exit code, row."""
         self.reset()
         error = ERRORS[number % len(ERRORS)]
         ended = (run_always if always else run_once)(self.place, code, error, parallel)
@@ -109,33 +109,33 @@ class Trial:
 
 
 def make_trial(root: Path, restored: bool) -> Trial:
-    """`root/place`; the store is BUILDSYS_STORE."""
+    """Make the workspace `root/place`; the store is BUILDSYS_STORE."""
     place = root / "place"
     (place / "recipes").mkdir(parents=True)
     (place / "model.tflite").write_bytes(tflite_bytes(metadata="x" * 100))
     (place / "recipes" / "plain.yaml").write_text(PLAIN)
     trial = Trial(place=place, store=Path(os.environ["BUILDSYS_STORE"]), restored=restored)
-    assert _run(place, 0).code == 0  # what is called once a process, and imports, are over
+    assert _run(place, 0).code == 0  # so that imports and one-time calls are done
     trial.reset()
     return trial
 
 
 def is_tried(code: CodeType, always: bool) -> bool:
-    """Whether a function can raise always: it is none inside another, nor needed to say so."""
+    """Whether a function can raise at each call: not nested, and not needed to report it."""
     file = Path(code.co_filename).relative_to(PACKAGE).as_posix()
     return not always or not ("<locals>" in code.co_qualname or file in NEEDED_TO_SAY_IT)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:
-    """What a run came to."""
+    """The result of a run."""
 
     code: int
     text: str
 
 
 def functions(root: Path, parallel: int = 0) -> list[CodeType]:
-    """Every function of ours that a run calls, in the order of their first calls."""
+    """All our functions that a run calls, in the order of first calls."""
     found: dict[CodeType, None] = {}
 
     def see(frame: FrameType, event: str, argument: object) -> None:
@@ -148,18 +148,18 @@ def functions(root: Path, parallel: int = 0) -> list[CodeType]:
 
 
 def run_once(root: Path, code: CodeType, error: type[BaseException], parallel: int = 0) -> Ended:
-    """A run in which a function raises at its first call."""
+    """Run doit while a function raises at its first call."""
 
     def plant(frame: FrameType, event: str, argument: object) -> None:
         if event == "call" and frame.f_code is code:
-            raise error("planted here")  # Python takes the profiler away
+            raise error("planted here")  # Python removes the profiler
 
     with _watched_by(plant):
         return _run(root, parallel)
 
 
 def run_always(root: Path, code: CodeType, error: type[BaseException], parallel: int = 0) -> Ended:
-    """A run in which a function raises at each call; see `is_tried`."""
+    """Run doit while a function raises at each call; see `is_tried`."""
     text = f"def raising(*given, **named):\n    raise {error.__name__}('planted here')"
     place: dict[str, FunctionType] = {}
     exec(text, {}, place)
@@ -178,7 +178,7 @@ def run_always(root: Path, code: CodeType, error: type[BaseException], parallel:
 
 
 def describe(code: CodeType) -> str:
-    """Where a function is."""
+    """A function's module, name and line."""
     place = Path(code.co_filename).relative_to(PACKAGE)
     return f"{place}:{code.co_firstlineno} {code.co_qualname}"
 
@@ -187,16 +187,16 @@ def _run(root: Path, parallel: int) -> Ended:
     kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     text, streams = io.StringIO(), (sys.stdout, sys.stderr)
     kept_out = opt_outfile["default"]
-    opt_outfile["default"] = text  # doit took sys.stdout as it was imported
+    opt_outfile["default"] = text  # doit stored sys.stdout at its import
     try:
         with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
             code = run_builds(root, [], parallel, RunOptions())
     finally:
         sys.setprofile(None)
-        for thread in threading.enumerate():  # of doit's, which an error left at work
+        for thread in threading.enumerate():  # doit's threads that an error left running
             if thread.daemon:
                 thread.join(_END_SECONDS)
-        sys.stdout, sys.stderr = streams  # each of them sets back what it found
+        sys.stdout, sys.stderr = streams  # each restores what it found
         opt_outfile["default"] = kept_out
         for each, handler in kept.items():
             signal.signal(each, handler)

@@ -1,4 +1,4 @@
-"""Real runs for tests of bad days: the real doit, every step a process, tools that only pretend."""
+"""Real runs for tests of faults: real doit, each step a process, stand-ins for the tools."""
 
 import atexit
 import hashlib
@@ -27,7 +27,7 @@ EVERY_PROGRAM = """\
 from buildsys.execution.tools import host_tools
 host_tools.find_program = lambda name: name
 """
-"""Run by Python at its start: what the stand-in runs needs no program of this machine's."""
+"""Run by Python at its start, so that the stand-in needs no program of this machine."""
 
 PLAIN = """\
 name: plain
@@ -37,9 +37,9 @@ targets: [host]
 
 
 def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
-    """A workspace below `root` with 3 builds, and environments that hold the stand-in.
+    """Make a workspace below `root` with 3 builds, and environments with the stand-in.
 
-    `seconds` is what a stand-in tool takes. The workspace is `root/place`; see `environment`.
+    `seconds` is a stand-in tool's duration. The workspace is `root/place`; see `environment`.
     """
     place = make_workspace(root / "place")
     (place / "doit.cfg").write_text(LOADER_CONFIG)
@@ -51,7 +51,7 @@ def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
 
 
 def make_built_place(root: Path, **settings: float | str) -> Path:
-    """`make_place` after a run in which everything was built: copied, for a tenth of its time."""
+    """A copy of a `make_place` workspace in which everything was built, which is ten times as fast."""
     place, made = make_place(root), _built()
     set_tool(root, **{"seconds": 0.02, **settings})
     copy_built(made / "place", made / "store", place, root / "store")
@@ -60,7 +60,7 @@ def make_built_place(root: Path, **settings: float | str) -> Path:
 
 @cache
 def _built() -> Path:
-    """A place in which everything was built, once a process."""
+    """A place in which everything was built, cached per process."""
     root = Path(tempfile.mkdtemp(prefix="buildsys-built-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     done = run_doit(make_place(root))
@@ -69,16 +69,14 @@ def _built() -> Path:
 
 
 def make_environments(root: Path) -> None:
-    """Tool environments whose interpreter is the stand-in; see `set_tool`."""
+    """Make tool environments whose interpreter is the stand-in; see `set_tool`."""
     for env in definitions.all_tool_envs():
         for variant in env.variants:
             folder = (
                 root / "cache" / "buildsys" / "toolenvs" / definitions.folder(env, variant).name
             )
             (folder / "bin").mkdir(parents=True)
-            (folder / "bin" / "python3").symlink_to(
-                sys.executable
-            )  # as environments link to theirs
+            (folder / "bin" / "python3").symlink_to(sys.executable)  # as in real environments
             python = folder / "bin" / "python"
             python.write_text(f"#!{folder}/bin/python3 -SE\n{TOOL.read_text()}")
             python.chmod(python.stat().st_mode | stat.S_IXUSR)
@@ -87,25 +85,25 @@ def make_environments(root: Path) -> None:
                 root / "cache" / "buildsys" / "bytecode" / ".ready" / bytecode.mark_of(python).name
             )
             mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.write_text("\n".join(bytecode.state_of(python)))  # a stand-in imports nothing
+            mark.write_text("\n".join(bytecode.state_of(python)))  # the stand-in imports nothing
     (root / "site").mkdir()
     (root / "site" / "sitecustomize.py").write_text(EVERY_PROGRAM)
 
 
 def set_tool(root: Path, **settings: float | str) -> None:
-    """How the stand-ins behave from now on."""
+    """Set how the stand-ins behave from now on."""
     for folder in (root / "cache" / "buildsys" / "toolenvs").iterdir():
         (folder / "bin" / "tool.json").write_text(json.dumps(settings))
 
 
 def let_go(root: Path) -> None:
-    """Stand-ins that were told to hold go on."""
+    """Let stand-ins with the setting `hold` continue."""
     for folder in (root / "cache" / "buildsys" / "toolenvs").iterdir():
         (folder / "bin" / "go").touch()
 
 
 def environment(root: Path) -> dict[str, str]:
-    """Environment variables of a run in `root/place`."""
+    """The environment variables of a run in `root/place`."""
     return {
         **os.environ,
         "PYTHONPATH": f"{root / 'site'}:{REPOSITORY}",
@@ -117,7 +115,7 @@ def environment(root: Path) -> dict[str, str]:
 def start_doit(
     place: Path, *arguments: str, extra: Mapping[str, str] | None = None
 ) -> "subprocess.Popen[str]":
-    """doit in the background, in a workspace that `make_place` made."""
+    """Start doit in the background in a workspace of `make_place`."""
     return subprocess.Popen(
         [sys.executable, "-m", "doit", *arguments],
         cwd=place,
@@ -129,14 +127,14 @@ def start_doit(
 
 
 def run_doit(place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """doit to its end; stdout and stderr together."""
+    """Run doit to its end; stdout and stderr together."""
     process = start_doit(place, *arguments)
     output, _ = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, output)
 
 
 def processes_in(folder: Path) -> list[int]:
-    """Every process whose current folder is `folder` or below: a step, and all that it started."""
+    """Every process whose current folder is `folder` or below: a step and its descendants."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -150,14 +148,14 @@ def processes_in(folder: Path) -> list[int]:
 
 
 def tools_in(place: Path, module: str = "") -> list[int]:
-    """Steps that are running (of a module), without what they started."""
+    """The running steps (of a module), without their descendants."""
     found = []
     for number in processes_in(place / ".buildsys" / "scratch"):
         try:
             command = Path(f"/proc/{number}/cmdline").read_bytes()
         except OSError:
             continue
-        if b"bwrap" in command.partition(b"\0")[0]:  # who keeps a step to its folder looks like it
+        if b"bwrap" in command.partition(b"\0")[0]:  # bwrap's command line contains the step's
             continue
         if b"request.json" in command and module.encode() in command:
             found.append(number)
@@ -165,14 +163,14 @@ def tools_in(place: Path, module: str = "") -> list[int]:
 
 
 def tool_at_work(place: Path) -> int:
-    """The one step that runs, once it has started a child of its own: by then its settings are read."""
+    """The only running step, after it started its child and so has read its settings."""
     scratch = place / ".buildsys" / "scratch"
     wait_until(lambda: b"sleep" in map(_program, processes_in(scratch)), "a tool")
     return min(tools_in(place))
 
 
 def _program(number: int) -> bytes:
-    """How a process was called; nothing where it has ended."""
+    """A process's command line; empty if it has ended."""
     try:
         return Path(f"/proc/{number}/cmdline").read_bytes().partition(b"\0")[0]
     except OSError:
@@ -180,7 +178,7 @@ def _program(number: int) -> bytes:
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
-    """Poll; AssertionError when it never comes true."""
+    """Poll until a condition is true. Raises AssertionError after `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -190,13 +188,13 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 180)
 
 
 def statuses(place: Path) -> dict[str, str]:
-    """Build id -> status, from the summary."""
+    """The status of each build in the summary."""
     data = json.loads((place / "build" / "summary.json").read_text())
     return {row["id"]: row["status"] for row in data["builds"]}
 
 
 def shipped(place: Path) -> dict[str, str]:
-    """Digest of every file in build/ that is the same on every machine."""
+    """The digest of each file in build/ that is the same on every machine."""
     return {
         str(path.relative_to(place / "build")): digest(path)
         for path in sorted((place / "build").rglob("*"))
@@ -207,7 +205,7 @@ def shipped(place: Path) -> dict[str, str]:
 
 
 def damage(place: Path, store: Path) -> list[str]:
-    """What a reader would take for whole and is not: in the store, in build/."""
+    """Incomplete files in the store or build/ that a reader would accept."""
     found = [
         f"blob {path.name} has other bytes"
         for path in (store / "blobs").glob("*/*")
@@ -231,7 +229,7 @@ def damage(place: Path, store: Path) -> list[str]:
 
 
 def results(store: Path) -> dict[str, Path]:
-    """The files of the action cache by the module that ran; of several, any."""
+    """One file of the action cache for each module that ran."""
     paths = (store / "actions").glob("*/*.json")
     return {read_entry(path.stem, path.read_bytes()).module: path for path in paths}
 
@@ -249,5 +247,5 @@ def _damage_in(folder: Path) -> list[str]:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file."""
+    """The sha256 of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,4 +1,6 @@
-"""Other versions of Python that this machine has: the core runs under each that pyproject.toml names."""
+"""Finds other versions of Python on this machine: the core runs with each that pyproject.toml
+names.
+"""
 
 import shutil
 import subprocess
@@ -14,7 +16,7 @@ OTHERS = tuple(v for v in VERSIONS if v != f"{sys.version_info.major}.{sys.versi
 
 @cache
 def find_python(version: str, imports: str = "sys") -> str | None:
-    """An interpreter of a version that imports what is asked; None where there is none.
+    """Find an interpreter of a version that can import `imports`, or None.
 
     `.venv-3.12` in the repository, then PATH, then what uv and pyenv installed.
     """

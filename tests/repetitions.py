@@ -1,4 +1,4 @@
-"""How often a test repeats what it does at random: a little every time, a lot when asked to."""
+"""How often tests with random input repeat: rarely by default, more often on request."""
 
 import os
 

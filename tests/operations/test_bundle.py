@@ -1,7 +1,7 @@
-"""`buildsys bundle` and `buildsys import`: an engine goes to be built elsewhere, and comes back.
+"""`buildsys bundle` and `buildsys import`: an engine is built on another machine and imported.
 
-The tools are a stand-in, and so is the device: its engine is any bytes. The real builder, in an
-environment without buildsys, is in tests/tools/test_bundle.py.
+The tools and the device are stand-ins; the engine is arbitrary bytes. The real builder, in an
+environment without buildsys, is tested in tests/tools/test_bundle.py.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ TRTEXEC = [{"computeMs": 2.0, "latencyMs": 2.4}, {"computeMs": 4.0, "latencyMs":
 
 @pytest.fixture
 def recipe(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Engines of the recipe `tags`; the workspace is the working directory."""
+    """The recipe `tags` for engines; the workspace is the working directory."""
     path = workspace / "recipes" / "tags.yaml"
     path.write_text(path.read_text().partition("  - grove")[0] + ENTRIES)
     monkeypatch.chdir(workspace)
@@ -60,7 +60,7 @@ def recipe(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def bundle(workspace: Path, tools: StandIn, build: str, target: Path) -> Path:
-    """As the command does it, with the stand-in for tools."""
+    """Make a bundle with the stand-in tools."""
     place = Workspace(workspace)
     remote = bundles.plan_remote_build(place, build)
     session = bundles.open_session(place, remote, tools, no_environment)
@@ -71,7 +71,7 @@ def bundle(workspace: Path, tools: StandIn, build: str, target: Path) -> Path:
 
 
 def build_there(folder: Path, **facts: Any) -> Path:
-    """What build.py leaves behind on a device; returns the result's folder."""
+    """Write what build.py writes on a device; return the result's folder."""
     told = json.loads((folder / "bundle.json").read_text())
     result = folder / "result"
     shutil.rmtree(result, ignore_errors=True)
@@ -89,7 +89,7 @@ def build_there(folder: Path, **facts: Any) -> Path:
 
 
 def sign(result: Path, build: str) -> None:
-    """result.json for what lies there."""
+    """Write result.json for the files in the folder."""
     digests = {
         path.relative_to(result).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(result.rglob("*"))
@@ -106,7 +106,7 @@ def sign(result: Path, build: str) -> None:
 
 
 def ship(workspace: Path, tools: StandIn, build: str) -> tuple[str, list[str]]:
-    """`doit build:ID`: the status, and which modules ran."""
+    """Run `doit build:ID`; return the status and the modules that ran."""
     tools.ran.clear()
     session = Session(workspace, tools, no_environment)
     (row,) = session.build([build])
@@ -117,7 +117,7 @@ def ship(workspace: Path, tools: StandIn, build: str) -> tuple[str, list[str]]:
 def test_a_bundle_has_all_that_the_device_needs(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """A file is missing where there is no network; the engine is built, or gated, here."""
+    """A bundle has every file that the device needs, and no engine is built or judged here."""
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     assert {path.name for path in folder.iterdir()} == {
         "README.md",
@@ -156,7 +156,9 @@ def test_a_bundle_has_all_that_the_device_needs(
 def test_a_device_that_calibrates_gets_the_pictures(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """Its cache is an artifact of its own, whose digest is in the engine's key: nobody knows it yet."""
+    """If the device calibrates, the bundle holds the images: the calibration cache does not exist
+    yet.
+    """
     folder = bundle(workspace, tools, CALIBRATED, tmp_path / "away")
     told = json.loads((folder / "bundle.json").read_text())
     assert {"pack_calibration", "export_ultralytics"} <= set(tools.ran)
@@ -179,7 +181,7 @@ def test_what_comes_back_is_shipped_without_building(
     build: str,
     pack: bool,
 ) -> None:
-    """The engine lies under another key, and this machine waits for a GPU for ever."""
+    """An imported engine is published without a GPU on this machine."""
     folder = bundle(workspace, tools, build, tmp_path / "away")
     result = build_there(folder)
     (result / "benchmark.json").write_text(json.dumps(TRTEXEC))
@@ -309,7 +311,7 @@ DAMAGES: dict[str, Callable[[Path, str], None]] = {
 def test_what_is_not_whole_or_of_elsewhere_is_refused(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture, damage: str
 ) -> None:
-    """Half an engine ships, or one that the target does not load."""
+    """Incomplete or foreign results are refused."""
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     DAMAGES[damage](build_there(folder), JETSON)
     capsys.readouterr()
@@ -350,7 +352,7 @@ def test_a_recipe_that_changed_meanwhile(
     old: str,
     new: str,
 ) -> None:
-    """The engine of yesterday's recipe ships as today's."""
+    """A result for an earlier version of the recipe is refused."""
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     build_there(folder)
     recipe.write_text(recipe.read_text().replace(old, new))
@@ -362,7 +364,7 @@ def test_a_recipe_that_changed_meanwhile(
 def test_a_cache_that_was_lost_is_told(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
-    """As what it is: nobody calibrates in another way."""
+    """A lost calibration cache is reported as such, not as another calibration."""
     folder = bundle(workspace, tools, CALIBRATED, tmp_path / "away")
     result = build_there(folder)
     (result / "calibration.cache").unlink()
@@ -375,7 +377,7 @@ def test_a_cache_that_was_lost_is_told(
 def test_a_network_that_fails_the_signal_check_is_not_bundled(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """A trip to the device for an engine that the build refuses when it comes back."""
+    """No bundle is made of a network that fails the signal check."""
     tools.red.add("examine_onnx")
     with pytest.raises(
         Rejected, match="rejected by signal: there is nothing to bundle: examine_onnx says no"
@@ -387,7 +389,7 @@ def test_a_network_that_fails_the_signal_check_is_not_bundled(
 def test_data_that_changed_meanwhile(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
-    """Another training, of which nothing is made yet: first it is made, then compared."""
+    """If the data changed, `import` first makes the new files, then compares."""
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     build_there(folder)
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
@@ -403,7 +405,7 @@ def test_data_that_changed_meanwhile(
 def test_wrong_folders_and_builds(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
-    """One sentence each."""
+    """Wrong folders and builds are refused with one sentence each."""
     said = []
     empty, full = tmp_path / "empty", tmp_path / "full"
     empty.mkdir()
@@ -432,7 +434,9 @@ def test_wrong_folders_and_builds(
 def test_an_empty_folder_is_taken_and_stays(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """A stick's mount point can be neither removed nor renamed; a link to it stays a link."""
+    """An empty folder, such as a mount point, is filled and not replaced; a link to it stays a
+    link.
+    """
     stick = tmp_path / "stick"
     (stick / "lost+found").mkdir(parents=True)
     (stick / ".buildsys-bundle.1").mkdir()
@@ -450,7 +454,7 @@ def test_an_empty_folder_is_taken_and_stays(
 def test_a_red_build_is_not_carried_anywhere(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """Its engine would come back to a build that refuses it."""
+    """A rejected build is not bundled."""
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
     ship(workspace, tools, JETSON)
     with pytest.raises(Rejected, match=r"rejected by gate: there is nothing to bundle: .*0\.9"):
@@ -461,7 +465,7 @@ def test_a_red_build_is_not_carried_anywhere(
 def test_a_record_that_contradicts_a_red_verdict_carries_nothing(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """What a store says has passed, and has not; the gate is asked again."""
+    """The gate is evaluated again if the store's record contradicts a rejected verdict."""
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
     ship(workspace, tools, JETSON)
     contradict(workspace, tools, "gate", JETSON)
@@ -476,7 +480,7 @@ def test_a_record_that_contradicts_a_red_verdict_carries_nothing(
 def test_build_py_looks_before_it_builds(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """A traceback on a device where nobody can read it."""
+    """build.py checks the machine first and fails with one sentence."""
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     command = [sys.executable, str(folder / "build.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -517,7 +521,7 @@ LIBRARIES = {
 def test_build_py_tells_what_its_library_does(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, library: str
 ) -> None:
-    """A traceback, or nothing at all, where an abort took Python along."""
+    """A fault or an abort of the library is reported with one sentence."""
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
@@ -535,7 +539,7 @@ def test_build_py_tells_what_its_library_does(
 def test_build_py_says_what_it_does(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """Who asks for help does not start an hour of work."""
+    """`build.py --help` prints what it does and builds nothing."""
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     command = [sys.executable, str(folder / "build.py")]
     done = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
@@ -548,7 +552,7 @@ def test_build_py_says_what_it_does(
 def test_build_py_that_is_interrupted(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
-    """Ctrl-C reaches the builder, too: one line of one of them."""
+    """An interruption prints one line, although the builder gets the signal, too."""
     folder = bundle(workspace, tools, JETSON, tmp_path / "away")
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)

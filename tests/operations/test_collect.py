@@ -1,4 +1,4 @@
-"""What `buildsys gc` takes and what it never takes."""
+"""What `buildsys gc` deletes and what it never deletes."""
 
 import fcntl
 import json
@@ -28,20 +28,20 @@ DAY = 86400.0
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """The store of the test."""
+    """The test's store."""
     return Store(tmp_path / "store")
 
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    """A folder that is no workspace, beside the store."""
+    """A folder outside any workspace, beside the store."""
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     return folder
 
 
 def age(store: Store, days: float, newer_than: float = 365) -> None:
-    """Make files as if they had last been used so long ago; those that are older stay."""
+    """Set files' last use to `days` ago; older files keep theirs."""
     now = time.time()
     for path in store.root.rglob("*"):
         if path.is_file() and now - path.stat().st_mtime < newer_than * DAY:
@@ -49,7 +49,7 @@ def age(store: Store, days: float, newer_than: float = 365) -> None:
 
 
 def edit(root: Path, old: str, new: str) -> None:
-    """A line of the recipe."""
+    """Change a line of the recipe."""
     recipe = root / "recipes" / "tags.yaml"
     text, count = re.subn(old, new, recipe.read_text())
     assert count == 1
@@ -57,18 +57,18 @@ def edit(root: Path, old: str, new: str) -> None:
 
 
 def names(store: Store) -> set[str]:
-    """Every action and blob."""
+    """The names of all actions and blobs."""
     return {path.name for kind in ("actions", "blobs") for path in store.root.glob(f"{kind}/*/*")}
 
 
 def size(store: Store) -> int:
-    """Bytes of the store."""
+    """The size of the store in bytes."""
     stock = take_stock(store)
     return sum(b.size for b in stock.blobs) + sum(a.file.size for a in stock.actions)
 
 
 def gc(root: Path, *options: str) -> int:
-    """The command."""
+    """Run `buildsys gc` and return its exit code."""
     return main(["-C", str(root), "gc", *options])
 
 
@@ -76,10 +76,10 @@ def gc(root: Path, *options: str) -> int:
 def test_an_old_result_goes_and_what_is_in_use_stays(
     build: Build, workspace: Path, store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
-    """However long ago a build was made: while it is the current one, it restores."""
+    """Old results are deleted; the current build's results stay, whatever their age."""
     edit(workspace, "epochs: 2", "epochs: 3")
     build()
-    assert main(["-C", str(workspace), "update"]) == 0  # the earlier training is recorded no more
+    assert main(["-C", str(workspace), "update"]) == 0  # the earlier training is no longer recorded
     age(store, 40)
     capsys.readouterr()
     assert gc(workspace, "--max-age", "30d", "--dry-run") == 0
@@ -99,7 +99,7 @@ def test_an_old_result_goes_and_what_is_in_use_stays(
 def test_nothing_goes_without_a_limit(
     build: Build, workspace: Path, store: Store, capsys: Capture
 ) -> None:
-    """Results of earlier recipes are what the store is for."""
+    """Without a limit, no result is deleted."""
     edit(workspace, "epochs: 2", "epochs: 3")
     build()
     age(store, 400)
@@ -111,7 +111,7 @@ def test_nothing_goes_without_a_limit(
 def test_what_was_used_longest_ago_goes_first(
     build: Build, workspace: Path, store: Store, tmp_path: Path, tools: StandIn
 ) -> None:
-    """A result counts as used when it is restored, not only when it is made."""
+    """With a size limit the least recently used results go first; restoring a result is a use."""
     for epochs, days in ((3, 9), (4, 8), (5, 7), (6, 0)):
         edit(workspace, r"epochs: \d+", f"epochs: {epochs}")
         build()
@@ -131,7 +131,7 @@ def test_what_was_used_longest_ago_goes_first(
 
 
 def restore(root: Path, tools: StandIn) -> None:
-    """Build everything in a workspace."""
+    """Build everything in the workspace."""
     tools.ran.clear()
     session = Session(root, tools, no_environment)
     session.build(list(session.plans))
@@ -142,7 +142,7 @@ def restore(root: Path, tools: StandIn) -> None:
 def test_a_limit_that_cannot_be_met_is_said(
     workspace: Path, store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
-    """What workspaces count on is worth more than a number."""
+    """If results in use exceed the limit, they stay and this is reported."""
     age(store, 40)
     before = names(store)
     capsys.readouterr()
@@ -153,7 +153,7 @@ def test_a_limit_that_cannot_be_met_is_said(
 
 @pytest.mark.usefixtures("built")
 def test_what_was_just_used_stays(workspace: Path, store: Store, elsewhere: Path) -> None:
-    """A run in a workspace that the store does not know may be about to read it."""
+    """Results that were used just now stay: an unknown workspace may be reading them."""
     shutil.rmtree(workspace)
     before = names(store)
     assert gc(elsewhere, "--max-size", "0K", "--max-age", "0h") == 0
@@ -167,7 +167,7 @@ def test_what_was_just_used_stays(workspace: Path, store: Store, elsewhere: Path
 def test_a_workspace_that_is_gone_holds_nothing(
     workspace: Path, store: Store, elsewhere: Path, capsys: Capture, tmp_path: Path
 ) -> None:
-    """And is forgotten."""
+    """A deleted workspace protects nothing and is forgotten."""
     age(store, 40)
     shutil.rmtree(workspace)
     capsys.readouterr()
@@ -178,7 +178,7 @@ def test_a_workspace_that_is_gone_holds_nothing(
 
 @pytest.mark.usefixtures("built")
 def test_what_a_lock_names_stays(workspace: Path, store: Store) -> None:
-    """A checkpoint that buildsys.lock records, whatever the lock's format and the recipes say."""
+    """A checkpoint in buildsys.lock stays, whatever the lock's format and the recipes."""
     manifest = json.loads(next(workspace.glob("build/*/*/manifest.json")).read_text())
     (train,) = [step for step in manifest["steps"] if step["stage"] == "train"]
     digest = train["outputs"]["checkpoint"]
@@ -196,7 +196,7 @@ def test_what_a_lock_names_stays(workspace: Path, store: Store) -> None:
 def test_what_build_shows_stays_whatever_the_recipe_says_now(
     build: Build, workspace: Path, store: Store, tmp_path: Path
 ) -> None:
-    """An edit that is not built yet, and .buildsys deleted: the published file is still restorable."""
+    """What is published in build/ stays restorable after an edit and a deleted .buildsys."""
     edit(workspace, "epochs: 2", "epochs: 3")
     shutil.rmtree(workspace / ".buildsys")
     age(store, 40)
@@ -209,7 +209,7 @@ def test_what_build_shows_stays_whatever_the_recipe_says_now(
 def test_a_broken_recipe_holds_what_it_last_made(
     build: Build, workspace: Path, store: Store
 ) -> None:
-    """A typo on the day of the collection costs no training."""
+    """A recipe with an error protects its last results."""
     shutil.rmtree(workspace / "build")
     edit(workspace, "source:", "sorce:")
     age(store, 40)
@@ -222,7 +222,7 @@ def test_a_broken_recipe_holds_what_it_last_made(
 def test_rubbish_goes(
     workspace: Path, store: Store, elsewhere: Path, capsys: Capture, tmp_path: Path
 ) -> None:
-    """Temporary files, results whose files are lost, files that no result names; not what is new."""
+    """Old temporary files, results without their files and unused files are deleted; new ones stay."""
     shutil.rmtree(workspace)
     actions = processes.results(store.root)
     actions["export_ultralytics"].write_text("{")
@@ -246,7 +246,9 @@ def test_rubbish_goes(
 
 
 class Collecting(StandIn):
-    """While one module runs, everything in the store is old, nobody is known, and gc takes it all."""
+    """While one module runs, everything in the store is made old and unprotected, and gc deletes
+    it.
+    """
 
     def __init__(self, module: str, store: Store, elsewhere: Path) -> None:
         super().__init__()
@@ -265,7 +267,7 @@ class Collecting(StandIn):
 def test_a_run_that_loses_something_makes_it_again(
     workspace: Path, store: Store, elsewhere: Path
 ) -> None:
-    """The worst moment: halfway through a build that the store does not know."""
+    """Results that gc deletes during a build are made again."""
     session = Session(workspace, Collecting("convert_tflite", store, elsewhere), no_environment)
     rows = session.build(list(session.plans))
     session.close()
@@ -276,7 +278,7 @@ def test_a_run_that_loses_something_makes_it_again(
 def test_one_collection_at_a_time(
     workspace: Path, store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
-    """The second says why it does nothing."""
+    """A second simultaneous gc does nothing and says why."""
     store.root.mkdir()
     with (store.root / "gc.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -288,7 +290,7 @@ def test_one_collection_at_a_time(
 def test_a_workspace_that_may_not_be_read_stops_it(
     workspace: Path, store: Store, elsewhere: Path, tmp_path: Path
 ) -> None:
-    """What somebody else counts on is not known, so it is not taken."""
+    """gc stops if it cannot read a known workspace, since its results in use are unknown."""
     age(store, 40)
     before = names(store)
     workspace.chmod(0)
@@ -305,7 +307,7 @@ def test_a_workspace_that_may_not_be_read_stops_it(
 def test_a_workspace_with_a_file_in_the_place_of_a_folder_stops_it(
     workspace: Path, store: Store, elsewhere: Path, capsys: Capture
 ) -> None:
-    """The sentence says what to mend: no other user can help."""
+    """The message says what to correct in the workspace."""
     workspaces.register(store, workspace)
     (workspace / ".buildsys").touch()
     assert gc(elsewhere) == 1
@@ -318,7 +320,9 @@ def test_a_workspace_with_a_file_in_the_place_of_a_folder_stops_it(
 def test_working_folders_of_finished_steps_go(
     workspace: Path, store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
-    """Those of interrupted ones stay: a training goes on there. None goes while a run is under way."""
+    """Working folders of finished steps are deleted; those of interrupted steps stay, and all stay
+    during a run.
+    """
     scratch = workspace / ".buildsys" / "scratch"
     finished = scratch / next(store.root.glob("actions/*/*.json")).stem
     interrupted = scratch / ("0" * 64)
@@ -339,7 +343,9 @@ def test_working_folders_of_finished_steps_go(
 def test_environments_of_other_locks_go_only_when_asked(
     workspace: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    """Another version of buildsys beside this one may be using them."""
+    """Environments of other locks are deleted only with the option: another version of buildsys may
+    use them.
+    """
     from buildsys.execution.tools import definitions
 
     current = definitions.folder(definitions.tool_env("vela-5.2"), "lock")
@@ -367,6 +373,6 @@ def test_environments_of_other_locks_go_only_when_asked(
 def test_a_limit_needs_a_unit(
     workspace: Path, capsys: Capture, name: str, options: tuple[str, str]
 ) -> None:
-    """20 what?"""
+    """A limit without a unit is refused."""
     assert gc(workspace, *options) == 2
     golden.check(f"gc-wrong-{name}", capsys.readouterr().err)

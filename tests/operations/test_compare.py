@@ -1,4 +1,4 @@
-"""`buildsys compare`: builds of several recipes timed together, and their table in the report."""
+"""`buildsys compare` times builds of several recipes together and adds a table to the report."""
 
 import dataclasses
 import hashlib
@@ -39,7 +39,7 @@ AS_SHORT = ("--runs", "10", "--warmup", "3")
 
 
 class Timer(StandIn):
-    """Every file takes a millisecond more than the one before it; packages hold the file itself."""
+    """Each file takes a millisecond longer than the one before; packages hold the file itself."""
 
     def __call__(self, command: Command, on_progress: OnProgress) -> int:
         module, request_path = command.arguments[-2:]
@@ -80,13 +80,13 @@ class Timer(StandIn):
 
 @pytest.fixture
 def timer() -> Timer:
-    """The stand-in of one test."""
+    """The stand-in tools."""
     return Timer()
 
 
 @pytest.fixture
 def pair(tmp_path: Path, timer: Timer) -> Path:
-    """Two networks, each a recipe, built for the host."""
+    """A workspace with two recipes for the host, both built."""
     root = tmp_path / "workspace"
     write(root, "one")
     write(root, "two")
@@ -95,14 +95,14 @@ def pair(tmp_path: Path, timer: Timer) -> Path:
 
 
 def write(root: Path, name: str, more: str = "") -> None:
-    """A recipe that converts an ONNX file of its own."""
+    """Write a recipe that converts its own ONNX file."""
     (root / "recipes").mkdir(parents=True, exist_ok=True)
     (root / f"{name}.onnx").write_bytes(onnx_bytes((picture(64, 64),), metadata={"name": name}))
     (root / "recipes" / f"{name}.yaml").write_text(RECIPE.format(name=name) + more)
 
 
 def edit(root: Path, old: str, new: str) -> None:
-    """A change to recipe `one`."""
+    """Change recipe `one`."""
     recipe = root / "recipes" / "one.yaml"
     text = recipe.read_text()
     assert old in text
@@ -110,14 +110,14 @@ def edit(root: Path, old: str, new: str) -> None:
 
 
 def build(root: Path, tools: StandIn) -> None:
-    """Everything."""
+    """Build everything."""
     session = Session(root, tools, no_environment)
     session.build(list(session.plans))
     session.close()
 
 
 def run(root: Path, tools: StandIn, *builds: str, rounds: Rounds = SHORT) -> tuple[Path, list[str]]:
-    """Builds compared: the record's path, and the modules that ran."""
+    """Compare builds; return the record's path and the modules that ran."""
     tools.ran.clear()
     session = Session(root, tools, no_environment)
     try:
@@ -129,7 +129,7 @@ def run(root: Path, tools: StandIn, *builds: str, rounds: Rounds = SHORT) -> tup
 
 
 def group_of(root: Path, *builds: str) -> Group:
-    """What would be compared."""
+    """The group that would be compared."""
     session = Session(root, StandIn(), no_environment)
     try:
         return find_group(session, builds)
@@ -138,12 +138,14 @@ def group_of(root: Path, *builds: str) -> Group:
 
 
 def command(root: Path, *arguments: str) -> int:
-    """`buildsys compare`."""
+    """Run `buildsys compare` and return its exit code."""
     return main(["-C", str(root), "compare", *arguments])
 
 
 def test_files_are_timed_together_once(pair: Path, timer: Timer) -> None:
-    """One process times the shipped files and their ONNX; the next comparison measures nothing."""
+    """One process times the published files and their ONNX files; the next comparison measures
+    nothing.
+    """
     path, ran = run(pair, timer)
     assert ran == ["compare_latency"], "nothing is built"
     data = json.loads(path.read_text())
@@ -161,7 +163,7 @@ def test_files_are_timed_together_once(pair: Path, timer: Timer) -> None:
 
 
 def test_a_set_of_builds_has_one_record(pair: Path, timer: Timer) -> None:
-    """Whatever their order and the rounds; rounds that were measured before are not measured again."""
+    """A set of builds has one record regardless of order and rounds; measured rounds are kept."""
     path, _ = run(pair, timer)
     assert run(pair, timer, TWO, "one*") == (path, [])
     longer = dataclasses.replace(SHORT, runs=20)
@@ -173,7 +175,7 @@ def test_a_set_of_builds_has_one_record(pair: Path, timer: Timer) -> None:
 
 
 def test_another_file_is_measured(pair: Path, timer: Timer) -> None:
-    """The figures are of the files that there are now."""
+    """A changed file is measured again."""
     before = json.loads(run(pair, timer)[0].read_text())["rows"]
     edit(pair, "float32", "float16")
     build(pair, timer)
@@ -195,7 +197,7 @@ def test_another_file_is_measured(pair: Path, timer: Timer) -> None:
 def test_a_build_without_a_file_is_left_out_with_its_reason(
     pair: Path, timer: Timer, change: tuple[str, str], reason: str, code: int
 ) -> None:
-    """The others are compared, and the exit code says that it was not all."""
+    """The other builds are compared, and the exit code shows that one was left out."""
     write(pair, "third")
     build(pair, timer)
     edit(pair, *change)
@@ -208,7 +210,9 @@ def test_a_build_without_a_file_is_left_out_with_its_reason(
 def test_the_command_prints_the_table_and_refreshes_the_report(
     pair: Path, timer: Timer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bytes, mean, ratio and accuracy of each file; what is left out is named."""
+    """The table has size, mean, ratio and accuracy of each file; builds that are left out are
+    named.
+    """
     path, _ = run(pair, timer)
     edit(pair, "[host]", "[host, tensorflow-saved-model]")
     capsys.readouterr()
@@ -229,7 +233,7 @@ def test_the_command_prints_the_table_and_refreshes_the_report(
 
 
 def test_the_report_marks_earlier_files(pair: Path, timer: Timer) -> None:
-    """Until no file of the comparison ships: then it is not shown."""
+    """The report marks files that changed since; if all did, it omits the comparison."""
     run(pair, timer)
     assert command(pair, *AS_SHORT, ONE, TWO) == 0
     assert not any(row.earlier for row in read(pair).comparisons[0].rows)
@@ -247,7 +251,7 @@ def test_the_report_marks_earlier_files(pair: Path, timer: Timer) -> None:
 def test_wrong_arguments_are_refused(
     pair: Path, timer: Timer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A name that nothing has, a single build, a choice between variants, counts out of bounds."""
+    """An unknown name, a single build, an ambiguous variant and counts out of range are refused."""
     assert command(pair, TWO, "one@hast") == 2
     assert "one@hast: error: matches no build" in capsys.readouterr().err
     assert command(pair, "two@*") == 2
@@ -269,7 +273,7 @@ def test_wrong_arguments_are_refused(
 def test_at_most_64_files_are_timed_together(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One process holds them all."""
+    """More than 64 files are refused, since one process holds them all."""
     place = tmp_path / "workspace"
     (place / "recipes").mkdir(parents=True)
     for index in range(65):
@@ -282,7 +286,7 @@ def test_at_most_64_files_are_timed_together(
 
 
 def test_a_comparison_that_fails_writes_nothing(pair: Path, timer: Timer) -> None:
-    """And is measured by the next one."""
+    """A failed comparison writes nothing; the next one measures."""
     timer.fail = {"compare_latency"}
     with pytest.raises(StepFailed):
         run(pair, timer)
@@ -292,7 +296,7 @@ def test_a_comparison_that_fails_writes_nothing(pair: Path, timer: Timer) -> Non
 
 
 def test_a_deleted_record_comes_back_without_measuring(pair: Path, timer: Timer) -> None:
-    """The store has it; where that was cleared, the files that it reads are made again, too."""
+    """A deleted record is restored from the store; if that is empty, its files are made again."""
     path, _ = run(pair, timer)
     before = path.read_bytes()
     path.unlink()
@@ -301,7 +305,7 @@ def test_a_deleted_record_comes_back_without_measuring(pair: Path, timer: Timer)
 
 
 def test_a_record_stays_when_the_store_is_cleared(pair: Path, timer: Timer, tmp_path: Path) -> None:
-    """No figure changes in a workspace in which nothing changed."""
+    """A record stays as it is if the store was cleared."""
     path, _ = run(pair, timer)
     before = path.read_bytes()
     shutil.rmtree(tmp_path / "store")
@@ -313,7 +317,7 @@ def test_a_record_stays_when_the_store_is_cleared(pair: Path, timer: Timer, tmp_
 
 
 def test_variants_share_the_file_that_they_were_made_from(tmp_path: Path, timer: Timer) -> None:
-    """It is timed once, as a file of both; a pattern leaves the choice between them aside."""
+    """A file that two variants share is timed once; a pattern needs no choice between them."""
     place = tmp_path / "workspace"
     write(place, "one", VARIANTS)
     build(place, timer)
@@ -324,7 +328,7 @@ def test_variants_share_the_file_that_they_were_made_from(tmp_path: Path, timer:
 
 
 def test_turns_are_taken_in_rounds() -> None:
-    """The first file is timed on an idle machine, the last on a hot one."""
+    """Files are timed in alternating rounds, so that a warming machine does not favour one."""
     calls: list[str] = []
     inferences: list[Callable[[], object]] = [partial(calls.append, name) for name in "abc"]
     times = compare_latency.take_turns(inferences, runs=2, warmup=1)
@@ -333,7 +337,7 @@ def test_turns_are_taken_in_rounds() -> None:
 
 
 def test_accuracy_is_that_of_the_same_file(tmp_path: Path) -> None:
-    """The table gives the fast file the accuracy of the slow one, or of what shipped before."""
+    """The accuracy in the table belongs to the timed file."""
     root = Workspace(tmp_path)
     place = comparison_file(root, ["a@host", "gone@host"])
     place.parent.mkdir(parents=True)

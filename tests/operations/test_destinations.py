@@ -1,4 +1,4 @@
-"""Places that people name to write to: each odd one is a sentence, and stays what it is."""
+"""Output paths from users: an unusable one is one sentence and stays unchanged."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ LONG = "n" * 300
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
-    """A folder of odd things."""
+    """A folder with unusual files."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "loop").symlink_to("loop")
@@ -26,7 +26,7 @@ def odd(tmp_path: Path) -> Path:
 
 
 def test_what_can_be_no_place_is_told(odd: Path) -> None:
-    """A traceback, or a device that is a file afterwards."""
+    """A path that cannot be written to is one sentence, and is not changed."""
     said = []
     shared = ("dangling", "dangling/x", "loop", "loop/x", "file/x", LONG, f"absent/{LONG}", "pipe")
     for find, names in ((find_folder, (*shared, "file")), (find_file, (*shared, "folder", "no/x"))):
@@ -41,7 +41,7 @@ def test_what_can_be_no_place_is_told(odd: Path) -> None:
 
 
 def test_what_can_be_one_is_found(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Links are followed; so is `.`, which has no name."""
+    """Links and `.` are resolved."""
     (odd / "link").symlink_to("folder")
     assert find_folder(odd / "link") == (odd / "folder").resolve()
     assert find_folder(odd / "link" / "deep" / "er") == (odd / "folder" / "deep" / "er").resolve()
@@ -53,7 +53,7 @@ def test_what_can_be_one_is_found(odd: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_whatever_the_system_refuses_is_a_sentence() -> None:
-    """/proc says that its own folder is not there."""
+    """Any error of the system, such as in /proc, is one sentence."""
     place = Path("/proc/x")
     with pytest.raises(CannotWrite, match=r"^a thing cannot be written"), placing("a thing", place):
         place.mkdir()
@@ -65,7 +65,9 @@ def test_whatever_the_system_refuses_is_a_sentence() -> None:
 def test_commands_look_at_the_place_first(
     workspace: Path, odd: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Before hours of work; an archive goes to where a link leads, and the link stays."""
+    """Commands check the output path before any work; an archive is written through a link, which
+    stays.
+    """
     export = ["-C", str(workspace), "store", "export", "*", "-o"]
     predict = ["-C", str(workspace), "predict", "tags@xiao-esp32s3"]
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")

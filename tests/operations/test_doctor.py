@@ -1,4 +1,4 @@
-"""`buildsys doctor`: sentences on this machine that need no tool."""
+"""`buildsys doctor`: the checks that need no tool."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ def _told(workspace: Path) -> list[Check]:
 def test_a_variable_that_names_no_python(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine waits for a TensorRT that is there, and nobody sees the typo."""
+    """A variable that names no Python is reported."""
     monkeypatch.delenv(VARIABLE, raising=False)
     assert _told(workspace) == []
     monkeypatch.setenv(VARIABLE, str(tmp_path / "pyhton"))
@@ -31,7 +31,7 @@ def test_a_variable_that_names_no_python(
 def test_a_python_of_the_tools_that_is_missing_is_named(
     workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """uv fetches it, unless the user's settings forbid that."""
+    """A missing Python version is reported, with whether uv may fetch it."""
     envs = Path(shutil.copytree(definitions.ENVS, tmp_path / "envs"))
     text = (envs / "evaluate" / "env.toml").read_text()
     (envs / "evaluate" / "env.toml").write_text(text.replace('"3.11"', '"3.99"'))
@@ -60,7 +60,7 @@ def test_a_python_of_the_tools_that_is_missing_is_named(
 def test_what_keeps_every_run_from_beginning_is_named(
     workspace: Path, name: str, text: str
 ) -> None:
-    """By the sentence that a run says; nothing is made in the workspace."""
+    """What prevents every run is reported with the run's own message; the workspace is not changed."""
 
     def about_the_place() -> list[Check]:
         return [each for each in examine(workspace) if not each.good and str(text) in each.text]

@@ -1,4 +1,4 @@
-"""An engine that comes back against the network that went out."""
+"""Comparing an imported engine with the exported network."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ from buildsys.steps.lib.files.onnx_header import Header
 
 
 def test_another_network_is_told() -> None:
-    """By names first, then by shapes; an axis that the file leaves open is any."""
+    """Another network is reported by names first, then by shapes; an open axis matches any size."""
     wanted = Header(
         inputs=(Edge(name="images", shape=(None, 3, 8, 8), dtype="float32"),),
         outputs=(Edge(name="boxes", shape=(1, 4), dtype="float32"),),

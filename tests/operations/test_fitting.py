@@ -1,4 +1,4 @@
-"""`buildsys fit`: which sizes it tries, when it stops, what it says, with a compiler that counts."""
+"""`buildsys fit`: which sizes it tries, when it stops and what it prints, with a stand-in compiler."""
 
 import json
 import re
@@ -30,7 +30,7 @@ ARENA_KIB = 1110
 
 
 class Compiler(StandIn):
-    """Needs `per_pixel` bytes of arena for a pixel, and `fixed` ones; knows the size by its export."""
+    """Reports `per_pixel` bytes of arena per pixel plus `fixed`; the size is read from the export."""
 
     def __init__(self, per_pixel: float, fixed: int = 0) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Compiler(StandIn):
 
 
 def set_size(workspace: Path, size: str) -> None:
-    """Another input size in the recipe."""
+    """Change the input size in the recipe."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(re.sub(r"input: .*", f"input: {{size: {size}}}", recipe.read_text()))
 
@@ -67,14 +67,16 @@ def fit(workspace: Path, tools: StandIn, name: str = BUILD) -> fitting.Fit:
 
 
 def told(workspace: Path, found: fitting.Fit) -> str:
-    """Table and answer, seconds told apart."""
+    """The table and the answer, with seconds replaced."""
     text = render(found)
     seconds = re.sub(r"\d+$", "N", re.sub(r"(?m) +\d+$", "   N", text))
     return f"{seconds}\n{answer(find_build(Workspace(workspace), BUILD), found)}\n"
 
 
 def test_three_compiles_prove_the_border(workspace: Path) -> None:
-    """The recipe's size, the size that the area law says, its neighbour."""
+    """Three compiles suffice: the recipe's size, the size that the area predicts, and its
+    neighbour.
+    """
     set_size(workspace, "640")
     tools = Compiler(per_pixel=8)
     found = fit(workspace, tools)
@@ -85,7 +87,7 @@ def test_three_compiles_prove_the_border(workspace: Path) -> None:
 
 
 def test_what_a_build_has_found_is_not_compiled_again(workspace: Path) -> None:
-    """A red build is where the question comes from; its compile is the first point."""
+    """The compile of the rejected build is reused."""
     from buildsys.execution.session.session import Session
 
     set_size(workspace, "640")
@@ -102,7 +104,7 @@ def test_what_a_build_has_found_is_not_compiled_again(workspace: Path) -> None:
 
 
 def test_a_second_question_runs_nothing(workspace: Path) -> None:
-    """Compiles are results like any others."""
+    """A repeated `fit` runs nothing."""
     tools = Compiler(per_pixel=8)
     set_size(workspace, "640")
     first = fit(workspace, tools)
@@ -113,7 +115,7 @@ def test_a_second_question_runs_nothing(workspace: Path) -> None:
 
 
 def test_lost_bytes_are_made_again(workspace: Path, tmp_path: Path) -> None:
-    """A store that was cleared between two questions."""
+    """If the store was cleared, the compiles run again."""
     tools = Compiler(per_pixel=8)
     set_size(workspace, "640")
     first = fit(workspace, tools)
@@ -122,7 +124,7 @@ def test_lost_bytes_are_made_again(workspace: Path, tmp_path: Path) -> None:
 
 
 def test_a_line_through_two_sizes_beats_the_area(workspace: Path) -> None:
-    """A fixed part of the need leads the area law astray; the second guess knows better."""
+    """If part of the need is fixed, the second guess uses a line through two sizes."""
     tools = Compiler(per_pixel=2, fixed=700 * 1024)
     set_size(workspace, "64")
     found = fit(workspace, tools)
@@ -132,7 +134,7 @@ def test_a_line_through_two_sizes_beats_the_area(workspace: Path) -> None:
 
 
 def test_a_small_recipe_learns_how_far_it_can_go(workspace: Path) -> None:
-    """No size is to be written then."""
+    """A recipe that fits gets the largest size that fits, without a hint to change it."""
     found = fit(workspace, Compiler(per_pixel=9))
     assert found.side is not None
     text = told(workspace, found)
@@ -143,7 +145,7 @@ def test_a_small_recipe_learns_how_far_it_can_go(workspace: Path) -> None:
 def test_no_size_fits(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The smallest size was compiled, too: then a smaller network is what helps."""
+    """If not even the smallest size fits, the message suggests a smaller network."""
     found = fit(workspace, Compiler(per_pixel=8, fixed=2000 * 1024))
     assert (found.side, found.proven) == (None, True)
     golden.check("fit-none", told(workspace, found))
@@ -155,7 +157,9 @@ def test_no_size_fits(
 def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights do not get fewer with the image."""
+    """A file that exceeds its slot needs no second compile: weights do not depend on the input
+    size.
+    """
     monkeypatch.setattr(fitting, "slot_bytes", lambda build: 10)
     tools = Compiler(per_pixel=1)
     found = fit(workspace, tools)
@@ -164,7 +168,7 @@ def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(
 
 
 def test_a_frame_keeps_its_proportion(workspace: Path) -> None:
-    """480 x 640 at half the size is 256 x 320: multiples of 32."""
+    """A rectangular size keeps its proportion in multiples of 32: half of 480 x 640 is 256 x 320."""
     set_size(workspace, "[480, 640]")
     text = (workspace / "recipes/tags.yaml").read_text()
     text = text.replace("  - xiao-esp32s3\n", "").replace(
@@ -183,18 +187,18 @@ def test_a_frame_keeps_its_proportion(workspace: Path) -> None:
 
 
 def planner_targets() -> Path:
-    """Where the shipped targets are."""
+    """The folder of the shipped targets."""
     from buildsys.registry import shipped_targets
 
     return shipped_targets()
 
 
 def test_a_candidate_is_the_same_network_without_its_data(workspace: Path) -> None:
-    """Classes and keypoints are the recipe's: a head of 80 classes would need other memory."""
+    """A candidate has the recipe's classes and keypoints, which determine its memory."""
     shutil.rmtree(workspace / "tags" / "images")
     for split in ("train", "val"):
         (workspace / "tags" / "images" / split).mkdir(parents=True)
-        (workspace / "tags" / "images" / split / "0.jpg").touch()  # which no step opens
+        (workspace / "tags" / "images" / split / "0.jpg").touch()  # not opened by any step
     (workspace / "start.bin").unlink()
     place = Workspace(workspace)
     plan = plan_candidate(place, find_build(place, BUILD), 96)
@@ -210,7 +214,7 @@ def test_a_candidate_is_the_same_network_without_its_data(workspace: Path) -> No
 def test_a_step_that_fails_is_told_once(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the size at which it did."""
+    """A failing step is reported once, with the size."""
     tools = Compiler(per_pixel=1)
     tools.fail.add("compile_vela")
     with pytest.raises(BuildsysError, match="could not be built at 64 px; see the error abov"):
@@ -221,7 +225,7 @@ def test_a_step_that_fails_is_told_once(
 def test_what_cannot_be_fitted_says_why(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No arena in the contract, a size inside the file, several builds, a name that is none."""
+    """`fit` refuses contracts without an arena, fixed sizes, several builds and unknown names."""
     recipe = workspace / "recipes" / "tags.yaml"
     text = recipe.read_text().replace("  - xiao-esp32s3\n", "  - host\n")
     recipe.write_text(text)
@@ -236,12 +240,12 @@ def test_what_cannot_be_fitted_says_why(
 
 
 def find_plan(place: Workspace) -> BuildPlan:
-    """The plan of the one build, as the workspace says it now."""
+    """The current plan of the only build."""
     return next(plan for plan in build_plans(make_plans(place).plans) if plan.build == BUILD)
 
 
 def test_a_failing_build_can_name_the_size(workspace: Path) -> None:
-    """What is known is known for every build that is alike, whatever it was trained on."""
+    """A failing build's message names the size if a build with the same network is known."""
     set_size(workspace, "640")
     place = Workspace(workspace)
     plan = find_plan(place)
@@ -264,7 +268,7 @@ def test_a_failing_build_can_name_the_size(workspace: Path) -> None:
 
 
 def test_the_laws() -> None:
-    """Rounded down to the grid; nothing is promised that is not there."""
+    """The predicted sizes are rounded down to multiples of 32."""
     assert estimate_size(640, 3207, 1110) == 352
     assert estimate_size(64, 100, 1) == 0
     assert estimate_size(64, 0, 100) == 0

@@ -1,4 +1,4 @@
-"""`buildsys fit` of a file that is rejected before a compiler sees it."""
+"""`buildsys fit` for a file that is rejected before the compiler."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.conftest import StandIn, no_environment
 
 
 def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
-    """A compiler that waits for a contract is never reached; its need is not what was lost."""
+    """A file that a verdict rejects is reported with that verdict, not as too large."""
     (workspace / "metrics.json").write_text('{"metrics": {"box": 0.1}}')
     (workspace / "model.tflite").write_text("model")
     metrics, model = (

@@ -1,4 +1,4 @@
-"""`buildsys flash` up to the vendor's tool: what is sent, and what is not."""
+"""`buildsys flash` up to the vendor's tool: what it sends and what it refuses."""
 
 import argparse
 import shutil
@@ -39,7 +39,7 @@ Capture = pytest.CaptureFixture[str]
 
 
 class Sent:
-    """Stands in for the vendor's tool: remembers what it was given, ends as it is told."""
+    """A stand-in for the vendor's tool: records its arguments, returns a given code."""
 
     def __init__(self, code: int = 0) -> None:
         self.code = code
@@ -54,19 +54,19 @@ class Sent:
 
 @pytest.fixture
 def tools() -> StandIn:
-    """Packages with a flash plan."""
+    """Stand-in tools that make packages with a flash plan."""
     return FlashStandIn()
 
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    """Built once, with flash plans in its packages."""
+    """A built workspace with flash plans in its packages."""
     return build_sample(tmp_path_factory.mktemp("flash"), make_workspace, FlashStandIn())
 
 
 @pytest.fixture(autouse=True)
 def _no_tools(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is synced, and this machine has one serial port."""
+    """No environment is synced, and the machine has one serial port."""
     monkeypatch.setattr(environments, "ensure", no_environment)
     _ports(monkeypatch, "/dev/ttyACM0")
 
@@ -84,7 +84,7 @@ def _ports(monkeypatch: pytest.MonkeyPatch, *devices: str) -> None:
 
 
 def run_flash(workspace: Path, sent: Sent, *arguments: str) -> int:
-    """`buildsys flash` with a stand-in for the vendor's tool."""
+    """Run `buildsys flash` with a stand-in for the vendor's tool."""
     parser = argparse.ArgumentParser()
     command.arguments(parser)
     options = parser.parse_args(arguments)
@@ -99,7 +99,7 @@ def _targets(workspace: Path, text: str) -> None:
 
 @pytest.mark.usefixtures("built")
 def test_a_dry_run_shows_regions_and_the_exact_command(workspace: Path, capsys: Capture) -> None:
-    """Nothing is synced or sent for it; a copy of the line does the same by hand."""
+    """A dry run syncs and sends nothing; its printed command does the same when run by hand."""
     capsys.readouterr()
     assert main(["-C", str(workspace), "flash", GROVE, "--dry-run"]) == 0
     package = Path(flashing.__file__).parent.parent
@@ -112,7 +112,7 @@ def test_a_dry_run_shows_regions_and_the_exact_command(workspace: Path, capsys: 
 
 @pytest.mark.usefixtures("built")
 def test_a_model_is_sent_from_its_folder_to_the_only_port(workspace: Path, capsys: Capture) -> None:
-    """And nothing else: one file, one address."""
+    """Exactly one file is sent, to one address."""
     sent = Sent()
     assert run_flash(workspace, sent, GROVE) == 0
     assert sent.folders == [workspace / "build/tags/grove-vision-ai-v2"]
@@ -139,7 +139,7 @@ def test_a_model_is_sent_from_its_folder_to_the_only_port(workspace: Path, capsy
 
 @pytest.mark.usefixtures("built")
 def test_a_failed_tool_is_a_failure(workspace: Path, capsys: Capture) -> None:
-    """Exit code 1, whatever the tool's; the builds after it are not sent."""
+    """If the tool fails, the exit code is 1 and later builds are not sent."""
     sent = Sent(code=2)
     assert run_flash(workspace, sent, GROVE) == 1
     assert len(sent.commands) == 1
@@ -151,7 +151,7 @@ def test_a_failed_tool_is_a_failure(workspace: Path, capsys: Capture) -> None:
 def test_only_what_the_recipe_says_now_is_sent(
     workspace: Path, build: Build, capsys: Capture
 ) -> None:
-    """Not built, changed since, edited by hand: nothing reaches the board."""
+    """A package that is not built, out of date or edited is not sent."""
     sent = ["-C", str(workspace), "flash", XIAO]
     assert main(sent) == 1
     assert f"run `doit build:{XIAO}` first" in capsys.readouterr().err
@@ -168,7 +168,7 @@ def test_only_what_the_recipe_says_now_is_sent(
 
 @pytest.mark.usefixtures("built")
 def test_a_file_that_the_plan_does_not_mean_is_not_sent(workspace: Path, capsys: Capture) -> None:
-    """What was published is remembered file by file: a cleared store changes nothing about that."""
+    """A file that differs from the published one is not sent, even after the store was cleared."""
     (workspace / "build/tags/xiao-esp32s3/tags.tflite").write_bytes(b"another TFL3 file")
     shutil.rmtree(workspace.parent / "store")
     capsys.readouterr()
@@ -180,7 +180,7 @@ def test_a_file_that_the_plan_does_not_mean_is_not_sent(workspace: Path, capsys:
 
 @pytest.mark.usefixtures("built")
 def test_notes_of_an_unverified_firmware_come_first(workspace: Path, capsys: Capture) -> None:
-    """Before anything is said of sending."""
+    """The notes about unverified firmware are printed before sending."""
     capsys.readouterr()
     assert run_flash(workspace, Sent(), XIAO) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -193,7 +193,7 @@ def test_notes_of_an_unverified_firmware_come_first(workspace: Path, capsys: Cap
 def test_models_share_a_board_side_by_side_only(
     workspace: Path, build: Build, capsys: Capture
 ) -> None:
-    """Two for one place are one message; with a place of its own each is sent, in order."""
+    """Two models for one address are refused; with different addresses both are sent in order."""
     _targets(workspace, TWO_FOR_ONE_BOARD)
     build()
     capsys.readouterr()
@@ -227,7 +227,7 @@ def test_wrong_arguments_send_nothing(
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Exit code 2, one message."""
+    """Wrong arguments give exit code 2 and one message, and send nothing."""
     _ports(monkeypatch, *devices)
     capsys.readouterr()
     assert main(["-C", str(workspace), "flash", *arguments]) == 2
@@ -238,7 +238,7 @@ def test_wrong_arguments_send_nothing(
 def test_a_target_without_a_place_says_what_is_missing(
     workspace: Path, build: Build, capsys: Capture
 ) -> None:
-    """A file for a computer is not flashed."""
+    """For a target without a flash address, the message says so."""
     _targets(workspace, "targets: [host]\n")
     build()
     capsys.readouterr()
@@ -247,7 +247,7 @@ def test_a_target_without_a_place_says_what_is_missing(
 
 
 def test_a_rejected_build_is_not_sent(workspace: Path, build: Build, capsys: Capture) -> None:
-    """The exit code of a red gate, as everywhere."""
+    """A rejected build is not sent; the exit code is that of a red gate."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
     build()

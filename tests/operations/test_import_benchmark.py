@@ -1,4 +1,6 @@
-"""`buildsys import-benchmark`: a figure of a device is tied to the file that ran there, or refused."""
+"""`buildsys import-benchmark`: a device's figure is assigned to the file that ran there, or
+refused.
+"""
 
 import json
 import re
@@ -40,14 +42,14 @@ LITERT: dict[str, Any] = {
     },
     "throughput_mb_s": 108.49,
 }
-"""As ai-edge-litert 2.3.0's litert-benchmark wrote it, with another model's name and size."""
+"""A result of ai-edge-litert 2.3.0's litert-benchmark, with another model's name and size."""
 TRTEXEC = """\
 [
   { "startEnqMs" : 201.2, "endEnqMs" : 201.3, "startH2dMs" : 201.2, "endH2dMs" : 201.5, "startComputeMs" : 201.5, "endComputeMs" : 203.5, "startD2hMs" : 203.5, "endD2hMs" : 203.6, "h2dMs" : 0.3, "computeMs" : 2, "d2hMs" : 0.1, "latencyMs" : 2.4 }
 , { "startEnqMs" : 204.2, "endEnqMs" : 204.3, "startH2dMs" : 204.2, "endH2dMs" : 204.5, "startComputeMs" : 204.5, "endComputeMs" : 208.5, "startD2hMs" : 208.5, "endD2hMs" : 208.6, "h2dMs" : 0.3, "computeMs" : 4, "d2hMs" : 0.1, "latencyMs" : 4.4 }
 ]
 """
-"""As NVIDIA's exportJSONTrace prints it."""
+"""As trtexec's exportJSONTrace prints it."""
 
 
 @pytest.fixture
@@ -58,21 +60,23 @@ def published(workspace: Path, built: None, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def write(name: str, **changes: Any) -> str:
-    """A result of litert-benchmark with some keys changed."""
+    """Write a result of litert-benchmark with some keys changed."""
     data = {**LITERT, **changes}
     Path(name).write_text(json.dumps(data))
     return name
 
 
 def run(*words: str, device: str = "Raspberry Pi 5") -> int:
-    """`buildsys import-benchmark`."""
+    """Run `buildsys import-benchmark` and return its exit code."""
     return cli.main(["import-benchmark", *words, "--device", device])
 
 
 def test_a_figure_belongs_to_the_published_file(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With its digest, its label, and nothing that the tool did not say."""
+    """A figure gets the published file's digest and a label, and nothing that the tool did not
+    report.
+    """
     assert run(BUILD, write("pi.json")) == 0
     golden.check("import-benchmark", capsys.readouterr().out)
     sha256 = digest_file(published / "build/tags/xiao-esp32s3/model.tflite")
@@ -103,7 +107,7 @@ def test_a_figure_belongs_to_the_published_file(
 
 
 def test_figures_of_an_earlier_file_are_kept_apart(published: Path) -> None:
-    """Published accuracy and latency that are not of the published file are the oldest lie."""
+    """Figures of an earlier file are listed separately, never as the published file's."""
     earlier, workspace = "ab" * 32, Workspace(published)
     assert run(BUILD, write("pi.json"), "--sha256", earlier.upper()) == 0
     assert run(BUILD, "pi.json") == 0
@@ -118,7 +122,9 @@ def test_figures_of_an_earlier_file_are_kept_apart(published: Path) -> None:
 def test_the_file_is_sorted_and_a_second_figure_replaces_the_first(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One figure of one thing; the order in which they came makes no difference to a commit."""
+    """A second figure replaces the first, and the file's order does not depend on the imports'
+    order.
+    """
     write("one.json", num_threads=1)
     write("two.json")
     write("gpu.json", accelerators=["GPU", "CPU"])
@@ -144,7 +150,7 @@ def test_the_file_is_sorted_and_a_second_figure_replaces_the_first(
 def test_trtexec_names_no_model_so_the_build_has_to_fit(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its times are of an engine; the figure is the engine's alone."""
+    """trtexec's result names no model: it is accepted only for a build with an engine."""
     Path("times.json").write_text(TRTEXEC)
     assert run(BUILD, "times.json") == 2
     golden.check("import-benchmark-trtexec-tflite", capsys.readouterr().err)
@@ -172,7 +178,7 @@ def test_trtexec_names_no_model_so_the_build_has_to_fit(
 def test_trtexec_times_engines_of_tensorrt(
     published: Path, capsys: pytest.CaptureFixture[str], name: str, library: str, told: str
 ) -> None:
-    """It builds one of an ONNX file, and the figure stands beside the file that onnxruntime runs."""
+    """trtexec's times are accepted only for engines of TensorRT."""
     Path("times.json").write_text(TRTEXEC)
     publish_engine(published, name, library=library)
     assert run("net@orin", "times.json", device="RTX 4090") == 2
@@ -180,7 +186,7 @@ def test_trtexec_times_engines_of_tensorrt(
 
 
 def publish_engine(workspace: Path, name: str = "net.engine", **facts: Any) -> str:
-    """A build whose package is an engine; its digest."""
+    """Publish a build whose package is an engine; return its digest."""
     known = {
         "library": "tensorrt",
         "version": "10.3.0.30",
@@ -202,7 +208,7 @@ def publish_engine(workspace: Path, name: str = "net.engine", **facts: Any) -> s
 def write_manifest(
     folder: Path, files: dict[str, dict[str, object]], label: str = "", modules: Sequence[str] = ()
 ) -> None:
-    """The manifest of a package that nobody built."""
+    """Write the manifest of an invented package."""
     step: dict[str, object] = dict.fromkeys(("stage", "tool", "tool_lock", "code"), "")
     step |= {"action_key": "0" * 64, "params": {}, "inputs": {}, "outputs": {}}
     manifest: dict[str, object] = {
@@ -245,13 +251,13 @@ ENGINE: dict[str, Any] = {
     **FIGURES,
     "end_to_end": {**FIGURES, "mean_ms": 12.5, "min_ms": 12.0, "max_ms": 14.0},
 }
-"""As templates/engine/benchmark.py writes it; nobody has run that on a GPU yet."""
+"""As templates/engine/benchmark.py writes it; not yet run on a GPU."""
 
 
 def test_an_engine_has_two_times_a_batch(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The copies are taken for the engine, or eight images for one, or the second import wins."""
+    """An engine's figures keep batch and kind (engine only, with copies) apart."""
     sha256 = publish_engine(published, "triton/net/1/model.plan")
     Path("8.json").write_text(json.dumps({**ENGINE, "sha256": sha256}))
     Path("1.json").write_text(json.dumps({**ENGINE, "sha256": sha256, "batch": 1}))
@@ -290,7 +296,7 @@ def test_an_engine_has_two_times_a_batch(
 def test_what_is_no_engines_is_not_taken(
     published: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], told: str
 ) -> None:
-    """Edited by hand, or of another package."""
+    """Edited results and results of another package are refused."""
     sha256 = publish_engine(published)
     Path("odd.json").write_text(json.dumps({**ENGINE, "sha256": sha256, **change}))
     assert run("net@orin", "odd.json", device="Orin NX") == 2
@@ -309,14 +315,14 @@ def test_what_is_no_engines_is_not_taken(
 def test_what_the_engine_loads_on_is_taken(
     published: Path, facts: dict[str, Any], change: dict[str, Any]
 ) -> None:
-    """Engines that newer versions and other GPUs load are measured there."""
+    """A result from any version and GPU on which the engine loads is accepted."""
     sha256 = publish_engine(published, **facts)
     Path("new.json").write_text(json.dumps({**ENGINE, "sha256": sha256, **change}))
     assert run("net@orin", "new.json", device="RTX") == 0
 
 
 def test_a_file_from_before_batches_is_still_read(published: Path) -> None:
-    """What was committed last month stops every report."""
+    """Files from before batches were recorded are still read."""
     run(BUILD, write("pi.json"))
     path = published / "measurements" / f"{BUILD}.json"
     assert "batch" not in path.read_text()
@@ -325,7 +331,7 @@ def test_a_file_from_before_batches_is_still_read(published: Path) -> None:
 
 @pytest.mark.parametrize("value", ["NaN", '"::error::x"', "true"])
 def test_a_figure_that_is_none_is_named(published: Path, value: str) -> None:
-    """What was edited by hand and is no number stands in no report."""
+    """An invalid figure is reported by name."""
     run(BUILD, write("pi.json"))
     path = published / "measurements" / f"{BUILD}.json"
     path.write_text(re.sub(r'"mean_ms": [\d.]+', f'"mean_ms": {value}', path.read_text()))
@@ -358,13 +364,13 @@ PACKAGED: dict[str, Any] = {
     "max_ms": 11.0,
     "end_to_end": {"mean_ms": 30.0},
 }
-"""As templates/linux/benchmark.py writes it; where the tools are, a test runs it."""
+"""As templates/linux/benchmark.py writes it; a test with the tools runs it."""
 
 
 def test_a_package_tells_which_file_ran(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By its digest; without that, a figure of last month's file stands for this one's."""
+    """The result of a package's program is assigned by the digest of the file that ran."""
     Path("board.json").write_text(json.dumps(PACKAGED))
     assert run(BUILD, "board.json") == 2
     golden.check("import-benchmark-packaged-other", capsys.readouterr().err)
@@ -386,7 +392,7 @@ MACHINES = {"a-pc": "x86_64, Linux 6.8.0", "a-board": "Camera 3, aarch64, Linux 
 def test_a_figure_of_a_pc_for_a_board_is_doubted(
     published: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The name comes from whoever imports, the machine from the file: both are told."""
+    """If a PC measured a figure for a board, the message names both."""
     folder = published / "build" / "net" / "camera"
     folder.mkdir(parents=True)
     (folder / "net.tflite").write_bytes(b"network")
@@ -404,7 +410,9 @@ def test_a_figure_of_a_pc_for_a_board_is_doubted(
 def test_a_machine_of_another_target_is_no_doubt(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever the file names; words that would spoil the line are left out of it."""
+    """For a target without a known machine there is no such message; unprintable names are left
+    out.
+    """
     sha256 = digest_file(published / "build/tags/xiao-esp32s3/model.tflite")
     data = {**PACKAGED, "sha256": sha256, "machine": "x86_64,\x1b[2J\nLinux " + "6" * 500}
     Path("board.json").write_text(json.dumps(data))
@@ -439,7 +447,7 @@ WRONG: dict[str, str] = {
 def test_bad_input_is_one_message_and_writes_nothing(
     published: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Even when a good file comes with it."""
+    """Invalid input is one message, and no figure is written, not even of a valid file."""
     if WRONG[name]:
         Path("result.json").write_text(WRONG[name])
     assert run(BUILD, write("good.json"), "result.json") == 2
@@ -452,7 +460,7 @@ def test_bad_input_is_one_message_and_writes_nothing(
 def test_what_is_not_published_has_no_figure(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A misspelled id, a file that was changed by hand, a digest that is none, one thing twice."""
+    """An unknown id, an edited file, an invalid digest and a duplicate are refused."""
     write("pi.json")
     write("copy.json")
     assert run("tags@xiao", "pi.json") == 2
@@ -469,7 +477,7 @@ def test_what_is_not_published_has_no_figure(
 
 @pytest.mark.parametrize("device", ["", "  ", "a\x07b", "long " * 40])
 def test_a_device_has_a_name(published: Path, device: str) -> None:
-    """It stands in a table."""
+    """The device's name is required and must fit in a table."""
     with pytest.raises(SystemExit) as ended:
         run(BUILD, write("pi.json"), device=device)
     assert ended.value.code == 2
@@ -478,7 +486,7 @@ def test_a_device_has_a_name(published: Path, device: str) -> None:
 def test_damaged_measurements_are_told_and_left_alone(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An unfinished merge: nobody's figures are thrown away."""
+    """A damaged file of measurements, such as an unfinished merge, is reported and not overwritten."""
     run(BUILD, write("pi.json"))
     path = published / "measurements" / f"{BUILD}.json"
     good = path.read_text()
@@ -493,7 +501,7 @@ def test_damaged_measurements_are_told_and_left_alone(
 
 
 def test_percentiles_are_numpys() -> None:
-    """Between the two nearest values, in proportion."""
+    """Percentiles interpolate linearly, as NumPy's do."""
     times = [5.0, 1.0, 2.0, 4.0, 3.0]
     assert summarize(times) == {
         "runs": 5,

@@ -1,4 +1,4 @@
-"""A look at the data: what can be told without the tools."""
+"""`buildsys check --data`: the findings that need no tools."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -17,7 +17,7 @@ POSE = Layout(classes=("tag",), keypoints=2, dims=3)
 
 
 def messages(line: str, layout: Layout) -> list[str]:
-    """What is said about one label line, in an image of 100 x 50."""
+    """The findings about one label line, in an image of 100 x 50."""
     rows, findings = parse(line, "labels/a.txt", layout)
     said = list(findings)
     for number, item in rows:
@@ -53,7 +53,7 @@ def messages(line: str, layout: Layout) -> list[str]:
     ],
 )
 def test_a_label_line_is_told_what_is_wrong_with_it(line: str, expected: list[str]) -> None:
-    """Within half a pixel nothing is: labels are rounded."""
+    """An invalid label line gives a finding; differences below half a pixel are rounding."""
     assert messages(line, POSE) == expected
 
 
@@ -83,7 +83,7 @@ CORNERS = Layout(classes=("bar", "egg"), keypoints=0, dims=0, shape="corners")
     ],
 )
 def test_an_outline_is_told_what_is_wrong_with_it(line: str, expected: list[str]) -> None:
-    """A box among outlines ends Ultralytics' training; a point too few is a lost object."""
+    """An invalid outline, such as a box among outlines, gives a finding."""
     assert messages(line, OUTLINE) == expected
 
 
@@ -102,14 +102,14 @@ def test_an_outline_is_told_what_is_wrong_with_it(line: str, expected: list[str]
     ],
 )
 def test_labels_of_another_task_are_recognised(line: str, hint: str) -> None:
-    """Four corners are 9 numbers: what else stands there is mostly another tool's form."""
+    """The number of values suggests the task or the tool that wrote the labels."""
     _, (finding,) = parse(line, "a.txt", CORNERS)
     assert finding.message.endswith("numbers; class and four corners are 9")
     assert finding.hint == hint
 
 
 def test_a_turned_box_has_the_box_around_it() -> None:
-    """Sizes in the table, and boxes that leave the image, go by it."""
+    """For an oriented box, size and overlap with the edge use its bounding box."""
     ((_, item),), findings = parse("1 .5 .2 .8 .5 .5 .8 .2 .5", "a.txt", CORNERS)
     assert not findings
     assert item.box == pytest.approx((0.5, 0.5, 0.6, 0.6))
@@ -117,7 +117,7 @@ def test_a_turned_box_has_the_box_around_it() -> None:
 
 
 def test_a_broken_line_hides_no_other() -> None:
-    """Objects of the sound lines are counted, with their lines."""
+    """The valid lines of a file with an invalid line are counted."""
     text = "x\n\n0 .5 .5 .2 .2\n0 .1 .1 .1\n0 .3 .3 .2 .2\n"
     rows, findings = parse(text, "a.txt", Layout(classes=("tag",), keypoints=0, dims=0))
     assert [(line, item.box[0]) for line, item in rows] == [(3, 0.5), (5, 0.3)]
@@ -126,7 +126,7 @@ def test_a_broken_line_hides_no_other() -> None:
 
 
 def test_labels_stand_beside_images() -> None:
-    """The last folder of that name counts, as in evaluation."""
+    """The last folder named images is replaced by labels, as in evaluation."""
     assert label_file(PurePosixPath("images/train/a.b.jpg")) == PurePosixPath(
         "labels/train/a.b.txt"
     )
@@ -137,7 +137,7 @@ def test_labels_stand_beside_images() -> None:
 
 
 def test_datasets_are_called_by_their_folders() -> None:
-    """By their whole path where folders are called alike; never two the same."""
+    """Datasets are named by their folder, or by their path if two folders have the same name."""
     labels = {
         "1": "data/cells/data.yaml",
         "2": "a/tags/data.yaml",
@@ -157,7 +157,7 @@ def test_datasets_are_called_by_their_folders() -> None:
 
 
 def test_targets_share_one_look(workspace: Path) -> None:
-    """At every input size that a build has; a recipe's name chooses all its builds."""
+    """Targets with the same data share one inspection, at each of their input sizes."""
     recipe = workspace / "recipes" / "tags.yaml"
     text = recipe.read_text().replace("name: tags", "name: wide").replace("size: 64", "size: 96")
     (workspace / "recipes" / "wide.yaml").write_text(text)
@@ -173,7 +173,7 @@ def test_targets_share_one_look(workspace: Path) -> None:
 
 
 def test_calibration_images_are_looked_at(workspace: Path) -> None:
-    """A page among them ended the step, one file a run; all recipes of a pattern share a look."""
+    """Calibration images are inspected, too, once for all recipes with the same pattern."""
     recipe = workspace / "recipes" / "tags.yaml"
     (workspace / "cam").mkdir()
     for name in ("a.jpg", "b.JPG", "page.html"):
@@ -194,13 +194,13 @@ def test_calibration_images_are_looked_at(workspace: Path) -> None:
 
 
 def test_names_go_with_data(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`check` alone looks at every recipe."""
+    """Recipe names need `--data`; `check` by itself checks every recipe."""
     assert main(["-C", str(workspace), "check", "tags"]) == 2
     assert "add --data" in capsys.readouterr().err
 
 
 def test_a_recipe_is_named_whatever_its_matrix_makes(workspace: Path) -> None:
-    """Its builds are called by their variants: the name in its file has to do as well."""
+    """A recipe with a matrix is selected by the name in its file, too."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text() + "matrix: {input.size: [64, 96]}\n")
     datasets, builds = find_datasets(Workspace(workspace))

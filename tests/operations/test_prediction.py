@@ -1,4 +1,4 @@
-"""Predictions: what can be told without the tools."""
+"""Predictions: what needs no tools."""
 
 import json
 import os
@@ -29,7 +29,9 @@ from tests.conftest import Build, no_environment
 
 
 def test_a_compiled_build_predicts_from_the_file_before_the_compiler(workspace: Path) -> None:
-    """Any other from the very file that ships."""
+    """A compiled build predicts with the file before the compiler, any other with the published
+    file.
+    """
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("targets:", "targets:\n  - nvidia-rtx-aot", 1))
     plans = {plan.target: plan for plan in build_plans(make_plans(Workspace(workspace)).plans)}
@@ -40,14 +42,14 @@ def test_a_compiled_build_predicts_from_the_file_before_the_compiler(workspace: 
 
 
 def predict(workspace: Path, *arguments: str) -> int:
-    """`buildsys predict`."""
+    """Run `buildsys predict` and return its exit code."""
     return main(["-C", str(workspace), "predict", *arguments])
 
 
 def test_only_a_build_that_is_up_to_date_predicts(
     workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Else the drawing would be of a file that the recipe does not mean any more."""
+    """Only a build that is up to date predicts."""
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
     message = "is not up to date; run `doit build:tags@xiao-esp32s3` first"
     assert predict(workspace, "tags@xiao-esp32s3", picture) == 1
@@ -63,7 +65,7 @@ def test_only_a_build_that_is_up_to_date_predicts(
 def test_a_rejected_build_ships_nothing_to_predict_from(
     workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And says so, with the exit code of a red gate."""
+    """A rejected build is refused with the exit code of a red gate."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("min: 0.1", "min: 0.9"))
     build()
@@ -76,7 +78,7 @@ def test_a_rejected_build_ships_nothing_to_predict_from(
 def test_wrong_arguments_are_told_before_any_work(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every image that is not there, a build that is none, several builds."""
+    """Missing images, an unknown build and several builds are reported before any work."""
     (workspace / "empty").mkdir()
     places = [str(workspace / name) for name in ("nix.jpg", "empty", "tags/data.yaml")]
     assert predict(workspace, "tags@xiao-esp32s3", *places) == 2
@@ -92,7 +94,7 @@ def test_wrong_arguments_are_told_before_any_work(
 
 
 def test_a_checkpoint_is_not_offered(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With what would be."""
+    """A checkpoint is refused, and the message names what can predict."""
     recipe = workspace / "recipes" / "tags.yaml"
     text = recipe.read_text().replace("  - grove-vision-ai-v2\n  - xiao-esp32s3", "  - checkpoint")
     text = text.replace("scheme: int8", "scheme: float32").replace(
@@ -105,7 +107,7 @@ def test_a_checkpoint_is_not_offered(workspace: Path, capsys: pytest.CaptureFixt
 
 
 def test_drawings_never_overwrite_one_another(tmp_path: Path) -> None:
-    """A folder gives its images, hidden ones left out."""
+    """Drawings get different names; a folder stands for its images without hidden files."""
     for name in ("a.jpg", "b/a.png", "b/a.jpg", "b/.a.jpg", ".cache/a.jpg", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -119,7 +121,7 @@ def test_drawings_never_overwrite_one_another(tmp_path: Path) -> None:
 
 
 def test_a_line_shows_the_best_and_counts_the_rest() -> None:
-    """One line an image, however much is in it."""
+    """An image's line lists the best objects and counts the rest."""
     item = Detection(class_="cell", score=0.876, box=(10.2, 5.0, 30.7, 9.6))
     seen = Predicted(picture="a.jpg", drawing="a.jpg", width=64, height=64, objects=(item,) * 8)
     line = "a.jpg: cell 0.88 at 10,5 21x5; cell 0.88 at 10,5 21x5; and 6 more"
@@ -134,12 +136,12 @@ MADE = {
     "height": 64,
     "objects": [{"class": "tag", "score": 0.5, "keypoints": [[1.5, 2.0, 1.0]]}],
 }
-"""What a step says of the image 0.jpg."""
+"""A step's result for the image 0.jpg."""
 
 
 @pytest.mark.usefixtures("built")
 def test_predictions_keep_what_the_step_found(workspace: Path) -> None:
-    """With the build, and the image as it was named."""
+    """Predictions name the build, and the image as on the command line."""
     target = made_predictions(workspace, MADE)
     found = json.loads((target / "predictions.json").read_text())
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
@@ -161,7 +163,9 @@ def test_predictions_keep_what_the_step_found(workspace: Path) -> None:
 def test_a_step_names_no_file_but_the_drawings_it_was_asked_for(
     workspace: Path, change: dict[str, object], message: str
 ) -> None:
-    """A file that a step wrote moves nothing out of its folder, and nothing is left of it."""
+    """Paths in a step's result that are not the requested drawings are refused, and nothing is
+    kept.
+    """
     (workspace / "notes.txt").write_text("mine")
     with pytest.raises(StepFailed, match=re.escape(message)):
         made_predictions(workspace, MADE | change)
@@ -170,7 +174,7 @@ def test_a_step_names_no_file_but_the_drawings_it_was_asked_for(
 
 
 def made_predictions(workspace: Path, row: dict[str, object]) -> Path:
-    """The folder that `predict` fills when its step writes this row."""
+    """The folder that `predict` writes if its step returns this row."""
 
     def run(command: Command, on_progress: OnProgress) -> int:
         request = json.loads(Path(command.arguments[-1]).read_text())

@@ -1,4 +1,4 @@
-"""A team's store by hand: what one machine pushes, another restores; looking at it and cleaning it up."""
+"""The commands for a team's store: push, pull, status, check and gc."""
 
 import os
 import re
@@ -21,7 +21,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def remote(tmp_path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that the workspace may write to."""
+    """A remote store in a folder, writable for the workspace."""
     folder = tmp_path / "remote"
     folder.mkdir()
     monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{folder}")
@@ -30,7 +30,7 @@ def remote(tmp_path: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def say(workspace: Path, capsys: Capture, *words: str) -> tuple[int, str]:
-    """A command's exit code, and all that it prints."""
+    """Run a command; return its exit code and output."""
     capsys.readouterr()
     code = main(["-C", str(workspace), *words])
     found = capsys.readouterr()
@@ -38,13 +38,13 @@ def say(workspace: Path, capsys: Capture, *words: str) -> tuple[int, str]:
 
 
 def leave(workspace: Path, tmp_path: Path) -> None:
-    """What a fresh clone on a fresh machine has not."""
+    """Remove what a fresh clone on a fresh machine does not have."""
     for folder in (workspace / ".buildsys", workspace / "build", tmp_path / "store"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def build(workspace: Path, tools: StandIn) -> set[str]:
-    """Build everything; returns the kinds of outcomes."""
+    """Build everything; return the kinds of outcomes."""
     tools.ran.clear()
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
@@ -61,8 +61,8 @@ def test_a_clone_restores_what_was_pushed(
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An empty store and no .buildsys: no step runs, the packages are the same, the lock stays. Only what
-    is read comes; `pull` brings the rest.
+    """With an empty store and no .buildsys, no step runs, packages and lock are unchanged, and only
+    files that are read are downloaded; `pull` downloads the rest.
     """
     code, text = say(workspace, capsys, "store", "push")
     assert code == 0
@@ -102,7 +102,9 @@ def test_a_clone_restores_what_was_pushed(
 def test_a_mode_in_the_file_is_an_error_that_names_the_variables(
     workspace: Path, capsys: Capture, tmp_path: Path
 ) -> None:
-    """It decided once who writes, and a commit could change it."""
+    """A `mode` in buildsys.yaml is an error that names the variables, since a commit could change
+    it.
+    """
     file = workspace / "buildsys.yaml"
     file.write_text("remote: {url: s3://team, mode: read-write}\n")
     code, text = say(workspace, capsys, "plan")
@@ -115,7 +117,7 @@ def test_a_mode_in_the_file_is_an_error_that_names_the_variables(
 def test_what_only_a_person_chooses_is_an_error_in_the_file(
     workspace: Path, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each says which variable chooses it, in a run and in `check`."""
+    """Settings that only a user may choose are errors in the file; each message names the variable."""
     monkeypatch.delenv("BUILDSYS_STORE")
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o777)
@@ -136,7 +138,7 @@ def test_what_only_a_person_chooses_is_an_error_in_the_file(
 def test_the_recorded_network_is_found_by_its_digest(
     built: None, workspace: Path, remote: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
-    """The lock is what counts: whatever made it, nothing is trained where the remote has its bytes."""
+    """Nothing is trained if the remote has the checkpoint that the lock records."""
     assert say(workspace, capsys, "store", "push")[0] == 0
     leave(workspace, tmp_path)
     for entry in (remote / "actions").glob("*/*"):
@@ -152,7 +154,7 @@ def test_the_recorded_network_is_found_by_its_digest(
 def test_a_remote_is_looked_at_and_cleaned_up(
     built: None, workspace: Path, remote: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    """Damage is found and removed; old results go with their files, the recorded network stays."""
+    """`check` finds and removes damage; `gc` deletes old results, not the recorded network."""
     assert say(workspace, capsys, "store", "push")[0] == 0
     (remote / "notes.txt").write_text("not ours")
     blob = min((remote / "blobs").glob("*/*"), key=lambda path: path.stat().st_size)
@@ -181,7 +183,7 @@ def test_a_remote_is_looked_at_and_cleaned_up(
 def test_no_file_goes_where_a_result_does_not_say_which_it_needs(
     built: None, workspace: Path, remote: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    """A damaged list of files, or the entry of another release, is no reason to remove what it names."""
+    """No file is deleted while some entry cannot be read, since it may need the file."""
     assert say(workspace, capsys, "store", "push")[0] == 0
     blobs = list((remote / "blobs").glob("*/*"))
     for path in blobs:
@@ -209,7 +211,7 @@ def test_no_file_goes_where_a_result_does_not_say_which_it_needs(
 def test_what_is_known_by_digest_alone_is_signed_by_nobody(
     built: None, workspace: Path, remote: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
-    """What a workspace remembers of a result does not say who made it."""
+    """Results that a workspace knows only by digest are not signed."""
     session = Session(workspace, tools, no_environment)
     session.build(list(session.plans))
     session.close()
@@ -234,7 +236,7 @@ def test_a_report_leaves_nothing_to_be_put_there(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It is rendered when all has been put there, and is of use to nobody else."""
+    """The report's step is not pushed."""
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
     monkeypatch.setenv("BUILDSYS_REPORT", "pages")
@@ -249,7 +251,7 @@ def test_a_report_leaves_nothing_to_be_put_there(
 def test_without_a_remote_a_sentence_says_how_to_get_one(
     workspace: Path, capsys: Capture, words: tuple[str, ...]
 ) -> None:
-    """Exit code 1."""
+    """Without a remote, the message says how to configure one; the exit code is 1."""
     code, text = say(workspace, capsys, *words)
     assert (code, text.startswith("no remote store is configured: `remote: {url: …}`")) == (1, True)
 
@@ -257,7 +259,7 @@ def test_without_a_remote_a_sentence_says_how_to_get_one(
 def test_a_remote_that_a_variable_switches_off_is_named_so(
     workspace: Path, remote: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever of the two it is."""
+    """If a variable switches the remote off, the message names the variable."""
     monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "none")
     code, text = say(workspace, capsys, "remote", "check")
     assert (code, text.startswith("the remote store is disabled: ")) == (1, True)
@@ -266,7 +268,7 @@ def test_a_remote_that_a_variable_switches_off_is_named_so(
 def test_a_remote_that_does_not_answer_fails_the_command(
     workspace: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A run goes on without it; who asks for it alone is to know."""
+    """A command fails if the remote does not answer; a run continues without it."""
     monkeypatch.setenv("BUILDSYS_REMOTE", f"file://{tmp_path}/nowhere")
     for words in (("remote", "check"), ("store", "pull")):
         code, text = say(workspace, capsys, *words)
@@ -274,7 +276,7 @@ def test_a_remote_that_does_not_answer_fails_the_command(
 
 
 def test_a_key_is_made_and_printed(workspace: Path, tmp_path: Path, capsys: Capture) -> None:
-    """With the two lines that use it."""
+    """`remote key` makes a key and prints the two lines that use it."""
     code, text = say(workspace, capsys, "remote", "keygen", str(tmp_path / "key.pem"))
     public = text.splitlines()[0]
     assert (code, public.startswith("ed25519:")) == (0, True)
@@ -284,7 +286,7 @@ def test_a_key_is_made_and_printed(workspace: Path, tmp_path: Path, capsys: Capt
 def test_without_the_library_a_sentence_says_what_to_install(
     workspace: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run goes on; a command fails."""
+    """Without the S3 library, the message says what to install: a command fails, a run continues."""
     monkeypatch.setenv("BUILDSYS_REMOTE", "s3://team")
     monkeypatch.setitem(sys.modules, "obstore", None)
     code, text = say(workspace, capsys, "remote", "check")

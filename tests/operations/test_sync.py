@@ -1,4 +1,4 @@
-"""`buildsys sync`: everything from elsewhere ahead of time, then no network is needed."""
+"""`buildsys sync` downloads everything ahead of time, so that a build needs no network."""
 
 import argparse
 import hashlib
@@ -44,7 +44,7 @@ targets: [grove-vision-ai-v2]
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """The command takes signals over; the tests want them back."""
+    """Restore the signal handlers that the command replaces."""
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in kept.items():
@@ -52,7 +52,7 @@ def _signals() -> Iterator[None]:
 
 
 def run_sync(root: Path, uv: Uv, *arguments: str) -> int:
-    """The command with a stand-in for uv, which is halfway through whenever it is asked."""
+    """Run the command with a stand-in for uv whose progress is always half."""
     parser = argparse.ArgumentParser()
     sync.arguments(parser)
     options = parser.parse_args(arguments)
@@ -73,7 +73,7 @@ def run_sync(root: Path, uv: Uv, *arguments: str) -> int:
 def test_a_workspace_gets_what_its_builds_need(
     workspace: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sizes first, one line each as it is done; a second time, nothing is left to do."""
+    """Sizes are printed first, then one line per item; a second run has nothing to do."""
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert run_sync(workspace, Uv(), "--dry-run") == 0
     golden.check("sync-dry-run", capsys.readouterr().out)
@@ -91,7 +91,7 @@ def test_a_workspace_gets_what_its_builds_need(
 def test_all_means_every_environment_and_needs_no_workspace(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the recipes are there."""
+    """`--all` syncs every environment and needs no workspace."""
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert run_sync(tmp_path, Uv(), "--all") == 0
     output = capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_all_means_every_environment_and_needs_no_workspace(
 def test_a_failure_stops_no_other(
     workspace: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All are tried, each failure says why, the exit code is red."""
+    """All items are tried, each failure is reported, the exit code is not 0."""
     monkeypatch.setattr("shutil.which", lambda name: None)
     lock = str(definitions.tool_env("evaluate").lock("lock"))
     uv = Uv(fail_at=lock, stderr="error sending request for url")
@@ -128,13 +128,13 @@ def test_wrong_arguments(
     arguments: tuple[str, ...],
     recipes: bool,
 ) -> None:
-    """Nothing is synced for a typo."""
+    """Wrong arguments sync nothing."""
     assert main(["-C", str(workspace if recipes else tmp_path), "sync", *arguments]) == 2
     golden.check(f"sync-{name}", capsys.readouterr().err, tmp_path)
 
 
 def test_a_build_that_waits_is_said(workspace: Path, capsys: Capture) -> None:
-    """By its name: exit code 10, as everywhere."""
+    """A waiting build that was requested by name gives exit code 10."""
     recipe = workspace / "recipes" / "later.yaml"
     recipe.write_text(
         VELA.replace("straight", "later").replace(
@@ -147,7 +147,7 @@ def test_a_build_that_waits_is_said(workspace: Path, capsys: Capture) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
-    """Serves a folder with one model until it is shut down."""
+    """A server for a folder with one model."""
     folder = tmp_path / "served"
     folder.mkdir()
     (folder / "model.tflite").write_bytes(MODEL)
@@ -166,7 +166,7 @@ def server(tmp_path: Path) -> Iterator[ThreadingHTTPServer]:
 
 
 def make_remote(tmp_path: Path, port: int, *files: str) -> Path:
-    """A workspace whose models come from a server; what would run LiteRT only pretends."""
+    """A workspace whose models are fetched from a server; LiteRT's environment is a stand-in."""
     root = tmp_path / "place"
     if files:
         make_environments(tmp_path)
@@ -184,7 +184,7 @@ def make_remote(tmp_path: Path, port: int, *files: str) -> Path:
 
 
 def run_real(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """`buildsys sync` as people run it."""
+    """Run `buildsys sync` as a process."""
     return subprocess.run(
         [sys.executable, "-m", "buildsys", "sync", *arguments],
         cwd=root,
@@ -199,7 +199,7 @@ def run_real(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_what_is_remote_is_fetched_and_then_no_network_is_needed(
     tmp_path: Path, server: ThreadingHTTPServer
 ) -> None:
-    """The build afterwards runs where nothing can be reached."""
+    """After `sync` the build runs without network."""
     root = make_remote(tmp_path, server.server_port, "model.tflite")
     assert "would fetch     fetch (model@host)" in run_real(root, "--dry-run").stdout
     refused = without_network(root, "doit")
@@ -217,7 +217,7 @@ def test_what_is_remote_is_fetched_and_then_no_network_is_needed(
 
 @pytest.mark.slow
 def test_what_the_store_lost_is_fetched_again(tmp_path: Path, server: ThreadingHTTPServer) -> None:
-    """Known by digest is not enough where there is no network."""
+    """A file that the store lost is fetched again, even if its digest is known."""
     root = make_remote(tmp_path, server.server_port, "model.tflite")
     assert doit(root).returncode == 0
     Path(tmp_path, "store", "blobs", hashlib.sha256(MODEL).hexdigest()[:2]).rename(
@@ -230,7 +230,7 @@ def test_what_the_store_lost_is_fetched_again(tmp_path: Path, server: ThreadingH
 def test_a_file_that_is_not_there_stops_no_other(
     tmp_path: Path, server: ThreadingHTTPServer
 ) -> None:
-    """All are tried."""
+    """A missing file does not stop the others."""
     root = make_remote(tmp_path, server.server_port, "absent.tflite", "model.tflite")
     run = run_real(root)
     assert run.returncode == 1
@@ -242,7 +242,7 @@ def test_a_file_that_is_not_there_stops_no_other(
 
 @pytest.mark.slow
 def test_without_network_and_environment_the_error_says_what_to_do(tmp_path: Path) -> None:
-    """Not a traceback of a tool, and not a hang."""
+    """Without network and environment, the message says what to do."""
     root = make_remote(tmp_path, 9)
     (root / "recipes" / "straight.yaml").write_text(VELA)
     (root / "model.tflite").write_bytes(MODEL)
@@ -256,7 +256,7 @@ def test_without_network_and_environment_the_error_says_what_to_do(tmp_path: Pat
 
 
 def test_a_quiet_command_is_seen_to_write(tmp_path: Path) -> None:
-    """The kernel knows, also of children that have ended; output is captured, failures are told."""
+    """Progress of a silent command is measured by the bytes it writes, including ended children."""
     seen: list[float] = []
     run = watched(lambda seconds, mib: seen.append(mib), every=0.05)
     script = "dd if=/dev/zero of=big bs=1M count=20 2>/dev/null; sleep 0.5; echo done; exit 3"

@@ -1,4 +1,4 @@
-"""Results on another machine: exported here, imported there, restored without running anything."""
+"""Results that one machine exports and another imports and restores without running a step."""
 
 import io
 import json
@@ -25,7 +25,7 @@ Member = tuple[tarfile.TarInfo, bytes]
 
 @pytest.fixture
 def exported(built: None, workspace: Path, tmp_path: Path, capsys: Capture) -> Path:
-    """Everything that the workspace built, in one file."""
+    """An archive of everything that the workspace built."""
     archive = tmp_path / "results.tar"
     capsys.readouterr()
     assert main(["-C", str(workspace), "store", "export", "*", "-o", str(archive)]) == 0
@@ -46,7 +46,7 @@ def _archive(sample: Sample, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def carried(_archive: bytes, tmp_path: Path) -> Path:
-    """Everything that a workspace on another machine built, in one file."""
+    """An archive of everything that a workspace on another machine built."""
     archive = tmp_path / "results.tar"
     archive.write_bytes(_archive)
     return archive
@@ -54,7 +54,9 @@ def carried(_archive: bytes, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
-    """Another machine: the same repository at another path, an empty store, nothing built."""
+    """A function that simulates another machine: the same repository at another path, an empty
+    store.
+    """
 
     def move() -> Path:
         monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "other" / "store"))
@@ -64,7 +66,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], P
 
 
 def rebuild(root: Path, tools: StandIn) -> dict[str, str]:
-    """Build everything; returns the statuses."""
+    """Build everything; return the statuses."""
     tools.ran.clear()
     session = Session(root, tools, no_environment)
     rows = session.build(list(session.plans))
@@ -73,7 +75,7 @@ def rebuild(root: Path, tools: StandIn) -> dict[str, str]:
 
 
 def manifests(root: Path) -> dict[str, bytes]:
-    """Bytes of every file to ship, and of every manifest."""
+    """The bytes of each published file and manifest, by path."""
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in root.glob("build/*/*/*")
@@ -84,7 +86,7 @@ def manifests(root: Path) -> dict[str, bytes]:
 def test_another_machine_restores_everything_and_runs_nothing(
     exported: Path, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], capsys: Capture
 ) -> None:
-    """Manifests are the same bytes; what is imported twice is there once."""
+    """After an import everything is restored with the same manifests; a second import adds nothing."""
     golden.check("export", capsys.readouterr().out, exported.parent)
     other = elsewhere()
     for name in ("import", "import-again"):
@@ -99,7 +101,7 @@ def test_another_machine_restores_everything_and_runs_nothing(
 def test_what_needs_data_that_is_not_here_waits_for_it(
     exported: Path, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
 ) -> None:
-    """A clone with the packages and without the data, in which somebody changes the calibration."""
+    """If the calibration changes in a clone without the data, the build waits for the data."""
     small = tmp_path / "small.tar"
     command = ["-C", str(workspace), "store", "export", "*", "--packages-only", "-o", str(small)]
     assert main(command) == 0
@@ -119,7 +121,7 @@ def test_what_needs_data_that_is_not_here_waits_for_it(
 def test_a_part_of_the_builds_can_go(
     workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
 ) -> None:
-    """What the other build needs besides is made there."""
+    """An export of some builds is imported; other builds are made on that machine."""
     archive = tmp_path / "one.tar"
     assert main(["-C", str(workspace), "store", "export", "*@xiao*", "-o", str(archive)]) == 0
     other = elsewhere()
@@ -133,7 +135,9 @@ def test_a_part_of_the_builds_can_go(
 def test_packages_alone_restore_too(
     exported: Path, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
 ) -> None:
-    """What lies between goes as digests; it is made only when a change needs its bytes."""
+    """With `--packages` intermediate files are exported as digests, and made only if a change needs
+    them.
+    """
     small = tmp_path / "small.tar"
     command = ["-C", str(workspace), "store", "export", "*", "--packages-only", "-o", str(small)]
     assert main(command) == 0
@@ -154,7 +158,7 @@ def test_packages_alone_restore_too(
 def test_a_whole_archive_replaces_digests(
     exported: Path, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
 ) -> None:
-    """Bytes that come later count; digests that come later take nothing away."""
+    """A later complete archive adds the bytes; a later archive of digests removes nothing."""
     small = tmp_path / "small.tar"
     command = ["-C", str(workspace), "store", "export", "*", "--packages-only", "-o", str(small)]
     assert main(command) == 0
@@ -172,7 +176,7 @@ def test_a_whole_archive_replaces_digests(
 def test_the_same_results_are_the_same_bytes(
     exported: Path, workspace: Path, elsewhere: Callable[[], Path], tools: StandIn, tmp_path: Path
 ) -> None:
-    """Whoever exports them, and wherever from."""
+    """Archives of the same results are equal byte by byte."""
     other = elsewhere()
     assert main(["store", "import", str(exported)]) == 0
     rebuild(other, tools)
@@ -184,7 +188,7 @@ def test_the_same_results_are_the_same_bytes(
 def test_what_was_not_made_is_said(
     workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
-    """Nothing is written, unless a part is asked for."""
+    """Results that were not made are reported, and nothing is written unless a part is allowed."""
     tools.fail = {"compile_vela"}
     rebuild(workspace, tools)
     capsys.readouterr()
@@ -200,7 +204,7 @@ def test_what_was_not_made_is_said(
 
 @pytest.mark.usefixtures("built")
 def test_what_the_store_lost_is_said(workspace: Path, tmp_path: Path, capsys: Capture) -> None:
-    """A published build stays up to date without its store; there is nothing to export."""
+    """Results that the store lost are reported; the published build stays up to date."""
     shutil.rmtree(tmp_path / "store")
     capsys.readouterr()
     assert main(["-C", str(workspace), "store", "export", "*", "-o", str(tmp_path / "x.tar")]) == 1
@@ -208,7 +212,7 @@ def test_what_the_store_lost_is_said(workspace: Path, tmp_path: Path, capsys: Ca
 
 
 def test_a_name_that_nothing_has(workspace: Path, capsys: Capture) -> None:
-    """Is wrong input, as everywhere."""
+    """An unknown name is wrong input."""
     assert main(["-C", str(workspace), "store", "export", "tag@xiao-esp32s3", "-o", "x.tar"]) == 2
     golden.check("export-unknown", capsys.readouterr().err)
 
@@ -216,7 +220,7 @@ def test_a_name_that_nothing_has(workspace: Path, capsys: Capture) -> None:
 def test_a_red_gate_goes_along(
     build: Build, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
 ) -> None:
-    """The other machine measures nothing again to come to the same verdict."""
+    """A red verdict is exported, and the other machine does not measure again."""
     tools.metric = 0.05
     build()
     archive = tmp_path / "red.tar"
@@ -228,32 +232,32 @@ def test_a_red_gate_goes_along(
 
 
 def read(path: Path) -> list[Member]:
-    """Members with their bytes."""
+    """The members of an archive with their bytes."""
     with tarfile.open(path) as archive:
         return [(m, f.read() if (f := archive.extractfile(m)) else b"") for m in archive]
 
 
 def write(path: Path, members: list[Member]) -> None:
-    """An archive of these members as they stand."""
+    """Write an archive of these members."""
     with tarfile.open(path, "w") as archive:
         for member, data in members:
             archive.addfile(member, io.BytesIO(data))
 
 
 def blobs(path: Path) -> list[str]:
-    """Names of the blobs in an archive."""
+    """The names of the blobs in an archive."""
     return [member.name for member, _ in read(path) if member.name.startswith("blobs/")]
 
 
 def member(name: str, data: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = "") -> Member:
-    """One strange member."""
+    """One unusual member."""
     info = tarfile.TarInfo(name)
     info.size, info.type, info.linkname = len(data), kind, link
     return info, data
 
 
 def with_evil_tree(members: list[Member]) -> list[Member]:
-    """A tree that wants to be restored outside its folder."""
+    """Add a tree with a path outside its folder."""
     digest = digest_bytes(b"")
     index = encode_index([("../../.bashrc", 0, digest)])
     first = _first(members, "actions/")
@@ -274,7 +278,7 @@ def with_evil_tree(members: list[Member]) -> list[Member]:
 
 
 def with_foreign_blob(members: list[Member]) -> list[Member]:
-    """A whole file that no result names."""
+    """Add a file that no result names."""
     header = json.loads(members[0][1])
     header["blobs"] += 1
     foreign = member(blob_name(digest_bytes(b"foreign")), b"foreign")
@@ -286,14 +290,14 @@ def _first(members: list[Member], kind: str) -> int:
 
 
 def with_wrong_blob(members: list[Member]) -> list[Member]:
-    """One byte more than its name says."""
+    """Append a byte to a blob."""
     index = _first(members, "blobs/")
     info, data = members[index]
     return [*members[:index], member(info.name, data + b"!"), *members[index + 1 :]]
 
 
 def with_wrong_action(members: list[Member]) -> list[Member]:
-    """An entry that says nothing."""
+    """Replace a record by an empty one."""
     index = _first(members, "actions/")
     return [
         *members[:index],
@@ -303,7 +307,7 @@ def with_wrong_action(members: list[Member]) -> list[Member]:
 
 
 def without_blob(members: list[Member]) -> list[Member]:
-    """A file missing, and the header saying that all is well."""
+    """Remove a file but keep the header."""
     index = _first(members, "blobs/")
     header = json.loads(members[0][1])
     header["blobs"] -= 1
@@ -312,7 +316,7 @@ def without_blob(members: list[Member]) -> list[Member]:
 
 
 def sparse(members: list[Member]) -> list[Member]:
-    """A few bytes that claim to be a terabyte."""
+    """Add a sparse member with a size of a terabyte."""
     info = tarfile.TarInfo("blobs/aa/" + "a" * 64)
     info.pax_headers = {
         "GNU.sparse.major": "0",
@@ -352,7 +356,7 @@ STRANGE: dict[str, Callable[[list[Member]], list[Member]]] = {
 def test_a_strange_archive_is_refused_whole(
     name: str, carried: Path, elsewhere: Callable[[], Path], tmp_path: Path, capsys: Capture
 ) -> None:
-    """Nothing of it is left behind, in the store or anywhere."""
+    """An invalid archive is refused as a whole, and nothing of it is kept."""
     write(carried, STRANGE[name](read(carried)))
     elsewhere()
     before = sorted(tmp_path.rglob("*"))
@@ -367,9 +371,9 @@ def test_a_strange_archive_is_refused_whole(
 def test_a_part_of_an_archive_is_refused(
     keep: float, carried: Path, elsewhere: Callable[[], Path], tmp_path: Path, capsys: Capture
 ) -> None:
-    """A copy that broke off, at any place."""
+    """A truncated archive is refused."""
     data = carried.read_bytes()
-    written = len(data.rstrip(b"\0"))  # the rest is padding, whose loss is none
+    written = len(data.rstrip(b"\0"))  # the rest is padding, which may be missing
     carried.write_bytes(data[: int(keep if keep >= 1 else written * keep)])
     elsewhere()
     assert main(["store", "import", str(carried)]) == 2
@@ -378,7 +382,7 @@ def test_a_part_of_an_archive_is_refused(
 
 
 def test_other_files_are_refused(tmp_path: Path, capsys: Capture) -> None:
-    """An image, a compressed archive, nothing at all."""
+    """An image, a compressed archive and an empty file are refused."""
     (tmp_path / "x.tar").write_bytes(b"\x89PNG" + bytes(2000))
     assert main(["store", "import", str(tmp_path / "x.tar")]) == 2
     golden.check("import-no-archive", capsys.readouterr().err, tmp_path)
@@ -387,7 +391,7 @@ def test_other_files_are_refused(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_what_is_here_stays(carried: Path, elsewhere: Callable[[], Path], tmp_path: Path) -> None:
-    """A blob of the store is never written again."""
+    """An import does not rewrite existing blobs."""
     elsewhere()
     main(["store", "import", str(carried)])
     store = tmp_path / "other" / "store"

@@ -1,4 +1,6 @@
-"""`buildsys verify`: a shipped file is made again from nothing, or the step is named that differs."""
+"""`buildsys verify` makes a published file again from its inputs and names the first step that
+differs.
+"""
 
 import json
 import os
@@ -23,7 +25,7 @@ BUILD = "tags@grove-vision-ai-v2"
 
 
 def verdicts(workspace: Path, tools: StandIn, train: bool = False) -> list[RebuiltStep]:
-    """A finding for each step that could be compared."""
+    """One finding for each step that could be compared."""
     session = Session(workspace, tools, no_environment)
     plan = shipped_plan(session, session.plans[BUILD])
     found = list(verify(session, plan, train, tools, no_environment))
@@ -33,7 +35,7 @@ def verdicts(workspace: Path, tools: StandIn, train: bool = False) -> list[Rebui
 
 @pytest.mark.usefixtures("built")
 def test_equal_bytes_from_nothing(build: Build, workspace: Path, tools: StandIn) -> None:
-    """Nobody can say whether the file in the field can be made again."""
+    """A published file that is made again has equal bytes."""
     manifest = (workspace / "build/tags/grove-vision-ai-v2/manifest.json").read_bytes()
     tools.ran.clear()
     found = verdicts(workspace, tools)
@@ -51,7 +53,7 @@ def test_equal_bytes_from_nothing(build: Build, workspace: Path, tools: StandIn)
 def test_what_one_machine_measured_is_no_part_of_it(
     build: Build, workspace: Path, tools: StandIn
 ) -> None:
-    """A recipe with `benchmark` could never be verified: its latency is in no manifest."""
+    """Latency, which one machine measured, is not compared."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text() + "benchmark: {runs: 2, warmup: 0}\n")
     build()
@@ -61,7 +63,7 @@ def test_what_one_machine_measured_is_no_part_of_it(
 
 
 class OtherCompiler(StandIn):
-    """As after an update of a tool that its lock does not show."""
+    """A compiler that changed without a change in its lock."""
 
     def __call__(self, command: Command, on_progress: OnProgress) -> int:
         code = super().__call__(command, on_progress)
@@ -73,7 +75,7 @@ class OtherCompiler(StandIn):
 
 @pytest.mark.usefixtures("built")
 def test_every_step_is_compared_by_its_own_doing(workspace: Path) -> None:
-    """ "It differs", says the tool, and a day of searching begins: what follows gets what shipped."""
+    """Each step is run with the published inputs, so that only the step that differs is reported."""
     found = {finding.stage: finding for finding in verdicts(workspace, OtherCompiler())}
     assert found["compile"].verdict == "differs"
     assert found["compile"].detail == "vela-tflite: other bytes"
@@ -94,7 +96,7 @@ def test_every_step_is_compared_by_its_own_doing(workspace: Path) -> None:
 def test_figures_may_differ_a_little(
     workspace: Path, metric: float, verdict: str, detail: str
 ) -> None:
-    """Another CPU's rounding is called a different file."""
+    """Small differences in figures are accepted."""
     other = StandIn()
     other.metric = metric
     found = verdicts(workspace, other)
@@ -107,7 +109,7 @@ def test_figures_may_differ_a_little(
 def test_the_machines_are_named_where_they_differ(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Equal on another CPU is the promise; where it is not kept, nobody knows what to look at."""
+    """If results differ, the differing facts of the machines are listed."""
     monkeypatch.setattr(made_on, "cpu_name", lambda: "Another CPU (x86_64)")
     monkeypatch.setattr(made_on, "instruction_sets", lambda: ("avx2", "fma"))
     (finding, *_) = verdicts(workspace, StandIn())
@@ -118,7 +120,7 @@ def test_the_machines_are_named_where_they_differ(
 
 @pytest.mark.usefixtures("built")
 def test_a_recipe_that_says_something_else_now(workspace: Path, tools: StandIn) -> None:
-    """The wrong recipe is verified, and is right."""
+    """A recipe that changed since the build is refused."""
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("per-tensor", "per-channel"))
     with pytest.raises(
@@ -131,7 +133,7 @@ def test_a_recipe_that_says_something_else_now(workspace: Path, tools: StandIn) 
 def test_a_checkpoint_that_was_damaged_in_the_store_is_named(
     workspace: Path, tools: StandIn
 ) -> None:
-    """At the training, not at the step that would have read it; `--train` does without it."""
+    """A damaged checkpoint is reported at the training; `--train` does not need it."""
     manifest = read_manifest(workspace / "build/tags/grove-vision-ai-v2")
     assert manifest is not None
     training = next(step for step in manifest.steps if step.stage == "train")
@@ -149,7 +151,7 @@ def test_a_checkpoint_that_was_damaged_in_the_store_is_named(
 def test_what_this_host_has_no_tools_for_is_passed_by(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One environment is missing, and nothing of the rest is compared."""
+    """Steps without tools on this host are skipped; the others are compared."""
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     found = {finding.stage: finding for finding in verdicts(workspace, tools)}
     left_out = [finding for finding in found.values() if finding.verdict == "not run here"]
@@ -160,7 +162,7 @@ def test_what_this_host_has_no_tools_for_is_passed_by(
 
 
 def test_nothing_to_verify(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A build that was never made is a traceback."""
+    """A build that was never made is reported in one sentence."""
     assert main(["-C", str(workspace), "verify", BUILD]) == 2
     assert "there is no manifest to compare with" in capsys.readouterr().err
     assert main(["-C", str(workspace), "verify", "tags@*"]) == 2

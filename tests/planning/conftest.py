@@ -1,4 +1,4 @@
-"""Workspaces of planning's tests: datasets and weights, no recipe yet."""
+"""Workspaces for tests of planning, without recipes."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ from tests.authoring.sample_workspace import make_workspace
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """Datasets and weights, no recipe yet."""
+    """A workspace with datasets and weights, without recipes."""
     return make_workspace(tmp_path / "workspace")

@@ -1,4 +1,4 @@
-"""The second converter in plans: its environments, what two converters share, where none is used."""
+"""The second converter in plans: environments, shared steps, targets without a converter."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _BOTH = "matrix: {convert.tool: [onnx2tf, onnx-tf]}\n"
 
 @pytest.mark.parametrize("tool", ["onnx2tf", "onnx-tf"])
 def test_every_step_in_tensorflow_runs_where_its_converter_does(workspace: Path, tool: str) -> None:
-    """A SavedModel is read by another TensorFlow than the one that wrote it."""
+    """Every step that uses TensorFlow runs in its converter's environment."""
     write_recipe(workspace, "tags", TRAINED + f"convert: {{tool: {tool}}}\n")
     stages = by_stage(plan_good(workspace)["tags@xiao-esp32s3"])
     assert stages["convert"].module == f"convert_{tool.replace('-', '_')}"
@@ -26,7 +26,7 @@ def test_every_step_in_tensorflow_runs_where_its_converter_does(workspace: Path,
 
 
 def test_onnx2tf_is_what_nobody_has_to_write(workspace: Path) -> None:
-    """A recipe that names the default is another build."""
+    """Naming the default converter, onnx2tf, changes nothing."""
     write_recipe(workspace, "plain", TRAINED)
     write_recipe(workspace, "written", TRAINED + "convert: {tool: onnx2tf}\n")
     plans = plan_good(workspace)
@@ -38,7 +38,7 @@ def test_onnx2tf_is_what_nobody_has_to_write(workspace: Path) -> None:
 
 
 def test_two_converters_side_by_side_share_what_goes_before(workspace: Path) -> None:
-    """The comparison trains and exports twice, and compares two networks."""
+    """Two converters share training and export."""
     write_recipe(workspace, "tags", TRAINED + _BOTH)
     plans = plan_good(workspace)
     one, other = (by_stage(plans[f"tags-{tool}@xiao-esp32s3"]) for tool in ("onnx2tf", "onnx-tf"))
@@ -48,7 +48,7 @@ def test_two_converters_side_by_side_share_what_goes_before(workspace: Path) -> 
 
 
 def test_a_saved_model_ships_as_it_is(workspace: Path) -> None:
-    """It goes through TFLite, or its folder is not what a red gate would reject."""
+    """A SavedModel package is published without conversion to TFLite and is subject to the gate."""
     recipe = TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", "[tensorflow-saved-model]")
     recipe = recipe.replace("scheme: int8", "scheme: float32") + "convert: {tool: onnx-tf}\n"
     write_recipe(workspace, "tags", recipe)
@@ -95,7 +95,7 @@ def test_all_schemes_of_a_network_share_one_conversion(workspace: Path) -> None:
 
 
 def test_a_converter_without_effect_is_told(workspace: Path) -> None:
-    """Somebody compares two converters on a target that uses neither."""
+    """A `converter` that the target does not use gives a warning."""
     recipe = ONNX.replace("ethos-u55-128-high-end", "checkpoint").replace("int8", "float32")
     write_recipe(workspace, "given", recipe + "convert: {tool: onnx-tf}\n")
     plans = plan_all(workspace)

@@ -1,4 +1,4 @@
-"""What each line of a recipe or target makes stale, for engines: exactly that, as a table."""
+"""A table of the steps that each line of a recipe or target makes stale, for engines."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ _TABLE = {
 
 @pytest.mark.parametrize("case", _TABLE)
 def test_one_line_makes_stale_exactly(workspace: Path, case: str) -> None:
-    """A GPU's minutes are spent again for a line that no engine depends on, or an old engine ships."""
+    """Changing one line makes exactly the steps in the table stale."""
     old, new, wanted = _TABLE[case]
     before = _stages(workspace, _A100)
     after = _stages(workspace, _A100, (old, new))
@@ -51,7 +51,7 @@ def test_one_line_makes_stale_exactly(workspace: Path, case: str) -> None:
 
 
 def test_another_scheme_shares_what_comes_before(workspace: Path) -> None:
-    """Each precision exports for itself, or an engine of float32 is quantized."""
+    """Precisions share the export, and float32 has no quantization."""
     before = _stages(workspace, _A100)
     single = _stages(workspace, "{target: nvidia-a100, as: board, quantization: {scheme: float32}}")
     half = _stages(workspace, "{target: nvidia-a100, as: board, quantization: {scheme: float16}}")
@@ -63,7 +63,9 @@ def test_another_scheme_shares_what_comes_before(workspace: Path) -> None:
 
 
 def test_the_calibration_cache_is_an_artifact_of_its_own(workspace: Path) -> None:
-    """Another workspace calibrates again, or other images do not."""
+    """The calibration cache has its own step, which depends on the images and not on the workspace
+    size.
+    """
     before = _stages(workspace, _ORIN)
     assert "quantize" not in before
     assert {item.name for item in before["engine"].inputs} == {"onnx", "calibration-cache"}
@@ -82,7 +84,7 @@ def test_the_calibration_cache_is_an_artifact_of_its_own(workspace: Path) -> Non
     ("entry", "lowered"), [(_ORIN, True), ("{target: jetson-orin, as: board}", False)]
 )
 def test_the_float_file_does_not_vouch_for_int8(workspace: Path, entry: str, lowered: bool) -> None:
-    """The gate judges it, and the manifest looks as if int8 had been measured."""
+    """The float file's accuracy is not used as the int8 engine's."""
     write_recipe(workspace, "tags", f"{TRAINED.partition('targets:')[0]}targets:\n  - {entry}\n")
     notes = plan_good(workspace)["tags@board"].notes
     assert any("Not verified: the accuracy of int8." in note for note in notes) is lowered
@@ -91,7 +93,7 @@ def test_the_float_file_does_not_vouch_for_int8(workspace: Path, entry: str, low
 def test_what_is_local_has_the_key_of_the_same_words(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A target that finds its GPU builds again what one that names it has built."""
+    """A `local` target has the same key as a target with the same GPU and version written out."""
     named = _stages(
         workspace, '{target: nvidia-a100, as: board, tensorrt: {version: "10.3", workspace_gib: 2}}'
     )

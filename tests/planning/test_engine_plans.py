@@ -1,4 +1,4 @@
-"""Engines in plans: which steps each scheme takes, what they share, what an entry changes."""
+"""Engines in plans: the steps of each scheme, shared steps, the effect of an entry."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def _inputs(step: Step) -> set[str]:
 
 
 def test_three_engines_come_from_one_export(workspace: Path) -> None:
-    """Each precision trains, or exports, or measures the float network for itself."""
+    """Three precisions share training, export and float evaluation."""
     plans = _plans(workspace)
     for stage in ("train", "export", "evaluate-checkpoint", "evaluate-onnx"):
         assert len({by_stage(plan)[stage].id for plan in plans.values()}) == 1, stage
@@ -40,7 +40,7 @@ def test_three_engines_come_from_one_export(workspace: Path) -> None:
 
 
 def test_float32_is_built_from_the_export_itself(workspace: Path) -> None:
-    """A conversion that changes nothing, with calibration images that nobody needs."""
+    """A float32 engine is built from the export, without conversion or calibration images."""
     stages = by_stage(_plans(workspace)["single"])
     assert _inputs(stages["engine"]) == {"onnx"}
     assert not {"quantize", "calibration", "evaluate-quantized-onnx"} & stages.keys()
@@ -48,7 +48,7 @@ def test_float32_is_built_from_the_export_itself(workspace: Path) -> None:
 
 @pytest.mark.parametrize(("build", "pictures"), [("half", False), ("whole", True)])
 def test_other_precisions_are_in_the_file(workspace: Path, build: str, pictures: bool) -> None:
-    """float16 calibrates, or int8 does not, or the engine is built from the float file."""
+    """float16 and int8 engines are built from converted files; only int8 uses calibration images."""
     stages = by_stage(_plans(workspace)[build])
     assert ("calibration" in _inputs(stages["quantize"])) is pictures
     assert _inputs(stages["engine"]) == {"quantized-onnx", "verdict-signal"}
@@ -57,7 +57,7 @@ def test_other_precisions_are_in_the_file(workspace: Path, build: str, pictures:
 
 
 def test_the_file_before_the_engine_is_what_the_gate_judges(workspace: Path) -> None:
-    """An engine ships whose Q/DQ network lost its accuracy, or the engine is said to be measured."""
+    """The gate judges the ONNX file from which the engine is built."""
     plan = _plans(workspace)["whole"]
     stages = by_stage(plan)
     measured = {item.name: item.step for item in stages["gate"].inputs}
@@ -74,7 +74,7 @@ def test_the_file_before_the_engine_is_what_the_gate_judges(workspace: Path) -> 
 def test_a_file_that_fails_the_signal_check_stops_before_the_engine(
     workspace: Path, build: str
 ) -> None:
-    """Minutes on a Jetson for a network that sees nothing, or its accuracy measured first."""
+    """The signal check comes before the engine and before the evaluation."""
     plan = _plans(workspace)[build]
     stages = by_stage(plan)
     judge = stages["signal"]
@@ -85,7 +85,7 @@ def test_a_file_that_fails_the_signal_check_stops_before_the_engine(
 
 
 def test_nobody_calls_it_tensorrt(workspace: Path) -> None:
-    """A report promises an engine that TensorRT does not load."""
+    """An engine of TensorRT-RTX is never labelled TensorRT."""
     plan = _plans(workspace)["whole"]
     told = " ".join((plan.label, *plan.notes, *(step.tool for step in plan.steps)))
     assert "TensorRT-RTX" in told
@@ -93,7 +93,7 @@ def test_nobody_calls_it_tensorrt(workspace: Path) -> None:
 
 
 def test_an_entry_changes_the_engine_alone(workspace: Path) -> None:
-    """Another GPU or workspace quantizes again, or changes nothing."""
+    """An entry's GPU and workspace size change only the engine's step."""
     entries = """\
   - {target: nvidia-rtx-aot, as: any}
   - {target: nvidia-rtx-aot, as: ada, tensorrt: {compute_capability: "8.9"}}
@@ -111,8 +111,8 @@ def test_an_entry_changes_the_engine_alone(workspace: Path) -> None:
 
 
 def test_what_int8_leaves_is_half_in_the_file_or_by_a_flag(workspace: Path) -> None:
-    """TensorRT 8.6 gets a file that its parser lacks operators for; or float32 stays where float16
-    is twice as fast; or a person's choice is lost.
+    """Layers that int8 leaves out are float16 in the file or by a builder flag, depending on the
+    TensorRT version; an explicit choice is kept.
     """
     entries = """\
   - {target: nvidia-a100, as: file}
@@ -142,7 +142,7 @@ def test_what_int8_leaves_is_half_in_the_file_or_by_a_flag(workspace: Path) -> N
 
 
 def test_other_pictures_quantize_anew(workspace: Path) -> None:
-    """An engine keeps the ranges of images that nobody calibrates on any more."""
+    """Other calibration images quantize again."""
     first = by_stage(_plans(workspace)["whole"])
     head = TRAINED.partition("targets:")[0].replace("count: 100", "count: 50")
     write_recipe(workspace, "tags", f"{head}targets:\n{_ENTRIES}")
@@ -170,7 +170,7 @@ _BATCHES = """\
 
 
 def test_the_batch_is_the_engine_s_too(workspace: Path) -> None:
-    """The file is open, and the engine takes one image; or nobody says which line wants more."""
+    """`export.batch` applies to the engine, too."""
     stages = {name: by_stage(plan) for name, plan in _plans(workspace, _BATCHES).items()}
     found = {name: _params(made["engine"])["batch"] for name, made in stages.items()}
     assert found == {
@@ -186,14 +186,14 @@ def test_the_batch_is_the_engine_s_too(workspace: Path) -> None:
 
 
 def test_the_batch_of_a_training_is_another(workspace: Path) -> None:
-    """`why stale` sends the reader of a training to `export.batch`."""
+    """The batch of a training and `export.batch` are distinguished in reasons."""
     train = by_stage(_plans(workspace, _BATCHES)["some"])["train"]
     (place,) = (o for o in train.origins if o.parameter == "batch")
     assert place.label == "train.batch"
 
 
 def test_what_a_gpu_alone_can_show_is_in_no_key_but_its_own(workspace: Path) -> None:
-    """A build waits for a GPU that its engine does not need, or times are taken for a restored one."""
+    """Facts of the GPU are only in the keys of steps that depend on them."""
     before = by_stage(_plans(workspace)["whole"])
     head = TRAINED.partition("targets:")[0] + "benchmark: {runs: 20}\n"
     write_recipe(workspace, "tags", f"{head}targets:\n{_ENTRIES}")
@@ -213,7 +213,7 @@ def test_what_a_gpu_alone_can_show_is_in_no_key_but_its_own(workspace: Path) -> 
 
 
 def test_an_open_batch_is_timed_at_its_ends_and_at_its_best(workspace: Path) -> None:
-    """A batch of 8 is shown for an engine that is asked one image at a time."""
+    """An engine with an open batch is timed at its smallest, optimal and largest batch."""
     head = TRAINED.partition("targets:")[0]
     head += "export: {batch: {min: 1, opt: 4, max: 8}}\nbenchmark: {runs: 20}\n"
     write_recipe(workspace, "tags", f"{head}targets: [nvidia-a100]\n")

@@ -1,4 +1,4 @@
-"""What a recipe means: how it is typed changes nothing, one value changes what depends on it."""
+"""A recipe's spelling changes no plan; a changed value changes exactly what depends on it."""
 
 import json
 from dataclasses import dataclass
@@ -51,12 +51,12 @@ Meaning = dict[str, list[tuple[str, str, str]]]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One workspace for all examples of a property: planning writes nothing."""
+    """One workspace for all examples of a property, since planning writes nothing."""
     return make_workspace(tmp_path_factory.mktemp("meaning") / "workspace")
 
 
 class _Baseline(dict[str, BuildPlan]):
-    """With a short text: hypothesis refuses to print a failure with all plans in it."""
+    """Plans with a short `repr`, so that hypothesis can print a failure."""
 
     def __repr__(self) -> str:
         return "baseline"
@@ -64,7 +64,7 @@ class _Baseline(dict[str, BuildPlan]):
 
 @pytest.fixture(scope="module")
 def baseline(place: Path) -> dict[str, BuildPlan]:
-    """The plans of the recipe as it stands here."""
+    """The plans of the unchanged recipe."""
     return _Baseline(_plan_data(place, _RECIPE))
 
 
@@ -87,14 +87,14 @@ def _meaning(plans: dict[str, BuildPlan]) -> Meaning:
 @given(text=documents(_RECIPE))
 @STEADY
 def test_spelling_means_nothing(place: Path, baseline: dict[str, BuildPlan], text: str) -> None:
-    """Tidying up a recipe, or one more comment, costs a training."""
+    """Formatting and comments change no plan."""
     assert _meaning(_plan(place, text)) == _meaning(baseline)
 
 
 @given(text=documents(_RECIPE))
 @STEADY
 def test_every_place_is_where_it_says(text: str) -> None:
-    """A message's caret stands under something else than the value that it speaks of."""
+    """Every value's line and column are where the value is in the text."""
     document = parse_document(text, "tags.yaml")
     assert document.data == _RECIPE
     for path, mark in document.keys.items():
@@ -104,7 +104,7 @@ def test_every_place_is_where_it_says(text: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Another value at one place, and the stages that read it themselves."""
+    """Another value at one path, and the stages that read it directly."""
 
     path: KeyPath
     values: st.SearchStrategy[Value]
@@ -112,7 +112,7 @@ class Change:
 
 
 def _change(path: str, values: st.SearchStrategy[Value], *stages: str) -> Change:
-    """`path` with slashes: names of metrics hold dots."""
+    """A change at `path`, with slashes because names of metrics contain dots."""
     parts = tuple(int(part) if part.isdigit() else part for part in path.split("/"))
     return Change(path=parts, values=values, read_by=frozenset(stages))
 
@@ -160,7 +160,7 @@ _CHANGES = (
 
 
 def _resting_on(plan: BuildPlan, stages: frozenset[str]) -> set[str]:
-    """The stages, and every stage behind them."""
+    """The stages and all stages that depend on them."""
     reached = {by_stage(plan)[stage].id for stage in stages}
     for step in plan.steps:
         if any(item.step in reached for item in step.inputs):
@@ -174,7 +174,7 @@ def _resting_on(plan: BuildPlan, stages: frozenset[str]) -> set[str]:
 def test_change_reaches_what_depends_on_it(
     place: Path, baseline: dict[str, BuildPlan], change: Change, data: st.DataObject
 ) -> None:
-    """A new threshold trains again, or a new seed does not."""
+    """A changed value changes exactly the stages that depend on it."""
     before = baseline[_BOARD]
     recipe = replaced(_RECIPE, change.path, data.draw(change.values))
     after = by_stage(_plan_data(place, recipe)[_BOARD])
@@ -187,7 +187,7 @@ def test_change_reaches_what_depends_on_it(
 
 
 def test_size_of_one_target_shares_the_training(place: Path) -> None:
-    """A smaller image for one board trains a second time."""
+    """An input size for one target shares the training."""
     recipe = replaced(_RECIPE, ("targets", 1), {"target": "xiao-esp32s3", "input": {"size": 96}})
     plans = _plan_data(place, recipe)
     board, small = by_stage(plans[_BOARD]), by_stage(plans["tags@xiao-esp32s3"])
@@ -196,7 +196,7 @@ def test_size_of_one_target_shares_the_training(place: Path) -> None:
 
 
 def test_name_is_read_by_the_package_alone(workspace: Path, baseline: dict[str, BuildPlan]) -> None:
-    """Renaming a recipe costs a training."""
+    """Renaming a recipe changes only the package."""
     renamed = json.dumps(replaced(_RECIPE, ("name",), "labels"))
     (workspace / "recipes" / "labels.yaml").write_text(renamed, encoding="utf-8")
     before, after = by_stage(baseline[_BOARD]), by_stage(plan_good(workspace)["labels@board"])

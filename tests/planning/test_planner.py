@@ -1,4 +1,4 @@
-"""The planner by itself: a build and what the host is, to steps in order."""
+"""The planner by itself: from a build and the facts of the host to ordered steps."""
 
 import dataclasses
 from pathlib import Path
@@ -27,18 +27,18 @@ _NAMED = (
 
 
 def read(workspace: Path, text: str) -> dict[str, Build]:
-    """The builds of one recipe, by target."""
+    """Read the builds of one recipe, by target."""
     write_recipe(workspace, "tags", text)
     return {build.target.name: build for build in read_builds(Workspace(workspace))}
 
 
 def plan(build: Build, host: HostFacts = HOST) -> BuildPlan:
-    """As the planner makes it; its steps do not know their code yet."""
+    """The planner's result; its steps have no code digest yet."""
     return planner.plan(build, "/workspace", host)
 
 
 def test_stages_stand_in_the_order_of_the_work(workspace: Path) -> None:
-    """A board's build: train, export, convert, compile, package, each after what it takes."""
+    """A board's build: train, export, convert, compile, package, each after its inputs."""
     steps = plan(read(workspace, TRAINED)["grove-vision-ai-v2"]).steps
     stages = [step.stage for step in steps]
     chain = ["train", "export", "convert", "quantize", "compile", "package"]
@@ -50,7 +50,7 @@ def test_stages_stand_in_the_order_of_the_work(workspace: Path) -> None:
 
 
 def test_the_package_and_the_verdicts_are_steps_of_the_plan(workspace: Path) -> None:
-    """What ships and what may reject it are found by their ids."""
+    """The package and the verdicts that can reject it are named by step id."""
     found = plan(read(workspace, TRAINED)["grove-vision-ai-v2"])
     stages = {step.id: step.stage for step in found.steps}
     assert stages[found.package] == "package"
@@ -62,7 +62,7 @@ def test_the_package_and_the_verdicts_are_steps_of_the_plan(workspace: Path) -> 
 def test_a_package_rests_on_every_verdict_and_figure(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where its step does not ask for them: nothing ships without its proofs."""
+    """A package depends on every verdict and figure, even if its step does not read them."""
     build = read(workspace, TRAINED)["grove-vision-ai-v2"]
     asked = plan(build)
     step = read_step(package_flash)
@@ -78,7 +78,7 @@ def test_a_package_rests_on_every_verdict_and_figure(
 
 
 def test_two_targets_share_the_steps_before_they_part(workspace: Path) -> None:
-    """A second board costs no second training: the same work has the same id."""
+    """Two targets share the ids of their common steps."""
     builds = read(workspace, TRAINED)
     grove, xiao = (by_stage(plan(builds[name])) for name in ("grove-vision-ai-v2", "xiao-esp32s3"))
     assert grove["train"].id == xiao["train"].id
@@ -97,7 +97,7 @@ def test_two_targets_share_the_steps_before_they_part(workspace: Path) -> None:
 def test_an_edited_setting_changes_what_depends_on_it(
     workspace: Path, old: str, new: str, first: str, kept: str
 ) -> None:
-    """Exactly the steps that take the setting, and those that take what these make."""
+    """A changed setting changes exactly the steps that depend on it."""
     before = plan(read(workspace, TRAINED)["grove-vision-ai-v2"])
     after = plan(read(workspace, TRAINED.replace(old, new))["grove-vision-ai-v2"])
     ids = {step.stage: step.id for step in after.steps}
@@ -112,14 +112,14 @@ def test_an_edited_setting_changes_what_depends_on_it(
 
 
 def test_where_the_workspace_lies_changes_no_id(workspace: Path) -> None:
-    """The same recipe elsewhere restores what was built here."""
+    """The workspace's path is in no id."""
     build = read(workspace, TRAINED)["grove-vision-ai-v2"]
     here, there = planner.plan(build, "/here", HOST), planner.plan(build, "/there", HOST)
     assert [step.id for step in here.steps] == [step.id for step in there.steps]
 
 
 def test_local_becomes_what_the_host_has(workspace: Path) -> None:
-    """`local` on a host gives the engine the id that the same version and GPU, written out, give it."""
+    """`local` gives the engine the same id as the host's version and GPU written out."""
     local = plan(read(workspace, _LOCAL)["nvidia-local"], GPU_HOST)
     named = plan(read(workspace, _NAMED)["nvidia-a100"])
     assert by_stage(local)["engine"].id == by_stage(named)["engine"].id
@@ -127,13 +127,13 @@ def test_local_becomes_what_the_host_has(workspace: Path) -> None:
 
 
 def test_local_stays_local_without_a_gpu(workspace: Path) -> None:
-    """The engine waits for a machine with one."""
+    """Without a GPU, `local` stays and the engine waits."""
     found = plan(read(workspace, _LOCAL)["nvidia-local"])
     assert by_stage(found)["engine"].requires == "tensorrt local local"
 
 
 def test_only_what_takes_the_gpus_facts_asks_for_them(workspace: Path) -> None:
-    """`local`, and the latency of an engine; no board, and no engine that names its GPU."""
+    """Only `local` engines and engines' latency need the GPU's facts."""
     targets = "targets: [nvidia-local, nvidia-a100, grove-vision-ai-v2]\n"
     plain = read(workspace, _HEAD + targets)
     assert {name for name, build in plain.items() if needs_gpu_facts(build)} == {"nvidia-local"}
@@ -143,7 +143,7 @@ def test_only_what_takes_the_gpus_facts_asks_for_them(workspace: Path) -> None:
 
 
 def test_builds_that_ask_for_no_gpu_take_nothing_from_it(workspace: Path) -> None:
-    """A plan without the question is the plan with the answer."""
+    """Builds that do not need the GPU's facts have the same plan with any."""
     targets = "targets: [nvidia-a100, grove-vision-ai-v2, host]\n"
     for build in read(workspace, _HEAD + targets).values():
         assert not needs_gpu_facts(build)
@@ -151,7 +151,7 @@ def test_builds_that_ask_for_no_gpu_take_nothing_from_it(workspace: Path) -> Non
 
 
 def test_latency_is_of_the_machine_that_is_named(workspace: Path) -> None:
-    """Another machine's figure has another id; an engine's names the GPU as well."""
+    """Latency has an id per machine; an engine's also depends on the GPU."""
     text = f"{_HEAD}benchmark: {{runs: 50}}\ntargets: [nvidia-a100]\n"
     stages = by_stage(plan(read(workspace, text)["nvidia-a100"], GPU_HOST))
     assert '"machine":"a CPU"' in stages["benchmark-onnx"].params

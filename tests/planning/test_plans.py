@@ -1,4 +1,4 @@
-"""Recipes become steps: what is shared, where a source enters, what a plan survives."""
+"""From recipes to steps: shared steps, where each source enters, what a plan tolerates."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def _stages(plan: BuildPlan) -> list[str]:
 
 
 def _shared(first: BuildPlan, second: BuildPlan) -> set[str]:
-    """Stages that both builds do once."""
+    """The stages that both builds share."""
     one, other = by_stage(first), by_stage(second)
     return {stage for stage in one.keys() & other.keys() if one[stage].id == other[stage].id}
 
@@ -41,12 +41,12 @@ _OF_A_BOUND_FILE = frozenset(
         "package",
     }
 )
-"""Stages of the file whose outputs stand in one firmware's order."""
+"""Stages after the outputs were put into a firmware's order."""
 _OF_A_COMPILED_FILE = frozenset({"compile", "load"})
 
 
 def test_two_boards_share_all_but_the_last_steps(workspace: Path) -> None:
-    """The second board trains, exports and measures again."""
+    """Two boards share all but the last steps."""
     write_recipe(workspace, "tags", TRAINED)
     plans = plan_good(workspace)
     grove, xiao = plans["tags@grove-vision-ai-v2"], plans["tags@xiao-esp32s3"]
@@ -56,7 +56,7 @@ def test_two_boards_share_all_but_the_last_steps(workspace: Path) -> None:
 
 
 def test_what_a_person_brings_is_prepared_once_for_every_step(workspace: Path) -> None:
-    """One step reads it as it is; a generator draws what is prepared already."""
+    """A user's dataset is prepared once for all steps; a generated one needs no preparation."""
     write_recipe(workspace, "tags", TRAINED)
     drawn = TRAINED.replace("{path: data/tags/data.yaml}", "{generator: fiducials}")
     write_recipe(workspace, "drawn", drawn.replace("evaluate:", "#"))
@@ -74,7 +74,7 @@ def test_what_a_person_brings_is_prepared_once_for_every_step(workspace: Path) -
 
 
 def test_two_recipes_share_what_is_the_same(workspace: Path) -> None:
-    """A copy of a recipe with another precision trains again."""
+    """Two recipes share the steps that are equal."""
     write_recipe(workspace, "tags", TRAINED)
     write_recipe(workspace, "copy", TRAINED.replace("{scheme: int8", "{io: float32, scheme: int8"))
     plans = plan_good(workspace)
@@ -84,7 +84,7 @@ def test_two_recipes_share_what_is_the_same(workspace: Path) -> None:
 
 
 def test_two_firmwares_share_the_quantized_file(workspace: Path) -> None:
-    """The second firmware of one board costs a second conversion."""
+    """Two firmwares share the quantized file."""
     write_recipe(workspace, "person", GIVEN)
     plans = plan_good(workspace)
     seeed, himax = plans["person@grove-vision-ai-v2"], plans["person@grove-himax"]
@@ -95,7 +95,7 @@ def test_two_firmwares_share_the_quantized_file(workspace: Path) -> None:
 
 
 def test_a_board_of_one_yaml_file_shares_all_but_its_package(workspace: Path) -> None:
-    """A board that differs by its name alone trains, converts or measures again."""
+    """A board of one YAML file shares all steps but the package."""
     boards = "[linux-arm64-tflite, raspberry-pi-5, mine]"
     write_target(workspace, "mine", "extends: linux-arm64-tflite\nlabel: A board of my own\n")
     write_recipe(workspace, "tags", TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", boards))
@@ -109,7 +109,7 @@ def test_a_board_of_one_yaml_file_shares_all_but_its_package(workspace: Path) ->
     assert package["templates"].source is not None
     assert (
         "linux/detect.py" in package["templates"].source.parts
-    )  # an edited program is another package
+    )  # another program makes another package
     assert "verdict-operators" in package
     drawn = {item.name for item in by_stage(plain)["drawings"].inputs}
     assert drawn == {"checkpoint", "recording", "pictures", "onnx", "tflite", "dataset"}
@@ -117,7 +117,9 @@ def test_a_board_of_one_yaml_file_shares_all_but_its_package(workspace: Path) ->
 
 
 def test_an_integer_file_is_measured_on_the_kernels_that_run_it(workspace: Path) -> None:
-    """TFLite Micro's on a microcontroller, whatever its firmware; LiteRT's own on Linux."""
+    """An integer file is evaluated with TFLite Micro's kernels for microcontrollers, with LiteRT's
+    for Linux.
+    """
     write_target(workspace, "mine", "extends: host\nlabel: A board of my own\n")
     boards = "[grove-vision-ai-v2, raspberry-pi-5, host, {target: mine, firmware: tflite-micro}]"
     write_recipe(workspace, "tags", TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", boards))
@@ -135,7 +137,7 @@ def test_an_integer_file_is_measured_on_the_kernels_that_run_it(workspace: Path)
 
 
 def test_measurement_stays_away_when_it_is_not_wanted(workspace: Path) -> None:
-    """`evaluate: none` still asks for labels."""
+    """`evaluate: none` plans no evaluation and needs no labels."""
     write_recipe(workspace, "person", GIVEN)
     plan = plan_good(workspace)["person@grove-vision-ai-v2"]
     assert "Accuracy: not measured." in plan.notes
@@ -143,7 +145,7 @@ def test_measurement_stays_away_when_it_is_not_wanted(workspace: Path) -> None:
 
 
 def test_tflite_goes_straight_to_the_compiler(workspace: Path) -> None:
-    """A finished file wants a dataset, an input size and a calibration."""
+    """A TFLite source needs no dataset, input size or calibration."""
     write_recipe(workspace, "given", TFLITE)
     plans = plan_good(workspace)
     grove = plans["given@grove-vision-ai-v2"]
@@ -153,7 +155,9 @@ def test_tflite_goes_straight_to_the_compiler(workspace: Path) -> None:
 
 
 def test_a_given_file_is_tried_by_the_runtime_that_runs_it(workspace: Path) -> None:
-    """TFLite Micro for a microcontroller, LiteRT for a Linux board; whatever ships has a proof."""
+    """A source file is tested with TFLite Micro for a microcontroller, with LiteRT for a Linux
+    board.
+    """
     targets = "targets: [xiao-esp32s3, raspberry-pi-5]\nfirmware: unchecked\n"
     write_recipe(workspace, "given", TFLITE.split("targets:")[0] + targets)
     plans = plan_good(workspace)
@@ -163,7 +167,9 @@ def test_a_given_file_is_tried_by_the_runtime_that_runs_it(workspace: Path) -> N
 
 
 def test_the_licence_that_a_given_file_states_is_that_of_its_package(workspace: Path) -> None:
-    """As Ultralytics writes it into ONNX and TFLite files; a text without end states nothing."""
+    """A package gets the licence that Ultralytics wrote into the source file; an overlong text is
+    ignored.
+    """
     agpl = "AGPL-3.0 License (https://ultralytics.com/license)"
     write_recipe(workspace, "given", TFLITE)
     file = workspace / "weights" / "model.tflite"
@@ -182,19 +188,19 @@ def test_the_licence_that_a_given_file_states_is_that_of_its_package(workspace: 
 
 
 def test_what_nothing_judges_is_known_as_such(workspace: Path) -> None:
-    """A checkpoint that is packed as it is."""
+    """A build without verdicts, such as a checkpoint's, is marked as such."""
     given = GIVEN.split("quantization:")[0] + "evaluate: none\ntargets: [checkpoint]\n"
     write_recipe(workspace, "person", given)
     assert not plan_good(workspace)["person@checkpoint"].is_proved
 
 
 def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
-    """A network from elsewhere wants a checkpoint, or its calibration images are forgotten."""
+    """An ONNX source starts at the conversion, with its calibration images."""
     write_recipe(workspace, "given", ONNX)
     plan = plan_good(workspace)["given@ethos-u55-128-high-end"]
     stages = by_stage(plan)
     assert _stages(plan) == [
-        "adapt",  # the file leaves its size open
+        "adapt",  # the file's input size is open
         "samples",
         "calibration",
         "convert",
@@ -218,7 +224,7 @@ def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
 
 
 def test_remote_source_is_fetched_first(workspace: Path) -> None:
-    """A remote file is asked for without a digest to check, or not at all."""
+    """A remote source is fetched first, with its digest."""
     weights = f'{{url: "https://example.org/m.tflite", sha256: {TAGS_SHA256}}}'
     write_recipe(workspace, "far", TFLITE.replace("{path: weights/model.tflite}", weights))
     plan = plan_good(workspace)["far@host"]
@@ -227,7 +233,7 @@ def test_remote_source_is_fetched_first(workspace: Path) -> None:
 
 
 def test_checkpoint_is_a_package_itself(workspace: Path) -> None:
-    """A training that other recipes start from is converted to something."""
+    """A checkpoint can be the package itself."""
     recipe = TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", "[checkpoint]")
     recipe = recipe.replace("scheme: int8", "scheme: float32")
     write_recipe(workspace, "start", recipe)
@@ -238,7 +244,7 @@ def test_checkpoint_is_a_package_itself(workspace: Path) -> None:
 
 
 def test_every_input_is_made_before_it_is_read(workspace: Path) -> None:
-    """A plan's steps stand in an order in which they cannot run."""
+    """Every input of a step is made by an earlier step."""
     for name, recipe in (("a", TRAINED), ("b", GIVEN), ("c", TFLITE), ("d", ONNX)):
         write_recipe(workspace, name, recipe)
     for plan in plan_good(workspace).values():
@@ -252,7 +258,7 @@ def test_every_input_is_made_before_it_is_read(workspace: Path) -> None:
 
 
 def test_moved_workspace_keeps_its_steps(workspace: Path, tmp_path: Path) -> None:
-    """Another clone of the repository shares nothing with this one."""
+    """A moved workspace keeps its action keys."""
     write_recipe(workspace, "tags", TRAINED)
     write_recipe(workspace, "person", GIVEN)
     before = {name: [step.id for step in plan.steps] for name, plan in plan_good(workspace).items()}
@@ -262,7 +268,7 @@ def test_moved_workspace_keeps_its_steps(workspace: Path, tmp_path: Path) -> Non
 
 
 def test_missing_weights_are_waited_for(workspace: Path) -> None:
-    """A recipe whose weights come later is an error for everyone else."""
+    """A build with missing weights waits."""
     write_recipe(workspace, "person", GIVEN.replace("person.pt", "later.pt"))
     plans = plan_all(workspace)
     assert not plans.errors
@@ -272,7 +278,7 @@ def test_missing_weights_are_waited_for(workspace: Path) -> None:
 
 
 def test_missing_pictures_are_waited_for_with_the_weights(workspace: Path) -> None:
-    """A fresh clone of a recipe whose weights and images come later fails its check."""
+    """A build with missing weights and images waits for both."""
     recipe = GIVEN.replace("person.pt", "later.pt").replace("data/cam", "data/later")
     write_recipe(workspace, "person", recipe)
     plans = plan_all(workspace)
@@ -281,14 +287,14 @@ def test_missing_pictures_are_waited_for_with_the_weights(workspace: Path) -> No
 
 
 def test_firmware_is_not_blamed_before_the_weights_are_here(workspace: Path) -> None:
-    """The data stands in for a network of other classes, and a right contract is refused."""
+    """A contract is not checked against the data's classes while the weights are missing."""
     recipe = GIVEN.replace("person.pt", "later.pt") + "dataset: {path: data/hands/data.yaml}\n"
     write_recipe(workspace, "person", recipe)
     assert not plan_all(workspace).errors
 
 
 def test_onnx_that_is_shipped_as_it_is_wants_no_size(workspace: Path) -> None:
-    """A file that nothing converts is asked for the size of its images."""
+    """An ONNX file that is published unchanged needs no size."""
     write_target(workspace, "files", "label: files\npipelines: {float32: [package_files]}\n")
     write_recipe(
         workspace,
@@ -299,7 +305,7 @@ def test_onnx_that_is_shipped_as_it_is_wants_no_size(workspace: Path) -> None:
 
 
 def test_target_of_ones_own(workspace: Path) -> None:
-    """A board that is not shipped cannot be built for."""
+    """A workspace can define its own target."""
     label = "label: my board\n"
     write_target(workspace, "mine", label + "pipelines: {int8: [convert_tflite, package_flash]}\n")
     write_recipe(workspace, "tags", TRAINED.replace("xiao-esp32s3", "mine"))
@@ -309,14 +315,14 @@ def test_target_of_ones_own(workspace: Path) -> None:
 
 
 def test_null_removes_within_a_block(workspace: Path) -> None:
-    """What one target does not want cannot be taken away for it."""
+    """`null` removes a key within a block for one target."""
     entry = "{target: host, quantization: {scheme: float16, calibration: null}}"
     write_recipe(workspace, "tags", TRAINED.replace("xiao-esp32s3", entry))
     assert "calibration" not in _stages(plan_good(workspace)["tags@host"])
 
 
 def test_null_removes_a_block(workspace: Path) -> None:
-    """As above: the language says that null removes."""
+    """`null` removes a block."""
     entry = "{target: host, quantization: null}"
     write_recipe(workspace, "tags", TRAINED.replace("xiao-esp32s3", entry))
     assert "calibration" not in _stages(plan_good(workspace)["tags@host"])

@@ -1,4 +1,4 @@
-"""Planning is pure: it opens no file, starts no process, asks the machine nothing."""
+"""Planning is pure: it opens no file, starts no process and does not query the machine."""
 
 import ast
 import builtins
@@ -68,7 +68,7 @@ _EFFECTS: tuple[tuple[object, str], ...] = (
 
 @pytest.fixture(scope="module")
 def builds(tmp_path_factory: pytest.TempPathFactory) -> tuple[Build, ...]:
-    """Every build of the shipped recipes, read from a copy of what is committed."""
+    """Every build of the shipped recipes, read from a copy."""
     root = tmp_path_factory.mktemp("shipped")
     for folder in ("recipes", "weights"):
         shutil.copytree(REPOSITORY / folder, root / folder)
@@ -87,7 +87,7 @@ def _refuse(name: str) -> Callable[..., NoReturn]:
 def test_planning_the_shipped_recipes_reads_nothing(
     builds: tuple[Build, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every shipped recipe is planned while files and processes are out of reach."""
+    """Every shipped recipe is planned while opening files and starting processes are errors."""
     ready = [build for build in builds if not build.waiting_for]
     assert len({build.recipe.name for build in ready}) > 10
     with monkeypatch.context() as patch:
@@ -101,7 +101,7 @@ def test_planning_the_shipped_recipes_reads_nothing(
 
 @pytest.mark.xdist_group("shipped recipes")
 def test_builds_that_are_planned_together_share_equal_steps(builds: tuple[Build, ...]) -> None:
-    """They are planned as each is by itself; of a step that two of them have there is one value."""
+    """Builds planned together equal builds planned separately; shared steps are the same object."""
     ready = [build for build in builds if not build.waiting_for]
     known = KnownSteps()
     plans = [planner.plan(build, "/nowhere", HOST, known) for build in ready]
@@ -112,7 +112,7 @@ def test_builds_that_are_planned_together_share_equal_steps(builds: tuple[Build,
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_a_planning_module_names_no_effect(path: Path) -> None:
-    """No module of planning imports what reaches the machine, or calls what reads a file."""
+    """No module of planning imports a module with effects, or calls a function that reads a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported, called = set(), set()
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""The recipes of this repository: every one is planned, and what one of them made serves another."""
+"""The recipes of this repository: each is planned, and common steps are shared."""
 
 import shutil
 
@@ -12,12 +12,12 @@ TASKS = ("detect", "segment", "classify", "pose", "obb")
 SCHEMES = ("float32", "float16", "int8")
 TARGETS = ("nvidia-rtx-aot", "nvidia-a100", "nvidia-rtx-3060", "jetson-orin", "nvidia-local")
 
-pytestmark = pytest.mark.xdist_group("shipped recipes")  # read once for all of them
+pytestmark = pytest.mark.xdist_group("shipped recipes")  # read once for all tests
 
 
 @pytest.fixture(scope="module")
 def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Plan]:
-    """Builds by id, of a copy of what is committed."""
+    """The plans by build id, from a copy of the committed recipes."""
     root = tmp_path_factory.mktemp("shipped")
     for folder in ("recipes", "weights"):
         shutil.copytree(REPOSITORY / folder, root / folder)
@@ -29,7 +29,7 @@ def plans(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Plan]:
 
 
 def test_every_recipe_is_planned(plans: dict[str, Plan]) -> None:
-    """A recipe that nobody has run since the language changed."""
+    """Every shipped recipe can be planned."""
     files = {path.stem for path in (REPOSITORY / "recipes").glob("[!_]*.yaml")}
     assert {plan.recipe for plan in plans.values()} == files
     waiting = {plan.recipe for plan in plans.values() if isinstance(plan, WaitingPlan)}
@@ -38,7 +38,7 @@ def test_every_recipe_is_planned(plans: dict[str, Plan]) -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_engines_of_a_task_come_from_one_export(plans: dict[str, Plan], task: str) -> None:
-    """Fifteen builds that train or export fifteen times."""
+    """All engines of a task share one export."""
     found = {
         (scheme, target): by_stage(plans[f"tensorrt-{task}-{scheme}@{target}"])
         for scheme in SCHEMES
@@ -47,14 +47,14 @@ def test_engines_of_a_task_come_from_one_export(plans: dict[str, Plan], task: st
     shared = {"export"} if task == "classify" else {"train", "export", "evaluate-onnx"}
     for stage in shared:
         assert len({stages[stage].id for stages in found.values()}) == 1, stage
-    # of each precision one a board; this machine's own may be one of them
+    # one of each precision per board; this machine's may equal one of them
     assert len({stages["engine"].id for stages in found.values()}) >= 12
     assert len({s["quantize"].id for (scheme, _), s in found.items() if scheme == "int8"}) == 1
 
 
 @pytest.mark.parametrize("task", ["detect", "pose"])
 def test_engines_of_tags_train_nothing_anew(plans: dict[str, Plan], task: str) -> None:
-    """The minutes that fiducial-detect and fiducial-pose took are spent a second time."""
+    """Engines of tags share the trainings of fiducial-detect and fiducial-pose."""
     board = by_stage(plans[f"fiducial-{task}@grove-vision-ai-v2"])
     engine = by_stage(plans[f"tensorrt-{task}-int8@nvidia-rtx-aot"])
     same = ("train", "evaluate-checkpoint", "export", "evaluate-onnx", "calibration")
