@@ -1,4 +1,4 @@
-"""Steps and plans written by hand, for tests of what decides about them: no recipe, no tool."""
+"""Steps and plans for tests of scheduling, made without recipes and tools."""
 
 import dataclasses
 import json
@@ -12,11 +12,11 @@ from buildsys.graph import BuildPlan, Input, Output, Source, Step
 from buildsys.lockfile import Lock
 
 IN_MEMORY = Path(":memory:")
-"""What a Database is given that leaves no file."""
+"""The path of a Database without a file."""
 
 
 def make_step(module: str, *inputs: Input, **changes: Any) -> Step:
-    """A step `module` with one output `made`, one file; `changes`: fields that are to differ."""
+    """A step `module` with one output, the file `made`; `changes` replaces fields."""
     known: dict[str, Any] = {
         "id": module,
         "stage": module,
@@ -39,18 +39,18 @@ def make_step(module: str, *inputs: Input, **changes: Any) -> Step:
 
 
 def output_of(step: Step, name: str = "") -> Input:
-    """An input that is the first output of another step."""
+    """An input from an output of another step, by default the first."""
     output = step.outputs[0].name
     return Input(name=name or output, step=step.id, output=output)
 
 
 def given(path: Path, name: str = "given", **facts: str) -> Input:
-    """An input that is a person's file."""
+    """An input that is a user's file."""
     return Input(name=name, source=Source(path=str(path), label=path.name, **facts))  # type: ignore[arg-type]
 
 
 def make_plan(*steps: Step, **changes: Any) -> BuildPlan:
-    """The build `tags@host` of these steps, the last of which makes the package."""
+    """The build `tags@host` with these steps; the last one makes the package."""
     known: dict[str, Any] = {
         "build": "tags@host",
         "recipe": "tags",
@@ -67,15 +67,15 @@ def make_plan(*steps: Step, **changes: Any) -> BuildPlan:
 
 
 def make_state(folder: Path, *plans: BuildPlan, lock: Lock | None = None) -> State:
-    """Decisions on plans, with a store in a folder and a database in memory."""
+    """A state for plans, with a store in a folder and a database in memory."""
     return State(plans, Database(IN_MEMORY), Store(folder / "store"), lock)
 
 
 def again(state: State, *plans: BuildPlan, lock: Lock | None = None) -> State:
-    """The next run: the same database and store, other plans."""
+    """The state of the next run: the same database and store, other plans."""
     return State(plans, state.database, state.store, lock)
 
 
 def changed(step: Step, **changes: Any) -> Step:
-    """The step of a later run."""
+    """The step with changed fields, as in a later run."""
     return dataclasses.replace(step, **changes)

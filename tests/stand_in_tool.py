@@ -1,12 +1,11 @@
-"""A tool of real processes: stands where an environment's interpreter would be.
+"""A stand-in for the interpreter of a tool environment that runs real processes.
 
-Called like the interpreter, `python -s LAUNCHER MODULE request.json`, it makes outputs from a digest
-of parameters and inputs, slowly and in pieces, beside a child of its own that would run for a minute.
-It does not watch its parent. `tool.json` beside it says how long it takes: {"seconds": 0.05}, and
-what goes wrong: {"fill": MODULE} writes until the disk is full, {"leave": MODULE} leaves a
-process, {"fail": MODULE} exits with 1. {"hold": MODULE} waits until a file `go` lies beside tool.json.
-{"red": MODULE}: its verdict is red. {"cpu": NAME}: trainings come out otherwise than on a machine of
-another name.
+Called like the interpreter, `python -s LAUNCHER MODULE request.json`, it derives outputs from a
+digest of parameters and inputs, and writes them slowly and in pieces while its own child runs for a
+minute. It does not watch its parent. `tool.json` beside it sets its duration, {"seconds": 0.05},
+and faults: {"fill": MODULE} writes until the disk is full, {"leave": MODULE} leaves a process
+running, {"fail": MODULE} exits with 1, {"hold": MODULE} waits until a file `go` is beside
+tool.json, {"red": MODULE} gives a red verdict, {"cpu": NAME} gives other training results per name.
 """
 
 import hashlib
@@ -65,8 +64,8 @@ def main() -> None:
 
 
 def checkpoint_of(text: str) -> bytes:
-    """As `tests.checkpoints` makes them; nothing of the tests can be imported here."""
-    import zipfile  # with all that it imports a third of the time that this takes
+    """A checkpoint as in `tests.checkpoints`, which cannot be imported here."""
+    import zipfile  # its imports take a third of this program's time
 
     length = len(text.encode()).to_bytes(4, "little")
     stream = io.BytesIO()
@@ -77,7 +76,7 @@ def checkpoint_of(text: str) -> bytes:
 
 
 def write_slowly(path: str, content: bytes, seconds: float) -> None:
-    """What a kill in between leaves is a partial file."""
+    """Write in pieces, so that a kill in between leaves a partial file."""
     step = len(content) // PIECES + 1
     with open(path, "wb") as stream:
         for start in range(0, len(content), step):
@@ -87,14 +86,14 @@ def write_slowly(path: str, content: bytes, seconds: float) -> None:
 
 
 def fill(path: str) -> None:
-    """Until the disk refuses."""
+    """Write until the disk is full."""
     with open(path, "wb") as stream:
         while True:
             stream.write(b"x" * 65536)
 
 
 def digest(module: str, request: dict[str, dict[str, str]]) -> str:
-    """Of the parameters and of every byte that was given."""
+    """The digest of the parameters and all input bytes."""
     state = hashlib.sha256(json.dumps([module, request["params"]], sort_keys=True).encode())
     for name, path in sorted(request["inputs"].items()):
         for file in sorted(files_of(path)):

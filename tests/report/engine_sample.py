@@ -1,4 +1,4 @@
-"""A report of engines: invented figures, to look at and to test how they are shown."""
+"""A report of engines with invented figures, to view and to test."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ _METRICS = {"detect": ("box",), "pose": ("box", "keypoints"), "segment": ("box",
 
 
 def facts(task: str, scheme: str, library: str = "tensorrt", **other: object) -> EngineFacts:
-    """Of an engine for 640 pixels; one network a task."""
+    """Facts of an engine for 640 pixels; one network per task."""
     known: dict[str, object] = {
         "version": "11.4",
         "compute_capability": "8.0",
@@ -34,7 +34,7 @@ def facts(task: str, scheme: str, library: str = "tensorrt", **other: object) ->
 
 
 def times(scheme: str, file: str, batch: int, label: str = "measured here") -> tuple[Latency, ...]:
-    """Of the engine only, and with the copies."""
+    """Latency of the engine only, and with the copies."""
     mean = 1.2 * _SHARES[scheme] * batch
     known = {
         "label": label,
@@ -54,7 +54,7 @@ def times(scheme: str, file: str, batch: int, label: str = "measured here") -> t
 
 
 def measured(task: str, name: str, scheme: str) -> Measured:
-    """Accuracy of one file, a little worse for what is smaller."""
+    """Accuracy of one file, slightly lower for smaller types."""
     score = 0.9 - (1 - _SHARES[scheme]) / 50
     names = [f"{kind}.{figure}" for kind in _METRICS[task] for figure in ("mAP50", "mAP50-95")]
     return Measured(
@@ -68,7 +68,7 @@ def measured(task: str, name: str, scheme: str) -> Measured:
 
 
 def ready(task: str, scheme: str) -> Artifact:
-    """Built, timed and measured on a GPU."""
+    """An engine that was built, timed and evaluated on a GPU."""
     name, source = f"{task}-{scheme}", "onnx" if scheme == "float32" else "quantized-onnx"
     return Artifact(
         id=f"{name}@nvidia-a100",
@@ -87,7 +87,7 @@ def ready(task: str, scheme: str) -> Artifact:
 
 
 def waiting(scheme: str) -> Artifact:
-    """No machine was there to build it; its ONNX file and that file's accuracy are."""
+    """An engine that waits for a machine; its ONNX file and that file's accuracy exist."""
     source = "quantized-onnx" if scheme == "int8" else "onnx"
     return Artifact(
         id=f"detect-{scheme}@jetson-orin",
@@ -102,7 +102,9 @@ def waiting(scheme: str) -> Artifact:
 
 
 def lowered(scheme: str) -> Artifact:
-    """Of a float32 file that TensorRT lowers while it builds: there is no other to measure."""
+    """An engine whose precision TensorRT lowers while building: only the float32 file can be
+    evaluated.
+    """
     of_file = facts("detect", "float32", version="10.3", compute_capability="8.7")
     return dataclasses.replace(
         waiting(scheme),
@@ -112,7 +114,7 @@ def lowered(scheme: str) -> Artifact:
 
 
 def unmeasured() -> Artifact:
-    """Built ahead of time, by a library that is not TensorRT."""
+    """An engine of TensorRT-RTX, built ahead of time and not measured."""
     return Artifact(
         id="detect-int8@nvidia-rtx-aot",
         recipe="detect",
@@ -129,7 +131,7 @@ def unmeasured() -> Artifact:
 
 
 def engines_report() -> Report:
-    """Every kind of row."""
+    """A report with every kind of row."""
     found = [ready(task, scheme) for task in ("detect", "pose") for scheme in _SCHEMES]
     found += [waiting("float32"), lowered("float16"), waiting("int8")]
     artifacts = tuple(sorted((*found, unmeasured()), key=lambda item: item.id))

@@ -1,4 +1,4 @@
-"""A report with one of everything: invented figures, to look at and to test how they are shown."""
+"""A report with one of everything and invented figures, to view and to test."""
 
 import hashlib
 
@@ -25,7 +25,7 @@ DRAWINGS = hashlib.sha256(b"drawings").hexdigest()
 
 
 def sha(text: str) -> str:
-    """A digest that looks like one."""
+    """An invented digest."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -52,13 +52,13 @@ def measured(name: str, box: float, keypoints: float, kinds: tuple[str, ...] = (
 
 
 def output(name: str, kind: str, figure: str, value: float, limit: float | None) -> Output:
-    """One line of a rung."""
+    """One output of a rung."""
     passed = None if limit is None else value >= limit if "signal" in figure else value <= limit
     return Output(name=name, kind=kind, figure=figure, value=value, limit=limit, passed=passed)
 
 
 def rung(start: str, end: str, *outputs: Output, seen: tuple[tuple[str, str], ...] = ()) -> Rung:
-    """Red where one of its outputs is."""
+    """A rung, red if one of its outputs is red."""
     judged = [item.passed for item in outputs if item.passed is not None]
     return Rung(
         start=start,
@@ -70,7 +70,7 @@ def rung(start: str, end: str, *outputs: Output, seen: tuple[tuple[str, str], ..
 
 
 def ladder(green: bool) -> Ladder:
-    """All rungs; red in the middle unless `green`."""
+    """A ladder with all rungs; one in the middle is red unless `green`."""
     noise = "signal to noise, dB"
     rungs = (
         rung(
@@ -111,7 +111,7 @@ def ladder(green: bool) -> Ladder:
 
 
 def latencies(file: str) -> tuple[Latency, ...]:
-    """One of each label, and one of a file that is gone."""
+    """Latencies with each label, and one of a file that no longer exists."""
     plain = {"what": "engine only", "threads": 1, "runs": 50, "warmup": 5}
     spread = {"min_ms": 8.71, "max_ms": 14.2, "p50_ms": 9.02, "p90_ms": 10.4, "p99_ms": 13.9}
     return (
@@ -151,7 +151,7 @@ VIEWS = ("labels", *FORMS)
 
 
 def image_comparison(number: int) -> ImageComparison:
-    """An image with its labels, and as three forms of a network see it; the last has lost a class."""
+    """An image with its labels and the detections of three files; the last misses a class."""
     scores = {
         "labels": (None, None),
         "checkpoint": (0.9312, 0.4121),
@@ -171,7 +171,7 @@ def image_comparison(number: int) -> ImageComparison:
 
 
 def grove() -> Artifact:
-    """A build with every proof."""
+    """A build with all evidence."""
     names = ("box_s8", "keypoints")
     del names
     return Artifact(
@@ -228,7 +228,9 @@ def grove() -> Artifact:
 
 
 def comparison() -> Comparison:
-    """A file with accuracy, one that two builds share, one that is gone."""
+    """A comparison with a file with accuracy, one that two builds share, and one that no longer
+    exists.
+    """
     rows = (
         Timed(
             builds=("tags@xiao-esp32s3",),
@@ -290,7 +292,7 @@ FAILURE = Failure(
     "    log: /workspace/.buildsys/logs/0a1b.log\n    to repeat: cd /workspace",
     log=("Model optimizing started", "ERROR: no TFLite operator does Einsum"),
 )
-"""Which two builds share."""
+"""The digest that two builds share."""
 
 
 DIFFERS = (
@@ -300,7 +302,7 @@ DIFFERS = (
 
 
 def sample() -> Report:
-    """Every status once."""
+    """A report with each status once."""
     xiao = Artifact(
         id="tags@xiao-esp32s3",
         recipe="tags",

@@ -1,4 +1,4 @@
-"""The table of engines: what was measured, of which file; what waits; what others have printed."""
+"""The table of engines: measured figures with their file, waiting engines, published figures."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,28 +25,28 @@ from tests.report.engine_sample import (
 
 
 def report(*artifacts: Artifact) -> Report:
-    """Of these builds alone."""
+    """A report with only these builds."""
     return Report(version="1", artifacts=artifacts, published=read_published())
 
 
 def only(*artifacts: Artifact) -> Group:
-    """The one device that they are for."""
+    """The group of the only device."""
     (found,) = groups(report(*artifacts))
     return found
 
 
 def row(group: Group, scheme: str, batch: int = 0) -> Row:
-    """One line of a device's table."""
+    """One row of a device's table."""
     return next(r for r in group.rows if (r.facts.scheme, r.batch) == (scheme, batch))
 
 
 def test_it_reads_like_this() -> None:
-    """Reviewed like code."""
+    """The table equals the golden file."""
     golden.compare(markdown.render(engines_report()), Path(__file__).with_name("engines"), ())
 
 
 def test_a_ratio_is_of_the_same_network_batch_and_machine() -> None:
-    """Batch 8 against batch 1, or another network's float32, make int8 look slow or fast."""
+    """Ratios compare only the same network, batch and machine."""
     slow = ready("detect", "float32")
     other = dataclasses.replace(ready("pose", "float32"), latency=times("int8", "pose-float32", 1))
     group = only(slow, other, ready("detect", "int8"))
@@ -60,12 +60,12 @@ def test_a_ratio_is_of_the_same_network_batch_and_machine() -> None:
 
 
 def test_without_its_float32_there_is_no_ratio() -> None:
-    """A ratio to nothing is 1, or an error."""
+    """Without a float32 engine there is no ratio."""
     assert row(only(ready("detect", "int8")), "int8", 1).ratios is None
 
 
 def test_accuracy_is_of_the_engine_where_it_was_measured() -> None:
-    """And says of which file it is; an engine is not compared with an ONNX file."""
+    """Accuracy states its file; an engine's is not compared with an ONNX file's."""
     here, there = ready("detect", "int8"), ready("detect", "float32")
     unmeasured_one = dataclasses.replace(there, measured=(measured("detect", "onnx", "float32"),))
     found = row(only(here, unmeasured_one), "int8", 8)
@@ -79,7 +79,7 @@ def test_accuracy_is_of_the_engine_where_it_was_measured() -> None:
 
 
 def test_who_waits_shows_its_onnx_file() -> None:
-    """An empty row looks like a mistake, and 0 KiB like a fact."""
+    """A waiting engine's row shows its ONNX file."""
     found = row(only(waiting("float32"), waiting("int8")), "int8")
     assert engine_table.standing(found) == WAITING
     assert (found.file, found.bytes) == ("ONNX", 6_200_000)
@@ -88,7 +88,7 @@ def test_who_waits_shows_its_onnx_file() -> None:
 
 
 def test_an_engine_and_an_onnx_file_have_no_ratio_of_sizes() -> None:
-    """One of three precisions was built: its size against a file of another kind says nothing."""
+    """Sizes of an engine and an ONNX file have no ratio."""
     built = dataclasses.replace(waiting("int8"), file="detect-int8.engine", bytes=5, status="ready")
     found = row(only(waiting("float32"), built), "int8").ratios
     assert found is not None
@@ -96,7 +96,7 @@ def test_an_engine_and_an_onnx_file_have_no_ratio_of_sizes() -> None:
 
 
 def test_a_float_file_does_not_speak_for_an_engine_of_int8() -> None:
-    """TensorRT calibrates while it builds: int8 costs nothing, and is as large as float32."""
+    """The float file's accuracy is not shown for an int8 engine that TensorRT calibrates."""
     item = lowered("int8")
     found = row(only(waiting("float32"), item), "int8")
     assert found.ratios == engine_table.Ratios()
@@ -111,13 +111,13 @@ def test_a_float_file_does_not_speak_for_an_engine_of_int8() -> None:
 
 
 def test_float32_is_compared_with_no_float32() -> None:
-    """Another entry of the same precision is x1.00 of it."""
+    """float32 rows have no ratio to another float32 engine."""
     other = dataclasses.replace(waiting("float32"), id="detect-float32@orin-qdq")
     assert {row.ratios for row in only(waiting("float32"), other).rows} == {None}
 
 
 def test_published_figures_are_of_tasks_that_are_here() -> None:
-    """Fifteen rows of others' networks under the three of one's own."""
+    """Published figures are shown only for tasks that the report has."""
     found = only(ready("pose", "int8")).published
     assert found is not None
     assert {row.task for row in found.rows} == {"pose"}
@@ -125,7 +125,9 @@ def test_published_figures_are_of_tasks_that_are_here() -> None:
 
 
 def test_figures_of_an_engine_that_is_not_here_are_told_apart() -> None:
-    """A machine without it shows what was brought back, by its digest; never as the one that ships."""
+    """Imported figures of an engine that is not here are shown with its digest, never as the
+    published engine's.
+    """
     entries = tuple(
         dataclasses.replace(entry, earlier=True) for entry in times("int8", "elsewhere", 1)
     )
@@ -150,13 +152,13 @@ def test_figures_of_an_engine_that_is_not_here_are_told_apart() -> None:
 def test_published_figures_stand_beside_their_own_device(
     build: Callable[[], Artifact], device: str | None
 ) -> None:
-    """And never beside TensorRT-RTX, which is another library."""
+    """Published figures are shown for their own device, and not for TensorRT-RTX."""
     found = only(build())
     assert (found.published.device if found.published else None) == device
 
 
 def test_published_figures_have_a_source_and_all_tasks() -> None:
-    """A figure without one cannot be looked up."""
+    """Published figures have a source and cover all tasks."""
     known = read_published()
     assert known.page.startswith("https://")
     assert len(known.commit) == 40
@@ -175,13 +177,13 @@ def test_published_figures_have_a_source_and_all_tasks() -> None:
 
 
 def test_the_index_shows_the_engine_alone() -> None:
-    """Six figures in one cell are not read; the least batch stands for the rest."""
+    """The index shows only the engine's latency at the smallest batch."""
     entries = formatting.of_label(ready("detect", "int8"), "measured here")
     assert [(entry.batch, entry.what) for entry in entries] == [(1, "engine only")]
 
 
 def test_what_a_baseline_holds_is_what_every_machine_measures() -> None:
-    """A machine with a GPU would call the engine's accuracy a regression of the ONNX file's."""
+    """The baseline holds the ONNX file's accuracy, which every machine measures."""
     item = ready("detect", "int8")
     worse = dataclasses.replace(
         item,
@@ -196,7 +198,7 @@ def test_what_a_baseline_holds_is_what_every_machine_measures() -> None:
 
 
 def test_a_report_without_engines_says_nothing_of_them() -> None:
-    """Everybody else's report is what it was."""
+    """A report without engines has no table of engines."""
     none = Report(version="1", artifacts=())
     assert "Engines" not in markdown.render(none)
     assert groups(none) == ()
@@ -204,13 +206,13 @@ def test_a_report_without_engines_says_nothing_of_them() -> None:
 
 
 def test_the_data_come_back_as_they_were(tmp_path: Path) -> None:
-    """The step renders what the core wrote."""
+    """The data that the core writes is read back unchanged."""
     values.save(tmp_path / "report.json", engines_report())
     assert values.load(tmp_path / "report.json") == engines_report()
 
 
 def test_latency_keeps_its_batch_and_its_order() -> None:
-    """Entries of benchmark_engine as they lie in latency.json."""
+    """Latency keeps batch and order from latency.json."""
     rows = [
         {
             "label": "measured here",

@@ -1,4 +1,4 @@
-"""What proves a build: embedded by stage, told where it is missing, and able to reject."""
+"""A build's evidence: embedded by stage, reported if missing, able to reject."""
 
 import json
 import shutil
@@ -19,20 +19,20 @@ UNDONE = "Not done: load; qemu-system-arm was not on the machine that built this
 
 
 def published(workspace: Path, name: str = "manifest.json", build: str = GROVE) -> Any:
-    """A JSON file of a build's folder."""
+    """A JSON file in a build's folder."""
     recipe, target = build.split("@")
     return json.loads((workspace / "build" / recipe / target / name).read_text())
 
 
 def rejected(workspace: Path, build: str) -> tuple[list[str], Any]:
-    """Names of what was kept aside, and the verdict."""
+    """The names of the files in .rejected, and the verdict."""
     folder = workspace / "build" / ".rejected" / build
     verdict = json.loads((folder / "verdict.json").read_text())
     return sorted(path.name for path in folder.iterdir()), verdict
 
 
 def statuses(workspace: Path, tools: StandIn) -> dict[str, str]:
-    """Of a run over everything."""
+    """Build everything and return the statuses."""
     tools.ran.clear()
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(session.plans))
@@ -41,13 +41,13 @@ def statuses(workspace: Path, tools: StandIn) -> dict[str, str]:
 
 
 def lack_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine on which nobody installed anything."""
+    """Simulate a machine without the programs."""
     monkeypatch.setattr("buildsys.execution.tools.host_tools.find_program", lambda name: "")
 
 
 @pytest.mark.usefixtures("built")
 def test_a_manifest_embeds_what_every_judge_found(workspace: Path) -> None:
-    """A proof that lies in somebody's store proves nothing to who has the file."""
+    """A manifest embeds every verdict."""
     evidence = published(workspace)["evidence"]
     assert evidence.keys() == JUDGES | {"load", "overlap", "tflm"}
     assert all(evidence[stage]["passed"] for stage in JUDGES | {"load"})
@@ -63,7 +63,7 @@ def test_a_manifest_embeds_what_every_judge_found(workspace: Path) -> None:
 def test_a_proof_that_this_machine_cannot_give_holds_up_nothing(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an emulator no file is built, or one is that seems to be proved."""
+    """Without an emulator the file is built, and its manifest lists the missing load test."""
     with monkeypatch.context() as bare:
         lack_programs(bare)
         assert set(statuses(workspace, tools).values()) == {"built"}
@@ -75,7 +75,7 @@ def test_a_proof_that_this_machine_cannot_give_holds_up_nothing(
         assert UNDONE not in published(workspace, build=XIAO)["unverified"]
         assert set(statuses(workspace, tools).values()) == {"up-to-date"}
         assert tools.ran == []
-    # the program appears
+    # the program is installed
     assert statuses(workspace, tools) == {GROVE: "built", XIAO: "up-to-date"}
     assert tools.ran == ["load_firmware"]
     assert UNDONE not in published(workspace)["unverified"]
@@ -85,7 +85,7 @@ def test_a_proof_that_this_machine_cannot_give_holds_up_nothing(
 def test_a_proof_that_is_lost_where_it_cannot_be_given_again(
     workspace: Path, tools: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store was cleared, the emulator is gone: the build fails at something that it can do without."""
+    """If the store was cleared and the emulator removed, the build succeeds without the load test."""
     statuses(workspace, tools)
     lack_programs(monkeypatch)
     shutil.rmtree(tmp_path / "store")
@@ -98,7 +98,7 @@ def test_a_proof_that_is_lost_where_it_cannot_be_given_again(
 def test_a_red_load_test_rejects_a_package_that_exists(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No package rests on the load test; a file that the firmware cannot load ships."""
+    """A red load test rejects the package, although the package's step does not depend on it."""
     tools.red = {"load_firmware"}
     found = statuses(workspace, tools)
     assert found == {GROVE: "rejected by load: load_firmware says no", XIAO: "built"}
@@ -115,7 +115,7 @@ def test_a_red_load_test_rejects_a_package_that_exists(
 
 
 def test_a_red_load_test_is_not_chosen(workspace: Path, tools: StandIn) -> None:
-    """`select` looks at packages alone."""
+    """`select` does not choose a build with a red load test."""
     recipe = workspace / "recipes/tags.yaml"
     text = recipe.read_text().split("targets:", maxsplit=1)[0]
     text += (
@@ -132,10 +132,10 @@ def test_a_red_load_test_is_not_chosen(workspace: Path, tools: StandIn) -> None:
 def test_a_red_contract_never_comes_to_the_compiler(
     workspace: Path, tools: StandIn, stand: str
 ) -> None:
-    """Minutes of a compiler for a file that no firmware decodes; and the file is kept to look at."""
+    """A red contract ends the build before the compiler; the file is kept in .rejected."""
     tools.red = {"check_contract"}
     session = Session(workspace, tools, no_environment)
-    if stand == "doit's order":  # every step is offered, whatever became of the ones before
+    if stand == "doit's order":  # every step is offered, even if earlier ones failed
         session.prepare([GROVE, XIAO])
         for plan in session.plans.values():
             for step in steps_of(plan):
@@ -164,7 +164,7 @@ def test_a_red_contract_never_comes_to_the_compiler(
 
 @pytest.mark.usefixtures("built")
 def test_latency_lies_beside_the_manifest(workspace: Path, build: Build, tools: StandIn) -> None:
-    """A figure of one machine makes the proof another one on every machine."""
+    """Latency is in a file beside the manifest, since it differs per machine."""
     before = published(workspace)
     assert not (workspace / "build/tags/xiao-esp32s3/latency.json").exists()
     recipe = workspace / "recipes/tags.yaml"
@@ -184,6 +184,6 @@ def test_latency_lies_beside_the_manifest(workspace: Path, build: Build, tools: 
 
 @pytest.mark.parametrize(("both", "told"), [(0, False), (2, True)])
 def test_nothing_is_told_of_objects_that_nobody_found_again(both: int, told: bool) -> None:
-    """A mean overlap of 0.99 stands beside no object at all."""
+    """No overlap is reported if no object was found by both."""
     known = {"from": 2, "to": both, "in_both": both, "boxes": {"mean_iou": 0.9964}}
     assert ("Boxes, mean IoU" in dict(facts(known))) is told

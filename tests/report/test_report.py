@@ -1,4 +1,4 @@
-"""The report: every fate is in it, every figure has its digest, and nothing is rendered twice."""
+"""The report contains every status, each figure with its digest, and is not rendered twice."""
 
 import dataclasses
 import json
@@ -31,12 +31,12 @@ GROVE, XIAO = "tags@grove-vision-ai-v2", "tags@xiao-esp32s3"
 
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pages, too, by the stand-in."""
+    """Let the stand-in render pages, too."""
     monkeypatch.setenv("BUILDSYS_REPORT", "pages")
 
 
 def run(workspace: Path, tools: StandIn, *builds: str) -> tuple[Report, list[str]]:
-    """A run with its report: what it says, and what is said of it."""
+    """Run with a report; return its data and the messages about it."""
     session = Session(workspace, tools, no_environment)
     rows = session.build(list(builds) or list(session.plans)) + session.broken_rows()
     lines, _ = writing.finish_run(session, rows)
@@ -45,12 +45,12 @@ def run(workspace: Path, tools: StandIn, *builds: str) -> tuple[Report, list[str
 
 
 def read(workspace: Path) -> Report:
-    """The report's data."""
+    """Read the report's data."""
     return values.load(workspace / ".buildsys" / "report" / "data" / "report.json")
 
 
 def find(report: Report, build: str) -> Artifact:
-    """One build of a report."""
+    """Find one build in a report."""
     return next(item for item in report.artifacts if item.id == build)
 
 
@@ -60,7 +60,7 @@ def text(workspace: Path) -> str:
 
 
 def add(workspace: Path, name: str, change: Callable[[str], str]) -> None:
-    """One more recipe, like `tags` but for a change."""
+    """Add a recipe that differs from `tags` by a change."""
     recipe = (
         (workspace / "recipes" / "tags.yaml").read_text().replace("name: tags", f"name: {name}")
     )
@@ -68,7 +68,7 @@ def add(workspace: Path, name: str, change: Callable[[str], str]) -> None:
 
 
 def test_every_fate_is_a_row(workspace: Path, tools: StandIn) -> None:
-    """A build that is missing from the report is taken for one that is fine."""
+    """Each build is a row, whatever its status."""
     run(workspace, tools)
     add(workspace, "red", lambda t: t.replace("min: 0.1", "min: 0.9"))
     add(workspace, "typo", lambda t: t.replace("source:", "sorce:"))
@@ -102,7 +102,9 @@ def test_every_fate_is_a_row(workspace: Path, tools: StandIn) -> None:
 def test_a_failed_build_keeps_its_error_and_the_end_of_its_log(
     workspace: Path, tools: StandIn
 ) -> None:
-    """Of both builds that the step failed for; a report that is made later still has them."""
+    """The error and the end of the log are shown for both builds of the failed step, also in later
+    reports.
+    """
     tools.fail = {"convert_onnx2tf"}
     report, _ = run(workspace, tools)
     failures = [find(report, build).failure for build in (GROVE, XIAO)]
@@ -118,7 +120,7 @@ def test_a_failed_build_keeps_its_error_and_the_end_of_its_log(
 
 
 class Trained(StandIn):
-    """Whose trainings leave their curves, and whose evaluations leave theirs."""
+    """Stand-in tools whose trainings and evaluations write curves."""
 
     def __call__(self, command: Command, on_progress: OnProgress) -> int:
         code = super().__call__(command, on_progress)
@@ -133,7 +135,7 @@ class Trained(StandIn):
 
 
 def test_a_training_that_two_builds_share_is_one(workspace: Path) -> None:
-    """With its settings and its time; the pages get its files, and the curves of what was measured."""
+    """A training that two builds share is shown once, with settings, time and curves."""
     report, _ = run(workspace, Trained())
     (training,) = report.trainings
     assert training.builds == (GROVE, XIAO)
@@ -148,7 +150,9 @@ def test_a_training_that_two_builds_share_is_one(workspace: Path) -> None:
 
 
 def test_recipes_that_share_a_training_share_its_page(workspace: Path) -> None:
-    """Under the shortest of their names; a build that a gate has rejected has it, too."""
+    """Recipes that share a training share its page, named by the shortest name; rejected builds
+    link to it, too.
+    """
     add(workspace, "tags-strict", lambda t: t.replace("min: 0.1", "min: 0.9"))
     report, _ = run(workspace, Trained())
     (training,) = report.trainings
@@ -159,7 +163,7 @@ def test_recipes_that_share_a_training_share_its_page(workspace: Path) -> None:
 
 
 def test_a_training_that_the_store_has_lost_is_left_out(workspace: Path) -> None:
-    """Its builds stay as they are, and nothing is trained again."""
+    """A training that the store has lost is omitted; nothing is trained again."""
     tools = Trained()
     report, _ = run(workspace, tools)
     (training,) = report.trainings
@@ -173,7 +177,7 @@ def test_a_training_that_the_store_has_lost_is_left_out(workspace: Path) -> None
 
 
 def test_one_cause_of_many_builds_is_one_line() -> None:
-    """Twenty builds of a dataset that cannot be prepared."""
+    """A cause that many builds share is one line."""
     message = "prepare failed: exit code 3\n    no images\n    log: /a.log\n    to repeat: cd /a"
     failure = Failure(stage="prepare", message=message)
     builds = [
@@ -197,7 +201,7 @@ def test_one_cause_of_many_builds_is_one_line() -> None:
 
 
 def test_logs_are_shown_as_a_terminal_left_them() -> None:
-    """Without colours, without the progress bars that were written over, and not all of it."""
+    """Logs are shown without colours and overwritten progress bars, and shortened."""
     text = "\x1b[31mred\x1b[0m\r\n1%\r50%\r100%\n" + "x" * 900 + "\n\x07bell\n"
     lines = failure_logs.last_lines(text)
     assert lines[:2] == ("red", "100%")
@@ -208,7 +212,7 @@ def test_logs_are_shown_as_a_terminal_left_them() -> None:
 
 
 def test_what_was_proved_is_read_from_the_manifest(workspace: Path, tools: StandIn) -> None:
-    """A package that steps measured and judged, and one that was only packed."""
+    """Evidence is read from the manifest, for a measured package and for one that was only packed."""
     report, _ = run(workspace, tools)
     assert find(report, XIAO).proved
     place = workspace / "build/tags/xiao-esp32s3/manifest.json"
@@ -222,7 +226,7 @@ def test_what_was_proved_is_read_from_the_manifest(workspace: Path, tools: Stand
 
 
 def test_a_package_without_any_proof_says_so() -> None:
-    """Ready, and not verified: in the table and in the count."""
+    """A package without evidence is called not verified in the table and in the count."""
     bare = dataclasses.replace(
         find(sample(), XIAO), measured=(), latency=(), proved=False, differs=(), regressions=()
     )
@@ -233,7 +237,9 @@ def test_a_package_without_any_proof_says_so() -> None:
 
 
 def test_figures_carry_the_digest_of_their_file(workspace: Path, tools: StandIn) -> None:
-    """Accuracy is of the file before the compiler, and says so; the drop is against the float one."""
+    """Figures name their file's digest; the accuracy's file is the one before the compiler, the
+    drop is against the float file.
+    """
     report, _ = run(workspace, tools)
     grove = find(report, GROVE)
     manifest = json.loads((workspace / "build/tags/grove-vision-ai-v2/manifest.json").read_text())
@@ -249,7 +255,7 @@ def test_figures_carry_the_digest_of_their_file(workspace: Path, tools: StandIn)
 
 
 def test_a_rejected_build_keeps_its_figures(workspace: Path, tools: StandIn) -> None:
-    """The report is where people look how far off it was."""
+    """A rejected build keeps its figures in the report."""
     tools.metric = 0.05
     report, _ = run(workspace, tools)
     grove = find(report, GROVE)
@@ -263,7 +269,7 @@ def test_a_rejected_build_keeps_its_figures(workspace: Path, tools: StandIn) -> 
 
 
 def test_who_was_not_asked_is_told_as_it_stands(workspace: Path, tools: StandIn) -> None:
-    """A run of one build must not make another one look built, or forget that it failed."""
+    """Builds that were not requested keep their status."""
     report, _ = run(workspace, tools, GROVE)
     assert find(report, XIAO).status == "not built"
     tools.fail = {"package_flash"}
@@ -281,7 +287,9 @@ def test_who_was_not_asked_is_told_as_it_stands(workspace: Path, tools: StandIn)
 
 @pytest.mark.usefixtures("pages")
 def test_what_says_the_same_is_not_rendered_again(workspace: Path, tools: StandIn) -> None:
-    """Until a figure changes; a report that was deleted or edited comes back from the store."""
+    """An unchanged report is not rendered again; a deleted or edited one is restored from the
+    store.
+    """
     time.sleep(0.06)
     _, first = run(workspace, tools)
     assert first == ["report: build/report/index.html"]
@@ -306,7 +314,7 @@ def test_what_says_the_same_is_not_rendered_again(workspace: Path, tools: StandI
 
 @pytest.mark.usefixtures("pages")
 def test_without_its_environment_the_report_is_text(workspace: Path, tools: StandIn) -> None:
-    """The build has succeeded: a machine without a network must not turn it red."""
+    """Without its environment the report is only text, and the run succeeds."""
 
     def ensure(name: str, say: Callable[[str], None]) -> tuple[str, Path]:
         if name == "report":
@@ -330,7 +338,9 @@ def test_without_its_environment_the_report_is_text(workspace: Path, tools: Stan
 def test_a_regression_is_shown_said_and_accepted(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What got worse within the gate; the exit code is the gates' business until one says otherwise."""
+    """A regression within the gate is shown, changes the exit code only on request, and can be
+    accepted.
+    """
     run(workspace, tools)
     report = ["-C", str(workspace), "report"]
     assert main([*report, "--accept"]) == 0
@@ -376,7 +386,7 @@ def test_a_regression_is_shown_said_and_accepted(
 def test_a_damaged_baseline_is_told(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str], data: str, message: str
 ) -> None:
-    """By its file; a run says it and goes on, `buildsys report` is code 2."""
+    """A damaged baseline is reported: a run continues, `buildsys report` gives exit code 2."""
     (workspace / "baselines.json").write_text(data)
     session = Session(workspace, tools, no_environment)
     lines, is_whole = writing.finish_run(session, session.build(list(session.plans)))
@@ -390,7 +400,7 @@ def test_a_damaged_baseline_is_told(
 def test_a_name_that_nothing_has_is_not_accepted(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Else a misspelled build is held to nothing."""
+    """Accepting an unknown build is an error."""
     run(workspace, tools)
     assert main(["-C", str(workspace), "report", "--accept", "tasg@xiao-esp32s3"]) == 2
     assert "did you mean `tags@xiao-esp32s3`?" in capsys.readouterr().err
@@ -399,7 +409,7 @@ def test_a_name_that_nothing_has_is_not_accepted(
 
 @pytest.mark.slow
 def test_doit_report_builds_nothing(place: Path) -> None:
-    """From what is recorded alone; a name like it is an error."""
+    """`doit report` builds nothing; an unknown name is an error."""
     first = doit(place, "report")
     assert first.returncode == 0, first.stderr
     assert "plain: not built: host" in text(place)
@@ -417,12 +427,12 @@ def test_doit_report_builds_nothing(place: Path) -> None:
 
 
 def test_report_md_reads_like_this() -> None:
-    """Reviewed like code."""
+    """report.md equals the golden file."""
     golden.compare(markdown.render(sample()), Path(__file__).with_name("report"), ())
 
 
 def test_hostile_names_mean_nothing_to_markdown() -> None:
-    """Names of classes, files and machines are other people's words."""
+    """Hostile names of classes, files and machines do not change the Markdown structure."""
     nasty = "<script>alert(1)</script> | ![x](http://a) `b`\n# c"
     item = dataclasses.replace(sample().artifacts[-2], label=nasty, unverified=(nasty,))
     rendered = markdown.render(Report(version="1", artifacts=(item,), mistakes=()))
@@ -432,7 +442,7 @@ def test_hostile_names_mean_nothing_to_markdown() -> None:
 
 
 def test_evidence_of_another_shape_is_left_out() -> None:
-    """A report never fails for what it reports on."""
+    """Evidence with an unknown structure is omitted."""
     data: Any
     for data in (None, 3, [], "x", {"rungs": 3}, {"rungs": [{"from": 1}]}, {"rungs": [None]}):
         assert evidence.read_ladder(data) is None
@@ -443,7 +453,9 @@ def test_evidence_of_another_shape_is_left_out() -> None:
 
 
 def test_a_ladder_is_judged_by_its_figures() -> None:
-    """More signal is better, less of everything else; random weights are not judged."""
+    """A ladder is judged by signal (more is better) and the rest (less is better); random weights
+    are not judged.
+    """
     outputs = {
         "box": {"kind": "box", "figure": "signal to noise, dB", "value": 4.0, "limit": 10.0},
         "cls": {"kind": "score", "figure": "largest difference", "value": 0.1, "limit": 0.2},
@@ -475,7 +487,7 @@ def test_a_ladder_is_judged_by_its_figures() -> None:
 
 
 def test_evidence_reads_like_words() -> None:
-    """JSON in the middle of a page is not read by anybody, and an empty list says nothing."""
+    """Evidence is shown as text, not as JSON, without empty lists."""
     tensor = {
         "bytes": 576,
         "dtype": "int8",
@@ -509,7 +521,7 @@ def test_evidence_reads_like_words() -> None:
 
 
 def test_latency_of_an_earlier_file_is_told_apart() -> None:
-    """A figure of a file that nobody ships any more must not stand for the new one."""
+    """Latency of an earlier file is marked."""
     entry = {"label": "measured here", "engine": "litert", "mean_ms": 3.0, "sha256": "a"}
     other = {**entry, "sha256": "b"}
     unknown = {**entry, "label": "guessed"}

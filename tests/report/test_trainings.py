@@ -1,4 +1,4 @@
-"""A training on its page: the settings that were chosen, and charts in the words of its task."""
+"""A training's page: the chosen settings, and charts with its task's terms."""
 
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,14 @@ from tests.report import training_sample
     ],
 )
 def test_settings_are_those_that_were_chosen(params: dict[str, Any], shown: dict[str, str]) -> None:
-    """0 is a value, what is off is left out, and everything that `options` names was chosen."""
+    """The page shows chosen settings: 0 is a value, disabled ones are omitted, all `options` are
+    shown.
+    """
     assert dict(settings_of(params)) == shown
 
 
 def test_a_chart_of_oriented_boxes_says_so(tmp_path: Path) -> None:
-    """By the task of the training, whatever its architecture is called."""
+    """Charts name oriented boxes by the training's task, not by its architecture's name."""
     training_sample.make_training(tmp_path / "training")
     rows, _ = training_files.read(tmp_path / "training")
     assert list(training_charts.find_accuracies(rows, "pose")) == ["boxes", "keypoints"]

@@ -1,4 +1,4 @@
-"""A training and the curves of what came of it: invented figures, in the files that steps write."""
+"""A training and the curves of its files, with invented figures in the steps' formats."""
 
 import hashlib
 import math
@@ -15,7 +15,7 @@ _KINDS = ("tag", "plate")
 
 
 def training(measured: Measured, builds: tuple[str, ...]) -> Training:
-    """Of a pose network, twelve epochs."""
+    """A training of a pose network with twelve epochs."""
     return Training(
         files=TRAINING,
         recipe="tags",
@@ -30,19 +30,19 @@ def training(measured: Measured, builds: tuple[str, ...]) -> Training:
 
 
 def write_files(folder: Path, epochs: int = 12) -> None:
-    """All of it by digest, as the report's data has it."""
+    """Write all files by digest, as the report's data refers to them."""
     make_training(folder / TRAINING, epochs)
     for name, digest in CURVES.items():
         write_curves(folder / digest, name)
 
 
 def write_curves(path: Path, name: str) -> None:
-    """Of one measured file."""
+    """Write the curves of one measured file."""
     curves.write(path, _measured(name))
 
 
 def make_training(folder: Path, epochs: int = 12) -> training_files.Summary:
-    """What a training leaves; eight images that are no images."""
+    """Write a training's files, with eight placeholders for images."""
     rows = []
     for epoch in range(1, epochs + 1):
         loss, fit = math.exp(-epoch / 4), 0.86 * (1 - math.exp(-epoch / 3)) - 0.002 * epoch

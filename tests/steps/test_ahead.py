@@ -1,4 +1,4 @@
-"""Answers that several processes compute, one after the other as they were asked for."""
+"""Results that several processes compute, in the order of the items."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ for items, message in (((1, 7), "seven"), ((1, 2, 9, 3), "has ended")):
 
 @pytest.mark.slow
 def test_the_order_is_that_of_the_items_whoever_answers() -> None:
-    """A message for people comes through, and so does the end of a process."""
+    """Results are in the order of the items; messages and a process's end are reported."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""The file that is meant by a path of another machine, or by a URL."""
+"""Finding the file for a path of another machine, or for a URL."""
 
 import pytest
 
@@ -22,12 +22,14 @@ from buildsys.steps.lib.datasets.base_names import base_name, index
     ],
 )
 def test_base_name(written: str, name: str) -> None:
-    """Only addresses are decoded: a file may be called `50%20off.jpg`."""
+    """The base name of a path or URL; only URLs are decoded, since a file may be named
+    `50%20off.jpg`.
+    """
     assert base_name(written) == name
 
 
 def test_files_by_name() -> None:
-    """Several files of one name are all there, in order."""
+    """Several files with one name are all listed, in order."""
     assert index({"b/a.jpg", "a.jpg", "c.jpg"}) == {
         "a.jpg": ["a.jpg", "b/a.jpg"],
         "c.jpg": ["c.jpg"],

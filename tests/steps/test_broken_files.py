@@ -1,6 +1,4 @@
-"""Images, labels, lists and model files that are damaged: the step names the file, and nothing
-else.
-"""
+"""Damaged images, labels, lists and model files: the step names the file in one sentence."""
 
 import random
 import struct
@@ -21,7 +19,7 @@ _SPLIT = Split(name="train", paths=("train.txt",))
     "line", ["/etc/passwd", "../../elsewhere.jpg", "images/../../../x.jpg", "./../x.jpg"]
 )
 def test_list_that_leads_out(tmp_path: Path, line: str) -> None:
-    """A list file reads images that no digest covers."""
+    """A path in a list that leads out of the dataset is an error."""
     root = tmp_path / "data"
     root.mkdir()
     (root / "images").mkdir()
@@ -32,7 +30,7 @@ def test_list_that_leads_out(tmp_path: Path, line: str) -> None:
 
 
 def test_list_with_windows_endings_and_a_mark(tmp_path: Path) -> None:
-    """A list that an editor on Windows saved names no image at all."""
+    """A list with a byte order mark and CRLF is read."""
     (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfimages/a.jpg\r\n./images/b.jpg\r\n")
     (tmp_path / "images").mkdir()
     for name in ("a.jpg", "b.jpg"):
@@ -42,7 +40,7 @@ def test_list_with_windows_endings_and_a_mark(tmp_path: Path) -> None:
 
 
 def test_list_that_is_a_picture(tmp_path: Path) -> None:
-    """A traceback of a decoder."""
+    """A list that is an image is reported in one sentence."""
     (tmp_path / "train.txt").write_bytes(b"images/\xff\xd8.jpg")
     with pytest.raises(StepError, match=r"train\.txt: is not a text in UTF-8 \(byte 7\)"):
         list_images(tmp_path, _SPLIT)
@@ -63,7 +61,7 @@ def test_list_that_is_a_picture(tmp_path: Path) -> None:
     ],
 )
 def test_broken_labels(tmp_path: Path, content: bytes, told: str) -> None:
-    """A broken label ends the step, in the words of `buildsys check --data`."""
+    """A broken label ends the step, with the message of `buildsys check --data`."""
     (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(StepError, match=told):
         read_labels(tmp_path, tmp_path / "a.jpg", 0, 0, 2)
@@ -79,18 +77,18 @@ _WEBP = b"RIFF" + (16).to_bytes(4, "little") + b"WEBPVP8 12345678"
 
 @pytest.mark.parametrize("whole", [_JPEG, _JPEG + b"a camera's own data", _PNG, _WEBP])
 def test_whole_pictures_pass(whole: bytes) -> None:
-    """A camera that writes more behind an image makes images that nobody can use."""
+    """Complete images pass, also with extra data after the end."""
     assert not is_cut_off(whole)
 
 
 @pytest.mark.parametrize("whole", [_JPEG, _PNG, _WEBP])
 def test_pictures_that_are_cut_off(whole: bytes) -> None:
-    """A decoder fills half an image with grey, and the network learns grey."""
+    """Truncated images are an error."""
     assert is_cut_off(whole[:-8])
 
 
 def test_any_bytes_are_a_model_or_a_sentence(tmp_path: Path) -> None:
-    """A TFLite reader dies of a segmentation fault, and nobody knows of which file."""
+    """Arbitrary bytes are read as a model or give one sentence with the file's name."""
     path, rng = tmp_path / "model.tflite", random.Random(0)
     for size in (0, 3, 7, 8, 9, 40, 400, 4000):
         for head in (b"", struct.pack("<I", 28) + b"TFL3", struct.pack("<i", -5) + b"TFL3"):

@@ -1,4 +1,4 @@
-"""One labelled set in four forms: read in any of them it is the same prepared dataset."""
+"""One labelled dataset in four formats gives the same prepared dataset."""
 
 from pathlib import Path
 
@@ -17,12 +17,12 @@ from tests.brought_sets import FORMS, SPLITS, Box, bring
 
 
 def draw(name: str, boxes: tuple[Box, ...]) -> bytes:
-    """No pixels: what labels say is read without them."""
+    """An image without content: labels are read without pixels."""
     return f"{name} {len(boxes)}".encode()
 
 
 def prepare_text(root: Path, facts: DatasetFacts) -> dict[str, str]:
-    """Files of the prepared dataset: labels as they are written, images by their names."""
+    """The prepared dataset: the text of label files, and the names of images."""
     params = prepare_dataset.Params(
         format=facts.format, splits=given_splits(facts), classes=facts.names, shape="box"
     )
@@ -40,7 +40,7 @@ def prepare_text(root: Path, facts: DatasetFacts) -> dict[str, str]:
 
 
 def coco_facts(root: Path) -> DatasetFacts:
-    """What Label Studio's files say."""
+    """The facts of a Label Studio export."""
     splits = {
         name: {"annotations": f"{name}/result.json", "images": f"{name}/images"} for name in SPLITS
     }
@@ -50,7 +50,7 @@ def coco_facts(root: Path) -> DatasetFacts:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_the_same_prepared_dataset(form: str, tmp_path: Path) -> None:
-    """So one training and its conversions serve whatever a person brings."""
+    """Each format gives the same prepared dataset, and so the same training."""
     (tmp_path / "roboflow").mkdir()
     yaml = tmp_path / "roboflow" / bring("roboflow", tmp_path / "roboflow", draw)
     usual = read_dataset(yaml, "data.yaml")

@@ -1,4 +1,4 @@
-"""COCO format and Ultralytics' layout, one into the other: what is read, what comes back."""
+"""Conversion between the COCO format and Ultralytics' layout."""
 
 import json
 import posixpath
@@ -22,7 +22,7 @@ PERSON = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_ey
 
 
 def sheet(shape: str = "box", category: Any = None, **row: Any) -> AnnotationFile:
-    """One image with one annotation, which has no mistake."""
+    """A valid annotation file with one image and one annotation."""
     found, mistakes = read(shape, category, **row)
     assert found is not None, mistakes
     return found
@@ -31,7 +31,7 @@ def sheet(shape: str = "box", category: Any = None, **row: Any) -> AnnotationFil
 def read(
     shape: str = "box", category: Any = None, **row: Any
 ) -> tuple[AnnotationFile | None, list[str]]:
-    """One image with one annotation, and what is wrong with it."""
+    """Read one image with one annotation; return it and the findings."""
     usual = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 50]}
     data = {
         "images": [{"id": 1, "file_name": "a.jpg", **SIDES}],
@@ -43,19 +43,19 @@ def read(
 
 
 def only(found: AnnotationFile) -> Object:
-    """The one object of the one image."""
+    """The only object of the only image."""
     ((item,),) = found.objects
     return item
 
 
 def test_a_box_is_centre_and_size_as_shares() -> None:
-    """Half a box's width beside where it is."""
+    """A box becomes centre and size as fractions."""
     item = only(sheet(bbox=[64, 42.7, 320, 213.5]))
     assert item.box == pytest.approx((0.35, 0.35, 0.5, 0.5), abs=1e-12)
 
 
 def test_rounding_beyond_an_edge_is_cut_off() -> None:
-    """Tools round to whole pixels; a box of 101 % of the image ends Ultralytics' training."""
+    """A box that exceeds the edge by rounding is cut off at the edge."""
     item = only(sheet(bbox=[-0.5, 0, 641, 428]))
     assert item.box == (0.5, 0.5, 1, 1)
     assert read(bbox=[-1.5, 0, 10, 10])[0] is None
@@ -63,7 +63,7 @@ def test_rounding_beyond_an_edge_is_cut_off() -> None:
 
 
 def test_crowds_are_left_out_and_counted() -> None:
-    """A mask over a hundred people is one person; or it vanishes without a word."""
+    """Crowd annotations are left out and counted."""
     crowd = {"iscrowd": 1, "segmentation": {"counts": [], "size": [427, 640]}}
     box = {"image_id": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}
     data = {
@@ -77,7 +77,7 @@ def test_crowds_are_left_out_and_counted() -> None:
 
 
 def test_ids_with_gaps_are_ranks() -> None:
-    """COCO's own ids end at 90, its classes at 79."""
+    """Category ids with gaps become consecutive classes, as for COCO (ids to 90, classes to 79)."""
     data = {
         "images": [{"id": 1, "file_name": "a.jpg", **SIDES}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 90, "bbox": [1, 1, 2, 2]}],
@@ -95,12 +95,12 @@ def test_ids_with_gaps_are_ranks() -> None:
 
 
 def test_an_outline_is_what_segment_learns() -> None:
-    """Of several polygons none is lost: lines without width join them."""
+    """Several polygons of one object are joined by lines without width."""
     near, far = [0, 0, 64, 0, 64, 42.7, 0, 42.7], [128, 0, 192, 0, 192, 42.7, 128, 42.7]
     item = only(sheet("outline", segmentation=[near, far]))
     points = [(round(x * 640, 6), round(y * 427, 6)) for x, y in item.outline]
     assert set(points) == {(x, y) for x in (0, 64, 128, 192) for y in (0, 42.7)}
-    # there and back: the area is that of both
+    # joined there and back, so that the area is the sum
     ends = zip(points, [*points[1:], points[0]], strict=True)
     area = abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in ends)) / 2
     assert area == pytest.approx(2 * 64 * 42.7)
@@ -121,7 +121,7 @@ def test_an_outline_is_what_segment_learns() -> None:
     ],
 )
 def test_an_outline_that_is_none(segmentation: object, message: str) -> None:
-    """It trains as a box, or ends the training hours later."""
+    """An invalid outline gives a finding."""
     found, mistakes = read("outline", segmentation=segmentation)
     assert found is None
     (told,) = mistakes
@@ -130,7 +130,7 @@ def test_an_outline_that_is_none(segmentation: object, message: str) -> None:
 
 
 def test_keypoints_with_what_their_names_say() -> None:
-    """Left and right change places in a mirror; a point that is not labelled lies nowhere."""
+    """Keypoints are read with flip pairs from their names; unlabelled points are at 0, 0."""
     found = sheet("keypoints", PERSON, keypoints=[64, 42.7, 2, 0, 0, 0, 640, 427, 1])
     points = [value for point in only(found).keypoints for value in point]
     assert points == pytest.approx([0.1, 0.1, 2, 0, 0, 0, 1, 1, 1])
@@ -147,21 +147,21 @@ def test_keypoints_with_what_their_names_say() -> None:
     ],
 )
 def test_keypoints_that_are_none(keypoints: object, message: str) -> None:
-    """A shifted row of numbers is a person whose knee is an eye."""
+    """Invalid keypoints give a finding."""
     (told,) = read("keypoints", PERSON, keypoints=keypoints)[1]
     assert told.startswith(message)
 
 
 @pytest.mark.parametrize("sigmas", [[0.1], [0.1, 0.1, 0], "all", [0.1, 0.1, "x"]])
 def test_sigmas_that_are_none(sigmas: object) -> None:
-    """Every accuracy of a pose rests on them."""
+    """Invalid sigmas give a finding."""
     category = PERSON | {"sigmas": sigmas}
     (told,) = read("keypoints", category, keypoints=[0] * 9)[1]
     assert told == "category 1: `sigmas` are numbers above 0, one a keypoint"
 
 
 def test_names_that_yaml_reads_otherwise() -> None:
-    """A class called `no` or `1: 2` is another class after a detour through YAML."""
+    """Class names with a meaning in YAML are kept."""
     from ruamel.yaml import YAML
 
     found = sheet(category={"id": 1, "name": 'no: "é" #1'})
@@ -170,7 +170,7 @@ def test_names_that_yaml_reads_otherwise() -> None:
 
 
 def stems(split: str, folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """Where images of a split go that lie in `folder`."""
+    """The target names of a split's images in `folder`."""
     chosen = Split(name=split, paths=(folder, f"{split}.json"))
     samples = tuple(Sample(image=posixpath.normpath(f"{folder}/{name}")) for name in names)
     params = prepare_dataset.Params(format="coco", splits=(chosen,), classes=("cell",), shape="box")
@@ -178,13 +178,13 @@ def stems(split: str, folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def test_pictures_that_differ_in_their_ending_keep_their_labels() -> None:
-    """Labels are found without the ending: one of two images shows the other's objects."""
+    """Images that differ only in their ending keep separate labels."""
     names = ("a.jpg", "a.png", "a-png.png", "b/a.jpg", "b/c.d.jpg")
     assert stems("train", "images", names) == ("a", "a-png-png", "a-png", "b/a", "b/c.d")
 
 
 def test_a_folder_of_the_split_is_not_doubled() -> None:
-    """images/train/train/… after a detour through the other format."""
+    """A folder named like the split is not repeated in paths."""
     for folder in ("images", "."):
         assert stems("val", folder, ("val/0.jpg", "val/1.jpg")) == ("0", "1")
         assert stems("train", folder, ("val/0.jpg", "val/1.jpg")) == ("val/0", "val/1")
@@ -196,7 +196,7 @@ Pixels = st.floats(0, 1, allow_subnormal=False)
 
 @given(width=Side, height=Side, ends=st.tuples(Pixels, Pixels, Pixels, Pixels))
 def test_boxes_come_back(width: int, height: int, ends: tuple[float, ...]) -> None:
-    """COCO -> label file -> COCO: each figure to a millionth of a pixel."""
+    """Boxes survive COCO -> label file -> COCO to a millionth of a pixel."""
     x, w, y, h = ends[0] * width, ends[1] * width, ends[2] * height, ends[3] * height
     w, h = min(w, width - x), min(h, height - y)
     if min(w, h) < 1e-3:
@@ -217,7 +217,7 @@ def test_boxes_come_back(width: int, height: int, ends: tuple[float, ...]) -> No
 
 @given(points=st.lists(st.tuples(Pixels, Pixels), min_size=3, max_size=8))
 def test_outlines_come_back(points: list[tuple[float, float]]) -> None:
-    """As many points, in their order, whatever they enclose."""
+    """Outlines keep the number and order of their points."""
     given_ = [value for x, y in points for value in (x * 640, y * 427)]
     outline = make_object([0, *(v for p in points for v in p)], "outline", 0, 0)
     row = write_coco.annotation(outline, 640, 427)
@@ -225,7 +225,7 @@ def test_outlines_come_back(points: list[tuple[float, float]]) -> None:
 
 
 def test_keypoints_come_back() -> None:
-    """With their visibility, and those without a label at 0, 0."""
+    """Keypoints keep their visibility; unlabelled ones are at 0, 0."""
     numbers = [64.25, 42.7, 2, 0, 0, 0, 320, 213.5, 1]
     item = only(sheet("keypoints", PERSON, keypoints=numbers))
     line = label_line(item)
@@ -267,7 +267,7 @@ Keys = st.sampled_from(
 def test_anything_in_the_place_of_anything_is_a_mistake_or_fine(
     rows: str, key: str, value: object, shape: str
 ) -> None:
-    """A traceback tells nobody which annotation it was."""
+    """Any value in any place is valid or a finding, never a traceback."""
     outline = [[10, 10, 20, 10, 20, 20]]
     usual = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 100, 50]}
     data: dict[str, Any] = {
@@ -287,7 +287,7 @@ def test_anything_in_the_place_of_anything_is_a_mistake_or_fine(
 
 
 def bring(root: Path, name: str, crowds: int = 0, file_name: str = "b.jpg") -> formats.Reading:
-    """A split of one annotation file, whose images are there, read as the dataset's format."""
+    """Read a split with one annotation file whose images exist."""
     (root / "images" / "day").mkdir(parents=True)
     for image in ("day/b.jpg", "a.jpg"):
         (root / "images" / image).write_bytes(b"")
@@ -306,7 +306,7 @@ def bring(root: Path, name: str, crowds: int = 0, file_name: str = "b.jpg") -> f
 
 
 def test_coco_is_read_like_every_other_format(tmp_path: Path) -> None:
-    """Samples by path, with the size that the annotation file states; crowds are a warning."""
+    """COCO gives samples with the size from the annotation file; crowds are a warning."""
     reading = bring(tmp_path, "coco", crowds=2, file_name="day/b.jpg")
     ((_, (first, second)),) = reading.splits
     assert (first.image, first.objects) == ("images/a.jpg", ())
@@ -323,7 +323,7 @@ def test_coco_is_read_like_every_other_format(tmp_path: Path) -> None:
 
 
 def test_base_names_are_a_format_of_their_own(tmp_path: Path) -> None:
-    """Without it an image that is elsewhere is a mistake, which says what to write."""
+    """Images are searched by base name only with that setting; the finding says what to write."""
     (problem,) = bring(tmp_path / "a", "coco").findings
     assert (problem.severity, problem.hint) == (
         "error",
@@ -334,7 +334,7 @@ def test_base_names_are_a_format_of_their_own(tmp_path: Path) -> None:
 
 
 def test_categories_that_are_not_the_classes(tmp_path: Path) -> None:
-    """One index would mean two things."""
+    """Categories that differ from the dataset's classes are a finding."""
     bring(tmp_path, "coco", file_name="day/b.jpg")
     split = Split(name="train", paths=("images", "train.json"))
     for classes, told in (

@@ -1,4 +1,4 @@
-"""Firmware contracts as data: formulas, layouts in any order, what is told where they do not fit."""
+"""Firmware contracts as data: formulas, layouts in any order, messages about mismatches."""
 
 import contextlib
 from pathlib import Path
@@ -21,18 +21,18 @@ from tests.repetitions import repetitions
 
 SHIPPED = yaml_files(shipped_targets() / "firmware")
 DECODING = sorted(name for name, path in SHIPPED.items() if "\nhead:" in path.read_text())
-"""Those of firmwares that decode a head; reading them as contracts would slow every collection."""
+"""The contracts of firmwares that decode a head; parsing them fully would slow test collection."""
 
 
 def spec(name: str) -> ContractSpec:
-    """A shipped contract as steps know it."""
+    """A shipped contract as steps get it."""
     found = contract_spec(read_contract(SHIPPED[name], name)[0])
     assert found is not None
     return found
 
 
 def tensors(name: str, classes: int, keypoints: int, head: str = "") -> tuple[Tensor, ...]:
-    """Outputs as a head has them, int8, with one scale each."""
+    """The int8 outputs of a head, each with one scale."""
     contract, _ = read_contract(SHIPPED[name], name)
     outputs = head_outputs(head or contract.head or "", 192, 192, classes, keypoints, 3)
     return tuple(
@@ -42,7 +42,7 @@ def tensors(name: str, classes: int, keypoints: int, head: str = "") -> tuple[Te
 
 
 def picture(scale: float = 1 / 255, zero: int = -128, size: int = 192) -> Tensor:
-    """An input as the converters make it."""
+    """The input tensor that the converters make."""
     shape = (1, size, size, 3)
     return Tensor(name="images", shape=shape, dtype="int8", scales=(scale,), zero_points=(zero,))
 
@@ -50,7 +50,7 @@ def picture(scale: float = 1 / 255, zero: int = -128, size: int = 192) -> Tensor
 def judge(
     name: str, outputs: tuple[Tensor, ...], image: Tensor | None = None, classes: int = 0
 ) -> list[str]:
-    """The failures that a file of these tensors gets."""
+    """The failures of a file with these tensors."""
     file = File(inputs=(image or picture(),), outputs=outputs, operators=())
     params = check_contract.Params(
         contract=spec(name), height=192, width=192, classes=classes, keypoints=0
@@ -62,7 +62,7 @@ def judge(
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
 def test_every_line_of_a_shipped_contract_has_a_source(name: str) -> None:
-    """A line that nobody read anywhere is passed on as a fact."""
+    """Every line of a shipped contract has a source."""
     contract, _ = read_contract(SHIPPED[name], name)
     assert contract.provenance()
     assert all(source for _, source, _ in contract.provenance())
@@ -71,7 +71,7 @@ def test_every_line_of_a_shipped_contract_has_a_source(name: str) -> None:
 
 @pytest.mark.parametrize("name", DECODING)
 def test_the_head_that_a_contract_names_fits_it(name: str) -> None:
-    """The planner exports what the firmware cannot read."""
+    """The head that a contract names fits the contract."""
     points = 17 if "pose" in name else 0
     classes = 1 if points else 3
     assert judge(name, tensors(name, classes, points)) == []
@@ -82,7 +82,7 @@ def test_the_head_that_a_contract_names_fits_it(name: str) -> None:
 @given(data=st.data())
 @settings(max_examples=repetitions(30))
 def test_order_is_no_fault(name: str, data: st.DataObject) -> None:
-    """Converters shuffle outputs: which is which must not depend on their order or names."""
+    """Outputs are recognized in any order and with any names."""
     points = 17 if "pose" in name else 0
     outputs = tensors(name, 1 if points else 3, points)
     found = [Found(name=f"x{i}", shape=tensor.shape) for i, tensor in enumerate(outputs)]
@@ -93,7 +93,7 @@ def test_order_is_no_fault(name: str, data: st.DataObject) -> None:
 
 
 def test_a_stock_output_is_refused_with_both_layouts() -> None:
-    """Invoke failed, or nothing is detected, and nobody knows why (pain 1)."""
+    """A standard output is refused, and the message shows both layouts."""
     (failure,) = judge("himax-yolov8-od", tensors("himax-yolov8-od", 80, 0, "decoded"))
     assert failure.startswith(
         "firmware himax-yolov8-od (Himax tflm_yolov8_od on WE2) decodes other outputs than the file"
@@ -118,7 +118,7 @@ def test_a_stock_output_is_refused_with_both_layouts() -> None:
 def test_what_a_file_has_that_the_firmware_cannot_read(
     image: Tensor | None, outputs: dict[str, object] | None, said: str
 ) -> None:
-    """A file that is nearly right runs on the host and is garbage on the device."""
+    """Each property of a file that the firmware cannot read is reported."""
     import dataclasses
 
     found = tensors("sscma-1.0-world", 3, 0)
@@ -129,20 +129,20 @@ def test_what_a_file_has_that_the_firmware_cannot_read(
 
 @given(st.text(alphabet="HWNncK0123456789+-*/() hw", max_size=12))
 def test_a_formula_is_a_number_or_a_sentence(text: str) -> None:
-    """A contract is data that people write: nothing in it is executed."""
+    """A formula gives a number or one sentence; nothing in it is executed."""
     with contextlib.suppress(ValueError):
         assert isinstance(evaluate(text, dimensions(64, 96, 3, 4, 3)), int)
 
 
 @pytest.mark.parametrize("text", ["__import__('os')", "nc.real", "2**99999", "N if 1 else 2", "x"])
 def test_a_formula_is_no_program(text: str) -> None:
-    """`2**99999` would take the machine, `__import__` the workspace."""
+    """Formulas such as `2**99999` and `__import__` are refused."""
     with pytest.raises(ValueError, match=r"formula|names"):
         evaluate(text, dict.fromkeys(NAMES, 1))
 
 
 def payload(*words: int) -> bytes:
-    """A driver's payload: fourcc, then words."""
+    """A driver payload: a fourcc, then words."""
     return b"COP1" + b"".join(word.to_bytes(4, "little") for word in words)
 
 
@@ -169,7 +169,7 @@ GOOD = payload(*CONFIG, 5, 5, 5, 0x00020002, 0x0000010F, 0x0001011F)
 def test_what_the_driver_on_the_device_would_refuse(
     data: bytes, accelerator: str, said: tuple[str, ...]
 ) -> None:
-    """A model for another NPU, or of a compiler that writes another header."""
+    """A payload that the device's driver refuses, such as one for another NPU, is reported."""
     problems = ethos_u_driver.problems(ethos_u_driver.read(data), accelerator)
     assert len(problems) == len(said)
     assert all(text in problem for text, problem in zip(said, problems, strict=True))
@@ -177,12 +177,12 @@ def test_what_the_driver_on_the_device_would_refuse(
 
 @given(st.binary(max_size=64))
 def test_a_damaged_payload_is_a_sentence(data: bytes) -> None:
-    """Whatever the file holds: no traceback."""
+    """A damaged payload gives one sentence."""
     with contextlib.suppress(ValueError):
         ethos_u_driver.problems(ethos_u_driver.read(data), "ethos-u55-64")
 
 
 def test_contract_files_name_their_schema() -> None:
-    """Editors complete what they know the schema of."""
+    """Contract files name their schema for editors."""
     for path in SHIPPED.values():
         assert "firmware.schema.json" in Path(path).read_text(encoding="utf-8").splitlines()[0]

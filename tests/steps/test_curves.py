@@ -1,4 +1,4 @@
-"""Precision over recall, and what was found as what, from detections told by hand."""
+"""Precision over recall and the confusion matrix, for given detections."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from buildsys.steps.lib.metrics.curves import Found
 
 
 def test_a_curve_has_the_best_precision_that_still_has_a_recall() -> None:
-    """Right, wrong, right of three objects: the third is never found."""
+    """At each recall the curve has the best precision that still reaches it."""
     found = curves.trace("tag", 3, [True, False, True], [0.9, 0.6, 0.3])
     assert (found.precision[0], found.confidence[0]) == (1.0, 0.9)
     assert (found.precision[33], found.confidence[33]) == (1.0, 0.9)
@@ -19,9 +19,7 @@ def test_a_curve_has_the_best_precision_that_still_has_a_recall() -> None:
 
 
 def test_the_best_confidence_is_that_of_the_highest_f1() -> None:
-    """Everything is found from 0.6 on; lower, a false one comes with it. A class without objects does
-    not count.
-    """
+    """The best confidence has the highest F1; a class without objects does not count."""
     good = curves.trace("tag", 2, [True, True, False], [0.9, 0.6, 0.3])
     absent = curves.trace("cup", 0, [False], [0.5])
     found = curves.join("box", [good, absent])
@@ -32,12 +30,12 @@ def test_the_best_confidence_is_that_of_the_highest_f1() -> None:
 
 
 def test_a_matrix_counts_what_was_found_as_what() -> None:
-    """The pair that overlaps most is one; what is left over is missed, or found where nothing is."""
+    """The matrix pairs the largest overlaps; the rest is missed or false."""
     matrix = curves.Matrix(("cat", "dog"))
     seen = [
-        Found(category=1, score=0.9),  # a cat taken for a dog
-        Found(category=0, score=0.8),  # the same cat, overlapping less: where nothing is
-        Found(category=1, score=0.2),  # too unsure to count
+        Found(category=1, score=0.9),  # a cat detected as a dog
+        Found(category=0, score=0.8),  # the same cat with less overlap: a false detection
+        Found(category=1, score=0.2),  # below the confidence threshold
     ]
     matrix.add([0, 1], seen, [[0.9, 0.6, 0.0], [0.0, 0.0, 0.9]])
     matrix.add([], [Found(category=0, score=0.5)], [])
@@ -45,7 +43,7 @@ def test_a_matrix_counts_what_was_found_as_what() -> None:
 
 
 def test_whole_images_have_no_background() -> None:
-    """A classifier says one class of each."""
+    """A classifier's matrix has no background."""
     matrix = curves.Matrix(("bar", "egg"), whole=True)
     matrix.add_whole(0, 1)
     matrix.add_whole(1, 1)
@@ -55,13 +53,13 @@ def test_whole_images_have_no_background() -> None:
 
 
 def test_boxes_that_only_touch_do_not_overlap() -> None:
-    """Half of each in common is a third of both."""
+    """Boxes that only touch have no overlap; half in common is an overlap of a third."""
     assert curves.overlap((0, 0, 2, 2), (2, 0, 2, 2)) == 0.0
     assert curves.overlap((0, 0, 2, 2), (1, 0, 2, 2)) == pytest.approx(1 / 3)
 
 
 def test_the_file_is_read_as_it_was_written(tmp_path: Path) -> None:
-    """Typed on both sides."""
+    """The file is read as it was written."""
     measured = curves.Measured(
         sha256="0" * 64,
         split="val",

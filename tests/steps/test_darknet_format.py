@@ -26,7 +26,7 @@ LAYOUT = Layout(classes=("cell", "egg"), keypoints=0, dims=0)
 
 
 def write(root: Path, **files: str) -> Path:
-    """Files by path, `__` for a folder and `_` before the ending."""
+    """Write files by path; `__` is a folder separator, `_` precedes the ending."""
     for written, text in files.items():
         folder, _, name = written.rpartition("__")
         path = root / folder.replace("__", "/") / ".".join(name.rsplit("_", 1))
@@ -36,7 +36,7 @@ def write(root: Path, **files: str) -> Path:
 
 
 def declare(root: Path, data: str = "") -> tuple[Declared | None, list[str]]:
-    """What a folder's files say, and what is wrong with them."""
+    """The declared dataset of a folder, and the findings."""
     files = find_set(root, data)
     if isinstance(files, Finding):
         return None, [str(files)]
@@ -45,7 +45,7 @@ def declare(root: Path, data: str = "") -> tuple[Declared | None, list[str]]:
 
 
 def samples(root: Path, *paths: str) -> tuple[dict[str, str], list[str]]:
-    """Images and their label files, and findings."""
+    """The images with their label files, and the findings."""
     found, findings = read_split(root, Split(name="train", paths=paths), LAYOUT)
     return {sample.image: sample.labels for sample in found}, [str(f) for f in findings]
 
@@ -62,7 +62,7 @@ def samples(root: Path, *paths: str) -> tuple[dict[str, str], list[str]]:
     ],
 )
 def test_paths_start_where_darknet_was_started(tmp_path: Path, line: str) -> None:
-    """Which folder that was nobody knows: the end of the path leads to the image."""
+    """Paths relative to an unknown folder are matched by their end."""
     root = write(tmp_path, obj__a_jpg="", obj__a_txt="0 .5 .5 .5 .5", obj_names="cell\negg\n")
     write(root, obj_data="classes=2\ntrain  = data/train.txt\nnames = data/obj.names\n")
     write(root, train_txt=line + "\n", a_jpg="")
@@ -73,7 +73,9 @@ def test_paths_start_where_darknet_was_started(tmp_path: Path, line: str) -> Non
 
 
 def test_a_folder_of_labelimg(tmp_path: Path) -> None:
-    """`classes.txt` is the names, and no image's labels; what is not labelled has no object."""
+    """In a folder of labelImg, `classes.txt` has the names; images without a label file have no
+    objects.
+    """
     root = write(tmp_path, a_jpg="", a_txt="1 .5 .5 .5 .5", b_jpg="", classes_txt="cell\negg\n\n")
     write(root, c_txt="0 .5 .5 .5 .5", notes_txt="mine")
     declared, findings = declare(root)
@@ -87,7 +89,9 @@ def test_a_folder_of_labelimg(tmp_path: Path) -> None:
 
 
 def test_thousands_of_stray_labels_take_no_time(tmp_path: Path) -> None:
-    """Each was looked for in the whole folder: 4,000 took 39 s. A stem is no pattern, either."""
+    """Thousands of label files without an image are reported quickly; a stem is not used as a
+    pattern.
+    """
     root = write(tmp_path, classes_txt="cell\n", a_jpg="", a_txt="0 .5 .5 .5 .5")
     (root / "b[1].png").touch()
     (root / "b[1].txt").touch()
@@ -100,7 +104,7 @@ def test_thousands_of_stray_labels_take_no_time(tmp_path: Path) -> None:
 
 
 def test_labels_beside_or_in_their_own_folder(tmp_path: Path) -> None:
-    """Label Studio's export "YOLO" is classes.txt, images/ and labels/; Roboflow's has folders."""
+    """Labels are beside images, or in their own folder as in exports of Label Studio and Roboflow."""
     root = write(tmp_path / "a", images__a_jpg="", labels__a_txt="0 .5 .5 .5 .5")
     write(root, classes_txt="cell\negg", notes_json="{}")
     declared, _ = declare(root)
@@ -135,7 +139,7 @@ def test_labels_beside_or_in_their_own_folder(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_have_their_place(tmp_path: Path, files: dict[str, str], finding: str) -> None:
-    """Of what says what the dataset is, before any image is opened."""
+    """Errors in the files that declare the dataset have a place, before any image is opened."""
     root = write(tmp_path, obj__a_jpg="", obj_names="cell\negg", train_txt="obj/a.jpg")
     write(root, obj_data="classes = 2\ntrain = train.txt\nnames = obj.names\n")
     write(root, **files)
@@ -146,7 +150,9 @@ def test_mistakes_have_their_place(tmp_path: Path, files: dict[str, str], findin
 
 
 def test_a_line_of_a_list_that_leads_nowhere(tmp_path: Path) -> None:
-    """The others are read all the same; so are the others of a label file."""
+    """A list line without an image is reported, and the other lines are read; likewise in label
+    files.
+    """
     root = write(tmp_path, a_jpg="", a_txt="0 .5 .5 .5 .5\n7 .5 .5 .5 .5", train_txt="a.jpg\nb.jpg")
     found, findings = samples(root, ".", "train.txt")
     assert found == {"a.jpg": "a.txt"}
@@ -157,7 +163,7 @@ def test_a_line_of_a_list_that_leads_nowhere(tmp_path: Path) -> None:
 
 
 def test_every_line_of_a_list_that_leads_nowhere_is_told_before_any_work(tmp_path: Path) -> None:
-    """The preparation would end there, after other work."""
+    """Every list line without an image is reported before any work."""
     root = write(tmp_path, a_jpg="", a_txt="0 .5 .5 .5 .5", classes_txt="cell\n")
     write(root, train_txt="a.jpg\nb.jpg\nc.jpg\n")
     assert declare(root) == (
@@ -170,7 +176,7 @@ def test_every_line_of_a_list_that_leads_nowhere_is_told_before_any_work(tmp_pat
 
 
 def test_a_declared_list_that_is_missing_is_told_where_it_is_needed(tmp_path: Path) -> None:
-    """It is not as if nothing had been held back."""
+    """A declared list that is missing is reported when it is needed."""
     root = write(tmp_path, a_jpg="", a_txt="0 .5 .5 .5 .5", obj_names="cell\n", train_txt="a.jpg")
     write(root, obj_data="train = train.txt\nvalid = nothing.txt\nnames = obj.names\n")
     found = folder_sets.read_folder(root, "data", Dataset(format="darknet", path="data"), {})
@@ -182,7 +188,7 @@ def test_a_declared_list_that_is_missing_is_told_where_it_is_needed(tmp_path: Pa
 
 @pytest.mark.parametrize("word", ["val", "valid", "validation"])
 def test_a_split_has_the_same_names_in_every_format(tmp_path: Path, word: str) -> None:
-    """A dataset that is exported again in another format keeps its splits."""
+    """Splits have the same names in every format."""
     root = write(tmp_path / "darknet", classes_txt="cell\n")
     for name in ("train", word):
         write(root / name, a_jpg="", a_txt="0 .5 .5 .5 .5")
@@ -200,7 +206,7 @@ def test_a_split_has_the_same_names_in_every_format(tmp_path: Path, word: str) -
 
 
 def test_a_folder_that_is_none(tmp_path: Path) -> None:
-    """What would make it one is said."""
+    """For a folder that is not a dataset, the message says what is missing."""
     assert declare(tmp_path)[1] == [
         ": holds no obj.data and no file of class names (obj.names, classes.txt, _darknet.labels);"
         " write classes.txt: a name a line"

@@ -1,4 +1,4 @@
-"""A download ends: whole, or with a sentence that says why; servers lead to nothing of one's own."""
+"""A download ends complete or with one sentence; redirects to the local network are refused."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ Answer = Callable[[socket.socket], None]
 
 
 class Server:
-    """One on this machine that answers each path with bytes of the test's own."""
+    """A server on this machine that answers each path with given bytes."""
 
     def __init__(self) -> None:
         self.answers: dict[str, bytes | Answer] = {}
@@ -54,11 +54,11 @@ class Server:
                 answer = self.answers[request.split(" ")[1].removeprefix(self.url)]
                 try:
                     client.sendall(answer) if isinstance(answer, bytes) else answer(client)
-                except OSError:  # the client has had enough
+                except OSError:  # the client closed the connection
                     continue
 
     def close(self) -> None:
-        """An empty request ends it."""
+        """Stop the server with an empty request."""
         with socket.create_connection(("127.0.0.1", self.port)):
             pass
         self._thread.join()
@@ -67,7 +67,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server, and no proxy before it."""
+    """A server without a proxy."""
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     running = Server()
@@ -76,19 +76,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def whole(body: bytes, head: bytes = b"HTTP/1.1 200 OK") -> bytes:
-    """An answer that says its length."""
+    """A response with its length."""
     return head + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
 
 def fetched(server: Server, path: str) -> bytes:
-    """The body at a path."""
+    """Download the body at a path."""
     body = io.BytesIO()
     assert download(server.url + path, body.write, bounds=BOUNDS) == len(body.getvalue())
     return body.getvalue()
 
 
 def refused(server: Server, path: str, bounds: Bounds = BOUNDS) -> str:
-    """What is said of it: one line, and nothing that a terminal obeys."""
+    """The message about a refused download: one line without control characters."""
     with pytest.raises(DownloadError) as caught:
         download(server.url + path, lambda piece: None, bounds=bounds)
     words = str(caught.value)
@@ -97,7 +97,7 @@ def refused(server: Server, path: str, bounds: Bounds = BOUNDS) -> str:
 
 
 def test_a_body_comes_as_it_was_sent(server: Server) -> None:
-    """With a length, in chunks, until the end; what is packed is not unpacked."""
+    """A body is read with a length, in chunks or until the end, and is not decompressed."""
     server.answers |= {"/a?b=%20c": whole(b"x" * 70_000), "/packed": BOMB}
     server.answers |= {"/chunks": CHUNKED + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"}
     server.answers |= {"/open": b"HTTP/1.0 200 OK\r\n\r\nuntil the end", "/none": whole(b"")}
@@ -110,7 +110,7 @@ def test_a_body_comes_as_it_was_sent(server: Server) -> None:
 
 
 def test_a_cut_body_is_a_cut_body(server: Server) -> None:
-    """It is not another file, whose digest somebody might write into the recipe."""
+    """A truncated body is reported as truncated, not as another file."""
     server.answers |= {"/length": whole(b"x" * 100)[:-60], "/chunk": CHUNKED + b"8\r\nabc"}
     server.answers |= {
         "/between": CHUNKED + b"3\r\nabc\r\n",
@@ -127,7 +127,7 @@ def test_a_cut_body_is_a_cut_body(server: Server) -> None:
 
 
 def test_a_cut_body_reads_so_in_the_step(server: Server, tmp_path: Path) -> None:
-    """Another digest is another matter."""
+    """The step reports a truncated body as such, not as a wrong digest."""
     server.answers |= {"/cut": whole(b"x" * 100)[:-60], "/other": whole(b"abc")}
     target = tmp_path / "checkpoint"
     for path, words in (
@@ -143,10 +143,10 @@ def test_a_cut_body_reads_so_in_the_step(server: Server, tmp_path: Path) -> None
 
 
 def test_a_server_that_says_nothing_is_left(server: Server) -> None:
-    """Before its answer, and within it."""
+    """A silent server is given up before and during its response."""
 
     def silent(client: socket.socket) -> None:
-        client.recv(1)  # until it is left
+        client.recv(1)  # until the client closes
 
     def stall(client: socket.socket) -> None:
         client.sendall(whole(b"x" * 100)[:-60])
@@ -159,7 +159,7 @@ def test_a_server_that_says_nothing_is_left(server: Server) -> None:
 
 
 def dripping(before: bytes) -> Answer:
-    """A byte now and then, so that no timeout of a socket is ever reached."""
+    """A response of single bytes that never reaches a socket's timeout."""
 
     def drip(client: socket.socket) -> None:
         client.sendall(before)
@@ -171,7 +171,7 @@ def dripping(before: bytes) -> Answer:
 
 
 def test_a_dripping_server_is_left_after_the_time_that_a_download_has(server: Server) -> None:
-    """In its head as in its body."""
+    """A very slow server is given up after the total time, in the header and in the body."""
     server.answers |= {"/body": dripping(b"HTTP/1.1 200 OK\r\n\r\n")}
     server.answers |= {"/head": dripping(b"HTTP/1.1 200 OK\r\nX-A: ")}
     assert "BUILDSYS_DOWNLOAD_HOURS" in refused(server, "/body", HURRIED)
@@ -179,7 +179,7 @@ def test_a_dripping_server_is_left_after_the_time_that_a_download_has(server: Se
 
 
 def test_a_file_that_is_too_large_ends_early(server: Server) -> None:
-    """By its own word, or when it does not end."""
+    """A file that is too large ends early, by its stated length or while reading."""
 
     def endless(client: socket.socket) -> None:
         client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -197,7 +197,7 @@ def test_a_file_that_is_too_large_ends_early(server: Server) -> None:
 
 
 def test_the_servers_own_words_are_text(server: Server) -> None:
-    """A reason, a broken answer: no escape, no command, not for ever."""
+    """Texts from the server are escaped and shortened."""
     server.answers |= {"/reason": b"HTTP/1.1 404 \x1b[2J::error::no" + b"o" * 999 + b"\r\n\r\n"}
     server.answers |= {"/broken": b"\x1b[2J\x07 HTTP\r\n\r\n"}
     assert refused(server, "/reason").startswith("the server answers 404 \\x1b[2J::error::noo")
@@ -206,7 +206,7 @@ def test_the_servers_own_words_are_text(server: Server) -> None:
 
 
 def test_a_server_may_send_on_within_itself(server: Server) -> None:
-    """To the very address that the recipe names, which may be of an intranet."""
+    """A redirect to the server itself is allowed, also in an intranet."""
     server.answers |= {"/a": SENT_ON % b"/b%20c?d", "/b%20c?d": SENT_ON % b"/caf\xe9"}
     server.answers |= {"/caf%E9": whole(b"there")}
     assert fetched(server, "/a") == b"there"
@@ -223,7 +223,7 @@ def test_a_server_may_send_on_within_itself(server: Server) -> None:
 def test_a_server_does_not_send_on_to_this_machine_or_its_network(
     server: Server, place: str
 ) -> None:
-    """Whatever the spelling; nothing is connected to."""
+    """Redirects to this machine or its network are refused in any spelling, without a connection."""
     place = place.replace("PORT1", str(server.port ^ 1)).replace("PORT", str(server.port))
     server.answers |= {"/a": SENT_ON % f"http://{place}/b".encode(), "/b": whole(b"secret")}
     words = refused(server, "/a")
@@ -247,7 +247,7 @@ def test_a_server_does_not_send_on_to_this_machine_or_its_network(
 def test_a_server_does_not_send_on_to_what_is_no_server(
     server: Server, location: bytes, words: str
 ) -> None:
-    """Files, data, passwords, itself for ever."""
+    """Redirects to files, data URLs, addresses with passwords, and loops are refused."""
     server.answers |= {"/a": SENT_ON % location}
     said = refused(server, "/a")
     assert words in said
@@ -256,7 +256,7 @@ def test_a_server_does_not_send_on_to_what_is_no_server(
 
 
 def test_a_server_does_not_send_on_to_what_anybody_can_change() -> None:
-    """From https to http; the other way is well."""
+    """Redirects from https to http are refused; the other way is allowed."""
     with pytest.raises(DownloadError, match="from https to http"):
         follow(urlsplit("https://models.example/a"), "http://models.example/a")
     assert follow(urlsplit("http://a.example/x/y"), "https://b.example/z").netloc == "b.example"
@@ -267,7 +267,9 @@ def test_a_server_does_not_send_on_to_what_anybody_can_change() -> None:
 def test_behind_a_proxy_the_spelling_is_what_can_be_checked(
     server: Server, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """The proxy resolves names; its password goes to it alone."""
+    """Behind a proxy only the spelling of an address is checked; the proxy's password is sent only
+    to it.
+    """
     monkeypatch.setenv("http_proxy", f"http://user:pass%20word@127.0.0.1:{server.port}")
     first = "http://models.example/a"
     server.answers |= {first: SENT_ON % f"http://{place}/b".encode()}
@@ -284,7 +286,7 @@ def test_behind_a_proxy_the_spelling_is_what_can_be_checked(
     "url", ["file:///etc/passwd", "https://u:p@h/x", "http:///x", "x", "data:,x"]
 )
 def test_only_servers_are_asked(url: str) -> None:
-    """And no address with a password in it, which recipes and logs would show."""
+    """Only http and https URLs without a password are accepted."""
     with pytest.raises(DownloadError) as caught:
         download(url, lambda piece: None)
     assert "u:p" not in str(caught.value)
@@ -300,12 +302,12 @@ def test_only_servers_are_asked(url: str) -> None:
     ],
 )
 def test_addresses_of_everybody(number: str, public: bool) -> None:
-    """An IPv4 address within one of IPv6 is looked at, too."""
+    """Whether an address is public, including IPv4 addresses embedded in IPv6."""
     assert is_public(number) is public
 
 
 def test_the_bounds_can_be_raised() -> None:
-    """By two variables; one that is no number is refused."""
+    """Two variables change the limits; an invalid number is refused."""
     assert bounds_of({}) == Bounds()
     found = bounds_of({"BUILDSYS_DOWNLOAD_GIB": "64", "BUILDSYS_DOWNLOAD_HOURS": "0.5"})
     assert (found.most_bytes, found.most_seconds) == (64 << 30, 1800)

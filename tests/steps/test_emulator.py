@@ -1,4 +1,4 @@
-"""The emulator's handling, with a script in its place: told, dead, late, and never left behind."""
+"""Running the emulator, with a script in its place: success, crash, timeout; it is always ended."""
 
 import os
 import time
@@ -15,7 +15,7 @@ VERSION = "echo 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)'"
 
 
 def install(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A qemu-system-arm of our own, the only one in PATH."""
+    """Install a stand-in qemu-system-arm as the only one in PATH."""
     program = folder / "qemu-system-arm"
     program.write_text(
         f'#!/bin/sh\necho $$ > "{folder}/pid"\necho "$@" > "{folder}/args"\n{script}\n'
@@ -25,7 +25,7 @@ def install(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def boot(folder: Path, seconds: float = 60.0, model: str = "m.tflite") -> emulator.Session:
-    """With files that nobody opens."""
+    """Run the emulator with files that are not opened."""
     kernel, file = folder / "k.axf", folder / model
     return emulator.boot(kernel, file, seconds, inference_runner.is_last, lambda line: None)
 
@@ -33,7 +33,7 @@ def boot(folder: Path, seconds: float = 60.0, model: str = "m.tflite") -> emulat
 def test_the_machine_is_ended_when_all_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A firmware never ends by itself."""
+    """The emulator is ended after the last expected line, since firmware does not exit."""
     install(tmp_path, f'exec sh -c "{TELLS.replace("sleep", "exec sleep")}"', monkeypatch)
     session = boot(tmp_path)
     assert session.end == "complete"
@@ -44,7 +44,7 @@ def test_the_machine_is_ended_when_all_is_told(
 def test_a_machine_that_dies_leaves_its_last_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when there is no memory for the machine's memory."""
+    """If the emulator dies, its last output is reported."""
     install(tmp_path, "printf 'cannot set up guest memory' >&2; exit 3", monkeypatch)
     session = boot(tmp_path)
     assert (session.end, session.code) == ("died", 3)
@@ -55,13 +55,13 @@ def test_a_machine_that_dies_leaves_its_last_words(
 def test_a_machine_that_comes_to_no_end_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    """Silent, or talking for ever."""
+    """An emulator that does not finish is ended, whether silent or printing."""
     install(tmp_path, script, monkeypatch)
     assert boot(tmp_path, seconds=0.5).end == "late"
 
 
 def test_a_comma_in_a_path_is_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Qemu splits its options there."""
+    """A comma in a path is escaped for QEMU."""
     install(tmp_path, TELLS.replace("sleep", "exec sleep"), monkeypatch)
     boot(tmp_path, model="a,b.tflite")
     assert "a,,b.tflite,addr=0x90000000" in (tmp_path / "args").read_text()
@@ -70,7 +70,7 @@ def test_a_comma_in_a_path_is_no_option(tmp_path: Path, monkeypatch: pytest.Monk
 def test_without_an_emulator_the_step_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was planned where there was one."""
+    """Without an emulator the step says what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(StepError, match="qemu-system-arm is not on this machine: install it"):
         emulator.version()
@@ -79,7 +79,7 @@ def test_without_an_emulator_the_step_says_what_to_install(
 def test_planning_and_the_step_read_the_same_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or every load test would be told to run again."""
+    """Planning and the step read the same version."""
     install(tmp_path, VERSION, monkeypatch)
     assert find_qemu(str(tmp_path)) == emulator.version() == "7.2.22"
 
@@ -87,7 +87,7 @@ def test_planning_and_the_step_read_the_same_version(
 def test_no_emulator_a_broken_one_and_an_old_one_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Cortex-M55 came with QEMU 6."""
+    """A missing, broken or old emulator (before QEMU 6) counts as none."""
     assert find_qemu(str(tmp_path)) == ""
     for script in ("exit 1", VERSION.replace("7.2.22", "5.2.0")):
         install(tmp_path, script, monkeypatch)
@@ -97,7 +97,7 @@ def test_no_emulator_a_broken_one_and_an_old_one_are_none(
 def test_the_emulator_is_asked_once_for_each_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every plan asks; an update during a long watch is seen."""
+    """The version is queried once per file; an updated file is queried again."""
     install(tmp_path, VERSION, monkeypatch)
     assert find_qemu(str(tmp_path)) == "7.2.22"
     (tmp_path / "pid").unlink()

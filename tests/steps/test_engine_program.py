@@ -1,6 +1,7 @@
-"""The program that builds engines, as devices run it: what it says where it cannot.
+"""The program that builds engines, as devices run it: its messages if it cannot.
 
-What it asks of which TensorRT: tests/tools/test_bindings.py; TensorRT-RTX runs in tests/tools/test_bundle.py.
+Its calls per TensorRT version are tested in tests/tools/test_bindings.py, TensorRT-RTX in
+tests/tools/test_bundle.py.
 """
 
 import ast
@@ -36,7 +37,7 @@ _ORIN = Params(
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A step's folder on a Jetson, with a network."""
+    """A step's folder with a network, on a simulated Jetson."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(engine_program, "find_gpu", lambda: ("Orin", "8.7"))
     (tmp_path / "model.onnx").write_bytes(b"a network")
@@ -44,7 +45,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def build(monkeypatch: pytest.MonkeyPatch, installed: str = "10.3.0.30", **changes: Any) -> int:
-    """Run the program where a TensorRT is installed, of which nothing but the version is asked."""
+    """Run the program with an installed TensorRT of which only the version is read."""
     trt: Any = ModuleType("tensorrt")
     trt.__version__ = installed
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
@@ -64,12 +65,12 @@ def build(monkeypatch: pytest.MonkeyPatch, installed: str = "10.3.0.30", **chang
     ids=lambda p: p.name,
 )
 def test_devices_have_an_older_python(program: Path) -> None:
-    """JetPack 5 has 3.8, JetPack 6 has 3.10: a word of 3.11 is a SyntaxError there."""
+    """The program is valid for Python 3.8 (JetPack 5 has 3.8, JetPack 6 has 3.10)."""
     ast.parse(program.read_text(), feature_version=(3, 8))
 
 
 def test_the_unverified_part_is_small() -> None:
-    """What nobody could run grows."""
+    """The part that could not be run here does not grow."""
     text = Path(engine_weakly_typed.__file__).read_text()
     assert len(text.splitlines()) <= 60
     assert "UNVERIFIED" in text
@@ -90,14 +91,14 @@ def test_the_unverified_part_is_small() -> None:
 def test_another_machine_is_refused_in_one_sentence(
     place: Path, monkeypatch: pytest.MonkeyPatch, version: str, changes: dict[str, Any], said: str
 ) -> None:
-    """Minutes of building for an engine that the target does not load."""
+    """Another version, GPU or system is refused in one sentence before the build."""
     code = build(monkeypatch, version, **changes)
     assert (code, Path("refused.txt").read_text()) == (3, said)
     assert not Path("model.engine").exists()
 
 
 def test_a_machine_without_the_driver(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`OSError: libcuda.so.1: cannot open shared object file`."""
+    """A machine without the driver is reported in one sentence."""
     monkeypatch.undo()
     monkeypatch.chdir(place)
 
@@ -112,7 +113,7 @@ def test_a_machine_without_the_driver(place: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_machine_without_the_library(tmp_path: Path) -> None:
-    """`ModuleNotFoundError`, or a GPU that is looked for first."""
+    """A machine without the library is reported in one sentence, before the GPU is checked."""
     for name, program in builder_process.programs().items():
         (tmp_path / name).write_bytes(program.read_bytes())
     (tmp_path / "model.onnx").write_bytes(b"a network")

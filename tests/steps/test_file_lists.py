@@ -1,4 +1,4 @@
-"""The files of a dataset, by their paths from its root."""
+"""Listing a dataset's files by their paths from its root."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.test_files import make_deep
 
 
 def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
-    """Data often lies behind a link; two links to the folder around them would never end."""
+    """Links to folders are followed, but not in cycles."""
     (tmp_path / "away").mkdir()
     (tmp_path / "away" / "c.jpg").touch()
     root = tmp_path / "data"
@@ -26,7 +26,7 @@ def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
 
 
 def test_what_nobody_can_read_is_listed_apart(tmp_path: Path) -> None:
-    """A name of other bytes, links without an end, a link to what is nobody's data."""
+    """Names that are not UTF-8, link cycles and links to devices are listed separately."""
     root = tmp_path / "data"
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True)
@@ -72,7 +72,7 @@ def test_what_nobody_can_read_is_listed_apart(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_listed_apart(tmp_path: Path) -> None:
-    """Whoever opens a pipe waits; a link to nothing is an image that is not there."""
+    """Pipes and broken links are listed separately and not opened."""
     root = tmp_path / "data"
     (root / "images").mkdir(parents=True)
     (root / "images" / "a.jpg").touch()
@@ -96,7 +96,7 @@ def test_what_is_no_file_is_listed_apart(tmp_path: Path) -> None:
 
 
 def test_folders_without_end_are_a_mistake(tmp_path: Path) -> None:
-    """Deeper than functions can call each other: found by a folder's name and by a pattern."""
+    """Folders nested deeper than the recursion limit are an error."""
     root = tmp_path / "data"
     (root / "images").mkdir(parents=True)
     make_deep(root / "images", "d", 1500, tmp_path)
@@ -113,7 +113,7 @@ def test_folders_without_end_are_a_mistake(tmp_path: Path) -> None:
 
 
 def test_patterns_leave_out_what_is_not_the_persons(tmp_path: Path) -> None:
-    """`**/*.jpg` of a whole workspace meant our working folders too: it changed with every run."""
+    """Patterns such as `**/*.jpg` do not match buildsys' own folders."""
     for name in (
         "a.jpg",
         "cam/b.jpg",
@@ -145,7 +145,7 @@ def test_patterns_leave_out_what_is_not_the_persons(tmp_path: Path) -> None:
 
 
 def test_links_that_a_pattern_finds_end_inside_and_not_in_circles(tmp_path: Path) -> None:
-    """A link to a folder is looked into where the pattern names it, not below `**`."""
+    """A pattern follows a link to a folder that it names, but not below `**`."""
     root = tmp_path / "data"
     (root / "cam").mkdir(parents=True)
     (root / "cam" / "a.jpg").touch()

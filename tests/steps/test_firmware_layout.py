@@ -1,4 +1,4 @@
-"""Which output a firmware takes for what; what it would not recognize, in a sentence."""
+"""Which role a firmware assigns to each output, and the messages for unrecognized ones."""
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ def _names(roles: Roles | str, order: tuple[str, ...]) -> tuple[str, ...]:
 
 @given(side=_SIDES, classes=st.integers(1, 80).filter(lambda n: n != 64), data=st.data())
 def test_world_finds_its_outputs_in_any_order(side: int, classes: int, data: st.DataObject) -> None:
-    """A converter shuffles outputs; the board must not care."""
+    """The outputs of World are recognized in any order."""
     network = _network(side, classes)
     shapes = _named(network)
     order = tuple(data.draw(st.permutations(list(shapes))))
@@ -49,7 +49,7 @@ def test_world_finds_its_outputs_in_any_order(side: int, classes: int, data: st.
 def test_pose_finds_its_outputs_in_any_order(
     side: int, keypoints: int, data: st.DataObject
 ) -> None:
-    """Keypoints of one value group, three strides of boxes and of scores."""
+    """The outputs of Pose are recognized in any order."""
     network = _network(side, 1, keypoints)
     shapes = _named(network)
     order = tuple(data.draw(st.permutations(list(shapes))))
@@ -58,7 +58,7 @@ def test_pose_finds_its_outputs_in_any_order(
 
 
 def test_himax_reads_by_place() -> None:
-    """The order that its firmware has compiled in, and no other."""
+    """Himax's firmware needs its compiled-in output order."""
     network = _network(192, 1, 17)
     shapes = _named(network)
     roles = assign("himax-pose", tuple(shapes[name] for name in _HIMAX), network)
@@ -71,14 +71,14 @@ def test_himax_reads_by_place() -> None:
 
 
 def test_a_single_output_is_not_what_himax_od_decodes() -> None:
-    """The commonest mistake: Ultralytics' own export. Both layouts are printed."""
+    """Ultralytics' standard export is refused for himax-od, with both layouts in the message."""
     assert assign("himax-od", ((1, 84, 756),), _network(classes=80)) == (
         "himax-od decodes [1, 4, 756], [1, 756, 80] in this order; the file has [1, 84, 756]."
     )
 
 
 def test_64_classes_look_like_boxes() -> None:
-    """Recognized by nobody, and it says why."""
+    """With 64 classes scores look like boxes; the message says so."""
     network = _network(classes=64)
     told = assign("sscma-world", tuple(_named(network).values()), network)
     assert told == (
@@ -105,7 +105,7 @@ def test_64_classes_look_like_boxes() -> None:
 def test_what_is_not_recognized_is_told(
     decoder: str, shapes: tuple[tuple[int, ...], ...], network: Network, part: str
 ) -> None:
-    """A sentence for people, never a half match."""
+    """An unrecognized layout is one sentence, never a partial match."""
     told = assign(decoder, shapes, network)
     assert isinstance(told, str)
     assert part in told

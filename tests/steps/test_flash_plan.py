@@ -1,6 +1,6 @@
-"""The flash plan: what goes where, every message, what the vendors' tools are told.
+"""The flash plan: addresses, all messages, and the vendors' command lines.
 
-`UPDATE_GOLDEN=1 pytest tests/steps/test_flash_plan.py` writes the golden files anew.
+`UPDATE_GOLDEN=1 pytest tests/steps/test_flash_plan.py` writes the golden files.
 """
 
 import base64
@@ -58,7 +58,7 @@ ELSEWHERE = replace(GROVE, firmware="mine", slot=replace(GROVE.slot, address=0x5
 
 
 def compare(name: str, text: str) -> None:
-    """With golden_flash/NAME."""
+    """Compare with golden_flash/NAME."""
     path = GOLDEN / name
     if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(exist_ok=True)
@@ -71,7 +71,7 @@ def compare(name: str, text: str) -> None:
     [("grove", GROVE), ("xiao", XIAO), ("himax", HIMAX), ("elsewhere", ELSEWHERE)],
 )
 def test_a_package_says_where_and_how(name: str, params: FlashParams, tmp_path: Path) -> None:
-    """For programs and for people, for each kind of board and firmware."""
+    """A package contains the flash plan as JSON and as text, for each kind of board and firmware."""
     (tmp_path / "blood.tflite").write_bytes(make_model("blood"))
     write_plan(tmp_path, "blood.tflite", params)
     compare(f"{name}.json", (tmp_path / "flash.json").read_text())
@@ -114,7 +114,7 @@ def _keep(path: Path) -> None:
 def test_what_cannot_be_flashed_is_no_package(
     name: str, params: FlashParams, spoil: Callable[[Path], None], tmp_path: Path
 ) -> None:
-    """The build fails with every reason at once; it is not the board that tells."""
+    """A model that cannot be flashed fails the build, with all reasons at once."""
     path = tmp_path / "blood.tflite"
     path.write_bytes(make_model("blood"))
     spoil(path)
@@ -125,12 +125,12 @@ def test_what_cannot_be_flashed_is_no_package(
 
 
 def test_the_preamble_is_the_one_that_himax_sends() -> None:
-    """C0 5A, position, offset, 5A C0, and FF to the end of the packet."""
+    """The preamble is C0 5A, position, offset, 5A C0, and FF to the end of the packet."""
     assert preamble(0xB7B000) == bytes.fromhex("c05a00b0b700000000005ac0") + b"\xff" * 116
 
 
 def test_labels_arrive_as_they_are() -> None:
-    """In order, in any script; what is sent is ASCII."""
+    """Labels arrive unchanged and in order, in any script; the transfer is ASCII."""
     labels = ("Äpfel", "人", 'a "quoted" one')
     info = make_info(replace(GROVE, classes=labels), 7)
     assert info is not None
@@ -141,7 +141,9 @@ def test_labels_arrive_as_they_are() -> None:
 
 
 def test_the_advice_for_long_labels_is_right() -> None:
-    """So many letters less, and it fits; the longest that fits is one command of 4095 characters."""
+    """After shortening the labels as the message advises, they fit into a command of 4095
+    characters.
+    """
     params = replace(GROVE, classes=("x" * 5000,))
     with pytest.raises(StepError) as caught:
         make_info(params, MODEL_BYTES)
@@ -160,7 +162,7 @@ def _region(file: str, address: int, size: int, tmp_path: Path) -> Region:
 
 
 def test_a_model_ends_with_the_last_sector_that_is_erased(tmp_path: Path) -> None:
-    """A neighbour behind the last byte, but in the same sector, would lose its beginning."""
+    """A region ends with its last erased sector, since erasing would damage a neighbour in it."""
     first = _region("first", 0x200000, 4097, tmp_path)
     same_sector = replace(_region("second", 0x201000, 100, tmp_path), address=0x201800)
     beside = _region("third", 0x202000, 100, tmp_path)

@@ -1,6 +1,6 @@
-"""Names from recipes, data, tools and servers in everything that is written for people to read.
+"""Names from recipes, data, tools and servers in every text for users.
 
-A page has the same headings, lists, cells and code whatever the names in it are.
+A page has the same headings, lists, cells and code with any names in it.
 """
 
 import dataclasses
@@ -29,17 +29,17 @@ HOSTILE = (
     "w\x1b[2J\x07\r\n\n::error::x\n# b\n- c\n<script>alert(1)</script><img src=x>|d`e``f"
     "](javascript:g) [h](javascript:i) ![j](k) **l** _m_ ~~n~~ [bold red]\u202eo <https://p> ``` &lt;"
 )
-"""Every medium has something in it that it takes for more than a name."""
+"""A name with a special character for every output format."""
 _WORDS = {
     *("status", "label", "library", "scheme", "format", "task", "kind", "figure", "form", "name"),
     *("what", "engine", "sha256", "id", "compute_capability", "version", "drawing"),
 }
-"""Fields of a report whose values the program looks up: words of its own, and ids that it checked."""
+"""Fields of a report whose values the program defines or has validated."""
 READER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
 def planted(value: Any, word: str, kept: frozenset[str] = frozenset()) -> Any:
-    """The value with a word behind every text in it, but for some fields."""
+    """The value with a word appended to every text in it, except in some fields."""
     if isinstance(value, str):
         return value + word if value else value
     if isinstance(value, tuple):
@@ -52,7 +52,7 @@ def planted(value: Any, word: str, kept: frozenset[str] = frozenset()) -> Any:
 
 
 def structure(text: str) -> list[str]:
-    """What a reader of Markdown makes of a text, without its words."""
+    """The structure of a Markdown text, without its words."""
     assert terminal(text) == text, "a control character was written"
     found = []
     for token in READER.parse(text):
@@ -62,7 +62,7 @@ def structure(text: str) -> list[str]:
 
 
 def same(plain: str, hostile: str) -> None:
-    """Whether two texts are built alike, and the words of the second are there."""
+    """Check that two texts have the same structure and that the second contains its words."""
     assert structure(hostile) == structure(plain)
     assert "alert(1)" in hostile
 
@@ -139,7 +139,7 @@ SAVED = package_saved_model.Params(
     ],
 )
 def test_the_readme_of_a_package(describe: Any, package: Any, kept: set[str]) -> None:
-    """Classes, outputs, heads, the name of a GPU, of a board, of a file."""
+    """Hostile names of classes, outputs, heads, GPU, board and file in a package's README."""
     plain, hostile = (
         describe(planted(package, w, frozenset(kept | {"resize"}))) for w in (PLAIN, HOSTILE)
     )
@@ -148,7 +148,7 @@ def test_the_readme_of_a_package(describe: Any, package: Any, kept: set[str]) ->
 
 @pytest.mark.parametrize("given", [GROVE, XIAO], ids=["grove", "xiao"])
 def test_the_readme_of_a_flash_plan(given: flash.FlashParams, tmp_path: Path) -> None:
-    """Labels and notes, the firmware's name, where its contract was read."""
+    """Hostile labels, notes, firmware names and sources in a flash plan's README."""
     given = dataclasses.replace(given, source="SSCMA 1.0, from its README", verified=False)
     texts = []
     for word in (PLAIN, HOSTILE):
@@ -163,7 +163,7 @@ def test_the_readme_of_a_flash_plan(given: flash.FlashParams, tmp_path: Path) ->
 
 
 def test_the_readme_of_a_bundle() -> None:
-    """The board, the GPU by the words of whoever measured it."""
+    """Hostile names of the board and the GPU in a bundle's README."""
     params = EngineParams(
         library="tensorrt",
         version="10.3",
@@ -187,7 +187,7 @@ def test_the_readme_of_a_bundle() -> None:
 
 
 def test_the_report() -> None:
-    """Boards, files, devices, notes of a licence, lines of a log."""
+    """Hostile boards, files, devices, licence notes and log lines in the report."""
     kept = frozenset(_WORDS)
     for report in (sample(), engines_report()):
         texts = [
@@ -198,7 +198,7 @@ def test_the_report() -> None:
 
 
 def test_a_look_at_data() -> None:
-    """Files, folders and classes of a dataset from elsewhere."""
+    """Hostile files, folders and classes in the data inspection."""
 
     def page(word: str) -> str:
         split: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a package says of its outputs: nothing that a head has may go without a sentence."""
+"""The description of a package's outputs: every output of a head has one."""
 
 import pytest
 
@@ -10,13 +10,13 @@ CASES = [(head, task) for head, tasks in HEADS.items() for task in tasks]
 
 @pytest.mark.parametrize(("head", "task"), CASES)
 def test_every_output_has_a_meaning(head: str, task: str) -> None:
-    """And every head of boxes the way from a cell to a box."""
+    """Every output has a description, and every head with boxes describes the decoding."""
     for output in HEADS[head][task]:
         assert meanings.tell_output(head, task, output.name)
     assert bool(meanings.tell_formula(head, task)) == (task != "classify")
 
 
 def test_what_nobody_said_is_not_made_up() -> None:
-    """A file of one's own, whose head is not known."""
+    """A source file with an unknown head gets no invented description."""
     assert meanings.tell_output("none", "detect", "boxes") == ""
     assert meanings.tell_formula("none", "") == ""

@@ -1,4 +1,4 @@
-"""ONNX and TFLite files read by the standard library: what they say, and what is none of them."""
+"""ONNX and TFLite files read with the standard library, and files of other kinds."""
 
 import random
 from pathlib import Path
@@ -32,7 +32,7 @@ NOT_MODELS = {
 
 
 def test_an_onnx_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
-    """Weights that old files list among the inputs are none."""
+    """The inputs and outputs of an ONNX file; weights that old files list as inputs are excluded."""
     (tmp_path / "x.onnx").write_bytes(ONNX)
     header = read_header(tmp_path / "x.onnx")
     assert header.inputs == (FileEdge(name="images", shape=(None, 3, 640, 640), dtype="float16"),)
@@ -44,7 +44,9 @@ def test_an_onnx_file_says_what_it_takes_and_gives(tmp_path: Path) -> None:
 
 
 def test_a_tflite_file_says_what_it_takes_and_gives() -> None:
-    """An axis that is left open stands in the signature alone; operators of others by their code."""
+    """The inputs and outputs of a TFLite file; open axes are in the signature, unknown operators
+    are listed by code.
+    """
     image = Edge(name="x", shape=(-1, 96, 96, 3), dtype="int8", scale=0.5, zero_point=-128)
     file = tflite.parse(tflite_bytes((image,), operators=("CONV_2D", "ethos-u", "CONV_2D")))
     (given,) = file.inputs
@@ -55,7 +57,7 @@ def test_a_tflite_file_says_what_it_takes_and_gives() -> None:
 
 
 def test_a_tflite_file_computes_in_integers_whatever_it_gives_in_the_end(tmp_path: Path) -> None:
-    """Turning integers into real numbers is no computation; a convolution of real numbers is one."""
+    """A file computes in integers if only its last operators convert to float."""
     real = Edge(name="y", shape=(1, 8))
     whole = Edge(name="y", shape=(1, 8), dtype="int8", scale=0.5)
 
@@ -70,7 +72,7 @@ def test_a_tflite_file_computes_in_integers_whatever_it_gives_in_the_end(tmp_pat
 
 
 def test_outputs_are_reordered_in_place() -> None:
-    """Every other byte stays."""
+    """Reordering outputs changes no other byte."""
     outputs = (Edge(name="a", shape=(1, 2)), Edge(name="b", shape=(1, 3)))
     before = tflite_bytes(outputs=outputs)
     after = tflite.reorder_outputs(before, (1, 0))
@@ -80,7 +82,7 @@ def test_outputs_are_reordered_in_place() -> None:
 
 @pytest.mark.parametrize("kind", NOT_MODELS)
 def test_what_is_no_model_is_called_what_it_is(tmp_path: Path, kind: str) -> None:
-    """The same words for both formats."""
+    """A file of another kind is named, with the same message for both formats."""
     data, told = NOT_MODELS[kind]
     (tmp_path / "x").write_bytes(data)
     with pytest.raises(UnreadableModel, match=told):
@@ -91,7 +93,7 @@ def test_what_is_no_model_is_called_what_it_is(tmp_path: Path, kind: str) -> Non
 
 @pytest.mark.parametrize("whole", [ONNX, tflite_bytes()], ids=["onnx", "tflite"])
 def test_damage_is_told_or_read(tmp_path: Path, whole: bytes) -> None:
-    """Cut anywhere, or with any byte changed: UnreadableModel, or a value."""
+    """A truncated or changed file is read or raises UnreadableModel."""
     rng, told = random.Random(0), 0
     changed = [whole[:length] for length in range(1, len(whole), 7)]
     for _ in range(300):
@@ -108,7 +110,7 @@ def test_damage_is_told_or_read(tmp_path: Path, whole: bytes) -> None:
 
 
 def test_ultralytics_metadata(tmp_path: Path) -> None:
-    """Python's notation in ONNX, JSON behind a TFLite file."""
+    """Ultralytics' metadata is read: Python literals in ONNX, appended JSON in TFLite."""
     words = {"task": "pose", "names": "{0: 'tag', 1: 'no'}", "kpt_shape": "[4, 3]"}
     found = describe_export(words | {"imgsz": "[96, 160]"})
     assert found is not None
@@ -132,14 +134,14 @@ def test_ultralytics_metadata(tmp_path: Path) -> None:
     ],
 )
 def test_other_metadata_says_nothing(words: dict[str, str]) -> None:
-    """Anybody's text."""
+    """Other metadata is ignored."""
     assert describe_export(words) is None
 
 
 def test_operators_of_inner_graphs_count_and_those_of_its_own_functions_do_not(
     tmp_path: Path,
 ) -> None:
-    """`If` holds graphs; a function of the file needs no runtime that has it, but what is in it does."""
+    """Operators in subgraphs and function bodies count; calls of the file's own functions do not."""
     inner = field(1, field(4, b"Foo") + field(7, b"my.dom"))
     branch = field(1, b"then_branch") + field(6, inner)
     condition = field(1, field(4, b"If") + field(5, branch))

@@ -1,4 +1,4 @@
-"""Whether calibration saw what is measured; data in folders that is split."""
+"""Whether calibration images are also evaluated; splitting folders of classes."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ VAL = Split(name="val", paths=("images/val",))
 
 
 def make_data(root: Path, names: tuple[str, ...]) -> Path:
-    """Images whose bytes are their stems."""
+    """Write images whose bytes are their stems."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(Path(name).stem)
@@ -23,7 +23,7 @@ def make_data(root: Path, names: tuple[str, ...]) -> Path:
 
 
 def look(tmp_path: Path, chosen: list[str], pictures: Path | None = None) -> dict[str, object]:
-    """The evidence for a calibration on `chosen`."""
+    """The evidence for a calibration with `chosen`."""
     data = make_data(
         tmp_path / "data", ("images/train/a.jpg", "images/val/b.jpg", "images/val/c.jpg")
     )
@@ -38,33 +38,33 @@ def look(tmp_path: Path, chosen: list[str], pictures: Path | None = None) -> dic
 
 
 def test_calibration_from_train_overlaps_nothing(tmp_path: Path) -> None:
-    """The usual case says so, rather than nothing."""
+    """Calibration images from train have no overlap, and the evidence says so."""
     found = look(tmp_path, ["images/train/a.jpg"])
     assert found["calibration_overlap"] == 0
     assert (found["calibration_pictures"], found["measured_pictures"]) == (1, 2)
 
 
 def test_a_measured_picture_among_the_calibration_is_counted(tmp_path: Path) -> None:
-    """Calibrated on val: accuracy flatters."""
+    """Evaluated images that were used for calibration are counted."""
     found = look(tmp_path, ["images/train/a.jpg", "images/val/c.jpg"])
     assert found["calibration_overlap"] == 1
     assert found["overlapping"] == ["images/val/c.jpg"]
 
 
 def test_a_copy_under_another_name_is_the_same_picture(tmp_path: Path) -> None:
-    """Images given by a pattern lie elsewhere and are called otherwise."""
+    """A copy under another name or path is the same image."""
     elsewhere = make_data(tmp_path / "camera", ("2024/b.png", "2024/x.png"))
     found = look(tmp_path, ["2024/b.png", "2024/x.png"], elsewhere)
     assert found["overlapping"] == ["2024/b.png"]
 
 
 def test_overlap_is_a_matter_of_bytes() -> None:
-    """Names say nothing."""
+    """Overlap is determined by bytes, not names."""
     assert check_overlap.find_overlap({"a": "1", "b": "2"}, {"c": "2", "a": "3"}) == ("b",)
 
 
 def test_folders_of_classes_stay_folders_of_classes(tmp_path: Path) -> None:
-    """Every image once, in the folder of its class, on one side."""
+    """Splitting keeps folders of classes; each image is in one split."""
     names = tuple(f"train/{kind}/{kind}{n}.jpg" for kind in ("apple", "pear") for n in range(6))
     data = make_data(tmp_path / "data", names)
     split = Split(name="train", paths=("train",))
@@ -77,7 +77,7 @@ def test_folders_of_classes_stay_folders_of_classes(tmp_path: Path) -> None:
 
 
 def test_a_picture_belongs_to_its_folder(tmp_path: Path) -> None:
-    """However deep it lies there; outside any class it is told."""
+    """An image belongs to its class folder at any depth; outside a class it is reported."""
     split = Split(name="val", paths=("val",))
     classes = ("apple", "pear")
     assert class_of(tmp_path / "val" / "pear" / "x" / "1.jpg", tmp_path, split, classes) == 1

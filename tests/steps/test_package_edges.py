@@ -1,4 +1,4 @@
-"""model.json of a TFLite file: what each output is, and in which order its axes stand."""
+"""model.json of a TFLite file: each output's meaning and axis order."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ MAP, ROWS = Edge(name="heat", shape=(1, 24, 24, 16)), Edge(name="rows", shape=(1
 def test_layouts(
     tmp_path: Path, outputs: tuple[Edge, ...], found: dict[str, str] | None, told: tuple[str, ...]
 ) -> None:
-    """Four axes alone have a layout; of a given TFLite file nobody knows it."""
+    """Only outputs with four axes have a layout; for a source TFLite file it is unknown."""
     file = tflite.parse(tflite_bytes(outputs=outputs))
     place = tmp_path / "layouts.json"
     place.write_text(json.dumps(found))
@@ -34,7 +34,7 @@ def test_layouts(
 
 
 def test_a_file_is_described(tmp_path: Path) -> None:
-    """Names that a contract gave count before the file's own."""
+    """Names from a contract are used before the file's own."""
     (tmp_path / "layouts.json").write_text('{"heat": "NHWC"}')
     file = tflite.parse(tflite_bytes(outputs=(MAP, ROWS)))
     told = describe_file(file, ("a", "b"), None, tmp_path / "layouts.json")

@@ -1,4 +1,4 @@
-"""What loading a pickle would run: listed without running it, by names and by what is done with them."""
+"""Which code loading a pickle would run, determined without running it."""
 
 import pickle
 from collections import OrderedDict
@@ -96,13 +96,13 @@ def _find(tmp_path: Path, operations: bytes) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_code_is_listed(tmp_path: Path, name: str) -> None:
-    """Each way to run something, or to leave it where something else runs it."""
+    """Each way to run code, directly or later, is listed."""
     operations, listed = HOSTILE[name]
     assert any(listed in found for found in _find(tmp_path, operations))
 
 
 def test_what_checkpoints_do_is_known(tmp_path: Path) -> None:
-    """Objects with a state, methods of known classes, numbers of numpy, storages, ordered dictionaries."""
+    """The operations of ordinary checkpoints are allowed."""
     storage = b"(" + _text("storage") + _name("torch", "FloatStorage") + _text("0") + b"tQ"
     tensor = _name("torch._utils", "_rebuild_tensor_v2") + b"(" + storage + b"K\x00tR"
     state = b"}(" + _text("weight") + tensor + _FORWARD + _GETATTR + _CONV + _FORWARD + b"\x86Ru"
@@ -118,7 +118,7 @@ def _in_front(content: bytes) -> bytes:
 
 
 def _with_extra(content: bytes) -> bytes:
-    """With a field of 64-bit sizes and places behind the name in the directory."""
+    """Add an extra field with 64-bit sizes and offsets to the directory entry."""
     place = content.index(b"PK\x01\x02")
     extra = b"\x01\x00\x08\x00" + bytes(8)
     name = place + 46 + len("archive/data.pkl")
@@ -137,7 +137,7 @@ def _with_extra(content: bytes) -> bytes:
 def test_an_archive_that_two_programs_read_differently_is_refused(
     tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
-    """torch has a reader of its own, in C: which pickle it finds must be beyond doubt."""
+    """An archive in which torch's own reader might find another pickle is refused."""
     path = tmp_path / "x.pt"
     path.write_bytes(archive_of(b"\x80\x02N."))
     assert find_code(path, objects=True) == NO_CODE
@@ -147,14 +147,16 @@ def test_an_archive_that_two_programs_read_differently_is_refused(
 
 
 def test_tensors_alone_need_no_classes(tmp_path: Path) -> None:
-    """A family whose step takes tensors: a network as an object is listed."""
+    """For a family that needs only tensors, a network object is listed as code."""
     path = tmp_path / "x.pth"
     path.write_bytes(archive_of(b"\x80\x02" + _MADE + b"."))
     assert find_code(path, objects=False) == Code(listed=("ultralytics.nn.modules.conv.Conv",))
 
 
 def test_what_no_environment_of_tools_has_is_missing(tmp_path: Path) -> None:
-    """A person's own modules and script; not the standard library, its old names, what is installed."""
+    """A user's own modules are listed as missing; the standard library and installed packages are
+    not.
+    """
     path = tmp_path / "x.pt"
     own = (("mynets.layers", "Note"), ("__main__", "Net"))
     there = (("os", "system"), ("copy_reg", "_reconstructor"), ("cv2", "imread"))
@@ -180,13 +182,13 @@ def test_what_no_environment_of_tools_has_is_missing(tmp_path: Path) -> None:
     ],
 )
 def test_a_pickle_that_no_machine_follows_is_damaged(tmp_path: Path, operations: bytes) -> None:
-    """What it would do further on is not known."""
+    """A pickle with invalid operations is damaged."""
     with pytest.raises(UnreadableModel, match="damaged"):
         _find(tmp_path, operations)
 
 
 def test_reading_is_bounded(tmp_path: Path) -> None:
-    """Marks in marks, a memo of everything, many names: each operation is looked at once."""
+    """Each operation is read once, whatever the pickle contains."""
     assert _find(tmp_path, b"(" * 200_000 + b"1" * 200_000 + b"N") == ()
     names = b"".join(_name("os", f"f{index}") + b"0" for index in range(50_000))
     assert len(_find(tmp_path, names + b"N")) == 50_000

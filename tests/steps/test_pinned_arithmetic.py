@@ -1,4 +1,4 @@
-"""What a CPU must have, and which libraries are pinned when they are imported."""
+"""The required CPU features, and the libraries that are pinned at their import."""
 
 import platform
 import sys
@@ -11,7 +11,7 @@ from buildsys.steps.lib.runtime.progress import StepError
 
 
 def cpu(folder: Path, flags: str) -> Path:
-    """What Linux says of a CPU."""
+    """Write a /proc/cpuinfo."""
     path = folder / "cpuinfo"
     path.write_text(f"processor\t: 0\nmodel name\t: some CPU\nflags\t\t: {flags}\n")
     return path
@@ -20,7 +20,7 @@ def cpu(folder: Path, flags: str) -> Path:
 def test_a_cpu_without_the_floor_is_told_what_it_lacks_and_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is computed otherwise than elsewhere."""
+    """A CPU without the required features is refused with a message that names them and a solution."""
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(
         pinned_arithmetic, "_CPUINFO", cpu(tmp_path, "sse2 avx abm bmi1 bmi2 f16c movbe")
@@ -30,7 +30,7 @@ def test_a_cpu_without_the_floor_is_told_what_it_lacks_and_the_way_out(
 
 
 def test_of_other_processors_nothing_is_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing is replaced there."""
+    """Other processors have no requirements, and nothing is pinned there."""
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     before = list(sys.meta_path)
     pinned_arithmetic.pin()
@@ -38,7 +38,7 @@ def test_of_other_processors_nothing_is_demanded(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_cpu_that_nobody_describes_is_taken_to_have_the_floor(tmp_path: Path) -> None:
-    """A container without /proc/cpuinfo, and a line that is not there."""
+    """Without /proc/cpuinfo or its flags, the CPU is assumed to have the required features."""
     assert pinned_arithmetic.missing_of_floor(tmp_path / "none") == []
     assert (
         pinned_arithmetic.missing_of_floor(cpu(tmp_path, " ".join(pinned_arithmetic.FLOOR))) == []
@@ -51,7 +51,7 @@ def test_a_cpu_that_nobody_describes_is_taken_to_have_the_floor(tmp_path: Path) 
 def test_a_library_is_pinned_whoever_imports_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As soon as it is imported."""
+    """A library is pinned at its import by any module."""
     (tmp_path / "cv2.py").write_text(
         "optimized = True\ndef setUseOptimized(on):\n    global optimized\n    optimized = on\n"
     )

@@ -1,4 +1,4 @@
-"""What a person brought, as every step reads it: lists, labels, names, and which bytes are kept."""
+"""A user's dataset as every step reads it: lists, labels, names, and which bytes are kept."""
 
 import struct
 import time
@@ -32,12 +32,12 @@ BOXES = Layout(classes=("box", "lid"), keypoints=0, dims=0)
 
 
 def told(findings: tuple[Finding, ...]) -> list[str]:
-    """As text, with what kind of finding it is."""
+    """Findings as text, with their severity."""
     return [f"{finding.severity}: {finding}" for finding in findings]
 
 
 def errors(line: str, layout: Layout = BOXES) -> list[str]:
-    """What makes a trainer leave out the image of a label line."""
+    """The errors of a label line."""
     rows, findings = parse(line, "a.txt", layout)
     found = [*findings]
     for number, item in rows:
@@ -55,18 +55,18 @@ def errors(line: str, layout: Layout = BOXES) -> list[str]:
     ],
 )
 def test_what_ultralytics_leaves_out_is_an_error(line: str, message: str) -> None:
-    """The whole image is lost, with every other object on it."""
+    """A label for which Ultralytics would leave out the image is an error."""
     assert errors(line) == [message]
 
 
 @pytest.mark.parametrize("line", ["0 1.005 .5 .2 .2", "0 .02 .5 .3 .3", "0 .5 .5 1 1"])
 def test_what_ultralytics_takes_is_none(line: str) -> None:
-    """Boxes that reach over the edge are fine, centres within a hundredth, too."""
+    """A label that Ultralytics accepts is accepted, such as a box over the edge."""
     assert errors(line) == []
 
 
 def test_an_outline_is_a_box_where_boxes_are_wanted() -> None:
-    """Labels of a segmentation train a detector, as with Ultralytics."""
+    """An outline is read as a box if boxes are needed, as in Ultralytics."""
     ((_, item),), findings = parse("1 .1 .2 .5 .2 .5 .6 .1 .6", "a.txt", BOXES)
     assert told(findings) == [
         "warning: a.txt:1: 9 numbers are taken as an outline of 4 points, and the box around it; where"
@@ -90,7 +90,7 @@ def test_an_outline_is_a_box_where_boxes_are_wanted() -> None:
 def test_keypoints_of_a_set_without_kpt_shape_are_no_outline(
     points: str, wrong: bool, shape: str
 ) -> None:
-    """Their box would reach from the centre over its own size to the last visibility."""
+    """Keypoints in a dataset without `kpt_shape` are not read as an outline."""
     layout = Layout(classes=("box",), keypoints=0, dims=0, shape=shape)
     _, findings = parse(f"0 .5 .5 .2 .2 {points}", "a.txt", layout)
     count = len(points.split()) // 3
@@ -99,7 +99,7 @@ def test_keypoints_of_a_set_without_kpt_shape_are_no_outline(
 
 
 def test_labels_in_capitals_are_found(tmp_path: Path) -> None:
-    """What a labelling tool on Windows wrote beside the others; it was left out silently."""
+    """Label files with an upper-case ending are found."""
     for name in ("images/a.jpg", "labels/a.TXT", "labels/b.TXT"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("0 .5 .5 .2 .2\n")
@@ -110,7 +110,7 @@ def test_labels_in_capitals_are_found(tmp_path: Path) -> None:
 
 
 def test_an_object_that_is_there_twice_counts_once() -> None:
-    """Written otherwise, the same to a trainer's float32."""
+    """A repeated object counts once, also if written differently but equal as float32."""
     rows, findings = parse("0 .5 .5 .25 .25\n0 0.50 0.5 0.250000000001 .25\n", "a.txt", BOXES)
     assert len(rows) == 1
     assert told(findings) == [
@@ -119,7 +119,7 @@ def test_an_object_that_is_there_twice_counts_once() -> None:
 
 
 def test_a_file_of_one_line_again_and_again_is_read_at_once() -> None:
-    """A tool that appends to its own output leaves such files; the first hundred tell it."""
+    """A file with thousands of repeated lines is read quickly."""
     since = time.process_time()
     rows, findings = parse("0 .5 .5 .25 .25\n" * 20_000 + "x\n" * 300, "a.txt", BOXES)
     assert time.process_time() - since < 1
@@ -133,7 +133,7 @@ def test_a_file_of_one_line_again_and_again_is_read_at_once() -> None:
 def test_an_object_that_is_there_twice_counts_once_in_every_format(
     tmp_path: Path, gap: str
 ) -> None:
-    """As Ultralytics' converters count it; elements of one line are several, too."""
+    """A repeated object counts once in every format, as in Ultralytics' converters."""
     text = voc_text("a.jpg", (("box", 0, 0, 8, 8),) * 3).replace("\n", gap)
     (tmp_path / "a.xml").write_text(text)
     (tmp_path / "a.jpg").touch()
@@ -146,13 +146,13 @@ def test_an_object_that_is_there_twice_counts_once_in_every_format(
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_texts_of_windows_editors_are_read(encoding: str) -> None:
-    """A mark in front of the first class, lines that end in two characters."""
+    """Texts with a byte order mark and CRLF are read."""
     text, problem = decode_text("0 .5 .5 .1 .1\r\n".encode(encoding))
     assert (text.splitlines(), problem) == (["0 .5 .5 .1 .1"], "")
 
 
 def test_labels_are_found_from_the_dataset_s_root(tmp_path: Path) -> None:
-    """No folder above it decides, whatever it is called."""
+    """Labels are found from the dataset's root; folders above it do not matter."""
     root = tmp_path / "images" / "set"
     assert find_labels(root, root / "photos" / "a.b.jpg") == root / "photos" / "a.b.txt"
     assert label_file(PurePosixPath("x/images/images/a.jpg")) == PurePosixPath(
@@ -161,7 +161,7 @@ def test_labels_are_found_from_the_dataset_s_root(tmp_path: Path) -> None:
 
 
 def test_lists_name_images_from_their_folder_or_from_the_root(tmp_path: Path) -> None:
-    """With `./` and without, as Ultralytics and darknet write them."""
+    """Paths in lists are relative to the list's folder or to the root, with or without `./`."""
     (tmp_path / "lists").mkdir()
     (tmp_path / "images").mkdir()
     for name in ("lists/a.jpg", "images/b.jpg"):
@@ -181,7 +181,9 @@ def test_lists_name_images_from_their_folder_or_from_the_root(tmp_path: Path) ->
 
 
 def test_paths_of_another_machine_in_a_list(tmp_path: Path) -> None:
-    """CVAT's `data/images/…`, absolute paths: the line to write; a list of nothing says so."""
+    """For a list with another machine's paths the message has the line to write; an empty list is
+    reported.
+    """
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "b.jpg").touch()
     for name, text in (("a.TXT", "data/images/b.jpg\n/home/me/images/b.jpg\n"), ("b.txt", "\n")):
@@ -202,7 +204,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
 
 
 def test_pointers_of_git_lfs_are_recognised_in_data() -> None:
-    """A clone without `git lfs`: images, labels and annotations are small texts."""
+    """Git LFS pointers in images, labels and annotations are recognized."""
     what = "this is a Git LFS pointer, not the file itself; `git lfs pull` brings the file"
     assert decode_text(POINTER) == ("", what)
     assert explain(POINTER) == f"cannot be read: {what}"
@@ -211,7 +213,7 @@ def test_pointers_of_git_lfs_are_recognised_in_data() -> None:
 
 
 def test_an_image_is_turned_where_its_exif_says_so(tmp_path: Path) -> None:
-    """The hint about a size that is the other way round names EXIF for no other image."""
+    """The hint about EXIF is given only if width and height are swapped."""
     for orientation, turned in ((6, True), (1, False), (None, False)):
         segments = ((0xE1, _exif(orientation)),) if orientation else ()
         (tmp_path / "a.jpg").write_bytes(_jpeg(*segments))
@@ -219,7 +221,7 @@ def test_an_image_is_turned_where_its_exif_says_so(tmp_path: Path) -> None:
 
 
 def test_images_that_are_not_read_are_reported(tmp_path: Path) -> None:
-    """Half of somebody's photographs are HEIC, and nobody noticed."""
+    """Files of unsupported image formats are reported."""
     for name in ("a.HEIC", "b.JPG", "d.jfif", "e.ppm", "c.mpo", ".hidden.jpg", "notes.txt"):
         (tmp_path / name).touch()
     found, findings = find_images(tmp_path, Split(name="train", paths=(".",)))
@@ -232,7 +234,7 @@ def test_images_that_are_not_read_are_reported(tmp_path: Path) -> None:
 
 
 def test_folders_are_listed_alike_by_every_format(tmp_path: Path) -> None:
-    """Data behind a link counts, hidden folders (of notebooks, of file managers) do not."""
+    """Files behind links are read, hidden folders are not."""
     (tmp_path / "away").mkdir()
     root = tmp_path / "set"
     for name in ("set/a.jpg", "set/.trash/b.jpg", "away/c.jpg"):
@@ -245,7 +247,7 @@ def test_folders_are_listed_alike_by_every_format(tmp_path: Path) -> None:
 
 
 def test_labels_without_their_image_and_labels_of_two(tmp_path: Path) -> None:
-    """In folders of labels and beside images; images without labels share none."""
+    """Two images with one label file are reported; images without labels are not."""
     files = ("images/a.jpg", "images/a.png", "labels/a.txt", "labels/classes.txt", "labels/b.txt")
     for name in (*files, "images/c.jpg", "images/c.png", "photos/d.jpg", "photos/d.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -260,7 +262,7 @@ def test_labels_without_their_image_and_labels_of_two(tmp_path: Path) -> None:
 
 
 def test_a_split_without_images_stops_what_reads_it_alone(tmp_path: Path) -> None:
-    """Roboflow exports an empty test folder; nobody needs it."""
+    """An empty test folder, as in Roboflow's exports, is allowed."""
     (tmp_path / "test" / "images").mkdir(parents=True)
     split = Split(name="test", paths=("test/images",))
     found, findings = find_images(tmp_path, split)
@@ -270,7 +272,7 @@ def test_a_split_without_images_stops_what_reads_it_alone(tmp_path: Path) -> Non
 
 
 def test_all_findings_of_a_dataset_come_at_once(tmp_path: Path) -> None:
-    """Two broken files and a missing split are one run's message."""
+    """All errors are reported in one run."""
     for folder in ("images/train", "labels/train"):
         (tmp_path / folder).mkdir(parents=True)
     for name in "abc":
@@ -294,7 +296,7 @@ def test_all_findings_of_a_dataset_come_at_once(tmp_path: Path) -> None:
 
 
 def test_a_split_without_an_object_is_an_error_where_it_is_needed() -> None:
-    """Files whose names match no image, or that hold nothing: known before any training."""
+    """Label files without an image, and splits without objects, are reported before training."""
     split = Split(name="val", paths=("images/val",))
     samples = (Sample(image="images/val/a.jpg"), Sample(image="images/val/b.jpg"))
     assert told(tuple(find_unlabelled([(split, samples)], ("val",)))) == [
@@ -309,7 +311,7 @@ def test_a_split_without_an_object_is_an_error_where_it_is_needed() -> None:
 
 
 def test_prepared_labels_are_what_was_labelled() -> None:
-    """Twelve digits; a point without a label has no place; two numbers a point where there are two."""
+    """Labels are written with twelve digits; unlabelled points are at 0, 0."""
     pose = Layout(classes=("tag",), keypoints=2, dims=3)
     ((_, item),), _ = parse("0 .5 .5 .2 .123456789012 .5 .4 2 7 7 0", "a.txt", pose)
     line = prepared.label_line(item)
@@ -320,13 +322,13 @@ def test_prepared_labels_are_what_was_labelled() -> None:
 
 
 def test_no_prepared_path_has_a_second_folder_images() -> None:
-    """The last one decides where a trainer looks for labels."""
+    """A folder named images within the path keeps its labels."""
     names = prepared.choose_stems(["images/a.jpg", "b/images/a.jpg", "a.png", "b/a.jpg"])
     assert names == ("a", "b/a", "a-png", "b/a-jpg")
 
 
 def test_a_prepared_dataset_without_val_can_be_trained_on() -> None:
-    """Ultralytics refuses a data.yaml without one."""
+    """A dataset without a val split gets one in its data.yaml, which Ultralytics requires."""
     text = prepared.describe(prepared.Description(classes=("no",)), ("train",))
     assert text == 'train: images/train\nval: images/train\nnames:\n  0: "no"\n'
 
@@ -350,7 +352,7 @@ WHOLE = {
 @pytest.mark.parametrize("kind", WHOLE)
 @pytest.mark.parametrize("behind", [b"", b"\0\0\0\x18ftypmp42 a film \xff\xda of it", _jpeg()])
 def test_what_follows_a_whole_jpeg_does_not_cut_it_off(kind: str, behind: bytes) -> None:
-    """Motion photos have a film behind the image, stereo cameras a second image."""
+    """Extra data after an image's end is recognized."""
     data = WHOLE[kind]
     assert not is_cut_off(data + behind)
     for end in range(2, len(data) - 1):
@@ -402,15 +404,15 @@ KINDS: dict[str, tuple[bytes, str, bool]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bytes_that_every_decoder_reads_alike_are_kept(kind: str) -> None:
-    """The others are written anew as PNG; when in doubt, too."""
+    """Bytes that all decoders read equally are kept; others are written as PNG."""
     data, suffix, kept = KINDS[kind]
     assert is_plain(data, suffix) is kept
     for end in range(len(data)):
-        is_plain(data[:end], suffix)  # whatever is cut off, it ends
+        is_plain(data[:end], suffix)  # terminates for any truncation
 
 
 def test_sigmas_are_ultralytics_defaults_where_the_dataset_has_none() -> None:
-    """A pose set of 4 keypoints trained for minutes, and no file came of it."""
+    """A dataset without sigmas gets Ultralytics' default sigmas."""
     assert keypoint_sigmas.choose((0.1, 0.2), 2).values == (0.1, 0.2)
     four = keypoint_sigmas.choose((), 4)
     assert (four.values, four.source) == ((0.25,) * 4, "Ultralytics' default, 1/4")

@@ -1,4 +1,4 @@
-"""What the firmware printed, as recorded from real runs: read, and judged."""
+"""Reading and judging the runner firmware's output, recorded from real runs."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def told(name: str) -> RunnerReport:
-    """One recorded session; the machine's serial line ends lines with CR LF."""
+    """The report of one recorded session, with CR LF line ends."""
     text = (GOLDEN / f"runner-{name}.txt").read_text()
     return inference_runner.read_output(text.replace("\n", "\r\n").split("\n"))
 
 
 def test_a_loaded_model_is_read_whole() -> None:
-    """Seven outputs in order, one NPU operator, the arena."""
+    """The output of a loaded model has seven outputs in order, one NPU operator and the arena."""
     found = told("loads")
     image = Tensor(
         dtype="int8", shape=(1, 192, 192, 3), bytes=110592, scale=0.003922, zero_point=-128
@@ -35,7 +35,7 @@ def test_a_loaded_model_is_read_whole() -> None:
 
 
 def test_nothing_of_interest_follows_the_last_line() -> None:
-    """The machine is ended there: what a firmware without NPU prints after it is noise."""
+    """Output after the last expected line is ignored."""
     lines = (GOLDEN / "runner-loads.txt").read_text().splitlines()
     last = next(index for index, line in enumerate(lines) if inference_runner.is_last(line))
     assert inference_runner.read_output(lines[: last + 1]) == told("loads")
@@ -43,13 +43,13 @@ def test_nothing_of_interest_follows_the_last_line() -> None:
 
 @pytest.mark.parametrize("name", ["unresolved", "schema", "fault"])
 def test_a_firmware_that_gives_up_is_not_waited_for(name: str) -> None:
-    """It halts, and the machine runs on for ever."""
+    """A firmware that halts with an error ends the wait."""
     lines = (GOLDEN / f"runner-{name}.txt").read_text().splitlines()
     assert any(inference_runner.is_last(line) for line in lines)
 
 
 def test_a_loaded_model_within_4_kib_passes() -> None:
-    """Vela's figure for this model is 299,792."""
+    """An arena within 4 KiB of Vela's figure (299,792) passes."""
     verdict = judge(told("loads"), 299_792)
     assert verdict["passed"]
     assert verdict["difference_bytes"] == 924
@@ -57,7 +57,7 @@ def test_a_loaded_model_within_4_kib_passes() -> None:
 
 @pytest.mark.parametrize(("planned", "word"), [(296_000, "4716 more"), (310_000, "9284 less")])
 def test_another_arena_than_planned_is_red(planned: int, word: str) -> None:
-    """Either way Vela's figure is of no use for a budget."""
+    """An arena that differs from the planned one is red."""
     verdict = judge(told("loads"), planned)
     assert not verdict["passed"]
     (failure,) = verdict["failures"]
@@ -65,7 +65,7 @@ def test_another_arena_than_planned_is_red(planned: int, word: str) -> None:
 
 
 def test_an_operator_that_is_not_resolved_is_told_in_the_firmwares_words() -> None:
-    """The file of a compiler whose operator this TFLite Micro does not know."""
+    """An unresolved operator is reported with the firmware's message."""
     verdict = judge(told("unresolved"), 299_792)
     assert verdict["failures"] == [
         'the firmware refuses the model: "Failed to get registration from op code CUSTOM; tensor'
@@ -76,7 +76,7 @@ def test_an_operator_that_is_not_resolved_is_told_in_the_firmwares_words() -> No
 
 
 def test_two_errors_on_one_line_are_two() -> None:
-    """One of the runner's messages ends without a line's end."""
+    """Two errors on one line are reported as two."""
     assert told("schema").errors == (
         "Model's schema version 0 is not equal to supported version 3.",
         "Failed to initialise model",
@@ -84,13 +84,13 @@ def test_two_errors_on_one_line_are_two() -> None:
 
 
 def test_a_crash_is_told_as_one() -> None:
-    """Not as a firmware that says nothing."""
+    """A crash is reported as a crash, not as missing output."""
     (failure,) = judge(told("fault"), 299_792)["failures"]
     assert failure.startswith("the firmware crashed (HardFault_Handler) while it loaded the model;")
 
 
 def test_the_planned_arena_leaves_weights_in_dram_out() -> None:
-    """Figures of one model: in SRAM; with Dedicated_Sram; a spill larger than the cache; weights in flash."""
+    """The planned arena excludes weights in DRAM; figures of one model in four memory modes."""
     assert planned_bytes({"sram_bytes": 299_744, "dram_bytes": 0}, 2_585_792) == 299_744
     dedicated = {"sram_bytes": 299_744, "dram_bytes": 2_696_240}
     assert planned_bytes(dedicated, 2_585_648) == 299_744
@@ -100,7 +100,7 @@ def test_the_planned_arena_leaves_weights_in_dram_out() -> None:
 
 
 def test_where_no_load_test_exists_the_reason_is_a_sentence() -> None:
-    """U85's runner is for a machine that qemu does not have."""
+    """If there is no load test, such as for U85, the reason is one sentence."""
     assert why_not("ethos-u55-64") == why_not("ethos-u65-512") == ""
     assert "Corstone-320" in why_not("ethos-u85-256")
     assert "ships no runner" in why_not("ethos-u100-1")

@@ -1,6 +1,6 @@
-"""Networks with a grid of cells more: their outputs are described by their own strides.
+"""Networks with an additional grid: their outputs are described by their own strides.
 
-That they are decoded by them: tests/tools/test_architectures.py.
+Decoding with them is tested in tests/tools/test_architectures.py.
 """
 
 import pytest
@@ -16,7 +16,7 @@ _SIDE, _CLASSES = 128, 3
 @pytest.mark.parametrize("strides", STRIDE_SETS)
 @pytest.mark.parametrize("head", ["raw", "decoded", "split"])
 def test_outputs_tell_the_strides(head: str, strides: tuple[int, ...]) -> None:
-    """By their names, or by the number of their cells."""
+    """Strides are found by the outputs' names or by the number of cells."""
     outputs = head_outputs(head, _SIDE, _SIDE, _CLASSES, 0, 0, "detect", strides)
     sides = [side for tensor in outputs for side in tensor.shape]
     names = [tensor.name for tensor in outputs]
@@ -25,7 +25,7 @@ def test_outputs_tell_the_strides(head: str, strides: tuple[int, ...]) -> None:
 
 
 def test_the_order_of_cells_names_every_stride() -> None:
-    """Whoever decodes the file reads where a grid begins."""
+    """The description of the cell order names every stride."""
     assert "stride 4 first, then 8, then 16, then 32;" in meanings.tell_order(
         "detect", (4, 8, 16, 32)
     )

@@ -1,4 +1,4 @@
-"""torch without torchvision: what stands in for it is gone afterwards."""
+"""torch without torchvision: its stand-in is removed afterwards."""
 
 import importlib
 import sys
@@ -10,7 +10,7 @@ from buildsys.steps.lib.runtime.torch_light import without_torchvision
 
 
 def test_an_empty_torchvision_is_set_up_and_gone_afterwards() -> None:
-    """What imports it later, as a checkpoint with its transforms does, finds the real one."""
+    """The empty torchvision is removed afterwards, so that later imports find the real one."""
     with without_torchvision():
         extension = importlib.import_module("torchvision.extension")
         assert sys.modules["torchvision"].extension is extension
@@ -19,7 +19,7 @@ def test_an_empty_torchvision_is_set_up_and_gone_afterwards() -> None:
 
 
 def test_a_torchvision_that_is_here_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody loses what was imported before."""
+    """A torchvision that was already imported stays."""
     real = ModuleType("torchvision")
     monkeypatch.setitem(sys.modules, "torchvision", real)
     with without_torchvision():

@@ -13,7 +13,9 @@ SUMMARY = Summary(epochs=5, ran=2, kept=2, best=2, fitness=0.876543, validated_e
 
 
 def test_history_has_a_row_an_epoch(tmp_path: Path) -> None:
-    """An epoch that was not validated has empty cells; six digits, no times."""
+    """The history has a row per epoch, with empty cells without validation, six digits and no
+    times.
+    """
     training_files.write(tmp_path / "training", ROWS, SUMMARY)
     assert (tmp_path / "training" / "history.csv").read_text() == (
         "epoch,train/box_loss,lr/pg0,metrics/mAP50-95(B),val/box_loss\n"
@@ -23,7 +25,7 @@ def test_history_has_a_row_an_epoch(tmp_path: Path) -> None:
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
-    """Rows and summary."""
+    """History and summary are read as they were written."""
     training_files.write(tmp_path, ROWS, SUMMARY)
     rows, summary = training_files.read(tmp_path)
     assert rows[0] == ROWS[0]
@@ -33,6 +35,6 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 
 def test_an_epoch_in_words_has_losses_and_accuracy() -> None:
-    """What a log's line says."""
+    """An epoch's log line has losses and accuracy."""
     assert training_files.describe(ROWS[0]) == "box 1.25"
     assert training_files.describe(ROWS[1]) == "box 0.5; box mAP50-95 0.8765"

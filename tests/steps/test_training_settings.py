@@ -1,4 +1,4 @@
-"""What a training's settings become, and which options Ultralytics' trainer is given."""
+"""How a training's settings become options of Ultralytics' trainer."""
 
 import dataclasses
 from typing import Any
@@ -28,7 +28,7 @@ BOARD = BoardSpec(name="host", label="", firmware="", output_order=(), operators
 
 
 def plan(task: str = "pose", **settings: Any) -> train_ultralytics.Params:
-    """The parameters of three epochs."""
+    """Parameters for three epochs."""
     model = dataclasses.replace(MODEL, task=task)
     return train_ultralytics.plan(Settings(epochs=3, **settings), model, BOARD)
 
@@ -46,18 +46,18 @@ def plan(task: str = "pose", **settings: Any) -> train_ultralytics.Params:
 def test_visibility_is_smoothed_where_it_is_asked_for(
     task: str, settings: dict[str, Any], smooth: bool
 ) -> None:
-    """By name, or because the network learns to be rounded."""
+    """Visibility is smoothed if requested, or for quantization-aware training."""
     assert plan(task, **settings).smooth_visibility is smooth
 
 
 @pytest.mark.parametrize(("validate", "every"), [(False, 0), (True, 1), (5, 5)])
 def test_epochs_are_validated_every_so_often(validate: bool | int, every: int) -> None:
-    """Never by default: nothing is spent that nobody asked for."""
+    """The interval between validated epochs; never by default."""
     assert (plan(validate=validate).validate, plan(validate=validate).patience) == (every, 0)
 
 
 def test_every_setting_is_allowed_or_refused_with_what_to_do() -> None:
-    """Of all that Ultralytics has; what is allowed is of a training, and nothing that a key decides."""
+    """Every setting of Ultralytics is allowed, or refused with what to do instead."""
     assert {"degrees", "hsv_h", "optimizer", "freeze", "box", "cos_lr"} <= set(
         ultralytics_options.allowed()
     )
@@ -100,21 +100,21 @@ def test_every_setting_is_allowed_or_refused_with_what_to_do() -> None:
     ],
 )
 def test_values_have_the_types_that_the_trainer_takes(name: str, good: object, bad: object) -> None:
-    """Whole numbers are numbers; truths are neither."""
+    """Values must have the trainer's types; integers are numbers, booleans are not."""
     task = "classify" if name == "auto_augment" else "detect"
     assert ultralytics_options.check({name: good}, task) == []
     assert len(ultralytics_options.check({name: bad}, task)) == 1
 
 
 def test_a_limit_is_told_with_its_reason() -> None:
-    """Ultralytics' own text comes after minutes, and some of it never."""
+    """A value out of range is refused with the reason before the training."""
     (problem,) = ultralytics_options.check({"close_mosaic": -5}, "detect")
     assert problem.message == "`close_mosaic` is at least 0, not -5"
     assert problem.hint == "it is the number of epochs at the end that are without mosaic"
 
 
 def test_limits_are_of_settings_that_a_recipe_can_write() -> None:
-    """A limit of a setting that is refused by name says nothing."""
+    """Limits exist only for settings that a recipe can contain."""
     assert set(ultralytics_options._LIMITS) <= set(ultralytics_options.allowed())
 
 
@@ -129,7 +129,7 @@ def test_limits_are_of_settings_that_a_recipe_can_write() -> None:
     ],
 )
 def test_momentum_is_one_that_the_optimizer_takes(options: dict[str, object], words: str) -> None:
-    """torch refuses it with a traceback, once the images are read."""
+    """Momentum out of the optimizer's range is refused before the training."""
     problems = ultralytics_options.check(options, "detect")
     assert [words] * bool(words) == [
         problem.message.removeprefix("`momentum` is ").partition(",")[0] for problem in problems
@@ -137,7 +137,7 @@ def test_momentum_is_one_that_the_optimizer_takes(options: dict[str, object], wo
 
 
 def test_what_the_trainer_refuses_names_the_options() -> None:
-    """How many layers a network has is known where it is built; once it trains, a fault is a fault."""
+    """Errors before the first epoch name the options; later errors are reported unchanged."""
     with (
         pytest.raises(StepError) as told,
         train_ultralytics._setting_up({"freeze": 99, "box": 1.5}),
@@ -158,7 +158,7 @@ def _fail_once_it_trains() -> None:
 
 
 def test_null_turns_a_setting_off_where_the_trainer_takes_that() -> None:
-    """Classification without an augmentation policy is `auto_augment: null`."""
+    """`null` turns a setting off if the trainer allows it, such as `auto_augment: null`."""
     assert ultralytics_options.check({"auto_augment": None}, "classify") == []
     (problem,) = ultralytics_options.check({"optimizer": None}, "detect")
     assert problem.message == "`optimizer` is text, not null"

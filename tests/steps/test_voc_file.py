@@ -1,4 +1,4 @@
-"""Annotation files in Pascal VOC's format: what they say, and where a mistake in them is."""
+"""Annotation files in Pascal VOC's format: their content, and the place of errors."""
 
 import pytest
 
@@ -33,18 +33,18 @@ LABELIMG = """\
 \t</object>
 </annotation>
 """
-"""As labelImg 1.8.6 writes it (libs/pascal_voc_io.py): tabs, Windows' own path, `Unknown`."""
+"""As labelImg 1.8.6 writes it (libs/pascal_voc_io.py): tabs, a Windows path, `Unknown`."""
 
 
 def read(text: str) -> VocFile:
-    """A file without a mistake."""
+    """Read a valid file."""
     found, mistakes = parse(text.encode(), "a.xml")
     assert found is not None, mistakes
     return found
 
 
 def test_corners_are_edges_as_labelimg_writes_them() -> None:
-    """Qt's coordinates, truncated: the right edge of the image is its width."""
+    """labelImg writes truncated Qt coordinates: the image's right edge is its width."""
     found = read(LABELIMG)
     assert (found.filename, found.size) == ("a.jpg", (64, 48))
     (item,) = found.objects
@@ -53,8 +53,9 @@ def test_corners_are_edges_as_labelimg_writes_them() -> None:
 
 
 def test_corners_are_edges_as_cvat_and_label_studio_write_them() -> None:
-    """Left and upper edge plus size: CVAT's as fractions (datumaro, voc_format/converter.py), Label
-    Studio's of `MyDatabase`, with a 0 where a box begins at the edge (label-studio-converter 0.0.59).
+    """CVAT and Label Studio write left and top plus size: CVAT with fractions (datumaro,
+    voc_format/converter.py), Label Studio with `MyDatabase` and 0 at the edge
+    (label-studio-converter 0.0.59).
     """
     text = LABELIMG.replace(">16<", ">0.0<").replace(">64</xmax>", ">63.5</xmax>")
     (item,) = read(text).objects
@@ -64,21 +65,21 @@ def test_corners_are_edges_as_cvat_and_label_studio_write_them() -> None:
 
 
 def test_the_challenges_own_files_count_pixels_from_one() -> None:
-    """Their box holds the pixels at both corners: (1, 1) to (64, 48) is the whole image."""
+    """The challenge's boxes include both corner pixels: (1, 1) to (64, 48) is the whole image."""
     text = LABELIMG.replace("Unknown<", "The VOC2007 Database<")
     (item,) = read(text).objects
     assert item.corners == (15, 7, 64, 48)
 
 
 def test_a_part_of_an_object_is_no_object() -> None:
-    """VOC's person layout boxes heads and hands inside a person."""
+    """Parts of an object, such as heads in VOC's person layout, are not objects."""
     part = "<part><name>head</name><bndbox><xmin>1</xmin><ymax>2</ymax></bndbox></part></object>"
     (item,) = read(LABELIMG.replace("</object>", part)).objects
     assert (item.name, item.corners) == ("cell", (16, 8, 64, 48))
 
 
 def test_an_image_without_objects_or_size() -> None:
-    """CVAT writes frames without a box, other tools a size of 0: the image itself says its size."""
+    """Images without objects are valid; a size of 0 is replaced by the image's own."""
     start, end = LABELIMG.index("\t<object>"), LABELIMG.index("</annotation>")
     empty = LABELIMG[:start] + LABELIMG[end:]
     assert read(empty).objects == ()
@@ -87,14 +88,14 @@ def test_an_image_without_objects_or_size() -> None:
 
 
 def test_windows_paths_and_difficult() -> None:
-    """A `filename` with folders is a file's name; what is marked as difficult says so."""
+    """A `filename` with folders is reduced to the file's name; `difficult` is kept."""
     text = LABELIMG.replace(">a.jpg<", ">D:\\my\\b.jpg<").replace("cult>0<", "cult>1<")
     assert (read(text).filename, read(text).objects[0].difficult) == ("b.jpg", True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "iso-8859-1"])
 def test_encodings(encoding: str) -> None:
-    """Editors of Windows save with a mark at the start, or in what the first line names."""
+    """Files with a byte order mark or a declared encoding are read."""
     text = LABELIMG.replace("cell", "Zelle größer")
     head = f'<?xml version="1.0" encoding="{encoding.removesuffix("-sig")}"?>\n'
     found, _ = parse((head + text).encode(encoding), "a.xml")
@@ -103,7 +104,7 @@ def test_encodings(encoding: str) -> None:
 
 
 def place_of(finding: Finding) -> str:
-    """Line, column and what is wrong there."""
+    """A finding's line, column and message."""
     return f"{finding.line}:{finding.column}: {finding.message}"
 
 
@@ -130,14 +131,14 @@ def place_of(finding: Finding) -> str:
     ],
 )
 def test_a_mistake_has_its_place(old: str, new: str, message: str) -> None:
-    """Line and column count from 1 and are those of the text that is wrong."""
+    """An error has the line and column of the wrong text, counted from 1."""
     found, mistakes = parse(LABELIMG.replace(old, new).encode(), "a.xml")
     assert found is None
     assert place_of(mistakes[0]).startswith(message)
 
 
 def test_nothing_in_a_file_expands_or_leads_elsewhere() -> None:
-    """A billion laughs, an external entity: both need a declaration, which is refused."""
+    """Entity declarations, internal and external, are refused."""
     laughs = '<!DOCTYPE a [<!ENTITY a "ha"><!ENTITY b "&a;&a;">]>'
     outside = '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
     for head in (laughs, outside, "<!DOCTYPE annotation>"):
@@ -152,7 +153,7 @@ def test_nothing_in_a_file_expands_or_leads_elsewhere() -> None:
 
 
 def test_bytes_that_are_no_text() -> None:
-    """Damaged files and encodings of several bytes are mistakes, not tracebacks."""
+    """Damaged files and unsupported encodings are errors without a traceback."""
     for data in (b"", b"\xff\xfe<", b"\x00" * 40, b'<?xml version="1.0" encoding="gb2312"?><a/>'):
         found, mistakes = parse(data, "a.xml")
         assert found is None

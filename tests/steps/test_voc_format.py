@@ -1,4 +1,4 @@
-"""Datasets in Pascal VOC's format: which image, which annotation file, which split, what is wrong."""
+"""Datasets in Pascal VOC's format: images, annotation files, splits and errors."""
 
 from pathlib import Path
 
@@ -22,7 +22,9 @@ LAYOUT = Layout(classes=("cell", "egg"), keypoints=0, dims=0)
 
 
 def write(root: Path, *paths: str) -> Path:
-    """Files by path: an annotation file with a cell, a list (`list: a, b`), an empty image."""
+    """Write files by path: an annotation file with a cell, a list (`list: a, b`), or an empty
+    image.
+    """
     for written in paths:
         name, _, lines = written.partition(": ")
         path = root / name
@@ -33,13 +35,13 @@ def write(root: Path, *paths: str) -> Path:
 
 
 def read(root: Path, name: str = "train") -> tuple[tuple[Sample, ...], list[str]]:
-    """A split's samples and findings."""
+    """Read a split's samples and findings."""
     samples, findings = read_split(root, Split(name=name, paths=()), LAYOUT)
     return samples, [str(finding) for finding in findings]
 
 
 def test_the_development_kit(tmp_path: Path) -> None:
-    """Lists of classes (`cell_train.txt`) are none of a split; `trainval` counts without train."""
+    """Lists of classes (`cell_train.txt`) are not splits; `trainval` is used if there is no train."""
     main = "ImageSets/Main"
     root = write(tmp_path, *(f"Annotations/{n}.xml" for n in "abc"))
     write(root, *(f"JPEGImages/{n}.jpg" for n in "abcd"))
@@ -67,7 +69,7 @@ def test_the_development_kit(tmp_path: Path) -> None:
 
 
 def test_folders_of_splits_and_a_folder_of_labelimg(tmp_path: Path) -> None:
-    """Roboflow puts the files of a split side by side, labelImg those of all images."""
+    """Folders per split (Roboflow) and a single folder (labelImg) are read."""
     root = write(tmp_path / "a", "train/a.jpg", "train/a.xml", "valid/b.jpg", "valid/b.xml")
     assert [(s.name, s.annotations, s.images) for s in find_splits(root)] == [
         ("train", "train", "train"),
@@ -86,7 +88,7 @@ def test_folders_of_splits_and_a_folder_of_labelimg(tmp_path: Path) -> None:
 
 
 def test_an_archive_has_the_dataset_in_a_folder(tmp_path: Path) -> None:
-    """VOCdevkit/VOC2012 is what VOC's own archive unpacks to."""
+    """The dataset may be in a subfolder, as in VOC's archive (VOCdevkit/VOC2012)."""
     write(tmp_path, "VOCdevkit/VOC2012/Annotations/a.xml", "VOCdevkit/VOC2012/JPEGImages/a.jpg")
     assert find_root(tmp_path) == tmp_path / "VOCdevkit" / "VOC2012"
     write(tmp_path, "VOCdevkit/VOC2007/Annotations/a.xml")
@@ -95,7 +97,7 @@ def test_an_archive_has_the_dataset_in_a_folder(tmp_path: Path) -> None:
 
 
 def test_the_image_of_an_annotation_file(tmp_path: Path) -> None:
-    """Images are renamed after they were labelled: the file's own name counts before `filename`."""
+    """The annotation file's own name is used before `filename`, since images get renamed."""
     root = write(tmp_path, "a.jpg", "b.jpg", "c.jpg", "c.png", "d.jpg")
     (root / "a.xml").write_text(voc_text("b.jpg", CELL))
     (root / "c.xml").write_text(voc_text("c.png", CELL))
@@ -115,7 +117,7 @@ def test_the_image_of_an_annotation_file(tmp_path: Path) -> None:
 
 
 def test_labels_of_an_image_that_is_gone_are_nobody_else_s(tmp_path: Path) -> None:
-    """A copy of an annotation file, whose `filename` is still that of the first."""
+    """An annotation file's copy does not replace the labels of the image in its `filename`."""
     root = write(tmp_path, "Annotations/a0.xml", "Annotations/i0.xml", "JPEGImages/i0.jpg")
     (root / "Annotations" / "a0.xml").write_text(voc_text("i0.jpg", (("egg", 0, 0, 8, 8),)))
     (sample,), findings = read(root)
@@ -134,7 +136,7 @@ def test_labels_of_an_image_that_is_gone_are_nobody_else_s(tmp_path: Path) -> No
 
 
 def test_images_of_kinds_that_are_not_read_are_reported(tmp_path: Path) -> None:
-    """As in folders of Ultralytics and darknet."""
+    """Images of unsupported formats are reported."""
     root = write(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg", "JPEGImages/b.jfif")
     (sample,), (finding,) = read(root)
     assert sample.image == "JPEGImages/a.jpg"
@@ -142,7 +144,7 @@ def test_images_of_kinds_that_are_not_read_are_reported(tmp_path: Path) -> None:
 
 
 def test_endings_in_capitals(tmp_path: Path) -> None:
-    """As cameras and Windows write them."""
+    """Upper-case endings are accepted."""
     root = write(tmp_path, "Annotations/a.XML", "JPEGImages/a.JPG")
     (root / "Annotations" / "a.XML").write_text(voc_text("a.JPG", CELL))
     (sample,), findings = read(root)
@@ -150,7 +152,7 @@ def test_endings_in_capitals(tmp_path: Path) -> None:
 
 
 def test_what_has_no_image(tmp_path: Path) -> None:
-    """One sentence where none is there, a finding for each where some are."""
+    """Missing images are one sentence if all are missing, else one finding each."""
     root = write(tmp_path, "Annotations/a.xml", "Annotations/b.xml", "JPEGImages/a.jpg")
     _, findings = read(root)
     assert findings == ['Annotations/b.xml: its image "b" is not in JPEGImages']
@@ -167,7 +169,7 @@ def test_what_has_no_image(tmp_path: Path) -> None:
 
 
 def test_an_annotation_file_of_several_images(tmp_path: Path) -> None:
-    """Those that it could mean are named."""
+    """An annotation file that matches several images is reported with their names."""
     root = write(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg", "JPEGImages/a.png")
     (root / "Annotations" / "a.xml").write_text(voc_text("x.jpg", CELL))
     _, findings = read(root)
@@ -178,7 +180,7 @@ def test_an_annotation_file_of_several_images(tmp_path: Path) -> None:
 
 
 def test_lists_of_windows_editors_are_read(tmp_path: Path) -> None:
-    """In UTF-16, as darknet's; one that cannot be opened says so."""
+    """Lists in UTF-16 are read; an unreadable list is reported."""
     root = write(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg", "ImageSets/Main/train.txt: a")
     (root / "Annotations" / "a.xml").write_text(voc_text("a.jpg", CELL))
     names = root / "ImageSets" / "Main" / "train.txt"
@@ -207,7 +209,7 @@ def test_lists_of_windows_editors_are_read(tmp_path: Path) -> None:
     ],
 )
 def test_findings_have_their_place(tmp_path: Path, old: str, new: str, finding: str) -> None:
-    """What training would refuse, at its line; what is left out is said."""
+    """Findings have a line, and objects that are left out are reported."""
     write(tmp_path, "a.jpg")
     (tmp_path / "a.xml").write_text(voc_text("a.jpg", CELL).replace(old, new, 1))
     samples, findings = read(tmp_path)
@@ -217,7 +219,7 @@ def test_findings_have_their_place(tmp_path: Path, old: str, new: str, finding: 
 
 
 def test_classes_are_sorted_names(tmp_path: Path) -> None:
-    """The format has no order of its own; every machine finds the same one."""
+    """Classes are sorted by name, since the format has no order."""
     root = write(tmp_path, "a.jpg", "b.jpg")
     (root / "a.xml").write_text(voc_text("a.jpg", (("egg", 0, 0, 8, 8), ("Cell", 0, 0, 8, 8))))
     (root / "b.xml").write_text(voc_text("b.jpg", (("bar", 0, 0, 8, 8),)))
