@@ -106,8 +106,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def read_regular(path: Path | str) -> bytes:
-    """Return the content of a regular file. Raises OSError, also for other files: reading a FIFO
-    blocks.
+    """Return the content of a regular file.
+
+    Raises OSError, also for other files: reading a FIFO blocks.
     """
     with open_regular(path, follow=True) as stream:
         return stream.read()

@@ -5,8 +5,9 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """The states of a build. A run ends with one of the first ten; `buildsys plan` may show the
-    others.
+    """The states of a build.
+
+    A run ends with one of the first ten; `buildsys plan` may show the others.
     """
 
     BUILT = "built"

@@ -194,8 +194,9 @@ def kinds(verb: str) -> tuple[str, ...]:
 
 
 def read_step(module: StepModule) -> StepDefinition:
-    """Return the module's checked contract. Raises MalformedStep with the module and the malformed
-    field.
+    """Return the module's checked contract.
+
+    Raises MalformedStep with the module and the malformed field.
     """
     return _read_once(cast(Hashable, module))
 

@@ -57,16 +57,18 @@ def too_many_files() -> str:
 
 
 def explain_log(text: str, folder: Path) -> str:
-    """Return a hint for a tool that failed because the disk of `folder` is full; else an empty
-    text.
+    """Return a hint for a tool that failed because the disk of `folder` is full.
+
+    Returns an empty text otherwise.
     """
     named = any(words in text for words in _FULL_IN_LOGS)
     return _full(folder, 0) if named or _free(folder) < _ALMOST_NOTHING else ""
 
 
 def _reason(error: Exception, folder: Path, needed: int) -> str | None:
-    """Return why `folder` cannot be written and what to do; None if the error is about something
-    else.
+    """Return why `folder` cannot be written and what to do.
+
+    Returns None if the error is about something else.
     """
     if not isinstance(error, OSError):
         database = sys.modules.get("sqlite3")

@@ -82,8 +82,9 @@ class WorkspaceFile(Block):
 def read_workspace_file(
     workspace: Path, text: str | None = None
 ) -> tuple[WorkspaceFile, Document | None]:
-    """Return the file's values, or those of `text` in its place; empty without a file. Raises
-    InputError.
+    """Return the file's values, or those of `text` in its place; empty without a file.
+
+    Raises InputError.
     """
     if text is not None:
         document = parse_document(text, FILE)

@@ -34,8 +34,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the table. If a named build has no file to time, exit with 1 (not built), 2 (another
-    format), 10 (waiting) or 11 (rejected).
+    """Print the table.
+
+    If a named build has no file to time, exit with 1 (not built), 2 (another format), 10 (waiting)
+    or 11 (rejected).
     """
     from buildsys.errors import BuildsysError
     from buildsys.execution import children

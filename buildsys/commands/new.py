@@ -217,8 +217,9 @@ def _fixed_task(draft: "Draft") -> str:
 
 
 def _with_data(found: "LabelledData | Images", given: str, draft: "Draft") -> "Draft":
-    """Return the draft with the facts of its data. Raises InputError if the family cannot use
-    it.
+    """Return the draft with the facts of its data.
+
+    Raises InputError if the family cannot use it.
     """
     from buildsys.authoring.datasets.found_data import Images
 

@@ -15,8 +15,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one line for each target, in columns; only the last cell can contain spaces. Exit code
-    2 if a target has an error.
+    """Print one line for each target, in columns; only the last cell can contain spaces.
+
+    Exit code 2 if a target has an error.
     """
     import dataclasses
     import sys

@@ -72,10 +72,10 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         return {**_DEFAULTS, **super().load_doit_config(), **_required(self._run)}
 
     def load_tasks(self, cmd: Command, pos_args: list[str]) -> list[Task]:
-        """Return every build, or those that are named. Raises InvalidTask for a name without a
-        match.
+        """Return every build, or those that are named.
 
-        Raises SystemExit after an unexpected error, which is already printed.
+        Raises InvalidTask for a name without a match. Raises SystemExit after an unexpected error,
+        which is already printed.
         """
         own = list(super().load_tasks(cmd, pos_args))
         with _explained(self._run, cmd.execute_tasks):
@@ -127,8 +127,9 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
             session.forget([name.removeprefix("build:") for name in chosen])
 
     def _read_dodo(self, opt_values: Mapping[str, object]) -> None:
-        """Read the names of dodo.py except ours; doit changes to its folder. The default file may
-        be missing.
+        """Read the names of dodo.py except ours; doit changes to its folder.
+
+        The default file may be missing.
         """
         file = str(opt_values["dodoFile"])
         try:

@@ -59,8 +59,9 @@ class Reporter:
         self._refusal = 1
 
     def initialize(self, task_list: dict[str, Task], selected: list[str]) -> None:
-        """Prepare the run before the first task; `selected`: names of tasks, with patterns
-        expanded.
+        """Prepare the run before the first task.
+
+        `selected`: names of tasks, with patterns expanded.
         """
         if not selected:  # our loader refuses that earlier; doit's default loader does not check
             self._refusal = _NO_SUCH_TASK
@@ -244,8 +245,9 @@ def make_reporter(run: Run) -> type[Reporter]:
 
 
 def _report(current: Session, rows: list[Row], asked: bool) -> tuple[list[str], bool]:
-    """Update build/report if anything may have changed; returns lines to print, and whether it is
-    complete.
+    """Update build/report if anything may have changed.
+
+    Returns lines to print, and whether it is complete.
     """
     idle = bool(rows) and all(row.outcome == UP_TO_DATE for row in rows)
     page = f"report: build/report/{'index.html' if stamp.mode() == 'pages' else 'report.md'}"

@@ -41,8 +41,9 @@ class Cancellation:
         return self._requested
 
     def request(self) -> None:
-        """Kill the running children of the step and all that they started. Callable from any
-        thread.
+        """Kill the running children of the step and all that they started.
+
+        Callable from any thread.
         """
         with _lock:
             self._requested = True
@@ -111,8 +112,9 @@ def child(
 
 
 def wait(process: "subprocess.Popen[bytes]") -> int:
-    """Wait for a child and kill what it left running; returns its exit code, or minus its
-    signal.
+    """Wait for a child and kill what it left running.
+
+    Returns its exit code, or minus its signal.
     """
     wait_for_exit(process.pid)
     if _ending.is_set():  # the child was killed because we exit: the step has not failed

@@ -21,8 +21,9 @@ _DIGITS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """The parts of a report; `place`: where the traceback is, or the end of the traceback
-    itself.
+    """The parts of a report.
+
+    `place`: where the traceback is, or the end of the traceback itself.
     """
 
     message: str

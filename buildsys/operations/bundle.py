@@ -118,8 +118,9 @@ class Bundle:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleReadme:
-    """The values in a bundle's README; `gpu`: its name, or ""; `files`: names of the bundle's
-    files.
+    """The values in a bundle's README.
+
+    `gpu`: its name, or ""; `files`: names of the bundle's files.
     """
 
     build: str
@@ -185,8 +186,9 @@ def open_session(
 
 
 def default_folder(workspace: Workspace, build: str) -> Path:
-    """Return build/bundles/<recipe>/<target>. Raises CannotWrite if a folder on the way is a
-    link.
+    """Return build/bundles/<recipe>/<target>.
+
+    Raises CannotWrite if a folder on the way is a link.
     """
     return workspace.own(workspace.build / "bundles" / Path(*build.split("@")))
 
@@ -363,8 +365,9 @@ def _fetch(session: Session, item: Input, target: Path) -> None:
 
 
 def find_bundle_folder(named: Path) -> Path:
-    """Return the bundle's folder, links followed. Raises InputError for other content,
-    CannotWrite.
+    """Return the bundle's folder, links followed.
+
+    Raises InputError for other content, CannotWrite.
     """
     target = find_folder(named)
     _refuse_others(target)

@@ -131,8 +131,9 @@ def _left_out(session: Session, plan: BuildPlan | WaitingPlan) -> LeftOut | None
 
 
 def _make_step(session: Session, plans: Sequence[BuildPlan], rounds: Rounds) -> Step:
-    """Return one step over all files, each once, however many builds share it. Raises
-    InputError.
+    """Return one step over all files, each once, however many builds share it.
+
+    Raises InputError.
     """
     files: dict[tuple[str, str], tuple[Input, list[BuildPlan]]] = {}
     for plan in plans:

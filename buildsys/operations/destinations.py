@@ -83,8 +83,9 @@ def placing(what: str, place: Path) -> Iterator[None]:
 
 
 def _look(named: Path) -> tuple[Path, int | None]:
-    """Return the path behind all links, and its mode; None if nothing is there. Raises
-    InputError.
+    """Return the path behind all links, and its mode; None if nothing is there.
+
+    Raises InputError.
     """
     place = Path(os.path.realpath(named))
     try:

@@ -64,8 +64,9 @@ class EngineFacts:
 
 
 def read_facts(value: Mapping[str, object]) -> EngineFacts:
-    """Return the facts in a facts.json, which may contain more. Raises ValueError if they are
-    invalid.
+    """Return the facts in a facts.json, which may contain more.
+
+    Raises ValueError if they are invalid.
     """
     names = {field.name for field in fields(EngineFacts)}
     return decode(EngineFacts, {name: each for name, each in value.items() if name in names})

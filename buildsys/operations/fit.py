@@ -89,10 +89,10 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """The result: the largest side that fits, or None; `proven` if the next size was tried and does
-    not.
+    """The result: the largest side that fits, or None.
 
-    `trials` by side; `file_too_large`: the file alone is too large, at any size.
+    `proven` if the next size was tried and does not. `trials` by side; `file_too_large`: the file
+    alone is too large, at any size.
     """
 
     side: int | None
@@ -161,8 +161,9 @@ def find_room(build: Build) -> Room:
 
 
 def next_side(trials: tuple[Trial, ...], own: int, room: Room) -> int | None:
-    """Return the size to try next; None when the result is known. `own`: the recipe's, the first
-    try.
+    """Return the size to try next; None when the result is known.
+
+    `own`: the recipe's, the first try.
     """
     if not trials:
         return own
@@ -319,8 +320,9 @@ def frame_of(build: Build, side: int) -> tuple[int, int]:
 
 
 def plan_candidate(workspace: Workspace, build: Build, side: int) -> BuildPlan:
-    """Return the steps up to the one that reports a size's need. Raises BuildsysError without
-    one.
+    """Return the steps up to the one that reports a size's need.
+
+    Raises BuildsysError without one.
     """
     _write_noise(workspace.own(workspace.root / _NOISE))
     changed = _change(build, side)

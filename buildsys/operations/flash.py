@@ -101,8 +101,9 @@ class Port:
 
 
 def read_flashing(session: Session, asked: Plan) -> Flashing:
-    """Return what a published build has for its board. Raises BuildsysError, InputError,
-    Waiting.
+    """Return what a published build has for its board.
+
+    Raises BuildsysError, InputError, Waiting.
     """
     if isinstance(asked, WaitingPlan):
         raise Waiting(f"{asked.build} waits for {asked.waiting_for}: there is no file to flash yet")

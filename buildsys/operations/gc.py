@@ -58,8 +58,9 @@ class Sweep:
 
 
 def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) -> Sweep:
-    """Decide, then remove unless `dry_run`. Raises BuildsysError where references cannot be
-    read.
+    """Decide, then remove unless `dry_run`.
+
+    Raises BuildsysError where references cannot be read.
     """
     workspace = Workspace(root)
     workspace.check_own()

@@ -263,8 +263,9 @@ def _trtexec(path: str, data: list[Any], device: str, published: Published) -> M
 
 
 def _reader(path: str, fields: dict[str, Any]) -> Callable[[str], float]:
-    """Return a function that reads milliseconds: finite numbers, not below zero. Raises
-    InputError.
+    """Return a function that reads milliseconds: finite numbers, not below zero.
+
+    Raises InputError.
     """
 
     def number(name: str) -> float:

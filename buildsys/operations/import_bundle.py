@@ -81,8 +81,9 @@ class BundleRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRecord:
-    """The content of result.json, which a bundle's build.py writes; `bundle`: bundle.json's
-    digest.
+    """The content of result.json, which a bundle's build.py writes.
+
+    `bundle`: bundle.json's digest.
     """
 
     format: Literal[1]

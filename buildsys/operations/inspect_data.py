@@ -216,8 +216,9 @@ class Inspection:
 
 
 def inspect(session: Session, dataset: Dataset) -> Inspection:
-    """Inspect a dataset, or use the recorded result; fills build/.data/<name>/. Raises
-    BuildsysError.
+    """Inspect a dataset, or use the recorded result; fills build/.data/<name>/.
+
+    Raises BuildsysError.
     """
     for step in dataset.plan.steps:
         session.executor.run_step(step)

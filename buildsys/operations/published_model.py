@@ -129,8 +129,9 @@ def _missing(plan: Plan) -> str:
 
 
 def find_arm_board(workspace: Workspace, build: str) -> str:
-    """Return the label of the ARM board that a published build was packed for; else an empty
-    text.
+    """Return the label of the ARM board that a published build was packed for.
+
+    Returns an empty text otherwise.
     """
     manifest = read_manifest(build_folder(workspace, build))
     packed = manifest and any(step.module == _FOR_ARM_LINUX for step in manifest.steps)

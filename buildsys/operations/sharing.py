@@ -308,10 +308,9 @@ def _is_untrusted(objects: RemoteObjects, found: Listed, trusted: Iterable[str])
 
 
 def _named(objects: RemoteObjects, name: str) -> set[str] | None:
-    """Return every blob that an entry names, including those in its trees; None if it cannot be
-    read.
+    """Return every blob that an entry names, including those in its trees.
 
-    It may be the entry of another release, or damaged.
+    Returns None if it cannot be read. It may be the entry of another release, or damaged.
     """
     try:
         entry = _read(objects, name)

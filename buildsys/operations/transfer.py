@@ -239,8 +239,9 @@ def _add_blob(archive: tarfile.TarFile, store: Store, digest: str) -> None:
 
 
 def take_in(store: Store, path: Path) -> Imported:
-    """Check an archive, then add what the store lacks. Raises InputError, and leaves no files
-    behind.
+    """Check an archive, then add what the store lacks.
+
+    Raises InputError, and leaves no files behind.
     """
     try:
         with _opened(path) as archive, _staging(store) as staging:

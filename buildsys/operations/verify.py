@@ -287,8 +287,9 @@ def _carry_over(
     entry: ManifestStep,
     wanted: tuple[str, ...],
 ) -> str:
-    """Copy published outputs to the empty store as this step's; returns the first that is
-    damaged.
+    """Copy published outputs to the empty store as this step's.
+
+    Returns the first that is damaged.
     """
     trees = {output.name for output in step.outputs if output.tree}
     for name in wanted:

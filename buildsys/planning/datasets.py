@@ -1,4 +1,5 @@
 """The dataset of one build in the layout that each step needs, and the images taken from it.
+
 Pure.
 """
 

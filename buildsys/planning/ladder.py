@@ -1,8 +1,7 @@
 """The parity ladder of one build: the outputs of every form of the network for the same images.
-Pure.
 
-checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro → the firmware's decoder;
-without ONNX where torch is converted to TFLite at once.
+Pure. checkpoint → ONNX → float TFLite → the file that ships → TFLite Micro → the firmware's
+decoder; without ONNX where torch is converted to TFLite at once.
 """
 
 import dataclasses

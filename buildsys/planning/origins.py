@@ -32,8 +32,9 @@ MakeOrigin = Callable[[str, str, str, int], Origin]
 
 
 def make_origin(parameter: str, label: str, path: str, line: int) -> Origin:
-    """Return an origin; the usual `MakeOrigin`. With a cache around it, equal ones are one
-    value.
+    """Return an origin; the usual `MakeOrigin`.
+
+    With a cache around it, equal ones are one value.
     """
     return Origin(parameter=parameter, label=label, path=path, line=line)
 

@@ -79,8 +79,9 @@ def read(workspace: Workspace) -> Baselines:
 
 
 def compare(report: Report, known: Baselines) -> Report:
-    """Return the report with what got worse. A build that does not ship has no figures to
-    compare.
+    """Return the report with what got worse.
+
+    A build that does not ship has no figures to compare.
     """
     rows = dict(known.builds)
     return replace(

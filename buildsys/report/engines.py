@@ -30,8 +30,9 @@ class _Line:
 def read_engine(
     session: Session, plan: BuildPlan | None, manifest: Manifest | None
 ) -> EngineFacts | None:
-    """Return facts about the engine; None if the build makes none, or its steps have another
-    form.
+    """Return facts about the engine.
+
+    Returns None if the build makes none, or its steps have another form.
     """
     try:
         lines = _planned(session, plan) if plan else _published(manifest)

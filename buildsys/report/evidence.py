@@ -151,8 +151,9 @@ def _budget(name: str, row: dict[str, Any]) -> Budget:
 
 
 def read_latency(data: Any, known: frozenset[str]) -> tuple[Latency, ...]:
-    """Return the entries of latency.json; `known`: digests of the files that this build is
-    made of.
+    """Return the entries of latency.json.
+
+    `known`: digests of the files that this build is made of.
     """
     rows = data.get("entries") if isinstance(data, dict) else None
     entries = [tolerant(lambda row: _latency(row, known), row, None) for row in rows or ()]

@@ -16,8 +16,9 @@ _LAYOUT = "a folder to classify contains train/<class>/*.jpg, and val/<class>/*.
 
 
 def read_class_folders(root: Path, label: str) -> DatasetFacts:
-    """Return the dataset; its classes are the folders of train, sorted by name. Raises
-    InputError.
+    """Return the dataset; its classes are the folders of train, sorted by name.
+
+    Raises InputError.
     """
     splits = list(find_splits("*", lambda path: os.path.isdir(root / path)))
     if "train" not in dict(splits):
@@ -73,8 +74,9 @@ def watched_folders(root: Path) -> set[Path]:
 
 
 def find_root(folder: Path) -> Path | None:
-    """Return the one folder of an unpacked archive that contains train; None unless there is
-    exactly one.
+    """Return the one folder of an unpacked archive that contains train.
+
+    Returns None unless there is exactly one.
     """
     found = {path.parent for path in folder.glob("**/train") if os.path.isdir(path)}
     outer = [path for path in found if not found & set(path.parents)]

@@ -78,8 +78,9 @@ class Build:
 
     @property
     def architecture(self) -> str:
-        """Return the architecture in the recipe, or else in the checkpoint; empty if neither names
-        one.
+        """Return the architecture in the recipe, or else in the checkpoint.
+
+        Returns an empty text if neither names one.
         """
         named = self.recipe.source.architecture
         return named or (self.checkpoint.architecture if self.checkpoint else "")

@@ -122,8 +122,9 @@ class Loader:
         )
 
     def document(self, path: Path) -> Document:
-        """Return the file of a recipe or base, or a draft's text, parsed once. Raises
-        InputError.
+        """Return the file of a recipe or base, or a draft's text, parsed once.
+
+        Raises InputError.
         """
         if path not in self._documents:
             label = f"recipes/{path.name}"

@@ -44,10 +44,10 @@ def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
 def check_each_gate(
     recipe: Recipe, facts: DatasetFacts | None, misread: Collection[str], locate: Locate
 ) -> list[Diagnostic]:
-    """Check gates by themselves; `facts`: None where the dataset cannot be read and may have any
-    classes.
+    """Check gates by themselves.
 
-    `misread`: gates with a mistake in their limits.
+    `facts`: None where the dataset cannot be read and may have any classes. `misread`: gates with a
+    mistake in their limits.
     """
     task = recipe.source.task
     known, every = _metrics(task, facts)

@@ -32,8 +32,9 @@ class GivenCheckpoint:
 
 
 def read_checkpoint(path: Path, family: str, trust: bool = False) -> GivenCheckpoint:
-    """Read a file of a family; `trust` allows any code that can be loaded. Raises OSError,
-    UnreadableModel.
+    """Read a file of a family; `trust` allows any code that can be loaded.
+
+    Raises OSError, UnreadableModel.
     """
     stat = path.stat()
     identity = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)

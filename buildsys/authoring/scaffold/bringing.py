@@ -33,11 +33,10 @@ _READ = (".txt", ".xml", ".json", ".yaml", ".yml", ".data", ".names", ".labels",
 
 
 def bring_weights(root: Path, given: str, link: bool, undo: ExitStack) -> tuple[str, str]:
-    """Copy or link an outside file into weights/; returns its path from the workspace, and a report
-    line.
+    """Copy or link an outside file into weights/.
 
-    Nothing is overwritten: an equal file of that name is used. `undo` removes what was written.
-    Raises InputError.
+    Returns its path from the workspace, and a report line. Nothing is overwritten: an equal file of
+    that name is used. `undo` removes what was written. Raises InputError.
     """
     source = whole(root, given)
     place = root / _WEIGHTS / source.name
@@ -117,10 +116,10 @@ def _is_read(name: str) -> bool:
 
 
 def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
-    """Copy the dataset's files below data/FOLDER; returns the path of the given file from the
-    workspace.
+    """Copy the dataset's files below data/FOLDER.
 
-    A link becomes its target file. Raises InputError if data/FOLDER exists.
+    Returns the path of the given file from the workspace. A link becomes its target file. Raises
+    InputError if data/FOLDER exists.
     """
     place = root / _DATA / data.folder.name
     name = f"{_DATA}/{data.folder.name}"

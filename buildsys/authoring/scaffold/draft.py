@@ -89,8 +89,9 @@ class Draft:
 
     @property
     def task(self) -> str:
-        """Return the checkpoint's task, if the data can train it; otherwise the data's; empty if
-        unknown.
+        """Return the checkpoint's task, if the data can train it; otherwise the data's.
+
+        Returns an empty text if unknown.
         """
         if self.network is None and self.probe and self.probe.checkpoint:
             return self.probe.checkpoint.task
@@ -391,8 +392,9 @@ def _firmware(draft: Draft, contracts: tuple[Contract | None, ...]) -> list[str]
 
 
 def misfit(draft: Draft, contract: Contract) -> str:
-    """Return why the contract cannot decode this network; empty if it can, or if that is not known
-    yet.
+    """Return why the contract cannot decode this network.
+
+    Returns an empty text if it can, or if that is not known yet.
     """
     named = draft.probe.checkpoint.architecture if draft.probe and draft.probe.checkpoint else ""
     heads = list(draft.network.heads_for(named).values()) if draft.network else []

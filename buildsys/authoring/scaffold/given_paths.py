@@ -20,10 +20,9 @@ def whole(root: Path, given: str) -> Path:
 
 
 def inside(root: Path, given: str, home: str) -> str:
-    """Return `given` as recipes write it, from the workspace's root. Raises InputError if it is
-    outside.
+    """Return `given` as recipes write it, from the workspace's root.
 
-    `home`: the folder to bring an outside file to.
+    Raises InputError if it is outside. `home`: the folder to bring an outside file to.
     """
     path = whole(root, given)
     if not path.is_relative_to(root):

@@ -20,17 +20,17 @@ from buildsys.registry import find_step
 
 
 def is_named(root: Path, given: str) -> bool:
-    """Return whether buildsys.yaml has a dataset of that name, and no such path exists. Raises
-    InputError.
+    """Return whether buildsys.yaml has a dataset of that name, and no such path exists.
+
+    Raises InputError.
     """
     return given in read_workspace_file(root)[0].datasets and not os.path.exists(root / given)
 
 
 def read_named(loader: Loader, name: str, task: str) -> Data:
-    """Return the data of a block in buildsys.yaml; `task`: the network's, empty if the data
-    decides.
+    """Return the data of a block in buildsys.yaml.
 
-    Raises InputError at the block's wrong line.
+    `task`: the network's, empty if the data decides. Raises InputError at the block's wrong line.
     """
     scope = Scope(layers=(loader.named_dataset(name, Scope(layers=())),))
     block = parse(Dataset, scope.merged().get("dataset"), ("dataset",), scope.locate)

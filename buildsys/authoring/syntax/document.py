@@ -277,8 +277,9 @@ def _mark(node: Node) -> Mark:
 
 
 def _scalar(node: Node) -> bool | int | float | str | None:
-    """Return the value of a scalar by its YAML 1.2 tag; other scalars stay text. Raises
-    ValueError.
+    """Return the value of a scalar by its YAML 1.2 tag; other scalars stay text.
+
+    Raises ValueError.
     """
     text, tag = str(node.value), node.tag.rsplit(":", 1)[-1]
     if _has_control(text):

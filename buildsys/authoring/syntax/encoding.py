@@ -18,8 +18,9 @@ _MARKS = (
 
 
 def read_text(path: Path, label: str) -> str:
-    """Return a text file's content; `label` is its name in messages. Raises InputError at the wrong
-    byte.
+    """Return a text file's content; `label` is its name in messages.
+
+    Raises InputError at the wrong byte.
     """
     return _decode(read_written(path, label), label)
 

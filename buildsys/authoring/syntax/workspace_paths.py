@@ -149,8 +149,9 @@ def check_config(folder: Path, config: str, shipped: Path) -> tuple[str, str] | 
 
 
 def suggest_near(path: Path) -> str:
-    """Return a suggestion for a missing path, from the names in its folder; otherwise an empty
-    text.
+    """Return a suggestion for a missing path, from the names in its folder.
+
+    Returns an empty text otherwise.
     """
     folder, name = os.path.split(path)
     try:

@@ -263,8 +263,9 @@ class Dispatch:
             self.runner.print_line(f"worker {worker} is gone")
 
     def _await_worker(self, step: Step, needs: Needs) -> list[Place]:
-        """Return the workers that meet the requirements, once there are any. Raises
-        NoWorkerFits.
+        """Return the workers that meet the requirements, once there are any.
+
+        Raises NoWorkerFits.
         """
         patience = self.patience
         while True:
@@ -324,8 +325,9 @@ class Dispatch:
         )
 
     def _send(self, item: Input, action_key: ActionKey) -> WireInput:
-        """Return an input after uploading its bytes. Raises MissingBytes, StepFailed,
-        NoWorkerFits.
+        """Return an input after uploading its bytes.
+
+        Raises MissingBytes, StepFailed, NoWorkerFits.
         """
         digest, store = dict(action_key.inputs)[item.name], self.store
         if item.source is None:
@@ -350,8 +352,9 @@ class Dispatch:
         )
 
     def _is_elsewhere(self, reply: InputsLost) -> bool:
-        """Return whether a worker misses files that are in the remote store. Raises
-        NoWorkerFits.
+        """Return whether a worker misses files that are in the remote store.
+
+        Raises NoWorkerFits.
         """
         if self._proof not in reply.blobs:
             return False

@@ -45,8 +45,9 @@ class ClusterExecutor:
         here.state.missing = self.missing
 
     def open(self) -> None:
-        """Connect. Raises CannotReach; BuildsysError for a cluster without a writable remote
-        store.
+        """Connect.
+
+        Raises CannotReach; BuildsysError for a cluster without a writable remote store.
         """
         with self._opening:
             if self._dispatch is None:

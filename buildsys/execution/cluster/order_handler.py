@@ -87,8 +87,9 @@ class OrderHandler:
         trusts_code: bool,
         ensure: EnsureEnv = environments.ensure,
     ) -> None:
-        """`store`: makes the store of an order; `labels`: from the command line; `trusts_code`:
-        whether checkpoints may run code here.
+        """`store`: makes the store of an order.
+
+        `labels`: from the command line; `trusts_code`: whether checkpoints may run code here.
         """
         self.trusts_code = trusts_code
         self.workspace, self.store, self.name, self.labels = workspace, store, name, labels

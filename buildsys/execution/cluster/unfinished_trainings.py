@@ -33,10 +33,10 @@ _FAILURES = (RemoteFailure, Damaged, OSError, BuildsysError)
 
 
 def take_up(remote: Remote, step: Step, key: str, scratch: Path) -> bool:
-    """Put another worker's unfinished training into the working folder; returns whether there was
-    one.
+    """Put another worker's unfinished training into the working folder.
 
-    `key`: the training's action key; `scratch`: its working folder, which may have its own state.
+    Returns whether there was one. `key`: the training's action key; `scratch`: its working folder,
+    which may have its own state.
     """
     if unfinished.has_work(scratch):
         return False

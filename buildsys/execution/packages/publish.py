@@ -37,8 +37,9 @@ def build_folder(workspace: Workspace, build: str) -> Path:
 
 
 def is_published(workspace: Workspace, state: State, plan: BuildPlan) -> bool:
-    """Return whether the folder contains exactly this plan's package, complete. Raises
-    CannotWrite.
+    """Return whether the folder contains exactly this plan's package, complete.
+
+    Raises CannotWrite.
     """
     if state.result(plan.package) is None:
         return False

@@ -54,8 +54,9 @@ def add_to_diary(place: str, found: dict[str, str]) -> None:
 
 
 def find_kernels(loaded: dict[str, Any]) -> dict[str, str]:
-    """Return {library: kernels that it uses here}; `loaded`: modules by name, as in
-    `sys.modules`.
+    """Return {library: kernels that it uses here}.
+
+    `loaded`: modules by name, as in `sys.modules`.
     """
     found = {}
     for library, module, ask in _LIBRARIES:

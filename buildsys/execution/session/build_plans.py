@@ -13,10 +13,9 @@ from buildsys.planning.plan_builder import KnownSteps
 
 
 def plan_build(build: Build, workspace: Workspace, known: KnownSteps | None = None) -> BuildPlan:
-    """Return a build's plan; its steps carry the digests of their code and tools. Raises
-    InputError.
+    """Return a build's plan; its steps carry the digests of their code and tools.
 
-    `known`: from `complete_steps`, shared by several builds of one recipe.
+    Raises InputError. `known`: from `complete_steps`, shared by several builds of one recipe.
     """
     known = known or complete_steps()
     return planner.plan(build, str(workspace.root), host_of(build), known)

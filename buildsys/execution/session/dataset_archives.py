@@ -71,10 +71,9 @@ def unpack_changed(
 
 
 def _move_changed(folder: Path) -> tuple[str, str] | None:
-    """Move a changed folder away and return (what changed, the archive's address); None if
-    unchanged.
+    """Move a changed folder away and return (what changed, the archive's address).
 
-    Raises OSError, CannotWrite.
+    Returns None if unchanged. Raises OSError, CannotWrite.
     """
     with locked(folder.with_name(f"{folder.name}.lock"), busy=lambda _: None):
         if not folder.is_dir():  # another run has moved it
@@ -122,8 +121,9 @@ def _unpack_fetched(executor: StepExecutor, step: Step, archive: Archive) -> Non
 
 
 def _unpack(store: Store, archive: Archive) -> None:
-    """Unpack the store's copy after checking its bytes. Raises FileNotFoundError if it is
-    missing.
+    """Unpack the store's copy after checking its bytes.
+
+    Raises FileNotFoundError if it is missing.
     """
     target = datasets_root() / archive.sha256
     with store.opened(archive.sha256) as (stream, _):

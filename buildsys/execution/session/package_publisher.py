@@ -103,8 +103,9 @@ class PackagePublisher:
             return False
 
     def current_outcome(self, plan: Plan) -> Outcome | None:
-        """Return a build's outcome without running anything; None if it is not built for this
-        recipe.
+        """Return a build's outcome without running anything.
+
+        Returns None if it is not built for this recipe.
         """
         red = self._reds(plan)
         if red:

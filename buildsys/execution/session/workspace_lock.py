@@ -14,8 +14,9 @@ from buildsys.write_errors import writing
 
 @contextlib.contextmanager
 def exclusive(workspace: Workspace) -> Iterator[None]:
-    """Hold the workspace lock; a second run prints which process it waits for. Raises
-    CannotWrite.
+    """Hold the workspace lock; a second run prints which process it waits for.
+
+    Raises CannotWrite.
     """
     workspace.check_own()
     with contextlib.ExitStack() as held:

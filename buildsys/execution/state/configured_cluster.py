@@ -17,12 +17,12 @@ from buildsys.execution.state.configured_store import FILE, configured_places, i
 
 
 def find_cluster(workspace: Workspace) -> ClusterSettings | None:
-    """Return the cluster that BUILDSYS_CLUSTER or else buildsys.yaml names; None for `none` or
-    neither.
+    """Return the cluster that BUILDSYS_CLUSTER or else buildsys.yaml names.
 
-    BUILDSYS_CLUSTER is the address of a scheduler. BUILDSYS_CLUSTER_CA, the file with its
-    certificate, takes precedence over `ca` in buildsys.yaml; only buildsys.yaml can allow a cluster
-    without a certificate. Raises BuildsysError for an invalid variable, InputError for the file.
+    Returns None for `none` or neither. BUILDSYS_CLUSTER is the address of a scheduler.
+    BUILDSYS_CLUSTER_CA, the file with its certificate, takes precedence over `ca` in buildsys.yaml;
+    only buildsys.yaml can allow a cluster without a certificate. Raises BuildsysError for an
+    invalid variable, InputError for the file.
     """
     place, certificate = os.environ.get(VARIABLE, ""), os.environ.get(CA_VARIABLE, "")
     if place == "none":

@@ -177,8 +177,9 @@ def _find_root(workspace: Workspace, named: str) -> tuple[Path, bool]:
 
 
 def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
-    """Return why a configured folder cannot be the workspace's store and what to do; None if it
-    can.
+    """Return why a configured folder cannot be the workspace's store and what to do.
+
+    Returns None if it can.
     """
     if is_inside(place, workspace):
         return _INSIDE, _ELSEWHERE
@@ -187,8 +188,9 @@ def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
 
 
 def _writers(root: Path) -> tuple[str, str] | None:
-    """Return why an existing store may hold other users' files and what to do; None if it
-    cannot.
+    """Return why an existing store may hold other users' files and what to do.
+
+    Returns None if it cannot.
     """
     for place in (root, root / "actions", root / "blobs", root / REMOTES):
         try:
@@ -298,8 +300,9 @@ def configured_places(workspace: Workspace) -> Places:
 
 
 def _read_places(file: Path) -> Places:
-    """Return the top-level keys `store`, `remote` and `cluster` of a YAML file. Raises
-    InputError.
+    """Return the top-level keys `store`, `remote` and `cluster` of a YAML file.
+
+    Raises InputError.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError

@@ -262,8 +262,9 @@ class _OtherFormat(Exception):
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    """Create the tables in a new file. Raises _OtherFormat if there are tables of another
-    format.
+    """Create the tables in a new file.
+
+    Raises _OtherFormat if there are tables of another format.
     """
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=NORMAL")

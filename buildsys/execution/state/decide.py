@@ -175,8 +175,9 @@ class State:
                 self._reconsider([step_id], frozenset(Status))
 
     def read(self, step_id: str, output: str) -> bytes:
-        """Return the bytes of an output that is a file. Raises MissingBytes if its step has
-        to run.
+        """Return the bytes of an output that is a file.
+
+        Raises MissingBytes if its step has to run.
         """
         try:
             found = self.store.read(self._digest(step_id, output))
@@ -249,8 +250,9 @@ class State:
             self._fresh_keys.clear()
 
     def _unanswered(self, step: Step) -> str:
-        """Return the action key of a step with known inputs and no result here; otherwise an empty
-        text.
+        """Return the action key of a step with known inputs and no result here.
+
+        Returns an empty text otherwise.
         """
         if step.id in self._decisions:
             return ""

@@ -41,8 +41,9 @@ class Sources:
         return self._known[source]
 
     def known_stat(self, source: Source) -> str | None:
-        """Return the stat or signature that belongs to this run's digest; None if it may have
-        changed.
+        """Return the stat or signature that belongs to this run's digest.
+
+        Returns None if it may have changed.
         """
         self.digest(source)
         if source.parts:

@@ -122,8 +122,9 @@ def _are_two_parts(recorded: Facts | None, found: Facts | None) -> bool:
 
 
 def other_facts(recorded: Facts | None, found: Facts | None) -> str:
-    """Return the names of the facts that differ between two records of one source; empty if
-    none.
+    """Return the names of the facts that differ between two records of one source.
+
+    Returns an empty text if none.
     """
     if found is None or recorded == found:
         return ""
@@ -137,8 +138,9 @@ def other_facts(recorded: Facts | None, found: Facts | None) -> str:
 
 
 def compare_training(state: State, step: Step, recipe: str, recorded: Training) -> str:
-    """Return how the network that a step made differs from the recorded one; empty if it does
-    not.
+    """Return how the network that a step made differs from the recorded one.
+
+    Returns an empty text if it does not.
     """
     made = made_checkpoint(state, step)
     if made in ("", recorded.checkpoint):

@@ -161,8 +161,9 @@ def _topmost(name: str, folders: Set[str]) -> str:
 def print_changes(
     workspace: Workspace, name: str, folder: Path, done: str, print_line: PrintLine
 ) -> None:
-    """Print which files of a folder a person changed or removed; `done`: what happens to them
-    now.
+    """Print which files of a folder a person changed or removed.
+
+    `done`: what happens to them now.
     """
     record = read(workspace, name)
     if record is None or not folder.is_dir():

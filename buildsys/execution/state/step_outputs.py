@@ -25,8 +25,9 @@ class ArenaNeed:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The verdict of a step; `side`: the input's larger side in pixels, 0 where no other size would
-    help.
+    """The verdict of a step.
+
+    `side`: the input's larger side in pixels, 0 where no other size would help.
     """
 
     passed: bool
@@ -49,8 +50,9 @@ def read_object(text: bytes, step: str, name: str) -> dict[str, object]:
 
 
 def read_entries(text: bytes, step: str, name: str) -> tuple[dict[str, object], ...]:
-    """Return a step's rows of figures: those under `entries`, or the object itself. Raises
-    StepFailed.
+    """Return a step's rows of figures: those under `entries`, or the object itself.
+
+    Raises StepFailed.
     """
     found = read_object(text, step, name)
     rows = found.get("entries", (found,))

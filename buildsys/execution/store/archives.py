@@ -85,11 +85,10 @@ def unpack(archive: Path, target: Path, label: str = "") -> Tree:
 
 
 def unpack_stream(archive: IO[bytes], target: Path, label: str) -> Tree:
-    """Unpack a .zip or .tar (plain, .gz, .xz, .bz2) into the new folder `target`; returns its
-    files.
+    """Unpack a .zip or .tar (plain, .gz, .xz, .bz2) into the new folder `target`.
 
-    Raises InputError with the archive (as `label`) and the member that is wrong; FileExistsError if
-    `target` exists.
+    Returns its files. Raises InputError with the archive (as `label`) and the member that is wrong;
+    FileExistsError if `target` exists.
     """
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))

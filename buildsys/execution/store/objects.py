@@ -348,8 +348,9 @@ RemoteObjects = Objects | FolderObjects
 def open_objects(
     settings: RemoteSettings, print_line: Callable[[str], None] = lambda _: None
 ) -> RemoteObjects:
-    """Return the objects of a remote store, on a server or in a folder. Raises as their
-    classes do.
+    """Return the objects of a remote store, on a server or in a folder.
+
+    Raises as their classes do.
     """
     return FolderObjects(settings) if settings.scheme == "file" else Objects(settings, print_line)
 

@@ -237,8 +237,9 @@ class Remote:
         return self._objects is not None
 
     def prove_writing(self) -> None:
-        """Write the mark, whatever was found before. Raises BuildsysError if nothing can be
-        written.
+        """Write the mark, whatever was found before.
+
+        Raises BuildsysError if nothing can be written.
         """
         try:
             signing = signing_key(self.settings)

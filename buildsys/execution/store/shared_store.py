@@ -480,11 +480,10 @@ class SharedStore(Store):
             raise
 
     def find_fault(self, digest: str, tree: bool) -> str:
-        """Return why an artifact that was just uploaded by another machine cannot be read; empty if
-        it can.
+        """Return why an artifact that was just uploaded by another machine cannot be read.
 
-        Checks that it and, for a tree, its files exist; damaged files are noticed when they are
-        read. Raises RemoteFailure, CannotWrite.
+        Returns an empty text if it can. Checks that it and, for a tree, its files exist; damaged
+        files are noticed when they are read. Raises RemoteFailure, CannotWrite.
         """
         size = self.remote.size(digest)
         if size is None:

@@ -205,8 +205,9 @@ class Store:
 
     @contextlib.contextmanager
     def opened(self, digest: str) -> Iterator[tuple[IO[bytes], int]]:
-        """Open a blob after checking it; yields the file and its size. Raises FileNotFoundError,
-        like `read`.
+        """Open a blob after checking it; yields the file and its size.
+
+        Raises FileNotFoundError, like `read`.
         """
         with self._open(digest) as stored:
             if digest_stream(stored) != digest:
@@ -218,12 +219,12 @@ class Store:
     def fetch(
         self, digest: str, target: Path, tree: bool, linked: frozenset[str] = frozenset()
     ) -> None:
-        """Copy an artifact out and check its bytes. Raises FileNotFoundError if it is missing or
-        damaged.
+        """Copy an artifact out and check its bytes.
 
-        A blob whose bytes do not match its name is removed, so that its step runs again. Files of a
-        tree with an ending in `linked` become symbolic links to their blobs. Never writes through a
-        link: raises CannotWrite where one is in the way.
+        Raises FileNotFoundError if it is missing or damaged. A blob whose bytes do not match its
+        name is removed, so that its step runs again. Files of a tree with an ending in `linked`
+        become symbolic links to their blobs. Never writes through a link: raises CannotWrite where
+        one is in the way.
         """
         if not tree:
             with writing("a copy from the store", target.parent):
@@ -266,8 +267,9 @@ class Store:
         use(stored)
 
     def copy_into(self, other: "Store", digest: str, tree: bool) -> None:
-        """Add an artifact to another store after checking its bytes. Raises FileNotFoundError, like
-        `read`.
+        """Add an artifact to another store after checking its bytes.
+
+        Raises FileNotFoundError, like `read`.
         """
         files = self.index(digest) if tree else ()
         for each in (digest, *(file.digest for file in files)):
@@ -381,8 +383,9 @@ class Store:
 
     @contextlib.contextmanager
     def _new(self, target: Path, size: int) -> Iterator[Path]:
-        """Yield a temporary file that becomes `target` when the block succeeds. Raises
-        CannotWrite.
+        """Yield a temporary file that becomes `target` when the block succeeds.
+
+        Raises CannotWrite.
         """
         with writing("a result", self.root, size):
             folder = self.folder("tmp")
@@ -405,8 +408,9 @@ class Store:
         self.root.mkdir(0o700 if self.is_own else 0o777, parents=True, exist_ok=True)
 
     def folder(self, name: str) -> Path:
-        """Return a folder of the store itself, created if missing. Raises CannotWrite for a
-        link.
+        """Return a folder of the store itself, created if missing.
+
+        Raises CannotWrite for a link.
         """
         self.make()
         if _make_folder(self.root / name):
@@ -414,8 +418,9 @@ class Store:
         return self.root / name
 
     def _open(self, digest: str) -> IO[bytes]:
-        """Open a blob's file. Raises FileNotFoundError, and removes a link or a pipe in its
-        place.
+        """Open a blob's file.
+
+        Raises FileNotFoundError, and removes a link or a pipe in its place.
         """
         try:
             return open_regular(self.blob(digest))
@@ -486,10 +491,10 @@ def _sweep(folder: Path) -> None:
 
 
 def foreign_name(root: Path) -> str:
-    """Return the first name in a folder, sorted, that does not belong to a store; else an empty
-    text.
+    """Return the first name in a folder, sorted, that does not belong to a store.
 
-    Hidden names are ignored: file systems keep snapshots and open files under such names.
+    Returns an empty text otherwise. Hidden names are ignored: file systems keep snapshots and open
+    files under such names.
     """
     with contextlib.suppress(OSError):
         names = sorted(entry.name for entry in os.scandir(root))

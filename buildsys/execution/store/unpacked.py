@@ -57,8 +57,9 @@ def find(folder: Path) -> Unpacked | None:
 
 
 def find_change(folder: Path) -> str:
-    """Return what differs from the unpacked archive, in words; empty if nothing does. Raises
-    OSError.
+    """Return what differs from the unpacked archive, in words; empty if nothing does.
+
+    Raises OSError.
     """
     record = find(folder)
     if record is None:
@@ -80,8 +81,9 @@ def find_change(folder: Path) -> str:
 
 
 def move_away(folder: Path) -> Path:
-    """Move a changed folder to a path where no dataset is looked up, and return it. Raises
-    OSError.
+    """Move a changed folder to a path where no dataset is looked up, and return it.
+
+    Raises OSError.
     """
     kept = free_name(_beside(folder, _KEPT))
     folder.rename(kept)

@@ -163,8 +163,9 @@ def missing_package(name: str) -> str:
 
 
 def explain_absence(name: str) -> str:
-    """Return what a step waits for whose environment cannot be made on this host; empty if it
-    can.
+    """Return what a step waits for whose environment cannot be made on this host.
+
+    Returns an empty text if it can.
     """
     why = missing_package(name)
     return f"a host with the tool environment {name} ({why})" if why else ""

@@ -100,8 +100,9 @@ class HostLibrary:
 
 
 def read_host(with_gpu: bool) -> "HostFacts":
-    """Return the facts of this machine; `with_gpu` starts a process, once, where there is a
-    driver.
+    """Return the facts of this machine.
+
+    `with_gpu` starts a process, once, where there is a driver.
     """
     from buildsys.graph import HostFacts
 
