@@ -272,7 +272,9 @@ def _pass_by(
     lost = _carry_over(before, state, step, action_key, entry, tuple(entry.outputs))
     if lost:
         return _end(step, f"the store's copy of the published {lost} is missing or damaged")
-    return RebuiltStep(stage=step.stage, verdict=Verdict.NOT_DONE, detail=f"for want of {absence}")
+    return RebuiltStep(
+        stage=step.stage, verdict=Verdict.NOT_DONE, detail=f"because it needs {absence}"
+    )
 
 
 def _end(step: Step, detail: str) -> RebuiltStep:

@@ -156,7 +156,7 @@ def test_what_this_host_has_no_tools_for_is_passed_by(
     found = {finding.stage: finding for finding in verdicts(workspace, tools)}
     left_out = [finding for finding in found.values() if finding.verdict == "not run here"]
     assert {finding.detail.partition(" (")[0] for finding in left_out} == {
-        "for want of a host with the tool environment tflite-micro"
+        "because it needs a host with the tool environment tflite-micro"
     }
     assert found["package"].verdict == "byte-equal"
 

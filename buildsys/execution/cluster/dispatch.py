@@ -285,7 +285,7 @@ class Dispatch:
             missed = needs if places else {}
             if patience.begin(missed):
                 self.runner.print_line(
-                    f"{self.runner.name(step)} waits for a worker: {placement.described(missed) or 'there is none'}"
+                    f"{self.runner.name(step)} waits for a worker: {placement.described(missed) or 'none is connected'}"
                     f" (at most {self.patience.seconds:g} s)"
                 )
             if patience.is_over(missed):

@@ -104,7 +104,7 @@ def compare_source(key: str, recorded: Content, digest: str, facts: Facts | None
     others = other_facts(recorded.facts, facts)
     if not others:
         return ""
-    return f"{key}: buildsys.lock differs in {others} from what is here"
+    return f"{key}: buildsys.lock differs in {others} from this workspace"
 
 
 def _are_two_parts(recorded: Facts | None, found: Facts | None) -> bool:

@@ -63,7 +63,7 @@ def find_change(folder: Path) -> str:
     """
     record = find(folder)
     if record is None:
-        return "what was unpacked was not recorded"
+        return "there is no record of the unpacked files"
     found = _look(folder)
     if _stats(found) == record.stats:
         return ""

@@ -34,7 +34,7 @@ def test_bytes_and_facts_count() -> None:
         "dataset x: buildsys.lock records aaaaaaaaaaaa, but this workspace has bbbbbbbbbbbb"
     )
     other = replace(FACTS, names=("dog",), parts=())
-    words = "dataset x: buildsys.lock differs in `names`, `parts` from what is here"
+    words = "dataset x: buildsys.lock differs in `names`, `parts` from this workspace"
     assert compare(FACTS, other) == words
     assert "what planning needs" in compare(None, FACTS)
 

@@ -177,7 +177,7 @@ def test_facts_that_were_edited_are_named(workspace: Path, tools: StandIn, capsy
     before = (workspace / "buildsys.lock").read_text()
     edit(workspace, '"names":["tag"],"parts"', '"names":["gat"],"parts"')
     found = rows(workspace, tools)
-    words = "dataset tags/data.yaml: buildsys.lock differs in `names` from what is here"
+    words = "dataset tags/data.yaml: buildsys.lock differs in `names` from this workspace"
     assert {row.outcome.differs for row in found} == {(words,)}
     assert main(["-C", str(workspace), "update"]) == 0
     assert capsys.readouterr().out == "dataset tags/data.yaml: `names` changed\n"

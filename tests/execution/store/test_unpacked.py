@@ -66,7 +66,7 @@ CHANGES: dict[Callable[[Path], None], str] = {
     _add: "images/b.jpg is new",
     _remove: "images/a.jpg is gone",
     _link: "elsewhere is not a regular file",
-    _forget: "what was unpacked was not recorded",
+    _forget: "there is no record of the unpacked files",
 }
 
 
