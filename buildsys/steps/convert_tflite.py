@@ -1,7 +1,7 @@
 """Convert a SavedModel to TFLite in one scheme: float32, float16, dynamic-range, int8 or int16x8.
 
-One run makes one file. int8 means full integer, calibrated on the recipe's own images; the result
-is compared with the float model on other images.
+One run makes one file. int8 means full integer, calibrated on the recipe's own images. A float32 file
+must compute what the SavedModel computes; what another scheme changes is for the verdicts to judge.
 """
 
 import itertools
@@ -42,10 +42,6 @@ class Params:
 
     quantization: Quantization
     preprocessing: Preprocessing
-    classes: int = 1
-    """Number of classes, to split the decoded head into boxes, scores and keypoints; unused for a
-    raw head.
-    """
     tool: str = "onnx2tf"
     """The converter that made the SavedModel; the TensorFlow of its environment is used here, too.
     """
@@ -57,14 +53,12 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     return Params(
         quantization=model.quantization,
         preprocessing=model.preprocessing,
-        classes=len(model.classes),
         tool=model.converter,
     )
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Convert the model and compare it with the float model."""
-    from buildsys.steps.lib.datasets import prepared_images
+    """Convert the model; ends the step if a float32 file computes something else."""
     from buildsys.steps.lib.runtime import tensorflow_setup
 
     tf = tensorflow_setup.prepare()
@@ -72,8 +66,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     _configure(tf, converter, inputs, params)
     content = converter.convert()
     outputs["tflite"].write_bytes(content)
-    pictures = prepared_images.load(inputs.get("samples"), params.preprocessing)
-    _compare(tf, inputs["saved-model"], content, prepared_images.to_nhwc(pictures), params)
+    if params.quantization.scheme == "float32":
+        _compare(tf, inputs["saved-model"], content, inputs.get("samples"), params.preprocessing)
 
 
 def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params) -> None:
@@ -117,23 +111,20 @@ def _representative(folder: Path, params: Params) -> Any:
     return generate
 
 
-def _compare(tf: Any, saved_model: Path, content: bytes, pictures: Any, params: Params) -> None:
-    """Compare with the float model: float32 must be equal; a quantization error is only printed
-    here.
-    """
+def _compare(
+    tf: Any, saved_model: Path, content: bytes, samples: Path | None, frame: Preprocessing
+) -> None:
+    """Compare a float32 file with the SavedModel on sample images; they must be equal."""
+    from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.parity import conversion
     from buildsys.steps.lib.runtime import tensorflow_setup
 
     network = tf.saved_model.load(str(saved_model)).signatures["serving_default"]
-    scheme = params.quantization.scheme
-    figures: dict[str, Any] = {}
-    for index in range(len(pictures)):
-        picture = pictures[index : index + 1]
-        wanted = {name: value.numpy() for name, value in network(tf.constant(picture)).items()}
-        found = tensorflow_setup.run_tflite(content, picture, reference_kernels=False)
-        if scheme == "float32":
-            figures = conversion.require_close("TFLite conversion", wanted, found)
-        else:
-            figures = conversion.measure_signal(wanted, found, params.classes)
-    unit = "largest difference" if scheme == "float32" else "signal to noise, dB"
-    print(f"SavedModel against {scheme} TFLite, {unit}:", figures)
+    images = prepared_images.to_nhwc(prepared_images.load(samples, frame))
+    figures: dict[str, float] = {}
+    for index in range(len(images)):
+        image = images[index : index + 1]
+        wanted = {name: value.numpy() for name, value in network(tf.constant(image)).items()}
+        found = tensorflow_setup.run_tflite(content, image, reference_kernels=False)
+        figures = conversion.require_close("TFLite conversion", wanted, found)
+    print("SavedModel against float32 TFLite, largest difference:", figures)

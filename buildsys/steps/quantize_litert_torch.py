@@ -1,7 +1,7 @@
 """Quantize a float TFLite file to one scheme with ai-edge-quantizer.
 
 int8 is full integer, with ranges from the smallest and largest value of every tensor on the recipe's
-calibration images. The result is compared with the float file on other images.
+calibration images. What quantization changes is for the verdicts to judge.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ STEP = StepSpec(
     tool_env="litert-torch",
     consumes=(Intermediate.FLOAT_TFLITE,),
     produces=Format.TFLITE,
-    needs=("samples", "calibration"),
+    needs=("calibration",),
     stage="quantize",
     resources=Resources(memory_mib=1000),
 )
@@ -56,14 +56,10 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What determines the file, beside the network and the calibration images.
-
-    `classes`: to split the decoded head into boxes, scores and keypoints.
-    """
+    """What determines the file, beside the network and the calibration images."""
 
     quantization: Quantization
     preprocessing: Preprocessing
-    classes: int = 1
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
@@ -72,12 +68,11 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     return Params(
         quantization=model.quantization,
         preprocessing=model.preprocessing,
-        classes=len(model.classes),
     )
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Quantize and compare; float32 copies the file."""
+    """Quantize the file; float32 copies it."""
     content = inputs[Intermediate.FLOAT_TFLITE].read_bytes()
     if params.quantization.scheme == "float32":
         outputs["tflite"].write_bytes(content)
@@ -86,7 +81,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     quantized = _quantize(content, inputs.get("calibration"), params)
     outputs["tflite"].write_bytes(tflite_writing.serialize(tflite_writing.parse(quantized)))
-    _compare(inputs[Intermediate.FLOAT_TFLITE], outputs["tflite"], inputs.get("samples"), params)
 
 
 def _quantize(content: bytes, calibration: Path | None, params: Params) -> bytes:
@@ -188,17 +182,3 @@ def _answer(
         interpreter.set_tensor(feed["index"], prepared_images.to_nhwc(images[place : place + 1]))
         interpreter.invoke()
         yield {index: interpreter.get_tensor(index) for index in tensors}
-
-
-def _compare(before: Path, after: Path, samples: Path | None, params: Params) -> None:
-    """Print what quantization changes on sample images; verdicts judge it."""
-    from buildsys.steps.lib.datasets import prepared_images
-    from buildsys.steps.lib.parity import conversion
-    from buildsys.steps.lib.runtime import litert
-
-    networks = [litert.Runner(path) for path in (before, after)]
-    figures: dict[str, Any] = {}
-    for picture in prepared_images.load(samples, params.preprocessing):
-        wanted, found = (network(picture) for network in networks)
-        figures = conversion.measure_signal(wanted, found, params.classes)
-    print(f"float TFLite against {params.quantization.scheme}, signal to noise, dB:", figures)

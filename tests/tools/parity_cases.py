@@ -371,7 +371,7 @@ def check_himax_reports_at_most_forty() -> None:
     assert len(found.kept) == emulated_decoders.MOST_HIMAX_RESULTS
 
 
-def check_the_converter_tells_scores_apart_from_pixels() -> None:
+def check_scores_are_measured_apart_from_pixels() -> None:
     """Scores of a decoded head would drown in its pixels, and they are what quantization loses."""
     import numpy as np
 
@@ -380,7 +380,11 @@ def check_the_converter_tells_scores_apart_from_pixels() -> None:
     wanted[:, 4:] = 0.9
     found = np.rint(wanted / 0.5) * 0.5
     found[:, 4:] = 0
-    figures = conversion.measure_signal({"detections": wanted}, {"detections": found}, 2)
+    parts = (output_figures.split("detections", values, 2) for values in (wanted, found))
+    figures = {
+        one.name: output_figures.signal(one, other, None).value
+        for one, other in zip(*parts, strict=True)
+    }
     assert set(figures) == {"detections (boxes)", "detections (scores)"}
     lost = figures["detections (scores)"]
     assert lost is not None

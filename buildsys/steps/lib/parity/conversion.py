@@ -86,22 +86,3 @@ def require_close(
     if bad:
         fail(f"{stage} changed what the model computes: {', '.join(bad)}.")
     return worst
-
-
-def measure_signal(
-    reference: "dict[str, np.ndarray]", found: "dict[str, np.ndarray]", classes: int
-) -> dict[str, float | None]:
-    """Measure what the outputs keep of the reference's signal: boxes, scores and keypoints
-    separately. Returns per output the mean difference of probability, or decibels, as in
-    `output_figures.signal`.
-    """
-    figures: dict[str, float | None] = {}
-    for name, value in reference.items():
-        pairs = zip(
-            output_figures.split(name, value, classes),
-            output_figures.split(name, found[name], classes),
-            strict=True,
-        )
-        for wanted, got in pairs:
-            figures[wanted.name] = output_figures.signal(wanted, got, None).value
-    return figures
