@@ -1,4 +1,4 @@
-"""Everything that a pipeline needs is written down: in the core's dependencies, or in an environment."""
+"""Everything that a pipeline needs is declared: as a dependency of the core, or in an environment."""
 
 import re
 import tomllib
@@ -16,7 +16,7 @@ _PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)==\S+ \\\n +--hash=sha256:",
 
 @pytest.mark.parametrize("package", CORE)
 def test_the_core_declares(package: str) -> None:
-    """It is there by luck, because something else brought it."""
+    """The core's imports are among its declared dependencies."""
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     declared = [_NAME.match(line) for line in project["project"]["dependencies"]]
     assert package in {found[1] for found in declared if found}
@@ -24,7 +24,7 @@ def test_the_core_declares(package: str) -> None:
 
 @pytest.mark.parametrize("package", TOOLS)
 def test_an_environment_declares_and_locks(package: str) -> None:
-    """A tool is installed in mid-build, or whatever version is new that day."""
+    """Every tool is declared and locked in its environment."""
     declaring = [
         env.name
         for env in definitions.all_tool_envs()
@@ -39,6 +39,6 @@ def test_an_environment_declares_and_locks(package: str) -> None:
 
 
 def test_tensorrt_is_the_machines_own() -> None:
-    """No index has it: it comes with JetPack or from NVIDIA, and is looked for, never installed."""
+    """TensorRT is found on the machine, never installed, since no index has it."""
     (env,) = [env for env in definitions.external_envs() if env.package == "tensorrt"]
     assert not list((definitions.ENVS / env.name).glob("*.txt"))

@@ -1,4 +1,4 @@
-"""docs/ and README: parts from the code are current, links lead somewhere, commands run or say why not."""
+"""docs/ and README: generated parts are current, links are valid, commands run or state why not."""
 
 import re
 from collections import Counter
@@ -28,7 +28,7 @@ def _prose(path: Path) -> str:
 
 
 def _anchors(path: Path) -> set[str]:
-    """Of headings, as the site and the forges make them; of one that is there again, with a number."""
+    """The anchors of headings, as the site and GitHub make them; repeated ones have a number."""
     seen: Counter[str] = Counter()
     found = set()
     for title in re.findall(r"^#+ (.+)$", _prose(path), re.MULTILINE):
@@ -40,12 +40,12 @@ def _anchors(path: Path) -> set[str]:
 
 
 def test_what_the_code_knows_is_current() -> None:
-    """`python docs/generate.py` writes it."""
+    """The generated parts equal the output of `python docs/generate.py`."""
     assert generate.stale() == []
 
 
 def test_every_relative_link_leads_to_a_page_and_an_anchor() -> None:
-    """Without mkdocs; the site's own strict build sees the same."""
+    """Every relative link is valid, checked without mkdocs as in the site's strict build."""
     broken = []
     for page in _PAGES:
         for link in _LINK.findall(_prose(page)):
@@ -59,19 +59,19 @@ def test_every_relative_link_leads_to_a_page_and_an_anchor() -> None:
 
 
 def test_every_page_is_in_the_navigation_once() -> None:
-    """What mkdocs.yml leaves out is found by nobody."""
+    """Every page is in mkdocs.yml once."""
     named = Counter(re.findall(r"[\w/-]+\.md", _text(REPOSITORY / "mkdocs.yml").split("\nnav:")[1]))
     there = {path.relative_to(_DOCS).as_posix() for path in _DOCS.rglob("*.md")}
     assert named == Counter(there)
 
 
 def test_the_readme_is_a_page() -> None:
-    """It wins a reader; docs/ answers."""
+    """README.md stays short enough for a page."""
     assert len(_text(REPOSITORY / "README.md").splitlines()) <= 150
 
 
 def test_ci_runs_the_two_commands_of_the_readme() -> None:
-    """As they stand there."""
+    """CI runs the README's two commands unchanged."""
     commands = [b.code.strip() for b in blocks([REPOSITORY / "README.md"])]
     lines = _text(REPOSITORY / ".ci" / "run").splitlines()
     assert len(commands) == 2
@@ -79,7 +79,7 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
 
 
 def test_every_command_block_runs_or_says_why_not() -> None:
-    """By the comment before it: `run: SCENARIO` or `not run: REASON`."""
+    """Every command block has a comment before it: `run: SCENARIO` or `not run: REASON`."""
     found = blocks(_PAGES)
     assert [block.place for block in found if not block.scenario and not block.reason] == []
     assert {block.scenario for block in found if block.scenario} <= SCENARIOS.keys()
@@ -87,14 +87,14 @@ def test_every_command_block_runs_or_says_why_not() -> None:
 
 
 def test_reasons_name_tests_that_exist() -> None:
-    """A block that is not run says which test does the same."""
+    """Tests named in a reason exist."""
     for block in blocks(_PAGES):
         for name in re.findall(r"tests/[\w/]+\.py", block.reason):
             assert (REPOSITORY / name).is_file(), block.place
 
 
 def test_every_variable_of_the_program_is_described() -> None:
-    """Whatever the code reads by name."""
+    """Every variable that the code reads is documented."""
     sources = [*(REPOSITORY / "buildsys").rglob("*.py"), *(REPOSITORY / "tests").rglob("*.py")]
     pattern = re.compile(r"\"(BUILDSYS_[A-Z_]+)\"")
     used = {name for path in sources for name in pattern.findall(_text(path))}
@@ -104,7 +104,7 @@ def test_every_variable_of_the_program_is_described() -> None:
 
 
 def test_every_key_has_a_meaning_and_every_meaning_a_key() -> None:
-    """In the schemas that editors read."""
+    """Every key has a description in the schema, and every description has a key."""
     schema.recipe_schema()  # KeyError where one is missing
     schema.target_schema()
     pages = "".join(
@@ -116,14 +116,14 @@ def test_every_key_has_a_meaning_and_every_meaning_a_key() -> None:
 
 
 def test_every_argument_of_a_command_has_a_text() -> None:
-    """An empty cell is an option that nobody understands."""
+    """Every argument of a command has a help text."""
     text = _text(_DOCS / "reference" / "commands.md")
     assert set(re.findall(r"^## buildsys (.+)$", text, re.MULTILINE)) == set(COMMANDS)
     assert re.findall(r"^\| `[^|]*` \|  \|$", text, re.MULTILINE) == []
 
 
 def test_troubleshooting_quotes_what_the_program_prints() -> None:
-    """Every heading's words are in a message of the code, or in a golden file."""
+    """The headings in Troubleshooting are messages of the code or in a golden file."""
     texts = [_text(path) for path in (REPOSITORY / "buildsys").rglob("*.py")]
     spoken = "\n".join(_strings(text) for text in texts)
     spoken += "\n".join(_text(path) for path in (REPOSITORY / "tests").rglob("*.txt"))
@@ -159,11 +159,11 @@ _NEED_NO_ENTRY = {
         r"|the same (bytes|as) |in the (train|val) split|without its image|`names` has"
     ),
 }
-"""Why a message has no entry in Troubleshooting: by reason, its words."""
+"""Why a message has no entry in Troubleshooting: by reason, the message's words."""
 
 
 def test_every_golden_message_has_an_entry_or_needs_none() -> None:
-    """A message without a hint below it is explained on the page, or says all there is to say."""
+    """A message without a hint has an entry in Troubleshooting, or a reason not to."""
     titles = re.findall(r"^### `(.+)`$", _text(_DOCS / "troubleshooting.md"), re.MULTILINE)
     known = [title.replace("`", "") for title in titles]
     told = re.compile("|".join(_NEED_NO_ENTRY.values()))
@@ -185,22 +185,22 @@ def test_every_golden_message_has_an_entry_or_needs_none() -> None:
 
 
 def _is_source(line: str) -> bool:
-    """A quoted line of the file, or the mark below it."""
+    """Whether a line quotes the file or marks a place in it."""
     return line.startswith(" ") and not line.startswith("    help: ")
 
 
 def _strings(source: str) -> str:
-    """A module with its texts in one piece where they are written in several lines."""
+    """A module's source with strings joined that are split over lines."""
     return re.sub(r'"\s*\n\s*f?"', "", source)
 
 
 def test_the_citation_is_of_this_version() -> None:
-    """It is written twice; a release changes both."""
+    """CITATION.cff has the current version."""
     assert f"\nversion: {__version__}\n" in _text(REPOSITORY / "CITATION.cff")
 
 
 def test_pages_name_steps_that_exist() -> None:
-    """In pipelines of examples."""
+    """Steps that pages name exist."""
     for page in _PAGES:
         for names in re.findall(r"\w+: \[(\w+_\w+(?:, \w+)*)\]", _text(page)):
             known = {*step_names(), "package_note"}

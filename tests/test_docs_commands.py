@@ -1,4 +1,4 @@
-"""The command blocks of docs/ that can run without tools run, a page in a folder of its own."""
+"""Run the command blocks of docs/ that need no tools, each page in its own folder."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ _PLACES = sorted({(block.place.split(":")[0], block.scenario) for block in _RUN}
 def test_a_page_s_commands_run(
     page: str, scenario: str, tmp_path: Path, workspace: Path, sample: Sample
 ) -> None:
-    """One after the other, as somebody would who reads the page."""
+    """A page's commands run in order."""
     place = workspace if scenario == "built" else tmp_path / "place"
     SCENARIOS[scenario](place, sample)
     for block in _RUN:

@@ -1,4 +1,4 @@
-"""Text from elsewhere is text wherever it goes: terminal, annotation, HTML, Markdown."""
+"""Text from outside has no effect in a terminal, an annotation, HTML or Markdown."""
 
 import importlib.util
 import json
@@ -14,11 +14,11 @@ from buildsys.json_text import json_text
 HOSTILE = (
     "\x1b[2Jgone\x07\r\n::error file=x::no\t<script>|`](javascript:x) [bold red]\u202etxt \x9b31m"
 )
-"""A name that does something on every medium that takes it for more than a name."""
+"""A name with special characters for every output format."""
 
 
 def test_a_terminal_shows_what_it_would_obey() -> None:
-    """Escapes, bells, carriage returns and overrides of the reading order are written out."""
+    """Escapes, bells, carriage returns and bidirectional controls are shown as text."""
     shown = escaping.terminal(HOSTILE)
     assert shown.startswith("\\x1b[2Jgone\\x07\\x0d\n::error")
     assert "\\u202etxt \\u009b31m" in shown
@@ -29,17 +29,17 @@ def test_a_terminal_shows_what_it_would_obey() -> None:
     "text", ["Größe", "自転車", "می\u200cخواهم", "👩\u200d🔧", "a\u00a0b", "two\nlines\tand a tab"]
 )
 def test_words_of_every_language_stay(text: str) -> None:
-    """Joiners are letters of some scripts; wide and narrow spaces move nothing."""
+    """Text in every language is unchanged, including joiners and special spaces."""
     assert escaping.terminal(text) == text
 
 
 def test_a_file_name_that_is_not_utf_8_can_be_printed() -> None:
-    """Half a character has no bytes in UTF-8."""
+    """A file name that is not UTF-8 can be printed."""
     assert escaping.terminal("a\udcffb.jpg") == "a\\udcffb.jpg"
 
 
 def test_a_name_stays_on_its_line() -> None:
-    """A newline in it is shown, too."""
+    """A newline in a name is shown as text."""
     assert escaping.one_line("a\nb\rc") == "a\\nb\\x0dc"
 
 
@@ -53,7 +53,7 @@ def test_a_name_stays_on_its_line() -> None:
     ],
 )
 def test_no_password_in_an_address_is_printed(text: str, shown: str) -> None:
-    """Whoever prints the address: a recipe's, a proxy's, a package index's."""
+    """No password in a URL is printed, whether a recipe's, a proxy's or an index's."""
     assert escaping.terminal(text) == shown
 
 
@@ -75,7 +75,7 @@ def test_no_password_in_an_address_is_printed(text: str, shown: str) -> None:
     ],
 )
 def test_markdown_reads_text(text: str, shown: str) -> None:
-    """Neither in running text nor in a cell of a table does it mean anything."""
+    """Text has no Markdown meaning, in a paragraph or a table cell."""
     assert escaping.markdown(text) == shown
 
 
@@ -91,7 +91,7 @@ def test_markdown_reads_text(text: str, shown: str) -> None:
     ],
 )
 def test_code_is_not_ended_from_within(text: str, shown: str) -> None:
-    """There are more backticks around it than in it."""
+    """Code is enclosed by more backticks than it contains."""
     assert escaping.code_span(text) == shown
 
 
@@ -139,7 +139,7 @@ READER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethroug
 
 
 def structure(name: str) -> list[str]:
-    """What a reader makes of a page with the name in every place that a name can have."""
+    """The structure of a page with the name in every place."""
     inline, code = escaping.markdown(name) or "none", escaping.code_span(name)
     page = f"# {inline}\n\n- {inline}\n- {code}: {inline}\n\n1. {inline}\n\n{inline}\n\n"
     page += f"x {inline} **{inline}** {code} y.\n\n{escaping.fenced(name)}\n\n"
@@ -149,7 +149,7 @@ def structure(name: str) -> list[str]:
 
 
 def test_no_name_changes_the_structure_of_a_page() -> None:
-    """A hundred of signs, words and blanks, the same in every run."""
+    """A hundred names of random characters do not change a page's structure."""
     random, plain = Random(5), structure("word")
     for _ in range(100):
         name = "".join(random.choice(SIGNS) for _ in range(random.randrange(1, 9)))
@@ -157,24 +157,24 @@ def test_no_name_changes_the_structure_of_a_page() -> None:
 
 
 def test_code_in_a_cell_stays_in_it() -> None:
-    """There a bar ends the cell, in code, too."""
+    """A bar in code in a table cell is escaped."""
     assert escaping.code_cell("a|`b") == "``a\\|`b``"
 
 
 def test_a_log_reads_as_a_terminal_would_have_left_it() -> None:
-    """Colours go, a progress bar leaves its last state."""
+    """A log is shown without colours, with the last state of progress bars."""
     log = "\x1b[31mred\x1b[0m\r\n10%\r100%\r\n\x1b]0;title\x07end\x08\u202e"
     assert escaping.plain_log(log) == "red\n100%\nend\\u202e"
 
 
 def test_json_has_no_number_that_is_none() -> None:
-    """NaN stops every other reader of the file."""
+    """JSON contains no NaN."""
     text = json_text({"a": [1.5, float("nan")], "b": (float("-inf"), True, None, "NaN")})
     assert json.loads(text) == {"a": [1.5, None], "b": [None, True, None, "NaN"]}
 
 
 def test_a_program_of_a_package_prints_names_as_text() -> None:
-    """On a board, where nothing of buildsys is: classes, images, what went wrong."""
+    """A package's program escapes names of classes and images, and errors."""
     place = Path(escaping.__file__).parent / "templates" / "common" / "pictures.py"
     spec = importlib.util.spec_from_file_location("shipped_pictures", place)
     assert spec is not None

@@ -43,7 +43,7 @@ def test_a_file_whose_writing_fails_stays_what_it_was(tmp_path: Path) -> None:
 
 
 def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
-    """Others may share a store: the umask decides."""
+    """A written file has the permissions of the umask, since others may share a store."""
     path = tmp_path / "file"
     write_atomic(path, "")
     (tmp_path / "plain").touch()
@@ -51,7 +51,7 @@ def test_a_written_file_has_the_usual_permissions(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
-    """What its owner closed to others stays closed."""
+    """A replaced file keeps its mode."""
     path = tmp_path / "buildsys.lock"
     path.write_text("old")
     path.chmod(0o600)
@@ -61,7 +61,7 @@ def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def _note_syncs(patch: pytest.MonkeyPatch, look: Path) -> list[tuple[int, bytes]]:
-    """Fills with what fsync is called for, as an inode, and what `look` holds at that moment."""
+    """Record each fsync: the inode, and the content of `look` at that moment."""
     seen: list[tuple[int, bytes]] = []
 
     def note(number: int) -> None:
@@ -75,7 +75,9 @@ def _note_syncs(patch: pytest.MonkeyPatch, look: Path) -> list[tuple[int, bytes]
 def test_a_replaced_file_is_on_the_disk_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And its name is before anybody goes on; what is made again anyway costs no waiting."""
+    """A file is synced before it is renamed, and the folder afterwards; files that can be made
+    again are not synced.
+    """
     path = tmp_path / "file"
     seen = _note_syncs(monkeypatch, path)
     write_atomic(path, "cache", durable=False)
@@ -87,7 +89,7 @@ def test_a_replaced_file_is_on_the_disk_before_it_has_its_name(
 def test_a_tree_is_synced_whole_and_no_link_is_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files before their folders; a pipe in it stops nobody."""
+    """A tree is synced completely, files before their folders; links and pipes are not opened."""
     (tmp_path / "tree" / "below").mkdir(parents=True)
     for name in ("tree/below/file", "outside"):
         (tmp_path / name).write_text("")
@@ -103,7 +105,7 @@ def test_a_tree_is_synced_whole_and_no_link_is_followed(
 def test_a_new_file_is_written_over_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
-    """Nor over a link to nowhere; also where the file system has no hard links."""
+    """A new file replaces nothing, not even a broken link, with and without hard links."""
     if not links:
 
         def refuse(*_: object) -> None:
@@ -120,7 +122,7 @@ def test_a_new_file_is_written_over_nothing(
 
 
 def test_a_folder_replaces_another(tmp_path: Path) -> None:
-    """Nothing of the old one stays."""
+    """A replaced folder keeps nothing of the old content."""
     for name in ("old", "new"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
@@ -131,7 +133,7 @@ def test_a_folder_replaces_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "absent", "link to itself"])
 def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
-    """A FIFO would be waited for, a device never ends."""
+    """FIFOs and devices are refused."""
     path = tmp_path / "file"
     if kind == "fifo":
         os.mkfifo(path)
@@ -148,7 +150,7 @@ def test_only_regular_files_are_read(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_folder_is_removed_however_deep(tmp_path: Path) -> None:
-    """Deeper than functions can call each other, with names longer than a path of the system."""
+    """A folder of any depth is removed, beyond the recursion limit and the system's path length."""
     outside = tmp_path / "outside"
     outside.mkdir()
     for name, depth in (("d", 1500), ("d" * 250, 40)):
@@ -158,7 +160,7 @@ def test_a_folder_is_removed_however_deep(tmp_path: Path) -> None:
 
 
 def make_deep(folder: Path, name: str, depth: int, link: Path) -> None:
-    """A folder in a folder, and so on; in the last one a link."""
+    """Make nested folders with a link in the last one."""
     folder.mkdir(exist_ok=True)
     number = os.open(folder, os.O_RDONLY)
     for _ in range(depth):

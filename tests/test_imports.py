@@ -1,4 +1,4 @@
-"""Speed and isolation rest on what is imported when; the rule is a test, not a promise."""
+"""Which modules may import which: startup time and isolation depend on it."""
 
 import pkgutil
 import subprocess
@@ -9,7 +9,9 @@ from tests.conftest import REPOSITORY
 
 
 def test_step_modules_need_the_standard_library_alone() -> None:
-    """They are imported in tool environments that have none of the core's packages."""
+    """Step modules import only the standard library, since tool environments lack the core's
+    packages.
+    """
     names = sorted(path.stem for path in (REPOSITORY / "buildsys" / "steps").glob("*.py"))
     imports = "; ".join(f"import buildsys.steps.{name}" for name in names if name != "__init__")
     code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); {imports}"
@@ -20,7 +22,9 @@ def test_step_modules_need_the_standard_library_alone() -> None:
 
 
 def test_a_new_module_of_the_core_is_out_of_the_steps_reach() -> None:
-    """The contract in pyproject.toml names every module but those that steps may import."""
+    """The import contract in pyproject.toml forbids steps every module of the core except the
+    allowed ones.
+    """
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     (forbidden,) = (
         contract["forbidden_modules"]
@@ -33,7 +37,7 @@ def test_a_new_module_of_the_core_is_out_of_the_steps_reach() -> None:
 
 
 def test_the_command_line_starts_light() -> None:
-    """`buildsys --help` waits for no validation library."""
+    """`buildsys --help` does not import the validation library."""
     code = (
         "import sys, buildsys.cli;"
         "print([m for m in ('pydantic', 'ruamel', 'doit', 'rich') if m in sys.modules])"

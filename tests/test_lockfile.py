@@ -1,4 +1,4 @@
-"""Each line of buildsys.lock is one typed value, or a mistake at its place."""
+"""Each line of buildsys.lock is one typed value, or an error with its place."""
 
 import json
 from pathlib import Path
@@ -49,13 +49,13 @@ WHOLE = {"training": TRAINING, "dataset": DATASET, "model": MODEL}
 
 
 def line(kind: str, **changes: object) -> str:
-    """A line of a kind, with some fields changed, and those that are None left out."""
+    """A line of a kind with some fields changed; fields that are None are omitted."""
     fields = {name: value for name, value in (WHOLE[kind] | changes).items() if value is not None}
     return f"{LABELS[kind]} {json.dumps(fields, sort_keys=True, separators=(',', ':'))}"
 
 
 def complain(folder: Path, text: str) -> str:
-    """What is said of a lock."""
+    """The message about a lock."""
     path = folder / "buildsys.lock"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as caught:
@@ -65,7 +65,7 @@ def complain(folder: Path, text: str) -> str:
 
 
 def test_lines_become_values_and_keep_their_bytes(tmp_path: Path) -> None:
-    """Sorted, whatever else a line may say: braces in a name, numbers as they were written."""
+    """Lines are parsed, sorted, and keep their bytes, with braces in names and numbers as written."""
     lines = sorted(
         [
             line("dataset"),
@@ -126,7 +126,7 @@ _WRONG: list[tuple[str, dict[str, object], str, str]] = [
 def test_a_bad_value_is_an_error_at_its_place(
     tmp_path: Path, kind: str, changes: dict[str, object], spot: str, words: str
 ) -> None:
-    """With line and column, what the line is of, and what to do."""
+    """An invalid value is an error with line, column, kind of line and what to do."""
     wrong = line(kind, **changes)
     told = complain(tmp_path, f"# comment\n\n{wrong}\n")
     place, *_ = told.split(": error: ")
@@ -170,12 +170,12 @@ def test_a_bad_value_is_an_error_at_its_place(
     ],
 )
 def test_a_malformed_line_is_an_error(tmp_path: Path, text: str, words: str) -> None:
-    """Each in a sentence, whatever stands there."""
+    """A malformed line is an error in one sentence."""
     assert words in complain(tmp_path, text + "\n")
 
 
 def test_a_duplicate_key_is_an_error(tmp_path: Path) -> None:
-    """A merge that kept both sides ships the network of the later line, and nobody notices."""
+    """A duplicate key, as after a merge that kept both sides, is an error."""
     told = complain(tmp_path, f"{line('training')}\n{line('model')}\n{line('training', code=B)}\n")
     assert f"buildsys.lock:3:1: error: duplicate key `{LABELS['training']}`: line 1 has it" in told
     assert "keep the line of the network that is to ship" in told
@@ -184,7 +184,7 @@ def test_a_duplicate_key_is_an_error(tmp_path: Path) -> None:
 
 
 def test_two_networks_of_one_training_are_an_error(tmp_path: Path) -> None:
-    """Two branches train for two recipes what is one training; a merge keeps both lines."""
+    """Two results of one training, as after a merge of two branches, are an error."""
     other = line("training", checkpoint=A).replace("training tags", "training zebra")
     told = complain(tmp_path, f"{line('training')}\n{other}\n")
     column = other.index('"checkpoint":') + len('"checkpoint":') + 1
@@ -217,7 +217,7 @@ CONFLICTS = {
 
 @pytest.mark.parametrize("conflict", CONFLICTS)
 def test_a_conflict_says_which_lines_go(tmp_path: Path, conflict: str) -> None:
-    """Three marks are three errors, and none says what to do with the lines between them."""
+    """A merge conflict is one error that says which lines to remove."""
     text, message, hint = CONFLICTS[conflict]
     told = complain(tmp_path, text)
     assert told.startswith(f"buildsys.lock:{message}")
@@ -227,13 +227,13 @@ def test_a_conflict_says_which_lines_go(tmp_path: Path, conflict: str) -> None:
 
 
 def test_all_malformed_lines_are_reported_at_once(tmp_path: Path) -> None:
-    """Somebody mends one line, and hears of the next."""
+    """All malformed lines are reported at once."""
     told = complain(tmp_path, f"{line('model', size='x')}\n{line('training', seconds=None)}\n")
     assert ("buildsys.lock:1:" in told, "buildsys.lock:2:" in told) == (True, True)
 
 
 def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
-    """Nothing at all is an empty lock; anything else is a mistake."""
+    """An empty file is an empty lock; a file that is not text is an error."""
     path = tmp_path / "buildsys.lock"
     assert read_lock(path).lines == ()
     path.write_bytes(b"\xff")
@@ -246,7 +246,7 @@ def test_a_file_that_is_not_text_is_an_error(tmp_path: Path) -> None:
 
 
 def test_a_mark_before_the_first_line_is_no_part_of_it(tmp_path: Path) -> None:
-    """An editor saved the file as "UTF-8 with BOM"."""
+    """A byte order mark is ignored."""
     path = tmp_path / "buildsys.lock"
     line = 'pictures shots/*.jpg {"digest":"' + "ab" * 32 + '"}\n'
     path.write_text(line, encoding="utf-8-sig")

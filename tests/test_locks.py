@@ -1,4 +1,4 @@
-"""A lock is one process's."""
+"""Locks between processes."""
 
 import multiprocessing
 from multiprocessing.connection import Connection
@@ -10,7 +10,7 @@ from buildsys.locks import locked
 
 
 def test_a_held_lock_is_refused_without_waiting_and_names_its_owner(tmp_path: Path) -> None:
-    """`busy` hears who holds it; without `busy` nobody waits."""
+    """A lock that is held is refused at once, with its owner; `busy` is called before waiting."""
     path = tmp_path / "locks" / "lock"
     heard: list[str] = []
 
@@ -36,7 +36,7 @@ def _add_one(path: Path, ready: Connection) -> None:
 
 @pytest.mark.slow
 def test_processes_take_turns(tmp_path: Path) -> None:
-    """The lock file comes and goes; no two processes hold it at once."""
+    """Only one process at a time holds a lock, although the lock file is removed and created again."""
     path = tmp_path / "count"
     path.write_text("0")
     context = multiprocessing.get_context("spawn")

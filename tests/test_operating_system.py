@@ -1,4 +1,4 @@
-"""What differs between operating systems, as far as Linux can show it."""
+"""Differences between operating systems, as far as they can be tested on Linux."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ from buildsys.operating_system import (
 def test_a_host_has_a_name_and_a_title(
     monkeypatch: pytest.MonkeyPatch, system: str, machine: str, name: str, title: str
 ) -> None:
-    """One for data files, one for people."""
+    """A host has a name for data files and a title for users."""
     monkeypatch.setattr("sys.platform", system)
     monkeypatch.setattr("platform.machine", lambda: machine)
     assert host_name() == name
@@ -58,7 +58,7 @@ def test_a_host_has_a_name_and_a_title(
 def test_a_container_may_have_less_than_the_machine(
     tmp_path: Path, files: dict[str, str], cores: int | None, memory: int | None
 ) -> None:
-    """Steps side by side that the machine has room for are killed in a container."""
+    """The limits of a container apply instead of the machine's size."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
@@ -68,15 +68,15 @@ def test_a_container_may_have_less_than_the_machine(
 
 
 def test_the_clock_of_files_is_not_ahead_of_them(tmp_path: Path) -> None:
-    """A file that is written after a look at it must not seem older."""
+    """The clock for file times is not ahead of the file system's."""
     before = file_clock_ns()
     (tmp_path / "file").touch()
     assert (tmp_path / "file").stat().st_ctime_ns >= before
 
 
 def test_what_was_written_before_the_next_tick_is_older(tmp_path: Path) -> None:
-    """A plan of a recipe that was just saved is kept; one of a recipe that is saved meanwhile is not."""
-    for _ in range(2):  # a file that was looked at is dated by a finer clock
+    """A file that was written before the next tick counts as older, so that its plan is cached."""
+    for _ in range(2):  # a file whose time was read gets finer timestamps
         (tmp_path / "file").touch()
         (tmp_path / "file").stat()
     since = next_file_tick_ns()
@@ -86,7 +86,7 @@ def test_what_was_written_before_the_next_tick_is_older(tmp_path: Path) -> None:
 
 
 def test_blocks_are_shared_or_nothing_is_written(tmp_path: Path) -> None:
-    """Who cannot share copies into the same file."""
+    """Blocks are shared, or nothing is written so that the caller can copy."""
     (tmp_path / "one").write_bytes(b"one")
     with (tmp_path / "one").open("rb") as reader, (tmp_path / "two").open("wb") as writer:
         shared = share_blocks(reader, writer)
@@ -94,7 +94,7 @@ def test_blocks_are_shared_or_nothing_is_written(tmp_path: Path) -> None:
 
 
 def test_a_signal_without_a_name_has_a_number() -> None:
-    """A process that ended by one of those is a traceback."""
+    """A signal without a name is shown by its number."""
     assert (signal_name(9), signal_name(36)) == ("SIGKILL", "signal 36")
 
 
@@ -113,7 +113,7 @@ def test_a_signal_without_a_name_has_a_number() -> None:
     ],
 )
 def test_a_path_of_other_letters_than_the_disk_has(tmp_path: Path, path: str, spelled: str) -> None:
-    """macOS finds it, and every other machine does not."""
+    """A path that differs from the disk in upper or lower case is detected."""
     (tmp_path / "Data" / "Cam").mkdir(parents=True)
     (tmp_path / "Data" / "Cam" / "a.png").touch()
     (tmp_path / "Data" / "ü.png").touch()

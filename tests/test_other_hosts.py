@@ -1,4 +1,4 @@
-"""The core on hosts that nobody has here: Linux on ARM64, and macOS."""
+"""The core on simulated hosts: Linux on ARM64, and macOS."""
 
 import os
 import shutil
@@ -19,8 +19,8 @@ PROGRAM = Path(__file__).with_name("other_host.py")
 def test_what_has_no_tools_here_waits_whatever_another_architecture_made(
     build: Build, workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """uv fails on a package in mid-build, after an hour of training; the last bits of a network made
-    on another architecture are others.
+    """A step without tools for this host waits, even if another architecture has a result, whose
+    last bits may differ.
     """
 
     def table() -> str:
@@ -54,7 +54,7 @@ def test_what_has_no_tools_here_waits_whatever_another_architecture_made(
 def test_the_core_imports_plans_and_says_what_the_host_can_do(
     tmp_path: Path, system: str, machine: str, isolation: str
 ) -> None:
-    """What only Linux has would end every command there; what cannot run is said before it is tried."""
+    """On other hosts the core imports, plans, and reports what cannot run before trying it."""
     root = tmp_path / "workspace"
     root.mkdir()
     for folder in ("recipes", "weights"):

@@ -1,4 +1,4 @@
-"""What became of a build, as text."""
+"""The outcome of a build as text."""
 
 import pytest
 
@@ -22,11 +22,11 @@ TEXTS = {
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_kind_and_what_it_is_about_make_the_text(text: str) -> None:
-    """One place renders it; summary.json, the table, annotations and the report have the same."""
+    """An outcome's text consists of its kind and its subject."""
     assert str(TEXTS[text]) == text
 
 
 def test_only_what_can_ship_is_good() -> None:
-    """The rest is a failure of the run, or waits."""
+    """Only outcomes with a package are good."""
     good = {kind for kind in Kind if Outcome(kind=kind).good}
     assert good == {Kind.BUILT, Kind.RESTORED, Kind.UP_TO_DATE}

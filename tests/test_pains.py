@@ -1,6 +1,6 @@
-"""What users of other tools suffer from, and the tests that show it does not happen here.
+"""Known problems of other tools, and the tests that show that buildsys does not have them.
 
-The numbers are those of the list that the project was begun with; rows that need a GPU are missing.
+The numbers refer to the project's original list; rows that need a GPU are missing.
 """
 
 import ast
@@ -134,7 +134,7 @@ PAINS: dict[int, tuple[str, tuple[str, ...]]] = {
 
 @functools.cache
 def names_of_tests() -> frozenset[str]:
-    """The name of every test function, whatever file it is in."""
+    """The names of all test functions."""
     return frozenset(
         node.name
         for path in TESTS.rglob("test_*.py")
@@ -145,7 +145,7 @@ def names_of_tests() -> frozenset[str]:
 
 @pytest.mark.parametrize("number", PAINS)
 def test_a_pain_has_the_test_that_shows_it(number: int) -> None:
-    """A renamed test would leave a claim that nothing holds any more."""
+    """Each problem in the list has an existing test."""
     sentence, shown_by = PAINS[number]
     assert sentence
     assert shown_by

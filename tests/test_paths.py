@@ -1,4 +1,6 @@
-"""Asking whether a path exists never raises: `Path.is_file` does for a name that is too long."""
+"""Checking whether a path exists must not raise, as `Path.is_file` does for a name that is too
+long.
+"""
 
 import ast
 from pathlib import Path
@@ -15,7 +17,7 @@ RAISING = {"is_file", "is_dir", "exists", "is_symlink"}
 def test_a_name_that_is_too_long_is_a_mistake(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of a workspace and of an image."""
+    """A name that is too long, of a workspace or an image, is an error in one sentence."""
     folder = "x" * 300 if command == ["check"] else str(tmp_path)
     assert main(["-C", folder, *command]) != 0
     printed = capsys.readouterr().err
@@ -25,7 +27,7 @@ def test_a_name_that_is_too_long_is_a_mistake(
 
 @pytest.mark.parametrize("package", ["authoring", "commands", "operations"])
 def test_paths_that_people_write_are_asked_by_os_path(package: str) -> None:
-    """`os.path.isfile` answers for any."""
+    """Paths from users are checked with `os.path`, which does not raise."""
     found = [
         f"{path.relative_to(REPOSITORY)}:{node.lineno}"
         for path in (REPOSITORY / "buildsys" / package).rglob("*.py")

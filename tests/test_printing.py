@@ -1,4 +1,4 @@
-"""What is printed commands no terminal and no workflow."""
+"""Printed text contains no commands for terminals or CI workflows."""
 
 import io
 import re
@@ -21,7 +21,7 @@ COMMANDS = (
 
 @pytest.mark.parametrize("text", COMMANDS)
 def test_no_printed_line_commands_a_workflow(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """Whatever a file is called, GitHub and Azure read text of it."""
+    """No printed line is a workflow command for GitHub or Azure, whatever the file names."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     stream = io.StringIO()
     print(text, file=printing.guard(stream))
@@ -31,7 +31,7 @@ def test_no_printed_line_commands_a_workflow(monkeypatch: pytest.MonkeyPatch, te
 
 
 def test_a_command_of_our_own_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What `annotation` made is written as it is, on a line of its own."""
+    """An annotation is printed unchanged, on its own line."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     stream = io.StringIO()
     guarded = printing.guard(stream)
@@ -41,20 +41,20 @@ def test_a_command_of_our_own_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_value_does_not_end_its_place_in_an_annotation() -> None:
-    """Commas and colons end properties, newlines end commands."""
+    """Commas, colons and newlines in an annotation's values are escaped."""
     mistake = Diagnostic(path="a,line=9::b%.yaml", line=1, column=2, message=f"bad {HOSTILE}")
     assert mistake.annotate().startswith(
         "::error file=a%2Cline=9%3A%3Ab%25.yaml,line=1,col=2::bad "
     )
     made = printing.annotation("notice", HOSTILE, title=HOSTILE)
     assert made.isprintable()
-    assert made.count("::") == 3 + 1  # ours, and those of the message, which end nothing there
+    assert made.count("::") == 3 + 1  # ours, and those of the message, which have no effect there
 
 
 def test_every_command_prints_through_the_guard(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An argument that is printed back moves no cursor; afterwards the streams are what they were."""
+    """Arguments are escaped when printed; afterwards the streams are restored."""
     monkeypatch.setenv("GITHUB_ACTIONS", "true")
     before = sys.stdout, sys.stderr
     assert cli.main(["-C", "/nowhere/\x1b[2J\n::error::x", "check"]) == 2
@@ -67,7 +67,7 @@ def test_every_command_prints_through_the_guard(
 def test_another_stdout_left_behind_is_no_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two steps of doit that end at once may leave one of its own writers in its place."""
+    """A stdout that doit replaced and did not restore is no error."""
     from buildsys.commands import targets
 
     def leave_another(options: object) -> int:

@@ -1,4 +1,4 @@
-"""Python's parser in several threads while the collection of garbage runs Python code, as dask's does."""
+"""Python's parser in several threads while garbage collection runs Python code, as dask's does."""
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ from tests.conftest import REPOSITORY
 
 
 def test_threads_parse_at_once() -> None:
-    """At different depths of the stack, each as if it were alone."""
+    """Threads parse at the same time, at different stack depths, without errors."""
     texts = [path.read_text() for path in sorted((REPOSITORY / "buildsys" / "steps").glob("*.py"))]
 
     def parse(depth: int) -> int:

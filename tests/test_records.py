@@ -1,4 +1,4 @@
-"""A record is whole and holds what its type says, or it is nothing."""
+"""A record is complete and has its type's values, or is invalid."""
 
 import dataclasses
 from typing import Literal
@@ -34,13 +34,13 @@ KEPT = Kept(format=1, digest="0a" * 32, name="images/a b.jpg", size=0, seconds=1
 
 
 def test_a_record_gives_its_value_back() -> None:
-    """Written and read, it is the same."""
+    """A record is read as it was written."""
     assert read_record(Kept, write_record(KEPT)) == KEPT
 
 
 @given(st.data())
 def test_a_flipped_bit_is_noticed(data: st.DataObject) -> None:
-    """Wherever it is."""
+    """A flipped bit at any place is detected."""
     record = bytearray(write_record(KEPT))
     bit = data.draw(st.integers(0, len(record) * 8 - 1))
     record[bit // 8] ^= 1 << bit % 8
@@ -50,7 +50,7 @@ def test_a_flipped_bit_is_noticed(data: st.DataObject) -> None:
 
 @given(st.integers(0, len(write_record(KEPT)) - 1))
 def test_a_cut_record_is_noticed(length: int) -> None:
-    """However little is missing."""
+    """A truncated record is detected."""
     with pytest.raises(ValueError, match=r"."):
         read_record(Kept, write_record(KEPT)[:length])
 
@@ -82,7 +82,7 @@ def test_a_cut_record_is_noticed(length: int) -> None:
     ids=lambda change: ascii(change)[:40],
 )
 def test_values_are_checked(change: dict[str, object]) -> None:
-    """A record with the right digest may still say anything."""
+    """The values of a record with a correct digest are checked, too."""
     with pytest.raises(ValueError, match=r"."):
         read_record(Kept, write_record({**dataclasses.asdict(KEPT), **change}))
 
@@ -91,13 +91,13 @@ def test_values_are_checked(change: dict[str, object]) -> None:
     "text", ["NaN", "-Infinity", "1e999", '{"a": 1, "a": 2}', "[" * 100_000, b"\xff", ""], ids=repr
 )
 def test_json_is_strict(text: str | bytes) -> None:
-    """Two readers must not understand two things."""
+    """Ambiguous JSON is refused."""
     with pytest.raises(ValueError, match=r"."):
         parse(float, text)
 
 
 def test_what_people_name_their_files_is_a_name() -> None:
-    """Spaces, dots, other scripts."""
+    """File names with spaces, dots and other scripts are valid names."""
     for name in ("a b.jpg", ".hidden", "...", "Käse/图.png", "x" * 255):
         check_relative_name(name)
     assert is_digest("0" * 64)

@@ -1,4 +1,4 @@
-"""The step contract: what a module in `steps/` provides, checked when the registry reads it."""
+"""The step interface: what a module in `steps/` provides, checked by the registry."""
 
 import dataclasses
 import re
@@ -21,7 +21,7 @@ FIELDS = tuple(field.name for field in dataclasses.fields(StepSpec))
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Of the steps of this file."""
+    """Of this file's steps."""
 
     version: str = "1"
 
@@ -41,7 +41,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def module(**names: Any) -> Any:
-    """A step module with these names in it."""
+    """A step module with these names."""
     made = types.ModuleType("buildsys.steps.mend_model")
     vars(made).update(names)
     return made
@@ -49,7 +49,7 @@ def module(**names: Any) -> Any:
 
 @pytest.mark.parametrize("name", step_names())
 def test_every_step_of_the_catalogue_keeps_the_contract(name: str) -> None:
-    """A malformed step would be found only by the recipe that needs it."""
+    """Every step of the catalogue follows the interface."""
     assert get_step(name).name == name
 
 
@@ -60,7 +60,7 @@ def test_shipped_modules_satisfy_the_protocol() -> None:
 
 
 def test_a_module_is_read_once() -> None:
-    """Every question is answered by the same value."""
+    """A module is read once, and the same value is returned."""
     assert read_step(gate) is get_step("gate") is read_step(gate)
 
 
@@ -87,7 +87,7 @@ def test_a_module_is_read_once() -> None:
     ],
 )
 def test_a_malformed_module_is_named_with_what_is_wrong(names: Any, message: str) -> None:
-    """It is our mistake, and the message leads to its line."""
+    """An invalid module is reported with its name and the error."""
     with pytest.raises(
         MalformedStep, match="^" + re.escape("buildsys/steps/mend_model.py: " + message)
     ):
@@ -96,7 +96,7 @@ def test_a_malformed_module_is_named_with_what_is_wrong(names: Any, message: str
 
 @pytest.mark.parametrize("field", FIELDS)
 def test_a_field_of_another_type_is_named(field: str) -> None:
-    """A tuple that was written as a string would be read letter by letter."""
+    """A field with a wrong type is named."""
     wrong: dict[str, Any] = {field: 3.5}
     spec = StepSpec(**wrong)
     with pytest.raises(MalformedStep, match=rf"mend_model.py: STEP\.{field} is not of type \S+"):
@@ -105,7 +105,7 @@ def test_a_field_of_another_type_is_named(field: str) -> None:
 
 @pytest.mark.parametrize("formats", [Format.ONNX, ["onnx"], ("onnx",)])
 def test_formats_are_a_tuple(formats: Any) -> None:
-    """One form, so that nobody has to ask which."""
+    """Formats must be a tuple."""
     spec = dataclasses.replace(StepSpec(), consumes=formats)
     with pytest.raises(
         MalformedStep,
@@ -115,7 +115,7 @@ def test_formats_are_a_tuple(formats: Any) -> None:
 
 
 def test_a_field_can_be_a_function_of_the_parameters() -> None:
-    """Tool environment, resources and requirements may depend on them."""
+    """Tool environment, resources and requirements may be functions of the parameters."""
     spec = StepSpec(
         tool_env=lambda params: f"mender-{params.version}",
         resources=lambda params: Resources(threads=int(params.version)),
@@ -128,7 +128,7 @@ def test_a_field_can_be_a_function_of_the_parameters() -> None:
 
 
 def test_defaults_are_those_of_a_step_that_asks_for_nothing() -> None:
-    """Its stage is its verb; without `plan`, the settings are the parameters."""
+    """Defaults: the stage is the verb, and without `plan` the settings are the parameters."""
     step = read_step(module(STEP=StepSpec(), Params=Params, run=run))
     assert (step.stage, step.tool_env(Params()), step.requires(Params())) == ("mend", "", "")
     assert step.resources(Params()) == Resources()
@@ -136,21 +136,21 @@ def test_defaults_are_those_of_a_step_that_asks_for_nothing() -> None:
 
 
 def test_a_step_declares_its_outputs() -> None:
-    """A format is a folder or a file; whatever else it makes is a file."""
+    """A format is a folder or a file; other outputs are files."""
     assert get_step("convert_onnx2tf").outputs == {"saved-model": True, "layouts": False}
     assert get_step("compile_vela").outputs == {"vela-tflite": False, "summary": False}
     assert get_step("render_report").outputs == {}
 
 
 def test_only_trainings_train_and_only_fetches_reach_the_network() -> None:
-    """What a kill leaves, and what sees the proxy, hangs on these two fields."""
+    """Only trainings have `trains`, and only fetching steps have network."""
     specs = {name: get_step(name).spec for name in step_names()}
     assert {n for n, spec in specs.items() if spec.trains} == {"train_ultralytics", "train_yolox"}
     assert {n for n, spec in specs.items() if spec.fetches} == {"fetch_file"}
 
 
 def test_an_unknown_step_is_answered_with_a_near_one() -> None:
-    """`steps/lib` is a package of helpers, no step."""
+    """An unknown step is reported with a similar name; `steps/lib` is not a step."""
     assert "lib" not in step_names()
     assert find_step("train", "nothing") is None
     with pytest.raises(LookupError, match="gate"):
@@ -158,11 +158,11 @@ def test_an_unknown_step_is_answered_with_a_near_one() -> None:
 
 
 def test_the_example_of_the_documentation_is_a_step(tmp_path: Path) -> None:
-    """It keeps the contract, and makes the package that it says."""
+    """The documentation's example step follows the interface and makes its package."""
     page = REPOSITORY / "docs" / "how-to" / "new-step.md"
     code = page.read_text(encoding="utf-8").split("```python\n", 1)[1].split("```", 1)[0]
     module = types.ModuleType("buildsys.steps.package_note")
-    sys.modules[module.__name__] = module  # where dataclasses look for annotations
+    sys.modules[module.__name__] = module  # dataclasses look up annotations there
     try:
         exec(code, vars(module))
         step = read_step(cast(StepModule, module))
@@ -177,7 +177,7 @@ def test_the_example_of_the_documentation_is_a_step(tmp_path: Path) -> None:
 
 
 def test_nobody_else_asks_a_step_module_for_an_attribute() -> None:
-    """A question that only the registry asks has one answer and one default."""
+    """Only the registry reads attributes of step modules."""
     asking = re.compile(
         r"(getattr|hasattr)\((module|step_module|read_step|get_step)\b|startswith\(.(train|fetch|evaluate)_"
     )

@@ -1,4 +1,4 @@
-"""What a remote store may be called, and what its settings may say together."""
+"""Valid addresses of a remote store, and valid combinations of its settings."""
 
 import re
 
@@ -19,7 +19,7 @@ from buildsys.remote_settings import (
     ["s3://team/results", "gs://team", "az://team/a/b", "file:///srv/x", "https://h:8443/x"],
 )
 def test_a_remote_store_has_a_scheme_and_a_place(url: str) -> None:
-    """Buckets, folders and web servers."""
+    """Buckets, folders and web servers are accepted."""
     check_url(url)
 
 
@@ -40,13 +40,13 @@ def test_a_remote_store_has_a_scheme_and_a_place(url: str) -> None:
     ],
 )
 def test_what_names_no_remote_store_is_refused(url: str, why: str) -> None:
-    """With what would be right."""
+    """Other addresses are refused, and the message says what is valid."""
     with pytest.raises(ValueError, match=re.escape(why)):
         check_url(url)
 
 
 def test_settings_that_do_not_go_together_are_refused() -> None:
-    """An address beside a URL that has one; writing to a web server."""
+    """Two addresses, and writing to a web server, are refused."""
     check_endpoint("http://127.0.0.1:9000")
     with pytest.raises(ValueError, match="address of a server"):
         check_endpoint("127.0.0.1:9000")
@@ -57,7 +57,7 @@ def test_settings_that_do_not_go_together_are_refused() -> None:
 
 
 def test_a_public_key_is_read_as_it_was_written() -> None:
-    """Others are refused."""
+    """A public key is read as it was written; invalid ones are refused."""
     text = write_public_key(bytes(range(32)))
     assert read_public_key(text) == bytes(range(32))
     for other in ("", text[8:], text[:-1], f"{text}=", "ed25519:AAAA", "rsa:AAAA"):

@@ -1,4 +1,4 @@
-"""Text for people."""
+"""Text for users."""
 
 import pytest
 
@@ -19,5 +19,5 @@ from buildsys.text import join_sentences
     ],
 )
 def test_reasons_with_one_cure_say_it_once(sentences: list[str], text: str) -> None:
-    """Three outputs that stand still have one cause: the text of a rejection says what to do once."""
+    """Several reasons with the same remedy state it once."""
     assert join_sentences(sentences) == text

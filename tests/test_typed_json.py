@@ -1,4 +1,4 @@
-"""What is read from disk is one typed value, or it is refused."""
+"""Data read from disk becomes a typed value or is refused."""
 
 import dataclasses
 import enum
@@ -11,7 +11,7 @@ from buildsys.typed_json import Mismatch, decode, decode_rest
 
 
 class Colour(enum.StrEnum):
-    """Two kinds."""
+    """Two members."""
 
     RED = "red"
     BLUE = "blue"
@@ -19,7 +19,7 @@ class Colour(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Point:
-    """A value inside another."""
+    """A nested value."""
 
     x: int
     name: str | None
@@ -52,13 +52,13 @@ DRAWING = Drawing(
 
 
 def written() -> dict[str, object]:
-    """The drawing as JSON has it."""
+    """The drawing as JSON."""
     fields = dataclasses.asdict(DRAWING)
     return fields | {"class": fields.pop("class_")}
 
 
 def test_a_value_survives_json() -> None:
-    """Lists become tuples, objects dataclasses, words members of an enum; a keyword of Python can be a
+    """Lists become tuples, objects dataclasses, strings enum members; a Python keyword can be a
     key.
     """
     assert decode(Drawing, json.loads(json.dumps(written()))) == DRAWING
@@ -84,14 +84,14 @@ def test_a_value_survives_json() -> None:
     ids=str,
 )
 def test_what_is_no_such_value_is_refused(change: dict[str, object]) -> None:
-    """Another type, a missing field, one too many."""
+    """A wrong type, a missing field and an unknown field are refused."""
     with pytest.raises(ValueError, match=r"is not a valid|it is |missing|unknown key"):
         decode(Drawing, {**written(), **change})
 
 
 @pytest.mark.parametrize("data", [None, 3, [], "text"], ids=str)
 def test_what_is_no_object_is_no_dataclass(data: object) -> None:
-    """A damaged file may hold anything."""
+    """Data that is not an object is refused for a dataclass."""
     with pytest.raises(ValueError, match="it is not an object"):
         decode(Drawing, data)
 
@@ -114,14 +114,14 @@ def test_what_is_no_object_is_no_dataclass(data: object) -> None:
 def test_a_mismatch_says_where_it_is(
     change: dict[str, object], place: tuple[str | int, ...], what: str
 ) -> None:
-    """Who wrote a file by hand has to find the value."""
+    """A mismatch states its place in the data."""
     with pytest.raises(Mismatch) as caught:
         decode(Drawing, written() | change)
     assert (caught.value.place, what in caught.value.what) == (place, True)
 
 
 def test_fields_that_are_known_are_left_out_of_the_data() -> None:
-    """What many values share is decoded once; the data may not say it a second time."""
+    """Fields that are given are not read from the data, which must not contain them."""
     data = written()
     shared = {"points": DRAWING.points, "whole": True}
     rest = {key: value for key, value in data.items() if key not in shared}
@@ -135,7 +135,7 @@ def test_fields_that_are_known_are_left_out_of_the_data() -> None:
 
 
 def test_the_first_field_that_is_wrong_is_named() -> None:
-    """In the order of the type, whatever is read faster."""
+    """The first wrong field in the type's order is named."""
     with pytest.raises(Mismatch) as raised:
         decode(Point, {"x": "1", "name": 2})
     assert raised.value.place == ("x",)

@@ -1,6 +1,6 @@
-"""The package as others get it: built, installed into an environment of its own, used without a clone.
+"""The package as users get it: built, installed into a new environment, used without a clone.
 
-pip's own settings (index, find-links) are the user's; nothing here names an index.
+pip uses the user's settings (index, find-links); nothing here names an index.
 """
 
 import json
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.tools
 
 
 def _run(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """A command in a clean environment: nothing of this checkout can be imported."""
+    """Run a command in a clean environment in which this checkout cannot be imported."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return subprocess.run(
         [str(word) for word in words],
@@ -42,7 +42,7 @@ def _done(*words: str | Path, cwd: Path) -> str:
 
 
 def _wheel(source: str | Path, folder: Path) -> Path:
-    """Build without a trace in the source; `source` is a folder or a source distribution."""
+    """Build a wheel without changing the source, a folder or a source distribution."""
     folder.mkdir()
     _done(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, source, cwd=folder)
     (wheel,) = folder.glob("*.whl")
@@ -51,13 +51,13 @@ def _wheel(source: str | Path, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel of this checkout."""
+    """This checkout's wheel."""
     return _wheel(REPOSITORY, tmp_path_factory.mktemp("wheel") / "dist")
 
 
 @pytest.fixture(scope="module")
 def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the commands of a fresh environment lie that has the wheel and what it needs."""
+    """The folder of commands in a new environment with the wheel and its dependencies."""
     place = tmp_path_factory.mktemp("fresh") / "venv"
     base = getattr(sys, "_base_executable", sys.executable)
     _done(base, "-m", "venv", place, cwd=place.parent)
@@ -66,7 +66,7 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_carries_all_data(wheel: Path) -> None:
-    """A board, a contract, an ini file or a lock is found in the clone and nowhere else."""
+    """The wheel contains all boards, contracts, ini files and locks."""
     held = set(zipfile.ZipFile(wheel).namelist())
     ours = {"buildsys": PACKAGE, "buildsys/targets": REPOSITORY / "targets"}
     wanted = {
@@ -80,9 +80,7 @@ def test_wheel_carries_all_data(wheel: Path) -> None:
 
 
 def test_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    """Who builds from source gets another package; weights under another licence travel along, or
-    examples.
-    """
+    """The source distribution gives the same wheel, and contains no weights or examples."""
     from buildsys.execution.tools.uv_commands import find_uv
 
     _done(find_uv(), "build", "-q", "--sdist", "-o", tmp_path / "sdist", REPOSITORY, cwd=tmp_path)
@@ -94,7 +92,7 @@ def test_source_distribution_makes_the_same_wheel(wheel: Path, tmp_path: Path) -
 
 
 def test_a_workspace_without_a_clone(scripts: Path, tmp_path: Path) -> None:
-    """What works in the clone does not work where the package alone is installed."""
+    """A workspace works with the installed package, without a clone."""
     workspace = tmp_path / "workspace"
     workspace.mkdir()
     printed = _done(scripts / "buildsys", "init", cwd=workspace)
@@ -115,7 +113,7 @@ def test_a_workspace_without_a_clone(scripts: Path, tmp_path: Path) -> None:
 
 
 def test_boards_of_one_s_own_join_the_shipped_ones(scripts: Path, tmp_path: Path) -> None:
-    """A repository's targets/ hides the package's, or is not seen."""
+    """A workspace's targets/ is used together with the package's targets."""
     workspace = tmp_path / "workspace"
     _done(scripts / "buildsys", "init", workspace, cwd=tmp_path)
     (workspace / "targets").mkdir()

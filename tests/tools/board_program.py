@@ -1,4 +1,4 @@
-"""What `detect.py` of a package reports beside what `buildsys predict` does."""
+"""Compares the output of a package's `detect.py` with that of `buildsys predict`."""
 
 import json
 import os
@@ -13,11 +13,13 @@ from tests.conftest import REPOSITORY
 from tests.tools.places import WARNINGS_ARE_ERRORS, read, store_of, tool_environment
 
 Rows = dict[str, list[dict[str, Any]]]
-"""Objects by the image's name."""
+"""Objects by image name."""
 
 
 def report_both(root: Path, build: str, images: list[Path], scratch: Path) -> tuple[Rows, Rows]:
-    """By `buildsys predict`, and by `detect.py` of the package, copied to where nothing else is."""
+    """The objects of `buildsys predict` and of the package's `detect.py`, copied to an empty
+    folder.
+    """
     recipe, target = build.split("@")
     environment = {
         **os.environ,
@@ -35,8 +37,8 @@ def report_both(root: Path, build: str, images: list[Path], scratch: Path) -> tu
 
 
 def check_alike(predicted: Rows, reported: Rows, least: int) -> None:
-    """The same objects, `least` or more: boxes and keypoints to .02 pixels, scores to .0002, which is
-    what rounding for JSON leaves.
+    """Check for the same objects, at least `least`: boxes and keypoints to .02 pixels, scores to
+    .0002, the precision of the JSON.
     """
     import pytest
 

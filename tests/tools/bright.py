@@ -1,4 +1,4 @@
-"""A network that is written down rather than trained: it finds bright spots."""
+"""A network with fixed weights that detects bright spots."""
 
 NETWORK = """\
 import sys
@@ -31,13 +31,13 @@ images = [h.make_tensor_value_info("images", T.FLOAT, [1, 3, SIDE, SIDE])]
 graph = h.make_graph(nodes, "bright", images, outputs, values)
 save(h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8), sys.argv[1])
 """
-"""Sees one thing: bright cells of 8 x 8 pixels; the grey of the letterbox is too dark."""
+"""Detects bright cells of 8 x 8 pixels; the letterbox's grey is too dark."""
 LIVELY = (
     NETWORK.replace("(64, 0, bins)", "(64, 1, bins)")
     .replace("(0, -20)", "(20, -40)")
     .replace("np.full(64, -20, np.float32)", "np.linspace(-20, -10, 64).astype(np.float32)")
 )
-"""No output of it stands still or at a limit, which in int8 would be a fault."""
+"""No output is constant or saturated, which the signal check would reject in int8."""
 
 BRIGHT = """\
 name: bright

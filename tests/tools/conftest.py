@@ -1,4 +1,4 @@
-"""What several files of these tests build alike: made once a run, in the shared store."""
+"""Workspaces that several test files use, made once per run in the shared store."""
 
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ targets:
 
 @pytest.fixture(scope="session")
 def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace with one random network for two boards, and for two firmwares of one. Only read."""
+    """A workspace with one random network for two boards, and two firmwares of one. Read-only."""
     root = make_workspace(tmp_path_factory.mktemp("person") / "place", person=PERSON)
     draw(root / "pictures", 64, PICTURES)
     run = doit(root, "-n", "2")
@@ -40,7 +40,9 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def bright_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace with a network that finds bright spots, as ONNX and as TFLite. Only copied."""
+    """A workspace with a network that detects bright spots, as ONNX and TFLite. Copied, never
+    changed.
+    """
     root = make_workspace(tmp_path_factory.mktemp("bright") / "place", bright=BRIGHT)
     (root / "targets").mkdir()
     (root / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)

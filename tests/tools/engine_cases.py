@@ -1,4 +1,4 @@
-"""What the programs of an engine's package make of answers, against the build's own steps.
+"""Compares the outputs decoded by an engine package's programs with the build's own steps.
 
 `python -m tests.tools.engine_cases` runs every function `check_*` and prints {name: fault or ""}.
 """
@@ -37,7 +37,7 @@ HEADS = {
 
 
 def facts(params: Reading) -> dict[str, Any]:
-    """engine.json of such a network, but for the file."""
+    """engine.json of such a network, without the file."""
     dims = params.keypoint_dims
     outputs = head_outputs(
         params.head, HEIGHT, WIDTH, len(params.classes), params.keypoints, dims, params.task
@@ -65,7 +65,7 @@ def facts(params: Reading) -> dict[str, Any]:
 
 
 def answers(params: Reading, seed: int) -> dict[str, Any]:
-    """Random outputs in which some things are clear, with the batch axis."""
+    """Random outputs with some clear objects, with the batch axis."""
     import numpy as np
 
     rng, values = np.random.default_rng(seed), {}
@@ -92,7 +92,7 @@ def answers(params: Reading, seed: int) -> dict[str, Any]:
 
 
 def cases() -> Any:
-    """Every task with every head that it is exported with: reading, answers, a photograph RGB."""
+    """Every task with every head: how to read it, outputs, and an RGB image."""
     import numpy as np
 
     for task, heads in HEADS.items():
@@ -105,7 +105,7 @@ def cases() -> Any:
 
 
 def seen(params: Reading, outputs: Any, photo: Any) -> tuple[Any, Any]:
-    """What the program sees, and what `buildsys predict` does."""
+    """The objects of the program, and those of `buildsys predict`."""
     placed = vision.place(photo, HEIGHT, WIDTH, "letterbox")
     told = facts(params)
     theirs = shapes.see(outputs, told, photo, placed, told["confidence"], told["iou"])
@@ -114,7 +114,7 @@ def seen(params: Reading, outputs: Any, photo: Any) -> tuple[Any, Any]:
 
 
 def check_every_task_and_head_is_decoded_alike() -> None:
-    """Classes, scores, boxes, keypoints, corners, in the same order."""
+    """Classes, scores, boxes, keypoints and corners are equal and in the same order."""
     import numpy as np
 
     for params, outputs, photo in cases():
@@ -135,7 +135,7 @@ def check_every_task_and_head_is_decoded_alike() -> None:
 
 
 def check_many_turned_boxes_are_suppressed_block_by_block() -> None:
-    """As all at once: one that goes still takes others with it."""
+    """Suppression in blocks gives the same result as all at once."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -153,7 +153,7 @@ def check_many_turned_boxes_are_suppressed_block_by_block() -> None:
 
 
 def check_masks_are_the_builds_own() -> None:
-    """Every pixel, but for some at an edge: two ways to sum the same numbers."""
+    """Masks are equal except for some pixels at edges, due to a different order of sums."""
     import numpy as np
 
     for params, outputs, photo in cases():
@@ -176,7 +176,7 @@ def check_masks_are_the_builds_own() -> None:
 
 
 def check_masks_are_told_as_coco_tells_them() -> None:
-    """Run lengths that pycocotools reads otherwise."""
+    """Run lengths of masks are read by pycocotools as the same masks."""
     import numpy as np
     from pycocotools import mask as coco
 
@@ -191,7 +191,7 @@ def check_masks_are_told_as_coco_tells_them() -> None:
 
 
 def check_answers_of_another_name_are_understood() -> None:
-    """A user's file calls its output `output0`."""
+    """Outputs with other names, such as `output0`, are decoded."""
     params = reading("decoded", 3, 0, 0, "detect")
     net = network_description.Network(
         name="some",
@@ -214,7 +214,7 @@ def check_answers_of_another_name_are_understood() -> None:
 
 
 def main() -> None:
-    """Every check, and what went wrong in it."""
+    """Run every check and print its fault."""
     found = {}
     for name, check in sorted(globals().items()):
         if name.startswith("check_"):

@@ -1,4 +1,4 @@
-"""What the programs of a Linux package compute, against the build's own steps; where numpy is.
+"""Compares the results of a Linux package's programs with the build's own steps; needs numpy.
 
 `python -m tests.tools.linux_cases` runs every function `check_*` and prints {name: fault or ""}.
 """
@@ -32,7 +32,7 @@ CELLS = sum((HEIGHT // stride) * (WIDTH // stride) for stride in STRIDES)
 
 
 def frame(height: int = HEIGHT, width: int = WIDTH, resize: str = "letterbox") -> Preprocessing:
-    """A contract of that size."""
+    """A preprocessing of that size."""
     return Preprocessing(height=height, width=width, color="rgb", resize=resize)
 
 
@@ -62,7 +62,7 @@ def facts(params: accuracy.Params) -> dict[str, Any]:
 
 
 def check_pictures_are_placed_as_in_training() -> None:
-    """Up, down, narrow, tall, by a factor of two, not at all: the same to the last bit."""
+    """Images are resized and placed exactly as in training, for any scale and shape."""
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -91,7 +91,7 @@ def check_pictures_are_placed_as_in_training() -> None:
 
 
 def check_every_head_of_yolov8_and_yolo26_is_decoded_alike() -> None:
-    """Boxes, scores, keypoints, and what is left as objects, to rounding."""
+    """Boxes, scores, keypoints and remaining objects are equal up to rounding."""
     heads = [head for head in HEADS if not head.startswith("yolox-")]
     assert {"raw", "yolo26-raw", "yolo26-raw-one-to-one", "split-one-to-one"} <= set(heads)
     for head in heads:
@@ -103,7 +103,7 @@ def check_every_head_of_yolov8_and_yolo26_is_decoded_alike() -> None:
 
 
 def _answers(params: accuracy.Params, seed: int) -> dict[str, Any]:
-    """Random outputs, with a few clear objects in them."""
+    """Random outputs with a few clear objects."""
     import numpy as np
 
     rng, values = np.random.default_rng(seed), {}
@@ -140,7 +140,7 @@ def _compare(params: accuracy.Params, outputs: dict[str, Any]) -> None:
 
 
 def _compare_choice(ours: Any, theirs: Any, head: str) -> None:
-    """What is left and the way back into the photograph, whose border cuts some of the boxes."""
+    """Compare the remaining objects in the photograph's pixels; its border cuts some boxes."""
     import numpy as np
 
     placed = vision.Placed(np.zeros(1), (120, 90), (0.37, 0.36), 5, -3)
@@ -160,7 +160,7 @@ def _compare_choice(ours: Any, theirs: Any, head: str) -> None:
 
 
 def check_a_box_is_reported_as_one_class_and_measured_as_all() -> None:
-    """As Ultralytics' `predict` and `val`: of two likely classes the best is told, both are counted."""
+    """As in Ultralytics, `predict` reports a box's best class, and `val` counts all likely ones."""
     import numpy as np
 
     boxes, points = np.array([[5.0, 5, 40, 40]]), np.zeros((1, 0, 3))
@@ -174,7 +174,7 @@ def check_a_box_is_reported_as_one_class_and_measured_as_all() -> None:
 
 
 def check_nothing_is_suppressed_of_a_one_to_one_head() -> None:
-    """Two boxes that overlap by nine tenths are two objects there, and one of any other head."""
+    """Overlapping boxes of a one-to-one head are not suppressed, those of other heads are."""
     import numpy as np
 
     boxes, points = np.array([[5.0, 5, 45, 45], [5, 5, 45, 41]]), np.zeros((2, 0, 3))
@@ -187,7 +187,7 @@ def check_nothing_is_suppressed_of_a_one_to_one_head() -> None:
 
 
 def check_every_head_of_yolox_is_decoded_by_its_formula() -> None:
-    """Cell by cell; and against the build's own decoder."""
+    """Every YOLOX head is decoded as by its formula and by the build's decoder."""
     import numpy as np
 
     rng = np.random.default_rng(1)
@@ -228,7 +228,7 @@ def check_every_head_of_yolox_is_decoded_by_its_formula() -> None:
 
 
 def check_classes_of_a_picture() -> None:
-    """Logits and probabilities; five at the most."""
+    """At most five classes are reported, from logits or probabilities."""
     import numpy as np
 
     logits = np.random.default_rng(2).normal(0, 2, (1, 9)).astype(np.float32)
@@ -241,7 +241,7 @@ def check_classes_of_a_picture() -> None:
 
 
 def check_an_operator_that_somebody_added_is_refused() -> None:
-    """LiteRT has no Flex operators: such a file would fail on the board."""
+    """A file with custom operators is refused, since LiteRT has none."""
     params = Registered(firmware="linux-tflite", operators=(EVERY,), accelerator="")
     assert judge_list({"CONV_2D": ("a",), "GELU": ("b",)}, params) == []
     (told,) = judge_list({"CONV_2D": ("a",), "FlexErf": ("layer;x",)}, params)
@@ -250,7 +250,7 @@ def check_an_operator_that_somebody_added_is_refused() -> None:
 
 
 class _Interpreter:
-    """What the programs ask of LiteRT; answers with set integers."""
+    """A stand-in for LiteRT's interpreter with given outputs."""
 
     def __init__(self, dtype: Any, outputs: list[Any]) -> None:
         self.dtype, self.values, self.given = dtype, outputs, None
@@ -267,7 +267,7 @@ class _Interpreter:
 
 
 def check_integers_become_real_numbers_and_back() -> None:
-    """int8, uint8, int16 and real edges: the input quantized, the outputs by their scale."""
+    """The input is quantized and outputs are dequantized, for int8, uint8, int16 and float."""
     import numpy as np
 
     rng = np.random.default_rng(3)

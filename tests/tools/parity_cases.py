@@ -1,4 +1,4 @@
-"""Cases of the parity ladder that need numpy: run by test_parity inside the evaluation environment.
+"""Cases of the parity ladder that need numpy; test_parity runs them in the evaluation environment.
 
 `python -m tests.tools.parity_cases` runs every function `check_*` and prints {name: fault or ""}.
 """
@@ -35,7 +35,7 @@ def network(keypoints: int = 17, classes: int = 1) -> Network:
 
 
 def answers(net: Network, pictures: int = 3, seed: int = 0, peak: float = 3.0) -> dict[str, Any]:
-    """Float outputs by name, as a trained network gives them: a few clear objects, and nothing.
+    """Float outputs by name, as of a trained network: a few clear objects in an empty scene.
 
     `peak`: the logit of the objects.
     """
@@ -50,7 +50,7 @@ def answers(net: Network, pictures: int = 3, seed: int = 0, peak: float = 3.0) -
             found[:, ::5] = rng.normal(peak, 0.3, found[:, ::5].shape)
         elif tensor.name.startswith("box"):
             found = rng.normal(0, 1, shape)
-            bins = found.reshape(-1, 16)  # each side of a box is sure of its length
+            bins = found.reshape(-1, 16)  # each side of a box has a confident length
             bins[np.arange(len(bins)), rng.integers(0, 8, len(bins))] += 8
         else:
             found = rng.normal(0.3, 0.5, shape)
@@ -64,7 +64,7 @@ def floats(values: dict[str, Any]) -> Recording:
 
 
 def integers(values: dict[str, Any], order: tuple[str, ...] = ()) -> Recording:
-    """The same, rounded to int8 with a scale of its own each."""
+    """The same outputs in int8, each with its own scale."""
     import numpy as np
 
     outputs = []
@@ -90,7 +90,7 @@ def ladder(**changes: Any) -> parity_ladder.Ladder:
 
 
 def forms(values: dict[str, Any]) -> dict[str, Recording]:
-    """Every form of one network, sound."""
+    """Recordings of every file of one network, without faults."""
     whole = integers(values)
     return {
         "checkpoint": floats(values),
@@ -102,7 +102,7 @@ def forms(values: dict[str, Any]) -> dict[str, Recording]:
 
 
 def replace(recording: Recording, name: str, values: Any) -> Recording:
-    """The recording with other values in one output."""
+    """The recording with one output replaced."""
     return tuple(
         Output(
             name=o.name,
@@ -115,13 +115,13 @@ def replace(recording: Recording, name: str, values: Any) -> Recording:
 
 
 def failing(recordings: dict[str, Recording], **changes: Any) -> list[str]:
-    """Titles and sentences of the rungs that fail."""
+    """The titles and messages of the failing rungs."""
     rungs = ladder(**changes).climb(recordings)
     return [f"{rung.title}: {text}" for rung in rungs for text in rung.failures]
 
 
 def check_recordings_keep_order_types_and_bytes() -> None:
-    """int8 stays int8, the file's order stays, and equal content is equal bytes."""
+    """Recordings keep types and order, and equal content gives equal bytes."""
     recording = integers(answers(network()), _HIMAX)
     with tempfile.TemporaryDirectory() as folder:
         one, two = Path(folder, "one.npz"), Path(folder, "two")
@@ -138,7 +138,7 @@ def check_recordings_keep_order_types_and_bytes() -> None:
 
 
 def check_a_sound_network_climbs_every_rung() -> None:
-    """Five rungs, each with a figure per output."""
+    """A correct network passes five rungs, each with a figure per output."""
     rungs = ladder().climb(forms(answers(network())))
     assert [rung.title for rung in rungs] == [
         "checkpoint → onnx",
@@ -155,7 +155,7 @@ def check_a_sound_network_climbs_every_rung() -> None:
 
 
 def check_wrong_export_is_the_first_to_fail() -> None:
-    """A tenth on one logit of one image."""
+    """A difference of 0.1 in one logit of one image fails the export's rung."""
     recordings = forms(answers(network()))
     box = dict(answers(network()))["box_s16"].copy()
     box[2, 0, 5] += 0.1
@@ -165,7 +165,7 @@ def check_wrong_export_is_the_first_to_fail() -> None:
 
 
 def check_wrong_conversion_is_told_with_its_rung() -> None:
-    """The float TFLite: the fault of onnx2tf's own calibration switch."""
+    """A wrong conversion fails at its own rung, the float TFLite."""
     recordings = forms(answers(network()))
     recordings["float-tflite"] = floats(answers(network(), seed=9))
     told = failing(recordings)
@@ -174,7 +174,7 @@ def check_wrong_conversion_is_told_with_its_rung() -> None:
 
 
 def check_boxes_lost_keypoints_fine() -> None:
-    """They are told apart: the boxes are named, the keypoints are not."""
+    """Lost boxes are reported, correct keypoints are not."""
     values = answers(network())
     recordings = forms(values)
     broken = dict(values)
@@ -191,7 +191,7 @@ def check_boxes_lost_keypoints_fine() -> None:
 
 
 def check_scores_lost() -> None:
-    """Scores that quantization flattened: a difference of probability, and the cure."""
+    """Lost scores are reported as a difference of probability, with the remedy."""
     values = answers(network())
     recordings = forms(values)
     flat = {n: v * 0 - 6 if n.startswith("cls") else v for n, v in values.items()}
@@ -205,7 +205,7 @@ def check_scores_lost() -> None:
 
 
 def check_keypoints_lost() -> None:
-    """Half a box away."""
+    """Keypoints that moved by half a box are reported."""
     values = answers(network())
     recordings = forms(values)
     moved = dict(values) | {"keypoints": values["keypoints"] * -4 + 1}
@@ -217,7 +217,7 @@ def check_keypoints_lost() -> None:
 
 
 def check_kernels_of_tflite_micro_round_by_two_steps_at_most() -> None:
-    """Its products may be rounded another way; what means something else is further away."""
+    """TFLite Micro's kernels may differ by two steps."""
     recordings = forms(answers(network()))
     values = recordings["tflm"][0].values.copy()
     values[1, 2, 3] += 2 if values[1, 2, 3] < 0 else -2
@@ -230,7 +230,7 @@ def check_kernels_of_tflite_micro_round_by_two_steps_at_most() -> None:
 
 
 def check_a_calibration_set_spans_the_range_of_its_pixels() -> None:
-    """Dark images would give the input another scale than the firmware's 1/255."""
+    """A calibration set spans the range of pixels, so that the input's scale is 1/255."""
     import numpy as np
 
     dark = np.full((2, 4, 4, 3), 100, np.uint8)
@@ -241,7 +241,7 @@ def check_a_calibration_set_spans_the_range_of_its_pixels() -> None:
 
 
 def check_no_number_fails_even_random_weights() -> None:
-    """Comparisons with NaN are all false: it must not slip through."""
+    """NaN fails, even with random weights."""
     values = answers(network())
     recordings = {"float-tflite": floats(values)}
     broken = values["keypoints"].copy()
@@ -253,7 +253,7 @@ def check_no_number_fails_even_random_weights() -> None:
 
 
 def check_random_weights_are_not_judged() -> None:
-    """Figures all the same, and a note."""
+    """Random weights get figures and a note, but no verdict."""
     values = answers(network())
     recordings = forms(values)
     recordings["tflite"] = recordings["tflm"] = integers(answers(network(), seed=5))
@@ -265,14 +265,14 @@ def check_random_weights_are_not_judged() -> None:
 
 
 def check_other_outputs_are_told() -> None:
-    """An output that is gone, before any arithmetic."""
+    """Missing outputs are reported before any arithmetic."""
     recordings = forms(answers(network()))
     recordings["onnx"] = recordings["onnx"][:-1]
     assert "keypoints [3, 84, 51] before and box_s16" in failing(recordings)[0]
 
 
 def check_the_firmware_sees_the_order_of_the_file() -> None:
-    """TFLite Micro may list outputs in another order than the file has."""
+    """The emulated firmware gets the outputs in the file's order."""
     values = answers(network())
     recordings = {"tflite": integers(values, _HIMAX), "tflm": integers(values)}
     assert failing(recordings, decoder="himax-pose") == []
@@ -281,7 +281,7 @@ def check_the_firmware_sees_the_order_of_the_file() -> None:
 
 
 def _random_integers(decoder: str, net: Network, seed: int) -> Recording:
-    """Outputs as a decoder wants them, random over the whole range of int8."""
+    """Random outputs for a decoder over the whole range of int8."""
     import numpy as np
 
     if decoder.startswith("sscma") and decoder != "sscma-yolov8":
@@ -300,7 +300,7 @@ def _random_integers(decoder: str, net: Network, seed: int) -> Recording:
 
 
 def check_decoders_against_our_own() -> None:
-    """The same integers, twenty networks each: within a pixel, within two hundredths."""
+    """The emulated decoders equal ours on random integers: within a pixel, within 0.02."""
     for decoder in emulated_decoders.THRESHOLDS:
         seen = 0
         for seed in range(20):
@@ -319,7 +319,7 @@ def check_decoders_against_our_own() -> None:
 
 
 def check_the_approximate_sigmoid() -> None:
-    """Schraudolph's exponential: within the hundredth that the limit gives it."""
+    """The approximate sigmoid (Schraudolph) is within 0.01."""
     import numpy as np
 
     x = np.linspace(-20, 20, 40001, dtype=np.float32)
@@ -330,7 +330,7 @@ def check_the_approximate_sigmoid() -> None:
 
 
 def check_overflow_in_the_softmax_of_sscma() -> None:
-    """Box logits of 100: its softmax subtracts no maximum, and the box is lost on the board."""
+    """SSCMA's softmax overflows for box logits of 100, and the box is lost."""
     values = answers(network())
     values["box_s8"] = values["box_s8"] * 20
     told = failing({"tflite": integers(values)})
@@ -340,7 +340,7 @@ def check_overflow_in_the_softmax_of_sscma() -> None:
 
 
 def check_pixels_in_a_single_output() -> None:
-    """A scale of a pixel: SSCMA takes scores for percentages."""
+    """Boxes in pixels and scores in one output fail for SSCMA."""
     net = network(0, 3)
     (single,) = _random_integers("sscma-yolov8", net, 0)
     pixels = (Output(name=single.name, values=single.values, scale=0.9, zero_point=-128),)
@@ -349,18 +349,18 @@ def check_pixels_in_a_single_output() -> None:
 
 
 def check_floats_are_not_what_a_firmware_reads() -> None:
-    """`io: float32` on a board that reads int8."""
+    """Float outputs are refused for a firmware that reads int8."""
     values = answers(network())
     assert "sscma-pose reads int8 outputs with a scale; " in failing({"tflite": floats(values)})[0]
 
 
 def check_himax_reports_at_most_forty() -> None:
-    """Its result has no more room."""
+    """Himax's firmware reports at most forty objects."""
     import numpy as np
 
     net = network(0, 1)
     cells = sum(net.cells())
-    boxes = np.full((1, 4, cells), -128, np.int8)  # of no size: none overlaps another
+    boxes = np.full((1, 4, cells), -128, np.int8)  # of size 0, so that none overlap
     scores = np.full((1, cells, 1), 127, np.int8)
     tensors = tuple(
         arithmetic.Tensor(values=v, scale=1 / 256, zero_point=-128) for v in (boxes, scores)
@@ -372,7 +372,7 @@ def check_himax_reports_at_most_forty() -> None:
 
 
 def check_scores_are_measured_apart_from_pixels() -> None:
-    """Scores of a decoded head would drown in its pixels, and they are what quantization loses."""
+    """Scores of a decoded head are compared separately from its pixels."""
     import numpy as np
 
     cells = sum(network().cells())
@@ -392,7 +392,7 @@ def check_scores_are_measured_apart_from_pixels() -> None:
 
 
 def check_a_decoded_head_is_compared_in_pixels() -> None:
-    """A hundredth of a pixel is no fault of a conversion; a hundredth of a score is one."""
+    """A decoded head's boxes are compared in pixels: 0.01 pixel passes, 0.01 of a score fails."""
     import numpy as np
 
     values = {"detections": np.full((1, 5, 84), 0.5, np.float32)}
@@ -408,7 +408,7 @@ def check_a_decoded_head_is_compared_in_pixels() -> None:
 
 
 def check_a_decoder_is_told_what_it_cannot_read() -> None:
-    """A stock export for a firmware. Random weights judge no quantization, and excuse no layout."""
+    """A layout that the decoder cannot read is reported, also with random weights."""
     import numpy as np
 
     values = {"detections": np.random.default_rng(0).uniform(0, 1, (3, 84, 84)).astype(np.float32)}
@@ -426,7 +426,7 @@ def check_a_decoder_is_told_what_it_cannot_read() -> None:
 
 
 def check_unnamed_rows_have_limits_of_their_own() -> None:
-    """A stock file of which nobody says what it puts out: pixels and scores in one output."""
+    """The rows of an unnamed output have separate limits for pixels and scores."""
     import numpy as np
 
     values = np.full((1, 84, 8400), 0.5, np.float32)
@@ -446,7 +446,9 @@ def check_unnamed_rows_have_limits_of_their_own() -> None:
 
 
 def check_maps_may_have_their_channels_last() -> None:
-    """A converter's order of axes is told by shape, and by value where all sides are equal."""
+    """A map may have its channels last; the order is found by shape, or by value if all axes are
+    equal.
+    """
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -465,7 +467,7 @@ def check_maps_may_have_their_channels_last() -> None:
 
 
 def check_a_stock_files_outputs_are_named_by_their_place() -> None:
-    """Ultralytics calls them output0 and output1, and has masks' prototypes channels first."""
+    """Outputs of Ultralytics' standard file are identified by position."""
     import numpy as np
 
     from buildsys.spec import Preprocessing
@@ -492,7 +494,7 @@ def check_a_stock_files_outputs_are_named_by_their_place() -> None:
 
 
 def _yolox(values: Any, head: str) -> dict[str, Any]:
-    """Outputs of a head from rows [n, N, 5 + classes], boxes as the network gives them or pixels."""
+    """The outputs of a head from rows [n, N, 5 + classes], with boxes as raw values or pixels."""
     if head == "yolox-split":
         return {
             "boxes": values[..., :4],
@@ -503,7 +505,7 @@ def _yolox(values: Any, head: str) -> dict[str, Any]:
 
 
 def check_yolox_heads_climb_and_say_their_own_cure() -> None:
-    """Objectness is no box, and the raw head of another family is no cure."""
+    """YOLOX heads pass the ladder, and their messages name their own remedy."""
     import numpy as np
 
     rng, cells = np.random.default_rng(0), sum(network().cells())
@@ -535,8 +537,8 @@ def check_yolox_heads_climb_and_say_their_own_cure() -> None:
 
 
 def check_boxes_where_nothing_is_seen_are_not_judged() -> None:
-    """YOLO26's side of a box is one number: at a stride without objects it says nearly the same of
-    all cells, and int8 loses what there is. Where something is seen there, it is a fault.
+    """Boxes at a stride without objects are not judged: YOLO26's are nearly constant there, and
+    int8 loses them. With objects they are judged.
     """
     import numpy as np
 
@@ -561,7 +563,7 @@ def check_boxes_where_nothing_is_seen_are_not_judged() -> None:
 
 
 def check_a_row_a_cell_is_told_from_a_column_a_cell() -> None:
-    """YOLOX's joint output and YOLOv8's: at 64 px either has 84 cells, and 79 classes make 84 rows."""
+    """Rows per cell and columns per cell are distinguished even if both axes have 84 entries."""
     assert output_figures.has_objectness((1, 84, 85), 80)
     assert not output_figures.has_objectness((1, 84, 84), 80)
     assert not output_figures.has_objectness((1, 83, 84), 79)
@@ -572,7 +574,9 @@ def _edge(name: str, shape: tuple[int, ...], scale: float | None) -> signal.Edge
 
 
 def check_one_scale_for_pixels_and_scores() -> None:
-    """Found from the file alone; a raw head's keypoints are no such output."""
+    """One scale for pixels and scores is found from the file; a raw head's keypoints are not
+    reported.
+    """
     cells = sum(network().cells())
     (told,) = signal.shared_scale((_edge("output0", (1, 84, cells), 3.2),), cells)
     assert told.startswith(
@@ -587,7 +591,7 @@ def check_one_scale_for_pixels_and_scores() -> None:
 
 
 def check_what_stands_still_is_named() -> None:
-    """The same in every cell of every image; one cell that differs is enough to pass."""
+    """An output that is constant in all cells and images is reported; one different cell passes."""
     import numpy as np
 
     values = np.full((2, 64, 3), -128, np.int8)
@@ -597,11 +601,11 @@ def check_what_stands_still_is_named() -> None:
     )
     values[1, 5, 0] = 3
     assert not signal.standstill("cls_s8", values, 1)
-    assert not signal.standstill("cls_s32", values[:1, :1], 1)  # one cell says nothing
+    assert not signal.standstill("cls_s32", values[:1, :1], 1)  # a single cell is not judged
 
 
 def check_saturation_is_named() -> None:
-    """More than half at a limit."""
+    """An output with more than half of its values at a limit is reported."""
     import numpy as np
 
     values = np.arange(-128, 128).astype(np.int8)
@@ -614,7 +618,7 @@ def check_saturation_is_named() -> None:
 
 
 def check_no_numbers_are_named() -> None:
-    """A float file that overflowed."""
+    """NaN and infinity in a float file are reported."""
     import numpy as np
 
     values = np.array([1.0, np.nan, np.inf, 2.0], np.float16)
@@ -623,7 +627,7 @@ def check_no_numbers_are_named() -> None:
 
 
 def write(folder: Path) -> None:
-    """Recordings of a network whose int8 boxes are lost, for the step itself."""
+    """Write recordings of a network with lost int8 boxes, for the step."""
     values = answers(network())
     recordings = forms(values)
     broken = dict(values) | {"box_s8": answers(network(), seed=5)["box_s8"]}
@@ -633,14 +637,14 @@ def write(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run every check; print what went wrong, by name."""
+    """Run every check; print the faults by name."""
     faults = {}
     for name, check in sorted(globals().items()):
         if name.startswith("check_"):
             try:
                 check()
                 faults[name] = ""
-            except Exception:  # noqa: BLE001  a fault of one check is told beside the others
+            except Exception:  # noqa: BLE001  each check's fault is reported
                 faults[name] = traceback.format_exc()
     print(json.dumps(faults))
 

@@ -24,19 +24,19 @@ needs_qemu = pytest.mark.skipif(
 )
 
 START = "0f62de6c7aed069bb4b1bce691b1633f2a1ad512289bf5996a3d02fb134c8633"
-"""Of weights/fiducials-start.pt, which every workspace has as start.pt."""
+"""The digest of weights/fiducials-start.pt, which is start.pt in every workspace."""
 PICTURES = 20
-"""On which the rungs of the ladder are compared."""
+"""The number of images with which the ladder's rungs are compared."""
 
 
 WARNINGS_ARE_ERRORS = ("-W", "error", "-W", "ignore::ImportWarning")
-"""For a Python with a step's variables: they name kernels that not every version of NumPy has, and
-NumPy warns of those that it does not know.
+"""For a Python with a step's variables, which name kernels that some NumPy versions do not have and
+warn about.
 """
 
 
 def make_workspace(root: Path, **recipes: str) -> Path:
-    """doit.cfg, the start weights, recipes by name."""
+    """Make a workspace with doit.cfg, the start weights and the given recipes."""
     (root / "recipes").mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)
     shutil.copyfile(REPOSITORY / "weights" / "fiducials-start.pt", root / "start.pt")
@@ -46,22 +46,22 @@ def make_workspace(root: Path, **recipes: str) -> Path:
 
 
 def shared_store() -> Path:
-    """One for all tests of a run: what two of them want alike is made once (tests/conftest.py).
+    """The store of all tests of a run, so that common results are made once (tests/conftest.py).
 
-    Tests of what ran, or of what a store holds, have one of their own.
+    Tests that check which steps ran, or a store's content, use their own store.
     """
     return Path(os.environ["BUILDSYS_TEST_STORE"])
 
 
 def store_of(root: Path) -> Path:
-    """One of a workspace's own: beside it, because a store in a repository is refused."""
+    """A workspace's own store: beside it, since a store in a repository is refused."""
     return root.with_name(f"{root.name}-store")
 
 
 def doit(
     root: Path, *arguments: str, store: Path | None = None, pages: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """doit with the shared store, or with one that is given; `pages`: whether the report has them."""
+    """Run doit with the shared store or the given one; `pages`: whether the report has HTML pages."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
@@ -79,30 +79,30 @@ def doit(
 
 
 def tool_environment(python: Path, scratch: Path | None = None) -> dict[str, str]:
-    """The runner's own for a step: with its compiled modules a tool starts in half the time."""
+    """The environment of a step, with compiled modules, which halve a tool's start time."""
     folder = scratch or Path(gettempdir())
     return step_environment(python, folder, 1, "cpu", bytecode.root(), network=False)
 
 
 def by_hand() -> dict[str, str]:
-    """A person's own, for a tool that starts in half the time."""
+    """A user's environment, with compiled modules."""
     written = {"PYTHONPYCACHEPREFIX": str(bytecode.root()), "PYTHONDONTWRITEBYTECODE": "1"}
     return {**os.environ, **written}
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A JSON file."""
+    """Read a JSON file."""
     data: dict[str, Any] = json.loads(path.read_text())
     return data
 
 
 def statuses(root: Path) -> dict[str, str]:
-    """Build -> status, by the last run."""
+    """The status of each build in the last run."""
     return {row["id"]: row["status"] for row in read(root / "build" / "summary.json")["builds"]}
 
 
 def draw(folder: Path, side: int, count: int) -> None:
-    """Images that need no tool to be made."""
+    """Write images without a tool."""
     folder.mkdir()
     for index in range(count):
         (folder / f"{index:02}.bmp").write_bytes(bitmap(side, index))
@@ -126,9 +126,7 @@ def bitmap(side: int, seed: int) -> bytes:
 
 
 def copy_workspace(place: Path, root: Path) -> Path:
-    """An equal workspace in another place, whose `.buildsys` counts: it is filled after it was
-    made.
-    """
+    """Copy a workspace with its `.buildsys` to another place."""
     shutil.copytree(place, root, symlinks=True, ignore=shutil.ignore_patterns(".buildsys"))
     Workspace(root).check_own()
     mark = shutil.ignore_patterns("made-here")

@@ -1,4 +1,4 @@
-"""Odd images and labels through our reading and Ultralytics' own.
+"""Compares our reading of unusual images and labels with Ultralytics' own.
 
 `python -m tests.tools.prepared_cases FOLDER` in the environment `ultralytics` prints JSON: how far
 the pixels of each source image are apart (ours, Ultralytics', Pillow's as a package's program reads
@@ -22,11 +22,11 @@ from buildsys.steps.lib.families import ultralytics_setup
 PROGRAM = Path(__file__).parents[2] / "buildsys" / "templates" / "common" / "pictures.py"
 LABELS = "\ufeff0 .5 .5 .3 .3\r\n1 .25 .25 .1 .1\r\n0 .50 .5 .3 .3\r\n1 .1 .2 .5 .2 .5 .6\r\n"
 KEPT = ("grey.jpg", "progressive.jpg", "rgb.bmp", "rgb.jpg", "rgb.png", "rgb.webp")
-"""Images whose bytes the preparation keeps; the others become PNG."""
+"""Images whose bytes are kept; the others become PNG."""
 
 
 def draw(folder: Path) -> None:
-    """The same image in every kind of file that people have."""
+    """Write the same image in every supported file format."""
     import cv2
     import numpy as np
     from PIL import Image
@@ -66,7 +66,7 @@ def draw(folder: Path) -> None:
 
 
 def main(root: Path) -> dict[str, Any]:
-    """See the module."""
+    """Run the cases; see the module."""
     ultralytics_setup.prepare(root)
     import numpy as np
     from ultralytics.data.dataset import YOLODataset

@@ -1,4 +1,4 @@
-"""One step in its tool environment, as the runner starts it, without a recipe."""
+"""Runs one step in its tool environment as the runner does, without a recipe."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ def run_step(
     params: dict[str, Any],
     code: int = 0,
 ) -> str:
-    """Run a step that ends with this exit code; returns what it told."""
+    """Run a step, check its exit code, and return its messages."""
     _, python = environments.ensure(env, print)
     error, request = folder / "error.txt", folder / "request.json"
     error.unlink(missing_ok=True)
@@ -43,7 +43,7 @@ def run_step(
 
 
 def make_noise(folder: Path, side: int) -> Path:
-    """Four images of smooth noise, as prepared images stand on disk."""
+    """Write four prepared images of smooth noise."""
     code = (
         "import sys, numpy as np; from pathlib import Path;"
         "from buildsys.steps.lib.datasets import prepared_images;"

@@ -1,4 +1,4 @@
-"""TensorRT below NVIDIA's own Python bindings, and CUDA below ctypes: a machine that is imagined.
+"""A stand-in for TensorRT below NVIDIA's Python bindings, and for CUDA below ctypes.
 
 Names, signatures and conversions are the bindings'; tensorrt_stand_in.c, which they load in the place of
 TensorRT's libraries, asks `Machine` for every answer. Its network has one input, `images`, and one output,
@@ -39,16 +39,16 @@ FUNCTIONS = (
     "cuDeviceGetName",
     "cuDeviceGetAttribute",
 )
-"""As tensorrt_stand_in.c numbers them."""
+"""The numbers in tensorrt_stand_in.c."""
 _ERROR, _WARNING = 1, 2
-"""Of ILogger's severities."""
+"""Severities of ILogger."""
 _VERSIONED = 4
 """How many functions an interface has that says its version: calibrators from 10 on, loggers from 11."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One call of the bindings: `kind` of object, `name`, how it is made, and what comes of it."""
+    """One call of the bindings: `kind` of object, `name`, how to make it, and its result."""
 
     kind: str
     name: str
@@ -57,7 +57,7 @@ class Call:
 
 
 def _calls() -> tuple[Call, ...]:
-    """All that our programs call, in an order in which each has the objects that it needs."""
+    """All calls of our programs, ordered so that each has the objects that it needs."""
 
     def call(path: str, make: Callable[[Any, dict[str, Any]], Any], gives: str = "") -> Call:
         kind, name = path.split(".")
@@ -179,7 +179,7 @@ CALLS = _calls()
 
 
 def calibrator(trt: Any) -> Any:
-    """One that hands over nothing. Raises AttributeError from TensorRT 11 on."""
+    """A calibrator without images. Raises AttributeError from TensorRT 11 on."""
 
     class Calibrator(trt.IInt8EntropyCalibrator2):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -190,7 +190,7 @@ def calibrator(trt: Any) -> Any:
 
 @dataclass(kw_only=True)
 class Thing:
-    """An object of the interface; `own`: what belongs to this one."""
+    """An object of the interface; `own`: its attributes."""
 
     kind: str
     own: dict[str, Any] = field(default_factory=dict)
@@ -199,7 +199,7 @@ class Thing:
 
 @dataclass(kw_only=True)
 class Scene:
-    """What the machine is like, and what it was asked for.
+    """The machine's properties, and what was requested from it.
 
     `nothing`: calls that give nothing; `logged`: what TensorRT logs then; `failing`: a function of CUDA, and
     its error.
@@ -223,7 +223,7 @@ class Scene:
 
 
 class Machine:
-    """Answers for TensorRT and CUDA. `faults`: what went wrong in here, where nothing can be raised."""
+    """Implements TensorRT and CUDA. `faults`: errors in callbacks, which cannot raise."""
 
     def __init__(self, library: Path) -> None:
         self._library = ctypes.CDLL(str(library))
@@ -234,7 +234,7 @@ class Machine:
         atexit.register(self._library.stand_in_answer_by, None)  # objects are destroyed after that
         nothing = ctypes.create_string_buffer(512)
         self._true = (ctypes.addressof(nothing) | 0xFF) + 2
-        """True, a number, and a text of no letters, where nobody looks at it."""
+        """True, a number and an empty text, for calls whose result is not used."""
         self._kept: list[Any] = [nothing]
         self._things: dict[int, Thing] = {}
         self._memory: dict[int, Any] = {}
@@ -247,11 +247,11 @@ class Machine:
 
     @property
     def memory(self) -> int:
-        """How many pieces of the GPU's memory, streams and events there are."""
+        """The number of GPU allocations, streams and events."""
         return len(self._memory)
 
     def make(self, kind: str, **own: Any) -> int:
-        """A new object; its address."""
+        """Make an object; return its address."""
         inner, outer = (WORD * 1)(self._table), (WORD * 2)(self._table, 0)
         outer[1] = ctypes.addressof(inner)
         thing = Thing(kind=kind, own=own)
@@ -261,7 +261,7 @@ class Machine:
         return ctypes.addressof(outer)
 
     def alive(self, kind: str) -> int:
-        """How many of a kind were made and not destroyed."""
+        """The number of objects of a kind that were not destroyed."""
         gc.collect()
         found = {id(thing): thing for thing in self._things.values()}
         return sum(thing.kind == kind and not thing.gone for thing in found.values())
@@ -269,7 +269,7 @@ class Machine:
     # ---- which number is which call -----------------------------------------------------------------
 
     def learn(self, trt: Any) -> dict[str, str]:
-        """Make every call once; what came of each: taken, absent, or why it was refused."""
+        """Make every call once; return each result: accepted, absent, or the reason of a refusal."""
         self.trt, found = trt, {}
         logger = make_logger(trt)
         made: dict[str, Any] = {
@@ -387,7 +387,7 @@ class Machine:
             self._call(self.logger, log, severity, self._to_word(text))
 
     def _call(self, thing: int, number: int, *words: int) -> int:
-        """A function of an object that is Python's: a logger, a calibrator."""
+        """Call a method of a Python object: a logger, a calibrator."""
         table = WORD.from_address(thing).value
         function = WORD.from_address(table + 8 * number).value
         return int(ctypes.CFUNCTYPE(WORD, *[WORD] * (1 + len(words)))(function)(thing, *words))
@@ -413,7 +413,7 @@ class Machine:
         return self.make("HostMemory", data=PLAN)
 
     def _calibrate(self, given: int) -> None:
-        """As TensorRT does: from the cache; else batch by batch to the end, and then into the cache."""
+        """Calibrate as TensorRT does: from the cache, else batch by batch, then write the cache."""
         first = 0 if self._major < 10 else _VERSIONED
         size = self._call(given, first) & 0xFFFFFFFF
         self.scene.settings["batch"] = size
@@ -648,7 +648,7 @@ class Machine:
 
 
 def make_logger(trt: Any) -> Any:
-    """One that says nothing."""
+    """A logger without output."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The table of Ultralytics' architectures against the version that is installed: built, never trained."""
+"""The table of Ultralytics' architectures compared with the installed version."""
 
 import json
 import re
@@ -107,7 +107,7 @@ for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob(
 def test_every_architecture_is_exported_as_described_or_refused_with_a_reason(
     tmp_path: Path,
 ) -> None:
-    """A name of Ultralytics' is neither trained for nothing nor unknown here."""
+    """Every architecture of Ultralytics is exported as described, or refused with a reason."""
     family = networks()["ultralytics"]
     _, python = environments.ensure("ultralytics", print)
     command = [str(python), "-c", _BUILD, str(REPOSITORY), family.architectures, str(_SIDE)]

@@ -1,4 +1,4 @@
-"""More images than one at once: exported, read, quantized and built by the real tools."""
+"""Batches of several images, exported, evaluated, quantized and built with the real tools."""
 
 import json
 import shutil
@@ -107,7 +107,7 @@ except StepError as error:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The four engines. Only read."""
+    """A workspace with the four engines. Read-only."""
     root = make_workspace(tmp_path_factory.mktemp("batches") / "place", tiny=_TINY)
     draw(root / "pictures", 64, PICTURES)  # as in `person`: one export serves both
     run = doit(root)
@@ -118,7 +118,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize(("build", "first"), [("one", 1), ("three", 3), ("some", -1), ("half", -1)])
 def test_an_engine_s_first_axis_is_the_batch(built: Path, build: str, first: int) -> None:
-    """An engine that takes one image, whatever the recipe says."""
+    """The first axis of an engine's input is the recipe's batch."""
     facts = read(built / "build" / "tiny" / build / "engine.json")
     assert facts["inputs"][0]["shape"] == [first, 3, 64, 64]
     assert {tensor["shape"][0] for tensor in facts["outputs"]} == {first}
@@ -126,7 +126,7 @@ def test_an_engine_s_first_axis_is_the_batch(built: Path, build: str, first: int
 
 
 def test_the_export_is_compared_on_more_than_one_picture(tmp_path: Path) -> None:
-    """A network that is traced as it treats two images passes, and is wrong for three."""
+    """The export is compared with more images than it was traced with."""
     _, python = environments.ensure("ultralytics", print)
     run = subprocess.run(
         [str(python), "-c", _COUNTING, str(REPOSITORY)],
@@ -150,9 +150,7 @@ def _blobs(root: Path, build: str) -> dict[str, str]:
 
 
 def test_every_batch_reads_as_one_picture(built: Path, tmp_path: Path) -> None:
-    """Accuracy of a file that takes three is measured on the wrong third of its answers; int8
-    ranges are those of other images; an image's answer depends on its neighbours.
-    """
+    """An image's result does not depend on the batch, in evaluation and in calibration."""
     _, python = environments.ensure("evaluate", print)
     files = {build: _blobs(built, build) for build in ("one", "three", "some")}
     command = [str(python), "-c", _READ, str(REPOSITORY), json.dumps(files)]
@@ -172,7 +170,7 @@ def test_every_batch_reads_as_one_picture(built: Path, tmp_path: Path) -> None:
 
 
 def test_all_tasks_and_heads_take_an_open_batch(tmp_path: Path) -> None:
-    """A head reshapes to the number of images that it was traced with."""
+    """Networks of all tasks and heads accept an open batch."""
     root = make_workspace(tmp_path / "place", tasks=_TASKS)
     run = doit(root)
     assert run.returncode == 0, run.stderr

@@ -1,4 +1,4 @@
-"""TensorRT held against NVIDIA's own Python bindings, from 8.6 to 11.4, without a GPU.
+"""Our TensorRT programs with NVIDIA's own Python bindings, from 8.6 to 11.4, without a GPU.
 
 The bindings are wheels of a megabyte that need a dozen functions of TensorRT's libraries: a stand-in in C has
 them (tensorrt_stand_in.c). So every name, signature and conversion that our programs use is the real one;
@@ -55,7 +55,7 @@ from tests.tools.tensorrt_stand_in import Machine
 machine = Machine(Path({library!r}))
 machine.learn(tensorrt_bindings)
 """
-"""The package `tensorrt`, which takes everything from its bindings."""
+"""The package `tensorrt`, which re-exports its bindings."""
 _IMAGES = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
@@ -73,7 +73,9 @@ CASES = [(version, name) for version in VERSIONS for name in checks(version)]
 
 
 def compile_stand_in(folder: Path) -> Path:
-    """The stand-in, under every name by which bindings and programs look for a library; the file."""
+    """Compile the stand-in under every library name that bindings and programs use; return its
+    file.
+    """
     made, source = folder / "stand_in.so", Path(__file__).parent / "tensorrt_stand_in.c"
     command = ["cc", "-shared", "-fPIC", "-O1", "-o", str(made), str(source)]
     subprocess.run(command, check=True)
@@ -86,7 +88,7 @@ def compile_stand_in(folder: Path) -> Path:
 
 
 def fetch(version: str, python: Path, folder: Path) -> None:
-    """NVIDIA's bindings, from uv's cache where they are there."""
+    """Install NVIDIA's bindings, from uv's cache if possible."""
     package = "tensorrt-bindings" if version.startswith("8.") else "tensorrt-cu12-bindings"
     wanted = folder / f"{version}.txt"
     wanted.write_text(f"{package}=={version} --hash=sha256:{WHEELS[version]}\n")
@@ -101,7 +103,7 @@ def fetch(version: str, python: Path, folder: Path) -> None:
 
 
 def run_cases(version: str, python: Path, folder: Path, library: Path) -> dict[str, Any]:
-    """Calls, names and checks of one version, in a process of its own."""
+    """Run the calls, names and checks of one version in a process."""
     fetch(version, python, folder)
     done = subprocess.run(
         [str(python), "-m", "tests.tools.bindings_cases", version, str(library)],
@@ -142,12 +144,12 @@ def render(found: dict[str, dict[str, Any]]) -> str:
 
 @pytest.fixture(scope="session")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What came of every version; only read."""
+    """The results of every version. Read-only."""
     return run_all(tmp_path_factory.mktemp("bindings"))
 
 
 def test_every_call_is_one_of_the_bindings(found: dict[str, dict[str, Any]]) -> None:
-    """A name or a signature that one of the versions does not have, and nobody provides for."""
+    """Every call exists in each version's bindings, or its absence is handled."""
     if os.environ.get("UPDATE_GOLDEN"):
         TABLE.write_text(render(found))
     assert render(found) == TABLE.read_text()
@@ -157,14 +159,14 @@ def test_every_call_is_one_of_the_bindings(found: dict[str, dict[str, Any]]) -> 
 def test_programs_over_the_bindings(
     version: str, check: str, found: dict[str, dict[str, Any]]
 ) -> None:
-    """Each in bindings_cases.py, with its own sentence."""
+    """Each check is documented in bindings_cases.py."""
     fault = found[version]["checks"][check]
     assert not fault, fault
 
 
 @pytest.fixture(scope="module")
 def jetson(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """A Python that has a TensorRT, and the environment in which it finds its libraries."""
+    """A Python with TensorRT, and the environment variables for its libraries."""
     root = tmp_path_factory.mktemp("jetson")
     library = compile_stand_in(root)
     _, python = environments.ensure("evaluate", print)
@@ -179,7 +181,7 @@ def jetson(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
 
 
 def draw_images(folder: Path) -> None:
-    """Five calibration images, prepared: as the steps have them, and as the builder does."""
+    """Write five prepared calibration images, in the steps' and in the builder's format."""
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", _IMAGES, str(REPOSITORY)]
     subprocess.run(command, cwd=folder, check=True, env=tool_environment(python))
@@ -188,7 +190,7 @@ def draw_images(folder: Path) -> None:
 def run_step(
     module: str, folder: Path, more: dict[str, str], inputs: dict[str, str], **request: Any
 ) -> None:
-    """A step by its launcher, whose outputs lie in the folder."""
+    """Run a step by its launcher, with outputs in the folder."""
     _, python = environments.ensure("evaluate", print)
     outputs = {name: str(folder / name) for name in request.pop("outputs")}
     places = {name: str(folder / path) for name, path in inputs.items()}
@@ -208,7 +210,7 @@ def run_step(
 def test_the_steps_of_an_engine_run_in_processes_of_their_own(
     tmp_path: Path, jetson: tuple[Path, dict[str, str]]
 ) -> None:
-    """Calibration, the engine by its cache, its latency: in the host's Python, from files to files."""
+    """Calibration, the engine and its latency run as processes in the host's Python."""
     _, more = jetson
     draw_images(tmp_path)
     (tmp_path / "net.onnx").write_bytes(b"a network")
@@ -273,7 +275,7 @@ def test_the_steps_of_an_engine_run_in_processes_of_their_own(
 def test_a_bundle_calibrates_on_the_device(
     tmp_path: Path, jetson: tuple[Path, dict[str, str]]
 ) -> None:
-    """`build.py` finds neither the images nor the CUDA runtime from the folder in which it builds."""
+    """`build.py` calibrates with the bundled images and finds the CUDA runtime."""
     host, more = jetson
     draw_images(tmp_path)
     (tmp_path / "model.onnx").write_bytes(b"a network")

@@ -1,4 +1,4 @@
-"""Garbage in the real tools: a sentence that names the file, in every step that opens a model."""
+"""Invalid models in the real tools: every step that opens a model names the file in one sentence."""
 
 import json
 import subprocess
@@ -138,10 +138,10 @@ def _run(folder: Path, env: str, module: str, request: dict[str, Any]) -> tuple[
 def test_garbage_is_told_by_name(
     tmp_path: Path, env: str, module: str, kind: str, params: dict[str, Any], content: bytes
 ) -> None:
-    """A traceback of somebody else's library, or a segmentation fault."""
+    """Invalid model bytes give one sentence with the file's name."""
     file = tmp_path / f"mine.{kind}"
     file.write_bytes(content)
-    link = tmp_path / f"{kind}.{kind}"  # what the runner makes of an input
+    link = tmp_path / f"{kind}.{kind}"  # as the runner links an input
     link.symlink_to(file)
     names = (
         "metrics",
@@ -165,7 +165,7 @@ def test_garbage_is_told_by_name(
 
 
 def test_broken_images_are_told_at_once_by_their_paths(tmp_path: Path) -> None:
-    """Which of 20,000 images they were."""
+    """Broken images are reported together, with their paths."""
     (tmp_path / "images").mkdir()
     for name, content in (("a", b""), ("b", b"\xff\xd8\xff\xe0 no picture"), ("c", b"<html>")):
         (tmp_path / "images" / f"{name}.jpg").write_bytes(content)
