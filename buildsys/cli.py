@@ -1,4 +1,4 @@
-"""The command line, buildsys COMMAND.
+"""Declarative builds of vision models for edge hardware.
 
 Exit codes: 0 done, 1 failed, 2 wrong input, 10 waiting, 11 rejected, 12 differs from buildsys.lock.
 """
@@ -22,19 +22,19 @@ COMMANDS = {
     "init": "make a workspace in a folder: dodo.py, doit.cfg, a first recipe, schemas",
     "new": "write a commented recipe from a model file or data",
     "targets": "list the boards and devices that recipes can name",
-    "check": "find the mistakes in all recipes without building",
+    "check": "report the errors in all recipes without building",
     "plan": "show which steps would run, and why",
-    "update": "record this machine's results in buildsys.lock; repeat trainings of other tools or code",
+    "update": "record this machine's results in buildsys.lock; trainings with other tools or code run again",
     "verify": "build again without stored results and compare with the package",
     "compare": "time the files of several builds side by side",
     "pin": "write missing sha256 digests into recipes",
     "predict": "draw what the shipped file detects in images",
-    "flash": "send shipped models to a board, with the vendor's own tool",
-    "fit": "find the largest input size that the target's memory holds",
+    "flash": "send packaged models to a board with the vendor's tool",
+    "fit": "find the largest input size that fits into the target's memory",
     "bundle": "write a folder from which another machine builds an engine",
     "import": "import the result of a bundle",
     "import-benchmark": "record the latency of a file as measured on a device",
-    "report": "write pages about every build and its proofs, without building",
+    "report": "write the report about every build and its evidence, without building",
     "schema": "write JSON Schemas for editors",
     "doctor": "report what is installed, what can be downloaded, and what is missing",
     "sync": "download what builds need, ahead of time",
@@ -107,7 +107,13 @@ def _lost(out: Printed) -> int:
 def _parser(words: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="buildsys", description=__doc__)
     parser.add_argument("--version", action="version", version=f"buildsys {__version__}")
-    parser.add_argument("-C", dest="folder", type=Path, default=Path(), help="the workspace")
+    parser.add_argument(
+        "-C",
+        dest="folder",
+        type=Path,
+        default=Path(),
+        help="folder of the workspace; default: the current one",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     asked = _command(words)
     for name, text in ((n, t) for n, t in COMMANDS.items() if asked in (n, "")):

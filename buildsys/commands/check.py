@@ -1,4 +1,4 @@
-"""buildsys check: find the mistakes in all recipes without building."""
+"""buildsys check: report the errors in all recipes without building."""
 
 import argparse
 import sys

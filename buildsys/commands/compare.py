@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=_between(0, 1000),
         default=5,
         metavar="N",
-        help="untimed runs before them (default: 5)",
+        help="untimed runs before the timed ones (default: 5)",
     )
     parser.add_argument(
         "--threads", type=_between(1, 1024), default=1, metavar="N", help="CPU threads (default: 1)"

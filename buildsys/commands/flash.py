@@ -16,7 +16,7 @@ _INTERRUPTED = b"\nthe board may hold half a model: flash it again before you us
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: which builds, and the serial port."""
     parser.add_argument("builds", nargs="+", metavar="BUILD", help="builds for one board")
-    parser.add_argument("--port", help="the serial port; default: the only one")
+    parser.add_argument("--port", help="the serial port; default: the only one of this machine")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be sent")
 
 

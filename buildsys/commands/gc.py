@@ -33,7 +33,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tools",
         action="store_true",
-        help="remove tool environments of other versions' locks",
+        help="also remove tool environments that this version does not use",
     )
     parser.add_argument("--dry-run", action="store_true", help="only print what would be removed")
 

@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         nargs="+",
         metavar="FILE",
-        help="of `litert-benchmark --result_json`, `trtexec --exportTimes` or a package's `benchmark.py --json`",
+        help="output of `litert-benchmark --result_json`, `trtexec --exportTimes` or a package's `benchmark.py --json`",
     )
     parser.add_argument(
         "--device",

@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH",
-        help="a data.yaml, COCO's JSON, or a folder: Pascal VOC, darknet, labelImg, classes, images alone",
+        help="a data.yaml, COCO's JSON, or a folder: Pascal VOC, darknet, labelImg, folders of classes, only images",
     )
     bring = parser.add_mutually_exclusive_group()
     bring.add_argument(
@@ -57,7 +57,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     bring.add_argument(
         "--link",
         action="store_true",
-        help="leave them there: link them in weights/, name the data in buildsys.yaml",
+        help="copy nothing: link FILEs in weights/ and name the data in buildsys.yaml",
     )
 
 

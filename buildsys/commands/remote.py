@@ -8,7 +8,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: the subcommands check, gc and keygen."""
     actions = parser.add_subparsers(required=True, metavar="check|gc|keygen", dest="action")
     text = (
-        "report whether it answers, whether it can be written (if it should), and what it contains"
+        "report whether the store can be reached and written (if configured), and what it contains"
     )
     check = actions.add_parser("check", help=text, description=text)
     check.add_argument(
@@ -18,7 +18,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     text = "remove results that were uploaded long ago, and files that no result names"
     gc = actions.add_parser("gc", help=text, description=text)
-    gc.add_argument("--max-age", metavar="90d", required=True, help="h, d or w")
+    gc.add_argument(
+        "--max-age",
+        metavar="90d",
+        required=True,
+        help="remove results that were uploaded longer ago (h, d, w)",
+    )
     gc.add_argument("--dry-run", action="store_true", help="only print what would be removed")
     text = "write a private key, and print the public key that `remote.trusted` lists"
     keygen = actions.add_parser("keygen", help=text, description=text)

@@ -23,19 +23,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--packages-only",
         action="store_true",
-        help="only the files that ship; of intermediate results only the digests",
+        help="only the files of packages; intermediate results only as digests",
     )
     export.add_argument(
         "--partial", action="store_true", help="export what exists, even if results are missing"
     )
-    text = "import such a file; import only from people you trust"
+    text = "import a file of `buildsys store export`; only from people you trust"
     load = actions.add_parser("import", help=text, description=text)
     load.add_argument(
         "file", type=Path, metavar="FILE", help="a file written by `buildsys store export`"
     )
     for name, text in (
         ("push", "upload results of builds to the store that the team shares"),
-        ("pull", "download everything that builds consist of, to work without that store"),
+        ("pull", "download all files of builds, to work without that store"),
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns of builds")

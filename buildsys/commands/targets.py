@@ -11,7 +11,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         " verified against its source (partly: some lines were not; none: no firmware is involved)."
         " It says nothing about the board itself; the documentation does, under Not verified."
     )
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -26,18 +26,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="what this machine has beside what buildsys detects, such as tensorrt-10.3-sm87; can be repeated",
+        help="a property of this machine that buildsys does not detect, such as tensorrt-10.3-sm87; can be repeated",
     )
-    parser.add_argument("--gpus", type=_count, metavar="N", help="number of GPUs; default: counted")
     parser.add_argument(
-        "--store", type=Path, metavar="FOLDER", help="folder of its store; default: the workspace's"
+        "--gpus", type=_count, metavar="N", help="number of GPUs; default: detected"
+    )
+    parser.add_argument(
+        "--store",
+        type=Path,
+        metavar="FOLDER",
+        help="folder of the worker's store; default: the workspace's",
     )
     parser.add_argument(
         "--trust",
         choices=["code"],
         help="let checkpoints run code here if the recipe has `trust: code`",
     )
-    parser.add_argument("--host", default="", help="address at which other machines reach it")
+    parser.add_argument(
+        "--host", default="", help="address at which other machines connect to this worker"
+    )
     parser.add_argument(
         "--insecure", action="store_true", help="allow tcp:// to another machine, without TLS"
     )

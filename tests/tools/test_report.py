@@ -281,7 +281,7 @@ def test_accuracy_tells_on_how_many_images(pages: Path) -> None:
 def test_a_training_has_a_page(pages: Path) -> None:
     """Its curves with a legend, the best epoch, the time; what its checkpoint finds; its images."""
     page = (pages / TRAINING_PAGE).read_text()
-    for words in ("12<", "of 20", "ended by patience: none better for 4", "1 min 34 s"):
+    for words in ("12<", "of 20", "ended by patience: no better epoch in 4", "1 min 34 s"):
         assert words in page
     for name in ("loss-pose", "accuracy-boxes", "accuracy-keypoints", "recall-keypoints"):
         source = (pages / TRAINING_PAGE.removesuffix(".html") / f"{name}.svg").read_text()
