@@ -1,7 +1,7 @@
-"""What people bring, from `buildsys new` to files for three boards, with nothing edited by hand.
+"""Users' datasets, from `buildsys new` to files for three boards, without manual edits.
 
-Only to take less time the input is 64 px here, int8 is calibrated on four images, and the boxes are
-trained in fewer epochs.
+To save time the input is 64 px, int8 is calibrated with four images, and boxes are trained for
+fewer epochs.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ pytestmark = pytest.mark.tools
 BOARDS = ("grove-vision-ai-v2", "xiao-esp32s3", "raspberry-pi-5")
 PREPARING = ("prepare_dataset", "read_coco")
 POINTS = "train: images/train\nval: images/val\nnames: [mouse]\nkpt_shape: [4, 3]\n"
-"""Of an own pose set: neither sigmas nor `flip_idx`."""
+"""data.yaml of a pose dataset without sigmas and `flip_idx`."""
 MOUSE = "0 0.5 0.5 0.5 0.5 0.5 0.25 2 0.4 0.3 2 0.6 0.3 1 0.5 0.75 2\n"
 
 
 def draw(name: str, boxes: tuple[Box, ...]) -> bytes:
-    """Stripes, and a plain field where a box is; the same bytes in every form."""
+    """An image of stripes with plain boxes; the same bytes in every format."""
     data = bytearray(bitmap(SIDE, sum(name.encode()) % 40))
     for kind, left, upper, right, lower in boxes:
         for row in range(SIDE - lower, SIDE - upper):  # a BMP begins with its lowest row
@@ -51,7 +51,7 @@ def draw(name: str, boxes: tuple[Box, ...]) -> bytes:
 
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command of ours, with a store of the workspace's own."""
+    """Run a buildsys command with the workspace's own store."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
@@ -64,7 +64,7 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def write_mice(root: Path) -> None:
-    """Four images to train on, two to validate with."""
+    """Write four training and two validation images."""
     for split, count in (("train", 4), ("val", 2)):
         for index in range(count):
             image = root / "images" / split / f"{index}.bmp"
@@ -78,7 +78,7 @@ def write_mice(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace with a recipe for each set, as `new` wrote it, smaller."""
+    """A workspace with the recipe of `new` for each dataset, made smaller."""
     root = make_workspace(tmp_path_factory.mktemp("brought") / "place")
     write_mice(root / "data" / "mice")
     for form in FORMS:
@@ -96,7 +96,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ):
             assert old in text
             text = text.replace(old, new)
-        if name in FORMS:  # the pose set needs all of them, or its int8 file fails the signal check
+        # the pose dataset needs all images, or its int8 file fails the signal check
+        if name in FORMS:
             assert "epochs: 100" in text
             text = text.replace("epochs: 100", "epochs: 40")
         path.write_text(text)
@@ -105,7 +106,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def prepared(root: Path) -> dict[str, str]:
-    """The digest of what each recipe's dataset was made into."""
+    """The digest of each recipe's prepared dataset."""
     from buildsys.execution.session.session import Session
 
     session = Session(root)
@@ -122,7 +123,9 @@ def prepared(root: Path) -> dict[str, str]:
 
 
 def test_a_look_at_any_form_finds_nothing_wrong(place: Path) -> None:
-    """The same figures of each, whatever the format: four images to train on, two to validate with."""
+    """`check --data` reports the same figures for each format: four training and two validation
+    images.
+    """
     run = call(place, "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
     reports = [read(place / "build" / ".data" / form / "report.json") for form in FORMS]
@@ -145,11 +148,11 @@ params = prepare_dataset.Params(
 )
 prepare_dataset.run({"dataset": Path(given["root"])}, {"dataset": Path(sys.argv[2])}, params)
 """
-"""What the plan of a recipe runs of a dataset, in its tool environment."""
+"""The steps of a recipe's plan that prepare its dataset, run in their tool environments."""
 
 
 def test_one_set_in_four_forms_is_one_prepared_dataset(place: Path, tmp_path: Path) -> None:
-    """Byte for byte: images, labels and data.yaml, from Roboflow, VOC, Label Studio and darknet."""
+    """Roboflow, VOC, Label Studio and darknet exports give byte-equal images, labels and data.yaml."""
     _, python = environments.ensure("evaluate", print)
     environment = {**tool_environment(python), "PYTHONPATH": str(REPOSITORY)}
     trees = {}
@@ -172,8 +175,8 @@ def test_one_set_in_four_forms_is_one_prepared_dataset(place: Path, tmp_path: Pa
 
 
 def test_one_set_in_four_forms_is_built_once(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Byte for byte the same prepared dataset: one training and one conversion serve all of them, and
-    an own pose set without sigmas, to files for a Grove, an ESP32S3 and a Raspberry Pi.
+    """Four formats share one training and one conversion; a pose dataset without sigmas builds,
+    too, for a Grove, an ESP32S3 and a Raspberry Pi.
     """
     run = doit(place)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -1,4 +1,4 @@
-"""An engine that is built elsewhere, by the real builder of TensorRT-RTX, where buildsys is not."""
+"""An engine that the real builder of TensorRT-RTX builds in an environment without buildsys."""
 
 import json
 import os
@@ -29,7 +29,7 @@ _BUILD = "tiny@nvidia-rtx-aot"
 
 
 def buildsys(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """The command, with the workspace's own store."""
+    """Run a buildsys command with the workspace's own store."""
     environment = {"PYTHONPATH": str(REPOSITORY), "BUILDSYS_STORE": str(store_of(root))}
     code = "import sys; from buildsys.cli import main; sys.exit(main())"
     return subprocess.run(
@@ -44,7 +44,7 @@ def buildsys(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace in which the network was bundled, and no engine built."""
+    """A workspace with a bundle and without an engine."""
     root = make_workspace(tmp_path_factory.mktemp("bundles") / "place", tiny=_TINY)
     draw(root / "pictures", 64, 4)
     run = buildsys(root, "bundle", _BUILD)
@@ -55,12 +55,12 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def carry(root: Path, place: Path) -> Path:
-    """The bundle, on another machine."""
+    """Copy the bundle, as to another machine."""
     return Path(shutil.copytree(root / "build" / "bundles" / "tiny" / "nvidia-rtx-aot", place))
 
 
 def build(python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """`python3 build.py` there: nothing of this environment is known."""
+    """Run `python3 build.py` without this environment's variables."""
     return subprocess.run(
         [str(python), str(folder / "build.py")],
         capture_output=True,
@@ -72,7 +72,7 @@ def build(python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_without_the_library_one_sentence(bundled: Path, tmp_path: Path) -> None:
-    """A traceback on the device."""
+    """Without the library, build.py prints one sentence."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
     run = build(tmp_path / "bare" / "bin" / "python", carry(bundled, tmp_path / "away"))
     assert (run.returncode, run.stdout) == (4, "")
@@ -80,7 +80,7 @@ def test_without_the_library_one_sentence(bundled: Path, tmp_path: Path) -> None
 
 
 def test_another_version_is_refused(bundled: Path, tmp_path: Path) -> None:
-    """An engine that the target does not load."""
+    """Another version is refused."""
     away = carry(bundled, tmp_path / "away")
     told = read(away / "bundle.json")
     told["request"]["version"] = "1.6"
@@ -93,7 +93,7 @@ def test_another_version_is_refused(bundled: Path, tmp_path: Path) -> None:
 
 
 def test_there_and_back(bundled: Path, tmp_path: Path) -> None:
-    """The engine of elsewhere is built again here; or it is another than here."""
+    """An imported engine is published without building, and equals one built here."""
     away = carry(bundled, tmp_path / "away")
     _, python = environments.ensure("tensorrt-rtx-1.7", print)
     run = build(python, away)

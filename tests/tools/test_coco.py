@@ -1,4 +1,4 @@
-"""Data in COCO format through the real steps: what comes out, what runs again, what images tell."""
+"""COCO datasets with the real steps: the prepared data, what runs again, findings in images."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from tests.tools.places import bitmap, make_workspace, read, store_of, tool_envi
 
 pytestmark = pytest.mark.tools
 
-# what the data is made into is seen by a look at it: no network is needed
+# `check --data` prepares the data without a training
 RECIPE = """\
 name: cells
 source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}
@@ -57,7 +57,7 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def write_sheet(root: Path, split: str, boxes: list[list[float]], **first: Any) -> None:
-    """An annotation file: every box in the split's first image; `first`: of that image."""
+    """Write an annotation file with all boxes in the split's first image; `first`: its fields."""
     images = [
         {"id": i, "file_name": name, "width": 32, "height": 32}
         for i, name in enumerate(NAMES[split])
@@ -73,7 +73,7 @@ def write_sheet(root: Path, split: str, boxes: list[list[float]], **first: Any) 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A workspace with four images in nested folders, two of one name."""
+    """A workspace with four images in nested folders, two with the same name."""
     root = make_workspace(tmp_path / "place", cells=RECIPE)
     for index, name in enumerate((*NAMES["train"], *NAMES["val"])):
         path = root / "cells" / "images" / name
@@ -85,7 +85,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def files(root: Path, step: str) -> dict[str, bytes]:
-    """What the last run of a step made: the files of the tree in the store."""
+    """The files that the last run of a step made, from the store."""
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.state.plans import Plans
@@ -116,11 +116,11 @@ splits = tuple(Split(name=n, paths=("images", f"{n}.json")) for n in ("train", "
 params = prepare_dataset.Params(format="coco", splits=splits, classes=("bar", "egg"), shape="box")
 prepare_dataset.run({"dataset": Path(sys.argv[1])}, {"dataset": Path(sys.argv[2])}, params)
 """
-"""What the plan of the recipe runs of its data, in its tool environment."""
+"""The steps of the recipe's plan that prepare its data."""
 
 
 def prepare(place: Path) -> dict[str, bytes]:
-    """The files that the data is prepared as."""
+    """Prepare the data and return the files."""
     _, python = environments.ensure("evaluate", print)
     environment = {**tool_environment(python), "PYTHONPATH": str(REPOSITORY)}
     target = place / "prepared" / str(len(list(place.glob("prepared/*"))))
@@ -131,14 +131,14 @@ def prepare(place: Path) -> dict[str, bytes]:
 
 
 def ran(run: subprocess.CompletedProcess[str]) -> set[str]:
-    """The steps that a command ran, by what it said."""
+    """The steps that a command ran, from its output."""
     return {
         line.split("] ")[1].split(" ")[0] for line in run.stderr.splitlines() if "done in" in line
     }
 
 
 def test_pictures_labels_and_classes_come_over(place: Path) -> None:
-    """Images byte for byte with their folders, an empty file for an empty image, exact boxes."""
+    """Prepared images keep bytes and folders; labels have exact boxes, or are empty."""
     run = call(place, "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
     made = prepare(place)
@@ -161,7 +161,7 @@ def test_pictures_labels_and_classes_come_over(place: Path) -> None:
 
 
 def test_an_edited_annotation_runs_what_rests_on_it(place: Path) -> None:
-    """One box moves: looked at again, once; a touch runs nothing."""
+    """A moved box prepares the data again, once; a new file time does not."""
     assert ran(call(place, "check", "--data")) == {"inspect"}
     assert ran(call(place, "check", "--data")) == set()
     text = (place / "cells" / "train.json").read_text()
@@ -170,7 +170,7 @@ def test_an_edited_annotation_runs_what_rests_on_it(place: Path) -> None:
     write_sheet(place, "train", [[5, 8, 16, 8]])
     assert ran(call(place, "check", "--data")) == {"inspect"}
     before = prepare(place)
-    # nothing that is read from it changes: what is prepared is the same, and nothing after it runs
+    # a change without effect: the prepared data is the same, and no later step runs
     (place / "cells" / "train.json").write_text(
         (place / "cells" / "train.json").read_text().replace('{"images"', '{"info": {}, "images"')
     )
@@ -178,7 +178,7 @@ def test_an_edited_annotation_runs_what_rests_on_it(place: Path) -> None:
 
 
 def test_what_only_a_picture_tells_is_told_at_once(place: Path) -> None:
-    """A damaged image and a wrong size, by the names that people know, before anything trains."""
+    """A damaged image and a wrong size are reported with the user's file names before the training."""
     write_sheet(place, "train", [[4, 8, 16, 8]], width=48)
     (place / "cells" / "images" / "d" / "a.bmp").write_bytes(b"BM no picture")
     run = call(place, "check", "--data")
@@ -195,7 +195,7 @@ def test_what_only_a_picture_tells_is_told_at_once(place: Path) -> None:
 def test_both_ways_give_the_data_that_went_in(
     tmp_path: Path, task: str, suffix: str, generator: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ultralytics -> COCO -> Ultralytics: the same images and names, labels to 1e-6 of a pixel."""
+    """Ultralytics -> COCO -> Ultralytics keeps images and names, and labels to 1e-6 of a pixel."""
     text = GENERATED.replace("TASK", task).replace("-ARCH", suffix).replace("GENERATOR", generator)
     root = make_workspace(tmp_path / "place", made=text.replace("FORMAT", "format: coco, "))
     monkeypatch.setenv("BUILDSYS_STORE", str(store_of(root)))

@@ -1,4 +1,4 @@
-"""Builds compared with the real engines, and YOLOv4-tiny from its package to a TFLite file."""
+"""Comparing builds with the real runtimes, and YOLOv4-tiny from its family to a TFLite file."""
 
 import os
 import re
@@ -36,7 +36,7 @@ targets: [host]
 
 @pytest.fixture(scope="module")
 def pair(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One network as an ONNX and as a TFLite file, each a recipe, compared."""
+    """A workspace with a network as ONNX and TFLite file in two recipes, compared."""
     one = GIVEN.format(name="one", family="onnx", target="onnx-file")
     two = GIVEN.format(name="two", family="tflite", target="host")
     root = make_workspace(tmp_path_factory.mktemp("compare") / "pair", one=one, two=two)
@@ -56,7 +56,7 @@ def pair(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compare(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`buildsys compare` with the shared store."""
+    """Run `buildsys compare` with the shared store."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
@@ -74,7 +74,7 @@ def compare(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_two_recipes_are_compared(pair: Path) -> None:
-    """Engine, size, operators, times and ratio of each file, by its digest."""
+    """The record has runtime, size, operators, times and ratio of each file, by digest."""
     (record,) = (pair / "build" / ".comparisons").iterdir()
     data = read(record)
     told = {key: data[key] for key in ("label", "device", "threads", "runs", "warmup", "what")}
@@ -102,7 +102,9 @@ def test_two_recipes_are_compared(pair: Path) -> None:
 
 
 def test_the_page_has_the_table(pair: Path) -> None:
-    """Labelled as measured here, with machine and threads; each build has its row."""
+    """The report's table is labelled as measured here, with machine and threads, and has a row per
+    build.
+    """
     page = (pair / "build" / "report" / "index.html").read_text()
     assert page.count("<h2>Comparison</h2>") == 1
     section = page.partition("<h2>Comparison</h2>")[2].partition("</section>")[0]
@@ -113,7 +115,7 @@ def test_the_page_has_the_table(pair: Path) -> None:
 
 
 def test_a_second_comparison_measures_nothing(pair: Path) -> None:
-    """It prints the record that there is, and the report stays as it is."""
+    """A second comparison prints the record and does not change the report."""
     before = (pair / "build" / "report" / "index.html").read_bytes()
     run = compare(pair, "--json")
     assert (run.returncode, run.stderr) == (0, "")
@@ -123,7 +125,7 @@ def test_a_second_comparison_measures_nothing(pair: Path) -> None:
 
 
 def test_yolov4_tiny_builds_from_random_weights(tmp_path: Path) -> None:
-    """A family is two modules and a lock: initialized, exported, converted; nobody decodes it."""
+    """A family of two modules and a lock is initialized, exported and converted."""
     root = make_workspace(tmp_path / "place", **{"yolov4-tiny": YOLOV4})
     run = doit(root)
     assert run.returncode == 0, run.stderr

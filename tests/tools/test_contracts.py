@@ -1,4 +1,6 @@
-"""Firmware contracts with the real tools: what they take is built, what they cannot take is told."""
+"""Firmware contracts with the real tools: compatible files are built, others rejected with a
+reason.
+"""
 
 import hashlib
 import re
@@ -46,7 +48,7 @@ targets:
   - {{target: grove-vision-ai-v2, as: one-output, firmware: sscma-1.0-yolov8}}
   - {{target: grove-vision-ai-v2, as: small, firmware: small-arena}}
 """
-"""One training for both heads that these firmwares want, and for one that lacks the room."""
+"""One training for both heads that the firmwares need, and for a board with too little memory."""
 
 BLIND = """\
 name: blind
@@ -60,7 +62,7 @@ quantization:
   calibration: {images: "pictures/*.bmp", count: 2}
 targets: [host]
 """
-"""Ultralytics' own export: everything in one output, boxes in pixels."""
+"""Ultralytics' standard export: one output, with boxes in pixels."""
 
 STOCK = """\
 name: stock
@@ -97,14 +99,14 @@ nodes += [
     h.make_node("Mul", ["mixed", "share"], ["box_s32"]),
 ]
 """
-"""Two products of what the network computes, as YOLO11 has them."""
+"""Two products of activations, as in YOLO11."""
 
 ARENA_KIB = 100
 
 
 @pytest.fixture(scope="module")
 def eyes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A workspace in which detection networks were built for firmwares; what became of each."""
+    """A workspace in which detection networks were built for firmwares, and each build's status."""
     root = make_workspace(tmp_path_factory.mktemp("contracts") / "eyes", eyes=EYES, blind=BLIND)
     draw(root / "pictures", 96, 2)
     (root / "targets" / "firmware").mkdir(parents=True)
@@ -128,7 +130,7 @@ def eyes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[
 def test_a_firmware_gets_the_head_that_it_decodes(
     eyes: tuple[Path, dict[str, str]], build: str, decoder: str, shapes: list[list[int]]
 ) -> None:
-    """And its decoder, emulated, finds in the file what the file says."""
+    """A compatible file is built, and the emulated decoder finds the file's objects."""
     root, became = eyes
     assert became[f"eyes@{build}"] == "built"
     folder = root / "build" / "eyes" / build
@@ -143,7 +145,7 @@ def test_a_firmware_gets_the_head_that_it_decodes(
 def test_a_model_that_does_not_fit_is_told_with_both_figures(
     eyes: tuple[Path, dict[str, str]],
 ) -> None:
-    """KiB needed and KiB there are; the file is kept aside, the other builds are done."""
+    """A file that exceeds the memory is rejected with both sizes; other builds are published."""
     root, became = eyes
     told = re.fullmatch(
         r"rejected by fit: it needs (\d+) KiB of tensor arena \(by .*\), small-arena has (\d+) KiB; (.*)",
@@ -159,9 +161,9 @@ def test_a_model_that_does_not_fit_is_told_with_both_figures(
 
 @pytest.fixture(scope="module")
 def stock(eyes: tuple[Path, dict[str, str]]) -> Path:
-    """That workspace with a recipe that brings the stock export as a finished file."""
+    """That workspace with a recipe whose source is the standard export."""
     root, became = eyes
-    # it is no good for any machine, and is kept aside for that
+    # the file is rejected for every target
     assert became["blind@host"].startswith("rejected by signal: detections [1, 84, 189] holds")
     shutil.copyfile(root / "build/.rejected/blind@host/blind.tflite", root / "stock.tflite")
     digest = hashlib.sha256((root / "stock.tflite").read_bytes()).hexdigest()
@@ -170,7 +172,7 @@ def stock(eyes: tuple[Path, dict[str, str]]) -> Path:
 
 
 def reject(root: Path, build: str) -> tuple[subprocess.CompletedProcess[str], str]:
-    """(the run, the status) of a build that must be rejected."""
+    """Run a build that must be rejected; return the run and the status."""
     run = doit(root, f"build:{build}")
     assert run.returncode == 11, run.stderr
     return run, statuses(root)[build]
@@ -179,7 +181,7 @@ def reject(root: Path, build: str) -> tuple[subprocess.CompletedProcess[str], st
 def test_a_stock_export_is_refused_before_the_compiler(
     stock: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Pain 1: it converts, is flashed, and detects nothing. Both layouts, and what to change."""
+    """A standard export is rejected with both layouts and what to change (problem 1)."""
     recipe = stock / "recipes" / "himax.yaml"
     digest = hashlib.sha256((stock / "stock.tflite").read_bytes()).hexdigest()
     recipe.write_text(HIMAX.replace("name: stock", "name: himax").replace("SHA", digest))
@@ -194,7 +196,9 @@ def test_a_stock_export_is_refused_before_the_compiler(
 
 
 def test_one_scale_for_boxes_and_scores_is_refused(stock: Path) -> None:
-    """Pain 6: this firmware decodes the layout, and would see nothing through such a scale."""
+    """One scale for pixels and scores is rejected, even if the firmware decodes the layout (problem
+    6).
+    """
     _, told = reject(stock, "stock@sscma")
     assert told.startswith(
         "rejected by signal: detections [1, 84, 189] holds boxes and scores in one int8 tensor with"
@@ -207,7 +211,9 @@ def test_one_scale_for_boxes_and_scores_is_refused(stock: Path) -> None:
 def test_int8_destroys_the_outputs_of_a_stock_export(
     stock: Path, tmp_path: Path, trained: bool
 ) -> None:
-    """Pain 6: it converts without a word, and detects nothing; the raw head is kept (test_pipeline)."""
+    """One scale for pixels and scores is rejected on other targets, too (problem 6); the raw head
+    passes in test_pipeline.
+    """
     noise = make_noise(tmp_path / "noise", 96)
     verdict = examine(tmp_path, stock / "stock.tflite", noise, classes=80, trained=trained)
     (told,) = verdict["failures"]
@@ -217,7 +223,7 @@ def test_int8_destroys_the_outputs_of_a_stock_export(
 
 
 def test_an_operator_that_the_firmware_lacks_is_named(tmp_path: Path) -> None:
-    """With the layer that it came from: on the device, AllocateTensors fails without a word."""
+    """An operator that the firmware lacks is rejected with its layer."""
     root = make_workspace(tmp_path / "mixed", mixed=MIXED)
     draw(root / "pictures", 96, 2)
     _, python = environments.ensure("onnx2tf", print)

@@ -1,4 +1,4 @@
-"""Networks that onnx2tf by itself gets wrong: told apart by values, converted all the same."""
+"""Networks that onnx2tf alone converts wrongly: detected by values, and converted correctly."""
 
 import json
 import subprocess
@@ -47,7 +47,7 @@ conv("out", "joined", 96, 8)
 node("Reshape", "answer", ["out", constant("whole", np.array([1, 8, 1024]))])
 save(32, "answer", [1, 8, 1024])
 """
-"""As a C2f block of YOLOv8n at 256 px: height, width and channels are all 32."""
+"""A block like C2f of YOLOv8n at 256 px: height, width and channels are all 32."""
 
 _ATTENTION = """
 conv("stem", "images", 3, 16, size=3, stride=2)
@@ -61,7 +61,7 @@ conv("out", "attended", 16, 5)
 node("Reshape", "answer", ["out", constant("whole", np.array([1, 5, 64]))])
 save(16, "answer", [1, 5, 64])
 """
-"""As the attention of YOLO11: an addition behind reshapes, a grouped convolution inside."""
+"""Attention as in YOLO11: an addition after reshapes, with a grouped convolution."""
 
 
 _MAP = """
@@ -69,7 +69,7 @@ conv("stem", "images", 3, 16, size=3, stride=2)
 conv("answer", "stem", 16, 8)
 save(16, "answer", [1, 8, 8, 8])
 """
-"""An output of four axes, whose sides are all equal."""
+"""An output with four axes, whose last three are equal."""
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ save(16, "answer", [1, 8, 8, 8])
 def test_a_layout_that_shapes_do_not_tell(
     network: str, size: int, layouts: dict[str, str], tmp_path: Path
 ) -> None:
-    """The step compares with the ONNX itself: what it lets through computes the same."""
+    """The converted file computes the same as the ONNX file."""
     _, python = environments.ensure("onnx2tf", print)
     source, target = tmp_path / "network.onnx", tmp_path / "saved"
     environment = tool_environment(python, tmp_path)

@@ -1,4 +1,4 @@
-"""Two converters on one network, with their real tools: what differs is the file, never the answer."""
+"""Two converters for one network with their real tools: the files differ, the results do not."""
 
 import json
 import os
@@ -44,7 +44,7 @@ targets:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A network that finds bright spots, through both converters. Only read."""
+    """A workspace with a network for bright spots from both converters. Read-only."""
     root = make_workspace(tmp_path_factory.mktemp("converters") / "place", both=_BOTH)
     draw(root / "pictures", 96, 4)
     _, python = environments.ensure("onnx2tf", print)
@@ -57,7 +57,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _predict(root: Path, build: str) -> list[list[dict[str, Any]]]:
-    """The objects of every image."""
+    """The objects in every image."""
     run = _buildsys(root, "predict", build, "pictures")
     assert run.returncode == 0, run.stderr
     found = read(root / "build" / ".predictions" / build / "predictions.json")
@@ -65,7 +65,7 @@ def _predict(root: Path, build: str) -> list[list[dict[str, Any]]]:
 
 
 def _buildsys(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The real command, with the shared store."""
+    """Run a buildsys command with the shared store."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
@@ -82,7 +82,7 @@ def _buildsys(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_both_files_see_the_same(built: Path) -> None:
-    """Somebody chooses a converter, and finds other objects; of float16 test_yolox_pipeline tells."""
+    """Both converters' files find the same objects; float16 is tested in test_yolox_pipeline."""
     one, other = (_predict(built, f"both-{tool}@whole") for tool in _TOOLS)
     assert sum(map(len, one)) > 10, "nothing was seen, so nothing was compared"
     for left, right in zip(one, other, strict=True):
@@ -94,7 +94,7 @@ def test_both_files_see_the_same(built: Path) -> None:
 
 @pytest.mark.parametrize("tool", _TOOLS)
 def test_every_step_says_whose_tensorflow_it_was(built: Path, tool: str) -> None:
-    """A manifest that names one converter for both."""
+    """Each manifest names its own converter."""
     manifest = read(built / "build" / f"both-{tool}" / "whole" / "manifest.json")
     tools = {step["stage"]: step["tool"] for step in manifest["steps"]}
     for stage in ("convert", "float", "quantize"):
@@ -105,7 +105,9 @@ def test_every_step_says_whose_tensorflow_it_was(built: Path, tool: str) -> None
 
 @pytest.mark.parametrize("tool", _TOOLS)
 def test_a_saved_model_is_loaded_as_its_readme_says(built: Path, tool: str, tmp_path: Path) -> None:
-    """In the package alone, by its own four lines; by the TensorFlow of the other converter."""
+    """A SavedModel package runs by its README's four lines, also with the other converter's
+    TensorFlow.
+    """
     folder = built / "build" / f"both-{tool}" / "tensorflow-saved-model"
     assert {path.name for path in folder.iterdir()} >= {
         f"both-{tool}_saved_model",
@@ -117,7 +119,7 @@ def test_a_saved_model_is_loaded_as_its_readme_says(built: Path, tool: str, tmp_
     text = (folder / "README.md").read_text()
     code = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
     assert len(code.splitlines()) == 4
-    (other,) = set(_TOOLS) - {tool}  # its own has read it, to make the TFLite files
+    (other,) = set(_TOOLS) - {tool}  # its own already read it for the TFLite files
     _, python = environments.ensure(other, print)
     run = subprocess.run(
         [str(python), "-c", code],
@@ -133,7 +135,7 @@ def test_a_saved_model_is_loaded_as_its_readme_says(built: Path, tool: str, tmp_
 
 
 def test_a_package_with_a_folder_is_verified_and_reported(built: Path) -> None:
-    """The first command that counts files instead of reading the manifest ends in a traceback."""
+    """Commands work for a package that is a folder."""
     build = "both-onnx-tf@tensorflow-saved-model"
     assert statuses(built)[build] in ("built", "up-to-date")
     run = _buildsys(built, "verify", build)
@@ -178,12 +180,11 @@ graph = h.make_graph(nodes, "small", [h.make_tensor_value_info("input:0", T.FLOA
 model = h.make_model(graph, opset_imports=[h.make_opsetid("", opset)], ir_version=ir)
 onnx.save(model, sys.argv[1])
 """
-"""What onnx-tf 1.10 stumbles over: uneven parts, axes as an input, names that get random endings.
-"""
+"""A network with the known faults of onnx-tf 1.10: uneven splits, axes as input, random names."""
 
 
 def _convert(folder: Path, opset: int, ir: int, last: str) -> tuple[int, str]:
-    """convert_onnx_tf in a folder of its own: exit code, and what it told."""
+    """Run convert_onnx_tf in its own folder; return exit code and messages."""
     folder.mkdir()
     _, newest = environments.ensure("evaluate", print)
     words = [str(folder / "small.onnx"), str(opset), str(ir), last]
@@ -216,13 +217,13 @@ def _convert(folder: Path, opset: int, ir: int, last: str) -> tuple[int, str]:
 
 
 def test_an_opset_with_axes_as_attributes_is_converted(tmp_path: Path) -> None:
-    """A file as new as today's onnx writes it, of operators as they were once."""
+    """A file of a current onnx version with old operator versions is converted."""
     code, told = _convert(tmp_path / "old", 11, ir=12, last="resize")
     assert code == 0, told
 
 
 def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
-    """In another folder, in another process."""
+    """Converting again in another folder and process gives the same bytes."""
     for name in ("one", "two"):
         code, told = _convert(tmp_path / name, 13, ir=12, last="resize")
         assert code == 0, told
@@ -234,7 +235,7 @@ def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_an_opset_that_it_does_not_know_is_told(tmp_path: Path) -> None:
-    """A traceback of TensorFlow, with the operator somewhere in it."""
+    """An unsupported operator is reported by name."""
     code, told = _convert(tmp_path / "new", 18, ir=8, last="resize")
     assert code == 3, told
     assert told == (

@@ -1,5 +1,4 @@
-"""Accuracy and latency of an engine, with a stand-in for the device: no GPU and no TensorRT is
-here.
+"""Accuracy and latency of an engine, with a stand-in for GPU and TensorRT.
 
 `_RUNTIME` takes the place of the runtime that packages ship, and runs an ONNX file by onnxruntime.
 What is tried is our own plumbing: requests, pipes, sentences, exit codes, and that the figures are
@@ -106,7 +105,7 @@ _TIMING: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network, a split of three images, the facts of an engine, the stand-in."""
+    """A network, a split of three images, an engine's facts and the stand-in."""
     root = tmp_path_factory.mktemp("proofs")
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", _DRAW, str(REPOSITORY), str(root)]
@@ -126,7 +125,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(
     place: Path, work: Path, module: str, params: dict[str, Any], output: str, **given: str
 ) -> subprocess.CompletedProcess[str]:
-    """A step by its launcher; the machine's Python is the environment's own."""
+    """Run a step by its launcher, with the environment's Python as the machine's."""
     work.mkdir(parents=True, exist_ok=True)
     _, python = environments.ensure("evaluate", print)
     known = {
@@ -152,7 +151,7 @@ def run(
 
 
 def read(path: Path) -> Any:
-    """A JSON file."""
+    """Read a JSON file."""
     return json.loads(path.read_text())
 
 
@@ -160,7 +159,7 @@ def read(path: Path) -> Any:
 def test_figures_are_those_of_the_same_network_as_onnx(
     place: Path, tmp_path: Path, least: int
 ) -> None:
-    """A proof that decodes in its own way, or pairs images with other images' outputs."""
+    """An engine's accuracy equals that of its ONNX file, image by image."""
     done = run(place, tmp_path / "onnx", "evaluate_onnx", _READING, "metrics")
     assert done.returncode == 0, done.stderr
     params = {"reading": _READING, "library": _LIBRARY, "least": least}
@@ -177,7 +176,7 @@ def test_figures_are_those_of_the_same_network_as_onnx(
 
 
 def test_times_carry_their_batch_and_what_they_are_of(place: Path, tmp_path: Path) -> None:
-    """The time of eight images is taken for the time of one, or the copies for the engine."""
+    """Latency is recorded per batch, with and without copies."""
     done = run(place, tmp_path, "benchmark_engine", _TIMING, "latency")
     assert done.returncode == 0, done.stderr
     entries = read(tmp_path / "latency.json")["entries"]
@@ -196,7 +195,7 @@ def test_times_carry_their_batch_and_what_they_are_of(place: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("module", ["evaluate_engine", "benchmark_engine"])
 def test_what_the_loader_refuses_is_one_sentence(place: Path, tmp_path: Path, module: str) -> None:
-    """A traceback of somebody else's program."""
+    """A failure of the device's program is reported in one sentence."""
     accuracy = {"reading": _READING, "library": _LIBRARY, "least": 1}
     params, output = (accuracy, "evidence") if module == "evaluate_engine" else (_TIMING, "latency")
     done = run(place, tmp_path, module, params, output, **{"engine-facts": "older.json"})
@@ -207,7 +206,7 @@ def test_what_the_loader_refuses_is_one_sentence(place: Path, tmp_path: Path, mo
 
 
 def test_a_child_that_ends_in_the_middle_is_told(place: Path, tmp_path: Path) -> None:
-    """A crash of the GPU's library leaves a step that waits for ever, or half of the images."""
+    """A crash of the GPU's library fails the step."""
     for kind in ("images", "labels"):
         (tmp_path / "data" / kind / "val").mkdir(parents=True)
     (tmp_path / "data" / "images" / "val" / "white.png").symlink_to(place / "white.png")

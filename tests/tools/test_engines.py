@@ -1,4 +1,4 @@
-"""Engines by the real builder, without a GPU: every precision of a small network of random weights."""
+"""Engines from the real builder without a GPU: every precision of a small random network."""
 
 import ast
 import json
@@ -142,7 +142,7 @@ CHECKS = re.findall(
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The four engines, and what waits for a GPU that is not here. Only read."""
+    """A workspace with the four engines, and builds that wait for a GPU. Read-only."""
     root = make_workspace(tmp_path_factory.mktemp("engines") / "place", tiny=_TINY)
     draw(root / "pictures", 64, 4)
     run = doit(root, store=store_of(root))
@@ -153,7 +153,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize("build", ["single", "half", "whole"])
 def test_an_engine_is_packed_with_what_its_reader_needs(built: Path, build: str) -> None:
-    """An engine arrives without a word on its library, or with outputs of other names."""
+    """A package names its library, and the outputs of the engine."""
     folder = built / "build" / "tiny" / build
     facts = read(folder / "engine.json")
     assert (facts["library"], facts["version"]) == ("tensorrt-rtx", "1.7.1.116")
@@ -171,7 +171,7 @@ def test_an_engine_is_packed_with_what_its_reader_needs(built: Path, build: str)
 
 @_NO_GPU
 def test_what_waits_for_a_gpu_is_no_failure(built: Path) -> None:
-    """A machine without one is red for what it cannot do; or green for what was asked of it by name."""
+    """Without a GPU a build waits: exit code 10 if requested by name, otherwise 0."""
     waiting = {
         "tiny@nvidia-a100": "waiting for TensorRT 11.4, compute capability 8.0",
         "tiny@jetson-orin": "waiting for TensorRT 10.3, compute capability 8.7",
@@ -187,7 +187,7 @@ def test_what_waits_for_a_gpu_is_no_failure(built: Path) -> None:
 
 
 def test_half_of_the_weights_is_half_of_the_file(built: Path) -> None:
-    """float16 by name alone."""
+    """A float16 engine computes in float16."""
     sizes = {
         build: (built / "build" / "tiny" / build / "tiny.engine").stat().st_size
         for build in ("single", "half", "whole", "wide")
@@ -197,7 +197,7 @@ def test_half_of_the_weights_is_half_of_the_file(built: Path) -> None:
 
 
 def test_the_file_before_the_engine_says_the_precision(built: Path) -> None:
-    """A strongly typed builder makes float32 of a file that does not say int8 or float16."""
+    """The built-from file states int8 or float16 for a strongly typed builder."""
     half = _look(built, "half")
     assert (half["ends"], half["kernels"]) == (["FLOAT"], ["FLOAT16"])
     for build, rest in (("whole", "FLOAT16"), ("wide", "FLOAT")):
@@ -210,7 +210,7 @@ def test_the_file_before_the_engine_says_the_precision(built: Path) -> None:
 
 
 def test_weights_too_small_for_scales_of_float16_keep_what_they_can() -> None:
-    """A channel of small weights becomes zero: its scale lies below float16's smallest number."""
+    """Scales below float16's smallest number do not make a channel zero."""
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", _SMALL, str(REPOSITORY)]
     run = subprocess.run(
@@ -222,14 +222,14 @@ def test_weights_too_small_for_scales_of_float16_keep_what_they_can() -> None:
 
 
 def _blob(root: Path, build: str, output: str) -> Path:
-    """An output of one of a build's steps, in the store."""
+    """The store's path of an output of a build's step."""
     steps = read(root / "build" / "tiny" / build / "manifest.json")["steps"]
     (digest,) = (s["outputs"][output] for s in steps if output in s["outputs"])
     return Store(store_of(root)).blob(digest)
 
 
 def _look(root: Path, build: str) -> dict[str, Any]:
-    """What the file that the engine was built from consists of."""
+    """The operators and types of the file from which the engine was built."""
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", _LOOK, str(_blob(root, build, "quantized-onnx"))]
     run = subprocess.run(
@@ -241,20 +241,20 @@ def _look(root: Path, build: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("build", ["half", "whole"])
 def test_the_same_network_gives_the_same_engine(built: Path, tmp_path: Path, build: str) -> None:
-    """`buildsys verify` finds a difference where nothing has changed."""
+    """`buildsys verify` finds no difference if nothing changed."""
     shipped = built / "build" / "tiny" / build
     first = _build_again(built, tmp_path / "a place", build)
     second = _build_again(built, tmp_path / "in a folder with another name", build)
     assert first.stat().st_size == (shipped / "tiny.engine").stat().st_size
     if build == "whole":
         assert digest_file(first) == digest_file(shipped / "tiny.engine")
-    # nobody promises float16's bytes where addresses are shuffled, or between isolated and by hand
+    # float16 bytes depend on memory addresses, which differ between isolated and manual runs
     shuffled = "addresses are shuffled" in (shipped / "logs" / "engine.log").read_text()
     assert digest_file(first) == digest_file(second) or (build == "half" and shuffled)
 
 
 def _build_again(built: Path, place: Path, build: str) -> Path:
-    """The engine of a build, made by hand in a folder."""
+    """Build a build's engine manually in a folder."""
     place.mkdir()
     _, python = environments.ensure("tensorrt-rtx-1.7", print)
     scheme = {"half": "float16", "whole": "int8"}[build]
@@ -272,7 +272,7 @@ def _build_again(built: Path, place: Path, build: str) -> Path:
 
 
 def _load(python: Path, folder: Path, program: str = "run.py") -> subprocess.CompletedProcess[str]:
-    """The package's own program, in an environment with the library and numpy."""
+    """Run a package's program in an environment with the library and numpy."""
     _, other = environments.ensure("evaluate", print)
     numpy = next(other.parent.parent.glob("lib/python3*/site-packages"))
     return subprocess.run(
@@ -285,7 +285,7 @@ def _load(python: Path, folder: Path, program: str = "run.py") -> subprocess.Com
 
 
 def test_the_loader_refuses_another_version(built: Path, tmp_path: Path) -> None:
-    """An engine of yesterday's library ends in a traceback, or in wrong numbers."""
+    """An engine of another library version is refused in one sentence."""
     folder = tmp_path / "package"
     shutil.copytree(built / "build" / "tiny" / "single", folder, symlinks=True)
     facts = (folder / "engine.json").read_text()
@@ -301,7 +301,7 @@ def test_the_loader_refuses_another_version(built: Path, tmp_path: Path) -> None
 
 @_NO_GPU
 def test_the_loader_refuses_a_machine_without_a_gpu(built: Path) -> None:
-    """A traceback from inside the library."""
+    """Without a GPU the program prints one sentence."""
     _, python = environments.ensure("tensorrt-rtx-1.7", print)
     run = _load(python, built / "build" / "tiny" / "single")
     assert run.returncode == 3
@@ -312,7 +312,7 @@ def test_the_loader_refuses_a_machine_without_a_gpu(built: Path) -> None:
 
 
 def test_a_damaged_engine_is_told(built: Path, tmp_path: Path) -> None:
-    """A file that was cut off on its way ends in the library's own words."""
+    """A truncated engine is reported in one sentence."""
     shutil.copytree(built / "build" / "tiny" / "single", tmp_path / "package", symlinks=True)
     engine = tmp_path / "package" / "tiny.engine"
     engine.write_bytes(engine.read_bytes()[:-1])
@@ -325,7 +325,7 @@ def test_a_damaged_engine_is_told(built: Path, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def faults() -> dict[str, str]:
-    """What went wrong, by check; all of them run in one process of the evaluation environment."""
+    """The faults by check, run in one process of the evaluation environment."""
     _, python = environments.ensure("evaluate", print)
     run = subprocess.run(
         [str(python), *WARNINGS_ARE_ERRORS, "-m", "tests.tools.engine_cases"],
@@ -342,12 +342,12 @@ def faults() -> dict[str, str]:
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_the_programs_compute_what_the_build_does(check: str, faults: dict[str, str]) -> None:
-    """Each in engine_cases.py, with its own sentence."""
+    """Each check is documented in engine_cases.py."""
     assert not faults[check], faults[check]
 
 
 def test_the_programs_are_written_for_old_machines() -> None:
-    """A word of a newer Python is a syntax error on a device that has an older one."""
+    """The package's programs are valid for the devices' older Python."""
     templates = package_engine.STEP.templates
     assert templates is not None
     for name in templates.files:
@@ -358,7 +358,7 @@ def test_the_programs_are_written_for_old_machines() -> None:
 
 
 def test_answers_from_elsewhere_are_decoded_without_a_gpu(built: Path, tmp_path: Path) -> None:
-    """Whoever has no GPU, or asks a server, cannot see what an answer means."""
+    """The README's decoding formulas are correct, for use without the programs."""
     folder = built / "build" / "tiny" / "single"
     words = (
         str(folder / "engine.json"),
@@ -390,7 +390,7 @@ def test_answers_from_elsewhere_are_decoded_without_a_gpu(built: Path, tmp_path:
 
 
 def test_the_loader_says_what_is_missing(built: Path) -> None:
-    """`ModuleNotFoundError`."""
+    """Without the library the program prints one sentence."""
     run = _load(Path(sys.executable), built / "build" / "tiny" / "single")
     assert run.returncode == 4
     expected = "error: TensorRT-RTX is missing: pip install tensorrt-rtx-cu13==1.7.1.116\n"
@@ -398,7 +398,7 @@ def test_the_loader_says_what_is_missing(built: Path) -> None:
 
 
 def test_a_file_that_the_parser_refuses(tmp_path: Path) -> None:
-    """An operator that ONNX has and TensorRT lacks is told by name, without a traceback."""
+    """An operator that TensorRT lacks is reported by name."""
     root = make_workspace(tmp_path / "place", broken=_BROKEN)
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", _UNKNOWN, str(root / "broken.onnx")]

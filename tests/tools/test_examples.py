@@ -1,4 +1,4 @@
-"""The workspaces in examples/, copied, by the commands of their READMEs: what they print is what those show."""
+"""The workspaces in examples/: their READMEs' commands print what the READMEs show."""
 
 import os
 import re
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.tools
 EXAMPLES = REPOSITORY / "examples"
 FENCE = re.compile(r"^```(?P<kind>sh|text)\n(?P<body>.*?)^```", re.MULTILINE | re.DOTALL)
 MADE = shutil.ignore_patterns("build", "data", ".*.db", ".buildsys", "buildsys.lock", "__pycache__")
-"""What whoever tried an example in place has left there."""
+"""Files that a run of an example in place leaves behind."""
 
 
 def call(root: Path, code: str) -> str:
-    """What a command block prints, the place of the report left out."""
+    """Run a command block; return its output without the report's path."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -43,14 +43,14 @@ def call(root: Path, code: str) -> str:
 
 
 def timeless(text: str) -> str:
-    """Without times, and the widths of columns that depend on them."""
+    """Remove times, and column widths that depend on them."""
     text = re.sub(r"\b(\d+ min )?\d+(\.\d+)? s\b", "TIME", text)
     return re.sub(r"-{2,}", "--", re.sub(r" {2,}", "  ", text))
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in EXAMPLES.glob("*/dodo.py")))
 def test_an_example_prints_what_its_readme_shows(name: str, tmp_path: Path) -> None:
-    """Every figure but times, on every CPU; UPDATE_GOLDEN=1 writes anew what differs.
+    """The READMEs show every figure but times, on every CPU; UPDATE_GOLDEN=1 updates them.
 
     What two of them want alike is made once, in the shared store.
     """

@@ -34,7 +34,7 @@ ARENA = "_ZN3arm3appL13activationBufE"
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """The file before the compiler, the one that Vela made, and prepared images."""
+    """The file before the compiler, Vela's file, and prepared images."""
 
     plain: Path
     compiled: Path
@@ -43,7 +43,7 @@ class Built:
 
 @pytest.fixture(scope="module")
 def built(person: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """A random network as TFLite and as Vela's file, and 20 images as it takes them."""
+    """A random network as TFLite and as Vela's file, and 20 prepared images."""
     work = tmp_path_factory.mktemp("firmware")
     params = {"split": {"name": "all", "paths": ["pictures"]}, "seed": 0, "preprocessing": FRAME}
     places = {"dataset": person}, {"pictures": work / "prepared"}
@@ -64,7 +64,7 @@ def try_run(
     outputs: dict[str, Path],
     params: dict[str, Any],
 ) -> tuple[int, str]:
-    """(exit code, what the step says to people) of one step in its tool environment."""
+    """Run a step in its tool environment; return the exit code and messages."""
     _, python = environments.ensure(env, print)
     error = folder / "error.txt"
     error.unlink(missing_ok=True)
@@ -84,13 +84,13 @@ def try_run(
 
 
 def run(folder: Path, env: str, module: str, *request: Any) -> None:
-    """One step that must work."""
+    """Run a step that must succeed."""
     code, told = try_run(folder, env, module, *request)
     assert code == 0, told
 
 
 def record_tflm(folder: Path, model: Path, pictures: Path) -> tuple[int, str]:
-    """The TFLite Micro rung for a model."""
+    """Run the TFLite Micro rung for a model."""
     outputs = {"recording": folder / "tflm.npz", "arena": folder / "arena.json"}
     params = {"names": [], "count": COUNT, "preprocessing": FRAME}
     inputs = {"tflite": model, "pictures": pictures}
@@ -98,7 +98,7 @@ def record_tflm(folder: Path, model: Path, pictures: Path) -> tuple[int, str]:
 
 
 def load(folder: Path, model: Path, summary: dict[str, int], **params: Any) -> tuple[int, str]:
-    """The load test for a model and Vela's figures."""
+    """Run the load test for a model with Vela's figures."""
     (folder / "summary.json").write_text(json.dumps(summary))
     inputs = {"vela-tflite": model, "summary": folder / "summary.json"}
     outputs = {"verdict": folder / "verdict.json"}
@@ -109,7 +109,7 @@ def load(folder: Path, model: Path, summary: dict[str, int], **params: Any) -> t
 def test_tflite_micro_answers_as_litert_with_reference_kernels(
     built: Built, tmp_path: Path
 ) -> None:
-    """Bit for bit, on every image; and the same file twice."""
+    """TFLite Micro's outputs are recorded exactly, and twice with the same bytes."""
     pictures = built.pictures
     assert record_tflm(tmp_path, built.plain, pictures) == (0, "")
     litert = tmp_path / "litert.npz"
@@ -124,14 +124,14 @@ def test_tflite_micro_answers_as_litert_with_reference_kernels(
 
 
 def test_a_compiled_model_is_not_run_on_this_machine(built: Built, tmp_path: Path) -> None:
-    """And says which file is."""
+    """A compiled file is refused, and the message says which file to use."""
     code, told = record_tflm(tmp_path, built.compiled, built.pictures)
     assert code == 3
     assert told.startswith("person_vela.tflite is compiled for an NPU, which alone can run")
 
 
 def test_an_operator_that_tflite_micro_lacks_is_named(built: Built, tmp_path: Path) -> None:
-    """LOGISTIC turned into GELU, which has no kernel there."""
+    """An operator without a kernel (GELU) is reported."""
     model = tmp_path / "gelu.tflite"
     model.write_bytes(turn_operator(built.plain.read_bytes(), 14, 150))
     code, told = record_tflm(tmp_path, model, built.pictures)
@@ -140,7 +140,7 @@ def test_an_operator_that_tflite_micro_lacks_is_named(built: Built, tmp_path: Pa
 
 
 def turn_operator(data: bytes, old: int, new: int) -> bytes:
-    """Another built-in operator's number in the file's list of operators."""
+    """Replace a built-in operator's number in the file's list of operators."""
     file, changed = FlatBuffer(data), bytearray(data)
     for code in file.tables(file.field(file.number(0, "I"), 1)):
         if file.number(file.field(code, 3), "i") == old:
@@ -151,7 +151,7 @@ def turn_operator(data: bytes, old: int, new: int) -> bytes:
 
 @needs_qemu
 def test_the_compiled_model_is_loaded_by_the_firmware(built: Built, tmp_path: Path) -> None:
-    """Its operators, its edges and its arena, as the file says; nothing of the firmware is kept."""
+    """The load test's result has operators, inputs, outputs and arena; the firmware is not kept."""
     folder = built.compiled.parent
     assert load(tmp_path, built.compiled, read(folder / "vela.json")) == (0, "")
     verdict = read(tmp_path / "verdict.json")
@@ -169,7 +169,7 @@ def test_the_compiled_model_is_loaded_by_the_firmware(built: Built, tmp_path: Pa
 
 @needs_qemu
 def test_an_arena_in_dram_is_held_against_the_right_figure(built: Built, tmp_path: Path) -> None:
-    """Ethos-U65 with Dedicated_Sram: Vela's figure for DRAM has the weights in it."""
+    """On Ethos-U65 with Dedicated_Sram, weights in Vela's DRAM figure are excluded."""
     params = {
         "version": "5.2",
         "accelerator": "ethos-u65-256",
@@ -189,7 +189,7 @@ def test_an_arena_in_dram_is_held_against_the_right_figure(built: Built, tmp_pat
 
 @needs_qemu
 def test_an_unknown_operator_is_a_red_verdict(built: Built, tmp_path: Path) -> None:
-    """As a device would say it."""
+    """An arena that is too small is reported with the firmware's message."""
     model = tmp_path / "other.tflite"
     model.write_bytes(built.compiled.read_bytes().replace(b"ethos-u\0", b"ethos-x\0"))
     assert load(tmp_path, model, {"sram_bytes": 100_000}) == (0, "")
@@ -200,7 +200,7 @@ def test_an_unknown_operator_is_a_red_verdict(built: Built, tmp_path: Path) -> N
 
 @needs_qemu
 def test_a_model_too_large_for_the_runner_is_not_tested(built: Built, tmp_path: Path) -> None:
-    """Neither passed nor failed: the device may have the memory that Arm's runner lacks."""
+    """A model that exceeds the runner's memory neither passes nor fails."""
     assert load(tmp_path, built.compiled, {"sram_bytes": 3_000_000}) == (0, "")
     verdict = read(tmp_path / "verdict.json")
     assert verdict["passed"]
@@ -210,7 +210,7 @@ def test_a_model_too_large_for_the_runner_is_not_tested(built: Built, tmp_path: 
 
 @needs_qemu
 def test_what_is_no_verdict_fails_the_step(built: Built, tmp_path: Path) -> None:
-    """Half a file, an accelerator without a runner, too little time."""
+    """A truncated file, an accelerator without a runner, and a timeout are reported."""
     summary = {"sram_bytes": 100_000}
     half = tmp_path / "half.tflite"
     half.write_bytes(built.compiled.read_bytes()[:100_000])
@@ -231,7 +231,7 @@ def test_what_is_no_verdict_fails_the_step(built: Built, tmp_path: Path) -> None
 
 
 def patch(folder: Path, elf: bytes) -> subprocess.CompletedProcess[str]:
-    """`disable_driver` in its tool environment; the patched file is `out.axf`."""
+    """Run `disable_driver` in its tool environment; the patched file is `out.axf`."""
     _, python = environments.ensure("load-test", print)
     (folder / "in.axf").write_bytes(elf)
     code = (
@@ -251,7 +251,7 @@ def patch(folder: Path, elf: bytes) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_driver_is_stubbed_where_the_symbols_say(tmp_path: Path) -> None:
-    """Each function, at its place in the file, and not a byte besides."""
+    """Exactly the bytes of the driver's functions are patched."""
     code = bytes(range(1, 97))
     symbols = {name: (LOADED_AT + 16 * i + 1, 16) for i, name in enumerate(STUBS)}
     elf = make_elf(code, {**symbols, ARENA: (0x31000000, 2048)})
@@ -264,7 +264,7 @@ def test_the_driver_is_stubbed_where_the_symbols_say(tmp_path: Path) -> None:
 
 
 def test_a_runner_without_the_symbols_is_another_build(tmp_path: Path) -> None:
-    """Better a sentence than a machine that hangs in its driver."""
+    """An unknown firmware is refused in one sentence."""
     symbols = {name: (LOADED_AT + 1, 4) for name in STUBS if name != "ethosu_pmu_init"}
     done = patch(tmp_path, make_elf(bytes(64), {**symbols, ARENA: (0, 1)}))
     assert done.returncode

@@ -45,7 +45,7 @@ def small(tmp_path: Path) -> Path:
 def test_the_largest_size_is_found_by_compiling(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No data was made and nothing trained; the answer is kept for builds that fail."""
+    """`fit` makes no data and trains nothing; failing builds show its result."""
     assert cli.main(["-C", str(small), "fit", "small@grove-vision-ai-v2"]) == 0
     shown = capsys.readouterr()
     *_, answer = shown.out.splitlines()

@@ -1,4 +1,4 @@
-"""The vendors' own tools against the other end of a serial line: every byte, and every way to fail."""
+"""The vendors' tools with a simulated board: every byte, and every failure."""
 
 import subprocess
 from pathlib import Path
@@ -18,22 +18,22 @@ pytestmark = pytest.mark.tools
 GROVE, XIAO = "tags@grove-vision-ai-v2", "tags@xiao-esp32s3"
 SLOT = 0x400000
 PATIENCE = "3"
-"""Seconds of silence, for a test; 60 for people, who have to find the reset button."""
+"""Timeout in seconds for the tests; 60 for users, who must find the reset button."""
 
 
 @pytest.fixture
 def tools() -> StandIn:
-    """Packages with a flash plan, and models as large as makes a test of it."""
+    """Stand-in tools that make packages with a flash plan and models of a useful size."""
     return FlashStandIn()
 
 
 def flash(workspace: Path, build: str, port: str) -> int:
-    """`buildsys flash`."""
+    """Run `buildsys flash`."""
     return main(["-C", str(workspace), "flash", build, "--port", port])
 
 
 def send(peer: Peer, path: Path, position: str = hex(SLOT)) -> subprocess.CompletedProcess[str]:
-    """What `buildsys flash` runs, with less patience."""
+    """Run the command of `buildsys flash` with a shorter timeout."""
     path.write_bytes(make_model("model"))
     _, python = environments.ensure("flash", print)
     return subprocess.run(
@@ -56,7 +56,7 @@ def send(peer: Peer, path: Path, position: str = hex(SLOT)) -> subprocess.Comple
 
 
 def test_every_byte_arrives_where_the_firmware_looks(workspace: Path, build: Build) -> None:
-    """The preamble, the whole model padded as XMODEM says, the start; no firmware, nothing else."""
+    """Exactly the preamble, the model with XMODEM padding, and the start are sent."""
     build()
     with Peer() as board:
         assert flash(workspace, GROVE, board.port) == 0
@@ -70,7 +70,7 @@ def test_every_byte_arrives_where_the_firmware_looks(workspace: Path, build: Bui
 
 
 def test_a_packet_that_was_refused_is_sent_again(tmp_path: Path) -> None:
-    """A disturbed line costs a packet, not the transfer."""
+    """A disturbed packet is sent again."""
     path = tmp_path / "model.tflite"
     with Peer(Fault(kind="nak", packet=3)) as board:
         done = send(board, path)
@@ -82,7 +82,7 @@ def test_a_packet_that_was_refused_is_sent_again(tmp_path: Path) -> None:
 def test_a_board_that_cancels_ends_it_with_its_reason(
     workspace: Path, build: Build, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The vendor's own sender would go on for minutes, and its command line end with 0."""
+    """A cancelled transfer fails at once."""
     build()
     with Peer(Fault(kind="cancel", packet=5)) as board:
         assert flash(workspace, GROVE, board.port) == 1
@@ -95,7 +95,7 @@ def test_a_board_that_cancels_ends_it_with_its_reason(
 
 
 def test_a_board_that_falls_silent_is_given_up(tmp_path: Path) -> None:
-    """In bounded time: the vendor's own sender would wait for an hour."""
+    """A board that stops answering fails within a limited time."""
     with Peer(Fault(kind="silence", packet=5)) as board:
         done = send(board, tmp_path / "model.tflite")
     assert done.returncode == 1
@@ -104,7 +104,7 @@ def test_a_board_that_falls_silent_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_board_that_never_answers_is_told_in_the_vendors_words(tmp_path: Path) -> None:
-    """Nobody pressed the button, or it is another device."""
+    """A board that never answers is reported with what to do."""
     with Peer(deaf=True) as board:
         done = send(board, tmp_path / "model.tflite")
     assert done.returncode == 1
@@ -113,7 +113,7 @@ def test_a_board_that_never_answers_is_told_in_the_vendors_words(tmp_path: Path)
 
 
 def test_a_model_never_takes_the_place_of_the_firmware(tmp_path: Path) -> None:
-    """Address 0 is what the vendor's tool writes to where nobody names one."""
+    """The address is always passed, since the vendor's tool would write to address 0."""
     with Peer() as board:
         done = send(board, tmp_path / "model.tflite", "0x0")
     assert done.returncode == 2
@@ -123,7 +123,7 @@ def test_a_model_never_takes_the_place_of_the_firmware(tmp_path: Path) -> None:
 def test_a_port_that_is_not_there_is_a_failure(
     workspace: Path, build: Build, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The vendor's command line would take another port."""
+    """A missing port is an error."""
     build()
     assert flash(workspace, GROVE, "/dev/absent") == 1
     assert "could not open port /dev/absent" in capfd.readouterr().err
@@ -132,7 +132,7 @@ def test_a_port_that_is_not_there_is_a_failure(
 def test_esptool_goes_as_far_as_the_chip_has_to_answer(
     workspace: Path, build: Build, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Its own words, and our exit code, after a bounded number of attempts."""
+    """After a limited number of attempts the tool's message and our exit code are returned."""
     build()
     with Peer(deaf=True) as board:
         assert flash(workspace, XIAO, board.port) == 1
@@ -142,6 +142,6 @@ def test_esptool_goes_as_far_as_the_chip_has_to_answer(
 
 
 def test_ports_are_those_of_pyserial() -> None:
-    """Whatever this machine has: each has a name and a description."""
+    """Each serial port of this machine has a name and a description."""
     _, python = environments.ensure("flash", print)
     assert all(port.device and port.description for port in find_ports(python))

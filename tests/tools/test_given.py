@@ -1,4 +1,4 @@
-"""Files that people bring, in the runtimes themselves: what loads, what is settled."""
+"""Users' files in the real runtimes."""
 
 import json
 import subprocess
@@ -23,7 +23,9 @@ targets: [host, xiao-esp32s3]
 
 
 def test_a_file_that_no_runtime_loads_is_rejected_by_the_runtime(tmp_path: Path) -> None:
-    """An operator of the schema that neither has: LiteRT says so for a Linux board, TFLite Micro for a chip."""
+    """An operator without a kernel is reported by LiteRT for a Linux board, by TFLite Micro for a
+    microcontroller.
+    """
     root = make_workspace(tmp_path / "place", odd=_RECIPE)
     (root / "odd.tflite").write_bytes(tflite_bytes(operators=("CONCAT_EMBEDDINGS",)))
     assert doit(root, "--continue").returncode == 11
@@ -73,7 +75,7 @@ print(json.dumps({
 
 
 def test_an_open_shape_is_settled(tmp_path: Path) -> None:
-    """What computed with it is folded: converters get one fixed graph, the same every time."""
+    """An open input size is fixed, and its computations are folded, with the same bytes each time."""
     python = environments.ensure("evaluate", print)[1]
     done = subprocess.run(
         [str(python), "-c", _SETTLED, str(REPOSITORY)],

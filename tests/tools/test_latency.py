@@ -1,4 +1,4 @@
-"""Latency with the real engines: the two steps here, and what litert-benchmark really writes."""
+"""Latency with the real runtimes, and real results of litert-benchmark."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.tools.places import copy_workspace
 pytestmark = pytest.mark.tools
 
 LOCK = Path(__file__).with_name("litert_benchmark_lock.txt")
-"""ai-edge-litert with its benchmark program: the evaluation's own version is older than that."""
+"""ai-edge-litert with its benchmark program, which the evaluation's version lacks."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def bright(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
-    """The step's entry for a file, through a session."""
+    """The step's entry for a file."""
     definition = get_step(f"benchmark_{kind}")
     params = definition.params(threads=1, runs=20, warmup=3, machine=cpu_name())
     given = {kind: Input(name=kind, source=Source(path=str(file), label=file.name))}
@@ -75,7 +75,7 @@ def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
     [("tflite", "host", "litert"), ("onnx", "onnx-file", "onnxruntime")],
 )
 def test_a_figure_says_what_it_is_of(bright: Path, kind: str, folder: str, engine: str) -> None:
-    """Engine with version and kernels, machine, threads, runs, and the file's digest."""
+    """An entry has runtime, version, kernels, machine, threads, runs and the file's digest."""
     file = bright / "build" / "bright" / folder / f"bright.{kind}"
     entry = benchmark(bright, kind, file)
     told = {key: entry[key] for key in ("label", "engine", "device", "threads", "runs", "warmup")}
@@ -98,7 +98,7 @@ def test_a_figure_says_what_it_is_of(bright: Path, kind: str, folder: str, engin
 
 
 def test_a_file_that_cannot_run_is_a_sentence(bright: Path, tmp_path: Path) -> None:
-    """What Vela compiled, say, or what is damaged."""
+    """A file that the runtime cannot run, such as Vela's, is reported."""
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"\0\0\0\0TFL3 and nothing else")
     with pytest.raises(StepFailed, match=r"bad\.tflite: the file is damaged or cut off"):
@@ -111,7 +111,7 @@ def test_a_file_that_cannot_run_is_a_sentence(bright: Path, tmp_path: Path) -> N
 
 @pytest.fixture(scope="module")
 def litert_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program of the ai-edge-litert wheel, in an environment of its own."""
+    """litert-benchmark in its own environment."""
     folder = tmp_path_factory.mktemp("litert") / "env"
     settings = uv_commands.uv_settings(os.environ)
     commands = (
@@ -136,7 +136,7 @@ def litert_benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_litert_benchmark_writes_is_imported(
     bright: Path, litert_benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Run on the published file, as a person on a device would."""
+    """A result of litert-benchmark for the published file is imported."""
     file = bright / "build" / "bright" / "host" / "bright.tflite"
     on_device = tmp_path / "bright.tflite"
     shutil.copyfile(file, on_device)

@@ -1,4 +1,4 @@
-"""The package for ARM Linux boards: run by itself, in an environment made from its own list."""
+"""The package for ARM Linux boards, run in an environment from its requirements.txt."""
 
 import ast
 import json
@@ -58,7 +58,7 @@ LIVELY = (
     .replace("(0, -20)", "(3, -16)")
     .replace("(64, 0, bins)", "(64, 3, bins / 2)")
 )
-"""Every output changes with the image, or an integer file would fail the signal check."""
+"""Every output depends on the image, so that an integer file passes the signal check."""
 BUILDS = ("bright@linux-arm64-tflite", "bright@integer", "bright@raspberry-pi-5")
 TURN = """
 import sys
@@ -94,14 +94,14 @@ def test_the_programs_compute_what_the_build_does(check: str, faults: dict[str, 
 
 
 def test_the_programs_are_written_for_old_boards() -> None:
-    """A word of a newer Python is a syntax error on a board that has an older one."""
+    """The package's programs are valid for the boards' older Python."""
     for path in (*PROGRAMS.glob("*.py"), *PROGRAMS.with_name("common").glob("*.py")):
         ast.parse(path.read_text(), feature_version=(3, 9))
         assert len(path.read_text().splitlines()) < 300
 
 
 def test_the_board_runs_the_version_that_accuracy_was_measured_with() -> None:
-    """Another LiteRT may have other kernels."""
+    """requirements.txt pins the LiteRT version, whose kernels were tested."""
     named = (PROGRAMS / "requirements.txt").read_text().splitlines()[0]
     lock = (PACKAGE / "envs" / "evaluate" / "lock.txt").read_text()
     assert named.startswith("ai-edge-litert==")
@@ -110,7 +110,7 @@ def test_the_board_runs_the_version_that_accuracy_was_measured_with() -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network of bright spots, built for boards in three ways."""
+    """A network for bright spots, built for boards in three ways."""
     root = make_workspace(tmp_path_factory.mktemp("linux") / "place", bright=RECIPE)
     _, tool = environments.ensure("onnx2tf", print)
     command = [str(tool), "-c", LIVELY, str(root / "bright.onnx")]
@@ -138,9 +138,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment of what requirements.txt names, and nothing else; pip's settings are the
-    user's.
-    """
+    """An environment with exactly requirements.txt, installed with the user's pip settings."""
     folder = tmp_path_factory.mktemp("board") / "venv"
     base = getattr(sys, "_base_executable", sys.executable)
     subprocess.run([base, "-m", "venv", str(folder)], check=True)
@@ -153,14 +151,14 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def board(place: Path, tmp_path: Path) -> Path:
-    """A package as somebody has copied it, with the images beside it."""
+    """A copied package with images beside it."""
     shutil.copytree(place / "build" / "bright" / "linux-arm64-tflite", tmp_path / "board")
     shutil.copytree(place / "camera", tmp_path / "camera")
     return tmp_path / "board"
 
 
 def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command in the package's folder; nothing of this checkout can be imported."""
+    """Run a command in the package's folder, without this checkout."""
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     return subprocess.run(
         [str(python), *WARNINGS_ARE_ERRORS, *words],
@@ -173,7 +171,7 @@ def run(python: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[
 
 
 def objects(found: dict[str, Any]) -> dict[str, list[Any]]:
-    """What was seen by the image's file name."""
+    """Objects by image name."""
     return {Path(row["picture"]).name: row["objects"] for row in found["pictures"]}
 
 
@@ -181,8 +179,8 @@ def objects(found: dict[str, Any]) -> dict[str, list[Any]]:
 def test_the_package_alone_sees_what_the_build_predicts(
     build: str, place: Path, python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To what rounding for JSON leaves; an integer file's, too: both run it on LiteRT's default
-    kernels. Boxes end at the border.
+    """detect.py and `buildsys predict` find the same objects, also with an integer file: both use
+    LiteRT's default kernels. Boxes end at the border.
     """
     monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     folder = tmp_path / "board"
@@ -210,7 +208,7 @@ def test_the_package_alone_sees_what_the_build_predicts(
 
 
 def test_people_read_lines_and_look_at_a_drawing(board: Path, python: Path) -> None:
-    """The same words as `buildsys predict`; x, y, width and height in the photograph."""
+    """detect.py prints the same as `buildsys predict`, in the photograph's pixels."""
     done = run(python, board, "detect.py", "../camera/wide.png", "--draw", "seen.jpg")
     assert done.stdout == "../camera/wide.png: spot 1.00 at 80,16 64x64\n"
     assert (board / "seen.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
@@ -220,7 +218,7 @@ def test_people_read_lines_and_look_at_a_drawing(board: Path, python: Path) -> N
 
 
 def test_what_is_wrong_is_a_sentence(board: Path, python: Path) -> None:
-    """With a code of its own; the images that can be read are looked at all the same."""
+    """Unreadable images give their own exit code; the others are processed."""
     broken, text = board / "broken.png", board / "text.jpg"
     broken.write_bytes((board.parent / "camera" / "small.png").read_bytes()[:-40])
     text.write_text("no picture")
@@ -241,7 +239,7 @@ def test_what_is_wrong_is_a_sentence(board: Path, python: Path) -> None:
 
 
 def test_a_reader_that_has_enough_ends_it_without_a_word(board: Path, python: Path) -> None:
-    """`detect.py … | head -1`."""
+    """A closed pipe, as with `detect.py … | head -1`, gives no traceback."""
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -259,12 +257,12 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(board: Path, python: Pa
 
 
 LENGTHS = 64
-"""Values of a raw head's box: four sides of 16 bins."""
+"""The values of a raw head's box: four sides with 16 bins."""
 
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_a_decoder_of_ones_own_finds_all_it_needs(build: str, place: Path, python: Path) -> None:
-    """Shapes, types, scales and meanings, as LiteRT itself has them; the formula in the README."""
+    """model.json has LiteRT's shapes, types and scales with meanings; the README has the formula."""
     folder = place / "build" / "bright" / build.split("@")[1]
     facts = read(folder / "model.json")
     (image,) = facts["inputs"]
@@ -306,7 +304,7 @@ print(json.dumps(rows))
 
 
 def test_a_package_that_is_not_whole_says_so(board: Path, python: Path) -> None:
-    """A copy that broke off, another model under its name, a file that was left behind."""
+    """A truncated, exchanged or missing file is reported."""
     model = board / "bright.tflite"
     model.write_bytes(model.read_bytes()[:1000])
     done = run(python, board, "detect.py", "../camera/small.png")
@@ -325,7 +323,7 @@ def test_a_package_that_is_not_whole_says_so(board: Path, python: Path) -> None:
 
 
 def test_without_its_packages_it_says_which_is_missing(board: Path) -> None:
-    """And how they come."""
+    """A missing library is reported with how to install it."""
     bare = Path(getattr(sys, "_base_executable", sys.executable))
     done = run(bare, board, "-I", "-S", "-c", _ISOLATED.format(folder=str(board)))
     assert done.returncode == 4, done.stderr
@@ -341,7 +339,7 @@ runpy.run_path({folder!r} + "/detect.py", run_name="__main__")
 
 
 def test_a_task_that_it_does_not_decode_is_told(board: Path, python: Path) -> None:
-    """Boxes of another kind of network would be nonsense; its time can be taken all the same."""
+    """detect.py refuses other kinds of networks; benchmark.py times them."""
     facts = read(board / "model.json")
     (board / "model.json").write_text(json.dumps({**facts, "task": "segment"}))
     done = run(python, board, "detect.py", "../camera/small.png")
@@ -357,7 +355,7 @@ def test_its_figures_come_back_into_the_workspace(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Tied to the file that ran; those of another file are refused."""
+    """benchmark.py's result is imported for the file that ran, and refused for others."""
     words = ("--runs", "7", "--warmup", "2", "--threads", "2", "--json", "board.json")
     done = run(python, board, "benchmark.py", "../camera/wide.png", *words)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""`check --data` and `predict` with their real tools, on data that holds one of each fault."""
+"""`check --data` and `predict` with the real tools, on data with one of each fault."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ VAL = {"fine": "0 .5 .5 .5 .5\n", "leaked": "1 .5 .5 .5 .5\n"}
 
 
 def png(width: int, height: int, pixel: Callable[[int, int], int]) -> bytes:
-    """A grey PNG; `pixel(x, y)` is 0..255."""
+    """Write a grey PNG; `pixel(x, y)` is 0..255."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         crc = struct.pack(">I", zlib.crc32(kind + data))
@@ -58,13 +58,13 @@ def png(width: int, height: int, pixel: Callable[[int, int], int]) -> bytes:
 
 
 def shade(seed: int) -> Callable[[int, int], int]:
-    """An image of its own for every seed."""
+    """Write a different image for every seed."""
     return lambda x, y: (x * 3 + y * 5 + seed * 7 + (x * y * seed) % 11) % 256
 
 
 @pytest.fixture
 def boxes(tmp_path: Path) -> Path:
-    """A workspace whose dataset holds one of each fault."""
+    """A workspace whose dataset has one of each fault."""
     root = tmp_path / "boxes"
     (root / "recipes").mkdir(parents=True)
     (root / "recipes" / "boxes.yaml").write_text(RECIPE)
@@ -90,12 +90,12 @@ def boxes(tmp_path: Path) -> Path:
 
 
 def look(root: Path, *names: str) -> int:
-    """`buildsys check --data`."""
+    """Run `buildsys check --data`."""
     return main(["-C", str(root), "check", "--data", *names])
 
 
 def test_every_fault_is_told_in_one_run(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With its file and line; errors and warnings, and a code for scripts."""
+    """Each fault is reported with file and line as an error or warning, with an exit code."""
     assert look(boxes) == 2
     text = capsys.readouterr().out
     compare(text, Path(__file__).with_name("look_faults"), ())
@@ -108,7 +108,7 @@ def test_every_fault_is_told_in_one_run(boxes: Path, capsys: pytest.CaptureFixtu
 
 
 def test_a_second_look_runs_nothing(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Until a label changes; the same data give the same bytes, in any folder."""
+    """The inspection runs again only if a label changes; its bytes do not depend on the folder."""
     look(boxes)
     folder = boxes / "build" / ".data" / "boxes"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -132,7 +132,7 @@ def test_a_second_look_runs_nothing(boxes: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_sound_data_pass(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Warnings alone are no failure."""
+    """Warnings alone give exit code 0."""
     for name in set(TRAIN) - {"good"}:
         (boxes / "data/boxes/images/train" / f"{name}.png").unlink()
         (boxes / "data/boxes/labels/train" / f"{name}.txt").unlink(missing_ok=True)
@@ -141,7 +141,7 @@ def test_sound_data_pass(boxes: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_a_generator_runs_first(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its images are looked at like any others; keypoints are counted."""
+    """Generated data is inspected like other data; keypoints are counted."""
     recipe = boxes / "recipes" / "boxes.yaml"
     text = RECIPE.replace(
         "{path: data/boxes/data.yaml}", "{generator: fiducials, train: 2, val: 1}"
@@ -157,7 +157,7 @@ def test_a_generator_runs_first(boxes: Path, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture(scope="module")
 def bright(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of that workspace, with photographs of bright spots."""
+    """A copy of a workspace, with photographs of bright spots."""
     root = tmp_path_factory.mktemp("look") / "bright"
     copy_workspace(bright_place, root)
     (root / "camera" / "night").mkdir(parents=True)
@@ -175,7 +175,7 @@ def bright(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_predict_draws_what_the_file_sees(
     bright: Path, target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Boxes in the photograph's own pixels, through the letterbox and back."""
+    """Boxes are in the photograph's pixels."""
     monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     monkeypatch.chdir(bright)
     assert main(["predict", f"bright@{target}", "camera"]) == 0
@@ -201,7 +201,7 @@ def test_predict_tells_of_pictures_that_cannot_be_read(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The others are drawn all the same, beside what is already there; exit code 2."""
+    """An unreadable image gives exit code 2; the others are drawn."""
     monkeypatch.setenv("BUILDSYS_STORE", str(shared_store()))
     whole = (bright / "camera" / "dark.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[:-30])
@@ -220,7 +220,7 @@ def test_predict_tells_of_pictures_that_cannot_be_read(
 def test_a_cleared_store_is_no_reason_to_build_again(
     bright: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The shipped file is still there; nothing but the prediction runs."""
+    """With a cleared store only the prediction runs."""
     monkeypatch.setenv("BUILDSYS_STORE", str(bright.parent / "another store"))
     monkeypatch.chdir(bright)
     assert main(["predict", "bright@host", "camera/dark.png"]) == 0

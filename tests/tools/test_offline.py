@@ -1,4 +1,4 @@
-"""With everything synced, a build with real tools needs no network at all."""
+"""After `sync` a build with the real tools needs no network."""
 
 import hashlib
 import os
@@ -39,7 +39,7 @@ open("tiny.tflite", "wb").write(converter.convert())
 
 
 def test_a_synced_build_needs_no_network(tmp_path: Path) -> None:
-    """`buildsys sync`, then doit where not even this machine's own ports can be reached."""
+    """`buildsys sync`, then doit without any network, including this machine's ports."""
     root = tmp_path / "place"
     (root / "recipes").mkdir(parents=True)
     (root / "doit.cfg").write_text(LOADER_CONFIG)

@@ -1,4 +1,4 @@
-"""`check` knows the operators and versions of ONNX that the libraries in the tool environments have.
+"""`check` has the ONNX operators and versions of the libraries in the tool environments.
 
 UPDATE_GOLDEN=1 writes buildsys/steps/lib/files/onnx_operators.json anew.
 """
@@ -57,7 +57,7 @@ def _ask(tool_env: str, code: str, *arguments: str) -> str:
 
 
 def test_operators_and_versions_are_those_of_the_libraries() -> None:
-    """A file that they refuse is refused at `check`, and no other."""
+    """`check` refuses exactly the files that the libraries refuse."""
     found: dict[str, Any] = {
         "versions": {name: json.loads(_ask(name, VERSIONS)) for name in ("evaluate", "onnx2tf")},
         "operators": json.loads(_ask("evaluate", OPERATORS)),
@@ -69,5 +69,5 @@ def test_operators_and_versions_are_those_of_the_libraries() -> None:
 
 
 def test_custom_operators_are_those_that_litert_registers() -> None:
-    """Each by its name in the library."""
+    """Each operator is listed with its name in the library."""
     assert _ask("evaluate", CUSTOMS, *sorted(tflite_schema.LITERT_CUSTOMS)).strip() == ""

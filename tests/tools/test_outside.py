@@ -1,4 +1,4 @@
-"""What a newcomer gets: the first recipe, unchanged, with the real tools. About two minutes."""
+"""The first recipe of `init`, unchanged, with the real tools. About two minutes."""
 
 import json
 import os
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.tools
 
 
 def test_the_first_recipe_builds_as_it_stands(tmp_path: Path) -> None:
-    """The first `doit` of somebody who just ran `init` ends red, or its figures say nothing."""
+    """The first `doit` after `init` succeeds with useful accuracy."""
     root = tmp_path / "workspace"
     assert cli.main(["-C", str(tmp_path), "init", "workspace"]) == 0
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}

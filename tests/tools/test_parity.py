@@ -1,4 +1,4 @@
-"""Parity ladder, decoder emulation and collapse detector, where numpy is.
+"""Parity ladder, decoder emulation and signal check, in an environment with numpy.
 
 Real networks climb the ladder in test_pipeline; a stock export is examined in test_contracts.
 """
@@ -48,13 +48,13 @@ def faults() -> dict[str, str]:
 
 @pytest.mark.parametrize("check", _CHECKS)
 def test_with_numpy(check: str, faults: dict[str, str]) -> None:
-    """Each in parity_cases.py, with its own sentence."""
+    """Each check is documented in parity_cases.py."""
     assert not faults[check], faults[check]
 
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the forms of a network answered, one of them otherwise. Only read."""
+    """Recordings of a network's files, one of which differs. Read-only."""
     folder = tmp_path_factory.mktemp("recordings")
     subprocess.run(
         [str(_python("evaluate")), "-m", "tests.tools.parity_cases", str(folder)],
@@ -66,7 +66,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_verdict_of_a_ladder_that_breaks(recordings: Path, tmp_path: Path) -> None:
-    """The whole file, reviewed like code: rungs, figures, limits, sentences."""
+    """The step's complete file equals the golden file."""
     forms = ("checkpoint", "onnx", "float-tflite", "tflite", "tflm")
     verdict = tmp_path / "verdict.json"
     run_step(
@@ -90,7 +90,7 @@ def test_the_verdict_of_a_ladder_that_breaks(recordings: Path, tmp_path: Path) -
 
 
 def test_recordings_of_other_pictures_are_refused(recordings: Path, tmp_path: Path) -> None:
-    """And a decoder that nobody knows."""
+    """Missing recordings and an unknown decoder are reported."""
     params = {
         "head": "raw",
         "classes": 1,

@@ -1,4 +1,4 @@
-"""`check` knows what Ultralytics' checkpoints hold: the classes of the libraries in the tool environment.
+"""`check` allows the classes in Ultralytics' checkpoints, as in the tool environment's libraries.
 
 UPDATE_GOLDEN=1 writes buildsys/steps/lib/families/pickled_code.json anew.
 """
@@ -138,7 +138,7 @@ def _ask(code: str, *arguments: str, scratch: Path) -> str:
 
 
 def test_known_names_are_those_of_the_libraries(tmp_path: Path) -> None:
-    """A class that a later version adds is known as soon as the tool environment has it."""
+    """The allowed classes are those of the tool environment's version."""
     found: dict[str, Any] = json.loads(_ask(NAMES, scratch=tmp_path).splitlines()[-1])
     if os.environ.get("UPDATE_GOLDEN"):
         text = json.dumps(found, indent=1) + "\n"

@@ -1,4 +1,4 @@
-"""torch's operators that are replaced, to be the same on every CPU, are torch's in all else."""
+"""The replaced torch operators behave as torch's, except that they are equal on every CPU."""
 
 import json
 import math
@@ -17,7 +17,7 @@ PROGRAM = Path(__file__).with_name("torch_operators.py")
 
 
 def run(python: Path, how: str) -> dict[str, list[Any]]:
-    """All cases in a process of their own."""
+    """Run all cases in one process."""
     command = [str(python), "-W", "ignore", str(PROGRAM), str(REPOSITORY), how]
     done = subprocess.run(
         command, env=tool_environment(python), capture_output=True, text=True, check=True
@@ -26,7 +26,7 @@ def run(python: Path, how: str) -> dict[str, list[Any]]:
 
 
 def test_replaced_operators_give_what_torch_gives() -> None:
-    """Types, shapes and errors are equal, values to the last digits of 32 bits."""
+    """Types, shapes and errors equal torch's; values equal to float32 rounding."""
     _, python = environments.ensure("ultralytics", print)
     plain, pinned = run(python, "plain"), run(python, "pinned")
     assert len(plain) > 200

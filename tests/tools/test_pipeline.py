@@ -1,4 +1,4 @@
-"""The first pipeline with its real tools, on the smallest input that shows everything.
+"""The first pipeline with its real tools, on the smallest useful input.
 
 The tool environments are synced into the user's cache when they are not there yet.
 """
@@ -68,12 +68,12 @@ targets: [{target: grove-vision-ai-v2, vela: {version: "3.9"}}]
 SEEED = ("grove-vision-ai-v2", "xiao-esp32s3")
 TWICE = ("grove-vision-ai-v2", "half")
 FIRST = "first-run.json"
-"""What became of each build in the run that made the workspace; later runs say something else."""
+"""The statuses in the run that made the workspace; later runs change them."""
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace in which the tiny recipe was built for all its targets."""
+    """A workspace in which the small recipe was built for all targets."""
     root = make_workspace(tmp_path_factory.mktemp("tools") / "one", tiny=TINY)
     run = doit(root, "-n", "2", store=store_of(root), pages=True)
     assert run.returncode == 0, run.stderr
@@ -83,14 +83,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def evidence(root: Path, target: str) -> dict[str, Any]:
-    """What a build's manifest says was found, by stage."""
+    """A manifest's evidence by stage."""
     manifest = read(root / "build" / "tiny" / target / "manifest.json")
     found: dict[str, Any] = manifest["evidence"]
     return found
 
 
 def stages_run(root: Path) -> set[str]:
-    """Which stages the last run built, over all builds."""
+    """The stages that the last run built."""
     return {
         f"{path.parent.name}/{step['stage']}"
         for path in root.glob("build/*/*/build.json")
@@ -100,7 +100,7 @@ def stages_run(root: Path) -> set[str]:
 
 
 def test_every_target_gets_its_package(built: Path) -> None:
-    """Model, labels, figures, manifest, diary, logs."""
+    """A package has model, labels, figures, manifest, notes and logs."""
     assert set(read(built / FIRST).values()) == {"built"}
     folder = built / "build" / "tiny" / "grove-vision-ai-v2"
     names = {path.name for path in folder.iterdir()}
@@ -128,7 +128,7 @@ def test_every_target_gets_its_package(built: Path) -> None:
 
 
 def test_the_training_leaves_its_curves(built: Path) -> None:
-    """Losses and accuracy of the epoch, images with their labels; without times, as in every build."""
+    """A training keeps losses, accuracy and labelled images, without times."""
     rows, summary = training_files.read(built / "build/tiny/grove-vision-ai-v2/training")
     (row,) = rows
     assert {"train/kobj_loss", "metrics/mAP50-95(P)", "val/pose_loss"} <= row.keys()
@@ -153,7 +153,7 @@ def test_objects_that_the_border_cuts_are_seen_as_in_ultralytics(
 
 
 def test_the_grove_file_is_what_its_firmware_decodes(built: Path) -> None:
-    """One NPU operator, seven raw outputs, the input that `u8 - 128` makes."""
+    """The compiled file has one NPU operator, seven raw outputs, and an input of `u8 - 128`."""
     model = read(built / "build" / "tiny" / "grove-vision-ai-v2" / "model.json")
     assert model["operators"] == {"ethos-u": 1}
     (image,) = model["inputs"]
@@ -167,7 +167,7 @@ def test_the_grove_file_is_what_its_firmware_decodes(built: Path) -> None:
 
 
 def test_the_same_tflite_without_vela_goes_to_the_esp32s3(built: Path) -> None:
-    """Its operators are all in the firmware's list, or the build had failed."""
+    """All operators are in the firmware's list."""
     folder = built / "build" / "tiny" / "xiao-esp32s3"
     model = read(folder / "model.json")
     assert "ethos-u" not in model["operators"]
@@ -194,7 +194,7 @@ def test_formats_agree_on_accuracy(built: Path) -> None:
 
 @pytest.mark.parametrize("target", SEEED)
 def test_the_manifest_holds_the_whole_ladder(built: Path, target: str) -> None:
-    """Every form that the network takes, rung by rung, up to the firmware's own decoder."""
+    """The ladder compares every file of the network up to the firmware's decoder."""
     parity = evidence(built, target)["parity"]
     rungs = {f"{rung['from']} → {rung['to']}": rung for rung in parity["rungs"]}
     assert list(rungs) == [
@@ -217,7 +217,7 @@ def test_the_manifest_holds_the_whole_ladder(built: Path, target: str) -> None:
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_int8_keeps_the_outputs_of_the_raw_head(built: Path, tmp_path: Path, trained: bool) -> None:
-    """With images and without; a stock export is destroyed (test_contracts)."""
+    """The signal check passes with and without images; a standard export fails (test_contracts)."""
     folder = built / "build" / "tiny" / "xiao-esp32s3"
     (probe,) = (s for s in read(folder / "manifest.json")["steps"] if s["stage"] == "probe")
     pictures = tmp_path / "pictures"
@@ -233,7 +233,9 @@ def test_int8_keeps_the_outputs_of_the_raw_head(built: Path, tmp_path: Path, tra
 
 @pytest.mark.parametrize("target", SEEED)
 def test_what_the_board_has_holds_the_model(built: Path, target: str) -> None:
-    """Arena and flash with what is left of them; operators, and the driver's header where one is."""
+    """The manifest has arena and flash with the remaining bytes, operators, and the driver's
+    header.
+    """
     found = evidence(built, target)
     fit = found["fit"]
     for room in (fit["arena"], fit["flash"]):
@@ -253,7 +255,7 @@ def test_what_the_board_has_holds_the_model(built: Path, target: str) -> None:
 
 @needs_qemu
 def test_a_firmware_has_loaded_the_model(built: Path) -> None:
-    """Arm's TFLite Micro on an emulated Cortex-M55: the arena that it takes is nearly Vela's."""
+    """On an emulated Cortex-M55, TFLite Micro's arena is close to Vela's figure."""
     load = evidence(built, "grove-vision-ai-v2")["load"]
     assert (load["passed"], load["tested"]) == (True, True)
     assert abs(load["difference_bytes"]) <= 4096
@@ -264,7 +266,7 @@ def test_a_firmware_has_loaded_the_model(built: Path) -> None:
 
 @pytest.mark.parametrize("target", SEEED)
 def test_the_flash_plan_is_of_the_file_beside_it(built: Path, target: str) -> None:
-    """One digest in the plan, in the manifest, and of the bytes."""
+    """The digest in the plan, in the manifest and of the bytes are equal."""
     folder = built / "build" / "tiny" / target
     (region,) = read(folder / "flash.json")["regions"]
     assert region["sha256"] == digest_file(folder / region["file"])
@@ -273,7 +275,7 @@ def test_the_flash_plan_is_of_the_file_beside_it(built: Path, target: str) -> No
 
 
 def test_a_second_run_does_nothing(built: Path) -> None:
-    """And says so."""
+    """The gate rejects, and the message says so."""
     run = doit(built, store=store_of(built), pages=True)
     assert run.returncode == 0
     assert set(statuses(built).values()) == {"up-to-date"}
@@ -281,7 +283,7 @@ def test_a_second_run_does_nothing(built: Path) -> None:
 
 
 def test_another_memory_mode_compiles_once_more(built: Path) -> None:
-    """One line in one target entry: Vela and the package of that build, nothing else."""
+    """A change in one target entry runs only Vela and the package of that build."""
     path = built / "recipes" / "tiny.yaml"
     before = path.read_text()
     path.write_text(
@@ -323,7 +325,7 @@ def test_two_clean_builds_make_the_same_bytes(
 
 
 def test_one_quantized_file_serves_two_firmwares(person: Path) -> None:
-    """Himax wants an order, SSCMA any: one export, one quantization, two bindings."""
+    """Himax needs an order, SSCMA accepts any: one export, one quantization, two bindings."""
     himax, seeed = (
         read(person / "build/person" / name / "manifest.json")
         for name in ("himax", "grove-vision-ai-v2")
@@ -350,7 +352,7 @@ def test_one_quantized_file_serves_two_firmwares(person: Path) -> None:
 
 
 def test_a_tflite_file_goes_straight_to_vela(built: Path, tmp_path: Path) -> None:
-    """Byte for byte what `vela` makes by hand with the same ini."""
+    """The compiled file equals that of `vela` run manually with the same ini file."""
     root = make_workspace(tmp_path / "straight")
     shutil.copyfile(built / "build/tiny/xiao-esp32s3/tiny.tflite", root / "tiny.tflite")
     digest = hashlib.sha256((root / "tiny.tflite").read_bytes()).hexdigest()

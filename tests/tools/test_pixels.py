@@ -1,4 +1,4 @@
-"""Files that were exported elsewhere and take BGR in 0..255: what is in front of them must mean the same."""
+"""Source files with BGR input in 0..255 are given equivalent pixels."""
 
 import json
 import subprocess
@@ -41,7 +41,7 @@ print(json.dumps([given.ravel().tolist(), found.ravel().tolist()]))
     ("color", "values"), [("bgr", "0..255"), ("rgb", "0..255"), ("bgr", "0..1")]
 )
 def test_the_file_takes_rgb_in_0_to_1(tmp_path: Path, color: str, values: str) -> None:
-    """Fed otherwise, a stock YOLOX file finds next to nothing and says nothing."""
+    """A standard YOLOX file finds the same objects as with its own preprocessing."""
     python = environments.ensure("evaluate", print)[1]
     words = json.dumps(vars(Params(color=color, values=values)))
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A network whose outputs a lower precision destroys: named, and no engine is built from it."""
+"""A network whose outputs are lost in a lower precision is reported, and no engine is built."""
 
 import shutil
 import struct
@@ -60,7 +60,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def _bitmap(ground: int, spot: int, column: int) -> bytes:
-    """A plain image with a spot of 8 x 8 pixels, its upper left corner at (column, 32)."""
+    """Write a plain image with a spot of 8 x 8 pixels whose upper left corner is (column, 32)."""
     rows = [
         bytes(
             spot if column <= x < column + 8 and 32 <= y < 40 else ground
@@ -78,7 +78,7 @@ def _bitmap(ground: int, spot: int, column: int) -> bytes:
 def test_a_file_that_fails_the_signal_check_is_rejected_before_an_engine_is_built(
     judged: Path,
 ) -> None:
-    """Minutes go into an engine that finds nothing, or it ships."""
+    """No engine is built from a file that fails the signal check."""
     told = statuses(judged)
     assert told["spots-light@nvidia-rtx-aot"] == "built"
     constant = "cls_s8 is constant: the same in all 144 cells of 4 pictures"
@@ -93,7 +93,7 @@ def test_a_file_that_fails_the_signal_check_is_rejected_before_an_engine_is_buil
 
 
 def test_what_the_precision_costs_is_told_of_a_sound_file(judged: Path) -> None:
-    """The verdict is taken on trust."""
+    """The verdict is determined again."""
     folder = judged / "build" / "spots-light" / "nvidia-rtx-aot"
     manifest = read(folder / "manifest.json")
     found = manifest["evidence"]["signal"]
@@ -104,7 +104,7 @@ def test_what_the_precision_costs_is_told_of_a_sound_file(judged: Path) -> None:
     assert rung["detections"]["from"] == rung["detections"]["in_both"] == 4
     metrics = read(folder / "metrics.json")
     assert metrics["quantized-onnx"]["metrics"]["box.mAP50"] > 0.9
-    # an engine's key rests on the verdict: figures, which differ between machines, are not in it
+    # an engine's key depends on the verdict without figures, which differ between machines
     (step,) = (step for step in manifest["steps"] if step["stage"] == "signal")
     verdict = read(Store(store_of(judged)).blob(step["outputs"]["verdict"]))
     assert verdict == {"passed": True, "failures": []}

@@ -1,4 +1,4 @@
-"""What a trainer gets: every image and label as we read them, wherever the workspace lies."""
+"""A trainer gets every image and label as buildsys reads them, at any workspace path."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ LABEL = "0 .5 .5 .4 .4 .4 .4 2 .6 .4 2 .6 .6 1 0 0 0\n"
 
 
 def test_ultralytics_has_nothing_left_to_decide(tmp_path: Path) -> None:
-    """It reads the sources' pixels as we do, and takes every image and object of what we prepare."""
+    """Ultralytics reads the same pixels, and accepts every prepared image and object."""
     _, python = environments.ensure("ultralytics", print)
     environment = tool_environment(python, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
     command = [str(python), "-m", "tests.tools.prepared_cases", str(tmp_path)]
@@ -47,7 +47,7 @@ def test_ultralytics_has_nothing_left_to_decide(tmp_path: Path) -> None:
 
 
 def place(root: Path) -> Path:
-    """A pose set as Roboflow exports it: 4 keypoints, no sigmas, no mirror, no test split."""
+    """A Roboflow pose dataset (4 keypoints, no sigmas, no flip pairs, no test split) is prepared."""
     make_workspace(root, mouse=MOUSE)
     for split, count in (("train", 4), ("valid", 2)):
         for kind in ("images", "labels"):
@@ -61,7 +61,7 @@ def place(root: Path) -> Path:
 
 
 def test_a_workspace_below_a_folder_images_trains_the_same_network(tmp_path: Path) -> None:
-    """The same action key and the same bytes: labels are found from the dataset, not from above it."""
+    """Action key and bytes do not depend on the workspace's path."""
     keys, networks = [], []
     for name in ("plain", "images"):
         root = place(tmp_path / name / "place")

@@ -1,4 +1,4 @@
-"""The report as people see it: rendered by its environment, opened in a browser."""
+"""The report as users see it: rendered in its environment, opened in a browser."""
 
 import dataclasses
 import hashlib
@@ -48,7 +48,7 @@ TRAINING_PAGE = f"trainings/tags-{TRAINING[:8]}.html"
 
 
 def run_step(module: str, environment: str, request: dict[str, Any], work: Path) -> None:
-    """One step by its launcher in its synced environment."""
+    """Run a step by its launcher in its synced environment."""
     work.mkdir(parents=True, exist_ok=True)
     path = work / "request.json"
     path.write_text(json.dumps({**request, "error": str(work / "error.txt")}))
@@ -65,7 +65,7 @@ def run_step(module: str, environment: str, request: dict[str, Any], work: Path)
 
 
 def render(report: Report, work: Path, epochs: int = 12) -> Path:
-    """The report's folder; `epochs` of its training."""
+    """Render a report; return its folder. `epochs`: of its training."""
     pictures = work / "data" / "files" / DRAWINGS
     pictures.mkdir(parents=True)
     write_files(work / "data" / "files", epochs)
@@ -83,7 +83,7 @@ def render(report: Report, work: Path, epochs: int = 12) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One of everything, with names that mean mischief."""
+    """A report with one of everything and hostile names."""
     report = sample()
     artifacts = list(report.artifacts)
     index = next(i for i, item in enumerate(artifacts) if item.sights)
@@ -96,7 +96,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def chromium() -> str:
-    """A browser, to look at the report with."""
+    """A browser for the report."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         pytest.skip("no chromium on this machine: the report was not looked at")
@@ -104,7 +104,7 @@ def chromium() -> str:
 
 
 def browse(chromium: str, profile: Path, *arguments: str) -> str:
-    """Headless, off the network; what it prints."""
+    """Run the browser headless without network; return its output."""
     flags = (
         "--headless",
         "--no-sandbox",
@@ -126,7 +126,7 @@ def browse(chromium: str, profile: Path, *arguments: str) -> str:
 
 
 def test_no_character_hides_or_reorders_others(pages: Path) -> None:
-    """What people wrote is read as it stands, in pages and in report.md."""
+    """Users' texts are shown unchanged, in pages and in report.md."""
     texts = [path.read_text() for path in pages.rglob("*.html")]
     assert all(terminal(text) == text for text in (*texts, (pages / "report.md").read_text()))
     assert any("\\x1b[2J \\u202etxt" in text for text in texts)
@@ -134,7 +134,7 @@ def test_no_character_hides_or_reorders_others(pages: Path) -> None:
 
 
 def test_every_build_is_a_row_and_has_a_page(chromium: str, pages: Path, tmp_path: Path) -> None:
-    """A recipe with a mistake has a row and no page; what people wrote stays text."""
+    """A recipe with an error has a row and no page; users' texts stay text."""
     found = browse(chromium, tmp_path, "--dump-dom", f"file://{pages}/index.html")
     for item in sample().artifacts:
         assert f'id="{item.id}"' in found
@@ -153,7 +153,7 @@ def test_every_build_is_a_row_and_has_a_page(chromium: str, pages: Path, tmp_pat
 
 
 def test_labels_of_latency_have_columns_of_their_own(pages: Path) -> None:
-    """An estimate beside a measurement is taken for one."""
+    """Estimates, measurements and imported figures are in separate columns."""
     index = (pages / "index.html").read_text()
     assert "Latency, estimated</th>" in index
     assert "Latency, measured here</th>" in index
@@ -164,7 +164,7 @@ def test_labels_of_latency_have_columns_of_their_own(pages: Path) -> None:
 
 
 def look(chromium: str, page: Path, width: int, folder: Path) -> list[int]:
-    """Of a page: its width unfolded, the window's, how many rows are seen, its height folded."""
+    """A page's width unfolded, the window's width, the visible rows, and the height folded."""
     place = frame(page, width, folder)
     found = browse(chromium, folder / "profile", "--dump-dom", f"file://{place}")
     numbers: list[int] = json.loads(found.partition('id="result">')[2].partition("<")[0])
@@ -172,7 +172,7 @@ def look(chromium: str, page: Path, width: int, folder: Path) -> list[int]:
 
 
 def frame(page: Path, width: int, folder: Path) -> Path:
-    """A page that shows another one, and what can be measured of it."""
+    """Write a page that embeds another one and prints its measures."""
     path = folder / "frame.html"
     path.write_text(FRAME.format(page=f"file://{page}", width=width))
     return path
@@ -180,7 +180,7 @@ def frame(page: Path, width: int, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The report of a workspace with engines."""
+    """A report of a workspace with engines."""
     return render(engines_report(), tmp_path_factory.mktemp("engines"))
 
 
@@ -188,14 +188,14 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_table_of_engines_fits(
     chromium: str, engines: Path, tmp_path: Path, width: int
 ) -> None:
-    """Eight columns are read on a desk, and as cards in a hand; nothing is cut off at either."""
+    """The table has eight columns on a desktop and cards on a phone; nothing is cut off."""
     across, inner, seen, _ = look(chromium, engines / "engines.html", width, tmp_path)
     assert across <= inner <= width
     assert seen > 30
 
 
 def test_the_table_of_engines_is_found_and_tells_what_waits(engines: Path, pages: Path) -> None:
-    """From the index, and only where there are engines; TensorRT-RTX has its own name."""
+    """The index links to engines only if there are any; TensorRT-RTX has its own name."""
     assert 'href="engines.html"' in (engines / "index.html").read_text()
     text = (engines / "engines.html").read_text()
     assert WAITING in text
@@ -219,16 +219,16 @@ def test_the_table_of_engines_is_found_and_tells_what_waits(engines: Path, pages
 def test_nothing_is_cut_off_on_a_phone(
     chromium: str, pages: Path, tmp_path: Path, page: str
 ) -> None:
-    """A table that is wider than the screen is not read; and no script is needed to see the rows."""
+    """No table is wider than the screen, and rows are visible without scripts."""
     width, inner, seen, _ = look(chromium, pages / page, PHONE, tmp_path)
     assert width <= inner <= PHONE
     source = (pages / page).read_text()
-    tables = source.count("<thead")  # whose first row a phone does not show
+    tables = source.count("<thead")  # whose header is hidden on a phone
     assert seen == len(re.findall(r"<(?:tr|li)[ >]", source)) - tables + 1
 
 
 def test_many_builds_that_are_not_built_are_no_ladder(chromium: str, tmp_path: Path) -> None:
-    """Ninety of twelve recipes are a line on a phone, until somebody unfolds it."""
+    """Ninety waiting builds of twelve recipes are one line that can be unfolded."""
     report = sample()
     idle = [
         dataclasses.replace(
@@ -258,7 +258,7 @@ def test_many_builds_that_are_not_built_are_no_ladder(chromium: str, tmp_path: P
 
 
 def test_a_failed_build_shows_its_error_and_its_log(pages: Path) -> None:
-    """On its own page; on the index once for both builds that the step failed for."""
+    """A failure is shown on the build's page, and once on the index for both builds."""
     page = (pages / "cells" / "host.html").read_text()
     assert "<h2>Failed at convert</h2>" in page
     assert "no TFLite operator does Einsum" in page
@@ -268,7 +268,7 @@ def test_a_failed_build_shows_its_error_and_its_log(pages: Path) -> None:
 
 
 def test_accuracy_tells_on_how_many_images(pages: Path) -> None:
-    """Beside every figure; and what computed it, and by which sigmas keypoints were judged."""
+    """Each figure has its file's digest, its kernels, and the sigmas of keypoints."""
     index = (pages / "index.html").read_text()
     assert index.count('<div class="metrics">') == index.count("300 images of val, 541 objects")
     assert "box.mAP50-95 against size, on 300 images" in index
@@ -279,7 +279,7 @@ def test_accuracy_tells_on_how_many_images(pages: Path) -> None:
 
 
 def test_a_training_has_a_page(pages: Path) -> None:
-    """Its curves with a legend, the best epoch, the time; what its checkpoint finds; its images."""
+    """A training's page has curves, the best epoch, the time, detections and images."""
     page = (pages / TRAINING_PAGE).read_text()
     for words in ("12<", "of 20", "ended by patience: no better epoch in 4", "1 min 34 s"):
         assert words in page
@@ -296,7 +296,7 @@ def test_a_training_has_a_page(pages: Path) -> None:
 
 
 def test_a_training_of_one_epoch_has_no_curve(tmp_path: Path) -> None:
-    """One point on two axes shows nothing: its figures are written down."""
+    """One epoch is shown as figures instead of curves."""
     folder = render(sample(), tmp_path, epochs=1)
     page = (folder / TRAINING_PAGE).read_text()
     assert "loss-" not in page
@@ -306,7 +306,7 @@ def test_a_training_of_one_epoch_has_no_curve(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("width", [1280, PHONE])
 def test_a_browser_paints_it(chromium: str, pages: Path, tmp_path: Path, width: int) -> None:
-    """At the width of a desk and of a hand, without scripts."""
+    """Pages render at desktop and phone widths, without scripts."""
     picture, place = tmp_path / "index.png", frame(pages / "index.html", width, tmp_path)
     browse(
         chromium,
@@ -322,7 +322,7 @@ def test_a_browser_paints_it(chromium: str, pages: Path, tmp_path: Path, width: 
 
 
 def test_the_same_data_give_the_same_bytes(pages: Path, tmp_path: Path) -> None:
-    """Plots hold no date and no random name; there is one where two builds differ on its axis."""
+    """Plots contain no date and no random name; a plot needs two builds that differ."""
     first, second = (render(sample(), tmp_path / name) for name in ("one", "two"))
     names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert [(first / name).read_bytes() for name in names] == [
@@ -336,7 +336,7 @@ def test_the_same_data_give_the_same_bytes(pages: Path, tmp_path: Path) -> None:
 
 
 def test_an_empty_workspace_has_a_report(tmp_path: Path) -> None:
-    """Nothing to draw is no mistake."""
+    """A report without figures is rendered."""
     folder = render(Report(version="0", artifacts=()), tmp_path)
     assert "no builds" in (folder / "index.html").read_text()
 
@@ -387,7 +387,7 @@ save(root / "recording.npz", (Output(name="detections", values=heads.astype(np.f
 
 @pytest.fixture(scope="module")
 def drawn_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network, images of which one is broken, what a checkpoint has answered to two."""
+    """A network, images of which one is broken, and recorded results of a checkpoint for two."""
     root = tmp_path_factory.mktemp("drawn")
     _, python = environments.ensure("evaluate", print)
     for program in (DRAW, RECORD):
@@ -397,7 +397,7 @@ def drawn_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw(root: Path, work: Path, **more: str) -> dict[str, Any]:
-    """What the step tells; its drawings are in `work`."""
+    """Run the step and return its messages; drawings are in `work`."""
     frame = {"height": 32, "width": 32, "color": "rgb", "resize": "letterbox"}
     split = {"name": "val", "paths": ["images"]}
     reading = {
@@ -439,7 +439,7 @@ def test_pictures_are_drawn_side_by_side(drawn_from: Path, tmp_path: Path) -> No
 
 
 def test_a_checkpoint_is_drawn_from_what_it_answered(drawn_from: Path, tmp_path: Path) -> None:
-    """On the images that were recorded, each with its own answer; without its framework."""
+    """A checkpoint's detections are drawn from its recording, without its framework."""
     recorded = {"checkpoint": "checkpoint.pt", "recording": "recording.npz", "pictures": "probe"}
     found = draw(drawn_from, tmp_path, **recorded)
     assert [row["form"] for row in found["models"]] == ["checkpoint", "onnx", "shipped-onnx"]

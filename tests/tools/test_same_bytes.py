@@ -1,4 +1,4 @@
-"""A tiny chain of both families on this CPU and on an emulated one: every artifact has the same bytes."""
+"""A small build of both families has the same bytes on this CPU and on an emulated one."""
 
 import shutil
 import subprocess
@@ -38,7 +38,7 @@ conversion from ONNX three minutes. `benchmarks/same_bytes.py` does all."""
 def test_every_artifact_is_the_same_under_another_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both trainings, both quantizations, Vela and measured accuracy, on Intel's Haswell."""
+    """Trainings, quantizations, Vela's file and accuracy are equal on an emulated Haswell."""
     monkeypatch.setenv("BUILDSYS_ISOLATION", "none")  # `compare` sets both itself
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "plans"))
     rows = list(compare(tmp_path, ("Haswell",), 32, EMULATED, once=True))
@@ -75,7 +75,9 @@ print({name: value.tobytes().hex() for name, value in answers.items()})
 
 
 def test_a_softmax_of_any_width_is_the_same_under_another_cpu(tmp_path: Path) -> None:
-    """Of 77 and of 36 values; onnxruntime's own kernels round both otherwise with AVX-512."""
+    """Sums of 77 and of 36 values are equal; onnxruntime's own kernels round them differently with
+    AVX-512.
+    """
     _, python = environments.ensure("evaluate", print)
     environment = tool_environment(python)
     answers = []

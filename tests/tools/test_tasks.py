@@ -1,4 +1,5 @@
-"""Masks, turned boxes and classes through the real tools: every file of a network tells the same.
+"""Segmentation, oriented boxes and classification with the real tools: all files of a network
+agree.
 
 Networks are trained for seconds on generated shapes: enough that the figures are not zero.
 """
@@ -59,7 +60,7 @@ OUTPUTS = {
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which the three networks were built in two schemes."""
+    """A workspace in which three networks were built in two schemes."""
     root = tmp_path_factory.mktemp("tasks")
     (root / "recipes").mkdir()
     (root / "recipes" / "shapes.yaml").write_text(RECIPE)
@@ -87,14 +88,14 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def figures(root: Path, task: str, target: str) -> dict[str, dict[str, float]]:
-    """File -> its figures."""
+    """The figures of each file."""
     text = (root / "build" / f"shapes-{task}" / target / "metrics.json").read_text()
     return {name: found["metrics"] for name, found in json.loads(text).items()}
 
 
 @pytest.mark.parametrize("task", MAIN)
 def test_the_kept_epoch_has_the_accuracy_of_the_checkpoint(built: Path, task: str) -> None:
-    """Every tenth of twenty; what is kept has the accuracy that is measured afterwards."""
+    """Every tenth of twenty epochs is validated; the kept one has the accuracy measured afterwards."""
     folder = built / "build" / f"shapes-{task}" / "half"
     rows, summary = training_files.read(folder / "training")
     validated = [n for n, row in enumerate(rows, 1) if HISTORY[task] in row]
@@ -147,7 +148,7 @@ def test_a_checkpoint_sees_what_it_sees_in_ultralytics(
 
 
 def test_a_board_classifies_as_predict_does(built: Path, tmp_path: Path) -> None:
-    """Images are scaled with the same antialiasing, without torch: they are larger than the input."""
+    """Large images are scaled with torch's antialiasing, without torch."""
     fetch_inputs(built, "shapes-classify/board", tmp_path)
     images = sorted((tmp_path / "data" / "val").rglob("*.*"))[::4]
     check_alike(*report_both(built, "shapes-classify@board", images, tmp_path), len(images))
@@ -155,7 +156,7 @@ def test_a_board_classifies_as_predict_does(built: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("task", MAIN)
 def test_the_int8_file_is_measured(built: Path, task: str) -> None:
-    """Through integer outputs of their own scales; per class, too."""
+    """int8 files have nearly the same accuracy, also per class."""
     found = figures(built, task, "whole")
     assert found["tflite"][MAIN[task]] > 0.5 * found["checkpoint"][MAIN[task]]
     assert {f"{MAIN[task]}.bar", f"{MAIN[task]}.egg"} <= set(found["tflite"])
@@ -163,7 +164,7 @@ def test_the_int8_file_is_measured(built: Path, task: str) -> None:
 
 @pytest.mark.parametrize("task", MAIN)
 def test_outputs_keep_a_scale_each(built: Path, task: str) -> None:
-    """Named as in buildsys.spec, all int8."""
+    """Outputs are named as in buildsys.spec, and all are int8."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[2])\n"
         "import json; from ai_edge_litert.interpreter import Interpreter\n"
@@ -178,7 +179,7 @@ def test_outputs_keep_a_scale_each(built: Path, task: str) -> None:
 
 @pytest.mark.parametrize("task", MAIN)
 def test_predict_tells_what_the_task_sees(built: Path, task: str) -> None:
-    """Outlines, corners or classes, on an image of the val split."""
+    """`predict` gives outlines, corners or classes for an image of the val split."""
     picture = write_picture(built / f"{task}.bmp")
     run = call(
         built,
@@ -207,7 +208,7 @@ def test_predict_tells_what_the_task_sees(built: Path, task: str) -> None:
 
 
 def test_a_look_at_the_data_understands_every_label(built: Path) -> None:
-    """Generated labels have no fault, and each class its images."""
+    """Generated data has no findings, and images of each class."""
     run = call(built, "buildsys", "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
     reports = [json.loads(p.read_text()) for p in built.glob("build/.data/*/report.json")]
@@ -219,7 +220,9 @@ def test_a_look_at_the_data_understands_every_label(built: Path) -> None:
 
 
 def test_turned_boxes_are_compared_as_shapes() -> None:
-    """Two descriptions of one box are one box; distance and angle cost overlap."""
+    """The overlap of oriented boxes does not depend on their description, and decreases with
+    distance and angle.
+    """
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
@@ -240,7 +243,7 @@ print(json.dumps([o.overlap(box, other)[0].tolist(), back[0, 0], right.all(1).to
     assert 0.2 < overlaps[3] < 0.8
     assert overlaps[4] < 1e-3
     assert back == pytest.approx(1, abs=1e-2)
-    assert right == [True, False]  # an object is found once
+    assert right == [True, False]  # an object counts once
     # all found; found behind a false one; half found: 50 of 100 steps and the fall to 0; none
     assert precision == pytest.approx([0.995, 0.5, 0.5, 0], abs=0.01)
 
@@ -270,7 +273,7 @@ print(json.dumps([picture.shape, int(picture[..., 1].min()), picture[0, 29:31].t
 
 
 def test_masks_come_back_to_the_photograph() -> None:
-    """Without the padding, at the photograph's size, inside the box."""
+    """Masks are at the photograph's size, without padding, inside the box."""
     script = """
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
@@ -292,7 +295,9 @@ print(json.dumps([masks[0].shape, float(masks[0][:, 70:].mean()), float(masks[0]
 
 
 def in_evaluate(script: str, *words: str) -> str:
-    """What a script prints in the evaluation environment; its last argument is the repository."""
+    """Run a script in the evaluation environment; return its output. Its last argument is the
+    repository.
+    """
     _, python = environments.ensure("evaluate", print)
     run = subprocess.run(
         [str(python), "-c", script, *words, str(REPOSITORY)],
@@ -306,7 +311,7 @@ def in_evaluate(script: str, *words: str) -> str:
 
 
 def write_picture(path: Path) -> Path:
-    """A light bar on dark ground, 96 x 64."""
+    """Write a light bar on a dark background, 96 x 64."""
     import struct
 
     def pixel(x: int, y: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Trainings by Ultralytics on images of 64 px: validated, killed, gone on with."""
+"""Ultralytics trainings on images of 64 px: validated, killed, resumed."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ PARAMS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight images, the same to train on and to validate. Only read."""
+    """Eight images for training and validation. Read-only."""
     root = draw_dataset(tmp_path_factory.mktemp("data") / "set")
     names = json.dumps(dict(enumerate(CLASSES)))
     (root / "data.yaml").write_text(f"train: images\nval: images\nnames: {names}\n")
@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(scratch: Path, data: Path) -> subprocess.Popen[str]:
-    """The training in its scratch folder, begun or gone on with."""
+    """Start or resume the training in its scratch folder."""
     _, python = environments.ensure("ultralytics", print)
     scratch.mkdir(exist_ok=True)
     (scratch / "checkpoint").unlink(missing_ok=True)  # as the runner does
@@ -70,7 +70,7 @@ def start(scratch: Path, data: Path) -> subprocess.Popen[str]:
 
 
 def kill_after(epoch: int, scratch: Path, data: Path) -> None:
-    """End a training without warning once an epoch is finished."""
+    """Kill a training after an epoch."""
     step = start(scratch, data)
     assert step.stdout is not None
     while not any(line.startswith(f"epoch {epoch} ") for line in iter(step.stdout.readline, "")):
@@ -81,7 +81,7 @@ def kill_after(epoch: int, scratch: Path, data: Path) -> None:
 
 
 def finish(scratch: Path, data: Path) -> str:
-    """The rest of a training; what it said."""
+    """Resume a training; return its messages."""
     step = start(scratch, data)
     said, errors = step.communicate()
     assert step.returncode == 0, errors[-2000:]

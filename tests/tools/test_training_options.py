@@ -1,4 +1,4 @@
-"""The settings that recipes may pass to Ultralytics' trainer are those of the version that trains.
+"""The settings that recipes may pass are those of the installed Ultralytics.
 
 UPDATE_GOLDEN=1 writes buildsys/steps/lib/families/ultralytics_options.json anew.
 """
@@ -60,7 +60,7 @@ def _describe(name: str, types: str, comment: str, limits: dict[str, Any]) -> di
 
 
 def _constants(path: Path) -> dict[str, Any]:
-    """The literals that a module assigns, sets in `frozenset(…)` too."""
+    """The literals that a module assigns, including sets in `frozenset(…)`."""
     found = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
@@ -75,7 +75,7 @@ def _constants(path: Path) -> dict[str, Any]:
 
 
 def test_the_settings_are_those_of_the_version_that_trains() -> None:
-    """A setting that the next version renames is refused by the trainer, minutes later."""
+    """Every allowed setting exists in the installed version."""
     _, python = environments.ensure("ultralytics", print)
     (package,) = python.parents[1].glob("lib/python3*/site-packages/ultralytics")
     found = read_settings(package)
@@ -86,6 +86,6 @@ def test_the_settings_are_those_of_the_version_that_trains() -> None:
 
 
 def test_whatever_decides_itself_is_a_setting_of_theirs() -> None:
-    """A name that is refused with a reason, and that they no longer have, misleads."""
+    """Every refused setting exists in the installed version."""
     known = ultralytics_options.known()
     assert set(ultralytics_options._KEYS) | set(ultralytics_options._OWN) <= set(known)

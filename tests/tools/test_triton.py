@@ -1,4 +1,4 @@
-"""Model repositories of Triton: written by its own schema, read back by it; no server is asked."""
+"""Triton model repositories, validated by Triton's schema, without a server."""
 
 import json
 import shutil
@@ -101,13 +101,13 @@ def _triton(*words: str, cwd: Path | None = None) -> str:
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """By Triton's schema."""
+    """Parse a configuration by Triton's schema."""
     found: dict[str, Any] = json.loads(_triton("-c", _READ, str(path)))
     return found
 
 
 def _pack(folder: Path, batch: tuple[int, int, int], task: str, outputs: dict[str, Any]) -> Any:
-    """An engine of TensorRT as package_engine packs it, and its configuration."""
+    """A TensorRT engine packaged by package_engine, and its configuration."""
     words = json.dumps([batch, "tensorrt", task, outputs])
     _triton("-c", _PACK, str(REPOSITORY), words, cwd=folder)
     return _config(folder / "package" / "triton" / "net" / "config.pbtxt")
@@ -115,7 +115,7 @@ def _pack(folder: Path, batch: tuple[int, int, int], task: str, outputs: dict[st
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Two tasks in three precisions. Only read."""
+    """Two tasks in three precisions. Read-only."""
     recipes = {
         task: _RECIPE.format(task=task, architecture=architecture)
         for task, architecture in (("detect", "yolov8n"), ("classify", "yolov8n-cls"))
@@ -130,7 +130,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def client(tmp_path: Path) -> Path:
-    """client.py and what it rests on, with as much of a network as a request names."""
+    """client.py and its modules, with the facts of a network that a request needs."""
     from buildsys.steps import package_triton
 
     templates = package_triton.STEP.templates
@@ -144,11 +144,11 @@ def client(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("build", ["single", "half", "whole"])
 def test_a_server_is_told_what_the_file_has(built: Path, build: str) -> None:
-    """It does not load the model, or answers with outputs of other names."""
+    """The configuration matches the engine's inputs and outputs."""
     folder = built / "build" / "detect" / build
     config = _config(folder / "triton" / "detect" / "config.pbtxt")
     assert (config["name"], config["backend"]) == ("detect", "onnxruntime")
-    assert "max_batch_size" not in config  # 0: the batch of one is an axis of the shapes
+    assert "max_batch_size" not in config  # 0: the batch is an axis of the shapes
     assert "dynamic_batching" not in config
     (given,) = config["input"]
     assert given == {
@@ -168,7 +168,7 @@ def test_a_server_is_told_what_the_file_has(built: Path, build: str) -> None:
 
 
 def test_a_file_of_any_batch_lets_the_server_put_requests_together(built: Path) -> None:
-    """Every request waits for the one before it."""
+    """Dynamic batching and instances are configured."""
     folder = built / "build" / "detect" / "many"
     config = _config(folder / "triton" / "detect" / "config.pbtxt")
     assert (config["max_batch_size"], config["input"][0]["dims"]) == (8, ["3", "64", "64"])
@@ -178,7 +178,7 @@ def test_a_file_of_any_batch_lets_the_server_put_requests_together(built: Path) 
 
 
 def test_classes_of_a_picture_are_labelled_by_the_server(built: Path) -> None:
-    """Triton's classification answers with numbers."""
+    """The labels file gives Triton's classification its names."""
     folder = built / "build" / "classify" / "single" / "triton" / "classify"
     (output,) = _config(folder / "config.pbtxt")["output"]
     assert output["label_filename"] == "labels.txt"
@@ -186,7 +186,7 @@ def test_classes_of_a_picture_are_labelled_by_the_server(built: Path) -> None:
 
 
 def test_the_client_tells_that_nobody_answers(built: Path) -> None:
-    """A traceback from inside of the HTTP library; here nobody has installed it."""
+    """Without the HTTP library, client.py prints one sentence."""
     folder = built / "build" / "detect" / "single"
     run = subprocess.run(
         [sys.executable, str(folder / "client.py"), "photo.jpg"],
@@ -196,7 +196,8 @@ def test_the_client_tells_that_nobody_answers(built: Path) -> None:
     )
     assert run.returncode == 4
     assert run.stderr.startswith("error: the Python package tritonclient is missing: ")
-    assert run.stderr.endswith('"tritonclient[http]"\n')  # no engine's requirements.txt has it
+    # it is not in an engine's requirements.txt
+    assert run.stderr.endswith('"tritonclient[http]"\n')
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_the_client_tells_that_nobody_answers(built: Path) -> None:
     ["localhost:abc", "localhost:99999", "https://localhost:8000", "ftp://localhost:8000", ""],
 )
 def test_the_client_tells_that_an_address_is_none(client: Path, url: str) -> None:
-    """A traceback of the library, whether or not it is here."""
+    """A server that cannot be reached is reported in one sentence."""
     run = subprocess.run(
         [sys.executable, str(client / "client.py"), "photo.jpg", "--url", url],
         capture_output=True,
@@ -226,12 +227,12 @@ def test_the_client_tells_that_an_address_is_none(client: Path, url: str) -> Non
     ],
 )
 def test_the_client_tells_that_no_triton_answers(client: Path, answer: str, told: str) -> None:
-    """Something else listens at the port; the library's own errors are not made for people."""
+    """A server that is not Triton is reported in one sentence."""
     assert _triton("-c", _ASK, str(client), answer) == told + "\n"
 
 
 def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
-    """Twice in the package, or nowhere that Triton loads."""
+    """The engine is in the package once, where Triton loads it."""
     config = _pack(tmp_path, (1, 1, 1), "detect", {"detections": [6, 84]})
     assert (config["platform"], config["output"][0]["dims"]) == ("tensorrt_plan", ["1", "6", "84"])
     assert "max_batch_size" not in config
@@ -263,7 +264,7 @@ def test_an_engine_lies_where_a_server_looks_for_it(tmp_path: Path) -> None:
 def test_requests_are_put_together_where_any_number_fits(
     tmp_path: Path, batch: tuple[int, int, int], largest: int | None, preferred: list[int] | None
 ) -> None:
-    """A server sends one image to an engine that takes two at least, or never more than one."""
+    """The configured batch sizes are those that the engine accepts."""
     config = _pack(tmp_path, batch, "detect", {"detections": [6, 84]})
     assert config.get("max_batch_size") == largest
     assert ("dynamic_batching" in config) is (largest is not None)
@@ -274,7 +275,7 @@ def test_requests_are_put_together_where_any_number_fits(
 
 
 def test_the_client_asks_by_the_schema_that_the_configuration_is_made_of() -> None:
-    """A client of another generation speaks another protocol."""
+    """requirements pin the client's version."""
     from buildsys.steps import package_triton
 
     lock = (PACKAGE / "envs" / "triton" / "lock.txt").read_text()

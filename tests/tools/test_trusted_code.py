@@ -1,4 +1,4 @@
-"""A checkpoint whose pickle attacks: refused by `check`; with `trust: code` it runs, and gets nowhere.
+"""A hostile checkpoint is refused by `check`; with `trust: code` it runs, and isolation stops it.
 
 The real Ultralytics step loads it, under bubblewrap alone and under Landlock alone.
 """
@@ -58,7 +58,7 @@ print("PAYLOAD", json.dumps({name: _try(chosen[name]) for name in json.loads(NAM
 
 @pytest.fixture
 def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, object]]:
-    """What lies around a step, with servers that nobody should reach."""
+    """The surroundings of a step, with servers that it must not reach."""
     root = tmp_path / "around"
     for name in ("home", "outside", "blobs", "pycache"):
         (root / name).mkdir(parents=True)
@@ -107,7 +107,7 @@ def _program(places: dict[str, object], names: tuple[str, ...]) -> str:
 
 
 def _poison(checkpoint: Path, target: Path, program: str) -> None:
-    """The same network, whose pickle first runs a program."""
+    """Write the same network with a pickle that first runs a program."""
     text = program.encode()
     call = b"cbuiltins\nexec\n" + b"X" + len(text).to_bytes(4, "little") + text
     call += b"}X\x08\x00\x00\x00__name__X\x07\x00\x00\x00payloads\x86R0"
@@ -128,7 +128,7 @@ def _workspace(root: Path, program: str) -> Path:
 
 
 def _attack(place: Path) -> dict[str, str]:
-    """What the payload reports out of the export step, which succeeds."""
+    """The payload's report from the export step, which succeeds."""
     session = Session(place)
     plan = session.plans["evil@triton-onnx"]
     assert isinstance(plan, BuildPlan)
@@ -152,7 +152,7 @@ def test_a_trusted_payload_gets_nowhere(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Refused first; then with `trust: code` each of its attempts fails, and the network is exported."""
+    """Refused without `trust: code`; with it each attack fails, and the network is exported."""
     monkeypatch.setenv(isolation.VARIABLE, mechanism)
     try:
         isolation.choose()
@@ -178,7 +178,7 @@ def test_a_trusted_payload_gets_nowhere(
 def test_the_attempts_are_real(
     tmp_path: Path, places: dict[str, object], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Where nobody keeps them back, they succeed."""
+    """Without isolation the attacks succeed, so the test is effective."""
     names = (
         *("list the home", "read the home", "write outside", "write into the bytecode"),
         *("TCP to this machine", "UDP", "a Unix socket", "an abstract socket"),

@@ -1,4 +1,4 @@
-"""YOLO26 through the real tools: one training, both branches, a package that suppresses nothing.
+"""YOLO26 with the real tools: one training, both branches, a package without suppression.
 
 That every size and task has the heads that are described: test_architectures.py.
 """
@@ -34,7 +34,7 @@ HEADS = {"one": "decoded-one-to-one", "many": "decoded"}
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which one training was built for two branches, and for a board."""
+    """A workspace with one training built for two branches and a board."""
     root = tmp_path_factory.mktemp("yolo26")
     (root / "recipes").mkdir()
     (root / "recipes" / "shapes-detect.yaml").write_text(RECIPE)
@@ -65,7 +65,7 @@ def test_ultralytics_measures_as_much_of_either_branch(
 
 
 def test_a_package_suppresses_nothing(built: Path, tmp_path: Path) -> None:
-    """Its program sees what `buildsys predict` does, in the head that the network is made for."""
+    """The package's program finds the same objects as `buildsys predict`, with the one-to-one head."""
     package = built / "build" / "shapes-detect" / "board"
     model = json.loads((package / "model.json").read_text())
     assert model["head"] == "yolo26-raw-one-to-one"

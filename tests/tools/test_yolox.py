@@ -1,4 +1,4 @@
-"""YOLOX through the real tools, on images of 96 px: trained, resumed, exported, refused."""
+"""YOLOX with the real tools on images of 96 px: trained, resumed, exported, refused."""
 
 import time
 from pathlib import Path
@@ -23,7 +23,7 @@ EXPORT = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO-format train split of eight images. Only read."""
+    """A train split of eight images in COCO format. Read-only."""
     return draw_dataset(tmp_path_factory.mktemp("data") / "set")
 
 
@@ -44,7 +44,7 @@ def export(root: Path, checkpoint: Path, head: str, opset: int = 13) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> dict[str, Path]:
-    """Head-opset -> the ONNX file of it."""
+    """The ONNX file of each head and opset."""
     root = tmp_path_factory.mktemp("exported")
     files = [export(root, trained, head) for head in HEADS]
     files.append(export(root, trained, "yolox-split", opset=11))
@@ -54,7 +54,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> dict[st
 def test_a_killed_training_ends_in_the_same_bytes(
     tmp_path: Path, data: Path, trained: Path
 ) -> None:
-    """Killed after its first epoch, it goes on in the same scratch folder."""
+    """A training killed after its first epoch resumes with the same result."""
     scratch, target = tmp_path / "scratch", ("checkpoint", tmp_path / "resumed.pt")
     step = place.start("train_yolox", scratch, {"dataset": data}, target, TRAIN)
     while not (scratch / "last.pt").is_file():
@@ -79,7 +79,7 @@ def test_a_killed_training_ends_in_the_same_bytes(
 
 
 def test_a_checkpoint_tells_what_it_is(trained: Path) -> None:
-    """Read without running code; upstream's key for the weights."""
+    """Checkpoints are read without running code, with upstream's key for the weights."""
     script = """
 import torch
 found = torch.load(sys.argv[2], weights_only=True)
@@ -91,7 +91,7 @@ print(json.dumps([found["buildsys"], len(found["model"])]))
 
 
 def test_the_heads_say_the_same(trained: Path, exported: dict[str, Path]) -> None:
-    """Our decode of each, against upstream's decode of upstream's network; opset 11 and 13."""
+    """Each head is decoded as by upstream, with opset 11 and 13."""
     script = """
 import numpy as np, onnxruntime, torch
 from pathlib import Path
@@ -133,13 +133,13 @@ print(json.dumps(answers))
 def test_an_export_has_the_same_bytes_again(
     tmp_path: Path, trained: Path, exported: dict[str, Path]
 ) -> None:
-    """No dates, no paths."""
+    """Exported files contain no dates and paths."""
     first = exported["yolox-split-13"].read_bytes()
     assert export(tmp_path, trained, "yolox-split").read_bytes() == first
 
 
 def test_random_weights_are_recorded_as_they_are_exported(tmp_path: Path) -> None:
-    """The rungs of the ladder below a file begin with the checkpoint's own answers."""
+    """The checkpoint's outputs are recorded for the ladder."""
     params: dict[str, Any] = {"architecture": "yolox-tiny", "seed": 0, "classes": list(CLASSES)}
     checkpoint = run(
         "initialize_yolox", tmp_path / "scratch", {}, ("checkpoint", tmp_path / "a.pt"), params
@@ -178,7 +178,7 @@ with np.load(sys.argv[2]) as found:
 def test_the_checkpoint_is_measured_by_upstreams_decode(
     tmp_path: Path, data: Path, trained: Path
 ) -> None:
-    """Figures for the classes of the data."""
+    """The evaluation has figures for each class."""
     split = {"name": "val", "paths": ["images"]}
     params = {
         "split": split,
@@ -212,7 +212,7 @@ print(0)
 
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of files that are called checkpoints. Only read."""
+    """A folder of invalid checkpoints. Read-only."""
     root = tmp_path_factory.mktemp("foreign")
     ask(CODE, str(root))
     (root / "text.pth").write_text("no archive\n")
@@ -231,7 +231,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_foreign_checkpoint_is_a_sentence(
     tmp_path: Path, data: Path, foreign: Path, name: str, sentence: str
 ) -> None:
-    """Damaged, full of code, of another network, of nothing."""
+    """Damaged, hostile, foreign and empty checkpoints are refused."""
     inputs = {"dataset": data, "weights": foreign / name}
     said = refusal(
         "train_yolox", tmp_path / "scratch", inputs, ("checkpoint", tmp_path / "x.pt"), TRAIN
@@ -240,7 +240,9 @@ def test_a_foreign_checkpoint_is_a_sentence(
 
 
 def test_weights_of_other_classes_and_networks(tmp_path: Path, data: Path, trained: Path) -> None:
-    """To train from: the class head begins anew. To export: refused. Another network: refused."""
+    """A checkpoint with other classes can start a training, with a new class head, but is not
+    exported; another network is refused.
+    """
     params = EXPORT | {
         "head": "yolox-split",
         "classes": ["one"],
@@ -267,7 +269,7 @@ def test_weights_of_other_classes_and_networks(tmp_path: Path, data: Path, train
 
 
 def test_pictures_that_cannot_be_trained_on(tmp_path: Path) -> None:
-    """Cut off, absent, or not as large as the annotations say."""
+    """Truncated or missing images, and wrong sizes, are reported."""
     root = draw_dataset(tmp_path / "set", count=2)
     target = ("checkpoint", tmp_path / "x.pt")
     notes = root / "annotations" / "train.json"

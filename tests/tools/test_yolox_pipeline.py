@@ -1,4 +1,4 @@
-"""The second pipeline with its real tools: a tiny form of recipes/shapes-yolox.yaml, whole.
+"""The second pipeline with its real tools: a complete small form of recipes/shapes-yolox.yaml.
 
 One training and one export serve two converters, an accelerator and every board that is added.
 """
@@ -19,7 +19,7 @@ from tests.tools.places import make_workspace, read, statuses, store_of
 
 pytestmark = pytest.mark.tools
 
-# 96 steps of training in six seconds: enough that there are boxes to compare
+# 96 training steps in six seconds give enough boxes to compare
 BASE = """\
 source: {family: yolox, task: detect, architecture: yolox-nano, weights: random}
 dataset: {generator: shapes, format: coco, train: 16, val: 6, size: 96, seed: 0}
@@ -65,7 +65,7 @@ GROVE = "edge@grove-vision-ai-v2"
 
 
 def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command of ours, with a store of the workspace's own; the report is text."""
+    """Run a buildsys command with the workspace's own store and a text report."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
@@ -83,14 +83,14 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def ran(said: str) -> Counter[str]:
-    """Stage -> how often it ran, by what a run said."""
+    """How often each stage ran, from a run's output."""
     done = (line for line in said.splitlines() if "): done in" in line)
     return Counter(line.partition("] ")[2].partition(" (")[0] for line in done)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which the three files were made in one run; what it said is in first.txt."""
+    """A workspace in which three files were made in one run; its output is in first.txt."""
     recipes = {"_tiny": BASE, "camera": CAMERA, "edge": EDGE}
     root = make_workspace(tmp_path_factory.mktemp("yolox") / "place", **recipes)
     run = call(root, "doit", "-n", "2")
@@ -101,24 +101,24 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fetch(root: Path, stage: str, name: str, target: Path) -> Path:
-    """An output of a step, out of the store, by the digest in the manifest."""
+    """A step's output in the store, by its digest in the manifest."""
     (step,) = (s for s in manifest_of(root, BUILDS[0])["steps"] if s["stage"] == stage)
     Store(store_of(root)).fetch(step["outputs"][name], target, tree=name == "dataset")
     return target
 
 
 def folder_of(root: Path, build: str) -> Path:
-    """Where a build's package lies."""
+    """A build's package folder."""
     return root / "build" / Path(*build.split("@"))
 
 
 def manifest_of(root: Path, build: str) -> dict[str, Any]:
-    """What a build says of itself."""
+    """A build's manifest."""
     return read(folder_of(root, build) / "manifest.json")
 
 
 def test_one_training_and_one_export_serve_all(built: Path) -> None:
-    """A converter tried out, or an accelerator added, costs no second training."""
+    """Another converter or accelerator shares the training."""
     often = ran((built / "first.txt").read_text())
     once = (
         "dataset",
@@ -141,7 +141,7 @@ def test_one_training_and_one_export_serve_all(built: Path) -> None:
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_a_package_holds_what_its_board_needs(built: Path, build: str) -> None:
-    """Model, labels, programs, figures; nothing in it under a licence that the family is free of."""
+    """A package has model, labels, programs and figures, all under the family's licence."""
     folder = folder_of(built, build)
     model = f"{build.partition('@')[0]}.tflite"
     assert {path.name for path in folder.iterdir()} == {
@@ -175,7 +175,7 @@ def test_a_package_holds_what_its_board_needs(built: Path, build: str) -> None:
 
 @pytest.mark.parametrize("build", BUILDS)
 def test_every_form_has_the_accuracy_of_the_checkpoint(built: Path, build: str) -> None:
-    """Upstream's decode of the checkpoint, ours of the files; the gate judged figures, not zeros."""
+    """Checkpoint and files agree in accuracy, which is above zero."""
     figures = {
         name: found["metrics"]
         for name, found in read(folder_of(built, build) / "metrics.json").items()
@@ -212,7 +212,7 @@ def test_both_files_find_what_the_onnx_finds(built: Path, tmp_path: Path) -> Non
 
 
 SURE, ASKED = 0.1, 0.08
-"""What is compared, and what is asked for: a score may move a hundredth across the edge."""
+"""The compared and the required confidence; a score may differ by 0.01."""
 
 
 def predict(root: Path, build: str, pictures: Path) -> list[list[dict[str, Any]]]:
@@ -224,7 +224,7 @@ def predict(root: Path, build: str, pictures: Path) -> list[list[dict[str, Any]]
 
 
 def is_among(item: dict[str, Any], others: list[dict[str, Any]]) -> bool:
-    """Whether the other file found it, too; what is less than sure is not looked for."""
+    """Whether the other file found the object, too; uncertain objects are not compared."""
     return item["score"] < SURE or any(
         other["class"] == item["class"]
         and other["score"] == pytest.approx(item["score"], abs=0.01)
@@ -234,7 +234,7 @@ def is_among(item: dict[str, Any], others: list[dict[str, Any]]) -> bool:
 
 
 def test_another_threshold_is_judged_and_nothing_is_measured(built: Path) -> None:
-    """Both gates; the packages, whose verdict is the same, stay."""
+    """Both gates judge again; packages with the same verdict stay."""
     path = built / "recipes" / "camera.yaml"
     path.write_text(CAMERA.replace("min: 0.05", "min: 0.06"))
     run = call(built, "doit")
@@ -244,7 +244,7 @@ def test_another_threshold_is_judged_and_nothing_is_measured(built: Path) -> Non
 
 
 def test_a_board_is_one_yaml_file(built: Path) -> None:
-    """It shares every step but the package, and the file in it."""
+    """The other target shares every step but the package."""
     (built / "targets").mkdir(exist_ok=True)
     (built / "targets" / "my-camera.yaml").write_text(BOARD)
     path = built / "recipes" / "camera.yaml"
@@ -262,7 +262,7 @@ def test_a_board_is_one_yaml_file(built: Path) -> None:
 
 
 def test_a_board_whose_firmware_cannot_decode_it_is_refused(built: Path) -> None:
-    """With the choices that there are."""
+    """An invalid choice is refused with the valid ones."""
     path = built / "recipes" / "edge.yaml"
     path.write_text(EDGE.replace(", firmware: unchecked", ""))
     run = call(built, "buildsys", "check")
@@ -274,7 +274,7 @@ def test_a_board_whose_firmware_cannot_decode_it_is_refused(built: Path) -> None
 
 
 def test_unchecked_it_is_compiled_and_says_what_nobody_checked(built: Path) -> None:
-    """A package that looks as if a firmware had been shown to decode it."""
+    """A target without a contract does not claim a tested decoder."""
     folder = folder_of(built, GROVE)
     manifest = manifest_of(built, GROVE)
     (compiled,) = (step for step in manifest["steps"] if step["stage"] == "compile")

@@ -18,7 +18,7 @@ import torch
 
 
 def describe(compute: Callable[[], Any]) -> list[Any]:
-    """What comes out."""
+    """The outputs of an operator."""
     try:
         result = compute()
     except (RuntimeError, TypeError) as error:
@@ -28,13 +28,13 @@ def describe(compute: Callable[[], Any]) -> list[Any]:
 
 
 def gradient(compute: Callable[[Any], Any], given: Any) -> Any:
-    """The derivative of its sum."""
+    """The derivative of the outputs' sum."""
     given = given.clone().requires_grad_()
     return torch.autograd.grad(compute(given).sum(), given)[0]
 
 
 def change(name: str, given: Any) -> Any:
-    """A method that changes what it is called on, called on a copy."""
+    """Call an in-place method on a copy."""
     return getattr(given.clone(), name)()
 
 

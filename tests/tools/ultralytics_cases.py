@@ -33,7 +33,7 @@ METRICS = {
     "obb.mAP50-95": "metrics/mAP50-95(B)",
     "top1": "metrics/accuracy_top1",
 }
-"""Our figures, and what Ultralytics calls them."""
+"""Our figures and their names in Ultralytics."""
 
 
 def reading(request: dict[str, Any], names: dict[int, str]) -> accuracy.Params:
@@ -131,7 +131,7 @@ def count(root: Path, params: accuracy.Params, rows: list[dict[str, Any]]) -> di
 
 
 def _absolute(data: Path, scratch: Path) -> Path:
-    """Ultralytics looks for a relative `path` in a folder of its own."""
+    """Write an absolute `path`, since Ultralytics resolves a relative one in its own folder."""
     target = scratch / "data.yaml"
     lines = [line for line in data.read_text().splitlines() if not line.startswith("path:")]
     target.write_text("\n".join([f"path: {data.parent}", *lines]) + "\n")
@@ -141,7 +141,9 @@ def _absolute(data: Path, scratch: Path) -> Path:
 def compare_detections(
     request: dict[str, Any], params: accuracy.Params, root: Path, network: Any, theirs: Any
 ) -> dict[str, Any]:
-    """Over a split: how many objects both find, and their greatest differences in pixels and score."""
+    """Compare a split: the number of common objects, and the largest differences in pixels and
+    score.
+    """
     import numpy as np
 
     counts = {"images": 0, "ours": 0, "theirs": 0, "unmatched": 0}
@@ -172,7 +174,7 @@ def compare_detections(
 
 
 def _twin(one: predictions.Seen, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The nearest of the same class and score: of two equal scores either may come first."""
+    """The nearest object of the same class and score, since equal scores have no order."""
     import numpy as np
 
     name = "corners" if rows and "corners" in rows[0] else "box"
@@ -200,7 +202,7 @@ def _places(one: predictions.Seen, name: str) -> Any:
 
 
 def _ordered(name: str, values: Any) -> Any:
-    """Corners from their upper left one on: where a box begins is a matter of its description."""
+    """Corners ordered from the upper left one, since a box can start at any corner."""
     import numpy as np
 
     array = np.asarray(values, np.float64)

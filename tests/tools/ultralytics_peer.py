@@ -1,4 +1,4 @@
-"""A build's checkpoint beside Ultralytics' own `predict` and `val`, in their environment."""
+"""Compares a build's checkpoint with Ultralytics' own `predict` and `val`, in their environment."""
 
 import json
 import subprocess
@@ -66,7 +66,7 @@ def fetch_inputs(root: Path, build: str, scratch: Path) -> dict[str, Any]:
 
 
 def check_detections(found: dict[str, Any], least: int) -> None:
-    """The same objects, `least` or more: boxes within half a pixel, scores within 0.001."""
+    """Check for the same objects, at least `least`: boxes within half a pixel, scores within 0.001."""
     told = found["detections"]
     assert told["ours"] == told["theirs"] >= least, told
     assert told["unmatched"] == 0, told

@@ -1,4 +1,4 @@
-"""Small images in COCO's layout, and steps of family yolox run on them as the engine runs them."""
+"""Small datasets in COCO format, and steps of family yolox run on them as in a build."""
 
 import json
 import random
@@ -38,7 +38,7 @@ TRAIN = {
 
 
 def draw_dataset(root: Path, count: int = 8) -> Path:
-    """Bars and blocks, the same images in COCO's layout and with labels beside them."""
+    """Write images of bars and blocks, in COCO format and with label files."""
     for folder in ("annotations", "images", "labels"):
         (root / folder).mkdir(parents=True)
     images: list[dict[str, Any]] = []
@@ -77,7 +77,7 @@ def draw_object(seed: int) -> tuple[int, tuple[int, int, int, int]]:
 
 
 def bitmap(category: int, box: tuple[int, int, int, int]) -> bytes:
-    """A light rectangle on dark ground."""
+    """Write a light rectangle on a dark background."""
     x, y, w, h = box
     paint = (b"\x30\xc8\xf0", b"\xf0\x70\x30")[category]
     pixels = b"".join(
@@ -91,7 +91,7 @@ def bitmap(category: int, box: tuple[int, int, int, int]) -> bytes:
 
 
 def curves_of(checkpoint: Path) -> Path:
-    """Where the second output of a training goes."""
+    """The path of a training's second output."""
     return checkpoint.with_suffix(".training")
 
 
@@ -102,7 +102,7 @@ def start(
     output: tuple[str, Path],
     params: dict[str, Any],
 ) -> subprocess.Popen[str]:
-    """A step in its scratch folder, begun."""
+    """Start a step in its scratch folder."""
     _, python = environments.ensure("yolox", print)
     scratch.mkdir(exist_ok=True)
     request = {
@@ -130,7 +130,7 @@ def run(
     output: tuple[str, Path],
     params: dict[str, Any],
 ) -> Path:
-    """A step, done; returns its output."""
+    """Run a step; return its output."""
     step = start(module, scratch, inputs, output, params)
     _, errors = step.communicate()
     assert step.returncode == 0, errors[-2000:]
@@ -144,7 +144,7 @@ def refusal(
     output: tuple[str, Path],
     params: dict[str, Any],
 ) -> str:
-    """What a step says to a person instead of doing its work."""
+    """Run a step that must fail; return its message."""
     step = start(module, scratch, inputs, output, params)
     _, errors = step.communicate()
     assert step.returncode == 3, errors[-2000:]
@@ -152,7 +152,9 @@ def refusal(
 
 
 def ask(script: str, *words: str) -> Any:
-    """What a script prints as JSON in the environment; its first argument is the repository."""
+    """Run a script in the environment; return its JSON output. Its first argument is the
+    repository.
+    """
     _, python = environments.ensure("yolox", print)
     code = f"import sys, json; sys.path.insert(0, sys.argv[1])\n{script}"
     done = subprocess.run(
