@@ -35,7 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     for name, text in (
         ("push", "upload results of builds to the store that the team shares"),
-        ("pull", "download all files of builds, to work without that store"),
+        ("pull", "download all files of builds from the team's store, to work without it"),
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns of builds")

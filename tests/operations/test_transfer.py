@@ -135,7 +135,7 @@ def test_a_part_of_the_builds_can_go(
 def test_packages_alone_restore_too(
     exported: Path, workspace: Path, tools: StandIn, elsewhere: Callable[[], Path], tmp_path: Path
 ) -> None:
-    """With `--packages` intermediate files are exported as digests, and made only if a change needs
+    """With `--packages-only` intermediate files are exported as digests, and made only if a change needs
     them.
     """
     small = tmp_path / "small.tar"

@@ -26,7 +26,7 @@ def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
 
 
 def test_what_nobody_can_read_is_listed_apart(tmp_path: Path) -> None:
-    """Names that are not UTF-8, link cycles and links to devices are listed separately."""
+    """Names that are not UTF-8, link cycles and links out of the data are listed separately."""
     root = tmp_path / "data"
     for folder in ("images", "labels"):
         (root / folder).mkdir(parents=True)

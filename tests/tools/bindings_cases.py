@@ -404,7 +404,7 @@ def check_calibration_that_breaks_off_gives_no_engine(place: Place) -> None:
 
 @only(8, 10)
 def check_what_can_fail_fails_before_the_build(place: Place) -> None:
-    """Missing images or a missing CUDA runtime are reported before the build."""
+    """Missing, truncated and unsuitable calibration images are reported before the build."""
     _write_images(4, side=1)
     assert place.calibrate() == 3
     assert place.refused() == "the images are (4, 3, 1, 1); (1, 3, 2, 2) make one batch"

@@ -135,7 +135,7 @@ def test_a_saved_model_is_loaded_as_its_readme_says(built: Path, tool: str, tmp_
 
 
 def test_a_package_with_a_folder_is_verified_and_reported(built: Path) -> None:
-    """Commands work for a package that is a folder."""
+    """`verify` and the report work for a package that is a folder."""
     build = "both-onnx-tf@tensorflow-saved-model"
     assert statuses(built)[build] in ("built", "up-to-date")
     run = _buildsys(built, "verify", build)
@@ -235,7 +235,7 @@ def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_an_opset_that_it_does_not_know_is_told(tmp_path: Path) -> None:
-    """An unsupported operator is reported by name."""
+    """An opset that the converter does not support is reported in one sentence."""
     code, told = _convert(tmp_path / "new", 18, ir=8, last="resize")
     assert code == 3, told
     assert told == (

@@ -159,7 +159,7 @@ def read(path: Path) -> Any:
 def test_figures_are_those_of_the_same_network_as_onnx(
     place: Path, tmp_path: Path, least: int
 ) -> None:
-    """An engine's accuracy equals that of its ONNX file, image by image."""
+    """An engine with the same outputs has the accuracy of its ONNX file."""
     done = run(place, tmp_path / "onnx", "evaluate_onnx", _READING, "metrics")
     assert done.returncode == 0, done.stderr
     params = {"reading": _READING, "library": _LIBRARY, "least": least}

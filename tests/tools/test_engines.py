@@ -187,7 +187,7 @@ def test_what_waits_for_a_gpu_is_no_failure(built: Path) -> None:
 
 
 def test_half_of_the_weights_is_half_of_the_file(built: Path) -> None:
-    """A float16 engine computes in float16."""
+    """The precision changes the engine's size."""
     sizes = {
         build: (built / "build" / "tiny" / build / "tiny.engine").stat().st_size
         for build in ("single", "half", "whole", "wide")
@@ -197,7 +197,7 @@ def test_half_of_the_weights_is_half_of_the_file(built: Path) -> None:
 
 
 def test_the_file_before_the_engine_says_the_precision(built: Path) -> None:
-    """The built-from file states int8 or float16 for a strongly typed builder."""
+    """The ONNX file before the engine states int8 or float16 for a strongly typed builder."""
     half = _look(built, "half")
     assert (half["ends"], half["kernels"]) == (["FLOAT"], ["FLOAT16"])
     for build, rest in (("whole", "FLOAT16"), ("wide", "FLOAT")):
@@ -358,7 +358,7 @@ def test_the_programs_are_written_for_old_machines() -> None:
 
 
 def test_answers_from_elsewhere_are_decoded_without_a_gpu(built: Path, tmp_path: Path) -> None:
-    """The README's decoding formulas are correct, for use without the programs."""
+    """Outputs from another machine or a server are decoded without a GPU."""
     folder = built / "build" / "tiny" / "single"
     words = (
         str(folder / "engine.json"),

@@ -109,7 +109,9 @@ def load(folder: Path, model: Path, summary: dict[str, int], **params: Any) -> t
 def test_tflite_micro_answers_as_litert_with_reference_kernels(
     built: Built, tmp_path: Path
 ) -> None:
-    """TFLite Micro's outputs are recorded exactly, and twice with the same bytes."""
+    """TFLite Micro's outputs equal those of LiteRT's reference kernels, and two recordings are
+    byte-equal.
+    """
     pictures = built.pictures
     assert record_tflm(tmp_path, built.plain, pictures) == (0, "")
     litert = tmp_path / "litert.npz"
@@ -189,7 +191,7 @@ def test_an_arena_in_dram_is_held_against_the_right_figure(built: Built, tmp_pat
 
 @needs_qemu
 def test_an_unknown_operator_is_a_red_verdict(built: Built, tmp_path: Path) -> None:
-    """An arena that is too small is reported with the firmware's message."""
+    """An unknown operator is a red verdict with the firmware's message."""
     model = tmp_path / "other.tflite"
     model.write_bytes(built.compiled.read_bytes().replace(b"ethos-u\0", b"ethos-x\0"))
     assert load(tmp_path, model, {"sram_bytes": 100_000}) == (0, "")
@@ -210,7 +212,7 @@ def test_a_model_too_large_for_the_runner_is_not_tested(built: Built, tmp_path: 
 
 @needs_qemu
 def test_what_is_no_verdict_fails_the_step(built: Built, tmp_path: Path) -> None:
-    """A truncated file, an accelerator without a runner, and a timeout are reported."""
+    """A truncated file, an accelerator without a runner, and a timeout fail the step."""
     summary = {"sram_bytes": 100_000}
     half = tmp_path / "half.tflite"
     half.write_bytes(built.compiled.read_bytes()[:100_000])
@@ -264,7 +266,7 @@ def test_the_driver_is_stubbed_where_the_symbols_say(tmp_path: Path) -> None:
 
 
 def test_a_runner_without_the_symbols_is_another_build(tmp_path: Path) -> None:
-    """An unknown firmware is refused in one sentence."""
+    """A runner without the driver's symbols is refused in one sentence."""
     symbols = {name: (LOADED_AT + 1, 4) for name in STUBS if name != "ethosu_pmu_init"}
     done = patch(tmp_path, make_elf(bytes(64), {**symbols, ARENA: (0, 1)}))
     assert done.returncode

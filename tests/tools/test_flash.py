@@ -82,7 +82,7 @@ def test_a_packet_that_was_refused_is_sent_again(tmp_path: Path) -> None:
 def test_a_board_that_cancels_ends_it_with_its_reason(
     workspace: Path, build: Build, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A cancelled transfer fails at once."""
+    """A transfer that the board cancels fails with one message."""
     build()
     with Peer(Fault(kind="cancel", packet=5)) as board:
         assert flash(workspace, GROVE, board.port) == 1
@@ -104,7 +104,7 @@ def test_a_board_that_falls_silent_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_board_that_never_answers_is_told_in_the_vendors_words(tmp_path: Path) -> None:
-    """A board that never answers is reported with what to do."""
+    """A board that never answers is reported in the vendor's words."""
     with Peer(deaf=True) as board:
         done = send(board, tmp_path / "model.tflite")
     assert done.returncode == 1
@@ -123,7 +123,7 @@ def test_a_model_never_takes_the_place_of_the_firmware(tmp_path: Path) -> None:
 def test_a_port_that_is_not_there_is_a_failure(
     workspace: Path, build: Build, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A missing port is an error."""
+    """A port that does not exist is an error."""
     build()
     assert flash(workspace, GROVE, "/dev/absent") == 1
     assert "could not open port /dev/absent" in capfd.readouterr().err

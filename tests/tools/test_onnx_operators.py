@@ -69,5 +69,5 @@ def test_operators_and_versions_are_those_of_the_libraries() -> None:
 
 
 def test_custom_operators_are_those_that_litert_registers() -> None:
-    """Each operator is listed with its name in the library."""
+    """Custom operators are those that LiteRT registers, with their names."""
     assert _ask("evaluate", CUSTOMS, *sorted(tflite_schema.LITERT_CUSTOMS)).strip() == ""

@@ -90,7 +90,7 @@ def test_the_verdict_of_a_ladder_that_breaks(recordings: Path, tmp_path: Path) -
 
 
 def test_recordings_of_other_pictures_are_refused(recordings: Path, tmp_path: Path) -> None:
-    """Missing recordings and an unknown decoder are reported."""
+    """Recordings of other images and an unknown decoder are refused."""
     params = {
         "head": "raw",
         "classes": 1,

@@ -100,7 +100,7 @@ def stages_run(root: Path) -> set[str]:
 
 
 def test_every_target_gets_its_package(built: Path) -> None:
-    """A package has model, labels, figures, manifest, notes and logs."""
+    """A package has model, labels, figures, manifest, build.json and logs."""
     assert set(read(built / FIRST).values()) == {"built"}
     folder = built / "build" / "tiny" / "grove-vision-ai-v2"
     names = {path.name for path in folder.iterdir()}
@@ -275,7 +275,7 @@ def test_the_flash_plan_is_of_the_file_beside_it(built: Path, target: str) -> No
 
 
 def test_a_second_run_does_nothing(built: Path) -> None:
-    """The gate rejects, and the message says so."""
+    """A second run does nothing, and every build is up to date."""
     run = doit(built, store=store_of(built), pages=True)
     assert run.returncode == 0
     assert set(statuses(built).values()) == {"up-to-date"}

@@ -41,7 +41,7 @@ print(json.dumps([given.ravel().tolist(), found.ravel().tolist()]))
     ("color", "values"), [("bgr", "0..255"), ("rgb", "0..255"), ("bgr", "0..1")]
 )
 def test_the_file_takes_rgb_in_0_to_1(tmp_path: Path, color: str, values: str) -> None:
-    """A standard YOLOX file finds the same objects as with its own preprocessing."""
+    """Pixels are converted to the order and range that the file expects."""
     python = environments.ensure("evaluate", print)[1]
     words = json.dumps(vars(Params(color=color, values=values)))
     done = subprocess.run(

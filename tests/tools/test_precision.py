@@ -93,7 +93,7 @@ def test_a_file_that_fails_the_signal_check_is_rejected_before_an_engine_is_buil
 
 
 def test_what_the_precision_costs_is_told_of_a_sound_file(judged: Path) -> None:
-    """The verdict is determined again."""
+    """The verdict's figures are in the manifest; the verdict itself is passed, without figures."""
     folder = judged / "build" / "spots-light" / "nvidia-rtx-aot"
     manifest = read(folder / "manifest.json")
     found = manifest["evidence"]["signal"]

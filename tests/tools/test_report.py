@@ -268,7 +268,7 @@ def test_a_failed_build_shows_its_error_and_its_log(pages: Path) -> None:
 
 
 def test_accuracy_tells_on_how_many_images(pages: Path) -> None:
-    """Each figure has its file's digest, its kernels, and the sigmas of keypoints."""
+    """Each accuracy states its number of images, its kernels, and the sigmas of keypoints."""
     index = (pages / "index.html").read_text()
     assert index.count('<div class="metrics">') == index.count("300 images of val, 541 objects")
     assert "box.mAP50-95 against size, on 300 images" in index
@@ -322,7 +322,9 @@ def test_a_browser_paints_it(chromium: str, pages: Path, tmp_path: Path, width: 
 
 
 def test_the_same_data_give_the_same_bytes(pages: Path, tmp_path: Path) -> None:
-    """Plots contain no date and no random name; a plot needs two builds that differ."""
+    """Plots contain no date and no random name; there is one for each axis on which two builds
+    differ.
+    """
     first, second = (render(sample(), tmp_path / name) for name in ("one", "two"))
     names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     assert [(first / name).read_bytes() for name in names] == [

@@ -75,8 +75,8 @@ print({name: value.tobytes().hex() for name, value in answers.items()})
 
 
 def test_a_softmax_of_any_width_is_the_same_under_another_cpu(tmp_path: Path) -> None:
-    """Sums of 77 and of 36 values are equal; onnxruntime's own kernels round them differently with
-    AVX-512.
+    """A softmax of 77 and of 36 values is equal; onnxruntime's own kernels round both differently
+    with AVX-512.
     """
     _, python = environments.ensure("evaluate", print)
     environment = tool_environment(python)

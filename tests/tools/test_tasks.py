@@ -148,7 +148,7 @@ def test_a_checkpoint_sees_what_it_sees_in_ultralytics(
 
 
 def test_a_board_classifies_as_predict_does(built: Path, tmp_path: Path) -> None:
-    """Large images are scaled with torch's antialiasing, without torch."""
+    """A board's program scales large images with the same antialiasing as `predict`, without torch."""
     fetch_inputs(built, "shapes-classify/board", tmp_path)
     images = sorted((tmp_path / "data" / "val").rglob("*.*"))[::4]
     check_alike(*report_both(built, "shapes-classify@board", images, tmp_path), len(images))
@@ -156,7 +156,7 @@ def test_a_board_classifies_as_predict_does(built: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("task", MAIN)
 def test_the_int8_file_is_measured(built: Path, task: str) -> None:
-    """int8 files have nearly the same accuracy, also per class."""
+    """int8 files are evaluated through integer outputs with their own scales, also per class."""
     found = figures(built, task, "whole")
     assert found["tflite"][MAIN[task]] > 0.5 * found["checkpoint"][MAIN[task]]
     assert {f"{MAIN[task]}.bar", f"{MAIN[task]}.egg"} <= set(found["tflite"])

@@ -168,7 +168,7 @@ def test_a_server_is_told_what_the_file_has(built: Path, build: str) -> None:
 
 
 def test_a_file_of_any_batch_lets_the_server_put_requests_together(built: Path) -> None:
-    """Dynamic batching and instances are configured."""
+    """A batch range gives dynamic batching with the preferred size."""
     folder = built / "build" / "detect" / "many"
     config = _config(folder / "triton" / "detect" / "config.pbtxt")
     assert (config["max_batch_size"], config["input"][0]["dims"]) == (8, ["3", "64", "64"])
@@ -205,7 +205,7 @@ def test_the_client_tells_that_nobody_answers(built: Path) -> None:
     ["localhost:abc", "localhost:99999", "https://localhost:8000", "ftp://localhost:8000", ""],
 )
 def test_the_client_tells_that_an_address_is_none(client: Path, url: str) -> None:
-    """A server that cannot be reached is reported in one sentence."""
+    """An invalid address is reported in one sentence, with or without the HTTP library."""
     run = subprocess.run(
         [sys.executable, str(client / "client.py"), "photo.jpg", "--url", url],
         capture_output=True,
@@ -275,7 +275,7 @@ def test_requests_are_put_together_where_any_number_fits(
 
 
 def test_the_client_asks_by_the_schema_that_the_configuration_is_made_of() -> None:
-    """requirements pin the client's version."""
+    """The client's version is that of the environment whose schema validates the configuration."""
     from buildsys.steps import package_triton
 
     lock = (PACKAGE / "envs" / "triton" / "lock.txt").read_text()

@@ -178,7 +178,7 @@ with np.load(sys.argv[2]) as found:
 def test_the_checkpoint_is_measured_by_upstreams_decode(
     tmp_path: Path, data: Path, trained: Path
 ) -> None:
-    """The evaluation has figures for each class."""
+    """The checkpoint is evaluated with upstream's decoding, with figures for each class."""
     split = {"name": "val", "paths": ["images"]}
     params = {
         "split": split,

@@ -262,7 +262,7 @@ def test_a_board_is_one_yaml_file(built: Path) -> None:
 
 
 def test_a_board_whose_firmware_cannot_decode_it_is_refused(built: Path) -> None:
-    """An invalid choice is refused with the valid ones."""
+    """A board whose firmware cannot decode YOLOX is refused with the possible choices."""
     path = built / "recipes" / "edge.yaml"
     path.write_text(EDGE.replace(", firmware: unchecked", ""))
     run = call(built, "buildsys", "check")
@@ -274,7 +274,7 @@ def test_a_board_whose_firmware_cannot_decode_it_is_refused(built: Path) -> None
 
 
 def test_unchecked_it_is_compiled_and_says_what_nobody_checked(built: Path) -> None:
-    """A target without a contract does not claim a tested decoder."""
+    """With `firmware: unchecked` the manifest states that the decoder is not verified."""
     folder = folder_of(built, GROVE)
     manifest = manifest_of(built, GROVE)
     (compiled,) = (step for step in manifest["steps"] if step["stage"] == "compile")
