@@ -355,6 +355,7 @@ def test_a_variable_that_says_nothing_is_refused_where_there_is_nothing_to_do(
     """A wrong value of BUILDSYS_LOCKED is an error, even if nothing is to do."""
     command = ["-C", str(workspace), "build"]
     assert main(command) == 0
+    assert main(command) == 0  # the first may find files too new for their digests to be recorded
     assert unchanged.settled_recipes(Workspace(workspace))
     monkeypatch.setenv("BUILDSYS_LOCKED", "yes")
     assert main(command) == InputError.exit_code
