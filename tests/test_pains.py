@@ -33,7 +33,7 @@ PAINS: dict[int, tuple[str, tuple[str, ...]]] = {
     3: (
         "11 MB of SRAM wanted on a device of 1.1 MB",
         (
-            "test_a_model_that_does_not_fit_is_told_with_both_figures",
+            "test_a_model_that_does_not_fit_is_reported_with_both_figures",
             "test_the_largest_size_is_found_by_compiling",
             "test_a_failing_build_can_name_the_size",
         ),
@@ -67,8 +67,8 @@ PAINS: dict[int, tuple[str, tuple[str, ...]]] = {
     8: (
         "calibrated on somebody else's pictures",
         (
-            "test_mistake_is_told_once",
-            "test_a_measured_picture_among_the_calibration_is_counted",
+            "test_mistake_is_reported_once",
+            "test_a_measured_image_among_the_calibration_is_counted",
         ),
     ),
     9: (
@@ -94,8 +94,8 @@ PAINS: dict[int, tuple[str, tuple[str, ...]]] = {
     14: (
         "one mistake, seven errors, no line",
         (
-            "test_mistake_is_told_once",
-            "test_mistake_in_annotations_is_told_once",
+            "test_mistake_is_reported_once",
+            "test_mistake_in_annotations_is_reported_once",
         ),
     ),
     15: (

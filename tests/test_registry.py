@@ -176,7 +176,7 @@ def test_the_example_of_the_documentation_is_a_step(tmp_path: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["note.txt", "tags.onnx"]
 
 
-def test_nobody_else_asks_a_step_module_for_an_attribute() -> None:
+def test_only_the_registry_asks_a_step_module_for_an_attribute() -> None:
     """Only the registry reads attributes of step modules."""
     asking = re.compile(
         r"(getattr|hasattr)\((module|step_module|read_step|get_step)\b|startswith\(.(train|fetch|evaluate)_"

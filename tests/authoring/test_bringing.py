@@ -128,7 +128,7 @@ def test_nothing_is_overwritten_or_left_half(
     assert _files(workspace) == before
 
 
-def test_a_mistake_in_data_elsewhere_is_told_where_it_is(
+def test_a_mistake_in_data_elsewhere_is_reported_where_it_is(
     workspace: Path, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The message has the path outside the workspace, and nothing is copied."""

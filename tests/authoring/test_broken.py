@@ -40,7 +40,7 @@ def _check(workspace: Path, recipe: Path) -> int:
 
 
 @pytest.mark.parametrize("recipe", expecting(inputs("broken"), {}))
-def test_mistake_is_told_once(
+def test_mistake_is_reported_once(
     recipe: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each mistake is reported exactly once, at its position, with a helpful message."""
@@ -61,7 +61,7 @@ def test_mistake_is_told_once(
     ],
     ids=["size", "scheme", "task", "family"],
 )
-def test_mistakes_are_told_together(
+def test_mistakes_are_reported_together(
     written: str, instead: str, first: str, lent_workspace: Path
 ) -> None:
     """One mistake does not hide another."""

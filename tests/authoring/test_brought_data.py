@@ -195,7 +195,7 @@ def test_a_file_that_is_not_a_data_yaml(workspace: Path, brought: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["voc", "voc, difficult", "darknet", "label-studio"])
-def test_a_val_split_without_labels_is_told_before_training(
+def test_a_val_split_without_labels_is_reported_before_training(
     workspace: Path, brought: Path, form: str
 ) -> None:
     """A val split without labels is an error before any work."""
@@ -258,7 +258,7 @@ def test_classes_of_the_recipe_are_in_its_order(workspace: Path, brought: Path) 
     )
 
 
-def test_mistakes_are_told_at_once(
+def test_mistakes_are_reported_at_once(
     workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Mistakes are reported with file, line and column before any work; a long list ends with a
@@ -324,7 +324,7 @@ def test_an_archive_of_another_format(workspace: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_nobody_can_read_is_one_message_each(
+def test_what_cannot_be_read_is_one_message_each(
     workspace: Path, brought: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In every format, a name in another encoding, an endless link and a link out of the workspace

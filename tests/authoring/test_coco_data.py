@@ -36,7 +36,7 @@ CASES = sorted((HERE / "broken_coco").glob("*.json"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
-def test_mistake_in_annotations_is_told_once(
+def test_mistake_in_annotations_is_reported_once(
     case: Path, workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each mistake is reported once, with the id of its entry."""
@@ -55,7 +55,7 @@ def test_no_message_without_a_mistake() -> None:
     assert texts == {case.stem for case in CASES}
 
 
-def test_many_mistakes_are_told_at_once(
+def test_many_mistakes_are_reported_at_once(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Many mistakes are reported in one run, in a message of limited length."""
@@ -183,7 +183,7 @@ def test_annotations_are_parsed_when_they_changed(
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_new_finds_pictures_and_the_other_splits(workspace: Path, split: str) -> None:
+def test_new_finds_images_and_the_other_splits(workspace: Path, split: str) -> None:
     """`new` writes a correct recipe from one annotation file."""
     (workspace / "data" / "cells" / "annotations" / "test.json").unlink()
     (workspace / "dodo.py").write_text("")

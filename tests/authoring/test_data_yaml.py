@@ -171,7 +171,7 @@ def test_a_split_without_images_says_what_an_image_is(data: Path) -> None:
     assert lack.diagnostic.hint.startswith("images end in .bmp, .jpeg")
 
 
-def test_a_list_that_leads_nowhere_is_told_at_its_line(data: Path) -> None:
+def test_a_list_that_leads_nowhere_is_reported_at_its_line(data: Path) -> None:
     """A wrong line of a list is reported with the list's line."""
     (data / "lists").mkdir()
     (data / "lists" / "val.txt").write_text("images/val/a.png\n")
@@ -206,7 +206,7 @@ def test_names_with_gaps_and_a_count_that_is_text(data: Path) -> None:
     ]
 
 
-def test_a_recipe_is_told_of_what_it_needs_alone(workspace: Path) -> None:
+def test_a_recipe_gets_only_the_messages_about_its_needs(workspace: Path) -> None:
     """Missing labels or images are only reported for splits that the recipe uses."""
     write_recipe(workspace, "tags", TRAINED)
     data = workspace / "data" / "tags" / "data.yaml"

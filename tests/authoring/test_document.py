@@ -27,12 +27,12 @@ def test_the_values_of_a_document_are_its_readers_own() -> None:
     assert second.diagnose(("matrix", "size", 1), "too large").line == 2
 
 
-def test_the_same_text_in_another_file_is_told_of_that_file() -> None:
+def test_the_same_text_in_another_file_is_reported_for_that_file() -> None:
     """A mistake in a text is reported for the file in which it was read."""
     assert [parse_document(TEXT, name).diagnose((), "x").path for name in ("a", "b")] == ["a", "b"]
 
 
-def test_a_mistake_is_told_every_time() -> None:
+def test_a_mistake_is_reported_every_time() -> None:
     """A mistake is reported every time the text is read."""
     for _ in range(2):
         with pytest.raises(InputError, match="duplicate key"):

@@ -69,7 +69,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("wrong", expecting(_WRONG, {}))
-def test_wrong_data_yaml_is_told_at_its_line(folder: Path, wrong: Wrong) -> None:
+def test_wrong_data_yaml_is_reported_at_its_line(folder: Path, wrong: Wrong) -> None:
     """A mistake in data.yaml is reported at its line, before training."""
     path = folder / "data.yaml"
     path.write_text(wrong.text, encoding="utf-8")

@@ -158,7 +158,7 @@ def _place(root: Path, name: str, case: tuple[bytes, str, str]) -> str:
     return text if "targets:" in lines else text + "targets: [host]\n"
 
 
-def test_every_mistake_is_told_at_check(
+def test_every_mistake_is_reported_at_check(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """All cases in one run; the golden file has the messages."""

@@ -211,7 +211,7 @@ def _told(workspace: Path, capsys: pytest.CaptureFixture[str], name: str) -> Non
 
 
 @pytest.mark.parametrize("name", expecting({name: name for name in _FILES}, {}))
-def test_file_nobody_meant(name: str, lent_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unintended_file(name: str, lent_place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each file gives one short message: no traceback, no hang, no reading of /etc."""
     (lent_place / "recipes" / "hostile.yaml").write_bytes(_FILES[name])
     _told(lent_place, capsys, name)

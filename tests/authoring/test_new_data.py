@@ -188,7 +188,7 @@ def test_text_beside_images_is_not_a_label(workspace: Path, folder: Path) -> Non
 
 @pytest.mark.parametrize("name", ["nothing.json", "n.data", "gone/data.yaml", "classes.txt", "tag"])
 @pytest.mark.parametrize("family", ["ultralytics", "yolox"])
-def test_data_that_is_not_there_is_said_to_be_missing(
+def test_absent_data_is_reported_as_missing(
     workspace: Path, name: str, family: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Missing data is reported with its path and a similar name."""
@@ -249,7 +249,7 @@ NAMED = {
 
 
 @pytest.mark.parametrize("case", NAMED)
-def test_mistakes_of_a_named_dataset_stand_in_buildsys_yaml(
+def test_mistakes_of_a_named_dataset_are_at_buildsys_yaml(
     workspace: Path, tmp_path: Path, case: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Mistakes of a named dataset are reported at its line in buildsys.yaml."""

@@ -125,7 +125,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(path=st.sampled_from(_paths(_RECIPE)), junk=_JUNK)
 @settings(STEADY, max_examples=repetitions(40))
-def test_any_value_anywhere_is_planned_or_told(place: Path, path: KeyPath, junk: Value) -> None:
+def test_any_value_anywhere_is_planned_or_reported(place: Path, path: KeyPath, junk: Value) -> None:
     """Any value at any path is planned, or reported with a position."""
     text = json.dumps(replaced(_RECIPE, path, junk), indent=1)
     (place / "recipes" / "any.yaml").write_text(text, encoding="utf-8")

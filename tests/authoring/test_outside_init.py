@@ -119,7 +119,7 @@ def test_second_time_keeps_everything_and_says_so(
     assert after == before
 
 
-def test_somebody_s_repository_gets_what_it_lacks(
+def test_an_existing_repository_gets_what_it_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In an existing repository only missing files are added; kept files with a missing line are
@@ -143,7 +143,7 @@ def test_somebody_s_repository_gets_what_it_lacks(
     assert _files(tmp_path) == before
 
 
-def test_tasks_of_somebody_s_own_stay_and_doit_gets_its_loader(
+def test_tasks_of_the_user_stay_and_doit_gets_its_loader(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Existing tasks are kept, and doit gets its loader in the right file."""

@@ -244,7 +244,7 @@ def test_a_real_checkpoint_says_its_size(
     plan_good(workspace)
 
 
-def test_what_is_missing_is_told_at_once(
+def test_what_is_missing_is_reported_at_once(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Missing options are reported at once."""
@@ -258,7 +258,7 @@ def test_what_is_missing_is_told_at_once(
     assert printed.endswith("next:  buildsys check   # after these changes\n")
 
 
-def test_what_check_says_of_the_data_is_told_too(
+def test_findings_of_check_about_the_data_are_reported_too(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Mistakes in the data's own files are also reported."""
@@ -352,7 +352,7 @@ _WRONG = {
 
 
 @pytest.mark.parametrize("case", _WRONG.values(), ids=_WRONG)
-def test_wrong_words_are_told_and_leave_nothing(
+def test_wrong_words_are_reported_and_leave_nothing(
     workspace: Path, case: tuple[list[str], str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Wrong arguments are reported, and no file is written or overwritten."""
@@ -375,7 +375,7 @@ def test_wrong_words_are_told_and_leave_nothing(
 
 
 @pytest.mark.parametrize("words", [("--data", "pipe.json"), ("--from", "pipe.pt")])
-def test_a_pipe_is_told_and_never_waited_for(
+def test_a_pipe_is_reported_and_never_waited_for(
     workspace: Path, words: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A named pipe is reported without opening it, which would block."""

@@ -53,7 +53,7 @@ def test_missing_digest_is_written_and_checked(
     assert recipe.stat().st_mtime_ns == before
 
 
-def test_differing_digest_is_told_and_kept(
+def test_differing_digest_is_reported_and_kept(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A differing digest is reported and kept."""

@@ -61,7 +61,7 @@ def test_base_is_overridden_key_by_key(workspace: Path) -> None:
     assert origins["train.seed"] == "recipes/fast.yaml"
 
 
-def test_mistake_of_a_base_is_told_in_the_base_once(workspace: Path) -> None:
+def test_mistake_of_a_base_is_reported_in_the_base_once(workspace: Path) -> None:
     """A mistake in a base is reported once, in the base's file."""
     _base(workspace, "_pose", TRAINED.replace("epochs: 4", "epochs: 0"))
     for name in ("one", "two"):
@@ -132,7 +132,7 @@ targets: [checkpoint]
     assert _params(plans["product-boxes@checkpoint"], "train")["architecture"] == "yolov8n"
 
 
-def test_entry_stands_above_the_variant(workspace: Path) -> None:
+def test_entry_overrides_the_variant(workspace: Path) -> None:
     """An entry of `targets` takes precedence over the variant."""
     text = TRAINED.replace(
         "targets: [",
@@ -189,7 +189,7 @@ def test_named_datasets_of_the_workspace(workspace: Path, tmp_path: Path) -> Non
     assert "did you mean `format`?" in told
 
 
-def test_broken_workspace_file_is_told(workspace: Path) -> None:
+def test_broken_workspace_file_is_reported(workspace: Path) -> None:
     """A mistake in buildsys.yaml is reported."""
     write_recipe(workspace, "given", TFLITE)
     (workspace / "buildsys.yaml").write_text("stroe: /big\n", encoding="utf-8")

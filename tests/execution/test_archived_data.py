@@ -128,7 +128,7 @@ def test_sync_says_what_it_would_fetch(
 
 
 @pytest.mark.slow
-def test_an_archive_that_cannot_be_unpacked_is_said(
+def test_an_archive_that_cannot_be_unpacked_is_reported(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An archive that cannot be unpacked is reported."""
@@ -162,7 +162,7 @@ def _split(root: Path, target: Path, **shares: float) -> dict[str, set[bytes]]:
     return {folder.name: {path.read_bytes() for path in folder.iterdir()} for folder in folders}
 
 
-def test_equal_pictures_stay_on_one_side(tmp_path: Path) -> None:
+def test_equal_images_stay_in_one_split(tmp_path: Path) -> None:
     """Equal images stay in one split."""
     root = _flat(tmp_path / "flat", 12)
     sides = _split(root, tmp_path / "a")
@@ -185,7 +185,7 @@ def test_a_split_is_the_same_everywhere(tmp_path: Path) -> None:
     assert _split(root, tmp_path / "c", seed=1) != _split(root, tmp_path / "d")
 
 
-def test_too_few_pictures_to_share(tmp_path: Path) -> None:
+def test_too_few_images_to_share(tmp_path: Path) -> None:
     """Too few images to split are an error."""
     with pytest.raises(StepError, match="1 distinct images cannot be shared out"):
         _split(_flat(tmp_path / "flat", 1), tmp_path / "a")

@@ -108,7 +108,7 @@ def manifest(workspace: Path, build: str) -> dict[str, Any]:
     return found
 
 
-def test_without_a_gpu_the_engine_ships_and_says_what_nobody_did(
+def test_without_a_gpu_the_engine_ships_and_says_what_is_missing(
     workspace: Path, tools: StandIn
 ) -> None:
     """Without a GPU the engine is published, and its manifest lists the missing proofs."""

@@ -91,7 +91,7 @@ def test_a_failing_step_is_tried_by_who_waited(pair: tuple[Path, Path], tmp_path
     assert second.returncode == 0, output
 
 
-def test_an_old_lock_file_holds_up_nobody(tmp_path: Path) -> None:
+def test_an_old_lock_file_blocks_no_run(tmp_path: Path) -> None:
     """A lock file without a process that holds it does not block a run."""
     place = make_place(tmp_path, seconds=0.01)
     run_doit(place, BUILD)

@@ -111,7 +111,7 @@ def test_the_gpu_appears_and_others_restore(
     assert engine["tool"] == "TensorRT 11.4"
 
 
-def test_a_red_gate_is_told_before_what_is_waited_for(
+def test_a_red_gate_is_reported_before_what_is_waited_for(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A red gate is reported instead of waiting for the GPU."""
@@ -273,7 +273,7 @@ def test_a_figure_of_a_build_that_waits(
 
 @pytest.mark.parametrize("name", ["tags", "tags@nvidia-a100", "tags*"])
 @pytest.mark.parametrize("command", ["plan", "verify"])
-def test_a_recipe_with_a_mistake_is_told_by_its_mistake(
+def test_a_recipe_with_a_mistake_is_reported_by_its_mistake(
     workspace: Path, name: str, command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A recipe with an error is reported with its error, not as an unknown name."""

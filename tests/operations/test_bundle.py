@@ -153,7 +153,7 @@ def test_a_bundle_has_all_that_the_device_needs(
     golden.check("bundle-readme", (folder / "README.md").read_text())
 
 
-def test_a_device_that_calibrates_gets_the_pictures(
+def test_a_device_that_calibrates_gets_the_images(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:
     """If the device calibrates, the bundle holds the images: the calibration cache does not exist
@@ -361,7 +361,7 @@ def test_a_recipe_that_changed_meanwhile(
     golden.check(f"import-engine-changed-{name}", capsys.readouterr().err, folder)
 
 
-def test_a_cache_that_was_lost_is_told(
+def test_a_cache_that_was_lost_is_reported(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
     """A lost calibration cache is reported as such, not as another calibration."""

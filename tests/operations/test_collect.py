@@ -139,7 +139,7 @@ def restore(root: Path, tools: StandIn) -> None:
 
 
 @pytest.mark.usefixtures("built")
-def test_a_limit_that_cannot_be_met_is_said(
+def test_a_limit_that_cannot_be_met_is_reported(
     workspace: Path, store: Store, capsys: Capture, tmp_path: Path
 ) -> None:
     """If results in use exceed the limit, they stay and this is reported."""

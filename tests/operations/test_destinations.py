@@ -25,7 +25,7 @@ def odd(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_can_be_no_place_is_told(odd: Path) -> None:
+def test_what_can_be_no_place_is_reported(odd: Path) -> None:
     """A path that cannot be written to is one sentence, and is not changed."""
     said = []
     shared = ("dangling", "dangling/x", "loop", "loop/x", "file/x", LONG, f"absent/{LONG}", "pipe")

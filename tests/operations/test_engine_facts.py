@@ -7,7 +7,7 @@ from buildsys.steps.lib.files.edge import Edge
 from buildsys.steps.lib.files.onnx_header import Header
 
 
-def test_another_network_is_told() -> None:
+def test_another_network_is_reported() -> None:
     """Another network is reported by names first, then by shapes; an open axis matches any size."""
     wanted = Header(
         inputs=(Edge(name="images", shape=(None, 3, 8, 8), dtype="float32"),),

@@ -211,7 +211,7 @@ def test_a_candidate_is_the_same_network_without_its_data(workspace: Path) -> No
     assert set(given) == {".buildsys/fit/noise.bmp", "vela/himax.ini"}
 
 
-def test_a_step_that_fails_is_told_once(
+def test_a_step_that_fails_is_reported_once(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A failing step is reported once, with the size."""

@@ -483,7 +483,7 @@ def test_a_device_has_a_name(published: Path, device: str) -> None:
     assert ended.value.code == 2
 
 
-def test_damaged_measurements_are_told_and_left_alone(
+def test_damaged_measurements_are_reported_and_left_alone(
     published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A damaged file of measurements, such as an unfinished merge, is reported and not overwritten."""

@@ -52,7 +52,7 @@ def messages(line: str, layout: Layout) -> list[str]:
         ),
     ],
 )
-def test_a_label_line_is_told_what_is_wrong_with_it(line: str, expected: list[str]) -> None:
+def test_a_label_line_gives_a_finding(line: str, expected: list[str]) -> None:
     """An invalid label line gives a finding; differences below half a pixel are rounding."""
     assert messages(line, POSE) == expected
 
@@ -82,7 +82,7 @@ CORNERS = Layout(classes=("bar", "egg"), keypoints=0, dims=0, shape="corners")
         ("0 .1 .1 .5 .1 .3 .1", ["the outline of this bar has no extent: 0.4 x 0"]),
     ],
 )
-def test_an_outline_is_told_what_is_wrong_with_it(line: str, expected: list[str]) -> None:
+def test_an_outline_gives_a_finding(line: str, expected: list[str]) -> None:
     """An invalid outline, such as a box among outlines, gives a finding."""
     assert messages(line, OUTLINE) == expected
 
@@ -125,7 +125,7 @@ def test_a_broken_line_hides_no_other() -> None:
     assert isinstance(rows[0][1], Object)
 
 
-def test_labels_stand_beside_images() -> None:
+def test_labels_are_beside_images() -> None:
     """The last folder named images is replaced by labels, as in evaluation."""
     assert label_file(PurePosixPath("images/train/a.b.jpg")) == PurePosixPath(
         "labels/train/a.b.txt"

@@ -75,7 +75,7 @@ def test_a_rejected_build_ships_nothing_to_predict_from(
     assert "rejected by gate: there is no shipped file" in capsys.readouterr().err
 
 
-def test_wrong_arguments_are_told_before_any_work(
+def test_wrong_arguments_are_reported_before_any_work(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Missing images, an unknown build and several builds are reported before any work."""

@@ -114,7 +114,7 @@ def test_a_mode_in_the_file_is_an_error_that_names_the_variables(
     golden.check("remote-mode", f"{text}---\n{found}", tmp_path)
 
 
-def test_what_only_a_person_chooses_is_an_error_in_the_file(
+def test_what_only_a_user_chooses_is_an_error_in_the_file(
     workspace: Path, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Settings that only a user may choose are errors in the file; each message names the variable."""
@@ -208,7 +208,7 @@ def test_no_file_goes_where_a_result_does_not_say_which_it_needs(
     assert set((remote / "blobs").glob("*/*")) == set(blobs)
 
 
-def test_what_is_known_by_digest_alone_is_signed_by_nobody(
+def test_what_is_known_by_digest_alone_is_not_signed(
     built: None, workspace: Path, remote: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
     """Results that a workspace knows only by digest are not signed."""

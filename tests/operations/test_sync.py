@@ -133,7 +133,7 @@ def test_wrong_arguments(
     golden.check(f"sync-{name}", capsys.readouterr().err, tmp_path)
 
 
-def test_a_build_that_waits_is_said(workspace: Path, capsys: Capture) -> None:
+def test_a_build_that_waits_is_reported(workspace: Path, capsys: Capture) -> None:
     """A waiting build that was requested by name gives exit code 10."""
     recipe = workspace / "recipes" / "later.yaml"
     recipe.write_text(

@@ -185,7 +185,7 @@ def test_the_same_results_are_the_same_bytes(
     assert again.read_bytes() == exported.read_bytes()
 
 
-def test_what_was_not_made_is_said(
+def test_what_was_not_made_is_reported(
     workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
     """Results that were not made are reported, and nothing is written unless a part is allowed."""
@@ -203,7 +203,7 @@ def test_what_was_not_made_is_said(
 
 
 @pytest.mark.usefixtures("built")
-def test_what_the_store_lost_is_said(workspace: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_what_the_store_lost_is_reported(workspace: Path, tmp_path: Path, capsys: Capture) -> None:
     """Results that the store lost are reported; the published build stays up to date."""
     shutil.rmtree(tmp_path / "store")
     capsys.readouterr()

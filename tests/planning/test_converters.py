@@ -25,7 +25,7 @@ def test_every_step_in_tensorflow_runs_where_its_converter_does(workspace: Path,
     assert {stages[stage].tool_env for stage in ("convert", "quantize", "float")} == {tool}
 
 
-def test_onnx2tf_is_what_nobody_has_to_write(workspace: Path) -> None:
+def test_onnx2tf_is_the_default(workspace: Path) -> None:
     """Naming the default converter, onnx2tf, changes nothing."""
     write_recipe(workspace, "plain", TRAINED)
     write_recipe(workspace, "written", TRAINED + "convert: {tool: onnx2tf}\n")
@@ -94,7 +94,7 @@ def test_all_schemes_of_a_network_share_one_conversion(workspace: Path) -> None:
     assert sum("record-float-tflite" in stages for stages in plans) == 4
 
 
-def test_a_converter_without_effect_is_told(workspace: Path) -> None:
+def test_a_converter_without_effect_is_reported(workspace: Path) -> None:
     """A `converter` that the target does not use gives a warning."""
     recipe = ONNX.replace("ethos-u55-128-high-end", "checkpoint").replace("int8", "float32")
     write_recipe(workspace, "given", recipe + "convert: {tool: onnx-tf}\n")

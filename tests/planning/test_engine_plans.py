@@ -84,7 +84,7 @@ def test_a_file_that_fails_the_signal_check_stops_before_the_engine(
     assert "signal" not in by_stage(_plans(workspace)["single"])
 
 
-def test_nobody_calls_it_tensorrt(workspace: Path) -> None:
+def test_it_is_not_called_tensorrt(workspace: Path) -> None:
     """An engine of TensorRT-RTX is never labelled TensorRT."""
     plan = _plans(workspace)["whole"]
     told = " ".join((plan.label, *plan.notes, *(step.tool for step in plan.steps)))
@@ -141,7 +141,7 @@ def test_what_int8_leaves_is_half_in_the_file_or_by_a_flag(workspace: Path) -> N
     assert flags == {"file": False, "chosen": False, "old": True, "kept": False, "device": True}
 
 
-def test_other_pictures_quantize_anew(workspace: Path) -> None:
+def test_other_images_quantize_anew(workspace: Path) -> None:
     """Other calibration images quantize again."""
     first = by_stage(_plans(workspace)["whole"])
     head = TRAINED.partition("targets:")[0].replace("count: 100", "count: 50")

@@ -55,7 +55,7 @@ def test_two_boards_share_all_but_the_last_steps(workspace: Path) -> None:
     assert set(_stages(xiao)) - _shared(grove, xiao) == own
 
 
-def test_what_a_person_brings_is_prepared_once_for_every_step(workspace: Path) -> None:
+def test_a_users_dataset_is_prepared_once_for_every_step(workspace: Path) -> None:
     """A user's dataset is prepared once for all steps; a generated one needs no preparation."""
     write_recipe(workspace, "tags", TRAINED)
     drawn = TRAINED.replace("{path: data/tags/data.yaml}", "{generator: fiducials}")
@@ -277,7 +277,7 @@ def test_missing_weights_are_waited_for(workspace: Path) -> None:
     assert len(waiting) == len(plans.plans)
 
 
-def test_missing_pictures_are_waited_for_with_the_weights(workspace: Path) -> None:
+def test_missing_images_are_waited_for_with_the_weights(workspace: Path) -> None:
     """A build with missing weights and images waits for both."""
     recipe = GIVEN.replace("person.pt", "later.pt").replace("data/cam", "data/later")
     write_recipe(workspace, "person", recipe)

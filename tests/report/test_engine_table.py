@@ -124,7 +124,7 @@ def test_published_figures_are_of_tasks_that_are_here() -> None:
     assert engine_table.others(report(ready("pose", "int8"))) == ()
 
 
-def test_figures_of_an_engine_that_is_not_here_are_told_apart() -> None:
+def test_figures_of_an_engine_that_is_not_here_are_marked() -> None:
     """Imported figures of an engine that is not here are shown with its digest, never as the
     published engine's.
     """
@@ -149,7 +149,7 @@ def test_figures_of_an_engine_that_is_not_here_are_told_apart() -> None:
         (unmeasured, None),
     ],
 )
-def test_published_figures_stand_beside_their_own_device(
+def test_published_figures_are_beside_their_own_device(
     build: Callable[[], Artifact], device: str | None
 ) -> None:
     """Published figures are shown for their own device, and not for TensorRT-RTX."""

@@ -183,7 +183,7 @@ def test_latency_lies_beside_the_manifest(workspace: Path, build: Build, tools: 
 
 
 @pytest.mark.parametrize(("both", "told"), [(0, False), (2, True)])
-def test_nothing_is_told_of_objects_that_nobody_found_again(both: int, told: bool) -> None:
+def test_nothing_is_reported_for_objects_that_were_not_found_again(both: int, told: bool) -> None:
     """No overlap is reported if no object was found by both."""
     known = {"from": 2, "to": both, "in_both": both, "boxes": {"mean_iou": 0.9964}}
     assert ("Boxes, mean IoU" in dict(facts(known))) is told

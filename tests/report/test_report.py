@@ -268,7 +268,7 @@ def test_a_rejected_build_keeps_its_figures(workspace: Path, tools: StandIn) -> 
     assert "package" not in stages
 
 
-def test_who_was_not_asked_is_told_as_it_stands(workspace: Path, tools: StandIn) -> None:
+def test_builds_that_were_not_requested_keep_their_status(workspace: Path, tools: StandIn) -> None:
     """Builds that were not requested keep their status."""
     report, _ = run(workspace, tools, GROVE)
     assert find(report, XIAO).status == "not built"
@@ -383,7 +383,7 @@ def test_a_regression_is_shown_said_and_accepted(
         ('{"tolerances": {"speed": 1}}', "error: `tolerances` has `speed`"),
     ],
 )
-def test_a_damaged_baseline_is_told(
+def test_a_damaged_baseline_is_reported(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str], data: str, message: str
 ) -> None:
     """A damaged baseline is reported: a run continues, `buildsys report` gives exit code 2."""
@@ -520,7 +520,7 @@ def test_evidence_reads_like_words() -> None:
     assert evidence.facts([1]) == ()
 
 
-def test_latency_of_an_earlier_file_is_told_apart() -> None:
+def test_latency_of_an_earlier_file_is_marked() -> None:
     """Latency of an earlier file is marked."""
     entry = {"label": "measured here", "engine": "litert", "mean_ms": 3.0, "sha256": "a"}
     other = {**entry, "sha256": "b"}

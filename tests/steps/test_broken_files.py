@@ -39,7 +39,7 @@ def test_list_with_windows_endings_and_a_mark(tmp_path: Path) -> None:
     assert found == ["images/a.jpg", "images/b.jpg"]
 
 
-def test_list_that_is_a_picture(tmp_path: Path) -> None:
+def test_list_that_is_an_image(tmp_path: Path) -> None:
     """A list that is an image is reported in one sentence."""
     (tmp_path / "train.txt").write_bytes(b"images/\xff\xd8.jpg")
     with pytest.raises(StepError, match=r"train\.txt: is not a text in UTF-8 \(byte 7\)"):
@@ -76,13 +76,13 @@ _WEBP = b"RIFF" + (16).to_bytes(4, "little") + b"WEBPVP8 12345678"
 
 
 @pytest.mark.parametrize("whole", [_JPEG, _JPEG + b"a camera's own data", _PNG, _WEBP])
-def test_whole_pictures_pass(whole: bytes) -> None:
+def test_whole_images_pass(whole: bytes) -> None:
     """Complete images pass, also with extra data after the end."""
     assert not is_cut_off(whole)
 
 
 @pytest.mark.parametrize("whole", [_JPEG, _PNG, _WEBP])
-def test_pictures_that_are_cut_off(whole: bytes) -> None:
+def test_images_that_are_cut_off(whole: bytes) -> None:
     """Truncated images are an error."""
     assert is_cut_off(whole[:-8])
 

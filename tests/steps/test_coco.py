@@ -177,7 +177,7 @@ def stems(split: str, folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return prepare_dataset.choose_stems(Path(), chosen, samples, params)
 
 
-def test_pictures_that_differ_in_their_ending_keep_their_labels() -> None:
+def test_images_that_differ_in_their_ending_keep_their_labels() -> None:
     """Images that differ only in their ending keep separate labels."""
     names = ("a.jpg", "a.png", "a-png.png", "b/a.jpg", "b/c.d.jpg")
     assert stems("train", "images", names) == ("a", "a-png-png", "a-png", "b/a", "b/c.d")

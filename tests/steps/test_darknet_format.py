@@ -162,7 +162,9 @@ def test_a_line_of_a_list_that_leads_nowhere(tmp_path: Path) -> None:
     ]
 
 
-def test_every_line_of_a_list_that_leads_nowhere_is_told_before_any_work(tmp_path: Path) -> None:
+def test_every_line_of_a_list_that_leads_nowhere_is_reported_before_any_work(
+    tmp_path: Path,
+) -> None:
     """Every list line without an image is reported before any work."""
     root = write(tmp_path, a_jpg="", a_txt="0 .5 .5 .5 .5", classes_txt="cell\n")
     write(root, train_txt="a.jpg\nb.jpg\nc.jpg\n")
@@ -175,7 +177,7 @@ def test_every_line_of_a_list_that_leads_nowhere_is_told_before_any_work(tmp_pat
     )
 
 
-def test_a_declared_list_that_is_missing_is_told_where_it_is_needed(tmp_path: Path) -> None:
+def test_a_declared_list_that_is_missing_is_reported_where_it_is_needed(tmp_path: Path) -> None:
     """A declared list that is missing is reported when it is needed."""
     root = write(tmp_path, a_jpg="", a_txt="0 .5 .5 .5 .5", obj_names="cell\n", train_txt="a.jpg")
     write(root, obj_data="train = train.txt\nvalid = nothing.txt\nnames = obj.names\n")

@@ -30,7 +30,7 @@ def boot(folder: Path, seconds: float = 60.0, model: str = "m.tflite") -> emulat
     return emulator.boot(kernel, file, seconds, inference_runner.is_last, lambda line: None)
 
 
-def test_the_machine_is_ended_when_all_is_told(
+def test_the_machine_is_ended_after_the_last_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The emulator is ended after the last expected line, since firmware does not exit."""

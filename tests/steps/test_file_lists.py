@@ -25,7 +25,7 @@ def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
     assert list(list_files(root, "day")) == ["day/b.jpg"]
 
 
-def test_what_nobody_can_read_is_listed_apart(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_listed_apart(tmp_path: Path) -> None:
     """Names that are not UTF-8, link cycles and links out of the data are listed separately."""
     root = tmp_path / "data"
     for folder in ("images", "labels"):
@@ -112,7 +112,7 @@ def test_folders_without_end_are_a_mistake(tmp_path: Path) -> None:
     remove_tree(root)
 
 
-def test_patterns_leave_out_what_is_not_the_persons(tmp_path: Path) -> None:
+def test_patterns_leave_out_what_is_not_the_users(tmp_path: Path) -> None:
     """Patterns such as `**/*.jpg` do not match buildsys' own folders."""
     for name in (
         "a.jpg",

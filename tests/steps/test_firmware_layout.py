@@ -102,7 +102,7 @@ def test_64_classes_look_like_boxes() -> None:
         ("sscma-world", (), Network(height=192, width=320, classes=1), "square"),
     ],
 )
-def test_what_is_not_recognized_is_told(
+def test_what_is_not_recognized_is_reported(
     decoder: str, shapes: tuple[tuple[int, ...], ...], network: Network, part: str
 ) -> None:
     """An unrecognized layout is one sentence, never a partial match."""

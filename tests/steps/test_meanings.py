@@ -16,7 +16,7 @@ def test_every_output_has_a_meaning(head: str, task: str) -> None:
     assert bool(meanings.tell_formula(head, task)) == (task != "classify")
 
 
-def test_what_nobody_said_is_not_made_up() -> None:
+def test_an_unknown_head_gets_no_description() -> None:
     """A source file with an unknown head gets no invented description."""
     assert meanings.tell_output("none", "detect", "boxes") == ""
     assert meanings.tell_formula("none", "") == ""

@@ -92,7 +92,7 @@ def test_what_is_no_model_is_called_what_it_is(tmp_path: Path, kind: str) -> Non
 
 
 @pytest.mark.parametrize("whole", [ONNX, tflite_bytes()], ids=["onnx", "tflite"])
-def test_damage_is_told_or_read(tmp_path: Path, whole: bytes) -> None:
+def test_damage_is_reported_or_read(tmp_path: Path, whole: bytes) -> None:
     """A truncated or changed file is read or raises UnreadableModel."""
     rng, told = random.Random(0), 0
     changed = [whole[:length] for length in range(1, len(whole), 7)]

@@ -44,14 +44,14 @@ def test_calibration_from_train_overlaps_nothing(tmp_path: Path) -> None:
     assert (found["calibration_pictures"], found["measured_pictures"]) == (1, 2)
 
 
-def test_a_measured_picture_among_the_calibration_is_counted(tmp_path: Path) -> None:
+def test_a_measured_image_among_the_calibration_is_counted(tmp_path: Path) -> None:
     """Evaluated images that were used for calibration are counted."""
     found = look(tmp_path, ["images/train/a.jpg", "images/val/c.jpg"])
     assert found["calibration_overlap"] == 1
     assert found["overlapping"] == ["images/val/c.jpg"]
 
 
-def test_a_copy_under_another_name_is_the_same_picture(tmp_path: Path) -> None:
+def test_a_copy_under_another_name_is_the_same_image(tmp_path: Path) -> None:
     """A copy under another name or path is the same image."""
     elsewhere = make_data(tmp_path / "camera", ("2024/b.png", "2024/x.png"))
     found = look(tmp_path, ["2024/b.png", "2024/x.png"], elsewhere)
@@ -76,7 +76,7 @@ def test_folders_of_classes_stay_folders_of_classes(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "data.yaml").exists()
 
 
-def test_a_picture_belongs_to_its_folder(tmp_path: Path) -> None:
+def test_an_image_belongs_to_its_folder(tmp_path: Path) -> None:
     """An image belongs to its class folder at any depth; outside a class it is reported."""
     split = Split(name="val", paths=("val",))
     classes = ("apple", "pear")

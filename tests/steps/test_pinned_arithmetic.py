@@ -17,7 +17,7 @@ def cpu(folder: Path, flags: str) -> Path:
     return path
 
 
-def test_a_cpu_without_the_floor_is_told_what_it_lacks_and_the_way_out(
+def test_a_cpu_without_the_floor_is_reported_with_what_is_missing_and_a_solution(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A CPU without the required features is refused with a message that names them and a solution."""
@@ -37,7 +37,7 @@ def test_of_other_processors_nothing_is_demanded(monkeypatch: pytest.MonkeyPatch
     assert sys.meta_path == before
 
 
-def test_a_cpu_that_nobody_describes_is_taken_to_have_the_floor(tmp_path: Path) -> None:
+def test_a_cpu_without_a_description_is_taken_to_have_the_floor(tmp_path: Path) -> None:
     """Without /proc/cpuinfo or its flags, the CPU is assumed to have the required features."""
     assert pinned_arithmetic.missing_of_floor(tmp_path / "none") == []
     assert (

@@ -64,7 +64,7 @@ def test_another_arena_than_planned_is_red(planned: int, word: str) -> None:
     assert f"{word} than Vela's {planned}" in failure
 
 
-def test_an_operator_that_is_not_resolved_is_told_in_the_firmwares_words() -> None:
+def test_an_operator_that_is_not_resolved_is_reported_in_the_firmwares_words() -> None:
     """An unresolved operator is reported with the firmware's message."""
     verdict = judge(told("unresolved"), 299_792)
     assert verdict["failures"] == [
@@ -83,7 +83,7 @@ def test_two_errors_on_one_line_are_two() -> None:
     )
 
 
-def test_a_crash_is_told_as_one() -> None:
+def test_a_crash_is_reported_as_one() -> None:
     """A crash is reported as a crash, not as missing output."""
     (failure,) = judge(told("fault"), 299_792)["failures"]
     assert failure.startswith("the firmware crashed (HardFault_Handler) while it loaded the model;")

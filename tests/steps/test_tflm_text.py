@@ -27,7 +27,7 @@ def test_an_operator_is_named() -> None:
     assert explain(text.format("CUSTOM"), ("Mine",)) == "it has no operator Mine"
 
 
-def test_an_arena_without_end_is_told_as_such() -> None:
+def test_an_arena_without_end_is_reported_as_such() -> None:
     """An arena above 1 GiB is reported as such."""
     text = "Failed to resize buffer. Requested: 448576, available 42880, missing: 405696\n"
     assert explain(text, ()) == "the model takes more than 1024 MiB of tensor arena"

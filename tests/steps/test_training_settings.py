@@ -106,7 +106,7 @@ def test_values_have_the_types_that_the_trainer_takes(name: str, good: object, b
     assert len(ultralytics_options.check({name: bad}, task)) == 1
 
 
-def test_a_limit_is_told_with_its_reason() -> None:
+def test_a_limit_is_reported_with_its_reason() -> None:
     """A value out of range is refused with the reason before the training."""
     (problem,) = ultralytics_options.check({"close_mosaic": -5}, "detect")
     assert problem.message == "`close_mosaic` is at least 0, not -5"

@@ -116,7 +116,7 @@ def test_the_image_of_an_annotation_file(tmp_path: Path) -> None:
     }
 
 
-def test_labels_of_an_image_that_is_gone_are_nobody_else_s(tmp_path: Path) -> None:
+def test_labels_of_an_image_that_is_gone_are_not_used_for_another(tmp_path: Path) -> None:
     """An annotation file's copy does not replace the labels of the image in its `filename`."""
     root = write(tmp_path, "Annotations/a0.xml", "Annotations/i0.xml", "JPEGImages/i0.jpg")
     (root / "Annotations" / "a0.xml").write_text(voc_text("i0.jpg", (("egg", 0, 0, 8, 8),)))

@@ -239,7 +239,7 @@ def check_settings_reach_the_builder(place: Place) -> None:
     assert (place.scene.settings["hardware"], place.scene.settings["level"]) == ("AMPERE_PLUS", 5)
 
 
-def check_a_level_that_the_version_lacks_is_told(place: Place) -> None:
+def check_a_level_that_the_version_lacks_is_reported(place: Place) -> None:
     """A compatibility level that the version lacks is reported in one sentence."""
     level = place.machine.trt.HardwareCompatibilityLevel
     code = place.build(hardware_compatibility="same-compute-capability")
@@ -290,7 +290,7 @@ def check_the_parser_says_what_it_refuses(place: Place) -> None:
     assert place.refused() == f"the ONNX parser refuses the network: {why}{node}"
 
 
-def check_what_does_not_start_is_told(place: Place) -> None:
+def check_what_does_not_start_is_reported(place: Place) -> None:
     """A builder or runtime that does not start, as with an old driver, is reported in one sentence."""
     place.scene.logged = "CUDA initialization failure with error: 35\n"
     for name in ("Builder", "Builder.create_network", "Parser", "Builder.create_builder_config"):
@@ -374,7 +374,7 @@ def check_a_calibration_cache_is_read_whole(place: Place) -> None:
 
 
 @only(8, 10)
-def check_a_cache_that_is_not_taken_is_told(place: Place) -> None:
+def check_a_cache_that_is_not_taken_is_reported(place: Place) -> None:
     """A cache that TensorRT does not accept is reported."""
     Path("calibration.cache").write_bytes(b"of another version")
     place.scene.takes_cache = False
@@ -487,7 +487,7 @@ def check_benchmark_py_times_the_engine(place: Place) -> None:
     assert place.scene.reached.count("Context.execute_async_v3") == 20
 
 
-def check_a_runtime_that_does_not_start_is_told(place: Place) -> None:
+def check_a_runtime_that_does_not_start_is_reported(place: Place) -> None:
     """`TypeError: factory function returned nullptr`, where the driver is too old."""
     package = place.pack()
     for logged in ("CUDA initialization failure with error: 35\n", ""):
@@ -497,7 +497,7 @@ def check_a_runtime_that_does_not_start_is_told(place: Place) -> None:
         assert place.said == f"error: net.engine cannot be loaded here: {why}\n", place.said
 
 
-def check_an_engine_without_a_context_is_told(place: Place) -> None:
+def check_an_engine_without_a_context_is_reported(place: Place) -> None:
     """An engine without an execution context, as with full GPU memory, is reported."""
     place.scene.nothing = frozenset({"Engine.create_execution_context"})
     place.scene.logged = "Requested amount of GPU memory (1048576 bytes) could not be allocated."
@@ -506,14 +506,14 @@ def check_an_engine_without_a_context_is_told(place: Place) -> None:
     assert place.said == f"error: net.engine cannot be loaded here: {why}\n", place.said
 
 
-def check_a_file_that_is_no_engine_is_told(place: Place) -> None:
+def check_a_file_that_is_no_engine_is_reported(place: Place) -> None:
     """A file that is not an engine is reported with the reason."""
     assert place.run(place.pack(plan=b"an engine of elsewhere") / "run.py") == 3
     why = "Serialization assertion magicTag == kMAGIC_TAG failed"
     assert place.said == f"error: net.engine cannot be loaded here: {why}\n"
 
 
-def check_a_gpu_that_loses_its_way_is_told(place: Place) -> None:
+def check_an_error_of_the_gpu_is_reported(place: Place) -> None:
     """An error of the GPU during a run is reported, not returned as zeros."""
     package = place.pack()
     for name in ("execute_async_v3", "set_tensor_address", "set_input_shape"):

@@ -175,7 +175,7 @@ def check_masks_are_the_builds_own() -> None:
         assert sum(item.mask.sum() for item in theirs) > 1000
 
 
-def check_masks_are_told_as_coco_tells_them() -> None:
+def check_masks_are_written_as_in_coco() -> None:
     """Run lengths of masks are read by pycocotools as the same masks."""
     import numpy as np
     from pycocotools import mask as coco

@@ -61,7 +61,7 @@ def facts(params: accuracy.Params) -> dict[str, Any]:
     }
 
 
-def check_pictures_are_placed_as_in_training() -> None:
+def check_images_are_placed_as_in_training() -> None:
     """Images are resized and placed exactly as in training, for any scale and shape."""
     import numpy as np
 
@@ -227,7 +227,7 @@ def check_every_head_of_yolox_is_decoded_by_its_formula() -> None:
                 assert np.allclose(one, other, atol=1e-6), head
 
 
-def check_classes_of_a_picture() -> None:
+def check_classes_of_an_image() -> None:
     """At most five classes are reported, from logits or probabilities."""
     import numpy as np
 
@@ -240,7 +240,7 @@ def check_classes_of_a_picture() -> None:
         assert np.allclose([item.score for item in found], shares[order])
 
 
-def check_an_operator_that_somebody_added_is_refused() -> None:
+def check_an_operator_that_was_added_is_refused() -> None:
     """A file with custom operators is refused, since LiteRT has none."""
     params = Registered(firmware="linux-tflite", operators=(EVERY,), accelerator="")
     assert judge_list({"CONV_2D": ("a",), "GELU": ("b",)}, params) == []

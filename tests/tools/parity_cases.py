@@ -164,7 +164,7 @@ def check_wrong_export_is_the_first_to_fail() -> None:
     assert told.startswith("checkpoint → onnx: box_s16 differs by 0.1 (at most 0.00")
 
 
-def check_wrong_conversion_is_told_with_its_rung() -> None:
+def check_wrong_conversion_is_reported_with_its_rung() -> None:
     """A wrong conversion fails at its own rung, the float TFLite."""
     recordings = forms(answers(network()))
     recordings["float-tflite"] = floats(answers(network(), seed=9))
@@ -264,7 +264,7 @@ def check_random_weights_are_not_judged() -> None:
     assert rung.as_json()["outputs"]["box_s8"]["value"] is not None
 
 
-def check_other_outputs_are_told() -> None:
+def check_other_outputs_are_reported() -> None:
     """Missing outputs are reported before any arithmetic."""
     recordings = forms(answers(network()))
     recordings["onnx"] = recordings["onnx"][:-1]
@@ -407,7 +407,7 @@ def check_a_decoded_head_is_compared_in_pixels() -> None:
     ]
 
 
-def check_a_decoder_is_told_what_it_cannot_read() -> None:
+def check_what_a_decoder_cannot_read_is_reported() -> None:
     """A layout that the decoder cannot read is reported, also with random weights."""
     import numpy as np
 
@@ -562,7 +562,7 @@ def check_boxes_where_nothing_is_seen_are_not_judged() -> None:
     assert any("box_s32 keeps" in text for text in rung.failures)
 
 
-def check_a_row_a_cell_is_told_from_a_column_a_cell() -> None:
+def check_rows_of_cells_and_columns_of_cells_are_distinguished() -> None:
     """Rows per cell and columns per cell are distinguished even if both axes have 84 entries."""
     assert output_figures.has_objectness((1, 84, 85), 80)
     assert not output_figures.has_objectness((1, 84, 84), 80)

@@ -125,7 +125,7 @@ def test_an_engine_s_first_axis_is_the_batch(built: Path, build: str, first: int
     assert all(side > 0 for tensor in facts["outputs"] for side in tensor["shape"][1:])
 
 
-def test_the_export_is_compared_on_more_than_one_picture(tmp_path: Path) -> None:
+def test_the_export_is_compared_on_more_than_one_image(tmp_path: Path) -> None:
     """The export is compared with more images than it was traced with."""
     _, python = environments.ensure("ultralytics", print)
     run = subprocess.run(
@@ -149,7 +149,7 @@ def _blobs(root: Path, build: str) -> dict[str, str]:
     return {name: str(store.blob(digests[name])) for name in ("onnx", "quantized-onnx")}
 
 
-def test_every_batch_reads_as_one_picture(built: Path, tmp_path: Path) -> None:
+def test_every_batch_reads_as_one_image(built: Path, tmp_path: Path) -> None:
     """An image's result does not depend on the batch, in evaluation and in calibration."""
     _, python = environments.ensure("evaluate", print)
     files = {build: _blobs(built, build) for build in ("one", "three", "some")}

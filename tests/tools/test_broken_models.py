@@ -135,7 +135,7 @@ def _run(folder: Path, env: str, module: str, request: dict[str, Any]) -> tuple[
 @pytest.mark.parametrize(
     "content", [b"", _POINTER, _LOOKS_LIKE_TFLITE], ids=["empty", "pointer", "tfl"]
 )
-def test_garbage_is_told_by_name(
+def test_garbage_is_reported_by_name(
     tmp_path: Path, env: str, module: str, kind: str, params: dict[str, Any], content: bytes
 ) -> None:
     """Invalid model bytes give one sentence with the file's name."""
@@ -164,7 +164,7 @@ def test_garbage_is_told_by_name(
     assert "Traceback" not in told
 
 
-def test_broken_images_are_told_at_once_by_their_paths(tmp_path: Path) -> None:
+def test_broken_images_are_reported_at_once_by_their_paths(tmp_path: Path) -> None:
     """Broken images are reported together, with their paths."""
     (tmp_path / "images").mkdir()
     for name, content in (("a", b""), ("b", b"\xff\xd8\xff\xe0 no picture"), ("c", b"<html>")):

@@ -137,7 +137,7 @@ def ran(run: subprocess.CompletedProcess[str]) -> set[str]:
     }
 
 
-def test_pictures_labels_and_classes_come_over(place: Path) -> None:
+def test_images_labels_and_classes_come_over(place: Path) -> None:
     """Prepared images keep bytes and folders; labels have exact boxes, or are empty."""
     run = call(place, "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
@@ -177,7 +177,7 @@ def test_an_edited_annotation_runs_what_rests_on_it(place: Path) -> None:
     assert prepare(place) == before
 
 
-def test_what_only_a_picture_tells_is_told_at_once(place: Path) -> None:
+def test_what_only_an_image_tells_is_reported_at_once(place: Path) -> None:
     """A damaged image and a wrong size are reported with the user's file names before the training."""
     write_sheet(place, "train", [[4, 8, 16, 8]], width=48)
     (place / "cells" / "images" / "d" / "a.bmp").write_bytes(b"BM no picture")

@@ -142,7 +142,7 @@ def test_a_firmware_gets_the_head_that_it_decodes(
     assert found["candidates"] > 0, "nothing was decoded: the rung has shown nothing"
 
 
-def test_a_model_that_does_not_fit_is_told_with_both_figures(
+def test_a_model_that_does_not_fit_is_reported_with_both_figures(
     eyes: tuple[Path, dict[str, str]],
 ) -> None:
     """A file that exceeds the memory is rejected with both sizes; other builds are published."""

@@ -234,7 +234,7 @@ def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
         assert twin.read_bytes() == path.read_bytes(), path.name
 
 
-def test_an_opset_that_it_does_not_know_is_told(tmp_path: Path) -> None:
+def test_an_opset_that_it_does_not_know_is_reported(tmp_path: Path) -> None:
     """An opset that the converter does not support is reported in one sentence."""
     code, told = _convert(tmp_path / "new", 18, ir=8, last="resize")
     assert code == 3, told

@@ -205,7 +205,7 @@ def test_what_the_loader_refuses_is_one_sentence(place: Path, tmp_path: Path, mo
     )
 
 
-def test_a_child_that_ends_in_the_middle_is_told(place: Path, tmp_path: Path) -> None:
+def test_a_child_that_ends_in_the_middle_is_reported(place: Path, tmp_path: Path) -> None:
     """A crash of the GPU's library fails the step."""
     for kind in ("images", "labels"):
         (tmp_path / "data" / kind / "val").mkdir(parents=True)

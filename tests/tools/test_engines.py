@@ -311,7 +311,7 @@ def test_the_loader_refuses_a_machine_without_a_gpu(built: Path) -> None:
     assert run.stderr.count("\n") == 1
 
 
-def test_a_damaged_engine_is_told(built: Path, tmp_path: Path) -> None:
+def test_a_damaged_engine_is_reported(built: Path, tmp_path: Path) -> None:
     """A truncated engine is reported in one sentence."""
     shutil.copytree(built / "build" / "tiny" / "single", tmp_path / "package", symlinks=True)
     engine = tmp_path / "package" / "tiny.engine"

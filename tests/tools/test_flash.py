@@ -103,7 +103,7 @@ def test_a_board_that_falls_silent_is_given_up(tmp_path: Path) -> None:
     assert board.found.models == {}
 
 
-def test_a_board_that_never_answers_is_told_in_the_vendors_words(tmp_path: Path) -> None:
+def test_a_board_that_never_answers_is_reported_in_the_vendors_words(tmp_path: Path) -> None:
     """A board that never answers is reported in the vendor's words."""
     with Peer(deaf=True) as board:
         done = send(board, tmp_path / "model.tflite")

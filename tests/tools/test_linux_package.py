@@ -338,7 +338,7 @@ runpy.run_path({folder!r} + "/detect.py", run_name="__main__")
 """
 
 
-def test_a_task_that_it_does_not_decode_is_told(board: Path, python: Path) -> None:
+def test_a_task_that_it_does_not_decode_is_reported(board: Path, python: Path) -> None:
     """detect.py refuses other kinds of networks; benchmark.py times them."""
     facts = read(board / "model.json")
     (board / "model.json").write_text(json.dumps({**facts, "task": "segment"}))

@@ -94,7 +94,9 @@ def look(root: Path, *names: str) -> int:
     return main(["-C", str(root), "check", "--data", *names])
 
 
-def test_every_fault_is_told_in_one_run(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_fault_is_reported_in_one_run(
+    boxes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each fault is reported with file and line as an error or warning, with an exit code."""
     assert look(boxes) == 2
     text = capsys.readouterr().out
@@ -195,7 +197,7 @@ def test_predict_draws_what_the_file_sees(
     assert capsys.readouterr().err == ""
 
 
-def test_predict_tells_of_pictures_that_cannot_be_read(
+def test_predict_tells_of_images_that_cannot_be_read(
     bright: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

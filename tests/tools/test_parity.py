@@ -89,7 +89,7 @@ def test_the_verdict_of_a_ladder_that_breaks(recordings: Path, tmp_path: Path) -
     assert verdict.read_text() == (_GOLDEN / "ladder-boxes-lost.json").read_text()
 
 
-def test_recordings_of_other_pictures_are_refused(recordings: Path, tmp_path: Path) -> None:
+def test_recordings_of_other_images_are_refused(recordings: Path, tmp_path: Path) -> None:
     """Recordings of other images and an unknown decoder are refused."""
     params = {
         "head": "raw",

@@ -92,7 +92,7 @@ def test_a_file_that_fails_the_signal_check_is_rejected_before_an_engine_is_buil
     assert "Cure: keep more digits (`scheme: float16`); or calibrate on more pictures" in failure
 
 
-def test_what_the_precision_costs_is_told_of_a_sound_file(judged: Path) -> None:
+def test_what_the_precision_costs_is_reported_for_a_sound_file(judged: Path) -> None:
     """The verdict's figures are in the manifest; the verdict itself is passed, without figures."""
     folder = judged / "build" / "spots-light" / "nvidia-rtx-aot"
     manifest = read(folder / "manifest.json")

@@ -422,7 +422,7 @@ def draw(root: Path, work: Path, **more: str) -> dict[str, Any]:
     return found
 
 
-def test_pictures_are_drawn_side_by_side(drawn_from: Path, tmp_path: Path) -> None:
+def test_images_are_drawn_side_by_side(drawn_from: Path, tmp_path: Path) -> None:
     """Of two files, beside the labels; an image that cannot be read is passed over, the order is
     settled.
     """

@@ -248,7 +248,7 @@ print(json.dumps([o.overlap(box, other)[0].tolist(), back[0, 0], right.all(1).to
     assert precision == pytest.approx([0.995, 0.5, 0.5, 0], abs=0.01)
 
 
-def test_pictures_to_classify_are_cut_in_their_middle() -> None:
+def test_images_to_classify_are_cut_in_their_middle() -> None:
     """As Ultralytics prepares them; a wide photograph loses its sides, not its height. A pixel of
     the network's image is the mean of all that it covers.
     """

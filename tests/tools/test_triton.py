@@ -143,7 +143,7 @@ def client(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("build", ["single", "half", "whole"])
-def test_a_server_is_told_what_the_file_has(built: Path, build: str) -> None:
+def test_the_configuration_for_a_server_matches_the_file(built: Path, build: str) -> None:
     """The configuration matches the engine's inputs and outputs."""
     folder = built / "build" / "detect" / build
     config = _config(folder / "triton" / "detect" / "config.pbtxt")
@@ -177,7 +177,7 @@ def test_a_file_of_any_batch_lets_the_server_put_requests_together(built: Path) 
     assert "up to 8 images, preferably 2" in (folder / "README.md").read_text()
 
 
-def test_classes_of_a_picture_are_labelled_by_the_server(built: Path) -> None:
+def test_classes_of_an_image_are_labelled_by_the_server(built: Path) -> None:
     """The labels file gives Triton's classification its names."""
     folder = built / "build" / "classify" / "single" / "triton" / "classify"
     (output,) = _config(folder / "config.pbtxt")["output"]
@@ -185,7 +185,7 @@ def test_classes_of_a_picture_are_labelled_by_the_server(built: Path) -> None:
     assert len((folder / "labels.txt").read_text().splitlines()) == int(output["dims"][-1])
 
 
-def test_the_client_tells_that_nobody_answers(built: Path) -> None:
+def test_the_client_tells_that_the_library_is_missing(built: Path) -> None:
     """Without the HTTP library, client.py prints one sentence."""
     folder = built / "build" / "detect" / "single"
     run = subprocess.run(

@@ -268,7 +268,7 @@ def test_weights_of_other_classes_and_networks(tmp_path: Path, data: Path, train
     ).is_file()
 
 
-def test_pictures_that_cannot_be_trained_on(tmp_path: Path) -> None:
+def test_images_that_cannot_be_trained_on(tmp_path: Path) -> None:
     """Truncated or missing images, and wrong sizes, are reported."""
     root = draw_dataset(tmp_path / "set", count=2)
     target = ("checkpoint", tmp_path / "x.pt")

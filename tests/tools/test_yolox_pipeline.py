@@ -273,7 +273,7 @@ def test_a_board_whose_firmware_cannot_decode_it_is_refused(built: Path) -> None
     assert "linux-arm64-tflite" in run.stdout
 
 
-def test_unchecked_it_is_compiled_and_says_what_nobody_checked(built: Path) -> None:
+def test_unchecked_it_is_compiled_and_says_what_is_not_verified(built: Path) -> None:
     """With `firmware: unchecked` the manifest states that the decoder is not verified."""
     folder = folder_of(built, GROVE)
     manifest = manifest_of(built, GROVE)

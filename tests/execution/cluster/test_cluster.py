@@ -221,7 +221,7 @@ def test_a_step_whose_worker_dies_begins_again_once(cluster: Cluster) -> None:
     assert f" on {last}" in output
 
 
-def test_nobody_waits_for_ever_when_all_workers_are_gone(cluster: Cluster) -> None:
+def test_no_run_waits_for_ever_when_all_workers_are_gone(cluster: Cluster) -> None:
     """Without workers, steps that can run on this machine run there."""
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.wait_seconds = 1
@@ -292,7 +292,7 @@ def test_without_its_scheduler_a_run_is_interrupted(cluster: Cluster) -> None:
     assert " on w0" not in output
 
 
-def test_interrupted_by_a_person_nothing_runs_on(cluster: Cluster) -> None:
+def test_interrupted_by_the_user_nothing_runs_on(cluster: Cluster) -> None:
     """After Ctrl-C, processes on workers end at once; the next run continues."""
     set_tool(cluster.root, seconds=0.01, hold=HELD)
     cluster.start("w0")

@@ -85,7 +85,7 @@ def test_a_worker_that_has_work_of_its_own_goes_on_there(
     assert (tmp_path / "b/work/run/last.pt").read_text() == "epoch 7"
 
 
-def test_work_that_nobody_trusted_has_signed_is_not_taken(
+def test_work_without_a_trusted_signature_is_not_taken(
     tmp_path: Path, remote: RemoteSettings
 ) -> None:
     """An unsigned state is not used if keys are trusted."""

@@ -300,7 +300,7 @@ def test_whatever_differs_from_what_was_published_is_named_and_brought_back(
 
 
 @pytest.mark.parametrize("has_record", [True, False])
-def test_files_of_a_person_are_moved_out_of_a_folder_that_is_replaced(
+def test_files_of_the_user_are_moved_out_of_a_folder_that_is_replaced(
     shop: Shop, has_record: bool
 ) -> None:
     """Added files and folders are moved aside, not deleted."""
@@ -333,7 +333,7 @@ def test_what_a_file_manager_leaves_is_no_change(shop: Shop) -> None:
     assert ".DS_Store" not in {path.name for path in shop.workspace.build.rglob("*")}
 
 
-def test_a_file_of_a_person_in_the_place_of_a_folder_is_kept(shop: Shop) -> None:
+def test_a_file_of_the_user_in_the_place_of_a_folder_is_kept(shop: Shop) -> None:
     """A user's file in the place of the folder is moved aside."""
     shop.publish()
     shutil.rmtree(shop.folder)
@@ -346,7 +346,7 @@ def test_a_file_of_a_person_in_the_place_of_a_folder_is_kept(shop: Shop) -> None
     assert (shop.workspace.build / ".kept" / "tags@host" / "host").read_text() == "mine"
 
 
-def test_a_file_where_a_person_s_files_would_go_is_named(shop: Shop) -> None:
+def test_a_file_where_the_users_files_would_go_is_named(shop: Shop) -> None:
     """A file in the place of the folder for kept files is reported, and nothing is moved."""
     shop.publish()
     (shop.folder / "notes.txt").write_text("mine")
@@ -364,7 +364,7 @@ def test_a_file_where_a_person_s_files_would_go_is_named(shop: Shop) -> None:
         reject(shop, "too low")
 
 
-def test_bytecode_of_programs_that_a_person_runs_in_the_folder_does_not_count(shop: Shop) -> None:
+def test_bytecode_of_programs_that_a_user_runs_in_the_folder_does_not_count(shop: Shop) -> None:
     """Bytecode of programs run in the package is not a change."""
     shop.publish()
     (shop.folder / "__pycache__").mkdir()
@@ -487,7 +487,7 @@ def test_red_verdicts_are_those_that_were_made_and_did_not_pass(shop: Shop) -> N
 
 
 @pytest.mark.usefixtures("built")
-def test_what_differs_in_the_report_is_named_and_files_of_a_person_stay(
+def test_what_differs_in_the_report_is_named_and_files_of_the_user_stay(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Changes in the report's folder are reported, and a user's files in it are kept."""

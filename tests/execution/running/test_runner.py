@@ -475,7 +475,7 @@ def test_only_what_is_about_a_step_reaches_it(
     assert all(c.environment["PYTHONDONTWRITEBYTECODE"] == "1" for c in bench.commands)
 
 
-def test_what_isolates_is_said_once(tmp_path: Path, export: Step, source: Path) -> None:
+def test_what_isolates_is_reported_once(tmp_path: Path, export: Step, source: Path) -> None:
     """The isolation mechanism is printed once, and recorded for the diary."""
     other = make_step("export_other", given(source), stage="other", tool_env="ultralytics")
     bench = Bench(tmp_path, export, other)

@@ -180,7 +180,7 @@ def test_a_package_without_any_evidence_says_so() -> None:
     assert "not verified" not in render_table([replace(row, outcome=FAILED)])
 
 
-def test_a_network_that_finds_nothing_is_told() -> None:
+def test_a_network_that_finds_nothing_is_reported() -> None:
     """A network that detects nothing is reported, even without a gate."""
     row = Row(id="a@host", outcome=BUILT, seconds=1.0, metrics=(("box.mAP50-95", 0.0),))
     assert "a@host: it detects nothing" in render_table([row])

@@ -24,7 +24,7 @@ def _stand_in(tools: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("always", [False, True])
-def test_an_error_anywhere_is_said(tmp_path: Path, always: bool) -> None:
+def test_an_error_anywhere_is_reported(tmp_path: Path, always: bool) -> None:
     """A sample of functions raises unexpectedly; benchmarks/ tests all of them."""
     trial = planted_errors.make_trial(tmp_path, restored=True)
     found = planted_errors.functions(trial.place)
@@ -36,7 +36,7 @@ def test_an_error_anywhere_is_said(tmp_path: Path, always: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", [0, 2])
-def test_an_error_in_a_step_s_work_is_said(tmp_path: Path, parallel: int) -> None:
+def test_an_error_in_a_step_s_work_is_reported(tmp_path: Path, parallel: int) -> None:
     """An unexpected error in a step's work is reported, serially and in threads."""
     trial = planted_errors.make_trial(tmp_path, restored=False)
     found = planted_errors.functions(trial.place, parallel)
@@ -47,7 +47,7 @@ def test_an_error_in_a_step_s_work_is_said(tmp_path: Path, parallel: int) -> Non
 @pytest.mark.parametrize(
     "command", ["plan", "check", "report", "gc", "doctor", "targets", "schema"]
 )
-def test_an_error_in_a_command_is_said(
+def test_an_error_in_a_command_is_reported(
     command: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -72,7 +72,7 @@ def test_an_error_in_a_command_is_said(
     assert "Planted: planted here" in log.read_text()
 
 
-def test_a_log_that_cannot_be_written_is_said_in_full(
+def test_a_log_that_cannot_be_written_is_reported_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If no log can be written, the message contains the end of the traceback."""

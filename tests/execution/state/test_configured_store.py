@@ -305,7 +305,7 @@ def test_a_variable_that_names_no_remote_store_is_an_error(
     ],
 )
 @pytest.mark.parametrize("variable", ["", "s3://mine"])
-def test_a_mistake_in_the_file_leaves_nobody_out_of_trusted(
+def test_a_mistake_in_the_file_removes_no_key_from_trusted(
     workspace: Workspace,
     monkeypatch: pytest.MonkeyPatch,
     text: str,

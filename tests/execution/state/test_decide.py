@@ -304,7 +304,7 @@ def test_an_absent_file_with_a_known_result_is_not_missed(tmp_path: Path, source
     assert statuses(there, plan) == [Status.RESTORABLE]
 
 
-def test_an_absent_file_that_nobody_recorded_is_an_error(tmp_path: Path) -> None:
+def test_an_absent_file_that_is_not_recorded_is_an_error(tmp_path: Path) -> None:
     """A missing file without a record is an error with its name."""
     export = make_step("export", given(tmp_path / "gone.bin"))
     state = make_state(tmp_path, make_plan(export))

@@ -242,7 +242,7 @@ def test_a_locked_run_refuses_what_the_lock_lacks_before_anything_runs(
 
 
 @pytest.mark.usefixtures("built")
-def test_a_training_that_nobody_recorded_is_not_begun_in_a_locked_run(
+def test_a_training_that_is_not_recorded_is_not_begun_in_a_locked_run(
     workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
     """A locked run does not start an unrecorded training, even if its inputs are only known during
@@ -366,7 +366,7 @@ def test_a_variable_that_says_nothing_is_refused_where_there_is_nothing_to_do(
 
 
 @pytest.mark.usefixtures("built")
-def test_a_training_of_the_store_that_nobody_recorded_is_named_in_a_locked_run(
+def test_a_training_of_the_store_that_is_not_recorded_is_named_in_a_locked_run(
     workspace: Path, tmp_path: Path, tools: StandIn
 ) -> None:
     """A locked run reports an unrecorded training that the store has from another clone."""

@@ -54,7 +54,9 @@ def test_a_run_without_work_loads_nothing(settled: Path, capsys: Capture) -> Non
     assert [row["status"] for row in rows] == ["up-to-date", "up-to-date"]
 
 
-def test_a_name_that_nothing_has_is_told_without_work_too(settled: Path, capsys: Capture) -> None:
+def test_a_name_that_nothing_has_is_reported_without_work_too(
+    settled: Path, capsys: Capture
+) -> None:
     """An unknown name is an error, even if everything is up to date."""
     assert main(["-C", str(settled), "build", "tasg@xiao-esp32s3"]) == 2
     assert "did you mean `tags@xiao-esp32s3`?" in capsys.readouterr().err

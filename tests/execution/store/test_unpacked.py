@@ -129,7 +129,7 @@ def test_what_cannot_be_had_again_is_not_used(
     assert "was unpacked again" not in said
 
 
-def test_an_archive_that_no_longer_unpacks_is_said(
+def test_an_archive_that_no_longer_unpacks_is_reported(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If the archive can no longer be unpacked, the reason is reported."""

@@ -1,7 +1,7 @@
 """Precision flags and calibration, which only TensorRT 8.6 to 10 have. Shipped as
 `engine_weakly_typed.py`.
 
-NOT VERIFIED on a GPU: no engine has been built with it. NVIDIA's Python bindings of 8.6 to 10.16,
+UNVERIFIED on a GPU: no engine has been built with it. NVIDIA's Python bindings of 8.6 to 10.16,
 and a stand-in that counts calls, accept every call (tests/tools/test_bindings.py). TensorRT 11 has
 removed these functions.
 """
