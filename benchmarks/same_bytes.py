@@ -57,6 +57,11 @@ extends: pose
 quantization: {scheme: int8, granularity: per-channel, io: float32}
 targets: [triton-onnx]
 """,
+    "pose-torch": """\
+name: pose-torch
+extends: pose
+convert: {tool: litert-torch}
+""",
     "shapes": """\
 name: shapes
 source: {family: yolox, task: detect, architecture: yolox-nano, weights: random}

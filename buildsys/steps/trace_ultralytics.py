@@ -5,6 +5,7 @@ The converter from torch to TFLite starts from it, and does not need Ultralytics
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from buildsys.spec import (
     BoardSpec,
@@ -66,5 +67,14 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
     model = ultralytics_head.fuse(model, params.head)
     ultralytics_head.set_head(model, params.head)
+    _settle_strides(model.model[-1])
     frame, names = params.preprocessing, params.output_names
     torch_program.save(model, frame, names, inputs.get("samples"), outputs["program"])
+
+
+def _settle_strides(head: Any) -> None:
+    """Replace the tensor of a head's strides by numbers: tracing cannot read a number from a tensor."""
+    if hasattr(head, "stride"):
+        strides = head.stride.tolist()
+        del head.stride
+        head.stride = strides
