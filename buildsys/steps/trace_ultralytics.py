@@ -60,6 +60,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         ultralytics_head,
         ultralytics_setup,
     )
+    from buildsys.steps.lib.heads.branches import layout
     from buildsys.steps.lib.runtime import torch_light
 
     with torch_light.without_torchvision():
@@ -67,14 +68,14 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
     model = ultralytics_head.fuse(model, params.head)
     ultralytics_head.set_head(model, params.head)
-    _settle_strides(model.model[-1])
+    if layout(params.head) in ("normalized", "split"):  # these compute with single strides
+        _settle_strides(model.model[-1])
     frame, names = params.preprocessing, params.output_names
     torch_program.save(model, frame, names, inputs.get("samples"), outputs["program"])
 
 
 def _settle_strides(head: Any) -> None:
     """Replace the tensor of a head's strides by numbers: tracing cannot read a number from a tensor."""
-    if hasattr(head, "stride"):
-        strides = head.stride.tolist()
-        del head.stride
-        head.stride = strides
+    strides = head.stride.tolist()
+    del head.stride
+    head.stride = strides
