@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from buildsys.steps.lib.files import tflite
+from tests.conftest import REPOSITORY
 from tests.tools.places import START, doit, make_workspace, read
+from tests.tools.single_steps import make_noise, run_step
 
 pytestmark = pytest.mark.tools
 
@@ -77,3 +79,38 @@ def test_the_file_reads_as_the_other_converters_do(built: Path) -> None:
     }
     assert {output.dtype for output in file.outputs} == {"int8"}
     assert not {"QUANTIZE", "DEQUANTIZE", "SLICE", "TRANSPOSE"} & set(dict(file.operators))
+
+
+_SCHEMES = {
+    "float32": "float32",
+    "float16": "float32",
+    "dynamic-range": "float32",
+    "int8": "int8",
+    "int16x8": "float32",
+}
+"""Scheme -> type of inputs and outputs."""
+_FRAME = {"height": 64, "width": 64, "color": "rgb", "resize": "letterbox"}
+
+
+def test_another_head_is_traced_and_quantized_in_every_scheme(tmp_path: Path) -> None:
+    """The split head computes with single strides; each scheme keeps the names of its outputs."""
+    program, converted = tmp_path / "network.pt2", tmp_path / "network.tflite"
+    names = {"output_names": ["boxes", "scores"], "preprocessing": _FRAME}
+    checkpoint = REPOSITORY / "weights" / "fiducials-start.pt"
+    trace = {**names, "task": "pose", "head": "split"}
+    inputs = {"checkpoint": checkpoint}
+    run_step(tmp_path, "ultralytics", "trace_ultralytics", inputs, {"program": program}, trace)
+    made = {"float-tflite": converted}
+    run_step(tmp_path, "litert-torch", "convert_litert_torch", {"program": program}, made, names)
+    noise = make_noise(tmp_path / "noise", 64)
+    for scheme, dtype in _SCHEMES.items():
+        quantization = {"scheme": scheme, "granularity": "per-channel", "io": dtype}
+        params = {"quantization": quantization, "preprocessing": _FRAME}
+        target = tmp_path / f"{scheme}.tflite"
+        given = {"float-tflite": converted, "calibration": noise}
+        run_step(
+            tmp_path, "litert-torch", "quantize_litert_torch", given, {"tflite": target}, params
+        )
+        file = tflite.read(target)
+        assert [output.name for output in file.outputs] == ["boxes", "scores"], scheme
+        assert {edge.dtype for edge in (*file.inputs, *file.outputs)} == {dtype}, scheme

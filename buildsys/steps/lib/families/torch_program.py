@@ -35,9 +35,14 @@ def save(
     with torch.no_grad():
         whole(example)  # decoded heads build their anchors on the first call
         program = torch.export.export(whole, (example,), strict=False)
-    for node in program.graph.nodes:
+    for node in list(program.graph.nodes):
         for key in _PLACES:
             node.meta.pop(key, None)
+        if node.target is torch.ops.aten.detach_.default:
+            # of a constant made in `forward`: without gradients nothing, and refused when traced again
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
+    program.graph_module.recompile()
     traced = program.module()
     for picture in prepared_images.to_nhwc(prepared_images.load(samples, frame)):
         wanted, found = (
