@@ -49,7 +49,6 @@ from buildsys.authoring.targets.lookup import Board, Boards
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.targets.target_checks import check_vela
 from buildsys.authoring.targets.tensorrt import check_tensorrt
-from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.recorded_facts import Fact
 from buildsys.registry import find_step
@@ -373,7 +372,7 @@ class Assembler:
             if weights.path:
                 hint = f"{name} does not exist; put it there, then run `buildsys pin`, which writes the digest"
             if weights.path and os.path.isfile(found):
-                hint = f"write `sha256: {digest_file(found)}`, or run `buildsys pin`"
+                hint = f"write `sha256: {self.around.digest(found)}`, or run `buildsys pin`"
             message = f"`weights` needs a `sha256`: {why}"
             raise InputError(self.scope.locate(at, message, hint))
         if weights.path is None:

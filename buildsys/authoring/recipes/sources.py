@@ -108,16 +108,9 @@ def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnos
     recipe, found, at = build.recipe, build.checkpoint, ("source",)
     source = recipe.source
     known = known_model(build)
-    if known is None and not source.classes and family.nameless:
-        message = "`classes` is missing: list the classes of the weights, in their order"
-        return [
-            locate(
-                at,
-                message,
-                "write classes: [person, …], or give a `dataset` that names them",
-                key=True,
-            )
-        ]
+    silent = family.nameless or source.weights.url is not None  # other weights name their classes
+    if known is None and silent and (problem := _check_unknown(source, locate)):
+        return [problem]
     if known is not None and source.classes and source.classes != known.names:
         of_file = source.weights.path if known is found else "a network of random weights"
         where = "the dataset" if known is build.dataset else of_file
@@ -145,6 +138,20 @@ def _check_weights(build: Build, family: Family, locate: Locate) -> list[Diagnos
         return []  # a detect network with an additional branch can start a detect network
     message = f"`task` is {source.task}, but {source.weights.path} is a {found.task} checkpoint"
     return [locate((*at, "task"), message, f"write `task: {found.task}`, or give other weights")]
+
+
+def _check_unknown(source: SourceModel, locate: Locate) -> Diagnostic | None:
+    """Check that the recipe states what neither the data nor a checkpoint on this machine does."""
+    at = ("source",)
+    if source.task == "pose":
+        message = "the number of keypoints is unknown until the weights are fetched"
+        hint = "give a `dataset`, or fetch the file and write `weights: {path: …}`"
+        return locate((*at, "weights"), message, hint)
+    if source.classes:
+        return None
+    message = "`classes` is missing: list the classes of the weights, in their order"
+    hint = "write classes: [person, …], or give a `dataset` that names them"
+    return locate(at, message, hint, key=True)
 
 
 def _check_file(build: Build, locate: Locate) -> list[Diagnostic]:

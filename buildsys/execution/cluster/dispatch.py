@@ -601,10 +601,17 @@ class Dispatch:
 
 def _died(step: Step, workers: list[str]) -> StepFailed:
     """Return the error of a step that ends its workers; `workers`: those that had started it."""
-    count = "two workers" if len(workers) == MOST_DEATHS + 1 else "workers"
-    names = f" ({', '.join(workers)})" if workers else ""
+    name = f"{step.stage} ({step.module}) failed"
+    if not workers:
+        return StepFailed(
+            f"{name}: its workers died before they started it. The logs are on those machines.",
+            detail="workers died",
+        )
+    distinct = tuple(dict.fromkeys(workers))
+    count = "two workers" if len(distinct) == 2 else "workers" if distinct[1:] else "a worker"
+    again = "" if distinct[1:] else f" {len(workers)} times"
     return StepFailed(
-        f"{step.stage} ({step.module}) failed: {count} died while they ran it{names}; the machines may"
-        " have run out of memory. The logs are on those machines.",
-        detail=f"{count} died",
+        f"{name}: {count} died{again} while running it ({', '.join(distinct)});"
+        " the machines may have run out of memory. The logs are on those machines.",
+        detail=f"{count} died{again}",
     )

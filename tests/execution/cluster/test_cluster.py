@@ -210,7 +210,7 @@ def test_a_step_whose_worker_dies_begins_again_once(cluster: Cluster) -> None:
     output = ended(run)
     assert run.returncode == 1, output
     assert f"signal (plain@host) begins again on {second}" in output
-    assert f"two workers died while they ran it ({first}, {second})" in output
+    assert f"two workers died while running it ({first}, {second})" in output
     assert processes.statuses(cluster.place)["plain@host"] == "failed at signal: two workers died"
     let_go(cluster.root)
     (last,) = rest - {second}
