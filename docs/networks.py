@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.authoring.recipes.builds import Loader, Unwritten
 from buildsys.authoring.recipes.families import networks
+from buildsys.authoring.recipes.loader import Loader, Unwritten
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.lockfile import Lock
 from buildsys.steps.lib.families.ultralytics_file import SUFFIXES

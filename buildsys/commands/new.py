@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
     The draft is checked before it is written, so its errors are reported together.
     """
-    from buildsys.authoring.recipes.builds import Unwritten
+    from buildsys.authoring.recipes.loader import Unwritten
     from buildsys.authoring.scaffold.draft import describe
     from buildsys.authoring.targets.lookup import Boards
     from buildsys.authoring.workspace import FILE
@@ -238,7 +238,7 @@ def _with_facts(facts: "DatasetFacts", block: str, given: str, draft: "Draft") -
 
 def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
     """Return the draft with a dataset that buildsys.yaml names. Raises InputError."""
-    from buildsys.authoring.recipes.builds import Loader
+    from buildsys.authoring.recipes.loader import Loader
     from buildsys.authoring.scaffold.named_data import read_named
     from buildsys.execution.places import Workspace, datasets_root
     from buildsys.lockfile import read_lock
@@ -270,7 +270,7 @@ def _read_outside(
     Copied data is named only until its files are known.
     """
     from buildsys.authoring.datasets.found_data import Images
-    from buildsys.authoring.recipes.builds import Unwritten
+    from buildsys.authoring.recipes.loader import Unwritten
     from buildsys.authoring.scaffold.bringing import find_outside, name_data
     from buildsys.authoring.scaffold.draft import dataset_block
     from buildsys.authoring.scaffold.given_paths import whole

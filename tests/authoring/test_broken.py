@@ -103,6 +103,24 @@ def test_misspelt_targets_hide_nothing(lent_workspace: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        ("{maximise: bytes}", "unknown key `maximise`"),
+        ("{minimize: bytes, maximize: bytes}", "`select` needs one of `maximize` and `minimize`"),
+    ],
+)
+def test_wrong_select_hides_nothing(select: str, message: str, lent_workspace: Path) -> None:
+    """Mistakes of all builds are reported even if `select` is wrong, which is reported once."""
+    text = _GOOD.replace("[host]", "[host, hots]") + "matrix: {input.size: [160, 192]}\n"
+    write_recipe(lent_workspace, "several", f"{text}benchmark: {{threads: 0}}\nselect: {select}\n")
+    assert [error.message for error in plan_all(lent_workspace).errors] == [
+        "there is no target `hots`",
+        "`threads` must be at least 1, not 0",
+        message,
+    ]
+
+
 @pytest.mark.parametrize("recipe", expecting(inputs("fine"), {}))
 def test_odd_recipe_is_accepted(
     recipe: Path, lent_workspace: Path, capsys: pytest.CaptureFixture[str]

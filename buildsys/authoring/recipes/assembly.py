@@ -2,12 +2,13 @@
 weights.
 """
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from buildsys.authoring.datasets.calibration_images import find_problem, split_glob
 from buildsys.authoring.datasets.dataset import Data, DatasetContext, find_data
@@ -15,7 +16,12 @@ from buildsys.authoring.datasets.facts import describe_checkpoint, recall_checkp
 from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.export_batch import check_batch
-from buildsys.authoring.recipes.families import holds_objects, network, source_format
+from buildsys.authoring.recipes.families import (
+    checkpoint_suffixes,
+    holds_objects,
+    network,
+    source_format,
+)
 from buildsys.authoring.recipes.given_checkpoint import checked, read_checkpoint
 from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
 from buildsys.authoring.recipes.path_checks import check_paths
@@ -26,7 +32,7 @@ from buildsys.authoring.recipes.pipelines import (
     is_finished,
 )
 from buildsys.authoring.recipes.recipe import (
-    OWN_BLOCKS,
+    TARGET_BLOCKS,
     InputBlock,
     Recipe,
     SourceModel,
@@ -49,13 +55,16 @@ from buildsys.authoring.targets.lookup import Board, Boards
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.targets.target_checks import check_vela
 from buildsys.authoring.targets.tensorrt import check_tensorrt
-from buildsys.errors import InputError
+from buildsys.errors import Diagnostic, InputError
 from buildsys.recorded_facts import Fact
 from buildsys.registry import find_step
 from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps import build_engine, compile_vela
 from buildsys.steps.lib.families.pickled_code import code_hint, describe_code
 from buildsys.text import did_you_mean
+
+_WEIGHTS: KeyPath = ("source", "weights", "path")
+S = TypeVar("S", bound=StepSettings)
 
 
 class LoaderContext(DatasetContext, Protocol):
@@ -87,13 +96,15 @@ class _Sources:
 class Assembler:
     """Makes builds of one recipe and variant, for all targets whose entries set no keys themselves.
 
-    Every method raises InputError.
+    What parses, looks up or checks values raises InputError.
     """
 
     def __init__(self, around: LoaderContext, scope: Scope, root: Scope, read: set[Path]) -> None:
+        """`root`: the recipe without variant and entry; `read`: files that were looked up are
+        added.
+        """
         self.around, self.workspace, self.boards = around, around.workspace, around.boards
         self.scope, self.root, self.read = scope, root, read
-        """The recipe without variant and entry."""
 
     def build(self, entry: TargetEntry, index: int, name: str) -> Build:
         """Return a build with all values that planning needs."""
@@ -134,18 +145,18 @@ class Assembler:
         return self.scope.merged()
 
     @cached_property
-    def own_values(self) -> dict[str, object]:
-        """Return the written values, without the settings of the target's blocks.
+    def recipe_values(self) -> dict[str, object]:
+        """Return the written values of a recipe's own keys, without the blocks of the target.
 
-        Such a block of the recipe itself stays: its diagnostic names the right place.
+        A target's block that the recipe itself contains stays: parsing reports it at its place.
         """
         raw, misplaced = self.raw, self.root.merged()
-        return {key: raw[key] for key in raw if key not in OWN_BLOCKS or key in misplaced}
+        return {key: raw[key] for key in raw if key not in TARGET_BLOCKS or key in misplaced}
 
     @cached_property
     def _recipe(self) -> Recipe:
         """Return the recipe, after checking that its paths lead where they may."""
-        recipe = parse(Recipe, self.own_values, (), self.scope.locate)
+        recipe = parse(Recipe, self.recipe_values, (), self.scope.locate)
         outside = check_paths(self.workspace, recipe, self.scope.locate)
         if outside:
             raise InputError(*outside)
@@ -173,7 +184,7 @@ class Assembler:
             checkpoint=checkpoint,
             given=given,
             waiting_for=waiting or data.waiting_for,
-            no_calibration_images=self._no_calibration_images(recipe),
+            no_calibration_images=self._calibration_image_problem(recipe),
             facts=tuple(facts),
             origins=self.scope.origins(),
         )
@@ -198,8 +209,10 @@ class Assembler:
         return settings
 
     def _train(self, recipe: Recipe) -> TrainSettings | None:
-        """Return the settings of the training, which uses the recipe's own size for all its
-        builds.
+        """Return the settings of the training.
+
+        Without a size of its own it takes the recipe's `input.size`, so that all variants and
+        targets share the training.
         """
         train = self.settings("train", recipe.source.family, recipe.train, ("train",))
         assert train is None or is_training(train)
@@ -212,14 +225,18 @@ class Assembler:
                 hint = "write `train.size`, or `input.size` beside the matrix"
                 raise InputError(self.scope.locate(("train",), message, hint, key=True))
             return train
-        own = parse(InputBlock, base, ("input",), self.root.locate)
-        return dataclasses.replace(train, size=max(own.size))
+        block = parse(InputBlock, base, ("input",), self.root.locate)
+        return dataclasses.replace(train, size=max(block.size))
 
     def _is_swept(self) -> bool:
         """Return whether an axis of the matrix is the size itself."""
         return any(layer.prefix == ("input", "size") for layer in self.scope.layers)
 
-    def _no_calibration_images(self, recipe: Recipe) -> tuple[str, str] | None:
+    def _calibration_image_problem(self, recipe: Recipe) -> tuple[str, str] | None:
+        """Return message and hint if the pattern of calibration images matches none.
+
+        None also for missing images that buildsys.lock records.
+        """
         calibration = recipe.quantization.calibration
         if calibration is None or calibration.images is None:
             return None
@@ -241,7 +258,9 @@ class Assembler:
         return find_problem(self.workspace, calibration.images)
 
     def find_board(self, entry: TargetEntry, index: int) -> Board:
-        """Return the target by its name."""
+        """Return the target of an entry, `index` in `targets`, and note the files that define
+        it.
+        """
         if entry.target not in self.boards.targets:
             message = f"there is no target `{entry.target}`"
             at: KeyPath = ("targets", index)
@@ -254,8 +273,10 @@ class Assembler:
         return board
 
     def _follow(self, recipe: Recipe, board: Board) -> None:
-        """Check that the source can pass through the pipeline; a mistake is placed at the target's
-        step.
+        """Check that the target's pipeline can process the source.
+
+        A converter that cannot is reported at `convert.tool`, a step that cannot in the target's
+        file.
         """
         scheme = recipe.quantization.scheme
         if scheme not in board.target.pipelines and not is_finished(recipe):
@@ -270,14 +291,17 @@ class Assembler:
             hint = f"a source of family {recipe.source.family} cannot use this pipeline"
             raise InputError(board.scope.locate(at, str(error), hint)) from error
 
-    def _contract(self, recipe: Recipe, board: Target) -> Contract | None:
+    def _contract(self, recipe: Recipe, target: Target) -> Contract | None:
+        """Return the contract of the recipe's firmware, or of the target's for its task; None
+        without one, or if it is `unchecked`.
+        """
         name = recipe.firmware
         if name is None and recipe.source.task is not None:
-            name = board.firmware.get(recipe.source.task)
+            name = target.firmware.get(recipe.source.task)
         if name is None or name == "unchecked":
             return None
         if name.endswith(".yaml"):
-            return self._own_contract(name)
+            return self._workspace_contract(name)
         if name not in self.boards.contracts:
             hint = did_you_mean(name, self.boards.contracts)
             message = f"there is no firmware contract `{name}`"
@@ -285,7 +309,7 @@ class Assembler:
         self.read.add(self.boards.contracts[name])
         return self.boards.contract(self.boards.contracts[name])
 
-    def _own_contract(self, name: str) -> Contract:
+    def _workspace_contract(self, name: str) -> Contract:
         """Return a contract by its path in the workspace."""
         path = self.workspace / name
         if not os.path.isfile(path):
@@ -295,47 +319,47 @@ class Assembler:
         return self.boards.contract(path)
 
     def _vela(self, entry: TargetEntry, board: Board) -> compile_vela.Settings | None:
-        """Return the target's `vela` block with the variant's and entry's settings, checked as a
-        whole.
-        """
-        own, written = board.target.vela, self.raw.get("vela")
-        merged = self._own_block("vela", own, written, entry, "runs Vela", "does not run Vela")
-        if merged is None:
-            return None
-        settings = parse(compile_vela.Settings, merged, ("vela",), self.scope.locate)
-        problems = check_vela(settings, board.folder, self.scope.locate) if written else []
-        if problems:
-            raise InputError(*problems)
-        return settings
+        """Return the settings of Vela; None if the target does not run it."""
+        declared, words = board.target.vela, ("runs Vela", "does not run Vela")
+        return self._target_block(
+            "vela",
+            declared,
+            entry,
+            words,
+            compile_vela.Settings,
+            lambda settings: check_vela(settings, board.folder, self.scope.locate),
+        )
 
     def _tensorrt(self, entry: TargetEntry, board: Board) -> build_engine.Settings | None:
-        """Return the target's `tensorrt` block with the variant's and entry's settings, checked as
-        a whole.
-        """
-        own, written = board.target.tensorrt, self.raw.get("tensorrt")
-        merged = self._own_block(
-            "tensorrt", own, written, entry, "builds engines", "builds no engines"
+        """Return the settings of the engine; None if the target builds none."""
+        declared, words = board.target.tensorrt, ("builds engines", "builds no engines")
+        return self._target_block(
+            "tensorrt",
+            declared,
+            entry,
+            words,
+            build_engine.Settings,
+            lambda settings: check_tensorrt(settings, self.scope.locate),
         )
-        if merged is None:
-            return None
-        settings = parse(build_engine.Settings, merged, ("tensorrt",), self.scope.locate)
-        problems = check_tensorrt(settings, self.scope.locate) if written else []
-        if problems:
-            raise InputError(*problems)
-        return settings
 
-    def _own_block(
+    def _target_block(
         self,
         name: str,
-        own: dict[str, object] | None,
-        written: object,
+        declared: dict[str, object] | None,
         entry: TargetEntry,
-        does: str,
-        does_not: str,
-    ) -> object:
-        """Return a block of the target, merged with the overrides; None if the target has none."""
+        words: tuple[str, str],
+        kind: type[S],
+        check: Callable[[S], list[Diagnostic]],
+    ) -> S | None:
+        """Return a target's block with the overrides of variant and entry; None if it has none.
+
+        `declared`: the block in the target's file; `words`: what the target does, and does not do;
+        `check`: finds mistakes in the whole block, called where the recipe overrides a key.
+        """
+        written = self.raw.get(name)
         removed = name in entry.model_fields_set and vars(entry)[name] is None
-        if own is None:
+        does, does_not = words
+        if declared is None:
             if written is not None or removed:
                 message = f"`{name}` has no effect: {entry.target} {does_not}"
                 raise InputError(self.scope.locate((name,), message, key=True))
@@ -343,7 +367,12 @@ class Assembler:
         if removed:
             message = f"`{name}` cannot be removed: {entry.target} {does}"
             raise InputError(self.scope.locate((name,), message))
-        return merge(own, written) if written is not None else own
+        merged = merge(declared, written) if written is not None else declared
+        settings = parse(kind, merged, (name,), self.scope.locate)
+        problems = check(settings) if written else []
+        if problems:
+            raise InputError(*problems)
+        return settings
 
     def find_weights(self, recipe: Recipe) -> tuple[CheckpointFacts | None, str]:
         """Return facts of a given checkpoint, and the missing file that is waited for."""
@@ -356,7 +385,8 @@ class Assembler:
         if weights.random:
             return None, ""
         name = weights.path or weights.url or ""
-        runs_code = name.endswith((".pt", ".pth")) or network(recipe.source.family) is not None
+        family = network(recipe.source.family)
+        runs_code = family is not None or name.endswith(checkpoint_suffixes())
         if weights.sha256 is None and (weights.url or runs_code):
             why = (
                 "loading a checkpoint runs code"
@@ -364,15 +394,12 @@ class Assembler:
                 else "the file on the server can change"
             )
             found = self.workspace / name
-            hint = (
-                "run `buildsys pin`, which fetches the file and writes the digest"
-                if weights.url
-                else ""
-            )
-            if weights.path:
-                hint = f"{name} does not exist; put it there, then run `buildsys pin`, which writes the digest"
-            if weights.path and os.path.isfile(found):
+            if not weights.path:
+                hint = "run `buildsys pin`, which fetches the file and writes the digest"
+            elif os.path.isfile(found):
                 hint = f"write `sha256: {self.around.digest(found)}`, or run `buildsys pin`"
+            else:
+                hint = f"{name} does not exist; put it there, then run `buildsys pin`, which writes the digest"
             message = f"`weights` needs a `sha256`: {why}"
             raise InputError(self.scope.locate(at, message, hint))
         if weights.path is None:
@@ -385,21 +412,15 @@ class Assembler:
         path = self.workspace / (label or "")
         if form == Format.CHECKPOINT or not label or not os.path.isfile(path):
             return None
-        at: KeyPath = ("source", "weights", "path")
-        try:
+        with self._reading_weights(label):
             found = read_given(path, form)
             checked(found.stated)
-            return found
-        except UnreadableModel as error:
-            message = f"{label}: {error.what}"
-            raise InputError(self.scope.locate(at, message, error.hint)) from error
-        except OSError as error:
-            message = f"{label} cannot be read: {error.strerror}"
-            raise InputError(self.scope.locate(at, message)) from error
+        return found
 
     def _given_weights(
         self, label: str, sha256: str | None, source: SourceModel
     ) -> tuple[CheckpointFacts | None, str]:
+        """Like `find_weights`, for a file of the workspace."""
         path, at = self.workspace / label, ("source", "weights")
         self.read.add(path)
         if not label or os.path.isdir(path):
@@ -421,17 +442,22 @@ class Assembler:
 
     def _checkpoint(self, path: Path, label: str, source: SourceModel) -> CheckpointFacts | None:
         """Return the facts of a checkpoint that has no untrusted code."""
-        at: KeyPath = ("source", "weights", "path")
-        try:
+        with self._reading_weights(label):
             found = read_checkpoint(path, source.family, trust=source.trust == "code")
-        except UnreadableModel as error:
-            message = f"{label}: {error.what}"
-            raise InputError(self.scope.locate(at, message, error.hint)) from error
-        except OSError as error:
-            message = f"{label} cannot be read: {error.strerror}"
-            raise InputError(self.scope.locate(at, message)) from error
         if found.code.listed:
             message = f"{label} {describe_code(found.code)}"
             hint = code_hint(found.code, holds_objects(source.family))
-            raise InputError(self.scope.locate(at, message, hint))
+            raise InputError(self.scope.locate(_WEIGHTS, message, hint))
         return found.facts
+
+    @contextlib.contextmanager
+    def _reading_weights(self, label: str) -> Iterator[None]:
+        """Raise InputError at the path of the weights if their file cannot be read or used."""
+        try:
+            yield
+        except UnreadableModel as error:
+            message = f"{label}: {error.what}"
+            raise InputError(self.scope.locate(_WEIGHTS, message, error.hint)) from error
+        except OSError as error:
+            message = f"{label} cannot be read: {error.strerror}"
+            raise InputError(self.scope.locate(_WEIGHTS, message)) from error

@@ -29,6 +29,11 @@ def holds_objects(name: str) -> bool:
     return found is None or found.holds_objects
 
 
+def checkpoint_suffixes() -> tuple[str, ...]:
+    """Return the endings of all checkpoints: ".pt", ".pth"."""
+    return tuple({suffix for family in networks().values() for suffix in family.suffixes})
+
+
 def trained_names() -> tuple[str, ...]:
     """Return the families whose networks buildsys trains."""
     return tuple(name for name in sorted(networks()) if find_step("train", name) is not None)

@@ -75,7 +75,7 @@ def other_mistakes(
     `entry`: with its place among the targets; None if these cannot be read. `known`: mistakes of
     the whole build; nothing that depends on a wrong task is reported.
     """
-    values = assembler.own_values
+    values = assembler.recipe_values
     rest, wrong = leave_out_mistakes(Recipe, values, _INSTEAD)
     try:
         recipe = Recipe.model_validate(rest)

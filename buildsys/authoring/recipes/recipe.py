@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:  # step modules define the possible values
     Family, Decoder = Literal[source_names()], Literal[tuple(decoders())]
     Converter = Literal[converters()]
-OWN_BLOCKS = ("vela", "tensorrt")
+TARGET_BLOCKS = ("vela", "tensorrt")
 """Blocks of a target that its entry in a recipe may change."""
 CALIBRATED = ("int8", "int16x8")
 """Schemes that need a representative dataset."""
@@ -173,12 +173,12 @@ class Recipe(Block):
     """One recipe, merged with its base, one variant and one target entry.
 
     `train` and `export` contain the settings of the step modules that the source's family chooses;
-    they are checked against those (see `recipes.builds`). `vela` and `tensorrt` are the target's
+    they are checked against those (see `recipes.loader`). `vela` and `tensorrt` are the target's
     own.
     """
 
     ELSEWHERE: ClassVar[dict[str, str]] = dict.fromkeys(
-        OWN_BLOCKS, "write it in the target's entry"
+        TARGET_BLOCKS, "write it in the target's entry"
     )
     BESIDE: ClassVar[tuple[str, ...]] = ("extends", "targets", "matrix", "select")
 

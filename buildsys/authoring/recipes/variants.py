@@ -4,7 +4,7 @@ import itertools
 import re
 from dataclasses import dataclass
 
-from buildsys.authoring.recipes.recipe import OWN_BLOCKS, Recipe
+from buildsys.authoring.recipes.recipe import TARGET_BLOCKS, Recipe
 from buildsys.authoring.syntax.document import Document, KeyPath
 from buildsys.authoring.syntax.scope import Layer, Scope
 from buildsys.authoring.syntax.values import NAME
@@ -76,7 +76,7 @@ def _axis(own: Scope, name: str, values: object) -> tuple[_Value, ...]:
         hint = f"{name}: [160, 192], or {name}: {{small: {{input: {{size: 160}}}}}}"
         raise InputError(own.locate(at, message, hint))
     path = tuple(name.split("."))
-    if path[0] in STRUCTURE or path[0] not in {*Recipe.model_fields, *OWN_BLOCKS} or "" in path:
+    if path[0] in STRUCTURE or path[0] not in {*Recipe.model_fields, *TARGET_BLOCKS} or "" in path:
         message = f"`{name}` is not a path of the recipe that a variant can change"
         hint = "use a dotted path, such as input.size or quantization.granularity"
         raise InputError(own.locate(at, message, hint, key=True))

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from buildsys.authoring.recipes.builds import Loader, Unwritten
+from buildsys.authoring.recipes.loader import Loader, Unwritten
 from buildsys.authoring.scaffold.given_paths import whole
 from buildsys.authoring.syntax.document import Document, parse_document
 from buildsys.authoring.syntax.scalars import scalar

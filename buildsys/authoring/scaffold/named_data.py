@@ -12,7 +12,7 @@ from buildsys.authoring.datasets.dataset import Data, find_data
 from buildsys.authoring.datasets.folder_sets import FORMATS
 from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
 from buildsys.authoring.recipes.assembly import Assembler
-from buildsys.authoring.recipes.builds import Loader
+from buildsys.authoring.recipes.loader import Loader
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.authoring.syntax.validation import parse
 from buildsys.authoring.workspace import read_workspace_file

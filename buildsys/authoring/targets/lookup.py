@@ -14,7 +14,7 @@ from buildsys.authoring.targets.target_checks import (
     check_target_tensorrt,
     check_vela,
 )
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import Diagnostic, InputError, shorten
 from buildsys.registry import shipped_targets
 from buildsys.steps import compile_vela
 from buildsys.text import did_you_mean
@@ -105,8 +105,8 @@ class Boards:
             return None
         known = {**self.targets, **yaml_files(shipped_targets())}
         if not isinstance(name, str) or name not in known or known[name] == path:
-            message = f"`extends` names a target that does not exist: `{str(name)[:60]}`"
-            hint = did_you_mean(str(name)[:60], known.keys() - {path.stem})
+            message = f"`extends` names a target that does not exist: `{shorten(str(name))}`"
+            hint = did_you_mean(str(name), known.keys() - {path.stem})
             hint = hint or "`buildsys targets` lists them"
             raise InputError(document.diagnose(("extends",), message, hint))
         below = read_document(known[name], self.label(known[name])).data

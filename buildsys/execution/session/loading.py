@@ -19,7 +19,7 @@ from buildsys.operating_system import next_file_tick_ns
 
 if TYPE_CHECKING:  # these modules read YAML
     from buildsys.authoring.recipes.build import Build, Selection
-    from buildsys.authoring.recipes.builds import Loader, Unwritten
+    from buildsys.authoring.recipes.loader import Loader, Unwritten
 
 
 def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
@@ -62,7 +62,7 @@ def _load(workspace: Workspace, settled: frozenset[str]) -> Plans:
 
 def read_builds(workspace: Workspace) -> tuple["Build", ...]:
     """Return every build of the workspace that has no mistakes."""
-    from buildsys.authoring.recipes.builds import Loader
+    from buildsys.authoring.recipes.loader import Loader
 
     recorded = read_lock(workspace.lock)
     loader = Loader(workspace.root, recorded, datasets_root())
@@ -105,7 +105,7 @@ def _make(
     workspace: Workspace, paths: list[Path], unwritten: "Unwritten | None" = None
 ) -> tuple[dict[Path, RecipePlans], tuple[Diagnostic, ...]]:
     """Return plans by recipe, and the mistakes of the workspace itself."""
-    from buildsys.authoring.recipes.builds import Loader
+    from buildsys.authoring.recipes.loader import Loader
 
     if not (paths or fingerprint.recipe_files(workspace)):
         message = "no recipe found"

@@ -26,12 +26,14 @@ from buildsys.authoring.syntax.values import NAME
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.authoring.workspace import WorkspaceFile, read_workspace_file
 from buildsys.digest import digest_file
-from buildsys.errors import Diagnostic, InputError
+from buildsys.errors import Diagnostic, InputError, shorten
 from buildsys.lockfile import Lock
 from buildsys.text import did_you_mean
 
 _MOST_TARGETS = 300
+"""Entries of `targets` in one recipe."""
 _MOST_BUILDS = 2000
+"""Builds of one recipe: targets times variants. `check` reads each of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +100,13 @@ class Loader:
         self.recorded = recorded
         self._documents: dict[Path, Document] = {}
         self.sheets: Known = {}
+        """Annotation files read in this run."""
         self.folders: folder_sets.Known = {}
+        """Dataset folders read in this run."""
         self.trees: trees.Known = {}
+        """Mistakes of folders checked in this run."""
         self.data: KnownData = {}
+        """Data found for other builds."""
         self.digest = cache(digest_file)
 
     def recipe(self, path: Path) -> LoadedRecipe:
@@ -138,8 +144,8 @@ class Loader:
         """Return a dataset of buildsys.yaml as a layer over the recipe. Raises InputError."""
         if self._document is None or name not in self.file.datasets:
             hint = did_you_mean(name, self.file.datasets)
-            hint = hint or "name it in buildsys.yaml: datasets: {" + name[:40] + ": {path: …}}"
-            message = f"buildsys.yaml names no dataset `{name[:60]}`"
+            hint = hint or f"name it in buildsys.yaml: datasets: {{{shorten(name)}: {{path: …}}}}"
+            message = f"buildsys.yaml names no dataset `{shorten(name)}`"
             raise InputError(scope.locate(("dataset",), message, hint))
         return Layer(document=self._document, base=("datasets", name), prefix=("dataset",))
 
@@ -157,6 +163,7 @@ class _Reading:
         """By the variant's name, for targets that set no keys themselves."""
 
     def read(self) -> None:
+        """Read all builds. Raises InputError for a mistake that leaves none."""
         own = self._own_scope()
         try:
             entries = self._entries(own)
@@ -167,13 +174,14 @@ class _Reading:
             raise InputError(*error.diagnostics, *others) from error
         if not self._check_name(own):
             return  # every build would report the name again
+        select = self._select(own)
         combined = variants(own)
         count = len(entries) * len(combined)
         if count > _MOST_BUILDS:
             message = f"`matrix` and `targets` make {count} builds; a recipe can have at most {_MOST_BUILDS}"
             raise InputError(own.locate(("targets",), message, "write several recipes", key=True))
         for entry in self._distinct(own, entries):
-            self._read_entry(own, entry, combined)
+            self._read_entry(own, entry, combined, select)
 
     def _without_target(self, own: Scope) -> list[Diagnostic]:
         """Return further mistakes in a recipe whose targets cannot be read."""
@@ -201,7 +209,7 @@ class _Reading:
             raise InputError(document.diagnose(("extends",), "a recipe cannot extend itself"))
         if not isinstance(name, str) or name not in known:
             words = name.removesuffix(".yaml") if isinstance(name, str) else ""
-            message = f"`extends` names recipes/{words[:60]}.yaml, which does not exist"
+            message = f"`extends` names recipes/{shorten(words)}.yaml, which does not exist"
             if words != name:
                 message = "`extends` takes the name of a file in recipes/, without .yaml"
             hint = did_you_mean(words, known)
@@ -243,7 +251,9 @@ class _Reading:
         return entries
 
     def _check_name(self, own: Scope) -> bool:
-        """Return whether the file's name can be a build's."""
+        """Return whether the file's name can be part of a build's id; reports what is wrong with it
+        and with `name`.
+        """
         name, stem = own.merged().get("name"), self.path.stem
         path = own.layers[-1].document.path
         if not re.fullmatch(NAME, stem):
@@ -271,9 +281,10 @@ class _Reading:
                 found[entry.name] = entry
         return list(found.values())
 
-    def _read_entry(self, own: Scope, entry: _Entry, combined: tuple[Variant, ...]) -> None:
+    def _read_entry(
+        self, own: Scope, entry: _Entry, combined: tuple[Variant, ...], select: Select | None
+    ) -> None:
         """Read the builds of all variants for one target, and the selection among them."""
-        select = self._select(own)
         candidates = []
         for variant in combined:
             name = "-".join(filter(None, (self.path.stem, variant.name)))
@@ -299,17 +310,26 @@ class _Reading:
             )
 
     def _select(self, own: Scope) -> Select | None:
+        """Return how to choose among the variants; None without `select`, or after a mistake in
+        it, which is reported.
+        """
         data = own.merged().get("select")
         if data is None:
             return None
         if own.merged().get("matrix") is None:
             message = "`select` needs a `matrix`"
-            raise InputError(own.locate(("select",), message, key=True))
-        found = parse(Select, data, ("select",), own.locate)
+            self.problems.append(own.locate(("select",), message, key=True))
+            return None
+        try:
+            found = parse(Select, data, ("select",), own.locate)
+        except InputError as error:
+            self.problems += error.diagnostics
+            return None
         if (found.maximize is None) == (found.minimize is None):
             message = "`select` needs one of `maximize` and `minimize`"
             hint = "for example select: {maximize: box.mAP50-95}"
-            raise InputError(own.locate(("select",), message, hint, key=True))
+            self.problems.append(own.locate(("select",), message, hint, key=True))
+            return None
         return found
 
     def _root(self, own: Scope) -> Scope:
