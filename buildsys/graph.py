@@ -7,11 +7,14 @@ imports no validation library.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from buildsys.errors import BuildsysError
 from buildsys.recorded_facts import Fact
 from buildsys.spec import Format
 
+Device = Literal["auto", "cpu", "cuda"]
+"""The device of a training."""
 WEIGHTS = "weights"
 """The input of a training that is a checkpoint to start from."""
 
@@ -119,8 +122,8 @@ class Step:
     framework: bool
     gpu: bool
     """The step takes a whole GPU, if the machine has one."""
-    device: str
-    """auto | cpu | cuda: the device that the recipe requests; not part of any key."""
+    device: Device
+    """The device that the recipe requests; not part of any key."""
     origins: tuple[Origin, ...]
     local: bool = False
     """The result depends on the machine that ran the step: it is not part of the manifest."""

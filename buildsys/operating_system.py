@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 TRIED = "linux-x86_64"
-"""The host on which everything was tested, named as by `host_name`."""
+"""The host on which everything was tested, named as by `platform_name`."""
 _SYSTEMS = {"linux": "linux", "darwin": "macos", "win32": "windows"}
 _TITLES = {"linux": "Linux", "macos": "macOS", "windows": "Windows"}
 _CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EROFS)
@@ -34,7 +34,7 @@ _LONGEST_NAME = 256
 """Bytes of a CPU's name."""
 
 
-def host_name() -> str:
+def platform_name() -> str:
     """Return system and processor, such as "linux-x86_64", "linux-aarch64", "macos-arm64"."""
     return f"{_SYSTEMS.get(sys.platform, sys.platform)}-{platform.machine().lower()}"
 

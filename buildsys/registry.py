@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol, Union, cast, get_args, get_origin
 
 import buildsys.steps
 from buildsys.errors import MalformedStep
-from buildsys.graph import Input, Origin, Output, Step
+from buildsys.graph import Device, Input, Origin, Output, Step
 from buildsys.spec import (
     INTERMEDIATE_SUFFIXES,
     SUFFIXES,
@@ -117,7 +117,7 @@ def new_step(
     stage: str,
     inputs: tuple[Input, ...],
     outputs: tuple[Output, ...],
-    device: str = "auto",
+    device: Device = "auto",
     trusts_code: bool = False,
     holds_objects: bool = False,
     origins: tuple[Origin, ...] = (),

@@ -8,9 +8,9 @@ import pytest
 from buildsys.authoring.syntax.workspace_paths import other_spelling
 from buildsys.operating_system import (
     file_clock_ns,
-    host_name,
     host_title,
     next_file_tick_ns,
+    platform_name,
     share_blocks,
     signal_name,
     usable_cores,
@@ -33,7 +33,7 @@ def test_a_host_has_a_name_and_a_title(
     """A host has a name for data files and a title for users."""
     monkeypatch.setattr("sys.platform", system)
     monkeypatch.setattr("platform.machine", lambda: machine)
-    assert host_name() == name
+    assert platform_name() == name
     assert host_title(name) == title
 
 

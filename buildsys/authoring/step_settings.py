@@ -8,6 +8,8 @@ import dataclasses
 from functools import cache
 from typing import Any, ClassVar, Protocol, TypeGuard
 
+from buildsys.graph import Device
+
 
 class StepSettings(Protocol):
     """The settings of any step: a frozen dataclass, checked against what was written."""
@@ -25,7 +27,7 @@ class TrainSettings(StepSettings, Protocol):
     @property
     def seed(self) -> int: ...
     @property
-    def device(self) -> str: ...
+    def device(self) -> Device: ...
     @property
     def size(self) -> int | None: ...
     @property

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.running import isolation
     from buildsys.execution.session.loading import make_plans
     from buildsys.execution.state.configured_store import FILE, default_store
-    from buildsys.operating_system import TRIED, host_name
+    from buildsys.operating_system import TRIED, platform_name
     from buildsys.printing import guard
 
     if options.builds and not options.data:
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
         print(plans.render(diagnostic))
         if options.format == "github":
             guard(sys.stdout).command(diagnostic.annotate())
-    if host_name() != TRIED:
+    if platform_name() != TRIED:
         from buildsys.graph import build_plans
         from buildsys.operations.host_support import describe_waiting
 

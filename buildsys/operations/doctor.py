@@ -14,7 +14,7 @@ from buildsys.execution.tools import definitions, uv_commands
 from buildsys.execution.tools.host_facts import find_library
 from buildsys.execution.tools.host_tools import QEMU, find_qemu
 from buildsys.lockfile import read_lock
-from buildsys.operating_system import TRIED, host_name
+from buildsys.operating_system import TRIED, platform_name
 from buildsys.operations.host_support import describe_host
 from buildsys.steps.lib.runtime import pinned_arithmetic
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
@@ -53,7 +53,7 @@ def examine(root: Path) -> list[Check]:
 
 
 def _platform() -> Check:
-    return Check(good=host_name() == TRIED, text=describe_host(), optional=True)
+    return Check(good=platform_name() == TRIED, text=describe_host(), optional=True)
 
 
 def _floor() -> list[Check]:
@@ -173,7 +173,7 @@ def _environment(env: definitions.ToolEnv) -> Check:
     if missing:
         text = f"{title} cannot be made on this machine: {missing}."
         return Check(good=False, text=text, optional=True)
-    doubt = "" if host_name() == TRIED else " Unverified on this host."
+    doubt = "" if platform_name() == TRIED else " Unverified on this host."
     synced = definitions.find_synced(env)
     if synced is not None:
         variant = synced[0].removeprefix("lock-")

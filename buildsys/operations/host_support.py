@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from buildsys.execution.tools.definitions import all_tool_envs, explain_absence, missing_package
 from buildsys.graph import BuildPlan, Step
-from buildsys.operating_system import TRIED, host_name, host_title
+from buildsys.operating_system import TRIED, host_title, platform_name
 from buildsys.registry import get_step, step_names
 from buildsys.text import count_text
 
@@ -15,12 +15,12 @@ _TRIALS = {"linux-aarch64": "buildsys was run in an emulator, its tools were nev
 
 def describe_host() -> str:
     """Return what this host supports, in a few sentences."""
-    host = host_title(host_name())
-    if host_name() == TRIED:
+    host = host_title(platform_name())
+    if platform_name() == TRIED:
         return f"{host}: the tool environments are locked for it."
     envs = {env.name: not missing_package(env.name) for env in all_tool_envs()}
     text = (
-        f"{host}: unverified, {_TRIALS.get(host_name(), _NEVER)}. check, plan, restoring and stores need"
+        f"{host}: unverified, {_TRIALS.get(platform_name(), _NEVER)}. check, plan, restoring and stores need"
         f" no tool environment; {sum(envs.values())} of {len(envs)} can be made here."
     )
     homes = {name: get_step(name).spec.tool_env for name in step_names()}

@@ -9,7 +9,7 @@ from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import holds_objects
 from buildsys.authoring.recipes.model import board_spec, model_spec
 from buildsys.digest import canonical, digest_value, encode, plain
-from buildsys.graph import HostFacts, Input, Origin, Output, Source, Step, is_checkpoint
+from buildsys.graph import Device, HostFacts, Input, Origin, Output, Source, Step, is_checkpoint
 from buildsys.planning.origins import Places, are_origins, find_origins, make_origin
 from buildsys.registry import PACKAGE, StepDefinition, make_outputs, new_step
 from buildsys.spec import Format, Templates
@@ -26,6 +26,18 @@ class KnownSteps:
         self.by_content: dict[Hashable, list[Step]] = {}
         """Steps by everything except their origins, which differ between builds."""
         self.make_origin = cache(make_origin)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StepOptions:
+    """Values of a recipe for a step beside its parameters, see `Step`."""
+
+    device: Device = "auto"
+    trusts_code: bool = False
+    holds_objects: bool = False
+
+
+_NO_OPTIONS = StepOptions()
 
 
 class PlanBuilder:
@@ -51,13 +63,16 @@ class PlanBuilder:
     ) -> Step:
         """Add a step; `outputs`: see `make_step`."""
         train = self.build.train
-        device = train.device if definition.spec.trains and train is not None else "auto"
         reads = any(is_checkpoint(name, item) for name, item in inputs.items())
         source = self.build.recipe.source
-        trusts = reads and source.trust == "code"
-        holds = reads and holds_objects(source.family)
-        about = _About(device=device, trusts=trusts, holds=holds)
-        step = make_step(stage, definition, params, inputs, outputs, self.places, about, self.known)
+        options = StepOptions(
+            device=train.device if definition.spec.trains and train is not None else "auto",
+            trusts_code=reads and source.trust == "code",
+            holds_objects=reads and holds_objects(source.family),
+        )
+        step = make_step(
+            stage, definition, params, inputs, outputs, self.places, options, self.known
+        )
         self.steps.append(step)
         return step
 
@@ -77,18 +92,6 @@ class PlanBuilder:
         return tuple(dict.fromkeys(step.id for step in self.steps if step.id in ids))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _About:
-    """Values of a recipe for a step beside its parameters, see `Step`."""
-
-    device: str = "auto"
-    trusts: bool = False
-    holds: bool = False
-
-
-_NOTHING = _About()
-
-
 def make_step(
     stage: str,
     definition: StepDefinition,
@@ -96,19 +99,20 @@ def make_step(
     inputs: Mapping[str, Input],
     outputs: Mapping[str, bool] | None = None,
     places: Places = _NOWHERE,
-    about: _About = _NOTHING,
+    options: StepOptions = _NO_OPTIONS,
     known: KnownSteps | None = None,
 ) -> Step:
     """Return a step; steps with equal content are one value.
 
     `outputs`: name -> whether it is a tree, if they differ from those that the step declares;
-    `places`: where each key of the recipe was written.
+    `places`: where each key of the recipe was written; `options`: values of the recipe beside the
+    parameters; `known`: the steps of builds that are planned together.
     """
     outputs = definition.outputs if outputs is None else outputs
     known, block = known or KnownSteps(), definition.spec.block
     taken = tuple([(key, item.source, item.step, item.output) for key, item in inputs.items()])
     made = tuple(outputs.items())
-    allowed = (about.device, about.trusts, about.holds)
+    allowed = (options.device, options.trusts_code, options.holds_objects)
     content = (stage, definition.name, _hashable(params), taken, made, allowed)
     same = known.by_content.setdefault(content, [])
     for step in same:
@@ -122,7 +126,7 @@ def make_step(
     else:
         named = tuple([_named(item, str(key)) for key, item in inputs.items()])
         step = known.complete(
-            _new_step(stage, definition, params, text, named, make_outputs(made), about, origins)
+            _new_step(stage, definition, params, text, named, make_outputs(made), options, origins)
         )
     same.append(step)
     return step
@@ -149,12 +153,12 @@ def _new_step(
     text: str,
     named: tuple[Input, ...],
     outputs: tuple[Output, ...],
-    about: _About,
+    options: StepOptions,
     origins: tuple[Origin, ...],
 ) -> Step:
     identity = [definition.name, text, [_identify(item) for item in named]]
     # a step with this permission is not shared with builds without it
-    identity += ["trusts"] if about.trusts else []
+    identity += ["trusts"] if options.trusts_code else []
     return new_step(
         definition,
         params,
@@ -163,9 +167,9 @@ def _new_step(
         stage=stage,
         inputs=named,
         outputs=outputs,
-        device=about.device,
-        trusts_code=about.trusts,
-        holds_objects=about.holds,
+        device=options.device,
+        trusts_code=options.trusts_code,
+        holds_objects=options.holds_objects,
         origins=origins,
     )
 

@@ -25,7 +25,7 @@ _LARGEST_CERTIFICATE = 1 << 20
 
 
 MOST_DEATHS = 1
-"""How many workers may die while they run a step, beyond the first, before the step has failed."""
+"""Deaths of a step's worker that are tolerated; the next one fails the step."""
 _SETTINGS = {
     "distributed.scheduler.allowed-failures": MOST_DEATHS,
     "distributed.scheduler.worker-ttl": "60s",

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from buildsys.errors import BuildsysError, Interrupted, MissingBytes, StepFailed
 from buildsys.execution.cluster import placement
@@ -30,6 +29,7 @@ from buildsys.execution.cluster.orders import (
     role_of,
     wire_outputs,
 )
+from buildsys.execution.cluster.patience import Patience
 from buildsys.execution.cluster.placement import Needs, Place
 from buildsys.execution.cluster.scheduler_connection import (
     Ordered,
@@ -48,21 +48,18 @@ from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.tree_index import encode_index
 from buildsys.graph import Input, Step, StepResult
 
-if TYPE_CHECKING:
-    from buildsys.execution.cluster.executor import Patience
-
 _LOOK_SECONDS = 0.5
-"""Seconds between checks whether the worker of a waiting step is still there."""
+"""Seconds between two looks at the workers, while a step waits for one or for its reply."""
 _DELIVERY_PAUSES = (5.0, 30.0, 60.0)
 """Seconds before a worker is asked again for a result that it could not upload."""
 _MOST_REFUSALS = 20
-"""Orders for one step, as workers come and go."""
+"""Orders of one step that were refused, or whose reply could not be used."""
 _MOST_UNREAD = 3
 """Times that a step is made again because a worker's result could not be read."""
 _MOST_SENT_AGAIN = 3
-"""Rounds in which inputs of one step are uploaded again."""
+"""Rounds in which inputs of one step are uploaded again, beside one for each of its inputs."""
 _MOST_LOST = 5
-"""Times that workers may die with a step that they had not started."""
+"""Rounds of deaths after which a step that nobody started fails."""
 
 
 class NoWorkerFits(Exception):
@@ -116,15 +113,17 @@ class _Sending:
     order: Order
     events: _StepEvents
     attempt: int = 0
+    """Orders without a usable reply; part of the next order's identity."""
     deaths: int = 0
     """Times that workers died with it."""
     refusals: int = 0
-    """Orders that no worker has carried out."""
+    """Orders that were refused, or whose reply could not be used."""
     holders: list[str] = field(default_factory=list)
     """Workers that have its result and could not upload it, in order."""
     blobs_again: set[str] = field(default_factory=set)
     """Inputs that were uploaded again."""
     rounds_again: int = 0
+    """Rounds in which inputs were uploaded again."""
 
 
 class Dispatch:
@@ -133,7 +132,7 @@ class Dispatch:
     def __init__(
         self,
         runner: Runner,
-        patience: "Patience",
+        patience: Patience,
         connection: SchedulerConnection,
         store: SharedStore,
     ) -> None:
@@ -145,9 +144,12 @@ class Dispatch:
         self._reported_left_out: set[str] = set()
         self._gone: set[str] = set()
         self._proof = store.put_bytes(os.urandom(32))
+        """The digest of random bytes that this run has uploaded: a worker that cannot read them
+        reads another store.
+        """
         store.push_blobs(self._proof, tree=False)
-        self._refusals: dict[str, str] = {}
-        """By worker: why it did not start a step, or what it did wrong; it gets no more steps in
+        self._excluded: set[str] = set()
+        """Workers that refused a step, or whose reply could not be used: they get no more steps in
         this run.
         """
         self._taken: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
@@ -173,9 +175,9 @@ class Dispatch:
 
         Raises NoWorkerFits, StepFailed, MissingBytes, Interrupted.
         """
-        self._note_unread(step, action_key.key)
+        self._drop_unreadable(step, action_key.key)
         try:
-            self._await_worker(step, needs)
+            self._await_worker(step, needs)  # inputs are uploaded only if a worker can take them
             sending = _Sending(
                 step=step,
                 action_key=action_key,
@@ -203,15 +205,15 @@ class Dispatch:
         holding = [place for place in fitting if place.name in sending.holders[-1:]]
         fitting = holding or fitting
         asked = placement.request(step, sending.needs, fitting)
-        are_some = bool(holding or self._refusals or self.connection.left_out)
-        only = tuple(place.address for place in fitting) if are_some else ()
+        is_restricted = bool(holding or self._excluded or self.connection.left_out)
+        only = tuple(place.address for place in fitting) if is_restricted else ()
         reply = None
         try:
             with self.connection.ordered(
                 sending.order, asked, only, events.on_event, sending.attempt
             ) as ordered:
                 reply = self._await_reply(ordered, asked, only)
-        except WorkersDied:  # of another cause, where the step had not started there
+        except WorkersDied:
             sending.deaths += 1
             if len(events.begun) > MOST_DEATHS or sending.deaths == _MOST_LOST:
                 raise _died(step, events.begun) from None
@@ -224,26 +226,24 @@ class Dispatch:
 
         Raises NoWorkerFits, StepFailed.
         """
-        step, action_key, fault = sending.step, sending.action_key, ""
+        step, action_key, refusal, fault = sending.step, sending.action_key, "", ""
         match reply:
             case Refused():
                 if reply.lacks_store:
                     self._require_store()
-                self._note_refusal(step, reply.worker, reply.why)
-                sending.refusals += 1
-            case InputsLost() if self._is_elsewhere(reply):
-                why = (
-                    f"{self.store.settings.url} is another store there than here: look at `endpoint`"
-                    " of `remote`, and at what is mounted"
-                )
-                self._note_refusal(step, reply.worker, why)
-                sending.refusals += 1
+                refusal = reply.why
             case InputsLost():
-                fault = self._send_again(sending, reply)
+                if self._reads_another_store(reply):
+                    refusal = (
+                        f"{self.store.settings.url} is another store there than here: look at"
+                        " `endpoint` of `remote`, and at what is mounted"
+                    )
+                else:
+                    fault = self._send_again(sending, reply)
             case Undelivered():
                 sending.holders.append(reply.worker)
-                self._await_delivery(step, reply, sending.holders.count(reply.worker) - 1)
-                sending.refusals += reply.worker in self._refusals
+                rounds = sending.holders.count(reply.worker) - 1
+                refusal = "" if self._await_delivery(step, reply, rounds) else reply.why
             case Answer():
                 found = self._checked(step, action_key, reply)
                 if isinstance(found, Answer):
@@ -251,8 +251,8 @@ class Dispatch:
                 fault = found
             case Failed():
                 raise self._failure(action_key, reply)
-        if fault:
-            self._note_fault(step, reply.worker, fault)
+        if refusal or fault:
+            self._exclude(step, reply.worker, refusal or fault, is_refusal=not fault)
             sending.refusals += 1
         return None
 
@@ -269,7 +269,7 @@ class Dispatch:
         """
         patience = self.patience
         while True:
-            places = [p for p in self.connection.places() if p.name not in self._refusals]
+            places = [p for p in self.connection.places() if p.name not in self._excluded]
             for address in self.connection.left_out.keys() - self._reported_left_out:
                 self._reported_left_out.add(address)
                 self.runner.print_line(self.connection.left_out[address])
@@ -281,7 +281,7 @@ class Dispatch:
             if fitting:
                 patience.note_there(needs)
                 return fitting
-            # while there is no worker at all, every step waits for the same thing
+            # without any worker, all steps share one time limit and one printed line
             missed = needs if places else {}
             if patience.begin(missed):
                 self.runner.print_line(
@@ -299,7 +299,7 @@ class Dispatch:
             if reply is not None:
                 return reply
             if not any(
-                all(place.has.get(label, 0) >= count for label, count in asked.items())
+                placement.can_take(asked, place.has)
                 for place in self.connection.places()
                 if not only or place.address in only
             ):
@@ -313,7 +313,7 @@ class Dispatch:
             stage=step.stage,
             module=step.module,
             params=step.params,
-            device="cpu" if step.device == "cpu" else "cuda" if step.device == "cuda" else "auto",
+            device=step.device,
             trusts_code=step.trusts_code,
             holds_objects=step.holds_objects,
             inputs=tuple(self._send(item, action_key) for item in step.inputs),
@@ -343,18 +343,16 @@ class Dispatch:
             if item.source is None:
                 raise MissingBytes(item.step) from error
             raise StepFailed(f"{item.source.label} does not exist here or in any store") from error
-        except (
-            RemoteFailure
-        ) as failure:  # already printed: without the remote store, steps run on this machine
+        except RemoteFailure as failure:  # the store has printed it
             raise NoWorkerFits from failure
         return WireInput(
             name=item.name, digest=digest, tree=tree, suffix=suffix, role=role_of(item)
         )
 
-    def _is_elsewhere(self, reply: InputsLost) -> bool:
-        """Return whether a worker misses files that are in the remote store.
+    def _reads_another_store(self, reply: InputsLost) -> bool:
+        """Return whether the worker reads another store: it lacks this run's proof, which is there.
 
-        Raises NoWorkerFits.
+        A lost proof is uploaded again. Raises NoWorkerFits.
         """
         if self._proof not in reply.blobs:
             return False
@@ -380,7 +378,7 @@ class Dispatch:
             return "it reports files as lost that are not inputs of the step"
         lost = reported - sending.blobs_again
         try:
-            read = reported - {self._proof}  # the proof was found to be lost
+            read = reported - {self._proof}  # `_reads_another_store` has looked for the proof
             if not lost and read and None not in store.remote.each(store.remote.size, read):
                 return "it reports files as lost or damaged that were uploaded again and are there"
             if lost and sending.rounds_again == _MOST_SENT_AGAIN + len(step.inputs):
@@ -418,10 +416,11 @@ class Dispatch:
         except (OSError, BuildsysError):
             return {item.digest, *reported}
 
-    def _await_delivery(self, step: Step, reply: Undelivered, rounds: int) -> None:
-        """Wait until the worker that has the result should be asked again.
+    def _await_delivery(self, step: Step, reply: Undelivered, rounds: int) -> bool:
+        """Wait until the worker that has the result should be asked again; False if it was asked
+        often enough.
 
-        Raises NoWorkerFits if uploads to the remote store have failed for good.
+        `rounds`: how often it was. Raises NoWorkerFits if uploads to the remote store have failed for good.
         """
         self.runner.print_line(
             f"{self.runner.name(step)} is done on {reply.worker}, and its result is not in the remote store yet:"
@@ -429,9 +428,9 @@ class Dispatch:
         )
         self._require_store()
         if rounds == len(_DELIVERY_PAUSES):
-            self._note_refusal(step, reply.worker, reply.why)
-            return
+            return False
         time.sleep(_DELIVERY_PAUSES[rounds])
+        return True
 
     def _require_store(self) -> None:
         """Raise NoWorkerFits if this machine cannot upload either: no more steps are sent out."""
@@ -497,8 +496,9 @@ class Dispatch:
         self.store.bring_new(verdict, LARGEST_VERDICT)
         return read_verdict(self.store.read(verdict), f"{step.stage} ({step.module})").passed
 
-    def _note_unread(self, step: Step, key: str) -> None:
-        """Record that a worker's result of this run could not be read: its step runs again.
+    def _drop_unreadable(self, step: Step, key: str) -> None:
+        """If a result of this run could not be read, remove its damaged files from the remote store,
+        and its worker from this run.
 
         Raises NoWorkerFits if that happened too often.
         """
@@ -506,15 +506,16 @@ class Dispatch:
         name, trees = self.runner.name(step), {output.name: output.tree for output in step.outputs}
         damaged = {d for o, digest in outputs for d in self.store.damaged(digest, trees[o])}
         if damaged:
-            with contextlib.suppress(RemoteFailure):  # otherwise others would take it to be there
+            with contextlib.suppress(RemoteFailure):  # damaged files would not be uploaded again
                 self.store.remote.remove(*map(blob_name, damaged))
-            self._note_fault(step, worker, "what it uploaded is damaged")
+            self._exclude(step, worker, "what it uploaded is damaged", is_refusal=False)
         elif worker:
             self.runner.print_line(
                 f"{self.store.settings.url} no longer has what worker {worker} made for {name}:"
                 " it is made again"
             )
-        self._unread[key] += bool(worker)
+        if worker:
+            self._unread[key] += 1
         if self._unread[key] <= _MOST_UNREAD:
             return
         if worker:
@@ -557,7 +558,7 @@ class Dispatch:
     ) -> StepResult | None:
         """Return the result of a step from a checked answer.
 
-        Returns None where it was not made for this run: no worker has `begun` it.
+        Returns None if its worker had it already; `begun`: workers that started it in this run.
         """
         self._fetch_log(reply.log, self.runner.log(action_key.key))
         self._taken[action_key.key] = (reply.worker, reply.outputs)
@@ -584,19 +585,16 @@ class Dispatch:
         except (OSError, BuildsysError, RemoteFailure, Damaged):
             log.unlink(missing_ok=True)
 
-    def _note_refusal(self, step: Step, worker: str, why: str) -> None:
-        """Print once why a worker refuses a step; it gets no more steps in this run."""
-        if worker not in self._refusals:
-            self._refusals[worker] = why
-            self.runner.print_line(f"worker {worker} refused {self.runner.name(step)}: {why}")
+    def _exclude(self, step: Step, worker: str, why: str, *, is_refusal: bool) -> None:
+        """Send a worker no more steps in this run, and print why, once.
 
-    def _note_fault(self, step: Step, worker: str, why: str) -> None:
-        """Print once what is wrong with a worker's reply; it gets no more steps in this run."""
-        if worker not in self._refusals:
-            self._refusals[worker] = why
-            self.runner.print_line(
-                f"worker {worker} gets no more steps in this run: {self.runner.name(step)}: {why}"
-            )
+        `why`: its reason to refuse the step, or what is wrong with its reply.
+        """
+        if worker not in self._excluded:
+            self._excluded.add(worker)
+            name = self.runner.name(step)
+            what = f"refused {name}" if is_refusal else f"gets no more steps in this run: {name}"
+            self.runner.print_line(f"worker {worker} {what}: {why}")
 
 
 def _died(step: Step, workers: list[str]) -> StepFailed:

@@ -6,7 +6,6 @@ connects to no scheduler.
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from buildsys.cluster_settings import ClusterSettings
 from buildsys.errors import BuildsysError, CannotReach, Waiting
 from buildsys.execution.cluster import placement
 from buildsys.execution.cluster.connections import may_be_off, read_certificate
-from buildsys.execution.cluster.placement import Needs
+from buildsys.execution.cluster.patience import Patience
 from buildsys.execution.running import process
 from buildsys.execution.running.runner import Runner, make_once
 from buildsys.execution.state.action_keys import ActionKey
@@ -23,7 +22,8 @@ from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Step, StepResult
 from buildsys.locks import locked
-from buildsys.operating_system import host_name
+from buildsys.operating_system import platform_name
+from buildsys.text import count_text
 from buildsys.write_errors import writing
 
 if TYPE_CHECKING:  # not needed by a run whose steps are all done
@@ -69,7 +69,7 @@ class ClusterExecutor:
                     connection.close()
                     raise CannotReach(f"{store.settings.url}: {error}. {_HERE}") from error
                 self.here.print_line(
-                    f"cluster {connection.address}: {count} worker{'s' * (count != 1)};"
+                    f"cluster {connection.address}: {count_text(count, 'worker')};"
                     " steps run there, `-n` sets how many at a time"
                 )
 
@@ -85,7 +85,7 @@ class ClusterExecutor:
         here = missing_here(step)
         if not here or self._dispatch is None:
             return here
-        needs = placement.needs_of(step, host_name())
+        needs = placement.needs_of(step, platform_name())
         is_over = needs is None or self.patience.is_over(needs) or self.patience.is_over({})
         return here if is_over else ()
 
@@ -96,7 +96,7 @@ class ClusterExecutor:
 
         Raises Waiting where neither a worker nor this machine meets them.
         """
-        dispatch, needs = self._dispatch, placement.needs_of(step, host_name())
+        dispatch, needs = self._dispatch, placement.needs_of(step, platform_name())
         if dispatch is None or needs is None:
             return self.here.execute(step, on_start, on_progress)
 
@@ -172,36 +172,3 @@ _HERE = "BUILDSYS_CLUSTER=none builds on this machine alone."
 MISSING_LIBRARY = (
     "a cluster needs dask's distributed, which is not installed: `pip install 'buildsys[cluster]'`"
 )
-
-
-class Patience:
-    """Tracks since when no worker has met some requirements; all steps with them share the time
-    limit.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._since: dict[frozenset[tuple[str, int]], float] = {}
-        self._lock = threading.Lock()
-
-    def begin(self, needs: Needs) -> bool:
-        """Record that no worker meets them now; returns whether that is new."""
-        with self._lock:
-            new = _key(needs) not in self._since
-            self._since.setdefault(_key(needs), time.monotonic())
-            return new
-
-    def note_there(self, needs: Needs) -> None:
-        """Record that a worker meets them."""
-        with self._lock:
-            self._since.pop(_key(needs), None)
-
-    def is_over(self, needs: Needs) -> bool:
-        """Return whether the time limit has passed."""
-        with self._lock:
-            since = self._since.get(_key(needs))
-            return since is not None and time.monotonic() - since >= self.seconds
-
-
-def _key(needs: Needs) -> frozenset[tuple[str, int]]:
-    return frozenset(placement.hard(needs).items())

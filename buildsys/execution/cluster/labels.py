@@ -15,7 +15,7 @@ from buildsys.execution.running.admission import memory_for_steps, visible_gpus
 from buildsys.execution.tools.definitions import all_tool_envs, external_envs, missing_package
 from buildsys.execution.tools.host_facts import find_library
 from buildsys.execution.tools.host_tools import find_program
-from buildsys.operating_system import host_name, usable_cores
+from buildsys.operating_system import platform_name, usable_cores
 from buildsys.registry import get_step, step_names
 from buildsys.steps.lib.tensorrt.host_library import MODULES
 
@@ -29,7 +29,7 @@ def find_labels(given: Iterable[str], gpus: int | None) -> Mapping[str, int]:
         THREADS: usable_cores(),
         MEMORY: memory_for_steps(),
         GPU: len(visible_gpus()) if gpus is None else gpus,
-        machine_label(host_name()): ANY,
+        machine_label(platform_name()): ANY,
     }
     for env in (*all_tool_envs(), *external_envs()):
         if not missing_package(env.name):

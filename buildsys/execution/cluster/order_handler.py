@@ -48,7 +48,7 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Input, Step, StepResult
-from buildsys.operating_system import host_name
+from buildsys.operating_system import platform_name
 from buildsys.registry import PACKAGE, StepDefinition, get_step, new_step
 from buildsys.typed_json import decode, read
 
@@ -239,7 +239,7 @@ class OrderHandler:
             raise _Difference(f"its buildsys has no step {order.module}; {_SAME}") from None
         try:
             step = _step(order, definition)
-            is_local = placement.needs_of(step, host_name()) is None
+            is_local = placement.needs_of(step, platform_name()) is None
         except (ValueError, LookupError, InternalError) as error:
             raise _Difference(
                 f"its {order.module} has different parameters ({error}); {_SAME}"

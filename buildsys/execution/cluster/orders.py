@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from buildsys.digest import canonical
 from buildsys.errors import shorten
 from buildsys.escaping import plain_log
-from buildsys.graph import WEIGHTS, Input, Output, Step, is_checkpoint
+from buildsys.graph import WEIGHTS, Device, Input, Output, Step, is_checkpoint
 from buildsys.names import check_relative_name
 from buildsys.records import Digest, Seconds, check_digest
 from buildsys.registry import StepDefinition, make_outputs
@@ -132,7 +132,7 @@ class Order:
     stage: Stage
     module: Module
     params: str
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     trusts_code: bool
     holds_objects: bool
     inputs: tuple[WireInput, ...]

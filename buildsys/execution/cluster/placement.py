@@ -35,7 +35,7 @@ class Place:
 def needs_of(step: Step, machine: str) -> Needs | None:
     """Return what a step needs; None where it must run on this machine.
 
-    `machine`: system and processor of this machine (`operating_system.host_name`). A result that
+    `machine`: system and processor of this machine (`operating_system.platform_name`). A result that
     does not depend on special hardware is made on an equal machine, so that its bytes equal those
     made here.
     """
@@ -61,7 +61,12 @@ def fits(needs: Needs, has: Mapping[str, int]) -> bool:
 
     It may have fewer threads and less memory: a step larger than its machine runs alone there.
     """
-    return all(has.get(label, 0) >= count for label, count in hard(needs).items())
+    return can_take(hard(needs), has)
+
+
+def can_take(asked: Needs, has: Mapping[str, int]) -> bool:
+    """Return whether a worker has all requested amounts."""
+    return all(has.get(label, 0) >= count for label, count in asked.items())
 
 
 def hard(needs: Needs) -> Needs:

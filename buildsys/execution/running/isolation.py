@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from buildsys.errors import IsolationUnavailable
-from buildsys.operating_system import host_name, host_title
+from buildsys.operating_system import host_title, platform_name
 
 VARIABLE = "BUILDSYS_ISOLATION"
 AUTOMATIC, REQUIRED = "auto", "required"
@@ -171,7 +171,7 @@ def find() -> Isolation:
 @cache
 def _find_one(mechanism: Mechanism) -> Isolation:
     if sys.platform != "linux":
-        return _none(f"no mechanism of {host_title(host_name())} is supported")
+        return _none(f"no mechanism of {host_title(platform_name())} is supported")
     from buildsys.execution.running import confine
 
     if not confine.seccomp_filter(network=False, mounted=False):

@@ -11,7 +11,7 @@ from pathlib import Path
 from buildsys.digest import digest_bytes, digest_value
 from buildsys.errors import InternalError
 from buildsys.execution.places import cache_root
-from buildsys.operating_system import TRIED, host_name, host_title
+from buildsys.operating_system import TRIED, host_title, platform_name
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
 MARKER = ".synced"
@@ -142,8 +142,8 @@ def preferred_variants(env: ToolEnv) -> tuple[str, ...]:
     """Return variants in order of preference: CUDA first with an NVIDIA GPU; none without a lock
     for this host.
     """
-    if host_name() != TRIED:
-        return tuple(lock for host, lock in env.unverified if host == host_name())
+    if platform_name() != TRIED:
+        return tuple(lock for host, lock in env.unverified if host == platform_name())
     order = ("lock-cuda", "lock-cpu") if shutil.which("nvidia-smi") else ("lock-cpu", "lock-cuda")
     return env.variants if len(env.variants) == 1 else order
 
@@ -153,12 +153,12 @@ def missing_package(name: str) -> str:
 
     Such as "X 1.0 does not exist for macOS arm64".
     """
-    if host_name() == TRIED or not name:
+    if platform_name() == TRIED or not name:
         return ""
-    env, here = tool_env(name), host_title(host_name())
+    env, here = tool_env(name), host_title(platform_name())
     if env.external or preferred_variants(env):
         return ""
-    missing = dict(env.missing).get(host_name())
+    missing = dict(env.missing).get(platform_name())
     return f"{missing} does not exist for {here}" if missing else f"it has no lock for {here}"
 
 

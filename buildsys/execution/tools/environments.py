@@ -29,7 +29,7 @@ from buildsys.execution.tools.definitions import (
 from buildsys.execution.tools.uv_commands import Run, find_uv, uv_settings
 from buildsys.execution.tools.watching import watched
 from buildsys.locks import locked
-from buildsys.operating_system import TRIED, host_name
+from buildsys.operating_system import TRIED, platform_name
 from buildsys.write_errors import writing
 
 _LINE_EVERY_SECONDS = 15.0
@@ -154,7 +154,7 @@ def choose_variant(
     missing = missing_package(env.name)
     if missing:
         raise ToolUnavailable(f"the tool environment {env.name} cannot be made here: {missing}.")
-    if host_name() != TRIED:
+    if platform_name() != TRIED:
         return preferred_variants(env)[0], ()
     if len(env.variants) == 1:
         return env.variants[0], ()

@@ -20,7 +20,7 @@ from buildsys.errors import IsolationUnavailable
 from buildsys.execution.running import confine, isolation
 from buildsys.execution.running.isolation import Access, Isolation, Mechanism
 from buildsys.execution.running.process import Command, run_command
-from buildsys.operating_system import host_name, host_title
+from buildsys.operating_system import host_title, platform_name
 from tests.processes import processes_in
 
 HOSTILE = Path(__file__).with_name("hostile_step.py")
@@ -252,7 +252,7 @@ def test_required_refuses_where_nothing_works(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv(isolation.VARIABLE, "auto")
         assert (
             isolation.choose().text
-            == f"none (no mechanism of {host_title(host_name())} is supported)"
+            == f"none (no mechanism of {host_title(platform_name())} is supported)"
         )
     finally:
         isolation.find.cache_clear()
