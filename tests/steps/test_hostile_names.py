@@ -13,10 +13,15 @@ from markdown_it import MarkdownIt
 from buildsys.escaping import terminal
 from buildsys.operations import bundle
 from buildsys.spec import Preprocessing, TensorSpec
-from buildsys.steps import package_saved_model
 from buildsys.steps.build_engine import Params as EngineParams
 from buildsys.steps.lib.datasets import survey_text
-from buildsys.steps.lib.packages import engine_readme, flash, linux_readme, triton_readme
+from buildsys.steps.lib.packages import (
+    engine_readme,
+    flash,
+    linux_readme,
+    saved_model_readme,
+    triton_readme,
+)
 from buildsys.steps.lib.packages.network_description import Network
 from buildsys.steps.lib.report import markdown
 from tests.operations.flash_stand_in import make_model
@@ -119,7 +124,7 @@ ENGINE = engine_readme.Described(
     lowered=False,
     jetson=False,
 )
-SAVED = package_saved_model.Params(
+SAVED = saved_model_readme.Described(
     stem="tags",
     classes=("cat",),
     preprocessing=Preprocessing(height=8, width=8, color="rgb", resize="letterbox"),
@@ -135,7 +140,7 @@ SAVED = package_saved_model.Params(
         (linux_readme.describe, LINUX, {"sha256"}),
         (triton_readme.describe, TRITON, {"sha256"}),
         (engine_readme.describe, ENGINE, {"sha256", "library", "version"}),
-        (package_saved_model._describe, SAVED, {"color"}),
+        (saved_model_readme.describe, SAVED, {"color"}),
     ],
 )
 def test_the_readme_of_a_package(describe: Any, package: Any, kept: set[str]) -> None:
