@@ -275,7 +275,7 @@ def _only(options: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    """0 when nothing was found."""
+    """Run all cases, or one with `--only`; return 0 if nothing was found, 1 otherwise."""
     parser = make_parser(__doc__, 1_000_000)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--first", type=int, default=0)

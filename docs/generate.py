@@ -1,7 +1,7 @@
-"""Writes the parts of docs/ and README.md that the code knows: `python docs/generate.py`.
+"""Writes the generated parts of docs/ and README.md from the code: `python docs/generate.py`.
 
-A part stands between `<!-- generated: NAME ARGUMENTS -->` and `<!-- end -->`; NAME is a function of
-PARTS. A test holds every part equal to what the code says.
+A part is between `<!-- generated: NAME ARGUMENTS -->` and `<!-- end -->`; NAME is a key of PARTS. A
+test checks that every part is up to date.
 """
 
 import argparse
@@ -56,19 +56,19 @@ STATUSES: dict[str, str] = {
 
 
 def stale(root: Path = ROOT) -> list[str]:
-    """Files whose parts are not what the code says."""
+    """Return the files with parts that are out of date."""
     return [str(path.relative_to(root)) for path in pages(root) if filled(path) != _read(path)]
 
 
 def pages(root: Path = ROOT) -> list[Path]:
-    """Every Markdown file that people read, without those of packages."""
+    """Return every Markdown file of the repository that can have generated parts."""
     texts = [root / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
     texts += [root / "examples" / "README.md", *sorted((root / "examples").glob("*/README.md"))]
     return [path for path in [*texts, *sorted((root / "docs").rglob("*.md"))] if path.is_file()]
 
 
 def filled(path: Path) -> str:
-    """A page with its parts written anew."""
+    """Return the text of a page with its parts generated again."""
 
     def write(found: re.Match[str]) -> str:
         name, *arguments = found[2].split()
@@ -78,7 +78,7 @@ def filled(path: Path) -> str:
 
 
 def main() -> None:
-    """Rewrite what is stale."""
+    """Rewrite the files with parts that are out of date."""
     for name in stale():
         path = ROOT / name
         path.write_text(filled(path), encoding="utf-8")
@@ -106,7 +106,7 @@ def _codes(names: Iterable[object]) -> str:
 
 
 def keys(which: str) -> str:
-    """Every block of a kind of file, with a table of its keys."""
+    """Return every block of a kind of file, each with a table of its keys."""
     return "\n\n".join(_block(block, rules) for block, rules in _BLOCKS[which]())
 
 
@@ -129,7 +129,7 @@ def _recipe_blocks() -> list[tuple[str, dict[str, Any]]]:
 
 
 def _of_families(verb: str) -> dict[str, Any]:
-    """The keys of all families, each with a note where not all have it."""
+    """Return the keys of all families; a key that only some families have names them."""
     schemas = {
         kind: settings_schema(registry.get_step(f"{verb}_{kind}").settings)
         for kind in registry.kinds(verb)
@@ -213,7 +213,7 @@ def _default(rule: dict[str, Any]) -> str:
 
 
 def _values(rule: dict[str, Any]) -> str:
-    """What a key takes, in words."""
+    """Return the values that a key takes, in words."""
     if "$ref" in rule or rule.get("properties"):
         return "block"
     if "anyOf" in rule:
@@ -248,12 +248,12 @@ def _values(rule: dict[str, Any]) -> str:
 
 
 def commands() -> str:
-    """Every command: what it does, its form, its arguments."""
+    """Return every command: what it does, its usage, its arguments."""
     return "\n\n".join(_command(name, text) for name, text in COMMANDS.items())
 
 
 def command_list() -> str:
-    """Every command in a line."""
+    """Return every command in one line each."""
     return _table(
         ("Command", ""), [(f"[`{n}`](#buildsys-{n})", _sentence(t)) for n, t in COMMANDS.items()]
     )
@@ -325,7 +325,7 @@ def _sentence(text: str) -> str:
 
 
 def error_kinds() -> str:
-    """Every kind of error with its exit code."""
+    """Return every kind of error with its exit code."""
     found: list[type[errors.BuildsysError]] = [errors.BuildsysError]
     found += errors.BuildsysError.__subclasses__()
     rows = [(_code(each.__name__), str(each.exit_code), _first(each.__doc__)) for each in found]
@@ -333,20 +333,20 @@ def error_kinds() -> str:
 
 
 def statuses() -> str:
-    """Every status of a build."""
+    """Return every status of a build with its meaning."""
     rows = [(_code(_headline(kind)), _meaning(STATUSES, kind)) for kind in Kind]
     return _table(("Status", "Meaning"), rows)
 
 
 def _meaning(known: Mapping[str, str], key: str) -> str:
-    """What this file says of a word of the code."""
+    """Return the sentence of this file for a value of the code. Raises LookupError without one."""
     if key not in known:
         raise LookupError(f"docs/generate.py has no sentence for {key!r}: write one")
     return known[key]
 
 
 def _headline(kind: Kind) -> str:
-    """As the table prints it; with dots for what waits, rejects or fails."""
+    """Return a status as the table of builds prints it, with an ellipsis for details."""
     try:
         return Outcome(kind=kind, subject="…").headline
     except KeyError:  # it has no subject
@@ -415,7 +415,7 @@ _JSON_MEANINGS = {
 
 
 def json_type(name: str) -> str:
-    """The keys of a JSON file that buildsys reads and writes through one type, and of its parts."""
+    """Return the keys of a JSON file, and of its parts, from the type that reads and writes it."""
     found = TypeAdapter(_TYPES[name]).json_schema()
     parts = {str(found["title"]): found, **found.get("$defs", {})}
     blocks = []
@@ -429,7 +429,7 @@ def json_type(name: str) -> str:
 
 
 def _first(text: str | None) -> str:
-    """The first sentence or paragraph of a docstring."""
+    """Return the first sentence or paragraph of a docstring."""
     return " ".join((text or "").strip().split("\n\n")[0].split())
 
 
@@ -437,7 +437,7 @@ def _first(text: str | None) -> str:
 
 
 def targets(*names: str) -> str:
-    """Targets with their schemes, tasks and contracts; all where none is named."""
+    """Return targets with their schemes, tasks and contracts; all targets if none is named."""
     rows, problems = overview.describe_targets(lookup.Boards(ROOT))
     assert not problems
     shown = [row for row in rows if not names or row.name in names]
@@ -448,7 +448,7 @@ def targets(*names: str) -> str:
 
 
 def _firmware(row: overview.TargetRow) -> str:
-    """Its contracts: one for all tasks, or one for each."""
+    """Return a target's contracts: one for all tasks, or one for each."""
     names = {found.contract for found in row.firmware}
     if len(names) <= 1:
         return _codes(names)
@@ -456,7 +456,7 @@ def _firmware(row: overview.TargetRow) -> str:
 
 
 def devices() -> str:
-    """Targets in a line each, for the README."""
+    """Return a line for each target, for the README."""
     rows, _ = overview.describe_targets(lookup.Boards(ROOT))
     return _table(
         ("Target", "Board or device", "Schemes"),
@@ -465,7 +465,7 @@ def devices() -> str:
 
 
 def contracts(*beginnings: str) -> str:
-    """Shipped firmware contracts whose names begin so; all without."""
+    """Return the shipped firmware contracts, or those whose names begin with a prefix."""
     boards = lookup.Boards(ROOT)
     rows = []
     for name in sorted(boards.contracts):
@@ -482,7 +482,7 @@ def contracts(*beginnings: str) -> str:
 
 
 def recipes() -> str:
-    """Shipped recipes, with the first comment of each."""
+    """Return the shipped recipes, each with its first comment."""
     rows = []
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
         comments = [line[2:] for line in _read(path).splitlines() if line.startswith("# ")]
@@ -492,7 +492,7 @@ def recipes() -> str:
 
 
 def steps() -> str:
-    """The catalogue of steps."""
+    """Return the table of all steps."""
     rows = []
     for name in registry.step_names():
         step = registry.get_step(name)
@@ -504,7 +504,7 @@ def steps() -> str:
 
 
 def step_fields() -> str:
-    """The fields of StepSpec, with the sentence below each."""
+    """Return the fields of StepSpec, each with its docstring."""
     (body,) = ast.parse(inspect.getsource(spec.StepSpec)).body
     assert isinstance(body, ast.ClassDef)
     rows = []
@@ -518,7 +518,7 @@ def step_fields() -> str:
 
 
 def tool_environments() -> str:
-    """Every tool environment with its version and size, and what there is for other hosts."""
+    """Return every tool environment with its version, its size, and its support on other hosts."""
     rows = []
     for env in (*definitions.all_tool_envs(), *definitions.external_envs()):
         size = [str(mib or "") for mib in (env.download_mib, env.disk_mib)]
@@ -536,12 +536,12 @@ def tool_environments() -> str:
 
 
 def network_table() -> str:
-    """What builds: network, task, scheme, target."""
+    """Return the table of networks: tasks, and schemes for each kind of target."""
     return networks.table(ROOT)
 
 
 def example(name: str) -> str:
-    """The page of an example, a heading lower, with its links as from a page in docs/."""
+    """Return the README of an example, one heading level lower, with links relative to docs/."""
     text = _read(ROOT / "examples" / name / "README.md")
     pieces = re.split(r"(^```.*?^```)", text, flags=re.MULTILINE | re.DOTALL)
     pieces[::2] = [re.sub(r"^#", "##", prose, flags=re.MULTILINE) for prose in pieces[::2]]
@@ -551,7 +551,7 @@ def example(name: str) -> str:
 
 
 def _section(found: re.Match[str]) -> str:
-    """A link to another example, as to its part of the same page."""
+    """Return a link to another example as a link within this page."""
     title = _read(ROOT / "examples" / found[1] / "README.md").splitlines()[0].removeprefix("# ")
     return f"](#{title.lower().replace(' ', '-')})"
 

@@ -39,8 +39,10 @@ _CALIBRATION = 'calibration: {images: "some/*.jpg", count: 4}'
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A network: `schemes` by kind of target, `firmware` that decodes it, `reasons` by kind of target or
-    contract where nothing is built; `branches` with the default first.
+    """One network of the table.
+
+    `schemes`: by kind of target; `firmware`: contracts that decode it; `reasons`: by kind of target or
+    contract, why nothing is built; `branches`: the default first.
     """
 
     architecture: str
@@ -60,7 +62,7 @@ class _Network:
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """One build of a row's recipe. `column`: of _KINDS, or the name of a contract."""
+    """One build of a row's recipe. `column`: a key of _KINDS, or the name of a contract."""
 
     column: str
     target: str
@@ -69,7 +71,7 @@ class _Entry:
 
 
 def rows(root: Path) -> Iterator[Row]:
-    """Every row, checked with the targets and contracts of the workspace `root`."""
+    """Yield every row, checked with the targets and contracts of the workspace `root`."""
     boards = Boards(root)
     entries = tuple(_entries(boards))
     with tempfile.TemporaryDirectory() as place:
@@ -107,7 +109,7 @@ def _entries(boards: Boards) -> Iterator[_Entry]:
 
 
 def _fitting(entries: tuple[_Entry, ...], task: str, boards: Boards) -> tuple[_Entry, ...]:
-    """Without the contracts of other tasks."""
+    """Return the entries without contracts of other tasks."""
     return tuple(
         entry
         for entry in entries
@@ -116,7 +118,7 @@ def _fitting(entries: tuple[_Entry, ...], task: str, boards: Boards) -> tuple[_E
 
 
 def _recipe(net: _Network, entries: tuple[_Entry, ...]) -> str:
-    """Each entry on a line of its own, which messages name."""
+    """Return a recipe with each entry on its own line: messages contain the line."""
     return "\n".join(
         (
             f"name: {net.architecture}",
@@ -136,13 +138,13 @@ def _recipe(net: _Network, entries: tuple[_Entry, ...]) -> str:
 
 
 _FIRST_ENTRY = 6
-"""Its line in such a recipe."""
+"""The line of the first entry in a recipe of `_recipe`."""
 
 
 def _refused(
     loader: Loader, path: Path, entries: tuple[_Entry, ...]
 ) -> Iterator[tuple[_Entry, str]]:
-    """The entries that nothing is built for, and why."""
+    """Yield the entries without a build, each with the message of its mistake."""
     loaded = loader.recipe(path)
     built = {build.id for build in loaded.builds}
     errors = [found for found in loaded.diagnostics if found.is_error]
@@ -174,7 +176,7 @@ def _row(
 
 
 def table(root: Path) -> str:
-    """Markdown: a row a network, reasons below."""
+    """Return a Markdown table with a row for each network, and the reasons below it."""
     head = ("Network", "Task", "Branches", *_KINDS, "Firmware contracts")
     reasons: dict[str, int] = {}
     lines = [f"| {' | '.join(head)} |", "| --- |" + " --- |" * (len(head) - 1)]
@@ -190,14 +192,14 @@ def table(root: Path) -> str:
 
 
 def _cell(schemes: tuple[str, ...], reason: str | None, reasons: dict[str, int]) -> str:
-    """Schemes, or the number of the reason that there are none."""
+    """Return the schemes, or the number of the reason why there are none."""
     if reason is None:
         return ", ".join(schemes)
     return f"no ({reasons.setdefault(reason, len(reasons) + 1)})"
 
 
 def _without_label(text: str, boards: Boards, column: str) -> str:
-    """What is wrong, without the names of the network and the firmware."""
+    """Return a message without the names of network and firmware."""
     if column in boards.contracts:
         contract = boards.contract(boards.contracts[column])
         text = text.removeprefix(f"{contract.name} ({contract.label}) ")

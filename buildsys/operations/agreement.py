@@ -66,7 +66,9 @@ def _shares(metrics: bytes) -> tuple[dict[str, float], dict[str, object]]:
 
 
 def _follows(published: bytes, again: bytes) -> Agreement:
-    """Compare the form of curves only: they follow from the detections that the metrics judge."""
+    """Compare names and types of the curves' values, not the values: `_metrics` compares figures from
+    the same detections.
+    """
     if not _are_alike(read(published), read(again)):
         return Agreement(within=False, text="other curves")
     return Agreement(within=True, text="as the metrics")

@@ -162,7 +162,7 @@ def _shipped(folder: Path, build: str) -> Model:
 
 
 def _loads(folder: Path) -> Loads | None:
-    """Return what loads a package's engine; None if it has none."""
+    """Return which versions and GPUs load a package's engine; None without a readable engine.json."""
     try:
         facts = typed_json.read(read_regular(folder / "engine.json"))
     except (OSError, ValueError):

@@ -157,7 +157,7 @@ def with_proofs(
 def _estimated(
     known: tuple[Latency, ...], vela: Any, manifest: Manifest | None, digest: str
 ) -> tuple[Latency, ...]:
-    """Return the latency entries with Vela's figure, unless latency.json contains it."""
+    """Return Vela's estimate as a latency entry; empty without one, or if `known` contains it."""
     if any(entry.label == "estimated" for entry in known) or not isinstance(vela, dict):
         return ()
     params = _params(manifest, "compile_vela")

@@ -122,7 +122,7 @@ def _answer(inputs: dict[str, Path]) -> "tuple[Output, ...]":
 def _examine(
     edge: "Edge", output: "Output", joint: bool, cells: int, params: Params
 ) -> tuple[list[str], dict[str, Any]]:
-    """Return sentences and figures for one output."""
+    """Return what is wrong with one output of the file, as sentences, and its figures."""
     import numpy as np
 
     from buildsys.steps.lib.parity import output_figures, signal

@@ -239,7 +239,9 @@ def _answer(
 
 
 def _detail(tensor: dict[str, Any]) -> dict[str, Any]:
-    """Return a tensor's dtype and (scale, zero point), (0, 0) if it has none, in LiteRT's form."""
+    """Return a tensor's dtype and (scale, zero point) in LiteRT's form; (0, 0) if it has none or
+    several.
+    """
     quantized = tensor["quantization_parameters"]
     scales, zeros = quantized["scales"], quantized["zero_points"]
     one = len(scales) == 1 and len(zeros) == 1

@@ -91,7 +91,7 @@ class _Sheet:
         }
 
     def add(self, image: Path, name: str, target: Path) -> None:
-        """Add an image with its objects, and copy it."""
+        """Add an image with its objects, and link to it below `target`."""
         from buildsys.steps.lib.datasets import images
 
         params, place = self.params, target / "images" / name

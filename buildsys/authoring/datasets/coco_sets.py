@@ -49,7 +49,7 @@ class CocoSet:
 
 
 def check_format(scope: Scope, block: Dataset, task: str) -> None:
-    """Raise InputError unless the block's keys belong together."""
+    """Raise InputError if keys contradict `format`, or COCO's format has no labels for the task."""
     if block.format != "coco":
         key = "splits" if block.splits is not None else "match"
         hint = "write `format: coco`, or `path: …/data.yaml` instead"

@@ -117,5 +117,5 @@ def describe_checkpoint(facts: CheckpointFacts) -> RecordedModel:
 
 
 def recall_checkpoint(known: Facts | None) -> CheckpointFacts | None:
-    """Return the recorded facts of a checkpoint; None without a line."""
+    """Return a checkpoint's facts from its line in buildsys.lock; None without such a line."""
     return CheckpointFacts(**vars(known)) if isinstance(known, RecordedModel) else None

@@ -299,8 +299,8 @@ def check_calibration(calibration: Calibration, locate: Locate) -> list[Diagnost
 
 
 def _check_calibration_images(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Check that the pattern matches an image; where weights are missing, images may be missing
-    too.
+    """Report a pattern that matches no image: as a warning while other files are missing too,
+    otherwise as an error.
     """
     if build.no_calibration_images is None:
         return []

@@ -43,7 +43,7 @@ def find_model(files: Mapping[str, tuple[int, str]]) -> Model | None:
 
 
 def files_below(folder: Path) -> dict[str, tuple[int, str]]:
-    """Return {path in the folder: (bytes, sha256)} of everything in a folder."""
+    """Return {path in the folder: (bytes, sha256)} of all regular files in a folder."""
     return {
         path.relative_to(folder).as_posix(): (path.stat().st_size, digest_file(path))
         for path in sorted(folder.rglob("*"))

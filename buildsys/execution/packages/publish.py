@@ -166,7 +166,7 @@ def _judged(state: State, plan: BuildPlan) -> Input | None:
 
 
 def red_verdicts(state: State, plan: BuildPlan) -> list[Step]:
-    """Return the steps that reject a build, in order; an earlier package may still exist."""
+    """Return the steps whose recorded verdicts reject a build, in order."""
     found = []
     for verdict in plan.verdicts:
         with contextlib.suppress(BuildsysError):  # a source that cannot be read

@@ -273,8 +273,9 @@ def isolate(
 
 
 def end_code(isolation: Isolation, code: int) -> int:
-    """Return an exit code, or minus a signal: bubblewrap reports a signal as a shell does, as 128 +
-    number.
+    """Return the exit code of the isolated process; minus the number of a signal that ended it.
+
+    bubblewrap reports a signal as a shell does: as 128 plus its number.
     """
     through = isolation.mechanism == Mechanism.BUBBLEWRAP and 128 < code < 128 + 65
     return 128 - code if through else code

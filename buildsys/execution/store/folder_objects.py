@@ -119,7 +119,7 @@ class FolderObjects:
             self._write(name, iter(lambda: file.read(_CHUNK), b""))
 
     def stop(self) -> None:
-        """End all transfers and start no more; unfinished objects do not exist."""
+        """Start no more transfers; those under way end with an error, without an object."""
         self._stopped = True
 
     def list(self, prefix: str) -> Iterator[Listed]:

@@ -74,5 +74,5 @@ class FlatBuffer:
         return bytes(self.data[start : start + count])
 
     def text(self, place: int) -> str:
-        """Return a text in UTF-8; invalid bytes are replaced."""
+        """Return a text, decoded from UTF-8; invalid bytes become U+FFFD."""
         return self.content(place).decode(errors="replace")

@@ -195,7 +195,7 @@ def _sscma_world(tensors: tuple[Tensor, ...], roles: Roles, network: Network) ->
 def _sscma(
     boxes: "np.ndarray", percent: "np.ndarray", classes: "np.ndarray", cells: "np.ndarray"
 ) -> Reported:
-    """Round to integers first, then suppress."""
+    """Return the detections as SSCMA reports them: it rounds to integers before it suppresses."""
     import numpy as np
 
     boxes, percent = unsigned(boxes), np.floor(percent)

@@ -148,7 +148,7 @@ class ImageComparison:
 
     @property
     def small(self) -> tuple[View, ...]:
-        """Return the forms before the shipped one."""
+        """Return the views shown small: the network's forms before the shipped one."""
         return self.networks[:-1]
 
 

@@ -76,7 +76,7 @@ _LEVELS = {"ampere-plus": "AMPERE_PLUS", "same-compute-capability": "SAME_COMPUT
 
 
 class Refused(Exception):
-    """A sentence about the host, the network or the settings."""
+    """What prevents the build: a fact of the host, the network or the settings, in a sentence."""
 
     def __init__(self, sentence: str, code: int = 3) -> None:
         super().__init__(sentence)
@@ -106,7 +106,7 @@ def main() -> int:
 
 
 def _write(request: dict[str, Any], engine: bytes, facts: dict[str, Any]) -> None:
-    """Both files, or the disk's reason, for which there is room again. Raises Refused."""
+    """Write both files; remove the engine if the disk is full. Raises Refused."""
     text = json.dumps(facts, indent=1, sort_keys=True)
     try:
         Path(request["engine"]).write_bytes(engine)
@@ -117,7 +117,7 @@ def _write(request: dict[str, Any], engine: bytes, facts: dict[str, Any]) -> Non
 
 
 def check_host(request: dict[str, Any]) -> tuple[Any, dict[str, str]]:
-    """The library, and what is known of it and of the GPU. Raises Refused: before any work."""
+    """Return the library, and facts about it and the GPU. Raises Refused if they are not the requested ones."""
     title, wanted = TITLES[request["library"]], request["version"]
     module = MODULES[request["library"]]
     try:
@@ -154,7 +154,7 @@ def check_host(request: dict[str, Any]) -> tuple[Any, dict[str, str]]:
 
 
 def find_gpu() -> tuple[str, str]:
-    """Name and compute capability of the first GPU, by CUDA's driver API. Raises Refused."""
+    """Return name and compute capability of the first GPU, from CUDA's driver API. Raises Refused."""
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -173,7 +173,7 @@ def find_gpu() -> tuple[str, str]:
 def build(
     trt: Any, request: dict[str, Any], onnx: bytes, timings: Path | None
 ) -> tuple[bytes, dict[str, Any]]:
-    """The engine, and its inputs and outputs. Raises Refused."""
+    """Return the engine, and facts about its inputs and outputs. Raises Refused."""
     logger, flags = _make_logger(trt), _creation_flags(trt, request)
     title = f"{TITLES[request['library']]} {trt.__version__}"
     builder = _start(title, logger, lambda: trt.Builder(logger))
@@ -202,9 +202,10 @@ def build(
 
 
 def _start(title: str, logger: Any, make: Callable[[], Any]) -> Any:
-    """What the library makes. Raises Refused where it makes nothing, as with a driver that is too old: the
-    constructors of its bindings raise TypeError ("factory function returned nullptr"), its methods return
-    None.
+    """Return an object that the library makes. Raises Refused if it makes none.
+
+    With a driver that is too old, for example, constructors raise TypeError ("factory function returned
+    nullptr"), and methods return None.
     """
     try:
         made = make()
@@ -219,7 +220,10 @@ def _start(title: str, logger: Any, make: Callable[[], Any]) -> Any:
 
 
 def _creation_flags(trt: Any, request: dict[str, Any]) -> int:
-    """TensorRT 8 reads ONNX only where the batch is explicit, and has no strongly typed networks."""
+    """Return the flags of the network: strongly typed if the request says so. Raises Refused.
+
+    TensorRT 8 has no such flag, and requires another one, for an explicit batch, to read ONNX.
+    """
     flags = trt.NetworkDefinitionCreationFlag
     if request["library"] == "tensorrt" and trt.__version__.startswith("8."):
         if request["typed"]:
@@ -250,7 +254,10 @@ def _configure(trt: Any, config: Any, request: dict[str, Any]) -> None:
 
 
 def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]) -> None:
-    """One optimization profile where the first axis is open; every other one has to be settled."""
+    """Add an optimization profile if the batch is dynamic. Raises Refused.
+
+    All other axes must have fixed sizes.
+    """
     profile = None
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
@@ -272,7 +279,10 @@ def _profile(trt: Any, builder: Any, network: Any, config: Any, batch: list[int]
 
 
 def _weaken(trt: Any, builder: Any, network: Any, config: Any, request: dict[str, Any]) -> Any:
-    """Flags and calibration of TensorRT 10 and earlier: see engine_calibration.lower. Raises Refused."""
+    """Set precisions by flags and calibration (TensorRT 10 and earlier). Raises Refused.
+
+    Returns what `engine_calibration.lower` returns.
+    """
     try:
         lower = _beside("calibration").lower
         return lower(_beside("weakly_typed"), trt, builder, network, config, request)
@@ -283,7 +293,10 @@ def _weaken(trt: Any, builder: Any, network: Any, config: Any, request: dict[str
 
 
 def _beside(name: str) -> Any:
-    """A module of the same family, whatever the family is called here."""
+    """Return the module beside this file, with `name` instead of "program" in its file name.
+
+    A bundle has other file names than this package.
+    """
     path = Path(__file__)
     path = path.with_name(path.name.replace("program", name))
     spec = importlib.util.spec_from_file_location(path.stem, str(path))
@@ -295,10 +308,10 @@ def _beside(name: str) -> Any:
 
 
 def timing_cache(request: dict[str, Any], found: dict[str, str]) -> Path | None:
-    """Where the cache of timings is kept; None where nobody wants one.
+    """Return the file of the timing cache; None if none is requested, and for TensorRT-RTX.
 
     TensorRT-RTX has none: since 1.2 its functions for it do nothing, as their own warning says, and
-    what they serialize are 172 bytes without an entry.
+    they serialize 172 bytes without an entry.
     """
     if not request["timing_cache"] or request["library"] == "tensorrt-rtx":
         return None
@@ -307,7 +320,7 @@ def timing_cache(request: dict[str, Any], found: dict[str, str]) -> Path | None:
 
 
 def _attach_timing(config: Any, path: Path | None) -> tuple[Any, int]:
-    """The cache, and how many bytes of it were read."""
+    """Return the timing cache that the build uses, and the number of bytes read from its file."""
     known = path.read_bytes() if path is not None and path.is_file() else b""
     for data in () if path is None else (known, b"") if known else (b"",):
         try:
@@ -321,7 +334,10 @@ def _attach_timing(config: Any, path: Path | None) -> tuple[Any, int]:
 
 
 def _keep_timing(cache: Any, before: int, path: Path | None) -> None:
-    """Written beside its place first: another build may be reading it."""
+    """Write the timing cache; another build never reads half of it.
+
+    A file that cannot be written is only printed: the engine is complete.
+    """
     if cache is None or path is None:
         return
     data, fresh = bytes(cache.serialize()), path.with_name(f".{path.name}.{os.getpid()}")
@@ -344,7 +360,7 @@ def _describe(tensor: Any) -> dict[str, Any]:
 
 
 def _parser_errors(parser: Any) -> str:
-    """What it says of the first mistake, and at which node; 8.6 does not know of nodes."""
+    """Return the parser's first error, with its node; version 8.6 does not name nodes."""
     if not parser.num_errors:
         return "it does not say why"
     error = parser.get_error(0)
@@ -354,12 +370,12 @@ def _parser_errors(parser: Any) -> str:
 
 
 def one_line(text: str) -> str:
-    """Of a tool's message: its beginning, without line breaks and the full stop."""
+    """Return the first 300 characters of a tool's message, without line breaks and the full stop."""
     return " ".join(text.split())[:300].rstrip(". ")
 
 
 def _make_logger(trt: Any) -> Any:
-    """Prints what matters, and keeps the last error."""
+    """Return a logger that prints errors and warnings, and keeps the last error."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
