@@ -1,14 +1,14 @@
-"""Damages a store, crafts indexes, places and archives, and looks what restores, gc and imports make of it.
+"""Damages a store, makes malformed indexes and archives, and checks what commands do with them.
 
-A small workspace is built once with tools that only pretend. Then, case by case, one bit of a file of the
-store is flipped (`flips`) or its end cut off (`cuts`), a result names a crafted index (`indexes`), links,
-pipes and folders lie where files belong (`places`), a crafted archive comes with `store import`
-(`archives`) or as a dataset (`datasets`). What follows is a restore, `gc`, `store export`, and a restore
-from what was exported. A finding is a wrong file in build/, anything that changed outside, a traceback, an
-end without a sentence, or a case that takes too long.
+A small workspace is built once with stand-ins for its tools. Each case then changes one thing: a bit
+of a file in the store (`flips`), or its length (`cuts`); an index that a result names (`indexes`); a
+link, pipe or folder where a file of the store belongs (`places`); the archive of `store import`
+(`archives`), or that of a dataset (`datasets`). After it come a restore, `gc`, `store export`, and a
+restore from that export. A finding is a wrong file in build/, a change outside the workspace and the
+store, a traceback, an error without a message, or a case that takes too long.
 
     python benchmarks/fuzz_store.py [--kinds flips cuts indexes ...] [--count 1000] [--seed 0] [--jobs 2]
-    python benchmarks/fuzz_store.py --kinds indexes --only 17     # one case, and what is said
+    python benchmarks/fuzz_store.py --kinds indexes --only 17     # one case, with all output
 """
 
 import contextlib
@@ -85,7 +85,7 @@ Member = tuple[tarfile.TarInfo, bytes]
 
 @dataclass
 class Archive:
-    """An archive under way. `at`: the member that the damage is about."""
+    """An archive being made; `at`: the index of the member that is changed."""
 
     members: list[Member]
     at: int
@@ -97,7 +97,7 @@ class Archive:
 
 
 class Fuzzer:
-    """A workspace that was built once, its store and its exported archive, and numbered cases."""
+    """A workspace that was built once, its store and exported archive, and numbered cases."""
 
     def __init__(self, seed: int, root: Path) -> None:
         self.seed, self.root = seed, root
@@ -130,7 +130,7 @@ class Fuzzer:
         self.outside = self._outside()
 
     def case(self, kind: str, number: int) -> tuple[str, str]:
-        """What was done, and what is wrong with what came of it: nothing, as a rule."""
+        """Run one case; return what it changed, and what is wrong with the result ("" if nothing is)."""
         rng = random.Random(f"{self.seed} {kind} {number}")
         self._reset()
         self.said, what = "", kind
@@ -146,7 +146,7 @@ class Fuzzer:
         return what, problem
 
     def build(self) -> list[str]:
-        """All builds; their statuses."""
+        """Run all builds and return their statuses."""
         session = Session(self.place, StandIn(), no_environment)
         printed = io.StringIO()
         try:
@@ -161,7 +161,10 @@ class Fuzzer:
         return [row.status for row in rows]
 
     def command(self, *arguments: str) -> int:
-        """A command of buildsys: its exit code. What it says is kept; an error without a word is one."""
+        """Run a command and return its exit code; its output is added to `said`.
+
+        A traceback, or an error without a message, is a finding.
+        """
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
             code = cli.main(["-C", str(self.place), *arguments])
@@ -172,7 +175,7 @@ class Fuzzer:
         return code
 
     def shipped(self) -> dict[str, str]:
-        """Digests of what lies in build/; the diary is of its own run."""
+        """Return the digests of all files in build/, without build.json, which differs in each run."""
         folder = self.place / "build" / "tags"
         return {
             str(path.relative_to(folder)): digest_file(path)
@@ -181,7 +184,7 @@ class Fuzzer:
         }
 
     def _look(self, rng: random.Random, refusals: bool) -> None:
-        """Restore, collect, export, and restore elsewhere from that."""
+        """Restore, collect garbage, export, and restore from the export."""
         self._restore(refusals)
         if rng.random() < 0.5:
             self.command("gc", *rng.choice([(), ("--dry-run",), ("--max-size", "1K")]))
@@ -235,8 +238,8 @@ class Fuzzer:
                 path.chmod(stat.S_IMODE(mode))
 
     def _forget(self) -> None:
-        """All that the workspace remembers but its plans, for to read recipes is most of a case's
-        work, and that it was made here.
+        """Remove the workspace's state, but neither the mark that it was made here nor its plans:
+        reading recipes again would be most of a case's time.
         """
         for path in (self.place / ".buildsys").iterdir():
             if path.is_dir() and path.name != "plans":
@@ -245,7 +248,7 @@ class Fuzzer:
                 path.unlink()
 
     def _outside(self) -> dict[str, tuple[int, bytes]]:
-        """Everything that no case may touch."""
+        """Return the content of everything that no case may change."""
         inside = tuple(
             str(path.relative_to(self.root))
             for path in (self.store, self.place, self.deep / "cache")
@@ -261,7 +264,10 @@ class Fuzzer:
         return kept
 
     def _entries(self) -> dict[str, ActionEntry]:
-        """By the module and the stage: keys change with every commit, and cases are to stay."""
+        """Return the entries in the store, in order of module and stage.
+
+        Their keys change with every commit; a case with a number must stay the same.
+        """
         found = {}
         for name, (_, data) in self.stored.items():
             key = Path(name).stem
@@ -270,7 +276,7 @@ class Fuzzer:
         return dict(sorted(found.items(), key=lambda n: (n[1].module, self.stages[n[1].key])))
 
     def _files(self) -> list[str]:
-        """Files of the store that hold something: entries in their order, each with what it names."""
+        """Return all files of the store that are not empty: each entry, then the files that it names."""
         ordered: dict[str, None] = {}
         for name, entry in self.entries.items():
             ordered[name] = None
@@ -290,7 +296,7 @@ class Fuzzer:
         return cut(self.store / rng.choice(self.files), rng)
 
     def _do_indexes(self, rng: random.Random) -> str:
-        """A result that names a crafted index, or is crafted itself."""
+        """Change an index that an entry names, or an entry."""
         name = rng.choice([n for n, e in self.entries.items() if any(o.tree for o in e.outputs)])
         if rng.random() < 0.25:
             name = rng.choice(list(self.entries))
@@ -305,7 +311,7 @@ class Fuzzer:
         return f"{name} is {data[-2000:]!r}"
 
     def _craft_result(self, entry: ActionEntry, rng: random.Random) -> tuple[bytes, bytes]:
-        """A crafted index, and the entry that names it in the place of a tree's."""
+        """Return a malformed index, and an entry that names it instead of a tree's."""
         at = rng.choice([i for i, output in enumerate(entry.outputs) if output.tree])
         old = self.stored[blob_name(entry.outputs[at].digest)][1]
         index = self._craft_index(json.loads(old), rng)
@@ -314,7 +320,7 @@ class Fuzzer:
         return index, write_entry(replace(entry, outputs=outputs))
 
     def _craft_index(self, rows: Any, rng: random.Random) -> bytes:
-        """What is nearly the index of a tree, and is none."""
+        """Return an index of a tree with one mistake."""
         row: list[Any] = list(rng.choice(rows)) if rows else ["a", 0, digest_bytes(b"")]
         action = rng.choice(
             ["name", "name", "size", "digest", "twice", "case", "order", "text", "shape", "inside"]
@@ -356,7 +362,7 @@ class Fuzzer:
         return b"\xef\xbb\xbf" + data if rng.random() < 0.1 else data
 
     def _craft_entry(self, entry: ActionEntry, rng: random.Random) -> bytes:
-        """A record that is whole and says what no entry says here."""
+        """Return a record with a correct digest, and one wrong value."""
         value: dict[str, Any] = plain(entry)
         output = rng.choice(value["outputs"])
         action = rng.choice(
@@ -395,7 +401,7 @@ class Fuzzer:
         return canonical(value).encode() if action == "text" else data
 
     def _do_places(self, rng: random.Random) -> str:
-        """Something else where a file or a folder of the store belongs."""
+        """Put a link, a pipe or a folder where a file or a folder of the store belongs."""
         parents = [str(parent) for n in self.files for parent in Path(n).parents]
         above = [name for name in dict.fromkeys(parents) if name != "."]
         name = rng.choice([*self.files, *above, "tmp", "locks", "workspaces", "gc.lock"])
@@ -426,7 +432,7 @@ class Fuzzer:
         return f"{kind} at {name}"
 
     def _members(self) -> list[Member]:
-        """Those of what was exported; of each kind in the order of `files`."""
+        """Return the members of the exported archive; those of each kind in the order of `files`."""
         with tarfile.open(fileobj=io.BytesIO(self.exported)) as archive:
             found = [(m, archive.extractfile(m).read()) for m in archive.getmembers()]  # type: ignore[union-attr]
         kinds = list(dict.fromkeys(info.name.partition("/")[0] for info, _ in found))
@@ -439,7 +445,7 @@ class Fuzzer:
         return sorted(found, key=place)
 
     def _do_archives(self, rng: random.Random) -> str:
-        """A crafted archive into an empty store."""
+        """Import a malformed archive into an empty store."""
         what, data = self._craft_archive(rng)
         self.archive.write_bytes(data)
         shutil.rmtree(self.store)
@@ -451,7 +457,7 @@ class Fuzzer:
         return action, self.craft(action, rng)
 
     def craft(self, action: str, rng: random.Random) -> bytes:
-        """An archive that is nearly the exported one; `action`: of OF_MEMBERS, or of OF_BYTES."""
+        """Return the exported archive with one change; `action`: a key of OF_MEMBERS or OF_BYTES."""
         members = self._members()
         archive = Archive(members, rng.randrange(1, len(members)))
         if action in OF_MEMBERS:
@@ -500,7 +506,7 @@ class Fuzzer:
         self._count(archive, rng)
 
     def _count(self, archive: Archive, rng: random.Random) -> None:
-        """The header that fits, mostly."""
+        """Mostly, make the header match the members."""
         if rng.random() < 0.7:
             archive.members[0] = self._header(archive.members)
 
@@ -524,7 +530,7 @@ class Fuzzer:
         archive.members[0] = (info, data)
 
     def _craft_crafted_index(self, archive: Archive, rng: random.Random) -> None:
-        """A crafted index, the entry that names it, and a header that fits."""
+        """Add a malformed index, an entry that names it, and a matching header."""
         name = rng.choice([n for n, e in self.entries.items() if any(o.tree for o in e.outputs)])
         index, data = self._craft_result(self.entries[name], rng)
         self._exchange(archive, name, data)
@@ -532,13 +538,13 @@ class Fuzzer:
         archive.members[0] = self._header(archive.members)
 
     def _craft_crafted_entry(self, archive: Archive, rng: random.Random) -> None:
-        """A crafted entry, and a header that fits."""
+        """Add a malformed entry, and a matching header."""
         name = rng.choice(list(self.entries))
         self._exchange(archive, name, self._craft_entry(self.entries[name], rng))
         archive.members[0] = self._header(archive.members)
 
     def _exchange(self, archive: Archive, name: str, data: bytes) -> None:
-        """Other content for an entry; it comes last."""
+        """Replace the content of an entry, which becomes the last member."""
         member = action_name(Path(name).stem)
         archive.members = [each for each in archive.members if each[0].name != member]
         archive.members.append((tarfile.TarInfo(member), data))
@@ -550,7 +556,7 @@ class Fuzzer:
         return members[0][0], json.dumps(value).encode()
 
     def _do_datasets(self, rng: random.Random) -> str:
-        """A crafted archive of a dataset: whole below its folder, or refused in words."""
+        """Unpack a malformed archive of a dataset: all its files, below its folder, or an error."""
         rows = [("images/a.jpg", b"a"), ("labels/a.txt", b"0 1"), ("data.yaml", b"names: [a]")]
         for _ in range(rng.choice([1, 1, 3])):
             name = rng.choice(
@@ -605,7 +611,7 @@ def _require(fine: object, what: object) -> None:
 
 
 def _pack(members: list[Member], form: int) -> bytes:
-    """A tar of them, as far as tarfile can write such a thing."""
+    """Return a tar with these members, as far as tarfile can write them."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=form) as archive:
         for info, data in members:
@@ -649,7 +655,7 @@ def _compressed(data: bytes, rng: random.Random) -> bytes:
 
 
 def _with_other_size(packed: bytes, rng: random.Random) -> bytes:
-    """One of the headers claims another size, under a checksum that fits."""
+    """Return a tar with another size in one header, whose checksum is correct."""
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         offset = rng.choice([member.offset for member in archive.getmembers()])
     head = bytearray(packed[offset : offset + 512])

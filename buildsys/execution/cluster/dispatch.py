@@ -226,7 +226,9 @@ class Dispatch:
 
         Raises NoWorkerFits, StepFailed.
         """
-        step, action_key, refusal, fault = sending.step, sending.action_key, "", ""
+        step, action_key = sending.step, sending.action_key
+        refusal: str | None = None
+        fault = ""
         match reply:
             case Refused():
                 if reply.lacks_store:
@@ -243,7 +245,7 @@ class Dispatch:
             case Undelivered():
                 sending.holders.append(reply.worker)
                 rounds = sending.holders.count(reply.worker) - 1
-                refusal = "" if self._await_delivery(step, reply, rounds) else reply.why
+                refusal = None if self._await_delivery(step, reply, rounds) else reply.why
             case Answer():
                 found = self._checked(step, action_key, reply)
                 if isinstance(found, Answer):
@@ -251,8 +253,11 @@ class Dispatch:
                 fault = found
             case Failed():
                 raise self._failure(action_key, reply)
-        if refusal or fault:
-            self._exclude(step, reply.worker, refusal or fault, is_refusal=not fault)
+        if refusal is not None:
+            self._exclude(step, reply.worker, refusal, is_refusal=True)
+            sending.refusals += 1
+        elif fault:
+            self._exclude(step, reply.worker, fault, is_refusal=False)
             sending.refusals += 1
         return None
 

@@ -251,13 +251,13 @@ def test_a_worker_whose_files_are_elsewhere_gets_no_other_step(
 
 def test_a_step_that_is_always_refused_runs_here(workspace: Path, near: NearConnection) -> None:
     """A step that every worker rejects runs on this machine, even if workers rejoin under new
-    names.
+    names, and give no reason.
     """
 
     def refuse(order: Order) -> Refused | None:
         if order.stage != "train":
             return None
-        return Refused(why="no", worker=f"x{len(near.took)}")
+        return Refused(why="", worker=f"x{len(near.took)}")
 
     near.lie = refuse
     build(workspace, near)

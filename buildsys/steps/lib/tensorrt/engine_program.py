@@ -295,7 +295,7 @@ def _weaken(trt: Any, builder: Any, network: Any, config: Any, request: dict[str
 def _beside(name: str) -> Any:
     """Return the module beside this file, with `name` instead of "program" in its file name.
 
-    A bundle has other file names than this package.
+    It is found by its path, because in a bundle these files belong to no package.
     """
     path = Path(__file__)
     path = path.with_name(path.name.replace("program", name))
