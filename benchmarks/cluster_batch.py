@@ -46,7 +46,7 @@ targets: [host, {{target: host, as: second}}, {{target: host, as: third}}]
 """
 HERE, FOUND = "here", "another run has finished the same step"
 LONGEST_SECONDS = 3600.0
-"""Of one run."""
+"""The longest time of one run."""
 
 _LINE = re.compile(r"^\[[^\]]*\] (\S+ \([^)]*\)): (.*)$", re.MULTILINE)
 _DONE = re.compile(r"done in .*?(?: on (w\d+))?(?:,|$)")
@@ -56,8 +56,8 @@ _DONE = re.compile(r"done in .*?(?: on (w\d+))?(?:,|$)")
 class Run:
     """What a run printed: the steps that it began, those that it finished, and where.
 
-    `found`: those whose result a worker had from a run that was killed before it heard of it; `again`: how
-    often one began once more on another worker.
+    `found`: steps whose result a worker had made for an earlier run, which was killed; `again`: how often
+    a step began again on another worker.
     """
 
     what: str
@@ -71,7 +71,7 @@ class Run:
 
 
 class Started:
-    """A run that goes on, and what it has printed so far."""
+    """A run in progress, and its output so far."""
 
     def __init__(
         self, what: str, place: Path, *arguments: str, extra: Mapping[str, str] | None = None
@@ -88,17 +88,17 @@ class Started:
             )
 
     def done(self) -> int:
-        """How many steps are finished."""
+        """Return the number of finished steps."""
         return self.log.read_text(errors="replace").count(": done in ")
 
     def ended(self) -> Run:
-        """Wait for its end."""
+        """Wait for its end, and return its output as values."""
         code = self.process.wait(LONGEST_SECONDS)
         return read_run(self.what, time.monotonic() - self.began, code, self.log.read_text())
 
 
 def read_run(what: str, seconds: float, code: int, text: str) -> Run:
-    """What a run printed, as values."""
+    """Return the output of a run as values."""
     lines = [(name, outcome, _DONE.match(outcome)) for name, outcome in _LINE.findall(text)]
     found = frozenset(name for name, outcome, _ in lines if outcome == FOUND)
     return Run(
@@ -114,7 +114,7 @@ def read_run(what: str, seconds: float, code: int, text: str) -> Run:
 
 
 class Batch:
-    """A workspace twice: `alone` is built serially, `cluster` on workers."""
+    """Two equal workspaces: `alone` is built serially, `cluster` on workers."""
 
     def __init__(self, root: Path, recipes: int, workers: int, wide: int, seed: int) -> None:
         self.root, self.random, self.wide = root, random.Random(seed), wide
@@ -130,7 +130,7 @@ class Batch:
             write_recipes(place, recipes)
 
     def run(self) -> list[Run]:
-        """Every run to its end; what is wrong is in `problems` then."""
+        """Run everything and return the runs; what is wrong is added to `problems`."""
         try:
             return self._run()
         finally:
@@ -164,7 +164,7 @@ class Batch:
         return self._start(what, self.cluster.place, *words, extra=variables)
 
     def _hit(self, what: str, done: float, kill: Callable[[Started], None]) -> Run:
-        """A run that is hit when it has finished so many steps."""
+        """Start a run on workers, and kill something when it has finished `done` steps."""
         started = self._on_workers(what)
         while started.done() < done and started.process.poll() is None:
             time.sleep(0.02)
@@ -188,7 +188,7 @@ class Batch:
                 self.cluster.kill(name)
 
     def _start_servers(self) -> None:
-        """Workers end with their scheduler; then everything is started again."""
+        """Wait for the workers, which end with their scheduler, and start everything again."""
         for name in self.names:
             self.cluster.processes[name].wait(60)
         self.server.start()
@@ -207,7 +207,7 @@ class Batch:
         self.server.kill()
 
     def _compare(self, runs: list[Run]) -> None:
-        """Everything that must hold in the end."""
+        """Check everything that must hold in the end."""
         others = runs[
             1:
         ]  # a step that a killed run sent out may be found by the next without a word
@@ -243,7 +243,7 @@ class Batch:
 
 
 def write_recipes(place: Path, count: int) -> None:
-    """For three targets each; see `TRAINED_EVERY`."""
+    """Write recipes with three targets each; see `TRAINED_EVERY`."""
     recipes = place / "recipes"
     trained = (recipes / "tags.yaml").read_text() + THIRD_BOARD
     for path in recipes.iterdir():
@@ -261,12 +261,12 @@ def write_recipes(place: Path, count: int) -> None:
 
 
 def without_seconds(place: Path) -> str:
-    """buildsys.lock but for how long trainings took."""
+    """Return the text of buildsys.lock without the durations of trainings."""
     return re.sub(r"[0-9.]+ ?s\b|seconds\W+[0-9.]+", "", (place / "buildsys.lock").read_text())
 
 
 def damaged(root: Path) -> list[str]:
-    """Blobs of every store, and of the server, that are not what their names say."""
+    """Return a sentence for each blob, of any store or the server, whose digest is not its name."""
     return [
         f"{path} is damaged"
         for path in root.rglob("blobs/*/*")
@@ -275,7 +275,7 @@ def damaged(root: Path) -> list[str]:
 
 
 def table(runs: list[Run], workers: list[str]) -> str:
-    """One row a run."""
+    """Return a table with a row for each run."""
     head = ["run", "seconds", "exit code", "steps", HERE, *workers, "found made", "again elsewhere"]
     rows = [head]
     for run in runs:
@@ -298,7 +298,7 @@ def table(runs: list[Run], workers: list[str]) -> str:
 
 
 def main() -> int:
-    """Exit code 1 when anything is not as it has to be."""
+    """Return 1 if there were problems, 0 otherwise."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--recipes", type=int, default=40)
     parser.add_argument("--workers", type=int, default=4)

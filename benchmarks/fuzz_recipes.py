@@ -113,7 +113,11 @@ _USER = (
 
 
 class Kind(NamedTuple):
-    """A kind of file: where it lies, how often it comes, the recipe that uses it."""
+    """A kind of file.
+
+    `place`: its path; `share`: its share of all cases; `texts`: correct files to start from; `recipe`:
+    one that uses the file, "" for a recipe.
+    """
 
     place: str
     share: float
@@ -163,7 +167,10 @@ class Fuzzer:
         (self.root / "recipes" / "_pose.yaml").write_text(base.replace("NAME", "_pose"))
 
     def batch(self, numbers: list[int]) -> Iterator[tuple[int, str]]:
-        """Check some cases together, and one by one where something is wrong; (case, what)."""
+        """Yield (case, what is wrong) of all cases with a finding.
+
+        They are checked together, and one by one only if something is wrong.
+        """
         if self._check(numbers):
             for number in numbers:
                 problem = self._check([number])
@@ -171,7 +178,7 @@ class Fuzzer:
                     yield number, problem
 
     def write(self, number: int) -> list[Path]:
-        """The files of one case; the first is the one that is nearly right."""
+        """Write the files of one case and return their paths; the first file is the damaged one."""
         rng = random.Random(f"{self.seed}:{number}")
         (index,) = rng.choices(range(len(self.kinds)), [kind.share for kind in self.kinds])
         kind, name = self.kinds[index], f"case{number}"
@@ -186,7 +193,7 @@ class Fuzzer:
         return paths
 
     def _check(self, numbers: list[int]) -> str:
-        """What is wrong with how the cases are told; nothing, as a rule."""
+        """Check some cases; return what is wrong with the messages ("" if nothing is)."""
         paths = [path for number in numbers for path in self.write(number)]
         seconds = _SECONDS + _MORE_SECONDS * (len(numbers) - 1)
         try:
@@ -230,7 +237,7 @@ class Fuzzer:
 
 
 def work(job: int, options: argparse.Namespace) -> int:
-    """Every `jobs`-th batch; prints findings and, now and then, how far it is."""
+    """Check every `jobs`-th batch; print findings, and progress; return the number of findings."""
     resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     started, told, found, done = time.monotonic(), time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:

@@ -80,7 +80,7 @@ _VALUES: tuple[object, ...] = (
 
 
 class Fuzzer:
-    """A built workspace below `root`, and numbered damages of it."""
+    """A built workspace below `root`, and numbered cases that damage it."""
 
     def __init__(self, seed: int, root: Path, place: Path) -> None:
         """`place`: a workspace below `root` in which everything can be built here."""
@@ -94,7 +94,7 @@ class Fuzzer:
         self.given = self._given()
 
     def case(self, kind: str, number: int, modes: Sequence[str] = MODES) -> tuple[str, str]:
-        """What was damaged, and what is wrong with what came of it: nothing, as a rule."""
+        """Run one case; return what it damaged, and what is wrong with the result ("" if nothing is)."""
         rng = random.Random(f"{self.seed} {kind} {number}")
         unfit = {"lock": "settled", "package": "gone"}.get(kind.partition("-")[0])
         mode = rng.choice([mode for mode in modes if mode != unfit])
@@ -120,7 +120,7 @@ class Fuzzer:
         return wrong
 
     def run(self) -> int:
-        """`buildsys build`: its exit code. What it says is kept."""
+        """Run `buildsys build` and return its exit code; `said` is its output."""
         printed = io.StringIO()
         try:
             with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
@@ -144,7 +144,7 @@ class Fuzzer:
         return f"exit code {code}"
 
     def _wrong_package(self, text: str) -> str:
-        """A folder that is not as it was published, whole, or about which nothing was said."""
+        """Return which files in build/ differ from the published ones, or that no message told of damage."""
         found = self._packages()
         if found.keys() != self.packages.keys():
             return f"in build/: {found.keys() ^ self.packages.keys()}"
@@ -158,7 +158,7 @@ class Fuzzer:
         return "" if said or not self.damaged else "nothing was said"
 
     def _packages(self) -> dict[str, str]:
-        """What each file or link of the published folders is: permissions, and digest or target."""
+        """Return permissions and digest of each published file, and the target of each link."""
         found = {}
         for path in (self.place / "build").glob("[!.]*/*/**/*"):
             if path.is_symlink():
@@ -185,7 +185,9 @@ class Fuzzer:
         return f"touched: {', '.join(sorted(changed))}" if changed else ""
 
     def _differs_in_training(self, name: str) -> bool:
-        """A manifest repeats what the lock says of a training, digests that are digests included."""
+        """Return whether a file may differ: a manifest in a training, which repeats what buildsys.lock
+        records of it, or a missing curve.
+        """
         if "/training/" in name:  # curves, which a lock need not know
             lock = self.place / "buildsys.lock"
             return (
@@ -204,7 +206,7 @@ class Fuzzer:
         return found
 
     def _given(self) -> dict[str, str]:
-        """Digests of all that no run may change: what people gave, what lies around, the blobs."""
+        """Return the digests of all files that no run may change: inputs, other files, blobs."""
         found = {}
         for folder, folders, names in os.walk(self.root):
             inside, ours = Path(folder), {"buildsys.lock"} if Path(folder) == self.place else set()
@@ -219,7 +221,7 @@ class Fuzzer:
         return found
 
     def _settle(self) -> None:
-        """Runs until nothing is looked at any more, and keeps what is there then."""
+        """Build until a run reads no file again, and keep the state of the workspace."""
         for _ in range(3):
             time.sleep(0.06)  # what was written this very moment is looked at again
             if self.run():
@@ -386,7 +388,7 @@ class Fuzzer:
 
 
 def prepare(root: Path) -> None:
-    """This process finds every program, and its store and environments below `root`."""
+    """Let this process find every program, and keep its store and environments below `root`."""
     from buildsys.execution.tools import host_tools
 
     host_tools.find_program = lambda name: name
@@ -399,7 +401,7 @@ def prepare(root: Path) -> None:
 
 
 def make(seed: int, root: Path) -> Fuzzer:
-    """A fuzzer with a workspace of its own, for a process that does nothing else."""
+    """Return a fuzzer with its own workspace; changes the environment of this process."""
     prepare(root)
     return Fuzzer(seed, root, processes.make_place(root, seconds=0.0))
 

@@ -12,21 +12,22 @@ from typing import Any, Protocol
 
 
 class Fuzzer(Protocol):
-    """Numbered cases of several kinds. `said`: what was said in the last one."""
+    """Numbered cases of several kinds; `said`: the output of the last one."""
 
     said: str
 
     def case(self, kind: str, number: int) -> tuple[str, str]:
-        """What was done, and what is wrong with what came of it: nothing, as a rule."""
+        """Run one case; return what it changed, and what is wrong with the result ("" if nothing is)."""
 
 
 Make = Callable[[int, Path], Fuzzer]
-"""From a seed and an empty folder."""
+"""Makes a fuzzer from a seed and an empty folder."""
 
 
 def problem_in(look: Callable[[], str], seconds: float) -> str:
-    """What `look` finds, or the end of a traceback where anything comes out of it or it takes too long:
-    `seconds` of this process's own work, ten times as long where it waits or gets no processor.
+    """Return what `look` finds, or the end of a traceback if it raises anything or takes too long.
+
+    `seconds`: the limit of this process's CPU time; that of elapsed time is ten times as long.
     """
 
     def stop(*_: Any) -> None:
@@ -59,7 +60,7 @@ def _stop(clocks: Iterable[tuple[int, float]]) -> None:
 
 
 def make_parser(document: str | None, count: int) -> argparse.ArgumentParser:
-    """The options of every fuzzer. `document`: of its module; `count`: how many cases, as a rule."""
+    """Return a parser for a fuzzer's options; `document`: its docstring; `count`: the default of --count."""
     parser = argparse.ArgumentParser(description=(document or "").splitlines()[0])
     parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=0)
@@ -69,13 +70,13 @@ def make_parser(document: str | None, count: int) -> argparse.ArgumentParser:
 
 
 def run_jobs(work: Callable[..., int], options: argparse.Namespace, *more: object) -> int:
-    """`work(job, options, *more)` in a process for each job; the sum."""
+    """Run `work(job, options, *more)` in one process for each job; return the sum of the results."""
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         return sum(pool.starmap(work, [(job, options, *more) for job in range(options.jobs)]))
 
 
 def fuzz(document: str | None, kinds: Sequence[str], make: Make) -> int:
-    """Run cases of kinds as the command line says, and print what is wrong; 0 when nothing is."""
+    """Run the cases that the command line selects and print findings; return 0 without any, else 1."""
     parser = make_parser(document, 1000)
     parser.add_argument("--kinds", nargs="+", choices=kinds, default=list(kinds))
     options = parser.parse_args()
@@ -87,7 +88,7 @@ def fuzz(document: str | None, kinds: Sequence[str], make: Make) -> int:
 
 
 def _work(job: int, options: argparse.Namespace, make: Make) -> int:
-    """Every `jobs`-th case of each kind."""
+    """Run every `jobs`-th case of each kind; return the number of findings."""
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         fuzzer = make(options.seed, Path(folder))

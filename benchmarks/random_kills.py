@@ -41,7 +41,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
 class Trial:
-    """One workspace under fire."""
+    """One workspace whose runs are killed; `problems`: what went wrong."""
 
     def __init__(self, root: Path, seed: int) -> None:
         self.random = random.Random(seed)
@@ -57,7 +57,7 @@ class Trial:
         self.expected = processes.shipped(calm)
 
     def run(self, kills: int, seconds: float) -> None:
-        """Kill that many runs, or for so long; then let one run to its end."""
+        """Kill runs up to that number or time; then let one run end undisturbed."""
         end = time.monotonic() + seconds
         while self.counts["kills"] < kills and time.monotonic() < end:
             self.hit()
@@ -69,7 +69,7 @@ class Trial:
         self.compare()
 
     def hit(self) -> None:
-        """Start a run, kill something of it, look at what is left."""
+        """Start a run, kill some of its processes, and check what is left."""
         before = self.finished()
         process = processes.start_doit(self.place, *self.random.choice(((), ("-n", "2"))))
         time.sleep(self.random.uniform(0.02, self.random.choice((0.2, self.seconds))))
@@ -86,7 +86,7 @@ class Trial:
             self.delete()
 
     def strike(self, process: "subprocess.Popen[str]", victim: str, number: signal.Signals) -> str:
-        """Send the signal; returns who got it, "" when the run was over."""
+        """Send the signal and return `victim`; "" if the run had ended."""
         tools: list[int] = []
         while victim != "doit" and not tools and process.poll() is None:
             if processes.tools_in(self.place):
@@ -102,7 +102,7 @@ class Trial:
         return victim
 
     def finished(self) -> dict[str, int]:
-        """Action key of every step that is recorded -> when its log was last begun."""
+        """Return {action key of each recorded step: time at which its log was last changed, in ns}."""
         found = {}
         for path in (self.store / "actions").glob("*/*.json"):
             log = self.place / ".buildsys" / "logs" / f"{path.stem}.log"
@@ -110,7 +110,7 @@ class Trial:
         return found
 
     def look(self, before: dict[str, int], what: str) -> None:
-        """Everything that must hold after any end of a run."""
+        """Check everything that must hold after any end of a run."""
         try:
             processes.wait_until(lambda: not processes.processes_in(self.place), "the end", 10)
         except AssertionError:
@@ -127,13 +127,13 @@ class Trial:
                 self.problems.append(f"{what}: database: {text}")
 
     def compare(self) -> None:
-        """A finished build equals the undisturbed one."""
+        """Check that a finished build equals the undisturbed one."""
         self.counts["builds"] += 1
         if processes.shipped(self.place) != self.expected:
             self.problems.append("other bytes than undisturbed")
 
     def delete(self) -> None:
-        """Something, so that there is work again; never the store without the state."""
+        """Delete results, so that there is work again; never the store without the state."""
         build, state = self.place / "build", self.place / ".buildsys"
         everything = (build, state, self.store)
         for folder in self.random.choice(((build,), (state,), *[everything] * 4)):
@@ -141,7 +141,7 @@ class Trial:
 
 
 def main() -> int:
-    """Exit code 1 when anything was lost."""
+    """Return 1 if there were problems, 0 otherwise."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so long")
