@@ -1,17 +1,17 @@
 """ONNX file -> serialized engine, by TensorRT's Python API: `python -s engine_program.py request.json`.
 
-A program of its own that knows nothing of buildsys: Python 3.8 or later, its standard library, and
-the library that builds. Steps run it, and bundles ship it. One for all of them:
+A separate program that imports nothing of buildsys: it needs Python 3.8 or later and the library that
+builds. Steps run it, and bundles contain it. It supports:
 
-- TensorRT-RTX: ahead of time, for a compute capability or for all; no GPU is asked
-- TensorRT 11 and later: every network is strongly typed, the flag for it is ignored
-- TensorRT 10: strongly typed by that flag, or not, as the request says; 8.6 has no such flag. What only
-  these have is in the modules beside: `calibration`, and `weakly_typed`, which nobody ran on a GPU
+- TensorRT-RTX: builds ahead of time, for one compute capability or for all, without a GPU
+- TensorRT 11 and later: every network is strongly typed, and the flag for it is ignored
+- TensorRT 10: strongly typed if the request says so, by that flag; 8.6 has no such flag. Code for these
+  versions alone is in the modules beside: `calibration`, and `weakly_typed`, which was never run on a GPU
 
 (https://docs.nvidia.com/deeplearning/tensorrt/11.4.0/api/migration/tensorrt-10x-to-11x.html).
 
-request.json, all keys: `library` tensorrt | tensorrt-rtx; `version`, what the library's own begins
-with; `compute_capability` "8.7", or "" for TensorRT-RTX's every one from 8.0 on; `gpu` in words;
+request.json, all keys: `library` tensorrt | tensorrt-rtx; `version`, a beginning of the library's
+version; `compute_capability` "8.7", or with TensorRT-RTX "" for all from 8.0 on; `gpu`, its name;
 `onnx`, `engine`, `facts`, `error`: files; `workspace_gib`; `optimization_level` 0 to 5,
 of TensorRT alone; `version_compatible`; `hardware_compatibility` none | ampere-plus |
 same-compute-capability; `batch` [least, usual, most]; `typed`: the precision is the file's own;
@@ -21,14 +21,14 @@ written where `pictures` is given), `pictures` (.npy, float32 [n, 3, h, w], prep
 capability, read where it is and written anew. A file that is not wanted is "".
 
 The facts, JSON: library, exact version, compute capability, GPU, system, inputs, outputs (-1 for a
-dynamic batch). What was read of timings is printed: it depends on what was built before. Exit codes:
-0 done, 2 the request is wrong, 3 a sentence stands in the file `error`, 4 there, too: the library is
+dynamic batch). The size of the timing cache is printed: it depends on earlier builds. Exit codes: 0
+done, 2 the request is wrong, 3 the file `error` contains the reason, 4 it does, and the library is
 missing.
 
 TensorRT-RTX 1.7 orders the outputs in a float16 engine's tables by addresses: the same network, built
-twice in one process, gives two files. In a process of its own, whose addresses the kernel does not
-shuffle (see separate_process.py) and whose arguments and environment are always the same, so are the bytes:
-of one installation, from whatever folder. So all that it runs for TensorRT-RTX is in this file.
+twice in one process, gives two files. In a process of its own, without randomized addresses (see
+separate_process.py) and with constant arguments and environment, one installation gives the same bytes,
+in every folder. Therefore everything that runs for TensorRT-RTX is in this file.
 """
 
 from __future__ import annotations
