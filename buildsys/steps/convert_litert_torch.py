@@ -26,7 +26,7 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The `convert` block has no setting of its own for this tool."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     images = prepared_images.to_nhwc(pictures)
     report(0, 2, "stages", "litert-torch")
     model = tflite_writing.parse(_convert(network, images[:1]))
-    count = len(model.subgraphs[0].outputs)
-    names = params.output_names or tuple(f"output{place}" for place in range(count))
-    tflite_writing.stride_slices(model)
+    names = params.output_names
+    tflite_writing.replace_slices(model)
     tflite_writing.rename(model, "images", names)
     outputs[Intermediate.FLOAT_TFLITE].write_bytes(tflite_writing.serialize(model))
     report(1, 2, "stages", "comparing with torch")
@@ -81,10 +80,12 @@ def _convert(network: Any, example: "np.ndarray") -> bytes:
     try:
         with torch.no_grad():
             edge = litert_torch.convert(network, (torch.from_numpy(example),))
+    except MemoryError:
+        raise
     except Exception as error:  # lowerings, MLIR and LiteRT each raise types of their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        reason = (str(error).strip().splitlines() or ["no reason given"])[0][:300].rstrip(". ")
         fail(
-            f"litert-torch cannot convert this network: {type(error).__name__}: {reason} Cure:"
+            f"litert-torch cannot convert this network: {type(error).__name__}: {reason}. Cure:"
             " convert: {tool: onnx2tf}."
         )
     return bytes(edge.model_content())

@@ -1,7 +1,7 @@
 """Quantize a float TFLite file to one scheme with ai-edge-quantizer.
 
 int8 is full integer, with ranges from the smallest and largest value of every tensor on the recipe's
-calibration images. What quantization changes is for the verdicts to judge.
+calibration images. The signal check and the gates decide whether the loss is acceptable.
 """
 
 from collections.abc import Iterator
@@ -45,13 +45,11 @@ _MOVING = (
     "TRANSPOSE",
 )
 """Operators whose results are values of their operands."""
-_FLOAT32 = 0
-"""`TensorType.FLOAT32` of the schema."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing of its own: the `quantization` block belongs to the model."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +111,7 @@ def _find_ranges(content: bytes, calibration: Path, params: Params) -> dict[str,
     calibrator runs XNNPACK, which chooses its kernels by the CPU, and takes moving averages.
     """
     import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
     from ai_edge_quantizer.utils import qsv_utils
 
     from buildsys.steps.lib.files import tflite_writing
@@ -122,11 +121,13 @@ def _find_ranges(content: bytes, calibration: Path, params: Params) -> dict[str,
     computed = {
         index: tensor.name.decode()
         for index, tensor in enumerate(graph.tensors)
-        if tensor.type == _FLOAT32 and model.buffers[tensor.buffer].data is None
+        if tensor.type == schema.TensorType.FLOAT32 and model.buffers[tensor.buffer].data is None
     }
     ranges: dict[str, Any] = {}
     for values in _answer(content, calibration, params, list(computed)):
         for index, value in values.items():
+            if not value.size:
+                continue
             low, high = (np.array([edge], np.float32) for edge in (value.min(), value.max()))
             if not np.isfinite([low, high]).all():
                 fail(f"on a calibration image, tensor {computed[index]} is not a number.")
@@ -150,8 +151,8 @@ def _share(model: Any, computed: dict[int, str], ranges: dict[str, Any]) -> dict
     group = {name: {name} for name in ranges}
     for operator in graph.operators:
         if model.operatorCodes[operator.opcodeIndex].builtinCode in moving:
-            edges = [computed[i] for i in (*operator.inputs, *operator.outputs) if i in computed]
-            together = set().union(*(group[name] for name in edges))
+            edges = [computed.get(i, "") for i in (*operator.inputs, *operator.outputs)]
+            together = set().union(*(group[name] for name in edges if name in group))
             group |= dict.fromkeys(together, together)
     shared: dict[str, Any] = {}
     for name, together in group.items():

@@ -27,12 +27,12 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Nothing to set: the firmware contract or `export.head` decides the head."""
+    """No settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """What determines the program beside the weights."""
+    """What determines the program besides the weights."""
 
     architecture: str
     classes: int
@@ -42,7 +42,7 @@ class Params:
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
-    """Take the head that the firmware contract or `export.head` decided."""
+    """Return the parameters; the firmware contract or `export.head` has already decided the head."""
     assert model.preprocessing is not None
     return Params(
         architecture=model.architecture,
@@ -54,7 +54,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Set the head, trace the network, compare both on sample images."""
+    """Set the head, trace the network, and compare the program with it on sample images."""
     from buildsys.steps.lib.families import torch_program, yolox_head, yolox_network
 
     yolox_network.prepare()

@@ -191,9 +191,17 @@ def _check_pixels(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Check for a converter that is chosen although nothing is converted."""
+    """Warn about a converter that is chosen although nothing is converted, and about `export.opset`
+    beside a converter that makes no ONNX file.
+    """
     recipe, board = build.recipe, build.target
     made = made_on_the_way(board, recipe)
+    if Intermediate.PROGRAM in made and "opset" in (recipe.export or {}):
+        tool = recipe.convert.tool
+        message = f"`opset` has no effect: {tool} makes files for {board.name} without ONNX"
+        hint = "remove it here, and write it in the entries of targets that take ONNX"
+        at = ("export", "opset")
+        return [locate(at, message, hint, key=True, severity="warning")]
     if "convert" not in recipe.model_fields_set or not made:
         return []
     if made & {Format.SAVED_MODEL, Intermediate.FLOAT_TFLITE}:

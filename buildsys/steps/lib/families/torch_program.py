@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 _PLACES = ("stack_trace", "source_fn_stack", "torch_fn")
-"""Notes of every operator with files and lines of the machine that traced."""
+"""Keys of an operator's metadata that hold files and lines of the machine that traced."""
 
 
 def save(
     model: Any, frame: Preprocessing, names: tuple[str, ...], samples: Path | None, target: Path
 ) -> None:
-    """Trace the network, compare both on sample images, write the program.
+    """Trace the network, compare the program with it on sample images, and write the program.
 
-    `names`: of the outputs in canonical order. Further results are left out: decoded heads also return
-    their features.
+    `names`: those of the outputs, in canonical order. Results after these are left out: decoded heads
+    also return their features.
     """
     import torch
 
@@ -56,14 +56,14 @@ def save(
 
 
 def load(path: Path) -> Any:
-    """Load a program as a module that returns a tuple of tensors."""
+    """Return a program's network, a module that returns a tuple of tensors."""
     import torch
 
     return torch.export.load(io.BytesIO(path.read_bytes())).module()
 
 
 def ask(network: Any, picture: "np.ndarray") -> "list[np.ndarray]":
-    """Return the outputs of a network with channels last for one image float32 [h, w, 3] in 0..1."""
+    """Return the outputs of a program's network for one image, float32 [height, width, 3] in 0..1."""
     import torch
 
     with torch.no_grad():
@@ -71,13 +71,13 @@ def ask(network: Any, picture: "np.ndarray") -> "list[np.ndarray]":
 
 
 def _channels_last(model: Any, count: int) -> Any:
-    """Wrap the network for images with channels last; the first `count` outputs, 0 for all."""
+    """Return a network that takes images with channels last and returns the first `count` outputs."""
     import torch
 
     def forward(images: Any) -> tuple[Any, ...]:
         values = model(images.permute(0, 3, 1, 2))
         values = values if isinstance(values, tuple | list) else (values,)
-        return tuple(values[: count or None])
+        return tuple(values[:count])
 
     whole = torch.nn.Module()
     whole.network, whole.forward = model, forward

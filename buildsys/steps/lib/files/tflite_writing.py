@@ -6,6 +6,8 @@ multiples of 16, and TFLite Micro and Vela only read what is inside the flatbuff
 
 from typing import Any
 
+from buildsys.steps.lib.runtime.progress import fail
+
 _ALIGNMENT = 16
 """Bytes, of the content of a buffer (`force_align` in schema.fbs)."""
 
@@ -22,14 +24,16 @@ def serialize(model: Any) -> bytes:
     import flatbuffers
     import numpy as np
 
-    def start(self: Any, size: int, count: int, alignment: int) -> Any:
-        return plain.StartVector(self, size, count, _ALIGNMENT if size == 1 else alignment)
+    class Aligned(flatbuffers.Builder):  # type: ignore[misc]
+        """Starts vectors of bytes, which hold the buffers, at a multiple of 16."""
+
+        def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
+            return super().StartVector(size, count, _ALIGNMENT if size == 1 else alignment)
 
     for buffer in model.buffers:
         if buffer.data is not None:
             buffer.data = np.frombuffer(bytes(buffer.data), np.uint8)
-    plain = flatbuffers.Builder
-    builder = type("Aligned", (plain,), {"StartVector": start})(1024)
+    builder = Aligned(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
@@ -44,8 +48,9 @@ def rename(model: Any, image: str, outputs: tuple[str, ...]) -> None:
         graph.tensors[index].name = name
 
 
-def stride_slices(model: Any) -> None:
-    """Replace every SLICE by an equal STRIDED_SLICE with step 1.
+def replace_slices(model: Any) -> None:
+    """Replace every SLICE by an equal STRIDED_SLICE with step 1; ends the step if a slice's begin or
+    size is not a constant of 32-bit or 64-bit integers.
 
     TensorFlow's converter writes STRIDED_SLICE, and firmwares register the operators that it writes.
     """
@@ -68,7 +73,9 @@ def stride_slices(model: Any) -> None:
         image, begin, size = operator.inputs
         starts, sides = (_integers(model, graph.tensors[index]) for index in (begin, size))
         whole = np.array(graph.tensors[image].shape, np.int32)
-        ends = np.where(sides < 0, whole, starts + sides).astype(np.int32)
+        ends = np.where(sides < 0, whole, starts + sides)
+        if graph.tensors[begin].type != schema.TensorType.INT32:
+            begin = _constant(model, graph, starts)
         steps = np.ones_like(ends)
         operator.inputs = [image, begin, *(_constant(model, graph, item) for item in (ends, steps))]
         operator.opcodeIndex = len(model.operatorCodes) - 1
@@ -77,10 +84,19 @@ def stride_slices(model: Any) -> None:
 
 
 def _integers(model: Any, tensor: Any) -> Any:
-    """Return the content of a constant of 32-bit integers."""
+    """Return the content of a constant of 32-bit or 64-bit integers, as 32-bit integers."""
     import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
 
-    return np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.int32)
+    kinds = {schema.TensorType.INT32: np.int32, schema.TensorType.INT64: np.int64}
+    content = model.buffers[tensor.buffer].data
+    if tensor.type not in kinds or content is None:
+        fail(
+            f"tensor {tensor.name.decode()}, the begin or size of a slice, is not a constant of"
+            " whole numbers."
+            " Cure: convert: {tool: onnx2tf}."
+        )
+    return np.frombuffer(bytes(content), kinds[tensor.type]).astype(np.int32)
 
 
 def _constant(model: Any, graph: Any, values: Any) -> int:
