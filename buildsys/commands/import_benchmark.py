@@ -97,11 +97,13 @@ def _doubt(path: str, item: "Benchmark", board: str) -> str:
 
 
 def _describe(item: "Measurement", name: str) -> str:
-    threads = f", {item.threads} thread{'s' * (item.threads != 1)}" if item.threads else ""
+    from buildsys.text import count_text
+
+    threads = f", {count_text(item.threads, 'thread')}" if item.threads else ""
     batch = f", batch {item.batch}, {item.what}" if item.batch else ""
     return (
         f"{name} ({item.sha256[:12]}) on {item.device}, {item.engine}{threads}{batch}:"
-        f" mean {item.mean_ms:g} ms of {item.runs} run{'s' * (item.runs != 1)} ({item.min_ms:g} to {item.max_ms:g})"
+        f" mean {item.mean_ms:g} ms of {count_text(item.runs, 'run')} ({item.min_ms:g} to {item.max_ms:g})"
     )
 
 

@@ -117,11 +117,11 @@ def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
 
 def _warn_of_code(root: Path, block: "Pinnable", home: _Read) -> None:
     """Print untrusted code in a pinned checkpoint: `check` refuses it, whatever its digest."""
-    from buildsys.authoring.recipes.families import holds_objects
+    from buildsys.authoring.recipes.families import checkpoint_suffixes, holds_objects
     from buildsys.steps.lib.families.pickled_code import code_hint, describe_code, find_untrusted
     from buildsys.steps.lib.files.foreign import UnreadableModel
 
-    if not block.path or not block.path.lower().endswith((".pt", ".pth")):
+    if not block.path or not block.path.lower().endswith(checkpoint_suffixes()):
         return
     try:
         objects = holds_objects(block.family)

@@ -14,9 +14,9 @@ from buildsys.steps.lib.families.pickled_code import NO_CODE, Code, find_untrust
 from buildsys.steps.lib.families.torch_file import checkpoint_problem
 from buildsys.steps.lib.files.foreign import UnreadableModel
 
-_LONGEST_NAME, _MOST_CLASSES, _MOST_KEYPOINTS = 200, 100_000, 1000
-"""Limit on the number of classes, far above that of any known dataset."""
-_LONGEST_ARCHITECTURE = 100
+_LONGEST_NAME, _LONGEST_ARCHITECTURE = 200, 100
+_MOST_CLASSES, _MOST_KEYPOINTS = 100_000, 1000
+"""Far above the numbers of any known dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)

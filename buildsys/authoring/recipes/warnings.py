@@ -62,4 +62,4 @@ def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
 
 def _counted(classes: int, keypoints: int) -> str:
     points = f" with {keypoints} keypoints" if keypoints else ""
-    return f"{classes} class{'es' * (classes != 1)}{points}"
+    return f"{classes} {'class' if classes == 1 else 'classes'}{points}"

@@ -115,7 +115,7 @@ def library_labels(library: str, version: str, capability: str) -> tuple[str, ..
     """
     parts = version.split(".")
     versions = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    capabilities = [capability] + ["any"] * (float(capability) >= _FIRST_OF_ANY)
+    capabilities = [capability, "any"] if float(capability) >= _FIRST_OF_ANY else [capability]
     return tuple(f"{library}-{v}-{_capability(c)}" for v in versions for c in capabilities)
 
 

@@ -21,6 +21,7 @@ from buildsys.graph import (
     build_plans,
 )
 from buildsys.outcome import Kind, Outcome
+from buildsys.text import count_text
 
 _SEVERAL = 3
 """With more builds than this, equal ones share a block."""
@@ -117,8 +118,9 @@ def _steps(steps: tuple[StepRow, ...]) -> list[str]:
         count = f"{len(pending)} steps"
         lines.append(f"    {Status.PENDING:<9} {count:<20} {reasons}")
     if idle and idle < len(steps):
-        many = idle > 1
-        lines.append(f"    {idle} other step{'s' * many} need{'s' * (not many)} nothing")
+        lines.append(
+            f"    {count_text(idle, 'other step')} {'needs' if idle == 1 else 'need'} nothing"
+        )
     return lines
 
 

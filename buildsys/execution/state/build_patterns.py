@@ -33,7 +33,7 @@ def suggest(name: str, builds: Sequence[str]) -> str:
     For a recipe's name: its builds. For a build of an existing recipe: the nearest of its targets.
     Otherwise: the nearest id.
     """
-    from buildsys.text import did_you_mean
+    from buildsys.text import count_text, did_you_mean
 
     recipe, at, target = name.rpartition("@")
     targets = [
@@ -48,7 +48,5 @@ def suggest(name: str, builds: Sequence[str]) -> str:
     own = [build for build in builds if build.startswith((f"{name}@", f"{name}-"))]
     if own and "@" not in name:
         names = f": {', '.join(own)}" if len(own) <= _MOST_NAMED else ""
-        return (
-            f"`{name}` is a recipe: '{name}*' is its {len(own)} build{'s' * (len(own) > 1)}{names}"
-        )
+        return f"`{name}` is a recipe: '{name}*' is its {count_text(len(own), 'build')}{names}"
     return did_you_mean(name, builds)

@@ -39,7 +39,7 @@ from buildsys.lockfile import (
 )
 from buildsys.recorded_facts import Facts
 from buildsys.spec import Format
-from buildsys.text import duration
+from buildsys.text import count_text, duration
 from buildsys.write_errors import writing
 
 
@@ -218,9 +218,8 @@ class Record:
         for recipe in sorted(recipes):
             count = len(_earlier(self.lock, {recipe}, self.plans, self.state))
             if count:
-                lines = f"{count} earlier training{'s' * (count > 1)}"
                 print_line(
-                    f"buildsys.lock keeps {lines} of {recipe}, too;"
+                    f"buildsys.lock keeps {count_text(count, 'earlier training')} of {recipe}, too;"
                     f" `buildsys update {recipe}` removes unused ones"
                 )
 
