@@ -203,6 +203,7 @@ class _Reading:
         return Scope(layers=tuple(layers))
 
     def _base(self, document: Document, name: object) -> Document:
+        """Return the recipe that `document` extends. Raises InputError if it cannot be extended."""
         folder = self.path.parent
         known = {path.stem for path in folder.glob("*.yaml")} - {self.path.stem}
         if name == self.path.stem:
@@ -225,6 +226,10 @@ class _Reading:
         return base
 
     def _entries(self, own: Scope) -> list[_Entry]:
+        """Return the valid entries of `targets`; mistakes in the others are reported.
+
+        Raises InputError without a list of entries.
+        """
         items = own.merged().get("targets")
         if not isinstance(items, list) or not items:
             message = "`targets` must list at least one target"
@@ -269,6 +274,7 @@ class _Reading:
         return True
 
     def _distinct(self, own: Scope, entries: list[_Entry]) -> list[_Entry]:
+        """Return the entries with a name of their own; the others are reported."""
         found: dict[str, _Entry] = {}
         for entry in entries:
             if entry.entry.as_ and (problem := name_problem(entry.name)):
@@ -360,6 +366,7 @@ class _Reading:
         return found
 
     def _read_build(self, own: Scope, variant: Variant, entry: _Entry, build: str) -> None:
+        """Read and check one build, by its id. Raises InputError with every mistake found."""
         assembler = self._assembler(own, variant, entry)
         locate = assembler.scope.locate
         try:
