@@ -1,9 +1,9 @@
-"""What each converter costs and what its files are worth, in one run: one table for each recipe.
+"""Measure the CPU time and memory of each converter, and the accuracy and operators of its files.
 
 `python benchmarks/converters.py [--recipe fiducial-pose …] [--tool onnx2tf …]`
 
-Tracing, export, conversion and quantization run anew, one after another, and are measured. What goes
-before and behind them (images, training, accuracy, Vela) comes from the store where it is there.
+Tracing, export, conversion and quantization always run, one after another, and are measured. The results
+of other steps (images, training, accuracy, Vela) are taken from the store if it has them.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from typing import Any
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
+from benchmarks.no_op import METER, Cost, read_cost  # noqa: E402
 from buildsys.errors import BuildsysError  # noqa: E402
 from buildsys.execution.places import Workspace  # noqa: E402
 from buildsys.execution.running import process  # noqa: E402
@@ -32,15 +33,20 @@ from buildsys.execution.store.store import Store  # noqa: E402
 from buildsys.graph import BuildPlan, Step, build_plans  # noqa: E402
 from buildsys.lockfile import Lock  # noqa: E402
 from buildsys.registry import converters  # noqa: E402
-from buildsys.spec import Format  # noqa: E402
+from buildsys.spec import HEADLINES, Format  # noqa: E402
 from buildsys.steps.lib.files import tflite  # noqa: E402
 
-TARGET = "grove-vision-ai-v2"
-GRANULARITIES = ("per-tensor", "per-channel")
-MEASURED = ("export", "trace", "convert", "float", "quantize")
-"""Stages between the checkpoint and the file that is quantized."""
+_TARGET = "grove-vision-ai-v2"
+_GRANULARITIES = ("per-tensor", "per-channel")
+_WAY = ("export", "trace", "convert", "quantize")
+"""Stages from the checkpoint to the quantized file."""
+_FOR_PARITY = "float"
+"""The stage that makes a float file for the parity ladder alone; litert-torch needs none."""
+_MEASURED = (*_WAY, _FOR_PARITY)
+_SHOWN = (*_MEASURED, "evaluate-checkpoint", "evaluate-tflite", "compile")
+"""Stages whose cost or result is printed."""
 _NPU = "ethos-u"
-"""The operator that Vela puts in place of all that the NPU computes."""
+"""The operator by which Vela replaces all operators that run on the NPU."""
 _RECIPE = """\
 name: {name}
 extends: _base
@@ -48,27 +54,14 @@ convert: {{tool: {tool}}}
 quantization: {{granularity: {granularity}}}
 targets: [{target}]
 """
-_MEASURE = """\
-import json, os, sys
-pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
-_, status, used = os.wait4(pid, 0)
-with open(sys.argv[1], "w") as stream:
-    json.dump([used.ru_utime + used.ru_stime, used.ru_maxrss / 1024], stream)
-sys.exit(os.waitstatus_to_exitcode(status) & 255)
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Of one step: seconds of processors, and MiB of memory at its peak."""
-
-    seconds: float
-    mib: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One build: what its conversion cost, and what its files say."""
+    """One build: the cost of its steps by stage, the operators of its files, and its accuracy.
+
+    `operators`: of the quantized file. `on_cpu`: those of the compiled file that do not run on the NPU.
+    """
 
     tool: str
     granularity: str
@@ -80,26 +73,29 @@ class Row:
 
 
 class _Bench:
-    """A store of its own, in which steps are made, and the person's, from which others are taken."""
+    """Makes steps in a store of its own; takes results of steps that are not measured from `known`."""
 
     def __init__(self, root: Path, plans: tuple[BuildPlan, ...], known: State) -> None:
-        self.known, self.report = known, root / "cost.json"
+        self.known, self.report = known, root / "cost.txt"
         self.state = State(plans, Database(root / "state.sqlite"), Store(root / "store"), Lock())
         self.runner = Runner(Workspace(root), self.state, lambda _: None, self._run)
         self.costs: dict[str, Cost] = {}
 
     def _run(self, command: process.Command, on_progress: process.OnProgress) -> int:
-        wrapped = (sys.executable, "-c", _MEASURE, str(self.report), *command.arguments)
+        wrapped = (sys.executable, "-SE", "-c", METER, str(self.report), *command.arguments)
         return process.run_command(dataclasses.replace(command, arguments=wrapped), on_progress)
 
     def make(self, step: Step) -> None:
-        """Take a step's result from the store, or run it."""
+        """Take a step's result from the store, or run it.
+
+        Raises BuildsysError if an input is unknown.
+        """
         if self.state.result(step.id) is not None:
             return
         action_key = self.state.key(step)
         if action_key is None:
-            return
-        known = self.known.recall(step, action_key.key) if step.stage not in MEASURED else None
+            raise BuildsysError(f"{step.id} cannot run: an input of it has no result")
+        known = self.known.recall(step, action_key.key) if step.stage not in _MEASURED else None
         if known is not None and self.known.holds(step, known):
             trees = {output.name: output.tree for output in step.outputs}
             for name, digest in known.outputs:
@@ -107,56 +103,54 @@ class _Bench:
             self.state.finish(step, action_key, known)
             return
         self.runner.execute(step, lambda: None, lambda *_: None)
-        seconds, mib = json.loads(self.report.read_text(encoding="utf-8"))
-        self.costs[step.id] = Cost(seconds=seconds, mib=mib)
+        self.costs[step.id] = read_cost(self.report)
 
     def read(self, step: Step | None, name: str) -> bytes:
-        """An output of a step; empty where there is none."""
-        found = self.state.result(step.id) if step is not None else None
-        return self.state.read(step.id, name) if step is not None and found is not None else b""
+        """Return the bytes of a step's output; empty without the step."""
+        return self.state.read(step.id, name) if step is not None else b""
 
 
 def measure(root: Path, base: str, tools: tuple[str, ...]) -> Iterator[Row]:
-    """Every converter in every granularity, on one recipe of this repository."""
-    workspace, session = _open(root, base, tools)
+    """Yield a row for each converter and granularity, for one recipe of this repository."""
+    variants = {
+        f"{tool}--{granularity}": (tool, granularity)
+        for tool in tools
+        for granularity in _GRANULARITIES
+    }
+    session = _open(root / "workspace", base, variants)
     try:
         assert not session.loaded.broken, session.loaded.broken
         plans = build_plans(session.loaded.plans)
         bench = _Bench(root / "bench", plans, session.state)
         for plan in plans:
-            yield _measure(bench, plan)
+            yield _measure(bench, plan, *variants[plan.recipe])
     finally:
         session.close()
-        shutil.rmtree(workspace)
 
 
-def _open(root: Path, base: str, tools: tuple[str, ...]) -> tuple[Path, Session]:
-    workspace = root / "workspace"
+def _open(workspace: Path, base: str, variants: dict[str, tuple[str, str]]) -> Session:
+    """Return a session of a workspace with one recipe for each variant: name -> tool, granularity."""
     (workspace / "recipes").mkdir(parents=True)
     shutil.copytree(REPOSITORY / "weights", workspace / "weights")
     shutil.copyfile(REPOSITORY / "recipes" / f"{base}.yaml", workspace / "recipes" / "_base.yaml")
-    for tool in tools:
-        for granularity in GRANULARITIES:
-            name = f"{tool}--{granularity}"
-            text = _RECIPE.format(name=name, tool=tool, granularity=granularity, target=TARGET)
-            (workspace / "recipes" / f"{name}.yaml").write_text(text, encoding="utf-8")
-    return workspace, Session(workspace)
+    for name, (tool, granularity) in variants.items():
+        text = _RECIPE.format(name=name, tool=tool, granularity=granularity, target=_TARGET)
+        (workspace / "recipes" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return Session(workspace)
 
 
-def _measure(bench: _Bench, plan: BuildPlan) -> Row:
-    for step in plan.steps:
-        if step.stage not in ("package", "load") and not step.stage.startswith("benchmark"):
-            bench.make(step)
+def _measure(bench: _Bench, plan: BuildPlan, tool: str, granularity: str) -> Row:
+    for step in _needed(plan):
+        bench.make(step)
     steps = {step.stage: step for step in plan.steps}
     checkpoint = json.loads(bench.read(steps.get("evaluate-checkpoint"), "metrics") or "{}")
     metrics = json.loads(bench.read(steps.get("evaluate-tflite"), "metrics") or "{}")
     summary = json.loads(bench.read(steps.get("compile"), "summary") or "{}")
     compiled = bench.read(steps.get("compile"), Format.VELA)
-    tool, granularity = plan.recipe.split("--")
     return Row(
         tool=tool,
         granularity=granularity,
-        costs={stage: bench.costs[steps[stage].id] for stage in MEASURED if stage in steps},
+        costs={stage: bench.costs[steps[stage].id] for stage in _MEASURED if stage in steps},
         operators=dict(tflite.parse(bench.read(steps["quantize"], Format.TFLITE)).operators),
         metrics=_headlines(metrics, "") | _headlines(checkpoint, "checkpoint "),
         sram_kib=summary.get("sram_bytes", 0) / 1024,
@@ -168,19 +162,34 @@ def _measure(bench: _Bench, plan: BuildPlan) -> Row:
     )
 
 
+def _needed(plan: BuildPlan) -> list[Step]:
+    """Return the steps whose cost or result is printed, and those on which they depend, in order."""
+    needed: list[Step] = []
+    wanted: set[str] = set()
+    for step in reversed(plan.steps):
+        if step.stage in _SHOWN or step.id in wanted:
+            needed.insert(0, step)
+            wanted.update(item.step for item in step.inputs)
+    return needed
+
+
 def _headlines(metrics: dict[str, Any], prefix: str) -> dict[str, float]:
     return {
-        prefix + name: value
+        prefix + HEADLINES[name]: value
         for name, value in metrics.get("metrics", {}).items()
-        if name.endswith("mAP50-95")
+        if name in HEADLINES
     }
 
 
 def _print(row: Row) -> None:
-    total = sum(cost.seconds for cost in row.costs.values())
-    peak = max(cost.mib for cost in row.costs.values())
-    parts = ", ".join(f"{stage} {cost.seconds:.1f}" for stage, cost in row.costs.items())
+    way = {stage: cost for stage, cost in row.costs.items() if stage in _WAY}
+    total = sum(cost.seconds for cost in way.values())
+    peak = max(cost.memory for cost in way.values())
+    parts = ", ".join(f"{stage} {cost.seconds:.1f}" for stage, cost in way.items())
     print(f"{row.tool} {row.granularity}: {total:.1f} CPU s ({parts}), peak {peak:.0f} MiB")
+    apart = row.costs.get(_FOR_PARITY)
+    if apart is not None:
+        print(f"    float file for parity alone: {apart.seconds:.1f} CPU s, {apart.memory:.0f} MiB")
     print("   ", ", ".join(f"{name} {value:.4f}" for name, value in sorted(row.metrics.items())))
     print("   ", sum(row.operators.values()), "operators:", _counted(row.operators))
     print(f"    Vela: {row.sram_kib:.0f} KiB SRAM, on the CPU: {_counted(row.on_cpu)}", flush=True)
@@ -191,13 +200,19 @@ def _counted(operators: dict[str, int]) -> str:
 
 
 def main() -> int:
-    """Print a block for each build as it is done."""
+    """Print a block of lines for each build when it is measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", action="append", help="of this repository")
-    parser.add_argument("--tool", action="append", choices=converters())
+    parser.add_argument(
+        "--recipe",
+        action="append",
+        help="a recipe of this repository; default: fiducial-pose and fiducial-detect",
+    )
+    parser.add_argument(
+        "--tool", action="append", choices=converters(), help="a converter; default: all"
+    )
     options = parser.parse_args()
-    os.environ["BUILDSYS_ISOLATION"] = "none"  # what starts a step is measured with it
-    tools = tuple(options.tool or ("onnx2tf", "litert-torch"))
+    os.environ["BUILDSYS_ISOLATION"] = "none"  # it would be measured with each step
+    tools = tuple(options.tool or converters())
     for base in options.recipe or ["fiducial-pose", "fiducial-detect"]:
         print(base)
         with tempfile.TemporaryDirectory() as folder:

@@ -52,14 +52,16 @@ METER = """\
 import os, sys
 pid = os.fork()
 if not pid:
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.execvp(sys.argv[1], sys.argv[1:])
+    os.execvp(sys.argv[2], sys.argv[2:])
 _, status, usage = os.wait4(pid, 0)
-print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
-sys.exit(status != 0)
+with open(sys.argv[1], "w") as stream:
+    print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss, file=stream)
+sys.exit(os.waitstatus_to_exitcode(status) & 255)
 """
-"""A small parent: what a process weighs starts with what its parent weighs."""
+"""A program that runs a command and writes its cost to a file, for `read_cost`.
+
+It is small because a process's peak memory is at least that of its parent.
+"""
 
 
 @dataclass(frozen=True)
@@ -133,15 +135,21 @@ def measure(commands: dict[str, tuple[Sequence[str], Path]], runs: int) -> dict[
 
 
 def cost_of(command: Sequence[str], folder: Path) -> Cost:
-    """One run with all its children."""
-    done = subprocess.run(
-        (sys.executable, "-SE", "-c", METER, *command),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    seconds, kib = done.stdout.splitlines()[-1].split(" ")
+    """Run a command and return its cost with all its children."""
+    with tempfile.TemporaryDirectory() as report_folder:
+        report = Path(report_folder) / "cost.txt"
+        subprocess.run(
+            (sys.executable, "-SE", "-c", METER, str(report), *command),
+            cwd=folder,
+            capture_output=True,
+            check=True,
+        )
+        return read_cost(report)
+
+
+def read_cost(report: Path) -> Cost:
+    """Return the cost that METER wrote."""
+    seconds, kib = report.read_text(encoding="utf-8").split()
     return Cost(float(seconds), int(kib) / 1024)
 
 
