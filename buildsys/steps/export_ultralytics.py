@@ -106,19 +106,9 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Export the network, and compare ONNX with torch on sample images."""
-    from buildsys.steps.lib.families import (
-        onnx_export,
-        ultralytics_checkpoint,
-        ultralytics_head,
-        ultralytics_setup,
-    )
-    from buildsys.steps.lib.runtime import torch_light
+    from buildsys.steps.lib.families import onnx_export, ultralytics_export
 
-    with torch_light.without_torchvision():
-        ultralytics_setup.prepare(Path.cwd())
-    model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
-    model = ultralytics_head.fuse(model, params.head)
-    ultralytics_head.set_head(model, params.head)
+    model = ultralytics_export.load_network(inputs["checkpoint"], params.task, params.head)
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
     onnx_export.export(model, frame, params.opset, names, target, params.batch)
     reference, samples = onnx_export.ask(model), inputs.get("samples")

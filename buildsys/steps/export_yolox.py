@@ -95,9 +95,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Export the network, and compare ONNX with upstream's network on sample images."""
     from buildsys.steps.lib.families import onnx_export, yolox_head, yolox_network
 
-    yolox_network.prepare()
     source = inputs["checkpoint"], params.architecture, len(params.classes)
-    model = yolox_head.to_export(yolox_network.load_model(*source), params.head)
+    model = yolox_head.load_network(*source, params.head)
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
     onnx_export.export(model, frame, params.opset, names, target, params.batch)
     upstream = _upstream(yolox_network.load_model(*source), params.head)

@@ -47,17 +47,8 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Record the outputs in canonical order, float32."""
-    from buildsys.steps.lib.families import (
-        ultralytics_checkpoint,
-        ultralytics_head,
-        ultralytics_setup,
-    )
-    from buildsys.steps.lib.runtime import torch_light
+    from buildsys.steps.lib.families import ultralytics_export
 
-    with torch_light.without_torchvision():
-        ultralytics_setup.prepare(Path.cwd())
-    model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
-    model = ultralytics_head.fuse(model, params.head)
-    ultralytics_head.set_head(model, params.head)
+    model = ultralytics_export.load_network(inputs["checkpoint"], params.task, params.head)
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
     recording_files.record_torch(model, params.names, pictures, outputs["recording"])

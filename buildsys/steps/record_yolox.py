@@ -49,10 +49,9 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Record the outputs in canonical order, float32."""
-    from buildsys.steps.lib.families import yolox_head, yolox_network
+    from buildsys.steps.lib.families import yolox_head
 
-    yolox_network.prepare()
-    model = yolox_network.load_model(inputs["checkpoint"], params.architecture, len(params.classes))
-    model = yolox_head.to_export(model, params.head)
+    source = inputs["checkpoint"], params.architecture, len(params.classes)
+    model = yolox_head.load_network(*source, params.head)
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
     recording_files.record_torch(model, params.names, pictures, outputs["recording"])

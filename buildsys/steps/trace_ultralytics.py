@@ -54,28 +54,18 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Set the head, trace the network, and compare the program with it on sample images."""
-    from buildsys.steps.lib.families import (
-        torch_program,
-        ultralytics_checkpoint,
-        ultralytics_head,
-        ultralytics_setup,
-    )
+    from buildsys.steps.lib.families import torch_program, ultralytics_export
     from buildsys.steps.lib.heads.branches import layout
-    from buildsys.steps.lib.runtime import torch_light
 
-    with torch_light.without_torchvision():
-        ultralytics_setup.prepare(Path.cwd())
-    model = ultralytics_checkpoint.load_model(inputs["checkpoint"], params.task)
-    model = ultralytics_head.fuse(model, params.head)
-    ultralytics_head.set_head(model, params.head)
-    if layout(params.head) in ("normalized", "split"):  # these compute with single strides
+    model = ultralytics_export.load_network(inputs["checkpoint"], params.task, params.head)
+    if layout(params.head) in ("normalized", "split"):  # these heads use each stride as a number
         _settle_strides(model.model[-1])
     frame, names = params.preprocessing, params.output_names
     torch_program.save(model, frame, names, inputs.get("samples"), outputs["program"])
 
 
 def _settle_strides(head: Any) -> None:
-    """Replace the tensor of a head's strides by numbers: tracing cannot read a number from a tensor."""
+    """Replace a head's tensor of strides by a list, because tracing cannot read a number from a tensor."""
     strides = head.stride.tolist()
     del head.stride
     head.stride = strides

@@ -55,10 +55,9 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Set the head, trace the network, and compare the program with it on sample images."""
-    from buildsys.steps.lib.families import torch_program, yolox_head, yolox_network
+    from buildsys.steps.lib.families import torch_program, yolox_head
 
-    yolox_network.prepare()
     source = inputs["checkpoint"], params.architecture, params.classes
-    model = yolox_head.to_export(yolox_network.load_model(*source), params.head)
+    model = yolox_head.load_network(*source, params.head)
     frame, names = params.preprocessing, params.output_names
     torch_program.save(model, frame, names, inputs.get("samples"), outputs["program"])

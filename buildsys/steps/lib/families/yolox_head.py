@@ -1,18 +1,22 @@
-"""Set a loaded YOLOX network to the form that is exported: the common preprocessing, and one of
+"""Load a YOLOX checkpoint in the form that is exported: the common preprocessing, and one of
 three heads.
 
 Only the loaded instance changes, never site-packages; every step that runs the checkpoint like the
 exported files uses this module.
 """
 
+from pathlib import Path
 from typing import Any
 
+from buildsys.steps.lib.families import yolox_network
 
-def to_export(model: Any, head: str) -> Any:
-    """Return the network changed to RGB 0..1 and the given head, in evaluation mode; changes it in
-    place.
+
+def load_network(checkpoint: Path, architecture: str, classes: int, head: str) -> Any:
+    """Set up YOLOX, and return the checkpoint's network in evaluation mode, changed to RGB 0..1 and
+    the given head.
     """
-    model = model.eval()
+    yolox_network.prepare()
+    model = yolox_network.load_model(checkpoint, architecture, classes).eval()
     fold_input(model)
     set_head(model, head)
     return model
