@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.no_op import METER, Cost, read_cost  # noqa: E402
-from buildsys.errors import BuildsysError  # noqa: E402
+from buildsys.errors import BuildsysError, InputError  # noqa: E402
 from buildsys.execution.places import Workspace  # noqa: E402
 from buildsys.execution.running import process  # noqa: E402
 from buildsys.execution.running.runner import Runner  # noqa: E402
@@ -119,7 +119,8 @@ def measure(root: Path, base: str, tools: tuple[str, ...]) -> Iterator[Row]:
     }
     session = _open(root / "workspace", base, variants)
     try:
-        assert not session.loaded.broken, session.loaded.broken
+        if session.loaded.broken:
+            raise InputError(*session.loaded.diagnostics)
         plans = build_plans(session.loaded.plans)
         bench = _Bench(root / "bench", plans, session.state)
         for plan in plans:
