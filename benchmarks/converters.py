@@ -191,7 +191,10 @@ def _print(row: Row) -> None:
     apart = row.costs.get(_FOR_PARITY)
     if apart is not None:
         print(f"    float file for parity alone: {apart.seconds:.1f} CPU s, {apart.memory:.0f} MiB")
-    print("   ", ", ".join(f"{name} {value:.4f}" for name, value in sorted(row.metrics.items())))
+    if row.metrics:
+        print(
+            "   ", ", ".join(f"{name} {value:.4f}" for name, value in sorted(row.metrics.items()))
+        )
     print("   ", sum(row.operators.values()), "operators:", _counted(row.operators))
     print(f"    Vela: {row.sram_kib:.0f} KiB SRAM, on the CPU: {_counted(row.on_cpu)}", flush=True)
 
