@@ -63,7 +63,10 @@ def load(path: Path) -> Any:
 
 
 def ask(network: Any, picture: "np.ndarray") -> "list[np.ndarray]":
-    """Return the outputs of a program's network for one image, float32 [height, width, 3] in 0..1."""
+    """Return the outputs of a network that takes channels last, for one image [height, width, 3].
+
+    The image is float32 in 0..1.
+    """
     import torch
 
     with torch.no_grad():
