@@ -35,10 +35,14 @@ def check_size(count: int) -> None:
         raise ValueError("it is below zero, or too large")
 
 
+_LONGEST_DURATION = 1e12
+"""In any unit; milliseconds of thirty years."""
+
+
 def check_duration(count: float) -> None:
-    """Raise ValueError for a time below zero, in any unit."""
-    if count < 0:
-        raise ValueError("it is below zero")
+    """Raise ValueError for a time, in any unit, that is below zero or longer than any step."""
+    if not 0 <= count <= _LONGEST_DURATION:
+        raise ValueError("it is below zero, or too long")
 
 
 Digest = Annotated[str, check_digest]

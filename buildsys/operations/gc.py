@@ -136,9 +136,7 @@ def _sweep_scratch(
         except BlockingIOError:
             return (), True
         database = Database(workspace.state / "state.sqlite")
-        found = finished_folders(
-            workspace, lambda key: database.result(key) is not None or store.recall(key) is not None
-        )
+        found = finished_folders(workspace, store, database.result)
         database.close()
         finished = tuple(_measure(path) for path in found)
         for folder in () if dry_run else finished:

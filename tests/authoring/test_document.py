@@ -89,3 +89,9 @@ def test_a_text_is_composed_as_by_the_library_itself() -> None:
     assert own(whole).id == "mapping"
     for text in (whole, *texts):
         assert _found(own, text) == _found(library.compose, text), text
+
+
+def test_zero_has_no_sign() -> None:
+    """-0.0 equals 0.0, so a plan could not tell which of two variants it took; their texts differ."""
+    document = parse_document("a: -0.0\nb: [0.0, -0.0e3]\n", "recipes/a.yaml")
+    assert repr(document.data) == "{'a': 0.0, 'b': [0.0, 0.0]}"

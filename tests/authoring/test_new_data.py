@@ -329,6 +329,19 @@ def test_a_folder_around_the_data_names_no_split(workspace: Path, folder: Path) 
         assert document.get("dataset", "splits", split, "annotations") == path
 
 
+def test_the_other_split_may_have_another_spelling(workspace: Path, folder: Path) -> None:
+    """Programs write instances_Train.json next to instances_Validation.json, and images alike."""
+    for split in ("Train", "Validation"):
+        write_sheet(folder / "annotations" / f"instances_{split}.json", (f"{split}.jpg",))
+        fill(folder, {f"images/{split}/{split}.jpg": ""})
+    assert new(workspace, "--data", "data/d/annotations/instances_Train.json") == 0
+    document = read_document(workspace / "recipes" / "mine.yaml", "mine")
+    for split, word in (("train", "Train"), ("val", "Validation")):
+        path = f"data/d/annotations/instances_{word}.json"
+        assert document.get("dataset", "splits", split, "annotations") == path
+        assert document.get("dataset", "splits", split, "images") == f"data/d/images/{word}"
+
+
 @pytest.mark.parametrize("name", ['q"q', "d[1]", "é & #", "a*b?"])
 def test_a_pattern_means_its_folder_whatever_that_is_called(workspace: Path, name: str) -> None:
     """Special characters in a folder's name are escaped in YAML and in the pattern."""

@@ -16,7 +16,7 @@ from buildsys.files import read_regular
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
 from buildsys.steps.lib.datasets.coco_file import file_names, has_keypoints, parse
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.split_names import SPLITS
+from buildsys.steps.lib.datasets.split_names import SPLITS, spellings
 
 
 def guess_sets(root: Path, data: str, task: str) -> LabelledData:
@@ -94,9 +94,9 @@ def _other(root: Path, data: str, own: str, split: str) -> str:
     It is at the same path with the split's word replaced, once or everywhere.
     """
     word = "|".join(SPLITS[own])
-    found = list(re.finditer(f"(?<![a-zA-Z])({word})(?![a-zA-Z])", data))
+    found = list(re.finditer(f"(?<![a-zA-Z])({word})(?![a-zA-Z])", data, re.IGNORECASE))
     for marks in (found[-1:], found):
-        for new in SPLITS[split]:
+        for new in spellings(split):
             path = data
             for mark in reversed(marks):
                 path = path[: mark.start()] + new + path[mark.end() :]
@@ -124,7 +124,7 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
         first = mistakes[0]
         raise InputError.at(data, first.message, first.hint, line=first.line, column=first.column)
     home = Path(data).parent
-    names = [*SPLITS[split], re.split("[_-]", Path(data).stem)[-1]]
+    names = [*spellings(split), re.split("[_-]", Path(data).stem)[-1]]
     folders = [home, home.parent]
     folders += [base / "images" for base in (home, home.parent)]
     folders += [base / name for base in tuple(folders) for name in names]

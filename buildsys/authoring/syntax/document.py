@@ -300,7 +300,8 @@ def _number(text: str, tag: str) -> int | float:
     plain = text.replace("_", "")
     try:
         if tag == "float":
-            value: int | float = float(plain.replace(".inf", "inf").replace(".nan", "nan"))
+            number = float(plain.replace(".inf", "inf").replace(".nan", "nan"))
+            value: int | float = number + 0.0  # -0.0 is 0.0: equal values have equal text
         elif len(plain) > _MOST_DIGITS:
             value = math.inf  # Python refuses to read thousands of digits
         else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from buildsys.errors import InputError, shorten
 from buildsys.graph import Step
+from buildsys.spec import Intermediate
 
 THREADS, MEMORY, GPU = "threads", "memory-mib", "gpu"
 ANY = 1_000_000_000
@@ -40,6 +41,9 @@ def needs_of(step: Step, machine: str) -> Needs | None:
     made here.
     """
     if step.local or step.fetches:  # depends on this machine, or uses its network
+        return None
+    passed = (*(output.name for output in step.outputs), *(item.output for item in step.inputs))
+    if Intermediate.PROGRAM in passed:  # loaded only where it was traced: `State.traced`
         return None
     needs = {THREADS: step.threads, MEMORY: step.memory_mib}
     if step.gpu and step.device == "cuda":

@@ -16,11 +16,8 @@ from buildsys.execution.cluster import connections
 from buildsys.execution.cluster.orders import (
     EVENTS,
     Event,
-    InputsLost,
     Order,
-    Refused,
     Reply,
-    Undelivered,
     read_event,
     read_reply,
     write_order,
@@ -201,7 +198,5 @@ class Ordered:
                 f"the reply of worker {self.connection.name_of(self.future)} cannot be read ({error}):"
                 " install the same buildsys there"
             ) from error
-        if isinstance(reply, Refused | InputsLost | Undelivered):
-            name = self.connection.name_of(self.future)
-            return replace(reply, worker=name) if name else reply
-        return reply
+        name = self.connection.name_of(self.future)  # the scheduler's, whatever the worker wrote
+        return replace(reply, worker=name) if name else reply

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from buildsys.errors import InputError, StepFailed
+from buildsys.errors import InputError, MissingBytes, StepFailed
 from buildsys.escaping import plain_log
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import checkpoints, isolation, kernels, process
@@ -24,11 +24,13 @@ from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.step_outputs import read_verdict
 from buildsys.execution.store.action_entry import make_entry
+from buildsys.execution.store.store import Store
 from buildsys.execution.tools import bytecode, environments
 from buildsys.files import DEEPEST, is_deep, open_regular, remove_tree
 from buildsys.graph import Input, Output, Step, StepResult
 from buildsys.names import BadName
-from buildsys.spec import Format
+from buildsys.records import is_digest
+from buildsys.spec import Format, Intermediate
 from buildsys.steps.lib.datasets.images import SUFFIXES as IMAGES
 from buildsys.steps.lib.runtime import launcher
 from buildsys.steps.lib.tensorrt import host_library
@@ -66,23 +68,31 @@ def make_once(
     assert action_key is not None
     with alone(step, action_key):
         result = state.recall(step, action_key.key)
-        if result is not None and state.holds(step, result):
+        if result is not None and state.is_readable(step, result):
             state.finish(step, action_key, result)
             return None
         return make(action_key)
 
 
-def finished_folders(workspace: Workspace, has_result: Callable[[str], bool]) -> tuple[Path, ...]:
-    """Return the working folders that interrupted steps left and whose action has a result by now.
+def finished_folders(
+    workspace: Workspace, store: Store, find_result: Callable[[str], StepResult | None]
+) -> tuple[Path, ...]:
+    """Return the working folders that interrupted steps left and whose results the store has.
 
-    Those of other interrupted steps stay: a training continues there.
+    `find_result`: by action key. Other folders stay: a training continues there, also one that is
+    made again because its checkpoint was lost.
     """
     try:
         with os.scandir(workspace.scratch) as entries:
-            found = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+            found = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError:
         return ()
-    return tuple(path for path in map(Path, sorted(found)) if has_result(path.name))
+    results = {key: find_result(key) for key in filter(is_digest, found)}
+    return tuple(
+        workspace.scratch / key
+        for key, result in results.items()
+        if result is not None and all(store.has(digest, False) for _, digest in result.outputs)
+    )
 
 
 class Runner:
@@ -237,6 +247,8 @@ class Runner:
         """
         digest = dict(action_key.inputs)[item.name]
         if item.source is None:
+            if item.output == Intermediate.PROGRAM and digest not in self.state.traced:
+                raise MissingBytes(item.step)
             producer = self.state.steps[item.step]
             output = next(o for o in producer.outputs if o.name == item.output)
             target = folder / (item.name + ("" if output.tree else output.suffix))
@@ -399,6 +411,7 @@ class Runner:
                 " Rename the files that they are made from."
             ) from error
         result = StepResult(outputs=digests, seconds=seconds, passed=passed)
+        self.state.traced |= {d for name, d in digests if name == Intermediate.PROGRAM}
         entry = make_entry(step, action_key.key, result, diary)
         store.record(entry)
         if self.publishes:

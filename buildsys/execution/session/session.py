@@ -210,8 +210,8 @@ class Session:
         if self.state.has_turned_red:  # recipes that were not checked may share the verdict
             self.settled = {}
         self.state.store.finish_run()
-        known = self.state.known_result
-        for folder in finished_folders(self.workspace, lambda key: known(key) is not None):
+        store, find_result = self.state.store, self.state.known_result
+        for folder in finished_folders(self.workspace, store, find_result):
             remove_tree(folder)
         outcomes = {b: o for b, o in self.publisher.outcomes.items() if o.good and b in self.plans}
         idle = build_plans(self.plans[b] for b, o in outcomes.items() if o.kind == Kind.UP_TO_DATE)

@@ -22,7 +22,7 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools.requirements import MissingForStep, missing_here
 from buildsys.graph import BuildPlan, Decision, Input, Reason, Status, Step, StepResult
 from buildsys.lockfile import Lock, Training
-from buildsys.spec import Format
+from buildsys.spec import Format, Intermediate
 
 _TO_MAKE = frozenset({Status.STALE, Status.MISSING})
 _UNDECIDED = _TO_MAKE | {Status.PENDING}
@@ -69,6 +69,10 @@ class State:
         self._wanted: set[str] = set()
         self._contradicted: set[str] = set()
         """Action keys whose verdict contradicts their recorded result: neither is used."""
+        self.traced: set[str] = set()
+        """Digests of the programs that were traced here in this run. No other is loaded: torch can
+        run code while it loads one, and a store or a worker may have made it.
+        """
         self.has_turned_red = False
         """Whether a verdict recorded as passed was made again and failed."""
         self._lock = threading.RLock()  # steps finish in threads while doit checks others
@@ -170,7 +174,7 @@ class State:
         if result is None:
             return
         with self._lock:
-            if not self.holds(step, result):
+            if not self.is_readable(step, result):
                 self._wanted.add(step_id)
                 self._reconsider([step_id], frozenset(Status))
 
@@ -447,6 +451,11 @@ class State:
         """Return whether the store has every byte of a result."""
         trees = {output.name: output.tree for output in step.outputs}
         return all(self.store.has(digest, trees[name]) for name, digest in result.outputs)
+
+    def is_readable(self, step: Step, result: StepResult) -> bool:
+        """Return whether steps may read a result: the store has it, and a program is this run's."""
+        programs = {digest for name, digest in result.outputs if name == Intermediate.PROGRAM}
+        return programs <= self.traced and self.holds(step, result)
 
     def _is_red(self, item: Input) -> bool:
         result = self.result(item.step) if item.step else None

@@ -17,8 +17,13 @@ def compare(
     `steps`: by id, those that its inputs come from; `store`: has the old and new index of a
     dataset.
     """
+    names = sorted(old.keys() | new.keys())
     reasons: list[Reason] = []
-    for name in sorted(old.keys() | new.keys()):
+    tools = [str(parts.get("tool", "")) for parts in (old, new)]
+    if all(tools) and _title(tools[0]) != _title(tools[1]):  # another module, with other inputs
+        reasons.append(Reason(subject="tool", old=tools[0], new=tools[1]))
+        names = [name for name in names if name.startswith("params.")]
+    for name in names:
         if old.get(name) != new.get(name):
             reasons += _reasons(step, name, old, new, steps, store)
     return tuple(dict.fromkeys(reasons))
@@ -46,9 +51,14 @@ def _reasons(
     if kind == "lock" and old.get("tool") == new.get("tool"):
         return [Reason(subject=f"the lock of {step.tool_env or 'the core'} changed")]
     if kind == "tool":
-        title, version = str(after).rsplit(" ", 1)
-        return [Reason(subject=title, old=str(before).rsplit(" ", 1)[-1], new=version)]
+        versions = [str(tool).rsplit(" ", 1)[-1] for tool in (before, after)]
+        return [Reason(subject=_title(str(after)), old=versions[0], new=versions[1])]
     return []
+
+
+def _title(tool: str) -> str:
+    """Return the name in "name version"."""
+    return tool.rsplit(" ", 1)[0]
 
 
 def _input_reasons(
