@@ -72,11 +72,13 @@ def _look(root: Path, asked: list[str]) -> int:
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.execution.state.fingerprint import recipe_names
     from buildsys.execution.state.plans import Plans
     from buildsys.operations.inspect_data import choose, find_datasets
 
-    datasets, builds = find_datasets(Workspace(root))
-    chosen, without = choose(asked, datasets, builds)
+    workspace = Workspace(root)
+    datasets, builds = find_datasets(workspace)
+    chosen, without = choose(asked, datasets, builds, recipe_names(workspace))
     for build in without if asked else ():
         print(f"{build}: its recipe has no dataset")
     plans = Plans.of(dataset.plan for dataset in datasets)

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -139,12 +139,16 @@ def _folder(label: str) -> Path:
 
 
 def choose(
-    asked: Sequence[str], datasets: Sequence[Dataset], builds: Mapping[str, str]
+    asked: Sequence[str],
+    datasets: Sequence[Dataset],
+    builds: Mapping[str, str],
+    recipes: Collection[str] = (),
 ) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
     """Return the datasets of builds, variants, recipes or patterns of these, and chosen builds
     without one.
 
-    Raises InputError for an unknown name.
+    `recipes`: all names, also of recipes whose mistakes leave them without builds. Raises
+    InputError for an unknown name.
     """
     chosen: set[str] = set()
     for name in asked or ["*"]:
@@ -154,7 +158,7 @@ def choose(
             for build, recipe in builds.items()
             if any(fnmatchcase(x, pattern) for x in (build, build.split("@")[0], recipe))
         }
-        if not found and asked:
+        if not found and asked and pattern.split("@")[0] not in recipes:
             folders = dict.fromkeys(build.split("@")[0] for build in builds)
             known = [*builds, *folders, *dict.fromkeys(builds.values())]
             hint = did_you_mean(pattern, known)

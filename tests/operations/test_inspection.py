@@ -170,6 +170,10 @@ def test_targets_share_one_look(workspace: Path) -> None:
         assert choose(asked, datasets, builds)[0] == (dataset,)
     with pytest.raises(InputError, match="did you mean `wide`"):
         choose(["wade"], datasets, builds)
+    assert choose(["wade@host"], datasets, builds, {"wade"}) == (
+        (),
+        (),
+    )  # `check` reports its mistakes
 
 
 def test_calibration_images_are_looked_at(workspace: Path) -> None:
