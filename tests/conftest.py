@@ -63,6 +63,7 @@ LONGEST_FIRST = (
     "test_contracts",
     "test_examples",
     "test_yolox_pipeline",
+    "test_litert_torch",
     "test_outside",
     "test_converters",
     "test_batches",
