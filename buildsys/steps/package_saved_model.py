@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec, TensorSpec
-from buildsys.steps.lib.packages import saved_model_readme
+from buildsys.spec import BoardSpec, Format, ModelSpec, StepSpec
 from buildsys.steps.lib.packages.contents import (
     describe_preprocessing,
     write_companions,
     write_json,
 )
+from buildsys.steps.lib.packages.saved_model_readme import Params, describe
 
 STEP = StepSpec(
     consumes=(Format.SAVED_MODEL,),
@@ -21,18 +21,6 @@ STEP = StepSpec(
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """No settings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Params:
-    """The folder's name, the classes, and inputs and outputs; `outputs` empty: unknown."""
-
-    stem: str
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    outputs: tuple[TensorSpec, ...]
-    head: str
-    converter: str
 
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
@@ -56,5 +44,4 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     write_companions(folder, params.classes, inputs)
     write_json(folder / "preprocessing.json", describe_preprocessing(params.preprocessing))
     shutil.copytree(inputs["saved-model"], folder / f"{params.stem}_saved_model")
-    described = saved_model_readme.Described(**vars(params))
-    (folder / "README.md").write_text(saved_model_readme.describe(described), encoding="utf-8")
+    (folder / "README.md").write_text(describe(params), encoding="utf-8")

@@ -124,7 +124,7 @@ ENGINE = engine_readme.Described(
     lowered=False,
     jetson=False,
 )
-SAVED = saved_model_readme.Described(
+SAVED = saved_model_readme.Params(
     stem="tags",
     classes=("cat",),
     preprocessing=Preprocessing(height=8, width=8, color="rgb", resize="letterbox"),

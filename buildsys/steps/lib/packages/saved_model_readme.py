@@ -8,8 +8,8 @@ from buildsys.spec import Preprocessing, TensorSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Described:
-    """The facts for the text; `stem`: the folder's name without its ending; `outputs` empty: unknown."""
+class Params:
+    """The folder's name, the classes, and inputs and outputs; `outputs` empty: unknown."""
 
     stem: str
     classes: tuple[str, ...]
@@ -19,7 +19,7 @@ class Described:
     converter: str
 
 
-def describe(package: Described) -> str:
+def describe(package: Params) -> str:
     """Return the whole text."""
     frame = package.preprocessing
     return f"""# {markdown(package.stem)}: a TensorFlow SavedModel
@@ -38,7 +38,7 @@ images. In Python, with TensorFlow:
 """
 
 
-def _outputs(package: Described) -> str:
+def _outputs(package: Params) -> str:
     """Return a table of the outputs, if their meaning is known."""
     labels = "`labels.txt` lists the classes in order. " if package.classes else ""
     if not package.outputs:
