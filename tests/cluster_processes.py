@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.processes import environment, make_place, processes_in, start_doit, wait_until
+from tests.processes import environment, make_place, processes_in, start_doit, tools_in, wait_until
 
 TENSORRT = """\
 from buildsys.execution.tools import environments
@@ -119,12 +119,7 @@ class Cluster:
 
     def tools_on(self, name: str, module: str = "") -> list[int]:
         """Steps that run on a worker now (of a module), as `processes.tools_in` finds them."""
-        found = []
-        for number in processes_in(self.folder_of(name) / ".buildsys" / "scratch"):
-            command = Path(f"/proc/{number}/cmdline")
-            if command.exists() and module.encode() in command.read_bytes():
-                found.append(number)
-        return found
+        return tools_in(self.folder_of(name), module)
 
     def folder_of(self, name: str) -> Path:
         """The working folder of a worker."""

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.store.action_entry import read_entry
@@ -21,6 +22,7 @@ from buildsys.execution.tools import bytecode, definitions
 from tests.conftest import REPOSITORY, copy_built, make_workspace
 from tests.given_models import tflite_bytes
 
+Found = TypeVar("Found")
 TOOL = Path(__file__).with_name("stand_in_tool.py")
 
 EVERY_PROGRAM = """\
@@ -177,12 +179,15 @@ def _program(number: int) -> bytes:
         return b""
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 180) -> None:
-    """Poll until a condition is true. Raises AssertionError after `seconds`."""
+def wait_until(condition: Callable[[], Found], what: str, seconds: float = 180) -> Found:
+    """Poll until a condition is true; returns its value, since a second look may find another.
+
+    Raises AssertionError after `seconds`.
+    """
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if condition():
-            return
+        if found := condition():
+            return found
         time.sleep(0.01)
     raise AssertionError(f"waited in vain for {what}")
 

@@ -69,8 +69,10 @@ def changed_epochs(place: Path, count: int) -> None:
 
 def begun_on(cluster: Cluster, *names: str) -> str:
     """Wait until the held step runs on a worker; returns the worker's name."""
-    processes.wait_until(lambda: any(cluster.tools_on(n, HELD) for n in names), "the held step")
-    return next(name for name in names if cluster.tools_on(name, HELD))
+    running = processes.wait_until(
+        lambda: [name for name in names if cluster.tools_on(name, HELD)], "the held step"
+    )
+    return running[0]
 
 
 def ended(run: "subprocess.Popen[str]", seconds: float = 180) -> str:
