@@ -192,8 +192,15 @@ class Dispatch:
                     return self._take(step, action_key, found, sending.events.begun)
                 sending.attempt += 1
             raise NoWorkerFits
+        except NoWorkerFits:
+            if self.connection.is_lost:  # then the run is over, and nothing more starts here
+                raise self._interrupted() from None
+            raise
         except SchedulerLost:
-            raise Interrupted(f"the scheduler at {self.connection.address} is gone") from None
+            raise self._interrupted() from None
+
+    def _interrupted(self) -> Interrupted:
+        return Interrupted(f"the scheduler at {self.connection.address} is gone")
 
     def _ask(self, sending: _Sending) -> Reply | None:
         """Return a worker's reply to the order; None where the worker is gone.

@@ -67,6 +67,7 @@ class SchedulerConnection:
 
     def places(self) -> tuple[Place, ...]:
         """Return the connected workers; at most a second old."""
+        self.check()
         with self._looking:
             if time.monotonic() - self._looked >= _LOOK_EVERY_SECONDS:
                 self._places = self._look()
@@ -74,7 +75,6 @@ class SchedulerConnection:
             return self._places
 
     def _look(self) -> tuple[Place, ...]:
-        self.check()
         try:
             found = self._client.scheduler_info(n_workers=-1)["workers"]
         except UNEXPECTED as error:
@@ -101,10 +101,15 @@ class SchedulerConnection:
         names = {place.address: place.name for place in self.places()}
         return next((names[each] for each in addresses if each in names), "")
 
+    @property
+    def is_lost(self) -> bool:
+        """Return whether the scheduler is known to be gone."""
+        self._lost |= self._client.status != "running"
+        return self._lost
+
     def check(self) -> None:
         """Raise SchedulerLost if the scheduler is known to be gone."""
-        if self._lost or self._client.status != "running":
-            self._lost = True
+        if self.is_lost:
             raise SchedulerLost(self.address)
 
     def lose(self, error: BaseException) -> NoReturn:

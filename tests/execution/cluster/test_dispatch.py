@@ -53,6 +53,7 @@ class NearConnection:
     """
 
     address = "near"
+    is_lost = False
 
     def __init__(self, root: Path, tools: StandIn) -> None:
         self.root, self.tools = root, tools
@@ -209,6 +210,26 @@ def test_a_remote_that_loses_everything_at_once_leaves_the_step_to_this_machine(
     build(workspace, near)
     assert set(kinds(near, "prepare")) == {("w0", "lost")}
     assert "loses uploaded files; prepare (tags) runs here" in capsys.readouterr().err
+
+
+def test_without_scheduler_and_remote_nothing_starts_here(
+    workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step that would run here because of the remote store does not, once the scheduler is gone:
+    else an interrupted run would repeat finished trainings.
+    """
+
+    def lose(order: Order) -> None:
+        if order.stage == "prepare":
+            shutil.rmtree(tmp_path / "remote" / "blobs")
+            near.is_lost = True
+
+    near.before = lose
+    session = build(workspace, near)
+    text = capsys.readouterr().err
+    assert "prepare (tags): interrupted: the scheduler at near is gone" in text
+    assert "prepare (tags): no recorded result" not in text  # begun here
+    assert {session.state.steps[name].stage for name in session.executor.interrupted} >= {"prepare"}
 
 
 @pytest.mark.parametrize(
