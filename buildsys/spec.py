@@ -113,6 +113,16 @@ HEADLINES = {
     "top1": "top-1",
 }
 """The main metrics, and their names in a column of a table."""
+
+
+def classes_without_objects(metrics: Mapping[str, float | None]) -> tuple[str, ...]:
+    """Return the classes whose metrics are None: the measured split has no objects of them."""
+    unmeasured = sorted(name for name, value in metrics.items() if value is None)
+    heads = [f"{headline}." for headline in HEADLINES]
+    pairs = ((name, head) for name in unmeasured for head in heads if name.startswith(head))
+    return tuple(dict.fromkeys(name.removeprefix(head) for name, head in pairs))
+
+
 PAD_GREY = 114
 """Ultralytics' letterbox colour, which surrounded the images in training."""
 REG_MAX = 16

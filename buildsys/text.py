@@ -41,6 +41,16 @@ def first_of(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + more
 
 
+_MOST_CLASSES = 5
+
+
+def describe_unmeasured(split: str, classes: Sequence[str]) -> str:
+    """Return that a split has no objects of some classes, and what follows."""
+    these = "this class" if len(classes) == 1 else "these classes"
+    listed = first_of(classes, _MOST_CLASSES)
+    return f"the {split} split has no objects of {listed}: the accuracy of {these} is not measured"
+
+
 _CURE = " Cure: "
 
 

@@ -11,9 +11,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from buildsys.spec import Format
+from buildsys.spec import Format, classes_without_objects
 from buildsys.steps.lib.parity.tolerances import CLOSE, CLOSE_SHARE, KERNEL_STEPS
-from buildsys.typed_json import read
+from buildsys.typed_json import decode, read
 
 METRIC_TOLERANCE = 0.002
 """Largest absolute difference of a share (mAP) from the arithmetic of another CPU or a GPU."""
@@ -61,8 +61,10 @@ def _shares(metrics: bytes) -> tuple[dict[str, float], dict[str, object]]:
     found = read(metrics)
     if not isinstance(found, dict):
         raise ValueError("it contains no metrics")
-    shares = {name: float(value) for name, value in found["metrics"].items()}
-    return shares, {name: value for name, value in found.items() if name != "metrics"}
+    figures = decode(dict[str, float | None], found["metrics"])
+    shares = {name: value for name, value in figures.items() if value is not None}
+    beside = {name: value for name, value in found.items() if name != "metrics"}
+    return shares, beside | {"without objects": classes_without_objects(figures)}
 
 
 def _follows(published: bytes, again: bytes) -> Agreement:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from buildsys.digest import canonical
+from buildsys.spec import classes_without_objects
 from buildsys.steps.lib.report.values import (
     LABELS,
     Budget,
@@ -199,13 +200,16 @@ def _rank(item: tuple[str, Any]) -> tuple[int, str]:
 
 
 def _measured(name: str, row: dict[str, Any]) -> Measured:
+    metrics = row["metrics"]
+    known = {str(key): float(value) for key, value in metrics.items() if value is not None}
     return Measured(
         name=str(name),
         sha256=str(row["model"]["sha256"]),
         split=str(row.get("split") or ""),
         pictures=int(row.get("pictures") or 0),
         objects=int(row.get("objects") or 0),
-        metrics=tuple(sorted((str(key), float(value)) for key, value in row["metrics"].items())),
+        metrics=tuple(sorted(known.items())),
+        without_objects=classes_without_objects(metrics),
         device=str(row.get("device") or ""),
         kernels=str(row.get("kernels") or ""),
         **_sigmas(row.get("keypoint_sigmas")),

@@ -38,8 +38,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     for gate in params.thresholds:
         value = measured.get(gate.metric)
         if value is None:
-            known = ", ".join(sorted(measured))
-            failures.append(f"{gate.metric} was not measured (there are {known})")
+            failures.append(_unmeasured(gate.metric, measured))
             continue
         if gate.min is not None and value < gate.min:
             failures.append(f"{gate.metric} is {value:.4f}, below {gate.min:g}")
@@ -51,7 +50,15 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     figures = {
         gate.metric: {"value": measured[gate.metric], "baseline": baseline.get(gate.metric)}
         for gate in params.thresholds
-        if gate.metric in measured
+        if measured.get(gate.metric) is not None
     }  # without the thresholds, so that a new threshold that is met changes no later artifact
     verdict = {"passed": not failures, "failures": failures, "figures": figures}
     outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+
+
+def _unmeasured(metric: str, measured: dict[str, float | None]) -> str:
+    """Return why a metric has no value: its class does not occur, or it is not known at all."""
+    if metric in measured:
+        return f"{metric} was not measured: the split has no objects of this class"
+    known = ", ".join(sorted(measured))
+    return f"{metric} was not measured (there are {known})"

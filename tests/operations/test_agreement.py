@@ -35,7 +35,7 @@ def floats(*values: float, shape: tuple[int, ...] = ()) -> bytes:
     return recording(boxes=array(values, shape or (len(values),)))
 
 
-def metrics(**figures: float) -> bytes:
+def metrics(**figures: float | None) -> bytes:
     """The bytes of a file of metrics."""
     return json.dumps({"metrics": figures}).encode()
 
@@ -56,6 +56,8 @@ def verdict(**figures: object) -> bytes:
         ("metrics", metrics(a=0.5), metrics(a=0.5 + METRIC_TOLERANCE * 0.99), True),
         ("metrics", metrics(a=0.5), metrics(a=0.5 + METRIC_TOLERANCE * 1.01), False),
         ("metrics", metrics(a=0.5), metrics(a=0.5, b=0.5), False),
+        ("metrics", metrics(top1=0.5, **{"top1.a": None}), metrics(top1=0.5), False),
+        ("metrics", metrics(a=0.5, b=None), metrics(a=0.501, b=None), True),
         ("metrics", metrics(a=0.5), b"no JSON", False),
         ("metrics", b"[]", b"[]", False),
         ("metrics", metrics(a=0.5), measured(images=3, a=0.5), False),

@@ -45,6 +45,7 @@ def measured(name: str, box: float, keypoints: float, kinds: tuple[str, ...] = (
         pictures=300,
         objects=541,
         metrics=tuple(rows),
+        without_objects=("bolt",) if kinds else (),
         kernels="reference, as TFLite Micro's" if name == "tflite" else "",
         sigmas=(0.25,) * 4,
         sigmas_source="Ultralytics' default, 1/4",

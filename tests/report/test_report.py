@@ -452,6 +452,14 @@ def test_evidence_of_another_shape_is_left_out() -> None:
         assert evidence.read_image_comparisons(data) == ((), ())
 
 
+def test_classes_without_objects_have_no_metrics() -> None:
+    """A metric that is null in metrics.json is no 0, but a class without objects."""
+    row = {"model": {"sha256": "a"}, "metrics": {"top1": 0.5, "top1.egg": None, "top1.bar": 0.25}}
+    (found,) = evidence.read_measured({"tflite": row})
+    assert found.metrics == (("top1", 0.5), ("top1.bar", 0.25))
+    assert found.without_objects == ("egg",)
+
+
 def test_a_ladder_is_judged_by_its_figures() -> None:
     """A ladder is judged by signal (more is better) and the rest (less is better); random weights
     are not judged.

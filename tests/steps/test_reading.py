@@ -6,11 +6,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from buildsys.steps.lib.datasets import coco_file, formats, prepared
+from buildsys.steps.lib.datasets import coco_file, dataset_survey, formats, prepared
 from buildsys.steps.lib.datasets.images import explain, is_cut_off, is_plain, is_turned
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
+    Object,
     check_object,
     decode_text,
     find_labels,
@@ -417,3 +418,13 @@ def test_sigmas_are_ultralytics_defaults_where_the_dataset_has_none() -> None:
     four = keypoint_sigmas.choose((), 4)
     assert (four.values, four.source) == ((0.25,) * 4, "Ultralytics' default, 1/4")
     assert len(keypoint_sigmas.choose((), 17).values) == 17
+
+
+def test_a_folder_without_images_of_a_class_is_a_gap() -> None:
+    """A class without images in a split of class folders is reported, as one without objects is."""
+    layout = Layout(classes=("apple", "pear"), keypoints=0, dims=0, shape="folder")
+    tally = dataset_survey.Tally(name="val", layout=layout, frames=())
+    item = Object(category=1, box=(0.5, 0.5, 1.0, 1.0), keypoints=(), outline=())
+    tally.add_sample(Sample(image="val/pear/1.jpg", objects=((0, item),)), (8, 8), empty=False)
+    (finding,) = dataset_survey.find_gaps([tally])
+    assert finding.message == "no apple in the val split"

@@ -278,6 +278,12 @@ def test_accuracy_tells_on_how_many_images(pages: Path) -> None:
     assert "keypoint sigmas 0.25 each (Ultralytics" in page
 
 
+def test_a_class_without_objects_has_no_accuracy(pages: Path) -> None:
+    """The table per class says "no objects" for a class that the measured split does not have."""
+    page = (pages / "tags" / "grove-vision-ai-v2.html").read_text()
+    assert '<th scope="row">bolt</th><td class="n" colspan="2">no objects</td>' in page
+
+
 def test_a_training_has_a_page(pages: Path) -> None:
     """A training's page has curves, the best epoch, the time, detections and images."""
     page = (pages / TRAINING_PAGE).read_text()

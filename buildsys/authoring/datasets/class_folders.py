@@ -50,6 +50,10 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
         splits=(),
         format="folders",
         given=tuple((split, (place,)) for split, place in splits),
+        absent=tuple(
+            (split, tuple(name for name in classes if not _has_image(root / place / name)))
+            for split, place in splits
+        ),
     )
     return prepare_splits(facts)
 

@@ -15,6 +15,7 @@ from buildsys.authoring.syntax.scope import Scope
 from buildsys.authoring.syntax.workspace_paths import hint_missing
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import coco_format
+from buildsys.steps.lib.datasets.coco_file import AnnotationFile
 from buildsys.steps.lib.datasets.coco_splits import CocoSplit, read_splits
 from buildsys.text import did_you_mean
 
@@ -166,6 +167,7 @@ def _read(place: Place, shape: str) -> CocoSet | tuple[Diagnostic, ...]:
         format=coco_format.NAMES[place.base_names],
         given=tuple((name, (images, file)) for name, file, images in place.splits),
         crowds=tuple((name, sheet.crowds) for name, sheet in sheets.items() if sheet.crowds),
+        absent=tuple((name, _absent(sheet)) for name, sheet in sheets.items()),
     )
     labels = dict(place.labels)
     missing_parts = tuple(
@@ -174,6 +176,12 @@ def _read(place: Place, shape: str) -> CocoSet | tuple[Diagnostic, ...]:
         if not any(sheets[split].objects)
     )
     return CocoSet(facts=prepare_splits(facts), missing_parts=missing_parts)
+
+
+def _absent(sheet: AnnotationFile) -> tuple[str, ...]:
+    """Return the classes of which a file has no object."""
+    present = {item.category for objects in sheet.objects for item in objects}
+    return tuple(name for n, name in enumerate(sheet.layout.names) if n not in present)
 
 
 def _unlabelled(split: str, path: str) -> Diagnostic:

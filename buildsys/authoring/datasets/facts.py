@@ -26,6 +26,8 @@ class DatasetFacts:
     `format`: how a person wrote it, a key of `steps.lib.datasets.formats`; empty where a generator
     draws it. `given`: (split, its places relative to `root`) in that format. `flip`: which keypoint
     is which in a mirror image. `crowds`: (split, number of omitted annotations of whole groups).
+    `absent`: (split, classes without an object in it), where reading the dataset shows them; they
+    are not recorded.
     """
 
     root: str
@@ -39,6 +41,7 @@ class DatasetFacts:
     format: str = ""
     given: tuple[tuple[str, tuple[str, ...]], ...] = ()
     flip: tuple[int, ...] = ()
+    absent: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def split(self, name: str) -> tuple[str, ...] | None:
         """Return the folders of a split, or None."""

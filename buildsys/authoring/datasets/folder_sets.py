@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -135,12 +135,21 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
         for split, found in entries
         if not any(voc_format.has_objects(entry) for entry in found)
     )
+    facts = _facts(root, "voc", names, [(split.name, split.places) for split in splits])
+    absent = tuple((split.name, _absent(names, found)) for split, found in entries)
     return FolderSet(
-        facts=_facts(root, "voc", names, [(split.name, split.places) for split in splits]),
+        facts=dataclasses.replace(facts, absent=absent),
         parts=parts,
         read=frozenset({root, lists, *(root / place for place in (*parts, *filter(None, files)))}),
         missing_parts=missing_parts,
     )
+
+
+def _absent(names: tuple[str, ...], entries: Iterable[voc_format.Entry]) -> tuple[str, ...]:
+    """Return the classes without an object that is used."""
+    files = [entry.content for entry in entries if entry.content is not None]
+    present = {item.name for file in files for item in file.objects if not item.difficult}
+    return tuple(name for name in names if name not in present)
 
 
 def _read_darknet(path: Path, label: str) -> FolderSet | list[Finding]:

@@ -2,12 +2,14 @@
 
 import os
 
+from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.firmware_checks import is_unseen
 from buildsys.authoring.recipes.model import model_fits, model_spec
+from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
-from buildsys.text import first_of
+from buildsys.text import describe_unmeasured, first_of
 
 _SHOWN = 5
 
@@ -38,16 +40,18 @@ def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
 
 
 def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Warn about a requested accuracy that is not measured because the labels have other classes.
+    """Warn about a requested accuracy that is not measured because the labels have other classes,
+    and about classes without an object.
 
-    With gates it is an error, see check_gates.
+    With gates on other classes it is an error, see check_gates.
     """
     evaluate, facts = build.recipe.evaluate, build.dataset
-    asked = "split" in evaluate.model_fields_set and evaluate.measure and not evaluate.gates
-    if facts is None or not asked or is_unseen(build):
+    if facts is None or not evaluate.measure or is_unseen(build):
         return []
     model = model_spec(build)
     if not model.classes or model_fits(model, facts):
+        return _unmeasured_classes(build, facts, locate)
+    if "split" not in evaluate.model_fields_set or evaluate.gates:
         return []
     has, given = (
         _counted(len(model.classes), model.keypoints),
@@ -58,6 +62,18 @@ def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
     message = f"accuracy is not measured: the network has {has}, but the dataset {given}"
     hint = "use a dataset with labels of the network's classes, or remove `evaluate`"
     return [locate(("evaluate", "split"), message, hint, key=True, severity="warning")]
+
+
+def _unmeasured_classes(build: Build, facts: DatasetFacts, locate: Locate) -> list[Diagnostic]:
+    """Warn about classes without an object in the split that accuracy is measured on."""
+    split, block = build.recipe.evaluate.split, build.recipe.dataset
+    absent = dict(facts.absent).get(split, ())
+    if build.split is not None or block is None or len(absent) in (0, len(facts.names)):
+        return []  # no object at all is another mistake
+    in_file = block.splits is not None
+    at: KeyPath = ("dataset", "splits", split, "annotations") if in_file else ("dataset",)
+    message, hint = describe_unmeasured(split, absent), "add images of every class to this split"
+    return [locate(at, message, hint, key=not in_file, severity="warning")]
 
 
 def _counted(classes: int, keypoints: int) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 from buildsys import typed_json
 from buildsys.errors import BuildsysError, MissingBytes
@@ -12,6 +13,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.state.decide import State
 from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, Choice, Plan, SelectionPlan, Variant
+from buildsys.spec import classes_without_objects
 
 _MEASURED = ("tflite", "quantized-onnx", "onnx", "checkpoint")
 """Files whose figures count: the shipped file's before those of what it was made from."""
@@ -27,6 +29,9 @@ class Figures:
     bytes: int = 0
     sram_bytes: int = 0
     metrics: tuple[tuple[str, float], ...] = ()
+    split: str = ""
+    without_objects: tuple[str, ...] = ()
+    """Classes that do not occur in the measured `split`."""
 
     def value(self, name: str) -> float | None:
         """Return a figure by its name in `select`; None if it is unknown."""
@@ -66,19 +71,33 @@ def _figures(sizes: Mapping[str, int], read: Callable[[str], bytes]) -> Figures:
         file=model.name if model else "",
         bytes=model.bytes if model else 0,
         sram_bytes=_number(vela.get("sram_bytes")),
-        metrics=_metrics(metrics),
+        **_metrics(metrics),
     )
 
 
-def _metrics(found: Mapping[str, object]) -> tuple[tuple[str, float], ...]:
-    """Return the main figures by name; empty for a file of another form."""
+class _Accuracy(TypedDict, total=False):
+    metrics: tuple[tuple[str, float], ...]
+    split: str
+    without_objects: tuple[str, ...]
+
+
+def _metrics(found: Mapping[str, object]) -> _Accuracy:
+    """Return the main figures by name, and classes without one; empty for a file of another
+    form.
+    """
     kind = next((kind for kind in _MEASURED if kind in found), "")
     try:
         row = typed_json.decode(dict[str, object], found.get(kind, {}))
-        values = typed_json.decode(dict[str, float], row.get("metrics", {}))
+        values = typed_json.decode(dict[str, float | None], row.get("metrics", {}))
+        split = typed_json.decode(str, row.get("split", ""))
     except ValueError:
-        return ()
-    return tuple(sorted(values.items()))
+        return {}
+    known = tuple(sorted((name, v) for name, v in values.items() if v is not None))
+    return {
+        "metrics": known,
+        "split": split,
+        "without_objects": classes_without_objects(values),
+    }
 
 
 def _number(value: object) -> int:

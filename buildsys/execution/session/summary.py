@@ -11,7 +11,7 @@ from buildsys.json_text import json_text
 from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
 from buildsys.printing import annotation
 from buildsys.spec import HEADLINES, status_text
-from buildsys.text import duration
+from buildsys.text import describe_unmeasured, duration
 from buildsys.write_errors import writing
 
 EARLIER = "an earlier package stays in build/ until the new one is built"
@@ -30,6 +30,7 @@ class Row:
     """One build: its outcome, the seconds that this run spent on its steps, and its package's
     figures.
 
+    `without_objects`: classes that do not occur in the measured `split`; the metrics omit them.
     `candidate`: a variant that `select` chooses among; it may be rejected. `earlier`: it waits, and
     build/ holds the package of an earlier recipe. `proved`: False where no step measured or judged
     the package's content.
@@ -45,6 +46,8 @@ class Row:
     bytes: int = 0
     sram_bytes: int = 0
     metrics: tuple[tuple[str, float], ...] = ()
+    split: str = ""
+    without_objects: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
@@ -124,10 +127,26 @@ def render_table(rows: list[Row]) -> str:
     why = [f"{row.id}: {row.status}" for row in shown if _short(row.outcome) != row.status]
     why += [f"{row.id}: {_FINDS_NOTHING}" for row in shown if row.good and _finds_nothing(row)]
     why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
+    why += _without_objects(shown)
     why += _differences(rows)
     why += [_CARRY.format(name) for name in portable[:1]]
     rest = f"{idle} build{'s are' if idle > 1 else ' is'} up-to-date" if idle else ""
     return "\n".join(filter(None, (text, *why, rest)))
+
+
+def _without_objects(rows: Iterable[Row]) -> list[str]:
+    """Return which classes could not be measured, once for all builds that lack the same."""
+    builds: dict[str, list[str]] = {}
+    for row in rows:
+        if row.without_objects:
+            text = describe_unmeasured(row.split, row.without_objects)
+            builds.setdefault(text, []).append(row.id)
+    return [f"{_and_more(names)}: {text}" for text, names in builds.items()]
+
+
+def _and_more(names: list[str]) -> str:
+    """Return the first of several builds, and the number of the others."""
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def _differences(rows: Iterable[Row]) -> list[str]:
@@ -169,7 +188,7 @@ def fold(rows: list[Row]) -> list[Row]:
         same = shared.get(row.outcome, [])
         if row in same[1:]:
             continue
-        name = f"{row.id} and {len(same) - 1} more" if same and not row.earlier else row.id
+        name = _and_more([one.id for one in same]) if same and not row.earlier else row.id
         found.append(replace(row, id=name))
     return found
 

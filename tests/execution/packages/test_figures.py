@@ -9,13 +9,15 @@ from buildsys.execution.places import Workspace
 from tests.sample_steps import make_plan, make_state, make_step
 
 FIGURES = '{"tflite": {"metrics": {"box.mAP50-95": 0.5, "box.mAP50": 1}, "split": "val"}}'
+GAP = '{"onnx": {"metrics": {"top1": 0.5, "top1.egg": null}, "split": "val"}}'
 MEASURED = (("box.mAP50", 1.0), ("box.mAP50-95", 0.5))
 
 
 @pytest.mark.parametrize(
     ("metrics", "vela", "expected"),
     [
-        (FIGURES, '{"sram_bytes": 4096}', Figures(sram_bytes=4096, metrics=MEASURED)),
+        (FIGURES, '{"sram_bytes": 4096}', Figures(sram_bytes=4096, metrics=MEASURED, split="val")),
+        (GAP, "", Figures(metrics=(("top1", 0.5),), split="val", without_objects=("egg",))),
         ('{"tflite": []}', '{"sram_bytes": "many"}', Figures()),
         ('{"tflite": {"metrics": {"box.mAP50": "good"}}}', "[]", Figures()),
         ('{"tflite": {"metrics": {"box.mAP50": NaN}}}', "", Figures()),

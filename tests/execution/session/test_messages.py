@@ -134,6 +134,17 @@ def test_the_table_names_a_long_wait_whole() -> None:
     assert shown == ["a@host  rejected by gate", f"a@host: rejected by gate: {why}"]
 
 
+def test_classes_without_objects_are_named_once() -> None:
+    """Classes that the measured split does not have are named once for all builds with the same."""
+    new = Outcome(kind=Kind.BUILT)
+    of_split = {"metrics": (("top1", 0.5),), "split": "val", "without_objects": ("egg",)}
+    rows = [Row(id=f"{n}@host", outcome=new, seconds=1.0, **of_split) for n in "abc"]  # type: ignore[arg-type]
+    lines = render_table(rows).splitlines()
+    why = "the val split has no objects of egg: the accuracy of this class is not measured"
+    assert lines[-1] == f"a@host and 2 more: {why}"
+    assert sum("egg" in line for line in lines) == 1
+
+
 STATUSES = {
     "tags@grove-vision-ai-v2": "failed at compile",
     "tags@xiao-esp32s3": "rejected by gate: box.mAP50-95 is 0.0500, below 0.1",

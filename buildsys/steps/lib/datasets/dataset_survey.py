@@ -112,7 +112,7 @@ def find_copies(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
 def find_gaps(tallies: list[Tally]) -> Iterator[Finding]:
     """Yield classes that do not occur in a labelled split."""
     for tally in tallies:
-        if tally.layout.shape == "folder" or not any(tally.classes):
+        if not any(tally.classes):
             continue
         for name, count in zip(tally.layout.classes, tally.classes, strict=True):
             if not count:

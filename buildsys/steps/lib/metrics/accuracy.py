@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import MASK_CHANNELS, Preprocessing
+from buildsys.spec import HEADLINES, MASK_CHANNELS, Preprocessing
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
 from buildsys.steps.lib.heads.branches import is_raw, layout
@@ -94,7 +94,7 @@ def measure(
         "split": params.split.name,
         "pictures": len(pictures),
         "objects": objects,
-        "metrics": metrics,
+        "metrics": without_absent(metrics, params.classes, confusion),
         **({"kernels": kernels} if kernels else {}),
         **_describe_sigmas(params),
     }
@@ -108,6 +108,16 @@ def measure(
             confusion=confusion,
         )
         curves.write(curves_target, found)
+
+
+def without_absent(
+    metrics: dict[str, float], classes: tuple[str, ...], confusion: curves.Confusion
+) -> dict[str, float | None]:
+    """Return the metrics with None for those of a class without objects in the split."""
+    objects = [sum(column) for column in zip(*confusion.counts, strict=True)]
+    absent = [name for name, count in zip(classes, objects, strict=False) if not count]
+    unmeasured = {f"{headline}.{name}" for headline in HEADLINES for name in absent}
+    return {name: None if name in unmeasured else value for name, value in metrics.items()}
 
 
 def name_outputs(found: "dict[str, np.ndarray]", params: Params) -> "dict[str, np.ndarray]":

@@ -205,7 +205,7 @@ def _section(item: Artifact) -> str:
     if item.manifest_sha256:
         lines.append(f"- manifest: sha256 {code_cell(item.manifest_sha256)}")
     lines += [
-        f"- {markdown(measured.name)}: {_metrics(measured.metrics)}; {markdown(words.measured_on(measured))};"
+        f"- {markdown(measured.name)}: {_metrics(measured)}; {markdown(words.measured_on(measured))};"
         f" sha256 {code_cell(measured.sha256)}{_how(measured)}"
         for measured in item.measured
     ]
@@ -237,8 +237,12 @@ def _confidences(image: ImageComparison) -> list[str]:
     ]
 
 
-def _metrics(metrics: tuple[tuple[str, float], ...]) -> str:
-    return ", ".join(f"{markdown(name)} {words.score(value)}" for name, value in metrics)
+def _metrics(measured: Measured) -> str:
+    """Return the metrics, and the classes that have none."""
+    figures = [f"{markdown(name)} {words.score(value)}" for name, value in measured.metrics]
+    return ", ".join(
+        [*figures, *(f"no objects of {markdown(n)}" for n in measured.without_objects)]
+    )
 
 
 def _ladder(item: Artifact) -> list[str]:

@@ -35,6 +35,8 @@ class Measured:
     pictures: int
     objects: int
     metrics: tuple[tuple[str, float], ...]
+    without_objects: tuple[str, ...] = ()
+    """Classes that do not occur in the split, and so have no metrics."""
     device: str = ""
     kernels: str = ""
     sigmas: tuple[float, ...] = ()

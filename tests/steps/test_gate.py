@@ -1,0 +1,40 @@
+"""The gate compares metrics with thresholds, and reports what was not measured."""
+
+import json
+from pathlib import Path
+from typing import cast
+
+from buildsys.steps import gate
+
+
+def judge(place: Path, metric: str, **figures: float | None) -> dict[str, object]:
+    """The verdict on one threshold, with the same metrics before and after."""
+    for name in ("metrics", "baseline"):
+        named = {key.replace("_", "."): value for key, value in figures.items()}
+        (place / name).write_text(json.dumps({"metrics": named}))
+    threshold = gate.Threshold(metric=metric, min=0.2, max_drop=0.1)
+    inputs = {"metrics": place / "metrics", "baseline": place / "baseline"}
+    gate.run(inputs, {"verdict": place / "verdict"}, gate.Params(thresholds=(threshold,)))
+    return cast("dict[str, object]", json.loads((place / "verdict").read_text()))
+
+
+def test_a_class_without_objects_cannot_pass(tmp_path: Path) -> None:
+    """A gate on a class without objects fails with this reason, not with a value of 0."""
+    verdict = judge(tmp_path, "top1.pear", top1=0.5, top1_pear=None)
+    assert verdict["failures"] == [
+        "top1.pear was not measured: the split has no objects of this class"
+    ]
+    assert verdict["figures"] == {}
+
+
+def test_an_unknown_metric_is_reported_with_the_known_ones(tmp_path: Path) -> None:
+    """A metric that was not measured is listed with those that were."""
+    verdict = judge(tmp_path, "top5", top1=0.5)
+    assert verdict["failures"] == ["top5 was not measured (there are top1)"]
+
+
+def test_a_value_above_the_threshold_passes(tmp_path: Path) -> None:
+    """A value within both limits passes and is part of the verdict."""
+    verdict = judge(tmp_path, "top1", top1=0.5)
+    assert verdict["passed"]
+    assert verdict["figures"] == {"top1": {"value": 0.5, "baseline": 0.5}}
