@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
-    from buildsys.authoring.datasets.facts import DatasetFacts
+    from buildsys.authoring.datasets.dataset import Data
     from buildsys.authoring.datasets.found_data import Images, LabelledData
     from buildsys.authoring.scaffold.bringing import OutsideData
     from buildsys.authoring.scaffold.draft import Draft
@@ -221,15 +221,22 @@ def _with_data(found: "LabelledData | Images", given: str, draft: "Draft") -> "D
 
     Raises InputError if the family cannot use it.
     """
+    from buildsys.authoring.datasets.dataset import Data
     from buildsys.authoring.datasets.found_data import Images
 
     if isinstance(found, Images):
-        return dataclasses.replace(draft, images=found.pattern)
-    return _with_facts(found.facts, found.block, given, draft)
+        count = min(draft.count, len(found.files))
+        return dataclasses.replace(draft, images=found.pattern, count=count)
+    split = (found.facts.root, found.shares) if found.shares is not None else None
+    return _with_facts(Data(dataset=found.facts, split=split), found.block, given, draft)
 
 
-def _with_facts(facts: "DatasetFacts", block: str, given: str, draft: "Draft") -> "Draft":
-    draft = dataclasses.replace(draft, facts=facts, block=block)
+def _with_facts(data: "Data", block: str, given: str, draft: "Draft") -> "Draft":
+    from buildsys.authoring.datasets.dataset import count_split
+
+    draft = dataclasses.replace(draft, facts=data.dataset, block=block)
+    known = count_split(data, draft.splits[0], draft.count, {}) if draft.splits else None
+    draft = dataclasses.replace(draft, count=known.number if known else draft.count)
     if draft.network is not None and draft.task not in draft.network.tasks:
         message = f"is data for task {draft.task}; family {draft.family} has no networks for it"
         raise InputError.at(given, message, "there are: " + ", ".join(draft.network.tasks))
@@ -246,7 +253,7 @@ def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
     recorded = read_lock(Workspace(root).lock)
     found = read_named(Loader(root, recorded, datasets_root()), name, _fixed_task(draft))
     if found.dataset is not None:
-        return _with_facts(found.dataset, _name_line(name), name, draft)
+        return _with_facts(found, _name_line(name), name, draft)
     note = f"{found.waiting_for} does not exist yet: its task, classes and splits are unknown"
     draft = dataclasses.replace(draft, block=_name_line(name))
     return dataclasses.replace(draft, brought=(*draft.brought, note))

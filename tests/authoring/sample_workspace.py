@@ -33,7 +33,7 @@ source:
 dataset: {{path: data/tags/data.yaml}}
 input: {{size: 192}}
 train: {{epochs: 4}}
-quantization: {{scheme: int8, calibration: {{split: train, count: 100}}}}
+quantization: {{scheme: int8, calibration: {{split: train, count: 1}}}}
 evaluate: {{gates: {{box.mAP50-95: {{max_drop: 0.01}}}}}}
 targets: [grove-vision-ai-v2, xiao-esp32s3]
 """
@@ -43,7 +43,7 @@ source:
   task: pose
   weights: {{path: weights/person.pt, sha256: {PERSON_SHA256}}}
 input: {{size: 192}}
-quantization: {{scheme: int8, calibration: {{images: "data/cam/**/*.jpg", count: 100}}}}
+quantization: {{scheme: int8, calibration: {{images: "data/cam/**/*.jpg", count: 1}}}}
 evaluate: none
 targets:
   - grove-vision-ai-v2
@@ -58,7 +58,7 @@ targets:
 ONNX = """\
 source: {family: onnx, weights: {path: weights/model.onnx}}
 input: {size: [96, 160]}
-quantization: {scheme: int8, calibration: {images: "data/cam/*.jpg", count: 10}}
+quantization: {scheme: int8, calibration: {images: "data/cam/*.jpg", count: 1}}
 targets: [ethos-u55-128-high-end]
 """
 

@@ -119,7 +119,7 @@ def test_images_alone_calibrate(
     words = ("--from", "weights/boxes.pt", "--target", "grove-vision-ai-v2")
     assert new(workspace, "data/brought", *words) == 0
     text = (workspace / "recipes" / "mine.yaml").read_text()
-    assert '\n  calibration: {images: "data/brought/**/*.jpg", count: 100, seed: 0}\n' in text
+    assert '\n  calibration: {images: "data/brought/**/*.jpg", count: 2, seed: 0}\n' in text
     source = by_stage(plan_good(workspace)["mine@grove-vision-ai-v2"])["calibration"].inputs[0]
     assert source.source is not None
     assert source.source.parts == ("**/*.jpg",)

@@ -39,7 +39,7 @@ _FINE = {
     "DATA": "data/tags/data.yaml",
     "SIZE": "192",
     "EPOCHS": "4",
-    "COUNT": "10",
+    "COUNT": "1",
     "DROP": "0.01",
     "TARGET": "xiao-esp32s3",
 }

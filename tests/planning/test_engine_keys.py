@@ -32,7 +32,7 @@ _TABLE = {
     "portable": ("as: board", "as: board, tensorrt: {version_compatible: true}", _ENGINE),
     "gpus": ("as: board", "as: board, tensorrt: {hardware_compatibility: ampere-plus}", _ENGINE),
     "granularity": ("as: board", "as: board, quantization: {granularity: per-tensor}", _QUANTIZED),
-    "pictures": ("count: 100", "count: 50", {"calibration", "overlap", *_QUANTIZED}),
+    "pictures": ("count: 1", "count: 2", {"calibration", "overlap", *_QUANTIZED}),
     "batch": ("as: board", "as: board, export: {batch: 8}", _EXPORTED),
     "open batch": ("as: board", "as: board, export: {batch: {min: 1, opt: 8, max: 16}}", _EXPORTED),
     "benchmark": ("targets:", "benchmark: {runs: 50}\ntargets:", set()),
@@ -71,7 +71,7 @@ def test_the_calibration_cache_is_an_artifact_of_its_own(workspace: Path) -> Non
     assert {item.name for item in before["engine"].inputs} == {"onnx", "calibration-cache"}
     wide = _stages(workspace, _ORIN, ("int8: calibrator", "int8: calibrator, workspace_gib: 8"))
     assert {name for name in before if before[name].id != wide[name].id} == _ENGINE
-    fewer = _stages(workspace, _ORIN, ("count: 100", "count: 50"))
+    fewer = _stages(workspace, _ORIN, ("count: 1", "count: 2"))
     changed = {name for name in before if before[name].id != fewer[name].id}
     assert changed == {"calibration", "calibrate", "overlap", *_ENGINE}
     batch = ("as: board", "as: board, export: {batch: {min: 1, opt: 8, max: 16}}")

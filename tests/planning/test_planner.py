@@ -90,7 +90,7 @@ def test_two_targets_share_the_steps_before_they_part(workspace: Path) -> None:
     ("old", "new", "first", "kept"),
     [
         ("epochs: 4", "epochs: 5", "train", "samples"),
-        ("count: 100", "count: 50", "calibration", "export"),
+        ("count: 1", "count: 2", "calibration", "export"),
         ("max_drop: 0.01", "max_drop: 0.02", "gate", "evaluate-tflite"),
     ],
 )

@@ -7,6 +7,7 @@ fewer epochs.
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -90,12 +91,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert run.returncode == 0, run.stdout + run.stderr
         path = root / "recipes" / f"{name}.yaml"
         text = path.read_text()
-        for old, new in (
-            ("size: 192", "size: 64"),
-            ("count: 100", "count: 4"),
-        ):
-            assert old in text
-            text = text.replace(old, new)
+        assert "size: 192" in text
+        text = re.sub(r"\bcount: \d+", "count: 4", text.replace("size: 192", "size: 64"))
         # the pose dataset needs all images, or its int8 file fails the signal check
         if name in FORMS:
             assert "epochs: 100" in text

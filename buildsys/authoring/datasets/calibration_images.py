@@ -1,7 +1,9 @@
 """Calibration images that a pattern selects."""
 
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from buildsys.authoring.datasets.image_counts import ImageCount
 from buildsys.authoring.syntax.workspace_paths import FROM_ROOT
 from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.datasets.images import SUFFIXES, is_image
@@ -15,15 +17,27 @@ def split_glob(pattern: str) -> tuple[str, str]:
     return "/".join(parts[:fixed]) or ".", "/".join(parts[fixed:])
 
 
-def find_problem(workspace: Path, pattern: str) -> tuple[str, str] | None:
-    """Return why a pattern selects no image, and what to do; a path without a wildcard selects
-    nothing.
-    """
-    root, rest = split_glob(pattern)
-    names = [name for name, _ in list_parts(str(workspace / root), (rest,)).files]
+def find_problem(names: Sequence[str], pattern: str) -> tuple[str, str] | None:
+    """Return why a pattern that matches `names` selects no image, and what to do."""
     if any(is_image(PurePosixPath(name)) for name in names):
         return None
     if not names:
         return f"no file matches {pattern}", FROM_ROOT.format("workspace")
     message = f"none of the files that {pattern} matches is an image, such as {show(names[0])}"
     return message, f"images end in {', '.join(sorted(SUFFIXES))}"
+
+
+def list_matches(workspace: Path, pattern: str) -> tuple[str, ...]:
+    """Return the files that a pattern matches, from its folder without wildcards; a path without a
+    wildcard matches nothing.
+    """
+    root, rest = split_glob(pattern)
+    return tuple(name for name, _ in list_parts(str(workspace / root), (rest,)).files)
+
+
+def count_matches(workspace: Path, names: Sequence[str], pattern: str) -> ImageCount:
+    """Return the number of images among the files that a pattern matches."""
+    images = [name for name in names if is_image(PurePosixPath(name))]
+    home = workspace / split_glob(pattern)[0]
+    folders = frozenset((home / name).parent for name in images)
+    return ImageCount(number=len(images), folders=folders)

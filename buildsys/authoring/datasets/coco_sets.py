@@ -168,6 +168,7 @@ def _read(place: Place, shape: str) -> CocoSet | tuple[Diagnostic, ...]:
         given=tuple((name, (images, file)) for name, file, images in place.splits),
         crowds=tuple((name, sheet.crowds) for name, sheet in sheets.items() if sheet.crowds),
         absent=tuple((name, _absent(sheet)) for name, sheet in sheets.items()),
+        images=tuple((name, len(sheet.images)) for name, sheet in sheets.items()),
     )
     labels = dict(place.labels)
     missing_parts = tuple(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from buildsys.authoring.datasets import folder_sets, trees
+from buildsys.authoring.datasets import folder_sets, image_counts, trees
 from buildsys.authoring.datasets.blocks import Dataset, Split
 from buildsys.authoring.datasets.class_folders import find_root, read_class_folders, watched_folders
 from buildsys.authoring.datasets.coco_sets import (
@@ -58,6 +58,7 @@ class DatasetContext(Protocol):
     sheets: Known
     folders: folder_sets.Known
     trees: trees.Known
+    counts: image_counts.Known
 
     @property
     def data(self) -> "KnownData":
@@ -123,6 +124,20 @@ def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Dat
     data, files = known[key]
     build.read |= files
     return data
+
+
+def count_split(
+    data: Data, split: str, most: int, known: image_counts.Known
+) -> image_counts.ImageCount | None:
+    """Return the number of images of a split; None if it is not known, or not below `most`."""
+    if data.generator is not None:
+        number = vars(data.generator).get(split)
+        if not isinstance(number, int) or number >= most:
+            return None
+        return image_counts.ImageCount(number=number)
+    if data.dataset is None:
+        return None
+    return image_counts.count_images(data.dataset, split, most, known, data.split)
 
 
 def _look_up(build: Assembling, block: Dataset, task: str | None) -> Data:

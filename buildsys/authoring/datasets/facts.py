@@ -26,8 +26,8 @@ class DatasetFacts:
     `format`: how a person wrote it, a key of `steps.lib.datasets.formats`; empty where a generator
     draws it. `given`: (split, its places relative to `root`) in that format. `flip`: which keypoint
     is which in a mirror image. `crowds`: (split, number of omitted annotations of whole groups).
-    `absent`: (split, classes without an object in it), where reading the dataset shows them; they
-    are not recorded.
+    `absent`: (split, classes without an object in it), and `images`: (split, number of images),
+    where reading the dataset shows them; they are not recorded.
     """
 
     root: str
@@ -42,6 +42,7 @@ class DatasetFacts:
     given: tuple[tuple[str, tuple[str, ...]], ...] = ()
     flip: tuple[int, ...] = ()
     absent: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    images: tuple[tuple[str, int], ...] = ()
 
     def split(self, name: str) -> tuple[str, ...] | None:
         """Return the folders of a split, or None."""

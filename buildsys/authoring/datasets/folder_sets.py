@@ -137,8 +137,9 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
     )
     facts = _facts(root, "voc", names, [(split.name, split.places) for split in splits])
     absent = tuple((split.name, _absent(names, found)) for split, found in entries)
+    images = tuple((split.name, len(found)) for split, found in entries)
     return FolderSet(
-        facts=dataclasses.replace(facts, absent=absent),
+        facts=dataclasses.replace(facts, absent=absent, images=images),
         parts=parts,
         read=frozenset({root, lists, *(root / place for place in (*parts, *filter(None, files)))}),
         missing_parts=missing_parts,

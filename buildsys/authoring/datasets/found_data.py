@@ -3,22 +3,27 @@
 import dataclasses
 from dataclasses import dataclass
 
+from buildsys.authoring.datasets.blocks import Split
 from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.errors import InputError
 from buildsys.steps.lib.datasets import prepared
 
-_SHARE = "split: {val: 0.2, seed: 0}"
-"""The key for a dataset without a val split."""
+_SHARE = Split(val=0.2, seed=0)
+"""How a dataset without a val split is divided."""
 _COMMENT = "   # "
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledData:
-    """The keys of the `dataset` block, some with a comment, and the facts of the data."""
+    """The keys of the `dataset` block, some with a comment, and the facts of the data.
+
+    `shares`: how its train split is divided, if the block says so.
+    """
 
     keys: tuple[str, ...]
     facts: DatasetFacts
+    shares: Split | None = None
 
     @property
     def block(self) -> str:
@@ -57,4 +62,5 @@ def labelled(
             raise InputError(dataclasses.replace(part.diagnostic, hint=hint))
     splits = prepared.places(("train", "val"), facts.format == "folders")
     shared = dataclasses.replace(facts, splits=splits)
-    return LabelledData(keys=(*keys, _SHARE), facts=shared)
+    line = f"split: {{val: {_SHARE.val:g}, seed: {_SHARE.seed}}}"
+    return LabelledData(keys=(*keys, line), facts=shared, shares=_SHARE)

@@ -10,9 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from buildsys.authoring.datasets.calibration_images import find_problem, split_glob
-from buildsys.authoring.datasets.dataset import Data, DatasetContext, find_data
+from buildsys.authoring.datasets.calibration_images import (
+    count_matches,
+    find_problem,
+    list_matches,
+    split_glob,
+)
+from buildsys.authoring.datasets.dataset import Data, DatasetContext, count_split, find_data
 from buildsys.authoring.datasets.facts import describe_checkpoint, recall_checkpoint
+from buildsys.authoring.datasets.image_counts import ImageCount
 from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.export_batch import check_batch
@@ -89,6 +95,7 @@ class _Sources:
     given: GivenFile | None
     waiting_for: str
     no_calibration_images: tuple[str, str] | None
+    calibration_images: int | None
     facts: tuple[Fact, ...]
     origins: dict[str, tuple[str, int]]
 
@@ -135,6 +142,7 @@ class Assembler:
             given=common.given,
             waiting_for=common.waiting_for,
             no_calibration_images=common.no_calibration_images,
+            calibration_images=common.calibration_images,
             facts=common.facts,
             origins=tuple(sorted([(key, *place) for key, place in origins.items()])),
         )
@@ -177,6 +185,7 @@ class Assembler:
         ):  # a missing finished file is waited for; none of its facts are recorded
             key = f"model {recipe.source.weights.path or ''}"
             facts.append(Fact(key=key, facts=describe_checkpoint(checkpoint)))
+        unmatched, available = self._calibration_images(recipe, data)
         return _Sources(
             export=export,
             train=self._train(recipe),
@@ -184,7 +193,8 @@ class Assembler:
             checkpoint=checkpoint,
             given=given,
             waiting_for=waiting or data.waiting_for,
-            no_calibration_images=self._calibration_image_problem(recipe),
+            no_calibration_images=unmatched,
+            calibration_images=available,
             facts=tuple(facts),
             origins=self.scope.origins(),
         )
@@ -232,30 +242,53 @@ class Assembler:
         """Return whether an axis of the matrix is the size itself."""
         return any(layer.prefix == ("input", "size") for layer in self.scope.layers)
 
-    def _calibration_image_problem(self, recipe: Recipe) -> tuple[str, str] | None:
-        """Return message and hint if the pattern of calibration images matches none.
+    def _calibration_images(
+        self, recipe: Recipe, data: Data
+    ) -> tuple[tuple[str, str] | None, int | None]:
+        """Return message and hint if the pattern of calibration images matches none, and the number
+        of images if it is below the requested one.
 
-        None also for missing images that buildsys.lock records.
+        Nothing is returned for missing images that buildsys.lock records.
         """
         calibration = recipe.quantization.calibration
-        if calibration is None or calibration.images is None:
+        if calibration is None:
+            return None, None
+        if calibration.images is None:
+            split, most = calibration.split or "", calibration.count
+            return None, self._fewer(count_split(data, split, most, self.around.counts), most)
+        names = self._match_calibration_images(calibration.images)
+        if names is None:
+            return None, None
+        problem = find_problem(names, calibration.images)
+        found = count_matches(self.workspace, names, calibration.images)
+        return problem, self._fewer(found, calibration.count) if problem is None else None
+
+    def _fewer(self, found: ImageCount | None, count: int) -> int | None:
+        """Return the number of images if it is below `count`; then their folders are watched."""
+        if found is None or found.number >= count:
             return None
-        place, pattern = split_glob(calibration.images)
+        self.read |= found.folders
+        return found.number
+
+    def _match_calibration_images(self, images: str) -> tuple[str, ...] | None:
+        """Return the files that the pattern of calibration images matches.
+
+        None for missing images that buildsys.lock records.
+        """
+        place, pattern = split_glob(images)
         folder, home = self.workspace / place, str(self.workspace)
         self.read.add(folder)
         try:
-            check_tree(str(folder), (pattern,), home, calibration.images, self.around.trees)
+            check_tree(str(folder), (pattern,), home, images, self.around.trees)
         except InputError as error:
             at = ("quantization", "calibration", "images")
             start = "" if place == "." else f"{place}/"
             raise InputError(
                 *(self.scope.locate(at, start + d.message, d.hint) for d in error.diagnostics)
             ) from error
-        if self.around.recorded.content(f"pictures {calibration.images}") and not os.path.isdir(
-            folder
-        ):
+        if self.around.recorded.content(f"pictures {images}") and not os.path.isdir(folder):
             return None
-        return find_problem(self.workspace, calibration.images)
+        return list_matches(self.workspace, images)
 
     def find_board(self, entry: TargetEntry, index: int) -> Board:
         """Return the target of an entry, `index` in `targets`, and note the files that define

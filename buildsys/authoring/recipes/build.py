@@ -32,7 +32,8 @@ class Build:
 
     `train`, `export`, `vela`, `tensorrt`, `generator`: settings of step modules. `origins`: (dotted
     key, file, line) of each key. `no_calibration_images`: why the pattern of calibration images
-    selects none, and what to do. `split`: root and shares of data that is not split.
+    selects none, and what to do. `calibration_images`: how many images calibration can use, if
+    fewer than its `count`. `split`: root and shares of data that is not split.
     `dataset_home`: see `Source.home`. `missing_parts`: parts that the dataset lacks. `facts`: lines
     for buildsys.lock. `given`: the finished file, opened, if it exists. `checkpoint`: facts of the
     network in a checkpoint or finished file.
@@ -58,6 +59,7 @@ class Build:
     archive: Archive | None
     waiting_for: str
     no_calibration_images: tuple[str, str] | None
+    calibration_images: int | None
     facts: tuple[Fact, ...]
     origins: tuple[tuple[str, str, int], ...]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from buildsys.authoring.datasets import folder_sets, trees
+from buildsys.authoring.datasets import folder_sets, image_counts, trees
 from buildsys.authoring.datasets.coco_sets import Known
 from buildsys.authoring.datasets.dataset import KnownData
 from buildsys.authoring.recipes import checks
@@ -18,7 +18,7 @@ from buildsys.authoring.recipes.other_mistakes import other_mistakes
 from buildsys.authoring.recipes.recipe import Select, TargetEntry
 from buildsys.authoring.recipes.reserved_names import name_problem
 from buildsys.authoring.recipes.variants import STRUCTURE, Variant, variants
-from buildsys.authoring.recipes.warnings import check_measured, find_warnings
+from buildsys.authoring.recipes.warnings import check_count, check_measured, find_warnings
 from buildsys.authoring.syntax.document import Document, parse_document, read_document
 from buildsys.authoring.syntax.scope import Layer, Scope
 from buildsys.authoring.syntax.validation import parse
@@ -105,6 +105,8 @@ class Loader:
         """Dataset folders read in this run."""
         self.trees: trees.Known = {}
         """Mistakes of folders checked in this run."""
+        self.counts: image_counts.Known = {}
+        """Splits whose images were counted in this run."""
         self.data: KnownData = {}
         """Data found for other builds."""
         self.digest = cache(digest_file)
@@ -376,7 +378,7 @@ class _Reading:
             raise InputError(*error.diagnostics, *others) from error
         problems = checks.check(found, locate, entry.index, self.loader.boards)
         if not any(problem.is_error for problem in problems):
-            problems += check_measured(found, locate)
+            problems += check_measured(found, locate) + check_count(found, locate)
         else:
             problems += other_mistakes(assembler, (entry.entry, entry.index), problems)
         problems += find_warnings(found, locate)

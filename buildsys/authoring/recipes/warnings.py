@@ -9,7 +9,7 @@ from buildsys.authoring.recipes.model import model_fits, model_spec
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
-from buildsys.text import describe_unmeasured, first_of
+from buildsys.text import count_text, describe_unmeasured, first_of
 
 _SHOWN = 5
 
@@ -37,6 +37,19 @@ def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
     message = f"{block.label} does not exist; its facts come from buildsys.lock"
     hint = "built results are restored from the store; steps that read it wait"
     return [locate(("dataset",), message, hint, key=True, severity="warning")]
+
+
+def check_count(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Warn about a `count` of calibration images above the number that exists."""
+    calibration, number = build.recipe.quantization.calibration, build.calibration_images
+    if calibration is None or number is None:
+        return []
+    where = f"split {calibration.split}" if calibration.split else calibration.images
+    only = count_text(number, "image")
+    message = f"`count` is {calibration.count}, but {where} has only {only}"
+    at = ("quantization", "calibration", "count")
+    hint = f"calibration uses the images that exist: write {number}, or add images"
+    return [locate(at, message, hint, severity="warning")]
 
 
 def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:

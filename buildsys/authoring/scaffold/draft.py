@@ -33,6 +33,8 @@ _SMALL = 192
 """Side of the input in pixels that a microcontroller's memory can hold."""
 _SMALLEST, _LARGEST = GRID, 2048
 """Sizes in pixels that are accepted from a checkpoint."""
+USUAL_COUNT = 100
+"""Images that calibrate, if there are as many."""
 _GATED = {
     "segment": "masks.mAP50-95",
     "obb": "obb.mAP50-95",
@@ -49,7 +51,8 @@ class Draft:
     """What a recipe is written from.
 
     `boards`: the targets to build for, at least one; `facts`: of the data; `block`: the whole
-    `dataset` block; `images`: the pattern of images without labels, for calibration; `chosen`: the
+    `dataset` block; `images`: the pattern of images without labels, for calibration; `count`: how
+    many images calibrate; `chosen`: the
     family, where no file determines it; `brought`: lines to print about copied or linked files.
     """
 
@@ -59,6 +62,7 @@ class Draft:
     facts: DatasetFacts | None
     block: str = ""
     images: str = ""
+    count: int = USUAL_COUNT
     chosen: str = ""
     brought: tuple[str, ...] = ()
 
@@ -342,20 +346,26 @@ def _quantization(draft: Draft) -> list[str]:
     note = f"{whose}: {common}" if common else "a target that lacks it uses its own"
     lines = ["quantization:", noted(f"  scheme: {draft.scheme}", note)]
     if draft.scheme not in CALIBRATED:
-        return [*lines, "  # int8 and int16x8 also need `calibration: {split: train, count: 100}`"]
+        return [
+            *lines,
+            f"  # int8 and int16x8 also need `calibration: {{split: train, count: {draft.count}}}`",
+        ]
     lines.append(
         "  # granularity: per-tensor         # default: per-channel; try which is more accurate"
     )
     note = "use images like those of the camera: they determine the value ranges"
     if draft.splits:
         split = draft.splits[0]
-        return [*lines, noted(f"  calibration: {{split: {split}, count: 100, seed: 0}}", note)]
+        return [
+            *lines,
+            noted(f"  calibration: {{split: {split}, count: {draft.count}, seed: 0}}", note),
+        ]
     pattern = draft.images or f"data/{draft.name}/**/*.jpg"
     more = "" if draft.images else "; put about a hundred there, without labels"
     return [
         *lines,
         f"  # {note}{more}",
-        f"  calibration: {{images: {scalar(pattern)}, count: 100, seed: 0}}",
+        f"  calibration: {{images: {scalar(pattern)}, count: {draft.count}, seed: 0}}",
     ]
 
 
