@@ -6,6 +6,7 @@ from typing import assert_never
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.packages.publish import build_folder
+from buildsys.execution.running.resumption import describe_resumption
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import EARLIER
 from buildsys.execution.state.recording import training_notes
@@ -33,13 +34,20 @@ _UNDONE = "not done"
 class StepRow:
     """One step of a build and the decision about it.
 
-    `undone`: it is a proof that this machine cannot produce.
+    `undone`: it is a proof that this machine cannot produce. `continues`: at which epoch an
+    interrupted training continues.
     """
 
     step: Step
     decision: Decision
     undone: bool
     seconds: float | None
+    continues: str = ""
+
+    @property
+    def why(self) -> str:
+        """Why it has to run, and where it continues, as one text."""
+        return "; ".join(filter(None, (*map(str, self.decision.reasons), self.continues)))
 
     @property
     def status(self) -> str:
@@ -106,11 +114,9 @@ def _steps(steps: tuple[StepRow, ...]) -> list[str]:
         elif row.decision.status in (Status.UP_TO_DATE, Status.RESTORABLE):
             idle += 1
         else:
-            reasons = "; ".join(map(str, row.decision.reasons))
-            lines.append(f"    {row.status:<9} {row.step.stage:<20} {reasons}")
+            lines.append(f"    {row.status:<9} {row.step.stage:<20} {row.why}")
     if len(pending) == 1:
-        reasons = "; ".join(map(str, pending[0].decision.reasons))
-        lines.append(f"    {Status.PENDING:<9} {pending[0].step.stage:<20} {reasons}")
+        lines.append(f"    {Status.PENDING:<9} {pending[0].step.stage:<20} {pending[0].why}")
     elif pending:
         own = {f"after {row.step.stage}" for row in pending}
         texts = (str(reason) for row in pending for reason in row.decision.reasons)
@@ -184,11 +190,13 @@ def _published(session: Session, plan: Plan) -> Outcome:
 def _explain_step(session: Session, plan: BuildPlan, step: Step) -> StepRow:
     decision = session.state.decide(step)
     waits = decision.status == Status.WAITING
+    runs = decision.status in (Status.STALE, Status.MISSING)
     return StepRow(
         step=step,
         decision=decision,
         undone=bool(step.id in plan.proofs and waits and decision.key),
         seconds=session.database.duration(step.module),
+        continues=describe_resumption(session.workspace, step, decision.key) if runs else "",
     )
 
 
@@ -202,6 +210,7 @@ def _step_for_json(row: StepRow) -> dict[str, object]:
         "code": row.step.code,
         "lock": row.step.tool_identity,
         "seconds": row.seconds,
+        "continues": row.continues,
         "reasons": [_reason_for_json(reason) for reason in row.decision.reasons],
     }
 

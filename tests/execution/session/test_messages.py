@@ -1,6 +1,7 @@
 """Golden messages of `plan` and of the summary."""
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from buildsys.execution.session.console import Console
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, render_table
 from buildsys.outcome import BUILT, Kind, Outcome
+from tests.checkpoints import archive_of
 from tests.conftest import StandIn, no_environment
 
 PLAN = """\
@@ -31,6 +33,43 @@ def test_plan_says_what_and_why(workspace: Path, capsys: pytest.CaptureFixture[s
     assert main(["-C", str(workspace), "plan", "*@grove*"]) == 0
     output = capsys.readouterr().out
     assert output == PLAN
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize(
+    ("name", "epochs", "continues"),
+    [
+        ("state.pt", 2, "; continues at epoch 3 of 8"),
+        ("last.pt", 2, "; continues at epoch 3 of 8"),
+        ("state.pt", 8, "; continues after epoch 8 of 8"),
+        ("state.pt", 0, ""),
+        ("best-2.pt", 2, ""),
+    ],
+)
+def test_plan_says_where_a_training_continues(
+    name: str, epochs: int, continues: str, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`plan` shows the epoch at which an interrupted training continues."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 8"))
+    words = ["-C", str(workspace), "plan", "*@grove*"]
+    capsys.readouterr()
+    main([*words, "--json"])
+    (train,) = (
+        s
+        for s in json.loads(capsys.readouterr().out)["builds"][0]["steps"]
+        if s["stage"] == "train"
+    )
+    work = workspace / ".buildsys" / "scratch" / train["key"] / "work"
+    work.mkdir(parents=True)
+    state = {"model": {"rate": 0.5}, "rows": [{"loss": 1.5}], "epochs": epochs, "best": (2, 0.25)}
+    (work / name).write_bytes(archive_of(pickle.dumps(state, protocol=2)))
+    assert main(words) == 0
+    reason = "train.epochs 2 → 8, recipes/tags.yaml:9"
+    assert f"    stale     train                {reason}{continues}\n" in capsys.readouterr().out
+    (work / name).write_bytes(b"PK damaged")
+    assert main(words) == 0
+    assert f"{reason}\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("built")

@@ -1,0 +1,47 @@
+"""Finds the epoch at which an interrupted training continues, without executing its files."""
+
+import itertools
+import json
+import os
+import stat
+from pathlib import Path
+
+from buildsys.execution.places import Workspace
+from buildsys.graph import Step
+from buildsys.steps.lib.families.torch_file import read_operations
+
+_STATES = ("state.pt", "last.pt")
+"""Files in which trainings save what the next epoch needs."""
+_EPOCHS = "epochs"
+"""Their key for the number of finished epochs, and the parameter with the number of all."""
+
+
+def describe_resumption(workspace: Workspace, step: Step, key: str) -> str:
+    """Return at which epoch an interrupted training would continue; empty if it would not.
+
+    `key`: its action key.
+    """
+    work = workspace.scratch / key / "work"
+    if not (step.trains and key and os.path.isdir(work)):
+        return ""
+    done = max(_finished_epochs(work / name) for name in _STATES)
+    params = json.loads(step.params)
+    every = params.get(_EPOCHS) if isinstance(params, dict) else None
+    if not done or not isinstance(every, int):
+        return ""
+    if done >= every:
+        return f"continues after epoch {done} of {every}"
+    return f"continues at epoch {done + 1} of {every}"
+
+
+def _finished_epochs(path: Path) -> int:
+    """Return the number of finished epochs in a saved state; 0 without a readable one."""
+    try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return 0
+    except OSError:
+        return 0
+    used = [(op, arg) for op, arg in read_operations(path) or () if "PUT" not in op]
+    pairs = itertools.pairwise(used)
+    numbers = [number for (_, name), (_, number) in pairs if name == _EPOCHS]
+    return next((number for number in numbers if isinstance(number, int)), 0)
