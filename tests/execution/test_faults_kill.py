@@ -1,6 +1,7 @@
 """Runs that are ended from outside, with real doit, real step processes and real signals."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -86,6 +87,9 @@ def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Si
     statuses = processes.statuses(place)
     assert statuses["tags@xiao-esp32s3"] == "interrupted at train"
     assert statuses["plain@host"] in ("up-to-date", "interrupted")
+    rows = json.loads((place / "build" / "summary.json").read_text())["builds"]
+    spent = {row["id"]: row["seconds"] for row in rows}
+    assert 0 < spent["tags@xiao-esp32s3"] < 180, "what was spent until the signal counts"
 
 
 def test_an_interrupted_terminal_is_left_in_order(tmp_path: Path) -> None:

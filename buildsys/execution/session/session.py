@@ -275,7 +275,7 @@ class Session:
             return Row(id=plan.build, outcome=outcome, seconds=0.0)
 
     def _row(self, plan: Plan) -> Row:
-        spent = sum(self.executor.seconds.get(step.id, 0.0) for step in steps_of(plan))
+        spent = sum(self.executor.spent(step) for step in steps_of(plan))
         row = Row(
             id=plan.build,
             outcome=self.publisher.outcomes.get(plan.build) or self._unfinished(plan),

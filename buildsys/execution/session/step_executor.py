@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -65,6 +66,9 @@ class StepExecutor:
         self._repairing = threading.RLock()  # one repair at a time: they share working folders
         self.built: set[str] = set()
         self.seconds: dict[str, float] = {}
+        """By step id: what this run spent on a step that has ended, also on one that failed."""
+        self._started: dict[str, float] = {}
+        """By step id: when a step that has not ended started, on the monotonic clock."""
         self.failures: dict[str, str] = {}
         self.details: dict[str, str] = {}
         """Short causes of failure for the builds' rows."""
@@ -160,6 +164,10 @@ class StepExecutor:
         self.running.add(step.id)
         maker = self._makers.setdefault(decision.key, step.id)
 
+        def start() -> None:
+            self._started[step.id] = time.monotonic()
+            self.console.start(name, step.module, self._beginning(step, reason))
+
         def execute() -> StepResult | None:
             nonlocal decision
             # an input may have been made again in the meantime
@@ -167,9 +175,7 @@ class StepExecutor:
             if decision.status not in (Status.STALE, Status.MISSING):
                 return None
             return (self.cluster or self.runner).execute(
-                step,
-                lambda: self.console.start(name, step.module, self._beginning(step, reason)),
-                lambda *report: self.console.progress(name, *report),
+                step, start, lambda *report: self.console.progress(name, *report)
             )
 
         try:
@@ -182,6 +188,8 @@ class StepExecutor:
             return
         finally:
             self.running.discard(step.id)
+            self.seconds[step.id] = self.spent(step)
+            self._started.pop(step.id, None)
         if result is None and decision.status in (Status.REJECTED, Status.WAITING):
             self.console.finish(name, f"not made: {shorten(decision.reasons)}")
             return
@@ -196,6 +204,12 @@ class StepExecutor:
         self.record_training(step)
         outcome = f"done in {duration(result.seconds)}{self._place(step)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the check failed")
+
+    def spent(self, step: Step) -> float:
+        """Return the seconds that this run has spent on a step, also while it runs."""
+        started = self._started.get(step.id)
+        running = time.monotonic() - started if started is not None else 0.0
+        return self.seconds.get(step.id, 0.0) + running
 
     def _beginning(self, step: Step, reason: str) -> str:
         """Return where a step starts, if not on this machine, and the reason."""

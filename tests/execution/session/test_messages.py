@@ -2,12 +2,14 @@
 
 import json
 import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildsys.cli import main
+from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, render_table
@@ -204,6 +206,25 @@ def test_the_summary_names_step_and_gate(workspace: Path, tools: StandIn) -> Non
     assert table.splitlines()[-1] == (
         "tags@xiao-esp32s3: rejected by gate: box.mAP50-95 is 0.0500, below 0.1"
     )
+
+
+class Slow(StandIn):
+    """Stand-in tools of which some take a while, and then fail."""
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        if command.arguments[-2] in self.fail:
+            time.sleep(0.2)
+        return super().__call__(command, on_progress)
+
+
+def test_a_failed_step_took_time(workspace: Path) -> None:
+    """A build's seconds include those of the step that failed, for each build that it is part of."""
+    tools = Slow()
+    tools.fail = {"convert_onnx2tf"}
+    session = Session(workspace, tools, no_environment)
+    rows = session.build(list(session.plans))
+    session.close()
+    assert all(row.seconds >= 0.2 for row in rows), rows
 
 
 def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> None:
