@@ -271,6 +271,27 @@ def test_new_finds_images_by_their_base_names(workspace: Path, name: str) -> Non
     assert 'image 0: "ab12-a.jpg" is not in data/cells/images' in error.message
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "day/a.jpg", "./a.jpg"])
+@pytest.mark.parametrize("folder", ["imgs", "pictures/all"])
+def test_new_matches_base_names_only_where_paths_do_not_lead_there(
+    workspace: Path, folder: str, name: str
+) -> None:
+    """Images in a folder of an unusual name need no `match`, if each `file_name` is a path in it."""
+    cells = workspace / "data" / "cells"
+    shutil.rmtree(cells)
+    names = (name, name.replace("a.jpg", "b.jpg"))
+    for each in names:
+        (cells / folder / each).parent.mkdir(parents=True, exist_ok=True)
+        (cells / folder / each).write_bytes(each.encode())
+    write_sheet(cells / "annotations" / "instances_train.json", names)
+    given = "data/cells/annotations/instances_train.json"
+    assert cli.main(["-C", str(workspace), "new", "mine", "--data", given]) == 0
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    assert f"images: data/cells/{folder}}}" in text
+    assert "match:" not in text
+    assert '"format":"coco"' in by_stage(plan_good(workspace)["mine@host"])["prepare"].params
+
+
 def test_a_base_name_of_two_images(workspace: Path) -> None:
     """A base name that two images have is an error, because its labels are ambiguous."""
     bring_label_studio(workspace, "images\\\\ab12-a.jpg".replace("\\\\", "\\"))

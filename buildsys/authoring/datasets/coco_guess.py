@@ -5,6 +5,7 @@ splits.
 import os
 import posixpath
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.datasets.blocks import Dataset
@@ -135,6 +136,9 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
         files = index(list_files(root / folder))
         found = [files.get(base_name(name), []) for name in written]
         if all(len(paths) == 1 for paths in found):
+            whole = _common_start([path for (path,) in found], written)
+            if whole is not None:
+                return (folder / whole).as_posix(), False
             below = os.path.commonpath([os.path.dirname(path) for (path,) in found])
             return (folder / below).as_posix(), True
     for folder in folders:
@@ -143,3 +147,14 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
     message = f"its images were not found: no usual folder has {written[0]}"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
     raise InputError.at(data, message, hint)
+
+
+def _common_start(paths: Sequence[str], written: Sequence[str]) -> str | None:
+    """Return the folder from which each written name leads to its path; None if there is none."""
+    starts = set()
+    for path, name in zip(paths, written, strict=True):
+        end = f"/{posixpath.normpath(name)}"
+        if not f"/{path}".endswith(end):
+            return None
+        starts.add(f"/{path}".removesuffix(end).lstrip("/"))
+    return starts.pop() if len(starts) == 1 else None
