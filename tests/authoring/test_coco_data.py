@@ -328,4 +328,4 @@ def test_an_archive_of_coco_data(workspace: Path, tmp_path: Path) -> None:
     assert '"paths":["images/train","annotations/train.json"]' in stages["prepare"].params
     write_recipe(workspace, "cells", recipe.replace("train.json", "none.json"))
     (error,) = plan_all(workspace).errors
-    assert "relative to the archive root" in error.hint
+    assert "there is no `none.json` in `cells/annotations`; did you mean" in error.hint

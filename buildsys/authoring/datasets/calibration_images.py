@@ -1,10 +1,11 @@
 """Calibration images that a pattern selects."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.datasets.image_counts import ImageCount
-from buildsys.authoring.syntax.workspace_paths import FROM_ROOT
+from buildsys.authoring.syntax.workspace_paths import hint_missing
 from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.datasets.images import SUFFIXES, is_image
 from buildsys.steps.lib.datasets.pixel_boxes import show
@@ -17,14 +18,24 @@ def split_glob(pattern: str) -> tuple[str, str]:
     return "/".join(parts[:fixed]) or ".", "/".join(parts[fixed:])
 
 
-def find_problem(names: Sequence[str], pattern: str) -> tuple[str, str] | None:
+def find_problem(workspace: Path, names: Sequence[str], pattern: str) -> tuple[str, str] | None:
     """Return why a pattern that matches `names` selects no image, and what to do."""
     if any(is_image(PurePosixPath(name)) for name in names):
         return None
     if not names:
-        return f"no file matches {pattern}", FROM_ROOT.format("workspace")
+        return f"no file matches {pattern}", _hint_no_match(workspace, pattern)
     message = f"none of the files that {pattern} matches is an image, such as {show(names[0])}"
     return message, f"images end in {', '.join(sorted(SUFFIXES))}"
+
+
+def _hint_no_match(workspace: Path, pattern: str) -> str:
+    home, rest = split_glob(pattern)
+    folder = workspace / home
+    if not os.path.isdir(folder):
+        return hint_missing(folder, home)
+    if not rest or not set(rest) & set("*?["):
+        return hint_missing(workspace / pattern, pattern)
+    return f"put images into {home}, or change the pattern"
 
 
 def list_matches(workspace: Path, pattern: str) -> tuple[str, ...]:

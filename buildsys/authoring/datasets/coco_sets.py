@@ -12,7 +12,7 @@ from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.datasets.findings import diagnose
 from buildsys.authoring.syntax.scope import Scope
-from buildsys.authoring.syntax.workspace_paths import hint_missing
+from buildsys.authoring.syntax.workspace_paths import FROM_ROOT, hint_missing
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import coco_format
 from buildsys.steps.lib.datasets.coco_file import AnnotationFile
@@ -116,20 +116,20 @@ def check_files(scope: Scope, place: Place, start: str) -> None:
             whole = os.path.normpath(place.root / path)
             if exists(whole):
                 continue
-            what, hint = _missing(key, whole, start)
+            what, hint = _missing(key, whole, labels[path], FROM_ROOT.format(start))
             at = ("dataset", "splits", split, key)
             problems.append(scope.locate(at, f"{labels[path]} {what}", hint))
     if problems:
         raise InputError(*problems)
 
 
-def _missing(key: str, path: str, start: str) -> tuple[str, str]:
+def _missing(key: str, path: str, written: str, from_root: str) -> tuple[str, str]:
     """Return what is wrong with a path for `key`, and what to do."""
     if os.path.isdir(path):
         return "is a directory; `annotations` is one file", did_you_mean("", os.listdir(path))
     if os.path.exists(path):
         return "is a file; `images` is the folder that each `file_name` is relative to", ""
-    return "does not exist", hint_missing(Path(path), start)
+    return "does not exist", hint_missing(Path(path), written, from_root)
 
 
 def read_sets(place: Place, task: str, known: Known) -> CocoSet:

@@ -12,7 +12,7 @@ from buildsys.authoring.datasets.found_data import Images, LabelledData, labelle
 from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
 from buildsys.authoring.syntax.scalars import scalar
-from buildsys.authoring.syntax.workspace_paths import suggest_near
+from buildsys.authoring.syntax.workspace_paths import hint_missing
 from buildsys.errors import InputError
 from buildsys.steps.lib.datasets import darknet_format, voc_format
 from buildsys.steps.lib.datasets.file_lists import list_files
@@ -34,7 +34,7 @@ def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
     """
     path = root / data
     if not os.path.exists(path):
-        raise InputError.at(data, "does not exist", suggest_near(path))
+        raise InputError.at(data, "does not exist", hint_missing(path, data))
     if os.path.isdir(path):
         return _guess_folder(root, data, task)
     name = path.name.lower()

@@ -14,7 +14,7 @@ from typing import Literal
 
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.syntax.document import Document, KeyPath, read_document
-from buildsys.authoring.syntax.workspace_paths import WITHIN, check_inside
+from buildsys.authoring.syntax.workspace_paths import WITHIN, check_inside, hint_missing
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
 from buildsys.steps.lib.datasets.labels import is_class_name, is_labelled, label_path, read_text
@@ -297,7 +297,8 @@ def _missing_images(
     document: Document, split: str, place: _Place, base: str, inside: Path | None
 ) -> MissingPart:
     message = f"the {split} split names {place.written}, which does not exist"
-    hint = f"looked in {os.path.basename(base) or '.'}/"
+    looked = f"looked in {os.path.basename(base) or '.'}/"
+    hint = hint_missing(Path(os.path.join(base, place.written)), place.written, looked)
     if inside is not None:
         start = os.path.relpath(base, inside)
         outside = check_inside(inside, place.written, start=start, hint=WITHIN)

@@ -262,7 +262,7 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
             hint = suggest_line(build.workspace, os.path.relpath(path, build.workspace))
             raise InputError(build.scope.locate(("dataset", "path"), message, hint))
         message = f"{block.path} does not exist"
-        hint = hint_missing(path)
+        hint = hint_missing(path, block.path or "")
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     if path.suffix not in SUFFIXES:
         hint = suggest_line(build.workspace, os.path.relpath(path, build.workspace))
@@ -290,7 +290,7 @@ def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> 
         if known is not None:
             return _recalled(build, block, known, path)
         message = f"{block.path} does not exist"
-        hint = hint_missing(path)
+        hint = hint_missing(path, block.path or "")
         raise InputError(build.scope.locate(at, message, hint))
     _check_folder(build, block, path)
     facts = read_class_folders(path, label)
@@ -320,7 +320,7 @@ def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> D
         if known is not None and not os.path.isdir(root):
             return _recalled(build, block, known, root)
         message = f"{block.path} does not exist"
-        hint = hint_missing(path)
+        hint = hint_missing(path, block.path or "")
         raise InputError(build.scope.locate(("dataset", "path"), message, hint))
     if not os.path.isdir(path) and root == path:
         message = f"{block.path} is a file; `path` names the folder of the dataset"

@@ -259,7 +259,7 @@ class Assembler:
         names = self._match_calibration_images(calibration.images)
         if names is None:
             return None, None
-        problem = find_problem(names, calibration.images)
+        problem = find_problem(self.workspace, names, calibration.images)
         found = count_matches(self.workspace, names, calibration.images)
         return problem, self._fewer(found, calibration.count) if problem is None else None
 
@@ -347,7 +347,7 @@ class Assembler:
         path = self.workspace / name
         if not os.path.isfile(path):
             message = f"{name} does not exist"
-            raise InputError(self.scope.locate(("firmware",), message, hint_missing(path)))
+            raise InputError(self.scope.locate(("firmware",), message, hint_missing(path, name)))
         self.read.add(path)
         return self.boards.contract(path)
 

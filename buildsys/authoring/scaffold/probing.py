@@ -15,6 +15,7 @@ from buildsys.authoring.recipes.families import (
 from buildsys.authoring.recipes.given_checkpoint import checked, read_checkpoint
 from buildsys.authoring.recipes.given_file import GivenFile, UnreadableModel, read_given
 from buildsys.authoring.scaffold.given_paths import inside
+from buildsys.authoring.syntax.workspace_paths import hint_missing
 from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
@@ -49,7 +50,7 @@ def probe(root: Path, given: str, trust: bool = False) -> Probe:
     if not os.path.isfile(path):
         if os.path.exists(path):
             raise InputError.at(given, "is a pipe, a socket or a device; give the model file")
-        raise InputError.at(given, "does not exist", "the path is relative to the workspace root")
+        raise InputError.at(given, "does not exist", hint_missing(path, name))
     families = families_of(path.suffix.lower())
     if not families:
         raise InputError.at(given, "does not have the ending of a model file", _endings())

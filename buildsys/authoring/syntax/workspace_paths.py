@@ -160,9 +160,23 @@ def suggest_near(path: Path) -> str:
         return ""
 
 
-def hint_missing(path: Path, start: str = "workspace") -> str:
-    """Return the hint for a missing path that is relative to the root of `start`."""
-    return "; ".join(filter(None, (FROM_ROOT.format(start), suggest_near(path))))
+def hint_missing(path: Path, written: str, from_root: str = FROM_ROOT.format("workspace")) -> str:
+    """Return the hint for a missing path: the first part that does not exist, and names like it.
+
+    `written`: the path as its author wrote it; `from_root`: where it starts, for a path of which no
+    part exists.
+    """
+    parts, missing = Path(os.path.normpath(written)).parts, path
+    number = len(parts) - 1
+    while number > 0 and not os.path.exists(missing.parent):
+        missing, number = missing.parent, number - 1
+    if number <= 0:
+        return "; ".join(filter(None, (from_root, suggest_near(missing))))
+    folder = shorten(os.path.join(*parts[:number]))
+    if not os.path.isdir(missing.parent):
+        return f"`{folder}` is not a directory"
+    within = f"there is no `{shorten(parts[number])}` in `{folder}`"
+    return "; ".join(filter(None, (within, suggest_near(missing))))
 
 
 def _stays(folder: Path, path: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.encoding import read_text
 from buildsys.authoring.syntax.validation import Locate, parse
-from buildsys.authoring.syntax.workspace_paths import check_config
+from buildsys.authoring.syntax.workspace_paths import check_config, hint_missing
 from buildsys.authoring.targets.target import Target
 from buildsys.authoring.targets.tensorrt import check_precision, check_tensorrt
 from buildsys.errors import Diagnostic, InputError
@@ -82,8 +82,10 @@ def check_vela(settings: compile_vela.Settings, folder: Path, locate: Locate) ->
     if outside:
         problems.append(locate(("vela", "config"), *outside))
     elif settings.config is not None and not os.path.isfile(folder / settings.config):
-        message = f"{settings.config} does not exist"
-        hint = "the path is relative to the target file's folder"
+        path, start = folder / settings.config, "the path is relative to the target file's folder"
+        is_folder = os.path.isdir(path)
+        message = f"{settings.config} {'is a directory' if is_folder else 'does not exist'}"
+        hint = "name the file in it" if is_folder else hint_missing(path, settings.config, start)
         problems.append(locate(("vela", "config"), message, hint))
     elif settings.config is not None:
         for key, message, hint in _missing_sections(settings, folder / settings.config):

@@ -41,19 +41,21 @@ def test_a_pattern_means_the_same_in_check_and_build(tmp_path: Path) -> None:
         root, rest = split_glob(pattern)
         source = Source(path=str(tmp_path / root), label=pattern, parts=(rest,))
         assert known.files(source) == files, pattern
-        assert (find_problem(list_matches(tmp_path, pattern), pattern) is None) == bool(files)
+        assert (find_problem(tmp_path, list_matches(tmp_path, pattern), pattern) is None) == bool(
+            files
+        )
 
 
 def test_a_pattern_whose_files_are_not_images_is_an_error(tmp_path: Path) -> None:
     """A pattern without images is an error."""
     (tmp_path / "cam").mkdir()
     (tmp_path / "cam" / "d.gif").touch()
-    assert find_problem(list_matches(tmp_path, "cam/*.gif"), "cam/*.gif") == (
+    assert find_problem(tmp_path, list_matches(tmp_path, "cam/*.gif"), "cam/*.gif") == (
         'none of the files that cam/*.gif matches is an image, such as "d.gif"',
         "images end in .bmp, .jpeg, .jpg, .mpo, .png, .tif, .tiff, .webp",
     )
     (tmp_path / "cam" / "e.JPG").touch()
-    assert find_problem(list_matches(tmp_path, "cam/*"), "cam/*") is None
+    assert find_problem(tmp_path, list_matches(tmp_path, "cam/*"), "cam/*") is None
 
 
 def test_equal_size_and_time_do_not_hide_another_content(tmp_path: Path) -> None:
