@@ -101,6 +101,24 @@ def test_a_converter_without_effect_is_reported(workspace: Path) -> None:
     plans = plan_all(workspace)
     (told,) = [found for found in plans.diagnostics if "convert" in found.message]
     assert told.severity == "warning"
-    assert told.message == "`convert` has no effect: no ONNX file is converted for checkpoint"
+    assert told.message == "`convert` has no effect: no file is converted to TFLite for checkpoint"
     write_recipe(workspace, "given", recipe)
     assert not plan_all(workspace).diagnostics
+
+
+def test_a_converter_of_some_targets_stands_in_their_entries(workspace: Path) -> None:
+    """The hint beside an NVIDIA target leads to a recipe without a warning."""
+    mixed = TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", "[host, ENGINE]")
+    mixed = mixed.replace("ENGINE", "jetson-orin")
+    write_recipe(workspace, "tags", mixed + "convert: {tool: litert-torch}\n")
+    (told,) = [found for found in plan_all(workspace).diagnostics if "convert" in found.message]
+    assert told.message == (
+        "`convert` has no effect: no file is converted to TFLite for jetson-orin"
+    )
+    assert told.hint == (
+        "write it in the entries of targets that take TFLite files; without any, remove it"
+    )
+    entry = "{target: host, convert: {tool: litert-torch}}"
+    write_recipe(workspace, "tags", mixed.replace("[host,", f"[{entry},"))
+    assert not plan_all(workspace).diagnostics
+    assert by_stage(plan_good(workspace)["tags@host"])["convert"].module == "convert_litert_torch"

@@ -206,5 +206,6 @@ def check_converter(build: Build, locate: Locate) -> list[Diagnostic]:
         return []
     if made & {Format.SAVED_MODEL, Intermediate.FLOAT_TFLITE}:
         return []
-    message = f"`convert` has no effect: no ONNX file is converted for {board.name}"
-    return [locate(("convert",), message, "remove it", key=True, severity="warning")]
+    message = f"`convert` has no effect: no file is converted to TFLite for {board.name}"
+    hint = "write it in the entries of targets that take TFLite files; without any, remove it"
+    return [locate(("convert",), message, hint, key=True, severity="warning")]
