@@ -218,7 +218,10 @@ class PackagePublisher:
         chosen = self._choose(plan)
         if chosen is None:
             publish.withdraw(self.workspace, plan.build, self.console.print_line)
-            self._reject(plan, "select", "no variant both fits and passes its gates")
+            passed = any(not self._reds(each) for each in self._known_candidates(plan))
+            unknown = f"no variant that passes has a value of {plan.metric}"
+            why = unknown if passed else "no variant both fits and passes its gates"
+            self._reject(plan, "select", why)
             return
         self._ship(chosen)
         if chosen.choice is not None:
@@ -232,12 +235,15 @@ class PackagePublisher:
 
     def _choose(self, plan: SelectionPlan) -> BuildPlan | None:
         """Return the variant to publish, if any; runs nothing. Raises MissingBytes."""
-        candidates = build_plans(self.plans[name] for name in plan.candidates)
-        return variants.choose(self.state, plan, candidates)
+        return variants.choose(self.state, plan, self._known_candidates(plan))
+
+    def _known_candidates(self, plan: SelectionPlan) -> tuple[BuildPlan, ...]:
+        """Return the candidates without a mistake in their recipe, and whose data is known."""
+        return build_plans(self.plans[name] for name in plan.candidates if name in self.plans)
 
     def _are_decided(self, plan: SelectionPlan) -> bool:
         """Return whether every candidate is made or rejected."""
-        known = build_plans(self.plans[name] for name in plan.candidates if name in self.plans)
+        known = self._known_candidates(plan)
         return len(known) == len(plan.candidates) and all(
             self._reds(each) or self.state.result(each.package) for each in known
         )

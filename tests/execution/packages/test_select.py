@@ -106,6 +106,19 @@ def test_nothing_ships_where_nothing_passes(workspace: Path) -> None:
     assert not list(workspace.glob("build/*/*/manifest.json"))
 
 
+def test_nothing_ships_by_a_metric_that_was_not_measured(workspace: Path) -> None:
+    """A class without objects has no accuracy to select by, which is the reason that is given."""
+    path = write_sweep(workspace) / "recipes" / "tags.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("maximize: box.mAP50-95", "maximize: box.mAP50-95.tag"))
+    session = Session(workspace, Sized(), no_environment)
+    rows = session.build(list(session.plans))
+    session.close()
+    assert [row.status for row in rows if not row.candidate] == [
+        "rejected by select: no variant that passes has a value of box.mAP50-95.tag"
+    ]
+
+
 def test_a_failure_is_no_verdict(workspace: Path) -> None:
     """If a variant fails with an error, no other variant is chosen."""
     tools = Sized()
