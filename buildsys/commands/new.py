@@ -162,13 +162,23 @@ def _read_options(
         brought=brought,
     )
     if options.data is None:
-        return draft, ""
+        return _with_usual_images(root, draft), ""
     if is_named(root, options.data):
         return _with_named(root, options.data, draft), ""
     if (options.copy or options.link) and _is_outside(root, options.data):
         return _read_outside(root, options, boards, draft, undo)
     data = _guess(root, inside(root, options.data, "data"), options.data, draft)
     return _with_data(data, options.data, draft), ""
+
+
+def _with_usual_images(root: Path, draft: "Draft") -> "Draft":
+    """Return the draft with the calibration images that are already where it would ask for some."""
+    from buildsys.authoring.datasets.calibration_images import list_matches
+
+    number = len(list_matches(root, draft.pattern)) if not draft.splits else 0
+    if not number:
+        return draft
+    return dataclasses.replace(draft, images=draft.pattern, count=min(draft.count, number))
 
 
 def _is_outside(root: Path, given: str) -> bool:

@@ -146,6 +146,11 @@ class Draft:
         return (calibrated or self.schemes)[0]
 
     @property
+    def pattern(self) -> str:
+        """Return the pattern of images without labels: the given ones, or where to put some."""
+        return self.images or f"data/{self.name}/**/*.jpg"
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Return the names of the splits; a generator makes train and val."""
         if self.facts is not None:
@@ -360,12 +365,11 @@ def _quantization(draft: Draft) -> list[str]:
             *lines,
             noted(f"  calibration: {{split: {split}, count: {draft.count}, seed: 0}}", note),
         ]
-    pattern = draft.images or f"data/{draft.name}/**/*.jpg"
     more = "" if draft.images else "; put about a hundred there, without labels"
     return [
         *lines,
         f"  # {note}{more}",
-        f"  calibration: {{images: {scalar(pattern)}, count: {draft.count}, seed: 0}}",
+        f"  calibration: {{images: {scalar(draft.pattern)}, count: {draft.count}, seed: 0}}",
     ]
 
 
