@@ -56,6 +56,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     # Add.
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
     _tell_layout_of_sums()
+    _simplify_in_this_process()
     if not grouped:
         _describe_no_layers()
     network = _convert(Path("model.onnx"))
@@ -122,6 +123,35 @@ def _tell_layout_of_sums() -> None:
         tf_layers_dict[graph_node.outputs[0].name]["nhwc"] = all(known)
 
     Sum.make_node = make
+
+
+def _simplify_in_this_process() -> None:
+    """Make onnx2tf call onnxsim here: it starts that program up to four times.
+
+    If the program cannot start, onnx2tf converts the network as it is, without an error, into other
+    operators. A network that onnxsim itself refuses is still converted so.
+    """
+    import subprocess
+    import types
+
+    import onnx
+    import onnx2tf.onnx2tf
+    import onnxsim
+
+    simplified = b""
+
+    def check_output(command: list[str], stderr: int) -> bytes:
+        nonlocal simplified
+        _, source, target = command
+        if Path(source).read_bytes() != simplified:
+            network, _ = onnxsim.simplify(source)
+            onnx.save(network, target)
+            simplified = Path(target).read_bytes()
+        return b""
+
+    onnx2tf.onnx2tf.subprocess = types.SimpleNamespace(
+        check_output=check_output, PIPE=subprocess.PIPE
+    )
 
 
 def _describe_no_layers() -> None:
