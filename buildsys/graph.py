@@ -119,7 +119,6 @@ class Step:
     tool_identity: str
     memory_mib: int
     threads: int
-    framework: bool
     gpu: bool
     """The step takes a whole GPU, if the machine has one."""
     device: Device

@@ -140,7 +140,6 @@ def new_step(
         tool_identity="",
         memory_mib=needs.memory_mib,
         threads=needs.threads,
-        framework=needs.framework,
         gpu=needs.gpu and device != "cpu",
         alone=needs.alone,
         device=device,

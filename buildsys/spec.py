@@ -175,13 +175,12 @@ class TensorSpec:
 class Resources:
     """What a step needs of the machine while it runs.
 
-    `gpu`: it takes a whole GPU if there is one. `framework`: it loads torch or TensorFlow; at most
-    one such step runs per pair of cores. `alone`: it measures time; no other step runs beside it.
+    `gpu`: it takes a whole GPU if there is one. `alone`: it measures time; no other step runs
+    beside it.
     """
 
     memory_mib: int = 512
     threads: int = 1
-    framework: bool = False
     gpu: bool = False
     alone: bool = False
 

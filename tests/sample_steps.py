@@ -30,7 +30,6 @@ def make_step(module: str, *inputs: Input, **changes: Any) -> Step:
         "tool_identity": "lock-1",
         "memory_mib": 1,
         "threads": 1,
-        "framework": False,
         "gpu": False,
         "device": "auto",
         "origins": (),

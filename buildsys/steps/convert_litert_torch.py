@@ -20,7 +20,7 @@ STEP = StepSpec(
     produces=Intermediate.FLOAT_TFLITE,
     needs=("samples",),
     block="convert",
-    resources=Resources(memory_mib=2000, framework=True),
+    resources=Resources(memory_mib=2000),
 )
 
 

@@ -25,7 +25,7 @@ STEP = StepSpec(
     also_produces=("layouts",),
     needs=("samples",),
     block="convert",
-    resources=Resources(memory_mib=3000, framework=True),
+    resources=Resources(memory_mib=3000),
 )
 
 

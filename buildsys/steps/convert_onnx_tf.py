@@ -22,7 +22,7 @@ STEP = StepSpec(
     also_produces=("layouts",),
     needs=("samples",),
     block="convert",
-    resources=Resources(memory_mib=2000, framework=True),
+    resources=Resources(memory_mib=2000),
 )
 _NEWEST_IR = 9
 """The newest IR version that onnxruntime 1.17 opens; later ones only add number types."""

@@ -19,6 +19,7 @@ from buildsys.spec import (
     StepSpec,
 )
 from buildsys.steps.lib.runtime.progress import report
+from buildsys.steps.lib.runtime.reference_ranges import THREADS
 
 STEP = StepSpec(
     # One environment per converter, with the same name.
@@ -27,7 +28,10 @@ STEP = StepSpec(
     produces=Format.TFLITE,
     needs=("samples", "calibration"),
     stage="quantize",
-    resources=Resources(memory_mib=3000, framework=True),
+    resources=lambda params: Resources(
+        memory_mib=3000,
+        threads=THREADS if params.quantization.scheme == "int8" else 1,
+    ),
 )
 
 
@@ -71,7 +75,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params) -> None:
-    from buildsys.steps.lib.runtime import reference_ranges
+    from buildsys.steps.lib.runtime import tensorflow_calibration
 
     scheme = params.quantization.scheme
     if scheme == "float32":
@@ -83,7 +87,7 @@ def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params)
         converter._experimental_disable_per_channel = True
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if scheme in ("int8", "int16x8"):
-        reference_ranges.use_reference_kernels()
+        tensorflow_calibration.use_reference_kernels()
         operators = {
             "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
             "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,

@@ -20,7 +20,7 @@ STEP = StepSpec(
     consumes=(Format.CHECKPOINT,),
     produces=Format.METRICS,
     also_produces=(Format.CURVES,),
-    resources=Resources(memory_mib=1500, framework=True),
+    resources=Resources(memory_mib=1500),
 )
 
 

@@ -33,7 +33,7 @@ STEP = StepSpec(
     block="export",
     # Torch holds a fixed batch: 46 MiB per image of 640 x 640 with YOLOv8n (measured).
     resources=lambda params: Resources(
-        memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 50), framework=True
+        memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 50)
     ),
     family=Family(
         heads=HEADS,

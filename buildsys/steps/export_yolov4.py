@@ -16,7 +16,7 @@ STEP = StepSpec(
     produces=Format.ONNX,
     needs=("samples",),
     block="export",
-    resources=Resources(memory_mib=1000, framework=True),
+    resources=Resources(memory_mib=1000),
     family=Family(
         heads=(),
         decoders=(),

@@ -52,7 +52,7 @@ def facts(task: str) -> ExpectedFacts:
 STEP = StepSpec(
     tool_env="ultralytics",
     produces=Format.CHECKPOINT,
-    resources=Resources(memory_mib=1500, framework=True),
+    resources=Resources(memory_mib=1500),
     facts=facts,
 )
 

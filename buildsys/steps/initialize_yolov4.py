@@ -38,7 +38,7 @@ def facts(task: str) -> ExpectedFacts:
 STEP = StepSpec(
     tool_env="yolov4",
     produces=Format.CHECKPOINT,
-    resources=Resources(memory_mib=1000, framework=True),
+    resources=Resources(memory_mib=1000),
     facts=facts,
 )
 

@@ -19,21 +19,25 @@ from buildsys.spec import (
     Resources,
     StepSpec,
 )
-from buildsys.steps.lib.runtime.progress import fail, report
+from buildsys.steps.lib.runtime import reference_ranges
+from buildsys.steps.lib.runtime.progress import report
+from buildsys.steps.lib.runtime.reference_ranges import THREADS
 
 if TYPE_CHECKING:
     import numpy as np
 
+_ACTIVATIONS = {"int8": 8, "int16x8": 16}
+"""Bits of what is computed; weights have 8."""
 STEP = StepSpec(
     tool_env="litert-torch",
     consumes=(Intermediate.FLOAT_TFLITE,),
     produces=Format.TFLITE,
     needs=("calibration",),
     stage="quantize",
-    resources=Resources(memory_mib=1000),
+    resources=lambda params: Resources(
+        memory_mib=1000, threads=THREADS if params.quantization.scheme in _ACTIVATIONS else 1
+    ),
 )
-_ACTIVATIONS = {"int8": 8, "int16x8": 16}
-"""Bits of what is computed; weights have 8."""
 _MOVING = (
     "CONCATENATION",
     "MAX_POOL_2D",
@@ -112,7 +116,6 @@ def _find_ranges(content: bytes, calibration: Path, params: Params) -> dict[str,
     """
     import numpy as np
     from ai_edge_litert import schema_py_generated as schema
-    from ai_edge_quantizer.utils import qsv_utils
 
     from buildsys.steps.lib.files import tflite_writing
 
@@ -123,17 +126,13 @@ def _find_ranges(content: bytes, calibration: Path, params: Params) -> dict[str,
         for index, tensor in enumerate(graph.tensors)
         if tensor.type == schema.TensorType.FLOAT32 and model.buffers[tensor.buffer].data is None
     }
+    found = reference_ranges.find_ranges(
+        lambda: _interpreter(content), _samples(calibration, params), computed
+    )
     ranges: dict[str, Any] = {}
-    for values in _answer(content, calibration, params, list(computed)):
-        for index, value in values.items():
-            if not value.size:
-                continue
-            low, high = (np.array([edge], np.float32) for edge in (value.min(), value.max()))
-            if not np.isfinite([low, high]).all():
-                fail(f"on a calibration image, tensor {computed[index]} is not a number.")
-            found = {"min": low, "max": high}
-            known = ranges.get(computed[index], {})
-            ranges[computed[index]] = qsv_utils.min_max_update(known, found)
+    for index, edges in found.items():
+        low, high = (np.array([edge], np.float32) for edge in edges)
+        ranges[computed[index]] = {"min": low, "max": high}
     return _share(model, computed, ranges)
 
 
@@ -161,25 +160,22 @@ def _share(model: Any, computed: dict[int, str], ranges: dict[str, Any]) -> dict
     return shared
 
 
-def _answer(
-    content: bytes, calibration: Path, params: Params, tensors: list[int]
-) -> "Iterator[dict[int, np.ndarray]]":
-    """Yield the values of tensors for each calibration image; no two tensors share memory."""
+def _interpreter(content: bytes) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    from buildsys.steps.lib.datasets import prepared_images
-
-    images = prepared_images.span_range(prepared_images.load(calibration, params.preprocessing))
-    interpreter = Interpreter(
+    return Interpreter(
         model_content=content,
         num_threads=1,
         experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
         experimental_preserve_all_tensors=True,
     )
-    interpreter.allocate_tensors()
-    (feed,) = interpreter.get_input_details()
+
+
+def _samples(calibration: Path, params: Params) -> "Iterator[list[np.ndarray]]":
+    """Yield the calibration images as inputs of the network, which has one."""
+    from buildsys.steps.lib.datasets import prepared_images
+
+    images = prepared_images.span_range(prepared_images.load(calibration, params.preprocessing))
     for place in range(len(images)):
         report(place + 1, len(images), "calibration images")
-        interpreter.set_tensor(feed["index"], prepared_images.to_nhwc(images[place : place + 1]))
-        interpreter.invoke()
-        yield {index: interpreter.get_tensor(index) for index in tensors}
+        yield [prepared_images.to_nhwc(images[place : place + 1])]

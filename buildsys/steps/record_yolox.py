@@ -10,7 +10,7 @@ STEP = StepSpec(
     tool_env="yolox",
     consumes=(Format.CHECKPOINT,),
     produces=Format.RECORDING,
-    resources=Resources(memory_mib=1500, framework=True),
+    resources=Resources(memory_mib=1500),
 )
 
 

@@ -21,7 +21,7 @@ STEP = StepSpec(
     consumes=(Format.CHECKPOINT,),
     produces=Intermediate.PROGRAM,
     needs=("samples",),
-    resources=Resources(memory_mib=1500, framework=True),
+    resources=Resources(memory_mib=1500),
 )
 
 

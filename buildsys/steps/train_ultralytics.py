@@ -40,9 +40,7 @@ STEP = StepSpec(
     also_produces=(Format.TRAINING,),
     block="train",
     # Memory grows with batch and image size; 3 GiB covers batch 16 at 320 px on a nano network.
-    resources=lambda params: Resources(
-        memory_mib=3000, threads=params.threads, framework=True, gpu=True
-    ),
+    resources=lambda params: Resources(memory_mib=3000, threads=params.threads, gpu=True),
     trains=True,
     check_settings=_check_settings,
 )

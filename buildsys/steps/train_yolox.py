@@ -27,9 +27,7 @@ STEP = StepSpec(
     also_produces=(Format.TRAINING,),
     block="train",
     # Memory grows with batch and image size; 3 GiB covers batch 16 at 416 px on either network.
-    resources=lambda params: Resources(
-        memory_mib=3000, threads=params.threads, framework=True, gpu=True
-    ),
+    resources=lambda params: Resources(memory_mib=3000, threads=params.threads, gpu=True),
     trains=True,
     dataset_format="coco",
     check_settings=lambda settings, task: check_validation(settings.validate, settings.patience),

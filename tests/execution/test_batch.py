@@ -187,7 +187,6 @@ def _step(name: str) -> Step:
         tool_identity="",
         memory_mib=1,
         threads=1,
-        framework=False,
         gpu=True,
         device="auto",
         origins=(),

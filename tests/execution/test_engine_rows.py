@@ -120,9 +120,7 @@ def test_steps_that_do_not_fit_together_run_one_by_one(workspace: Path, tools: S
     step = next(iter(session.state.steps.values()))
     session.close()
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    large = dataclasses.replace(
-        step, memory_mib=int(pages / 2**20 * 0.6), threads=0, framework=False
-    )
+    large = dataclasses.replace(step, memory_mib=int(pages / 2**20 * 0.6), threads=0)
     assert _most_at_once([large] * 4) == 1
     assert _most_at_once([dataclasses.replace(large, memory_mib=1)] * 4) > 1
 

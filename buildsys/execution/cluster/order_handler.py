@@ -357,7 +357,6 @@ def _given(order: Order, item: WireInput) -> tuple[Step, StepResult]:
         tool_identity="",
         memory_mib=0,
         threads=0,
-        framework=False,
         gpu=False,
         device="auto",
         origins=(),

@@ -15,10 +15,10 @@ _DRIVER = Path("/proc/driver/nvidia/gpus")
 class Admission:
     """A gate that lets steps pass when there is room for them.
 
-    A step larger than the machine runs alone. Of steps with Torch or TensorFlow, one process runs
-    per two cores, because their threads starve each other. A step that uses a GPU has it
-    exclusively. A step that measures time runs alone; other runs and other programs on this machine
-    are not taken into account.
+    A step larger than the machine runs alone. A step that uses a GPU has it exclusively. A step
+    that measures time runs alone; other runs and other programs on this machine are not taken into
+    account. Threads that wait sleep (`process.step_environment`): steps slow each other in
+    proportion.
     """
 
     def __init__(
@@ -57,7 +57,6 @@ class Admission:
         return (
             sum(s.threads for s in everyone) <= self._cores
             and sum(s.memory_mib for s in everyone) <= self._memory_mib
-            and sum(s.framework for s in everyone) <= max(1, self._cores // 2)
             and (not step.gpu or not self._gpus or bool(self._free))
         )
 

@@ -1,1 +1,1 @@
-"""Running a step: the launcher, progress reports, and frameworks set up with the declared threads."""
+"""Running a step: the launcher, progress reports, and frameworks set up."""

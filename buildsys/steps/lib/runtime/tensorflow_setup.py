@@ -1,4 +1,4 @@
-"""Set up TensorFlow: declared threads, legacy Keras for onnx2tf, little output, no downloads."""
+"""Set up TensorFlow: one thread, legacy Keras for onnx2tf, little output, no downloads."""
 
 import os
 from importlib.util import find_spec
@@ -14,8 +14,7 @@ def prepare() -> Any:
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
     import tensorflow as tf
 
-    threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf
 
