@@ -56,10 +56,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     # Add.
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
     _tell_layout_of_sums()
-    _simplify_in_this_process()
+    failures = _simplify_in_this_process()
     if not grouped:
         _describe_no_layers()
     network = _convert(Path("model.onnx"))
+    for error in failures:
+        raise error
     report(1, 2, "stages", "comparing with the ONNX")
     matches = _compare(network, inputs["onnx"], inputs.get("samples"), params)
 
@@ -125,11 +127,12 @@ def _tell_layout_of_sums() -> None:
     Sum.make_node = make
 
 
-def _simplify_in_this_process() -> None:
+def _simplify_in_this_process() -> list[Exception]:
     """Make onnx2tf call onnxsim here: it starts that program up to four times.
 
-    If the program cannot start, onnx2tf converts the network as it is, without an error, into other
-    operators. A network that onnxsim itself refuses is still converted so.
+    onnx2tf continues where that fails, and converts the network as it is, into other operators. It
+    may do so only where onnxsim refuses the network; other errors are added to the list that is
+    returned.
     """
     import subprocess
     import types
@@ -139,19 +142,27 @@ def _simplify_in_this_process() -> None:
     import onnxsim
 
     simplified = b""
+    failures: list[Exception] = []
 
     def check_output(command: list[str], stderr: int) -> bytes:
         nonlocal simplified
-        _, source, target = command
-        if Path(source).read_bytes() != simplified:
-            network, _ = onnxsim.simplify(source)
-            onnx.save(network, target)
-            simplified = Path(target).read_bytes()
+        try:
+            assert command[0] == "onnxsim", command
+            assert command[1:] == ["model.onnx", "model.onnx"], command
+            file = Path("model.onnx")
+            if file.read_bytes() != simplified:
+                network, _ = onnxsim.simplify(str(file))
+                onnx.save(network, str(file))
+                simplified = file.read_bytes()
+        except (OSError, MemoryError, AssertionError) as error:
+            failures.append(error)
+            raise
         return b""
 
     onnx2tf.onnx2tf.subprocess = types.SimpleNamespace(
         check_output=check_output, PIPE=subprocess.PIPE
     )
+    return failures
 
 
 def _describe_no_layers() -> None:

@@ -356,7 +356,7 @@ def test_an_input_that_changes_under_the_step(
         assert "start.bin" in output
         (place / "start.bin").write_bytes(checkpoint_of("weights"))
     else:
-        told = f"changed while {stage} used it; the outputs were discarded. Run again."
+        told = "changed during this run; nothing made from it since then is kept. Run again."
         assert told in output
     assert processes.statuses(place)["tags@xiao-esp32s3"] == f"failed at {stage}"
     assert run_doit(place).returncode == 0

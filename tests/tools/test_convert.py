@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.execution.running.runner import LAUNCHER
+from buildsys.execution.running.runner import LAUNCHER, NO_MEMORY
 from buildsys.execution.tools import environments
 from tests.tools.places import tool_environment
 
@@ -81,24 +81,46 @@ def test_a_layout_that_shapes_do_not_tell(
     network: str, size: int, layouts: dict[str, str], tmp_path: Path
 ) -> None:
     """The converted file computes the same as the ONNX file."""
+    run = _convert(network, size, tmp_path)
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert (tmp_path / "saved" / "saved_model.pb").is_file()
+    assert "largest difference" in run.stdout
+    assert json.loads((tmp_path / "layouts.json").read_text()) == layouts
+
+
+def test_a_network_that_could_not_be_simplified_is_not_converted(tmp_path: Path) -> None:
+    """onnx2tf would continue with other operators, and the result would be kept."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "onnxsim.py").write_text("def simplify(file):\n    raise MemoryError\n")
+    run = _convert(_MAP, 16, tmp_path, PYTHONPATH=str(broken))
+    assert run.returncode == 3
+    assert (tmp_path / "error.txt").read_text() == NO_MEMORY
+    assert not (tmp_path / "saved").exists()
+
+
+def _convert(
+    network: str, size: int, folder: Path, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     _, python = environments.ensure("onnx2tf", print)
-    source, target = tmp_path / "network.onnx", tmp_path / "saved"
-    environment = tool_environment(python, tmp_path)
+    source, target = folder / "network.onnx", folder / "saved"
+    environment = tool_environment(python, folder)
     command = [str(python), "-c", _SETTING + network, str(source)]
     subprocess.run(command, check=True, env=environment)
     frame = {"height": size, "width": size, "color": "rgb", "resize": "letterbox"}
     request = {
         "inputs": {"onnx": str(source)},
-        "outputs": {"saved-model": str(target), "layouts": str(tmp_path / "layouts.json")},
+        "outputs": {"saved-model": str(target), "layouts": str(folder / "layouts.json")},
         "params": {"output_names": ["answer"], "preprocessing": frame},
-        "error": str(tmp_path / "error.txt"),
+        "error": str(folder / "error.txt"),
     }
-    (tmp_path / "request.json").write_text(json.dumps(request))
-    command = [str(python), "-s", str(LAUNCHER), "convert_onnx2tf", str(tmp_path / "request.json")]
-    run = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
+    (folder / "request.json").write_text(json.dumps(request))
+    command = [str(python), "-s", str(LAUNCHER), "convert_onnx2tf", str(folder / "request.json")]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | variables,
     )
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert (target / "saved_model.pb").is_file()
-    assert "largest difference" in run.stdout
-    assert json.loads((tmp_path / "layouts.json").read_text()) == layouts

@@ -39,7 +39,7 @@ from buildsys.execution.cluster.scheduler_connection import (
 )
 from buildsys.execution.running import process
 from buildsys.execution.running.process import open_log
-from buildsys.execution.running.runner import LARGEST_VERDICT, Runner
+from buildsys.execution.running.runner import LARGEST_VERDICT, Runner, describe_change
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.step_outputs import read_verdict
 from buildsys.execution.store.action_entry import WORKER, blob_name, machine_of, make_entry
@@ -553,9 +553,7 @@ class Dispatch:
         except OSError as error:
             raise StepFailed(f"{source.label} cannot be read: {error.strerror or error}") from error
         if found != digest:
-            raise StepFailed(
-                f"{source.label} changed while this run used it; the results were discarded."
-            )
+            raise StepFailed(describe_change(source.label))
 
     def _failure(self, action_key: ActionKey, reply: Failed) -> StepFailed:
         """Return the error of a step that failed on a worker, with the path of its local log."""

@@ -17,8 +17,8 @@ class Admission:
 
     A step larger than the machine runs alone. A step that uses a GPU has it exclusively. A step
     that measures time runs alone; other runs and other programs on this machine are not taken into
-    account. Threads that wait sleep (`process.step_environment`): steps slow each other in
-    proportion.
+    account. Threads that wait sleep (`process.step_environment`), so that two steps on one
+    core each take twice as long, not ten times.
     """
 
     def __init__(

@@ -186,8 +186,9 @@ def copy_output(descriptor: int, log: IO[bytes]) -> None:
             with contextlib.suppress(OSError, ValueError):  # closed: see _LAST_REPORTS_SECONDS
                 log.write(kept)
     if last:
+        left_out = size - LONGEST_LOG - len(last)
         line = (
-            f"\n… {size - LONGEST_LOG - len(last)} bytes left out: the size of a log is limited …\n"
+            f"\n… {left_out} bytes left out: the size of a log is limited …\n" if left_out else ""
         )
         with contextlib.suppress(OSError, ValueError):
             log.write(line.encode() + last)

@@ -43,12 +43,16 @@ _PACKAGE = LAUNCHER.parents[3]
 _LAST_LINES = 12
 _LAST_BYTES = 1 << 16
 _SHOWN_BYTES = 1 << 14
-"""Lines of a step's message that are shown from its beginning, and from its end."""
+"""Bytes of a step's message that are shown from its beginning, and from its end."""
 _LARGEST_DIARY = 1 << 20
 LARGEST_VERDICT, _LARGEST_JSON = 1 << 24, 1 << 30
 """Bytes of a file that is read as a whole: a sparse file may be larger than the memory."""
 REFUSED = 3
-"""The launcher's exit code when the step itself reports what is wrong with its inputs."""
+"""The launcher's exit code when the step itself reports what is wrong with its inputs, or when
+memory was not enough.
+"""
+NO_MEMORY = "not enough memory"
+"""The launcher's message in that case."""
 _REQUEST, _ERROR, _DIARY = "request.json", "error.txt", "diary.json"
 EnsureEnv = Callable[[str, Callable[[str], None]], tuple[str, Path]]
 """Takes (environment, print_line); returns (variant, interpreter)."""
@@ -62,16 +66,24 @@ def make_once(
 ) -> StepResult | None:
     """Make a step, on any machine, while no other run makes it.
 
-    Returns None if another run, or another build of this one, made it meanwhile.
+    Returns None if another run, or another build of this one, made it meanwhile. Raises
+    MissingBytes if an input was lost meanwhile.
     """
     action_key = state.key(step)
-    assert action_key is not None
+    if action_key is None:
+        lost = next(i.step for i in step.inputs if i.step and state.result(i.step) is None)
+        raise MissingBytes(lost)
     with alone(step, action_key):
         result = state.recall(step, action_key.key)
         if result is not None and state.is_readable(step, result):
             state.finish(step, action_key, result)
             return None
         return make(action_key)
+
+
+def describe_change(label: str) -> str:
+    """Return the message about a source that no longer has the digest of this run."""
+    return f"{label} changed during this run; nothing made from it since then is kept. Run again."
 
 
 def finished_folders(
@@ -318,6 +330,7 @@ class Runner:
         if code == 0:
             return
         message = plain_log(_ends(scratch / _ERROR))
+        refused = code == REFUSED and message != NO_MEMORY
         message = message or _last_lines(log)  # on a full disk the message could not be written
         hints = explain_log(message, scratch), self._changed_source(step, action_key)
         message = "\n".join(filter(None, (message, *hints)))
@@ -326,7 +339,7 @@ class Runner:
             f"{_indent(message)}\n"
             f"    log: {log}\n    to repeat: {process.quote(('cd', str(command.folder)))} &&"
             f" {process.quote(command.arguments)}",
-            refused=code == REFUSED,
+            refused=refused,
         )
 
     def _check(
@@ -377,10 +390,7 @@ class Runner:
                 except InputError as error:
                     return str(error)
                 if not same:
-                    return (
-                        f"{item.source.label} changed while {step.stage} used it;"
-                        " the outputs were discarded. Run again."
-                    )
+                    return describe_change(item.source.label)
         return ""
 
     def _publish(

@@ -299,7 +299,7 @@ class StepExecutor:
             for item in step.inputs:
                 if item.step:
                     self.run_step(self.state.steps[item.step])
-        decision = self.state.decide(step)
+            decision = self.state.decide(step)  # before another reader drops an input again
         if decision.status == Status.PENDING:
             raise InternalError(f"{step.stage} still waits for inputs although they exist")
         return decision

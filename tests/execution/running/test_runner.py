@@ -14,7 +14,7 @@ from buildsys.errors import MissingBytes, StepFailed
 from buildsys.execution.places import Workspace
 from buildsys.execution.running import process
 from buildsys.execution.running.process import Command, OnProgress
-from buildsys.execution.running.runner import REFUSED, Runner
+from buildsys.execution.running.runner import NO_MEMORY, REFUSED, Runner
 from buildsys.execution.state.decide import State
 from buildsys.execution.tools.host_facts import cpu_name, instruction_sets
 from buildsys.graph import Output, Status, Step, StepResult
@@ -203,6 +203,20 @@ def test_a_step_that_refuses_its_input_is_quoted(tmp_path: Path, export: Step) -
     assert "line 1" not in str(error)
 
 
+def test_too_little_memory_is_no_refusal(tmp_path: Path, export: Step) -> None:
+    """The launcher ends alike for both; `check --data` calls a refusal a fault of the input."""
+    bench = Bench(tmp_path, export)
+
+    def run_out(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        Path(bench.requests[-1]["error"]).write_text(NO_MEMORY)
+        return REFUSED
+
+    bench.tool = run_out
+    error = failure(bench, export)
+    assert not error.refused
+    assert "    not enough memory" in str(error)
+
+
 def test_the_words_of_a_tool_are_text(tmp_path: Path, export: Step) -> None:
     """In messages, colours of a tool's output are removed and control characters are escaped; the
     log is unchanged.
@@ -265,7 +279,9 @@ def test_a_source_that_changes_under_the_tool_fails_the_step(
 
     bench.tool = change
     error = str(failure(bench, export))
-    assert error.startswith("model.pt changed while export used it")
+    assert error.startswith(
+        "model.pt changed during this run; nothing made from it since then is kept"
+    )
     assert not list((tmp_path / "store" / "actions").rglob("*.json"))
 
 
@@ -342,6 +358,17 @@ def test_an_input_that_the_store_lost_names_the_step_that_makes_it(
     for blob in (tmp_path / "store" / "blobs").rglob("*"):
         if blob.is_file():
             blob.unlink()
+    with pytest.raises(MissingBytes) as caught:
+        bench.execute(convert)
+    assert caught.value.step == "export_onnx"
+
+
+def test_an_input_that_is_dropped_before_its_reader_begins_is_named(
+    tmp_path: Path, export: Step
+) -> None:
+    """Another thread may drop an input's result after its reader was decided."""
+    convert = make_step("convert", output_of(export))
+    bench = Bench(tmp_path, export, convert)
     with pytest.raises(MissingBytes) as caught:
         bench.execute(convert)
     assert caught.value.step == "export_onnx"
@@ -563,3 +590,18 @@ def test_a_log_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert beginning == b"0123456789"
     assert line.decode() == "… 234467 bytes left out: the size of a log is limited …"
     assert end == bytes((1 << 16) - 3) + b"end"
+
+
+def test_a_log_that_is_just_above_the_bound_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No note interrupts a log of which nothing is left out."""
+    monkeypatch.setattr(process, "LONGEST_LOG", 10)
+    command = Command(
+        arguments=("/bin/sh", "-c", "printf '0123456789'; sleep 0.1; printf end"),
+        folder=tmp_path,
+        environment={"PATH": os.environ["PATH"]},
+        log=tmp_path / "log",
+    )
+    assert process.run_command(command, lambda *_: None) == 0
+    assert (tmp_path / "log").read_bytes() == b"0123456789end"

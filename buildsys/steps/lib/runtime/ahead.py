@@ -1,6 +1,8 @@
 """Compute results in several processes, in the order of the items."""
 
 import os
+import pickle
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -25,17 +27,17 @@ def in_order(function: Callable[[T], R], items: Sequence[T], processes: int) -> 
     answers = [_answering(function, share) for share in shares]
     for number in range(len(items)):
         try:
-            good, answer = answers[number % len(answers)].recv()
+            answer, error = answers[number % len(answers)].recv()
         except EOFError:
             fail("a process of this step has ended; the machine may have run out of memory.")
-        if not good:
-            fail(answer)
+        if error is not None:
+            raise error
         yield answer
 
 
 def _answering(function: Callable[[T], R], items: Sequence[T]) -> Connection:
-    """Start a process that sends (True, result) or (False, the message of a StepError) for each
-    item.
+    """Start a process that sends (result, None) for each item, or (None, the error that ended it),
+    whose traceback it prints.
     """
     receiving, sending = Pipe(duplex=False)
     if os.fork():
@@ -44,11 +46,29 @@ def _answering(function: Callable[[T], R], items: Sequence[T]) -> Connection:
     try:
         receiving.close()
         for item in items:
-            try:
-                sending.send((True, function(item)))
-            except StepError as error:
-                sending.send((False, str(error)))
+            found, error = _call(function, item)
+            sending.send((found, error))
+            if error is not None:
                 break
-    finally:
+    finally:  # also where nobody reads any more
         sending.close()
         os._exit(0)
+
+
+def _call(function: Callable[[T], R], item: T) -> tuple[R | None, Exception | None]:
+    try:
+        return function(item), None
+    except StepError as error:
+        return None, error
+    except Exception as error:
+        traceback.print_exc()
+        return None, _as_sent(error)
+
+
+def _as_sent(error: Exception) -> Exception:
+    """Return an error that can be sent to another process: itself, or its text."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -13,7 +13,8 @@ from typing import Any
 from buildsys.steps.lib.runtime.progress import fail
 
 THREADS = 2
-"""Images at once, if the step is granted as many threads: an interpreter frees Python while it runs.
+"""Images at once, if the step is granted as many threads; an interpreter releases Python's lock while it
+runs.
 """
 
 
@@ -48,12 +49,12 @@ def _each(
         for detail, value in zip(interpreter.get_input_details(), sample, strict=True):
             interpreter.set_tensor(detail["index"], value)
         interpreter.invoke()
-        values = {index: interpreter.get_tensor(index) for index in tensors}
-        return {
-            index: (float(value.min()), float(value.max()))
-            for index, value in values.items()
-            if value.size
-        }
+        ranges = {}
+        for index in tensors:  # each value is a copy
+            value = interpreter.get_tensor(index)
+            if value.size:
+                ranges[index] = float(value.min()), float(value.max())
+        return ranges
 
     for interpreter in interpreters:
         interpreter.allocate_tensors()
