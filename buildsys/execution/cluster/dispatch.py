@@ -80,20 +80,21 @@ class _StepEvents:
         self._on_start, self._on_progress = on_start, on_progress
         self.begun: list[str] = []
         """Workers that started it, in order."""
+        self.unanswered: list[str] = []
+        """Those of them whose reply did not come, in order."""
 
     def on_event(self, event: Event) -> None:
         """Handle one event, in the thread of the connection."""
         if isinstance(event, Begun):
             first = not self.begun
             self.begun.append(event.worker)
+            self.unanswered.append(event.worker)
             self._runner.workers[self._step.id] = event.worker
             if first:
                 self._on_start()
             else:
-                before = self.begun[-2]
-                gone = f"worker {before} is gone: " if before != event.worker else ""
                 self._runner.print_line(
-                    f"{gone}{self._runner.name(self._step)} begins again on {event.worker}"
+                    f"{self._runner.name(self._step)} begins again on {event.worker}"
                 )
         elif isinstance(event, Reported):
             self._on_progress(event.done, event.total, event.unit, event.note)
@@ -101,6 +102,11 @@ class _StepEvents:
             self._runner.print_line(
                 f"{self._runner.name(self._step)} on {event.worker}: {event.text}"
             )
+
+    def note_reply(self, worker: str) -> None:
+        """Record that a worker has replied: it did not die with the step."""
+        if worker in self.unanswered:
+            self.unanswered.remove(worker)
 
 
 @dataclass(kw_only=True)
@@ -219,13 +225,14 @@ class Dispatch:
             with self.connection.ordered(
                 sending.order, asked, only, events.on_event, sending.attempt
             ) as ordered:
-                reply = self._await_reply(ordered, asked, only)
+                reply = self._await_reply(ordered, asked, only, events)
         except WorkersDied:
             sending.deaths += 1
-            if len(events.begun) > MOST_DEATHS or sending.deaths == _MOST_LOST:
-                raise _died(step, events.begun) from None
-        if reply is None and events.begun:
-            self._print_gone(events.begun[-1])
+            if len(events.unanswered) > MOST_DEATHS or sending.deaths == _MOST_LOST:
+                raise _died(step, events.unanswered) from None
+        if reply is not None:
+            events.note_reply(reply.worker)
+        self._print_gone(events.unanswered)
         return reply
 
     def _checked_answer(self, sending: _Sending, reply: Reply) -> Answer | None:
@@ -268,11 +275,15 @@ class Dispatch:
             sending.refusals += 1
         return None
 
-    def _print_gone(self, worker: str) -> None:
-        """Print, once, that a worker which has started a step is gone."""
-        if worker not in self._gone and all(p.name != worker for p in self.connection.places()):
-            self._gone.add(worker)
-            self.runner.print_line(f"worker {worker} is gone")
+    def _print_gone(self, workers: list[str]) -> None:
+        """Print, once for each, which of the workers that have started a step are gone."""
+        if not workers:
+            return
+        there = {place.name for place in self.connection.places()}
+        for worker in dict.fromkeys(workers):
+            if worker not in self._gone and worker not in there:
+                self._gone.add(worker)
+                self.runner.print_line(f"worker {worker} is gone")
 
     def _await_worker(self, step: Step, needs: Needs) -> list[Place]:
         """Return the workers that meet the requirements, once there are any.
@@ -304,12 +315,15 @@ class Dispatch:
                 raise NoWorkerFits
             time.sleep(min(_LOOK_SECONDS, self.patience.seconds))
 
-    def _await_reply(self, ordered: Ordered, asked: Needs, only: tuple[str, ...]) -> Reply | None:
+    def _await_reply(
+        self, ordered: Ordered, asked: Needs, only: tuple[str, ...], events: _StepEvents
+    ) -> Reply | None:
         """Wait for the reply to an order; None where no worker is left that could take it."""
         while True:
             reply = ordered.reply(_LOOK_SECONDS)
             if reply is not None:
                 return reply
+            self._print_gone(events.unanswered)
             if not any(
                 placement.can_take(asked, place.has)
                 for place in self.connection.places()
@@ -608,7 +622,9 @@ class Dispatch:
 
 
 def _died(step: Step, workers: list[str]) -> StepFailed:
-    """Return the error of a step that ends its workers; `workers`: those that had started it."""
+    """Return the error of a step that ends its workers; `workers`: those that had started it
+    and did not reply.
+    """
     name = f"{step.stage} ({step.module}) failed"
     if not workers:
         return StepFailed(

@@ -35,7 +35,7 @@ class SchedulerLost(Exception):
 
 
 class WorkersDied(Exception):
-    """As many workers died while they had an order as the scheduler allows."""
+    """More workers died while they had an order than the scheduler tolerates."""
 
 
 class SchedulerConnection:

@@ -28,6 +28,7 @@ from buildsys.execution.cluster.orders import (
     write_reply,
 )
 from buildsys.execution.cluster.placement import Place
+from buildsys.execution.cluster.scheduler_connection import WorkersDied
 from buildsys.execution.cluster.unfinished_trainings import keep_now
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
@@ -385,6 +386,32 @@ def test_a_finished_training_is_asked_for_where_it_was_made(
     assert near.tools.ran.count("train_ultralytics") == (1 if failures == 1 else 2)
     assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
     assert "train (tags): its result was there already" not in printed
+    assert "is gone" not in printed
+
+
+def test_a_worker_that_replied_did_not_die(
+    workspace: Path, near: NearConnection, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A worker whose reply cannot be used is neither gone nor one of those that died with a step."""
+    near.add("w1")
+    died: list[str] = []
+
+    def alter(order: Order, reply: Reply) -> Reply:
+        if order.stage != "train" or died:
+            return reply
+        if not kinds(near, "train"):
+            shutil.rmtree(tmp_path / "remote" / "actions")
+            return InputsLost(blobs=(os.urandom(32).hex(),), worker="w0")
+        died.append("w1")
+        raise WorkersDied
+
+    near.alter = alter
+    build(workspace, near)
+    assert died
+    assert kinds(near, "train") == [("w0", "lost"), ("w1", "answer")]
+    printed = capsys.readouterr().err
+    assert "train (tags) begins again on w1" in printed
+    assert "is gone" not in printed
 
 
 def test_a_training_goes_on_where_another_worker_was(
