@@ -116,11 +116,15 @@ HEADLINES = {
 
 
 def classes_without_objects(metrics: Mapping[str, float | None]) -> tuple[str, ...]:
-    """Return the classes whose metrics are None: the measured split has no objects of them."""
-    unmeasured = sorted(name for name, value in metrics.items() if value is None)
+    """Return the classes whose metrics are all None: the measured split has no objects of them.
+
+    If only those of keypoints are, the objects have no labelled keypoint.
+    """
     heads = [f"{headline}." for headline in HEADLINES]
-    pairs = ((name, head) for name in unmeasured for head in heads if name.startswith(head))
-    return tuple(dict.fromkeys(name.removeprefix(head) for name, head in pairs))
+    pairs = [(name, head) for name in sorted(metrics) for head in heads if name.startswith(head)]
+    measured = {name.removeprefix(head) for name, head in pairs if metrics[name] is not None}
+    every = dict.fromkeys(name.removeprefix(head) for name, head in pairs)
+    return tuple(name for name in every if name not in measured)
 
 
 PAD_GREY = 114

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.spec import Format, StepSpec
+from buildsys.spec import METRICS, Format, StepSpec
 
 STEP = StepSpec(
     consumes=(Format.METRICS,),
@@ -57,8 +57,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 
 def _unmeasured(metric: str, measured: dict[str, float | None]) -> str:
-    """Return why a metric has no value: its class does not occur, or it is not known at all."""
+    """Return why a metric has no value: the split has nothing to measure it on, or it is
+    not known at all.
+    """
     if metric in measured:
-        return f"{metric} was not measured: the split has no objects of this class"
+        what = "labelled keypoints" if metric.startswith("keypoints.") else "objects"
+        whose = "" if any(metric in names for names in METRICS.values()) else " of this class"
+        return f"{metric} was not measured: the split has no {what}{whose}"
     known = ", ".join(sorted(measured))
     return f"{metric} was not measured (there are {known})"

@@ -25,6 +25,10 @@ def test_a_class_without_objects_cannot_pass(tmp_path: Path) -> None:
         "top1.pear was not measured: the split has no objects of this class"
     ]
     assert verdict["figures"] == {}
+    verdict = judge(tmp_path, "keypoints.mAP50-95", **{"keypoints.mAP50-95": None})
+    assert verdict["failures"] == [
+        "keypoints.mAP50-95 was not measured: the split has no labelled keypoints"
+    ]
 
 
 def test_an_unknown_metric_is_reported_with_the_known_ones(tmp_path: Path) -> None:

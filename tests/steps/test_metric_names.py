@@ -1,9 +1,8 @@
-"""The vocabulary's metrics are one list that contains the headlines; classes without objects have
-none.
+"""The vocabulary's metrics are one list that contains the headlines; classes without objects are
+recognized by metrics without a value.
 """
 
 from buildsys.spec import HEADLINES, METRICS, classes_without_objects
-from buildsys.steps.lib.metrics import accuracy, curves
 
 
 def test_every_headline_is_measured_for_a_task() -> None:
@@ -16,25 +15,10 @@ def test_every_task_has_a_headline() -> None:
     assert all(HEADLINES.keys() & set(names) for names in METRICS.values())
 
 
-def test_a_class_without_objects_has_no_accuracy() -> None:
-    """Metrics of a class that no object of the split has are None, also if it was detected."""
-    classes = ("x", "cat", "cat.x", "dog")
-    matrix = curves.Matrix(classes)
-    matrix.add([1, 2], [curves.Found(category=3, score=0.9)], [[0.0], [0.0]])
-    figures = {"box.mAP50": 0.0, "box.mAP50-95": 0.0}
-    figures |= {f"box.mAP50-95.{name}": 0.0 for name in classes}
-    found = accuracy.without_absent(figures, classes, matrix.result())
-    assert [name for name, value in found.items() if value is None] == [
-        "box.mAP50-95.x",
-        "box.mAP50-95.dog",
-    ]
-    assert classes_without_objects(found) == ("dog", "x")
-
-
-def test_whole_images_of_no_class_have_no_accuracy() -> None:
-    """A class without images has no top-1 accuracy."""
-    matrix = curves.Matrix(("bar", "egg"), whole=True)
-    matrix.add_whole(0, 1)
-    figures = {"top1": 0.0, "top1.bar": 0.0, "top1.egg": 0.0}
-    found = accuracy.without_absent(figures, ("bar", "egg"), matrix.result())
-    assert found == {"top1": 0.0, "top1.bar": 0.0, "top1.egg": None}
+def test_classes_without_objects_are_those_without_a_metric() -> None:
+    """All metrics of such a class are None; a class whose objects have no labelled keypoint has one
+    of boxes.
+    """
+    figures = {"box.mAP50": 0.0, "box.mAP50-95": 0.0, "box.mAP50-95.cat": 0.0}
+    none = ("box.mAP50-95.x", "keypoints.mAP50-95.x", "keypoints.mAP50-95.cat", "top1.dog")
+    assert classes_without_objects(figures | dict.fromkeys(none)) == ("x", "dog")

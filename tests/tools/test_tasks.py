@@ -272,6 +272,49 @@ print(json.dumps([picture.shape, int(picture[..., 1].min()), picture[0, 29:31].t
     assert all(160 < value < 175 for value in mean)  # 5 of 6 lines are light
 
 
+def test_what_does_not_occur_has_no_accuracy() -> None:
+    """Metrics of a class without objects are None, those of keypoints also of a class without a
+    labelled keypoint; the best threshold is that of the other classes. pycocotools ignores both.
+    """
+    script = """
+import sys; sys.path.insert(0, sys.argv[1])
+import json, numpy as np
+from buildsys.steps.lib.datasets.labels import Object
+from buildsys.steps.lib.heads import oriented_boxes
+from buildsys.steps.lib.metrics import accuracy, coco_metrics
+def seen(*found, labelled=True):
+    tally = coco_metrics.Tally(("a", "b", "c"), 1, 300)
+    number = tally.add_picture(100, 100, [
+        Object(category=0, box=(.5, .5, .2, .2), keypoints=((.5, .5, 2 * labelled),)),
+        Object(category=1, box=(.2, .2, .2, .2), keypoints=((.2, .2, 0),))])
+    for category, at in found:
+        tally.rows.append({"image_id": number, "category_id": category, "score": 0.75,
+                           "bbox": [at - 10, at - 10, 20, 20], "keypoints": [at, at, 1]})
+    metrics = tally.measure("bbox", "box") | tally.measure("keypoints", "keypoints", (0.25,))
+    return [metrics, [[c.name for c in kind.classes] for kind in tally.curves], tally.curves[1].best.f1]
+turned = oriented_boxes.Tally(("a", "b"))
+box = np.array([[50, 40, 30, 10, 0.3]])
+turned.add_picture(oriented_boxes.Turned(boxes=box, scores=np.array([.9]), classes=np.array([0])), [box[0]], [0])
+print(json.dumps([seen((0, 50), (1, 20), (2, 50)), seen(), seen(labelled=False), turned.measure("obb"),
+                  accuracy.shares(np.zeros(1, int), np.zeros(1, int), ("a", "b"))]))
+"""
+    found, blind, unlabelled, turned, whole = json.loads(in_evaluate(script))
+    for metrics, kinds, _ in (found, blind):
+        assert kinds == [["a", "b"], ["a"]]
+        nothing = {name for name, value in metrics.items() if value is None}
+        kept = {"box.mAP50-95.c", "keypoints.mAP50-95.b", "keypoints.mAP50-95.c"}
+        assert nothing == kept
+    assert (found[0]["keypoints.mAP50"], found[2]) == (1, 1)
+    assert (blind[0]["keypoints.mAP50"], blind[2]) == (0, 0)
+    assert unlabelled[0]["keypoints.mAP50"] is None
+    assert unlabelled[0]["box.mAP50"] == 0
+    assert (turned["obb.mAP50-95.a"], turned["obb.mAP50-95.b"]) == (
+        pytest.approx(0.995, abs=0.01),
+        None,
+    )
+    assert whole == {"top1": 1, "top5": 1, "top1.a": 1, "top1.b": None}
+
+
 def test_masks_come_back_to_the_photograph() -> None:
     """Masks are at the photograph's size, without padding, inside the box."""
     script = """

@@ -107,7 +107,9 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def count(root: Path, params: accuracy.Params, rows: list[dict[str, Any]]) -> dict[str, float]:
+def count(
+    root: Path, params: accuracy.Params, rows: list[dict[str, Any]]
+) -> dict[str, float | None]:
     """COCO's figures of what `val` has written as predictions.json: boxes in the images' pixels,
     which end at the border, where `val` itself counts boxes in the network's image, which do not.
     """

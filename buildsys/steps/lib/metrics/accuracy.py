@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import HEADLINES, MASK_CHANNELS, Preprocessing
+from buildsys.spec import MASK_CHANNELS, Preprocessing
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
 from buildsys.steps.lib.heads.branches import is_raw, layout
@@ -46,8 +46,10 @@ class Params:
     task: str = ""
 
 
-_Result = tuple[int, dict[str, float], list[curves.Curves], curves.Confusion]
-"""Number of objects, metrics by name, curves of each kind, confusion matrix."""
+_Result = tuple[int, dict[str, float | None], list[curves.Curves], curves.Confusion]
+"""Number of objects, metrics by name (None: the split has nothing to measure them on), curves of
+each kind, confusion matrix.
+"""
 Predict = Callable[["np.ndarray"], "dict[str, np.ndarray]"]
 """A function: image uint8 [h, w, 3] -> outputs by name, as `outputs` lists them for the head."""
 
@@ -94,7 +96,7 @@ def measure(
         "split": params.split.name,
         "pictures": len(pictures),
         "objects": objects,
-        "metrics": without_absent(metrics, params.classes, confusion),
+        "metrics": metrics,
         **({"kernels": kernels} if kernels else {}),
         **_describe_sigmas(params),
     }
@@ -108,16 +110,6 @@ def measure(
             confusion=confusion,
         )
         curves.write(curves_target, found)
-
-
-def without_absent(
-    metrics: dict[str, float], classes: tuple[str, ...], confusion: curves.Confusion
-) -> dict[str, float | None]:
-    """Return the metrics with None for those of a class without objects in the split."""
-    objects = [sum(column) for column in zip(*confusion.counts, strict=True)]
-    absent = [name for name, count in zip(classes, objects, strict=False) if not count]
-    unmeasured = {f"{headline}.{name}" for headline in HEADLINES for name in absent}
-    return {name: None if name in unmeasured else value for name, value in metrics.items()}
 
 
 def name_outputs(found: "dict[str, np.ndarray]", params: Params) -> "dict[str, np.ndarray]":
@@ -309,15 +301,25 @@ def _measure_classes(
         places[index] = np.flatnonzero(order == truth[index])[0]
         matrix.add_whole(int(truth[index]), int(order[0]))
         report(index + 1, len(pictures), "pictures")
-    metrics = {"top1": _share(places < 1), "top5": _share(places < _TOP)}
-    if len(params.classes) > 1:
-        for number, name in enumerate(params.classes):
-            metrics[f"top1.{name}"] = _share(places[truth == number] < 1)
+    metrics = shares(places, truth, params.classes)
     return len(pictures), metrics, [], matrix.result()
 
 
-def _share(hits: "np.ndarray") -> float:
-    return round(float(hits.mean()), 6) if hits.size else 0.0
+def shares(
+    places: "np.ndarray", truth: "np.ndarray", classes: tuple[str, ...]
+) -> dict[str, float | None]:
+    """Return `top1`, `top5` and `top1.<class>` from each image's class in `truth` and that class's
+    place in the answer; None without images.
+    """
+    metrics = {"top1": _share(places < 1), "top5": _share(places < _TOP)}
+    if len(classes) > 1:
+        for number, name in enumerate(classes):
+            metrics[f"top1.{name}"] = _share(places[truth == number] < 1)
+    return metrics
+
+
+def _share(hits: "np.ndarray") -> float | None:
+    return round(float(hits.mean()), 6) if hits.size else None
 
 
 def _rows(

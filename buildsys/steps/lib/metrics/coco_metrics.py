@@ -54,11 +54,15 @@ class Tally:
             self.truth["annotations"].append(row)
         return number
 
-    def measure(self, kind: str, prefix: str, sigmas: tuple[float, ...] = ()) -> dict[str, float]:
-        """Return `<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6.
+    def measure(
+        self, kind: str, prefix: str, sigmas: tuple[float, ...] = ()
+    ) -> dict[str, float | None]:
+        """Return `<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6;
+        None where nothing is to be found.
 
         `kind`: bbox | keypoints | segm.
         """
+        counts = self._counts(kind)
         if self.rows:
             precision, scores = self._evaluate(kind, sigmas)
         else:
@@ -66,14 +70,14 @@ class Tally:
 
             precision = np.zeros((10, curves.STEPS, len(self.classes)))
             scores = precision
-        self.curves.append(self._trace(prefix, precision[0], scores[0]))
+        self.curves.append(self._trace(prefix, counts, precision[0], scores[0]))
         result = {
-            f"{prefix}.mAP50": _mean(precision[0]),
-            f"{prefix}.mAP50-95": _mean(precision),
+            f"{prefix}.mAP50": _mean(precision[0], sum(counts)),
+            f"{prefix}.mAP50-95": _mean(precision, sum(counts)),
         }
         if len(self.classes) > 1:
             for index, name in enumerate(self.classes):
-                result[f"{prefix}.mAP50-95.{name}"] = _mean(precision[:, :, index])
+                result[f"{prefix}.mAP50-95.{name}"] = _mean(precision[:, :, index], counts[index])
         return result
 
     def confuse(self) -> curves.Confusion:
@@ -94,10 +98,18 @@ class Tally:
             )
         return matrix.result()
 
-    def _trace(self, prefix: str, precision: "np.ndarray", scores: "np.ndarray") -> curves.Curves:
+    def _counts(self, kind: str) -> list[int]:
+        """Return the number of objects of each class that are to be found: pycocotools ignores
+        objects without a labelled keypoint when it evaluates keypoints.
+        """
         counts = [0] * len(self.classes)
         for row in self.truth["annotations"]:
-            counts[row["category_id"]] += 1
+            counts[row["category_id"]] += kind != "keypoints" or row["num_keypoints"] > 0
+        return counts
+
+    def _trace(
+        self, prefix: str, counts: list[int], precision: "np.ndarray", scores: "np.ndarray"
+    ) -> curves.Curves:
         each = [
             curves.curve(name, counts[index], precision[:, index], scores[:, index])
             for index, name in enumerate(self.classes)
@@ -106,7 +118,7 @@ class Tally:
 
     def _evaluate(self, kind: str, sigmas: tuple[float, ...]) -> tuple["np.ndarray", "np.ndarray"]:
         """Return precision and scores [IoU thresholds, recalls, classes]; -1 for a class without
-        objects.
+        objects to be found.
         """
         import contextlib
         import io
@@ -150,6 +162,6 @@ def _annotation(item: Object, width: int, height: int) -> dict[str, Any]:
     return row
 
 
-def _mean(precision: "np.ndarray") -> float:
-    measured = precision[precision > -1]
-    return round(float(measured.mean()), 6) if measured.size else 0.0
+def _mean(precision: "np.ndarray", count: int) -> float | None:
+    """Return the mean over what was measured; `count`: the number of objects."""
+    return round(float(precision[precision > -1].mean()), 6) if count else None
