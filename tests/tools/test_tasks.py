@@ -295,7 +295,8 @@ def seen(*found, labelled=True):
 turned = oriented_boxes.Tally(("a", "b"))
 box = np.array([[50, 40, 30, 10, 0.3]])
 turned.add_picture(oriented_boxes.Turned(boxes=box, scores=np.array([.9]), classes=np.array([0])), [box[0]], [0])
-print(json.dumps([seen((0, 50), (1, 20), (2, 50)), seen(), seen(labelled=False), turned.measure("obb"),
+print(json.dumps([seen((0, 50), (1, 20), (2, 50)), seen(), seen(labelled=False),
+                  accuracy.present(turned.measure("obb"), "obb.mAP50-95", ("a", "b"), {0}),
                   accuracy.shares(np.zeros(1, int), np.zeros(1, int), ("a", "b"))]))
 """
     found, blind, unlabelled, turned, whole = json.loads(in_evaluate(script))

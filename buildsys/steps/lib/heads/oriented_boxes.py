@@ -193,9 +193,9 @@ class Tally:
         """Return the confusion matrix."""
         return self._matrix.result()
 
-    def measure(self, prefix: str) -> dict[str, float | None]:
-        """Return `<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6;
-        None for a class that does not occur in the split. The mean is over the others.
+    def measure(self, prefix: str) -> dict[str, float]:
+        """Return `<prefix>.mAP50`, `<prefix>.mAP50-95` and the latter per class, rounded to 1e-6.
+        The mean is over the classes that occur in the split.
         """
         import numpy as np
 
@@ -213,18 +213,11 @@ class Tally:
         ]
         shown = np.array([value for value, n in zip(each, self._counts, strict=True) if n])
         mean = shown.mean(0) if len(shown) else np.zeros(_THRESHOLDS)
-        result: dict[str, float | None] = {
-            f"{prefix}.mAP50": _rounded(mean[0]),
-            f"{prefix}.mAP50-95": _rounded(mean.mean()),
-        }
+        result = {f"{prefix}.mAP50": mean[0], f"{prefix}.mAP50-95": mean.mean()}
         if len(self.classes) > 1:
-            for name, value, count in zip(self.classes, each, self._counts, strict=True):
-                result[f"{prefix}.mAP50-95.{name}"] = _rounded(value.mean()) if count else None
-        return result
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 6)
+            for name, value in zip(self.classes, each, strict=True):
+                result[f"{prefix}.mAP50-95.{name}"] = value.mean()
+        return {name: round(float(value), 6) for name, value in result.items()}
 
 
 def match(found: Turned, boxes: "np.ndarray", classes: "np.ndarray") -> "np.ndarray":

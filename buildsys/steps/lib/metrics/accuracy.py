@@ -276,8 +276,17 @@ def _measure_turned(
         corners = [oriented_boxes.fit_corners(np.array(item.outline) * size) for item in labels]
         tally.add_picture(found, corners, [item.category for item in labels])
         report(done, len(pictures), "pictures")
-    metrics = tally.measure("obb")
+    found_classes = {item.category for labels in every for item in labels}
+    metrics = present(tally.measure("obb"), "obb.mAP50-95", params.classes, found_classes)
     return tally.objects, metrics, tally.curves, tally.confuse()
+
+
+def present(
+    metrics: dict[str, float], headline: str, classes: tuple[str, ...], found: set[int]
+) -> dict[str, float | None]:
+    """Return the metrics with None for each class that is not among those `found` in the labels."""
+    absent = {f"{headline}.{name}" for n, name in enumerate(classes) if n not in found}
+    return {name: None if name in absent else value for name, value in metrics.items()}
 
 
 def _measure_classes(
