@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from buildsys.spec import Format, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS
 from buildsys.steps.lib.parity import recording_files
-from buildsys.steps.lib.runtime import litert
+from buildsys.steps.lib.runtime import litert, tensorflow_setup
 from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 from buildsys.steps.lib.runtime.progress import fail
 
@@ -223,7 +223,7 @@ def _answer(
     import numpy as np
 
     image = _detail(interpreter.get_input_details(0))
-    values = litert.quantize(picture[None].astype(np.float32) / 255, image)
+    values = tensorflow_setup.quantize(picture[None].astype(np.float32) / 255, image)
     interpreter.set_input(values, 0)
     interpreter.invoke()
     for index, name in enumerate(names):

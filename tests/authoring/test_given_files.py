@@ -133,6 +133,16 @@ CASES: dict[str, tuple[bytes, str, str]] = {
         "",
         "input: {size: 64}",
     ),
+    "no-scale-tflite": (
+        tflite_bytes((Edge(name="images", shape=(1, 64, 64, 3), dtype="uint8"),)),
+        "",
+        "input: {size: 64}",
+    ),
+    "no-scale-output-tflite": (
+        tflite_bytes((INT8,), (Edge(name="o", shape=(1, 11, 84), dtype="int8"),)),
+        "task: detect, decoder: yolov8-decoded, classes: [a]",
+        "input: {size: 64}",
+    ),
     "size-tflite": (tflite_bytes(), "", "input: {size: 64}"),
     "float-tflite": (
         tflite_bytes(),

@@ -20,7 +20,7 @@ from buildsys.steps.lib.heads.branches import is_raw, layout
 from buildsys.steps.lib.heads.outputs import HEADS, head_outputs
 from buildsys.steps.lib.heads.placement import Placement, to_photo
 from buildsys.steps.lib.metrics import accuracy
-from buildsys.steps.lib.runtime import litert
+from buildsys.steps.lib.runtime.tensorflow_setup import quantize
 
 sys.path.insert(0, str(Path(yolov8_decoding.__file__).parents[3] / "templates" / "linux"))
 sys.path.insert(0, str(Path(yolov8_decoding.__file__).parents[3] / "templates" / "common"))
@@ -289,7 +289,7 @@ def check_integers_become_real_numbers_and_back() -> None:
         found = model.run(picture)["scores"]
         real = answer.astype(np.float32)
         assert np.array_equal(found, (real - zero) * np.float32(scale) if scale else real)
-        wanted = litert.quantize(picture[None].astype(np.float32) / 255, detail)
+        wanted = quantize(picture[None].astype(np.float32) / 255, detail)
         assert np.array_equal(model.interpreter.given, wanted)
 
 

@@ -338,6 +338,32 @@ print(json.dumps([masks[0].shape, float(masks[0][:, 70:].mean()), float(masks[0]
     assert sorted(outline) == [[100, 10], [100, 19], [119, 10], [119, 19]]
 
 
+def test_integers_without_a_scale_are_no_images() -> None:
+    """An input of integers without a scale ends the step; such outputs are unchanged."""
+    script = """
+import sys; sys.path.insert(0, sys.argv[1])
+import json, numpy as np
+from pathlib import Path
+from buildsys.steps.lib.runtime import litert, tensorflow_setup
+from buildsys.steps.lib.runtime.progress import StepError
+detail = {"shape": [1, 2, 2, 3], "dtype": np.uint8, "quantization": (0.0, 0)}
+picture = np.full((2, 2, 3), 255, np.uint8)
+try:
+    litert.fill(Path("odd.tflite"), detail, picture)
+except StepError as error:
+    told = str(error)
+filled = litert.fill(Path("odd.tflite"), detail | {"quantization": (1 / 255, 0)}, picture)
+real = tensorflow_setup.dequantize(np.array([7], np.uint8), detail)
+print(json.dumps([told, filled.ravel().tolist(), real.tolist()]))
+"""
+    told, filled, real = json.loads(in_evaluate(script))
+    assert (
+        told == "odd.tflite takes uint8 images without a scale: what its integers mean is unknown."
+    )
+    assert filled == [255] * 12
+    assert real == [7]
+
+
 def in_evaluate(script: str, *words: str) -> str:
     """Run a script in the evaluation environment; return its output. Its last argument is the
     repository.

@@ -22,6 +22,7 @@ from buildsys.spec import Format
 from buildsys.steps import check_contract, check_operators
 from buildsys.steps.bind_outputs import contract_params
 from buildsys.steps.lib.files.edge import settled_sides
+from buildsys.steps.lib.files.tflite import Tensor
 from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.outputs import head_outputs
 from buildsys.text import first_of
@@ -132,12 +133,29 @@ def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
 
 def _check_type(given: _Given, image: Edge) -> Diagnostic | None:
     """Check that ONNX takes real numbers; TFLite may take any type with a scale."""
-    if isinstance(given.file, TfliteFile) or image.dtype == "float32":
+    if isinstance(given.file, TfliteFile):
+        return _check_scale(given, image)
+    if image.dtype == "float32":
         return None
     hint = f"{_ANEW} with float32 at its edges"
     if image.dtype == "float16":
         hint = f"{_ANEW} with half=False; `quantization: {{scheme: float16}}` makes it smaller here"
     message = f"takes {image.dtype} images ({image}); buildsys gives float32 in 0..1"
+    return given.at_file(message, hint)
+
+
+def _lack_scale(tensors: Iterable[Tensor]) -> list[str]:
+    """Return the names of integer tensors without a scale: what their values mean is unknown."""
+    integers = [tensor for tensor in tensors if "float" not in tensor.dtype]
+    return [tensor.name for tensor in integers if not any(tensor.scales)]
+
+
+def _check_scale(given: _Given, image: Edge) -> Diagnostic | None:
+    assert isinstance(given.file, TfliteFile)
+    if not _lack_scale(given.file.file.inputs):
+        return None
+    message = f"takes {image.dtype} images without a scale ({image}); buildsys gives images in 0..1"
+    hint = "convert it again with a scale and a zero point, or remove `input` if another program feeds it"
     return given.at_file(message, hint)
 
 
@@ -217,6 +235,12 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
         )
         hint = f"{_ANEW} with nms=False, or write `decoder: none`"
         return [given.locate(at, message, hint)]
+    if isinstance(file, TfliteFile) and (unscaled := _lack_scale(file.file.outputs)):
+        message = (
+            f"has integer outputs without a scale ({', '.join(unscaled)}): decoder"
+            f" {source.decoder} reads real numbers"
+        )
+        return [given.at_file(message, "convert it again, or write `decoder: none`")]
     if not model.outputs or _fits([tensor.shape for tensor in model.outputs], file.outputs):
         return []
     own = _own_classes(given, model.keypoints, model.keypoint_dims)

@@ -8,6 +8,7 @@ from typing import Any
 from buildsys.steps.lib.files import tflite
 from buildsys.steps.lib.files.tflite_bounds import demand_tflite
 from buildsys.steps.lib.runtime.progress import fail
+from buildsys.steps.lib.runtime.tensorflow_setup import dequantize, quantize
 
 
 class Kernels(StrEnum):
@@ -44,25 +45,28 @@ class Runner:
         """Run the file on an image uint8 [h, w, 3]; returns {name: float32 array}, with the
         signature's names if there is one.
         """
-        import numpy as np
-
-        demand_picture(self._path, self._input["shape"], picture)
-        values = quantize(picture[None].astype(np.float32) / 255, self._input)
-        self._interpreter.set_tensor(self._input["index"], values)
+        self._interpreter.set_tensor(self._input["index"], fill(self._path, self._input, picture))
         self._interpreter.invoke()
         return {
-            name: _real(self._interpreter.get_tensor(detail["index"]), detail)
+            name: dequantize(self._interpreter.get_tensor(detail["index"]), detail)
             for name, detail in zip(self._names, self._outputs, strict=True)
         }
 
 
-def _real(value: Any, detail: dict[str, Any]) -> Any:
+def fill(path: Path, detail: dict[str, Any], picture: Any) -> Any:
+    """Return what a file's input, described by `detail`, takes for an image uint8 [h, w, 3].
+
+    Ends the step for images of another size, and for an input of integers without a scale.
+    """
     import numpy as np
 
-    scale, zero = detail["quantization"]
-    if value.dtype.kind == "f":
-        return value.astype(np.float32)
-    return (value.astype(np.float32) - zero) * np.float32(scale)
+    demand_picture(path, detail["shape"], picture)
+    dtype, (scale, _) = np.dtype(detail["dtype"]), detail["quantization"]
+    if dtype.kind != "f" and scale == 0:
+        fail(
+            f"{path.resolve().name} takes {dtype} images without a scale: what its integers mean is unknown."
+        )
+    return quantize(picture[None].astype(np.float32) / 255, detail)
 
 
 def demand_picture(path: Path, wanted: Any, picture: Any) -> None:
@@ -73,20 +77,6 @@ def demand_picture(path: Path, wanted: Any, picture: Any) -> None:
             f"{path.resolve().name} takes {shape}; the recipe's pictures are [1,"
             f" {', '.join(map(str, picture.shape))}]: `input` gives their size."
         )
-
-
-def quantize(values: Any, detail: dict[str, Any]) -> Any:
-    """Quantize real numbers to the tensor's integers, rounding half to even; float tensors are
-    converted.
-    """
-    import numpy as np
-
-    scale, zero = detail["quantization"]
-    dtype = np.dtype(detail["dtype"])
-    if dtype.kind == "f":
-        return values.astype(dtype)
-    limits = np.iinfo(dtype)
-    return np.clip(np.rint(values / scale) + zero, limits.min, limits.max).astype(dtype)
 
 
 def open_interpreter(path: Path, reference_kernels: bool) -> Any:

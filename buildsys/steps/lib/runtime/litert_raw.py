@@ -27,8 +27,7 @@ class Raw:
         """
         import numpy as np
 
-        litert.demand_picture(self._path, self._input["shape"], picture)
-        values = litert.quantize(picture[None].astype(np.float32) / 255, self._input)
+        values = litert.fill(self._path, self._input, picture)
         self._interpreter.set_tensor(self._input["index"], values)
         self._interpreter.invoke()
         for name, detail in zip(names, self._outputs, strict=True):
