@@ -41,12 +41,12 @@ from buildsys.execution.running import process
 from buildsys.execution.running.process import open_log
 from buildsys.execution.running.runner import LARGEST_VERDICT, Runner, describe_change
 from buildsys.execution.state.action_keys import ActionKey
-from buildsys.execution.state.step_outputs import read_verdict
+from buildsys.execution.state.step_outputs import is_checked, read_object, read_verdict
 from buildsys.execution.store.action_entry import WORKER, blob_name, machine_of, make_entry
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.tree_index import encode_index
-from buildsys.graph import Input, Step, StepResult
+from buildsys.graph import Input, Output, Step, StepResult
 
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the workers, while a step waits for one or for its reply."""
@@ -357,15 +357,16 @@ class Dispatch:
         """
         digest, store = dict(action_key.inputs)[item.name], self.store
         if item.source is None:
-            producer = self.runner.state.steps[item.step]
-            output = next(o for o in producer.outputs if o.name == item.output)
+            output = self._output(item)
             tree, suffix = output.tree, output.suffix
         else:
             tree, suffix = bool(item.source.parts), Path(item.source.path).suffix
             self._keep_source(item, digest, tree)
         try:
             store.push_blobs(digest, tree)
-        except FileNotFoundError as error:
+            if item.source is None:
+                self._check_figures(item, digest)
+        except (Damaged, FileNotFoundError) as error:
             if item.source is None:
                 raise MissingBytes(item.step) from error
             raise StepFailed(f"{item.source.label} does not exist here or in any store") from error
@@ -374,6 +375,25 @@ class Dispatch:
         return WireInput(
             name=item.name, digest=digest, tree=tree, suffix=suffix, role=role_of(item)
         )
+
+    def _output(self, item: Input) -> Output:
+        """Return the output of an earlier step that is an input."""
+        outputs = self.runner.state.steps[item.step].outputs
+        return next(output for output in outputs if output.name == item.output)
+
+    def _check_figures(self, item: Input, digest: str) -> None:
+        """Raise MissingBytes if an input is figures that cannot be read: a worker that gets them
+        cannot make them again.
+
+        Raises Damaged, FileNotFoundError, RemoteFailure.
+        """
+        store, output = self.store, self._output(item)
+        if not is_checked(output, 0):
+            return
+        size = store.size(digest) or store.remote.size(digest)
+        if size is not None and is_checked(output, size):
+            store.bring_new(digest, size)
+            self.runner.state.check(item.step, item.output)
 
     def _reads_another_store(self, reply: InputsLost) -> bool:
         """Return whether the worker reads another store: it lacks this run's proof, which is there.
@@ -502,10 +522,9 @@ class Dispatch:
                     return f"its `{name}` cannot be read from the remote store: {fault}"
             if self._has_passed(step, reply) != reply.passed:
                 return "its reported verdict differs from its `verdict`"
+            self._require_figures(step, reply)
         except StepFailed as error:
             return str(error)
-        except (Damaged, FileNotFoundError):
-            return "its `verdict` cannot be read from the remote store: it is damaged"
         except RemoteFailure as failure:
             self._require_store()
             raise NoWorkerFits from failure
@@ -514,13 +533,32 @@ class Dispatch:
     def _has_passed(self, step: Step, reply: Answer) -> bool:
         """Return whether a verdict passes; a step without one passes.
 
-        Raises StepFailed, Damaged, FileNotFoundError, RemoteFailure.
+        Raises StepFailed, RemoteFailure.
         """
         verdict = dict(reply.outputs).get("verdict")
         if verdict is None:
             return True
-        self.store.bring_new(verdict, LARGEST_VERDICT)
-        return read_verdict(self.store.read(verdict), f"{step.stage} ({step.module})").passed
+        text = self._read("verdict", verdict, LARGEST_VERDICT)
+        return read_verdict(text, f"{step.stage} ({step.module})").passed
+
+    def _require_figures(self, step: Step, reply: Answer) -> None:
+        """Raise StepFailed if figures that a worker reports cannot be read. Raises RemoteFailure."""
+        digests = dict(reply.outputs)
+        for output in step.outputs:
+            size = self.store.remote.size(digests[output.name]) if is_checked(output, 0) else None
+            if size is not None and is_checked(output, size):
+                text = self._read(output.name, digests[output.name], size)
+                read_object(text, f"{step.stage} ({step.module})", output.name)
+
+    def _read(self, name: str, digest: str, largest: int) -> bytes:
+        """Return the bytes of an output that a worker reports. Raises StepFailed, RemoteFailure."""
+        try:
+            self.store.bring_new(digest, largest)
+            return self.store.read(digest)
+        except (Damaged, FileNotFoundError) as error:
+            raise StepFailed(
+                f"its `{name}` cannot be read from the remote store: it is damaged"
+            ) from error
 
     def _drop_unreadable(self, step: Step, key: str) -> None:
         """If a result of this run could not be read, remove its damaged files from the remote store,

@@ -22,7 +22,7 @@ from buildsys.execution.running.admission import Admission, gpu_variables
 from buildsys.execution.running.made_on import facts_of_this_machine
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.step_outputs import read_verdict
+from buildsys.execution.state.step_outputs import is_checked, read_object, read_verdict
 from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import bytecode, environments
@@ -369,6 +369,9 @@ class Runner:
                     f"{step.stage} ({step.module}) wrote {outputs[output.name].name} with {size}"
                     f" bytes; the limit is {most}. Its outputs were discarded."
                 )
+            if is_checked(output, size):
+                text = outputs[output.name].read_bytes()
+                read_object(text, f"{step.stage} ({step.module})", output.name)
         self.check_sources(step, action_key)
 
     def check_sources(self, step: Step, action_key: ActionKey) -> None:

@@ -16,7 +16,7 @@ from buildsys.execution.state.action_keys import ActionKey, Parts, make_key, par
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
 from buildsys.execution.state.reasons import compare
-from buildsys.execution.state.step_outputs import read_verdict
+from buildsys.execution.state.step_outputs import is_checked, read_object, read_verdict
 from buildsys.execution.store.action_entry import machine_of
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.requirements import MissingForStep, missing_here
@@ -67,8 +67,8 @@ class State:
         """By action key: the ids of the steps that make its result."""
         self._results: dict[str, StepResult] = {}
         self._wanted: set[str] = set()
-        self._contradicted: set[str] = set()
-        """Action keys whose verdict contradicts their recorded result: neither is used."""
+        self._unusable: dict[str, str] = {}
+        """Why a recorded result is not used, by action key: what an output of it contains."""
         self.traced: set[str] = set()
         """Digests of the programs that were traced here in this run. No other is loaded: torch can
         run code while it loads one, and a store or a worker may have made it.
@@ -121,7 +121,7 @@ class State:
             before = self.known_result(action_key.key)
             self._record(action_key.key, result)
             self._wanted.discard(step.id)
-            self._contradicted.discard(action_key.key)
+            self._unusable.pop(action_key.key, None)
             self._note_roles(step, action_key)
             same = self._same_action.pop(action_key.key, set())
             self._reconsider([step.id, *same], _UNDECIDED)
@@ -187,24 +187,33 @@ class State:
             found = self.store.read(self._digest(step_id, output))
         except FileNotFoundError as error:
             raise MissingBytes(step_id) from error
-        if output == Format.VERDICT:
-            self._check_verdict(step_id, found)
+        if self._is_checked(step_id, output, len(found)):
+            self._check_content(step_id, output, found)
         return found
 
-    def _check_verdict(self, step_id: str, text: bytes) -> None:
-        """Raise MissingBytes if a verdict contradicts its step's recorded result: then neither is
-        used.
+    def check(self, step_id: str, output: str) -> None:
+        """Raise MissingBytes if an output that is here contains what its step cannot have made."""
+        size = self.store.size(self._digest(step_id, output))
+        if size is not None and self._is_checked(step_id, output, size):
+            self.read(step_id, output)
+
+    def _is_checked(self, step_id: str, name: str, size: int) -> bool:
+        """Return whether an output's content is checked when it is read; `size`: in bytes."""
+        output = next(item for item in self.steps[step_id].outputs if item.name == name)
+        return name == Format.VERDICT or is_checked(output, size)
+
+    def _check_content(self, step_id: str, output: str, text: bytes) -> None:
+        """Raise MissingBytes if a verdict contradicts its step's recorded result, or if figures
+        cannot be read: then the result is not used.
         """
         with self._lock:
             step, result = self.steps[step_id], self.result(step_id)
             key = self.decide(step).key
             if result is None or not key:  # a result without a key was checked where it was made
                 return
-            passed: bool | None = None
-            with contextlib.suppress(StepFailed):  # no step can have written this verdict
-                passed = read_verdict(text, step.stage).passed
-            if result.passed != passed:
-                self._contradicted.add(key)
+            fault = _find_fault(step, result, output, text)
+            if fault:
+                self._unusable[key] = fault
                 self._reconsider(self._made_alike(key), frozenset(Status))
                 raise MissingBytes(step_id)
 
@@ -220,8 +229,8 @@ class State:
             self.store.fetch(self._digest(step_id, output), target, trees[output], linked)
         except FileNotFoundError as error:
             raise MissingBytes(step_id) from error
-        if output == Format.VERDICT:
-            self._check_verdict(step_id, target.read_bytes())
+        if not trees[output] and self._is_checked(step_id, output, target.stat().st_size):
+            self._check_content(step_id, output, target.read_bytes())
 
     def _digest(self, step_id: str, output: str) -> str:
         result = self.result(step_id)
@@ -332,8 +341,8 @@ class State:
         recorded = self._training(step, action_key)
         if recorded is not None:
             return self._keep_training(step, action_key, recorded)
-        is_contradicted = action_key.key in self._contradicted
-        result = None if is_contradicted else self.known_result(action_key.key)
+        is_unusable = action_key.key in self._unusable
+        result = None if is_unusable else self.known_result(action_key.key)
         status = Status.UP_TO_DATE
         if result is None:
             result = self.recall(step, action_key.key)
@@ -376,8 +385,8 @@ class State:
         if was_made:
             reason = Reason(subject="output missing from the store")
             return Decision(status=Status.MISSING, key=action_key.key, reasons=(reason,))
-        if action_key.key in self._contradicted:
-            reason = Reason(subject="its verdict contradicts its record")
+        if action_key.key in self._unusable:
+            reason = Reason(subject=self._unusable[action_key.key])
             return Decision(status=Status.STALE, key=action_key.key, reasons=(reason,))
         return Decision(
             status=Status.STALE, key=action_key.key, reasons=self._explain(step, action_key)
@@ -428,7 +437,7 @@ class State:
         """Return a complete result from the store, left there by another workspace or an earlier
         run.
         """
-        if key in self._contradicted:
+        if key in self._unusable:
             return None
         machine = machine_of(step)
         self.store.look_up([(key, machine)])
@@ -481,3 +490,15 @@ class State:
         if before is None:
             return None
         return compare(step, before.parts, action_key.parts, self.steps, self.store)
+
+
+def _find_fault(step: Step, result: StepResult, output: str, text: bytes) -> str:
+    """Return why a step with this result cannot have made an output; empty if it can."""
+    try:
+        if output != Format.VERDICT:
+            read_object(text, step.stage, output)
+        elif read_verdict(text, step.stage).passed != result.passed:
+            return "its verdict contradicts its record"
+    except StepFailed:  # no step can have written it
+        return f"its recorded {output} cannot be read"
+    return ""

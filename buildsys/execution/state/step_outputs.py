@@ -6,9 +6,15 @@ from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from buildsys.errors import StepFailed
+from buildsys.graph import Output
+from buildsys.spec import Format
 from buildsys.typed_json import Mismatch, decode, parse
 
 T = TypeVar("T")
+LARGEST_CHECKED = 1 << 22
+"""Bytes of a JSON file that is checked before another step reads it; reading larger ones takes
+time.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +51,14 @@ def read_verdict(text: bytes, step: str) -> Verdict:
 
 
 def read_object(text: bytes, step: str, name: str) -> dict[str, object]:
-    """Return a step's figures, which may include NaN. Raises StepFailed."""
-    return _read(lambda: decode(dict[str, object], json.loads(text)), step, name)
+    """Return a step's figures, in UTF-8; they may include NaN. Raises StepFailed."""
+    return _read(lambda: decode(dict[str, object], json.loads(text.decode())), step, name)
+
+
+def is_checked(output: Output, size: int) -> bool:
+    """Return whether an output is a file of figures that is small enough to be checked."""
+    has_figures = output.suffix == ".json" and output.name != Format.VERDICT
+    return has_figures and not output.tree and size <= LARGEST_CHECKED
 
 
 def read_entries(text: bytes, step: str, name: str) -> tuple[dict[str, object], ...]:

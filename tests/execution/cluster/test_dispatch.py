@@ -42,6 +42,7 @@ from buildsys.graph import build_plans
 from buildsys.operations.sharing import push
 from buildsys.remote_settings import RemoteSettings
 from tests.conftest import StandIn, no_environment
+from tests.execution.packages.test_judged_again import forge
 from tests.processes import shipped
 from tests.sample_steps import changed, make_step
 
@@ -516,6 +517,39 @@ def test_a_verdict_is_what_its_file_and_its_signature_say(
     assert f": its reported verdict differs from {than}" in capsys.readouterr().err
     assert ("w1", "answer") in kinds(near, "gate")
     assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
+
+
+def test_a_worker_whose_figures_cannot_be_read_gets_no_other_step(
+    workspace: Path, near: NearConnection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Figures that are not a JSON object are not taken from a worker: another makes them."""
+    near.add("w1")
+
+    def alter(order: Order, reply: Reply) -> Reply:
+        if order.stage == "compile" and isinstance(reply, Answer) and reply.worker == "w0":
+            store = near.workers["w0"].store()
+            made = dict(reply.outputs) | {"summary": store.put_bytes(b"[]")}
+            store.push_blobs(made["summary"], tree=False)
+            return dataclasses.replace(reply, outputs=tuple(made.items()))
+        return reply
+
+    near.alter = alter
+    session = build(workspace, near)
+    printed = capsys.readouterr().err
+    assert "wrote a summary that cannot be used: it is not an object" in printed
+    assert ("w1", "answer") in kinds(near, "compile")
+    assert all(outcome.headline == "built" for outcome in session.publisher.outcomes.values())
+
+
+def test_recorded_figures_are_read_before_a_worker_gets_them(
+    workspace: Path, near: NearConnection
+) -> None:
+    """A worker gets no figures that cannot be read: their step runs again."""
+    build(workspace, near)
+    forge(workspace, near.tools, "compile", "summary", b"[]")
+    shutil.rmtree(workspace / "build")
+    build(workspace, near)
+    assert kinds(near, "compile") == [("w0", "answer")]
 
 
 def test_what_a_worker_made_unsigned_does_not_count_where_keys_are_trusted(

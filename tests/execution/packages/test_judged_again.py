@@ -138,6 +138,40 @@ def test_a_record_that_contradicts_its_verdict_does_not_count(
     assert tools.ran == ["load_firmware"]
 
 
+def forge(workspace: Path, tools: StandIn, stage: str, output: str, content: bytes) -> None:
+    """Record other bytes as an output, with the right digest, as a faulty machine would."""
+    with opened(workspace, tools) as session:
+        step, store = find(session, stage), session.state.store
+        key, result = session.state.decide(step).key, session.state.result(step.id)
+        entry = store.recall(key)
+        assert result is not None
+        assert entry is not None
+        digests = dict(result.outputs) | {output: store.put_bytes(content)}
+        outputs = tuple(dataclasses.replace(o, digest=digests[o.name]) for o in entry.outputs)
+        session.database.record_result(
+            key, dataclasses.replace(result, outputs=tuple(digests.items()))
+        )
+        store.record(dataclasses.replace(entry, outputs=outputs))
+
+
+@pytest.mark.usefixtures("built")
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff{}", b"[" * 100_000])
+@pytest.mark.parametrize(
+    ("stage", "output", "module"),
+    [("evaluate-tflite", "metrics", "evaluate_tflite"), ("compile", "summary", "compile_vela")],
+)
+def test_figures_that_cannot_be_read_are_made_again(
+    workspace: Path, tools: StandIn, stage: str, output: str, module: str, content: bytes
+) -> None:
+    """If recorded figures are not a JSON object, their step runs again before others read them."""
+    forge(workspace, tools, stage, output, content)
+    shutil.rmtree(workspace / "build")
+    assert run(workspace, tools)[GROVE] == "built"
+    assert tools.ran.count(module) == 1
+    assert run(workspace, tools)[GROVE] == "up-to-date"
+    assert tools.ran == []
+
+
 @pytest.mark.slow
 def test_real_runs_take_a_package_back_whose_lost_verdict_is_red(tmp_path: Path) -> None:
     """A lost verdict that turns red removes the package, in this run and the next."""

@@ -16,6 +16,7 @@ from buildsys.execution.running import process
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.running.runner import NO_MEMORY, REFUSED, Runner
 from buildsys.execution.state.decide import State
+from buildsys.execution.state.step_outputs import LARGEST_CHECKED
 from buildsys.execution.tools.host_facts import cpu_name, instruction_sets
 from buildsys.graph import Output, Status, Step, StepResult
 from tests.sample_steps import changed, given, make_plan, make_state, make_step, output_of
@@ -319,6 +320,30 @@ def test_a_verdict_of_another_form_fails_the_step(tmp_path: Path, source: Path) 
     assert "wrote a verdict that cannot be used: `passed`: it is neither true nor false" in error
     assert error.startswith("gate (")
     assert bench.state.result(gate.id) is None
+
+
+def test_figures_that_cannot_be_read_fail_the_step(tmp_path: Path, source: Path) -> None:
+    """Figures that are not a JSON object fail the step by name, and are not kept."""
+    metrics = Output(name="metrics", tree=False, suffix=".json")
+    evaluate = make_step("evaluate", given(source), outputs=(metrics,))
+    bench = Bench(tmp_path, evaluate)  # its tool writes the output's name
+    error = str(failure(bench, evaluate))
+    assert error.startswith("evaluate (evaluate) wrote a metrics that cannot be used: Expecting")
+    assert bench.state.result(evaluate.id) is None
+
+
+def test_large_figures_are_not_read(tmp_path: Path, source: Path) -> None:
+    """A large file of figures is left to the step that reads it."""
+    metrics = Output(name="metrics", tree=False, suffix=".json")
+    evaluate = make_step("evaluate", given(source), outputs=(metrics,))
+    bench = Bench(tmp_path, evaluate)
+
+    def write_many(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        outputs["metrics"].write_bytes(b" " * (LARGEST_CHECKED + 1))
+        return 0
+
+    bench.tool = write_many
+    assert bench.execute(evaluate) is not None
 
 
 def test_what_a_step_tells_of_its_run_is_kept_with_the_action(tmp_path: Path, export: Step) -> None:
