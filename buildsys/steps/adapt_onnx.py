@@ -44,9 +44,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """
     import onnx
 
-    from buildsys.steps.lib.files import model_files
+    from buildsys.steps.lib.files import finite_weights, model_files
 
     model = model_files.load_onnx(inputs["onnx"])
+    finite_weights.require_finite_onnx(model, inputs["onnx"])
     (feed,) = _feeds(model)
     if params.shape:
         model = _settle(model, feed, params.shape)

@@ -87,9 +87,10 @@ def _write_copy(source: Path, target: Path) -> bool:
     """
     import onnx
 
-    from buildsys.steps.lib.files import model_files
+    from buildsys.steps.lib.files import finite_weights, model_files
 
     graph = model_files.load_onnx(source)
+    finite_weights.require_finite_onnx(graph, source)
     constants = {tensor.name for tensor in graph.graph.initializer}
     makers = {name: node.op_type for node in graph.graph.node for name in node.output}
     constants |= {name for name, kind in makers.items() if kind in _UNLIKE_PICTURES}

@@ -43,11 +43,12 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Convert a copy, compare it with onnxruntime, and save it with a transpose from NHWC in front."""
-    from buildsys.steps.lib.files import model_files
+    from buildsys.steps.lib.files import finite_weights, model_files
     from buildsys.steps.lib.parity import conversion
     from buildsys.steps.lib.runtime import tensorflow_setup
 
     graph = model_files.load_onnx(inputs["onnx"])
+    finite_weights.require_finite_onnx(graph, inputs["onnx"])
     copy = Path("model.onnx")
     _write_copy(graph, copy)  # an unreadable file is reported before TensorFlow is imported
     tf = tensorflow_setup.prepare()

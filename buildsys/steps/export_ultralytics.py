@@ -107,8 +107,10 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Export the network, and compare ONNX with torch on sample images."""
     from buildsys.steps.lib.families import onnx_export, ultralytics_export
+    from buildsys.steps.lib.files import finite_weights
 
     model = ultralytics_export.load_network(inputs["checkpoint"], params.task, params.head)
+    finite_weights.require_finite_torch(model, inputs["checkpoint"])
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
     onnx_export.export(model, frame, params.opset, names, target, params.batch)
     reference, samples = onnx_export.ask(model), inputs.get("samples")

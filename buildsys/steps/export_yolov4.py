@@ -64,8 +64,10 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Export the network, and compare ONNX with torch on sample images."""
     from buildsys.steps.lib.families import onnx_export, yolov4_network
+    from buildsys.steps.lib.files import finite_weights
 
     model = yolov4_network.load(inputs["checkpoint"], params.architecture)
+    finite_weights.require_finite_torch(model, inputs["checkpoint"])
     frame, target = params.preprocessing, outputs["onnx"]
     onnx_export.export(model, frame, params.opset, _OUTPUTS, target)
     onnx_export.compare(onnx_export.ask(model), inputs.get("samples"), frame, _OUTPUTS, target)

@@ -19,6 +19,7 @@ from buildsys.spec import (
     Resources,
     StepSpec,
 )
+from buildsys.steps.lib.files import tflite_bounds
 from buildsys.steps.lib.runtime import reference_ranges
 from buildsys.steps.lib.runtime.progress import report
 from buildsys.steps.lib.runtime.reference_ranges import THREADS
@@ -75,6 +76,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Quantize the file; float32 copies it."""
+    tflite_bounds.demand_tflite(inputs[Intermediate.FLOAT_TFLITE])
     content = inputs[Intermediate.FLOAT_TFLITE].read_bytes()
     if params.quantization.scheme == "float32":
         outputs["tflite"].write_bytes(content)

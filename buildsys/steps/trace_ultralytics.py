@@ -55,9 +55,11 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Set the head, trace the network, and compare the program with it on sample images."""
     from buildsys.steps.lib.families import torch_program, ultralytics_export
+    from buildsys.steps.lib.files import finite_weights
     from buildsys.steps.lib.heads.branches import layout
 
     model = ultralytics_export.load_network(inputs["checkpoint"], params.task, params.head)
+    finite_weights.require_finite_torch(model, inputs["checkpoint"])
     if layout(params.head) in ("normalized", "split"):  # these heads use each stride as a number
         _settle_strides(model.model[-1])
     frame, names = params.preprocessing, params.output_names

@@ -56,8 +56,10 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Set the head, trace the network, and compare the program with it on sample images."""
     from buildsys.steps.lib.families import torch_program, yolox_head
+    from buildsys.steps.lib.files import finite_weights
 
     source = inputs["checkpoint"], params.architecture, params.classes
     model = yolox_head.load_network(*source, params.head)
+    finite_weights.require_finite_torch(model, inputs["checkpoint"])
     frame, names = params.preprocessing, params.output_names
     torch_program.save(model, frame, names, inputs.get("samples"), outputs["program"])

@@ -2,13 +2,17 @@
 
 import random
 import struct
+import sys
 from pathlib import Path
 
 import pytest
 
+from buildsys.spec import Preprocessing, Quantization
+from buildsys.steps import quantize_litert_torch
 from buildsys.steps.lib.datasets.images import is_cut_off
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
+from buildsys.steps.lib.families import yolov4_network
 from buildsys.steps.lib.files.tflite_bounds import demand_tflite
 from buildsys.steps.lib.runtime.progress import StepError
 
@@ -98,3 +102,52 @@ def test_any_bytes_are_a_model_or_a_sentence(tmp_path: Path) -> None:
                 match=r"model\.tflite: (this is not a TFLite|the file is (damaged|empty))",
             ):
                 demand_tflite(path)
+
+
+@pytest.mark.parametrize("scheme", ["float32", "int8"])
+def test_quantization_of_a_damaged_file(tmp_path: Path, scheme: str) -> None:
+    """A damaged float file is reported before a library opens it."""
+    file = tmp_path / "network.tflite"
+    file.write_bytes(b"\x1c\0\0\0TFL3" + bytes(range(256)))
+    params = quantize_litert_torch.Params(
+        quantization=Quantization(scheme=scheme, granularity="per-tensor", io=scheme),
+        preprocessing=Preprocessing(height=64, width=64, color="rgb", resize="letterbox"),
+    )
+    inputs, outputs = {"float-tflite": file}, {"tflite": tmp_path / "quantized.tflite"}
+    with pytest.raises(StepError, match=r"network\.tflite: the file is damaged or cut off"):
+        quantize_litert_torch.run(inputs, outputs, params)
+
+
+_TORCH = """
+def load(path, **options):
+    raise MemoryError
+def set_num_threads(count):
+    pass
+"""
+_DARKNET = """
+class Darknet:
+    models = ()
+    def __init__(self, place):
+        pass
+    def eval(self):
+        return self
+    def load_state_dict(self, state):
+        pass
+"""
+
+
+def test_a_lack_of_memory_is_not_a_damaged_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lack of memory while a checkpoint is loaded stays what it is."""
+    (tmp_path / "yolov4" / "tool").mkdir(parents=True)
+    (tmp_path / "torch.py").write_text(_TORCH)
+    (tmp_path / "yolov4" / "__init__.py").touch()
+    (tmp_path / "yolov4" / "tool" / "__init__.py").touch()
+    (tmp_path / "yolov4" / "tool" / "darknet2pytorch.py").write_text(_DARKNET)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("torch", "yolov4", "yolov4.tool", "yolov4.tool.darknet2pytorch"):
+        monkeypatch.setitem(sys.modules, name, None)  # restored afterwards
+        del sys.modules[name]
+    with pytest.raises(MemoryError):
+        yolov4_network.load(tmp_path / "start.pt", "yolov4-tiny")

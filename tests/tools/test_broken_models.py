@@ -71,6 +71,10 @@ _EXAMINE = {
     "count": 1,
 }
 _CONVERT = {"output_names": [], "preprocessing": _FRAME}
+_QUANTIZE = {
+    "quantization": {"scheme": "float16", "granularity": "per-channel", "io": "float32"},
+    "preprocessing": _FRAME,
+}
 _NETWORK = {
     "name": "x",
     "label": "X",
@@ -109,6 +113,7 @@ _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("onnx2tf", "convert_onnx2tf", "onnx", _CONVERT),
     ("onnx-tf", "convert_onnx_tf", "onnx", _CONVERT),
     ("triton", "package_triton", "onnx", {"network": _NETWORK}),
+    ("litert-torch", "quantize_litert_torch", "float-tflite", _QUANTIZE),
 ]
 
 

@@ -44,6 +44,8 @@ def load(path: Path, architecture: str) -> Any:
     model = network(architecture)
     try:
         model.load_state_dict(_torch().load(path, map_location="cpu", weights_only=True))
+    except MemoryError:
+        raise
     except Exception as error:  # torch raises a dozen unrelated types for a damaged file
         reason = (str(error).strip().splitlines() or [""])[0]
         fail(f"{path.resolve().name} holds no weights of {architecture}: {reason[:200]}")
