@@ -1,4 +1,4 @@
-"""Find weights that are NaN or infinite: converters write them into files that no runtime accepts."""
+"""Find weights that are NaN or infinite: no file that is made of them can be used."""
 
 from pathlib import Path
 from typing import Any
