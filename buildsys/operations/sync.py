@@ -116,7 +116,7 @@ def fetch(steps: Iterable[Step], session: Session) -> Iterator[SyncRow]:
             yield SyncRow(
                 name=name,
                 status=Fetched.FETCHED,
-                text=f"in {duration(session.executor.seconds[step.id])}",
+                text=f"in {duration(session.executor.spent(step))}",
             )
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,6 +22,7 @@ from buildsys.execution.running.process import CommandRunner
 from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_names import shorten, stage_names
+from buildsys.execution.session.step_times import StepTimes
 from buildsys.execution.state.configured_cluster import find_cluster
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
@@ -48,7 +48,7 @@ _MADE_BEFORE = "its result was there already"
 
 
 class StepExecutor:
-    """Runs steps in the requested order; inputs that were lost in the meantime are made again."""
+    """Runs steps in the order in which they are requested; inputs that were lost are made again."""
 
     def __init__(
         self,
@@ -65,10 +65,7 @@ class StepExecutor:
         self.stages, self.cluster = stages, cluster
         self._repairing = threading.RLock()  # one repair at a time: they share working folders
         self.built: set[str] = set()
-        self.seconds: dict[str, float] = {}
-        """By step id: what this run spent on a step that has ended, also on one that failed."""
-        self._started: dict[str, float] = {}
-        """By step id: when a step that has not ended started, on the monotonic clock."""
+        self._times = StepTimes()
         self.failures: dict[str, str] = {}
         self.details: dict[str, str] = {}
         """Short causes of failure for the builds' rows."""
@@ -165,7 +162,7 @@ class StepExecutor:
         maker = self._makers.setdefault(decision.key, step.id)
 
         def start() -> None:
-            self._started[step.id] = time.monotonic()
+            self._times.start(step.id)
             self.console.start(name, step.module, self._beginning(step, reason))
 
         def execute() -> StepResult | None:
@@ -174,9 +171,14 @@ class StepExecutor:
             decision = self._decide_with_inputs(step)
             if decision.status not in (Status.STALE, Status.MISSING):
                 return None
-            return (self.cluster or self.runner).execute(
-                step, start, lambda *report: self.console.progress(name, *report)
-            )
+            result: StepResult | None = None
+            try:
+                result = (self.cluster or self.runner).execute(
+                    step, start, lambda *report: self.console.progress(name, *report)
+                )
+            finally:  # a repair of the inputs is not this step's time
+                self._times.end(step.id, result.seconds if result is not None else None)
+            return result
 
         try:
             result = self.retry_with_bytes(execute)
@@ -188,8 +190,6 @@ class StepExecutor:
             return
         finally:
             self.running.discard(step.id)
-            self.seconds[step.id] = self.spent(step)
-            self._started.pop(step.id, None)
         if result is None and decision.status in (Status.REJECTED, Status.WAITING):
             self.console.finish(name, f"not made: {shorten(decision.reasons)}")
             return
@@ -200,16 +200,13 @@ class StepExecutor:
             self.record_training(step)
             return
         self.built.add(step.id)
-        self.seconds[step.id] = result.seconds
         self.record_training(step)
         outcome = f"done in {duration(result.seconds)}{self._place(step)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the check failed")
 
     def spent(self, step: Step) -> float:
         """Return the seconds that this run has spent on a step, also while it runs."""
-        started = self._started.get(step.id)
-        running = time.monotonic() - started if started is not None else 0.0
-        return self.seconds.get(step.id, 0.0) + running
+        return self._times.spent(step.id)
 
     def _beginning(self, step: Step, reason: str) -> str:
         """Return where a step starts, if not on this machine, and the reason."""

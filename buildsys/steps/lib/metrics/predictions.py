@@ -33,8 +33,9 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Which images to use; detections not above `confidence` are omitted. `reading`: how evaluation
-    reads this network; its split is not used.
+    """Which images to use. Detections whose score is not above `confidence` are omitted, as in
+    Ultralytics, and classes of a whole image below it. `reading`: how evaluation reads this
+    network; its split is not used.
     """
 
     pictures: tuple[Picture, ...]
