@@ -7,6 +7,7 @@ from buildsys.spec import Format, StepSpec
 from buildsys.steps.lib.datasets import prepared
 from buildsys.steps.lib.datasets.labels import find_labels
 from buildsys.steps.lib.datasets.prepared import Description
+from buildsys.steps.lib.datasets.split_shares import divide
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.runtime.progress import fail, report
 
@@ -76,9 +77,7 @@ def _group(images: list[Path]) -> list[list[Path]]:
 
 def _share(count: int, params: Params) -> list[str]:
     """Return the split of each group."""
-    val, test = max(1, round(count * params.val)), round(count * params.test)
-    if params.test:
-        test = max(1, test)
-    if val + test >= count:
+    numbers = divide(count, params.val, params.test)
+    if numbers["train"] <= 0:
         fail(f"{count} distinct images cannot be shared out into train, val and test.")
-    return ["val"] * val + ["test"] * test + ["train"] * (count - val - test)
+    return [name for name in ("val", "test", "train") for _ in range(numbers[name])]

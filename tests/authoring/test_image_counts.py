@@ -6,10 +6,11 @@ import pytest
 
 from buildsys.authoring.datasets.blocks import Split
 from buildsys.authoring.datasets.class_folders import read_class_folders
-from buildsys.authoring.datasets.image_counts import count_images, divide
+from buildsys.authoring.datasets.image_counts import count_images
 from buildsys.cli import main
 from buildsys.steps import split_dataset
 from buildsys.steps.lib.datasets import ultralytics_layout
+from buildsys.steps.lib.datasets.split_shares import divide
 from tests.authoring.sample_workspace import write_recipe
 
 RECIPE = """\
@@ -40,7 +41,7 @@ def test_a_divided_dataset_has_the_shares_of_the_step(tmp_path: Path) -> None:
                 seed=0,
             )
             sides = split_dataset._share(count, params)
-            found = dict(divide(count, Split(val=0.2, test=test)))
+            found = divide(count, 0.2, test)
             assert found == {name: sides.count(name) for name in ("train", "val", "test")}
     write_images(tmp_path, *(f"train/a/{number}.jpg" for number in range(10)))
     facts = read_class_folders(tmp_path, "many")

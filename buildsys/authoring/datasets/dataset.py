@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -100,6 +101,7 @@ class Data:
     missing_parts: tuple[MissingPart, ...] = ()
 
 
+_Reader = Callable[[Assembling, Dataset, Path, str], Data]
 KnownData = dict[tuple[str, str | None], tuple[Data, frozenset[Path]]]
 """By a block's text and the task: its data, and the files that define it. Builds share their data.
 """
@@ -129,12 +131,12 @@ def find_data(build: Assembling, block: Dataset | None, task: str | None) -> Dat
 def count_split(
     data: Data, split: str, most: int, known: image_counts.Known
 ) -> image_counts.ImageCount | None:
-    """Return the number of images of a split; None if it is not known, or not below `most`."""
+    """Return the number of images of a split, counted up to `most`; None if it is not known."""
     if data.generator is not None:
         number = vars(data.generator).get(split)
-        if not isinstance(number, int) or number >= most:
+        if not isinstance(number, int):
             return None
-        return image_counts.ImageCount(number=number)
+        return image_counts.ImageCount(number=min(number, most))
     if data.dataset is None:
         return None
     return image_counts.count_images(data.dataset, split, most, known, data.split)
@@ -171,11 +173,14 @@ def _find_data(build: Assembling, block: Dataset, task: str | None) -> Data:
         message = "`dataset` needs one of `path`, `url` and `generator`"
         raise InputError(build.scope.locate(("dataset",), message, key=True))
     path = Path(os.path.normpath(build.workspace / os.path.expanduser(block.path)))
+    return _reader(block, task)(build, block, path, block.path)
+
+
+def _reader(block: Dataset, task: str | None) -> _Reader:
+    """Return the function that reads the one file or folder of a dataset."""
     if block.format in folder_sets.FORMATS:
-        return _read_folder(build, block, path, block.path)
-    if task == "classify":
-        return _read_classes(build, block, path, block.path)
-    return _read(build, block, path, block.path)
+        return _read_folder
+    return _read_classes if task == "classify" else _read
 
 
 def _fields() -> tuple[str, ...]:
@@ -222,18 +227,22 @@ def _archived(build: Assembling, block: Dataset, url: str, task: str | None) -> 
         if known is None or known.archive != block.sha256:
             return Data(archive=archive, waiting_for=url)
         return dataclasses.replace(_recalled(build, block, known, folder), archive=archive)
-    if task == "classify":
-        path = folder / block.path if block.path else find_root(folder) or folder
-        data = _read_classes(build, block, path, url)
-    elif block.splits is not None:
+    if block.splits is not None:
         data = _read_sets(build, block, folder, task)
-    elif block.format in folder_sets.FORMATS:
-        home = folder_sets.find_root(folder, block.format or "") if not block.path else folder
-        data = _read_folder(build, block, home / (block.path or ""), "")
     else:
-        path = folder / block.path if block.path else _find_data_yaml(build, folder, url)
-        data = _read(build, block, path, url)
+        read = _reader(block, task)
+        path = folder / block.path if block.path else _find_in(build, block, folder, read)
+        data = read(build, block, path, "" if read is _read_folder else url)
     return dataclasses.replace(data, archive=archive)
+
+
+def _find_in(build: Assembling, block: Dataset, folder: Path, read: _Reader) -> Path:
+    """Return the file or folder of an unpacked archive that `read` reads."""
+    if read is _read_folder:
+        return folder_sets.find_root(folder, block.format or "")
+    if read is _read_classes:
+        return find_root(folder) or folder
+    return _find_data_yaml(build, folder, block.url or "")
 
 
 def _find_data_yaml(build: Assembling, folder: Path, url: str) -> Path:

@@ -1,12 +1,14 @@
 """The number of images in a split, as far as it can be known before a step reads the dataset."""
 
 import os
-from collections.abc import Hashable
-from dataclasses import dataclass
+import sys
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Split as Shares
 from buildsys.authoring.datasets.facts import DatasetFacts
+from buildsys.steps.lib.datasets.split_shares import divide
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, iterate_images
 
 _LISTED = ("ultralytics", "folders")
@@ -28,44 +30,40 @@ Known = dict[Hashable, ImageCount | None]
 def count_images(
     facts: DatasetFacts, split: str, most: int, known: Known, shared: tuple[str, Shares] | None
 ) -> ImageCount | None:
-    """Return the number of images of a split; None if there are `most` or more, or if it is not
-    known.
+    """Return the number of images of a split; None if it is not known. It is counted up to
+    `most`.
 
     `shared`: the root and the shares of a dataset whose train split is divided.
     """
     given = "train" if shared is not None else split
-    root, places = shared[0] if shared is not None else facts.root, dict(facts.given).get(given)
-    key = root, facts.format, places, most, shared and repr(shared[1]), split
+    root, shares = shared if shared is not None else (facts.root, None)
+    number, places = dict(facts.images).get(given), dict(facts.given).get(given)
+    key = root, facts.format, places, most, repr(shares), split
     if key not in known:
-        known[key] = _count(facts, root, split, most, shared[1] if shared is not None else None)
+        if number is not None:
+            found: ImageCount | None = ImageCount(number=number)
+        elif facts.format in _LISTED and places is not None and os.path.isdir(root):
+            images = iterate_images(Path(root), Split(name=given, paths=places))
+            found = _count(Path(root), images, most if shares is None else sys.maxsize)
+        else:
+            found = None
+        known[key] = found and _of_split(found, split, most, shares)
     return known[key]
 
 
-def _count(
-    facts: DatasetFacts, root: str, split: str, most: int, shares: Shares | None
-) -> ImageCount | None:
-    given = "train" if shares is not None else split
-    number, places = dict(facts.images).get(given), dict(facts.given).get(given)
-    names: set[str] = set()
-    if number is None:
-        if facts.format not in _LISTED or places is None or not os.path.isdir(root):
-            return None
-        for name in iterate_images(Path(root), Split(name=given, paths=places)):
-            names.add(name)
-            if shares is None and len(names) >= most:
-                return None
-        number = len(names)
+def _of_split(found: ImageCount, split: str, most: int, shares: Shares | None) -> ImageCount | None:
+    """Return the share of one split in the images that were found; None without any."""
+    number = found.number
     if shares is not None:
-        number = dict(divide(number, shares)).get(split, 0)
-    if not 0 < number < most:
-        return None
-    return ImageCount(
-        number=number, folders=frozenset((Path(root) / name).parent for name in names)
-    )
+        number = divide(number, shares.val, shares.test).get(split, 0)
+    return replace(found, number=min(number, most)) if number > 0 else None
 
 
-def divide(count: int, shares: Shares) -> tuple[tuple[str, int], ...]:
-    """Return the number of images of each split, as `split_dataset` divides different images."""
-    val = max(1, round(count * shares.val))
-    test = max(1, round(count * shares.test)) if shares.test else 0
-    return ("train", count - val - test), ("val", val), ("test", test)
+def _count(root: Path, images: Iterable[str], most: int) -> ImageCount:
+    """Return the number of different images, up to `most`, and their folders."""
+    names: set[str] = set()
+    for name in images:
+        names.add(name)
+        if len(names) == most:
+            break
+    return ImageCount(number=len(names), folders=frozenset((root / n).parent for n in names))
