@@ -305,8 +305,8 @@ def _measure_classes(
     for index, path in enumerate(pictures):
         truth[index] = class_of(path, dataset, params.split, params.classes)
         picture, *_ = prepared_images.letterbox(images.read_image(path), params.preprocessing)
-        shares = decode_classes(predict(picture), params)
-        order = np.argsort(-shares, kind="stable")
+        scores = decode_classes(predict(picture), params)
+        order = np.argsort(-scores, kind="stable")
         places[index] = np.flatnonzero(order == truth[index])[0]
         matrix.add_whole(int(truth[index]), int(order[0]))
         report(index + 1, len(pictures), "pictures")
