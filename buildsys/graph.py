@@ -70,6 +70,13 @@ class Input:
     output: str = ""
 
 
+def names_library(requires: str) -> bool:
+    """Return whether a step's `requires` is "library version compute-capability", not the name of a
+    program.
+    """
+    return " " in requires
+
+
 def is_checkpoint(name: str, item: Input) -> bool:
     """Return whether a step's input is a file that its framework unpickles."""
     if item.source is None:
@@ -141,6 +148,11 @@ class Step:
     """The recipe allows code in the checkpoint that the step reads; not part of any key."""
     holds_objects: bool = False
     """The checkpoint that the step reads may contain networks as objects; not part of any key."""
+
+    @property
+    def loads_library(self) -> bool:
+        """Return whether the step loads a GPU's library of its machine, such as TensorRT."""
+        return names_library(self.requires)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -250,10 +250,10 @@ def _demand(session: Session, remote: RemoteBuild, step: Step) -> None:
 
 def _check_verdict(session: Session, step: Step) -> None:
     """Raise MissingBytes where a record contradicts its verdict: the step then runs again."""
-    if session.state.result(step.id) is None or all(o.name != "verdict" for o in step.outputs):
+    if session.state.result(step.id) is None or all(o.name != Format.VERDICT for o in step.outputs):
         return
     try:
-        session.state.read(step.id, "verdict")
+        session.state.read(step.id, Format.VERDICT)
     except MissingBytes:
         if session.state.result(step.id) is None:
             raise
@@ -277,7 +277,7 @@ def _refuse_red(session: Session, remote: RemoteBuild) -> None:
 
 def _reject(session: Session, remote: RemoteBuild, step: Step) -> NoReturn:
     try:
-        verdict = read_verdict(session.state.read(step.id, "verdict"), step.stage)
+        verdict = read_verdict(session.state.read(step.id, Format.VERDICT), step.stage)
         why = ": " + join_sentences(verdict.failures)
     except MissingBytes:
         why = ""

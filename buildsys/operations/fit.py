@@ -35,7 +35,7 @@ from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.graph import BuildPlan, Step
 from buildsys.planning import planner
 from buildsys.planning.fit_key import architecture, arena_bytes, slot_bytes
-from buildsys.spec import GRID
+from buildsys.spec import GRID, Format
 from buildsys.steps.fit_memory import ALLOCATOR_BYTES
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
 from buildsys.text import join_sentences
@@ -233,7 +233,7 @@ def _refuse_red(plan: BuildPlan, step: Step, session: Session) -> None:
     result = session.state.result(step.id)
     if result is None or result.passed:
         return
-    verdict = read_verdict(session.state.read(step.id, "verdict"), step.stage)
+    verdict = read_verdict(session.state.read(step.id, Format.VERDICT), step.stage)
     why = join_sentences(verdict.failures)
     raise Rejected(f"{plan.build} is rejected by {step.stage} before its memory is known: {why}")
 

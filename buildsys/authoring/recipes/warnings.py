@@ -90,5 +90,5 @@ def _unmeasured_classes(build: Build, facts: DatasetFacts, locate: Locate) -> li
 
 
 def _counted(classes: int, keypoints: int) -> str:
-    points = f" with {keypoints} keypoints" if keypoints else ""
+    points = f" with {count_text(keypoints, 'keypoint')}" if keypoints else ""
     return f"{classes} {'class' if classes == 1 else 'classes'}{points}"

@@ -47,6 +47,7 @@ from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.tree_index import encode_index
 from buildsys.graph import Input, Output, Step, StepResult
+from buildsys.spec import Format
 
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the workers, while a step waits for one or for its reply."""
@@ -535,7 +536,7 @@ class Dispatch:
 
         Raises StepFailed, RemoteFailure.
         """
-        verdict = dict(reply.outputs).get("verdict")
+        verdict = dict(reply.outputs).get(Format.VERDICT)
         if verdict is None:
             return True
         text = self._read("verdict", verdict, LARGEST_VERDICT)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from buildsys.errors import InputError, shorten
-from buildsys.graph import Step
+from buildsys.graph import Step, names_library
 from buildsys.spec import Intermediate
 
 THREADS, MEMORY, GPU = "threads", "memory-mib", "gpu"
@@ -48,7 +48,7 @@ def needs_of(step: Step, machine: str) -> Needs | None:
     needs = {THREADS: step.threads, MEMORY: step.memory_mib}
     if step.gpu and step.device == "cuda":
         needs[GPU] = 1
-    if " " not in step.requires:
+    if not step.loads_library:
         needs[_MACHINE + machine] = 1
     if step.requires:
         label = label_of(step.requires)
@@ -103,7 +103,7 @@ def label_of(requires: str) -> str:
 
     Empty where only the planning machine can have it.
     """
-    if " " not in requires:
+    if not names_library(requires):
         return requires
     library, version, capability = requires.split(" ")
     if _LOCAL in (version, capability):

@@ -180,7 +180,7 @@ def _failures(workspace: Workspace, state: State, plan: BuildPlan) -> list[str]:
     """Return the failures in the red verdicts, in order. Raises MissingBytes, StepFailed."""
     found: list[str] = []
     for step in red_verdicts(state, plan):
-        verdict = read_verdict(state.read(step.id, "verdict"), step.stage)
+        verdict = read_verdict(state.read(step.id, Format.VERDICT), step.stage)
         found += [_with_advice(each, verdict, workspace, plan) for each in verdict.failures]
     return found
 

@@ -319,7 +319,7 @@ class Runner:
                 step.device,
                 None if python == Path(sys.executable) else bytecode.root(),
                 step.fetches,
-                _timing_caches() if _uses_host_library(step) else None,
+                _timing_caches() if step.loads_library else None,
             )
             | checkpoints.variables(step)
             | {"BUILDSYS_DIARY": str(scratch / _DIARY)}
@@ -362,7 +362,7 @@ class Runner:
                 f"{step.stage} ({step.module}) did not produce output: {', '.join(missing)}"
             )
         for output in step.outputs:
-            most = LARGEST_VERDICT if output.name == "verdict" else _LARGEST_JSON
+            most = LARGEST_VERDICT if output.name == Format.VERDICT else _LARGEST_JSON
             size = outputs[output.name].stat().st_size
             if output.suffix == ".json" and size > most:
                 raise StepFailed(
@@ -407,9 +407,9 @@ class Runner:
         """Store the blobs first, then the action, then this workspace's record."""
         store = self.state.store
         passed = True
-        if "verdict" in outputs:
+        if Format.VERDICT in outputs:
             name = f"{step.stage} ({step.module})"
-            passed = read_verdict(outputs["verdict"].read_bytes(), name).passed
+            passed = read_verdict(outputs[Format.VERDICT].read_bytes(), name).passed
         try:
             digests = tuple(
                 (
@@ -441,7 +441,7 @@ def _access(step: Step, python: Path, scratch: Path) -> isolation.Access:
     programs = (*isolation.python_folders(python), str(_PACKAGE))
     readable = (*isolation.link_targets(scratch / "inputs"), str(scratch / "inputs"))
     writable = tuple(str(scratch / name) for name in ("work", "outputs", _ERROR, _DIARY))
-    if _uses_host_library(step):
+    if step.loads_library:
         with writing("TensorRT's timings", cache_root()):
             _timing_caches().mkdir(parents=True, exist_ok=True)
         writable += (str(_timing_caches()),)
@@ -455,11 +455,6 @@ def _access(step: Step, python: Path, scratch: Path) -> isolation.Access:
         writable=writable,
         network=step.fetches,
     )
-
-
-def _uses_host_library(step: Step) -> bool:
-    """Return whether a step loads this machine's TensorRT: `requires` names library and version."""
-    return " " in step.requires
 
 
 def _timing_caches() -> Path:

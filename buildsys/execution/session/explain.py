@@ -6,7 +6,7 @@ from typing import assert_never
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.packages.publish import build_folder
-from buildsys.execution.running.resumption import describe_resumption
+from buildsys.execution.session.interrupted_trainings import describe_resumption
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import EARLIER
 from buildsys.execution.state.recording import training_notes

@@ -2,18 +2,23 @@
 
 import json
 import pickle
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from buildsys.cli import main
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.console import Console
+from buildsys.execution.session.interrupted_trainings import EPOCHS, STATES
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, render_table
 from buildsys.outcome import BUILT, Kind, Outcome
+from buildsys.steps import train_yolox
+from buildsys.steps.lib.families import ultralytics_epochs
 from tests.checkpoints import archive_of
 from tests.conftest import StandIn, no_environment
 
@@ -37,13 +42,24 @@ def test_plan_says_what_and_why(workspace: Path, capsys: pytest.CaptureFixture[s
     assert output == PLAN
 
 
+@pytest.mark.parametrize(
+    ("module", "name"), [*zip((ultralytics_epochs, train_yolox), STATES, strict=True)]
+)
+def test_plan_reads_the_state_that_trainings_save(module: ModuleType, name: str) -> None:
+    """File and key that `plan` looks for are those that the training steps write."""
+    text = Path(module.__file__ or "").read_text()
+    assert re.findall(r"""/ "(\w+\.pt)\"""", text) == [name]
+    assert f'"{EPOCHS}": ' in text
+    assert f'state["{EPOCHS}"]' in text
+
+
 @pytest.mark.usefixtures("built")
 @pytest.mark.parametrize(
     ("name", "epochs", "continues"),
     [
         ("state.pt", 2, "; continues at epoch 3 of 8"),
         ("last.pt", 2, "; continues at epoch 3 of 8"),
-        ("state.pt", 8, "; continues after epoch 8 of 8"),
+        ("state.pt", 8, "; continues after its last epoch"),
         ("state.pt", 0, ""),
         ("best-2.pt", 2, ""),
     ],

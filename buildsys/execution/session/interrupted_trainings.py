@@ -1,4 +1,4 @@
-"""Finds the epoch at which an interrupted training continues, without executing its files."""
+"""Describes for `plan` at which epoch an interrupted training continues, without executing its files."""
 
 import itertools
 import json
@@ -10,9 +10,9 @@ from buildsys.execution.places import Workspace
 from buildsys.graph import Step
 from buildsys.steps.lib.families.torch_file import read_operations
 
-_STATES = ("state.pt", "last.pt")
-"""Files in which trainings save what the next epoch needs."""
-_EPOCHS = "epochs"
+STATES = ("state.pt", "last.pt")
+"""Files in which trainings save what the next epoch needs: Ultralytics', YOLOX's."""
+EPOCHS = "epochs"
 """Their key for the number of finished epochs, and the parameter with the number of all."""
 
 
@@ -24,13 +24,13 @@ def describe_resumption(workspace: Workspace, step: Step, key: str) -> str:
     work = workspace.scratch / key / "work"
     if not (step.trains and key and os.path.isdir(work)):
         return ""
-    done = max(_finished_epochs(work / name) for name in _STATES)
+    done = max(_finished_epochs(work / name) for name in STATES)
     params = json.loads(step.params)
-    every = params.get(_EPOCHS) if isinstance(params, dict) else None
+    every = params.get(EPOCHS) if isinstance(params, dict) else None
     if not done or not isinstance(every, int):
         return ""
     if done >= every:
-        return f"continues after epoch {done} of {every}"
+        return "continues after its last epoch"
     return f"continues at epoch {done + 1} of {every}"
 
 
@@ -43,5 +43,5 @@ def _finished_epochs(path: Path) -> int:
         return 0
     used = [(op, arg) for op, arg in read_operations(path) or () if "PUT" not in op]
     pairs = itertools.pairwise(used)
-    numbers = [number for (_, name), (_, number) in pairs if name == _EPOCHS]
+    numbers = [number for (_, name), (_, number) in pairs if name == EPOCHS]
     return next((number for number in numbers if isinstance(number, int)), 0)
