@@ -6,7 +6,7 @@ Only models are sent, never a firmware; only the flash that a model covers is er
 import json
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.tools import definitions
 from buildsys.files import read_regular
-from buildsys.graph import Plan, WaitingPlan
+from buildsys.graph import Plan, Step, WaitingPlan
 from buildsys.operations.predict import check_built
 from buildsys.operations.verify import shipped_plan
 from buildsys.records import Digest, RelativeName, Size
@@ -35,6 +35,11 @@ _LIST_PORTS = (
 
 Send = Callable[[Sequence[str], Path], int]
 """Runs the vendor's tool in a folder, passing its output through; returns its exit code."""
+
+
+def has_plan(steps: Iterable[Step]) -> bool:
+    """Return whether any of the steps packages a model with a plan for flashing it."""
+    return any(json.loads(step.params).get("flash") for step in steps)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from buildsys.execution.tools.definitions import ToolEnv
 from buildsys.execution.tools.uv_commands import Run
 from buildsys.execution.tools.watching import OnTick, watched
 from buildsys.graph import Status, Step
+from buildsys.operations import flash
 from buildsys.report import stamp
 from buildsys.text import duration
 
@@ -48,8 +49,9 @@ class SyncRow:
 
 
 def environments(steps: Collection[Step]) -> tuple[ToolEnv, ...]:
-    """Return the tool environments of some steps and of the report, by name."""
+    """Return the tool environments of some steps, of the report, and of `flash`, by name."""
     names = {step.tool_env for step in steps if step.tool_env} | _of_report(bool(steps))
+    names |= {flash.TOOL_ENV} if flash.has_plan(steps) else set()
     found = (definitions.tool_env(name) for name in sorted(names))
     return tuple(env for env in found if not env.external)
 
