@@ -338,6 +338,34 @@ print(json.dumps([masks[0].shape, float(masks[0][:, 70:].mean()), float(masks[0]
     assert sorted(outline) == [[100, 10], [100, 19], [119, 10], [119, 19]]
 
 
+def test_classes_of_whole_images_are_measured(tmp_path: Path) -> None:
+    """An evaluation writes the shares of right answers, and null for a class without images."""
+    for name in ("val/a", "val/b"):
+        (tmp_path / name).mkdir(parents=True)
+    script = """
+import sys; sys.path.insert(0, sys.argv[2])
+import json, numpy as np
+from pathlib import Path
+from PIL import Image
+from buildsys.spec import Preprocessing
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.metrics import accuracy
+root = Path(sys.argv[1])
+for name in ("a/1", "b/1"):
+    Image.new("RGB", (8, 8)).save(root / "val" / f"{name}.png")
+(root / "model").write_bytes(b"x")
+params = accuracy.Params(
+    split=Split(name="val", paths=("val",)), classes=("a", "b", "c"), keypoints=0, keypoint_dims=0,
+    sigmas=(), head="raw", task="classify",
+    preprocessing=Preprocessing(height=8, width=8, color="rgb", resize="center-crop"))
+predict = lambda picture: {"logits": np.array([[2.0, 1.0, 0.0]])}
+accuracy.measure(root / "model", root, predict, params, root / "metrics.json", "tflite", "", root / "curves.json")
+print((root / "metrics.json").read_text().replace(chr(10), ""))
+"""
+    found = json.loads(in_evaluate(script, str(tmp_path)))
+    assert found["metrics"] == {"top1": 0.5, "top1.a": 1, "top1.b": 0, "top1.c": None, "top5": 1}
+
+
 def test_integers_without_a_scale_are_no_images() -> None:
     """An input of integers without a scale ends the step; such outputs are unchanged."""
     script = """
