@@ -5,7 +5,11 @@ from functools import cache
 
 from buildsys.graph import Origin
 
-_BLOCKS = {"calibration": "quantization.calibration", "gate": "evaluate.gates"}
+_BLOCKS = {
+    "calibration": "quantization.calibration",
+    "gate": "evaluate.gates",
+    "samples": "samples",  # no block of a recipe: its number of images is fixed
+}
 _ALIASES = {
     "architecture": "source.architecture",
     "task": "source.task",
@@ -18,13 +22,14 @@ _ALIASES = {
     "quantization.granularity": "quantization.granularity",
     "quantization.io": "quantization.io",
     "quantization.calibration.split.name": "quantization.calibration.split",
+    "samples.split.name": "quantization.calibration.split",
     "split.name": "evaluate.split",
     "thresholds": "evaluate.gates",
     "firmware": "firmware",
     "tensorrt.batch": "export.batch",
 }
-
-
+_INSTEAD = {"quantization.calibration.split": "quantization.calibration.images"}
+"""Keys by the key that is written instead of them."""
 _WRAPPERS = ("reading.", "check.", "network.", "tensorrt.network.", "flash.")
 """Blocks of parameters that steps have in common; a parameter in them is named as without them."""
 _OF_DATA = {
@@ -102,6 +107,8 @@ def _name(parameter: str, block: str, places: Places) -> str:
     label, other, words = _labels(parameter, block)
     if label in places:
         return label
+    if other not in places:
+        other = _INSTEAD.get(other, other)
     return words if words and other not in places else other
 
 

@@ -30,6 +30,8 @@ PLACES = {
         ),
         ("split", "dataset.split", {"val": 0.2}, "dataset.split.val", 6),
         ("calibration", "", {"split": {"name": "val"}}, "quantization.calibration.split", 4),
+        ("samples", "", {"split": {"name": "val"}}, "quantization.calibration.split", 4),
+        ("samples", "", {"count": 8}, "samples.count", 0),
         ("evaluate-onnx", "", {"split": {"name": "val"}}, "evaluate.split", 5),
         ("drawings", "", {"reading": {"preprocessing": {"height": 96}}}, "input.size", 7),
         ("train", "train", {"flip": 0.5}, "train.flip", 8),
@@ -41,3 +43,11 @@ def test_a_parameter_is_named_by_its_line_or_in_words(
     """What no line sets is named in words, never by a path inside a step's parameters."""
     (origin,) = find_origins(stage, block, params, PLACES)
     assert (origin.label, origin.line) == (label, line)
+
+
+@pytest.mark.parametrize("stage", ["samples", "calibration"])
+def test_images_of_a_pattern_are_named_by_the_pattern_s_line(stage: str) -> None:
+    """`images` is written instead of `split`; the line of `evaluate.split` is not blamed."""
+    places = {"quantization.calibration.images": ("recipes/a.yaml", 4), "evaluate.split": ("b", 5)}
+    (origin,) = find_origins(stage, "", {"split": {"name": "data/*.jpg"}}, places)
+    assert (origin.label, origin.line) == ("quantization.calibration.images", 4)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from buildsys.digest import digest_bytes, digest_file
@@ -154,17 +155,30 @@ def tree_name(source: Source) -> str:
     return "\0".join((source.path, *source.parts))
 
 
-def changed_files(store: Store, old: str, new: str) -> list[str]:
-    """Return which paths differ between two tree digests; empty if the old index is missing."""
+def describe_changes(store: Store, old: str, new: str, label: str) -> list[str]:
+    """Return what differs between two tree digests; empty if the old index is missing.
+
+    Each text names the first path of its kind, and the number of the others. `label`: the name of
+    the tree, for one without any earlier path.
+    """
     try:
         before = {name: digest for name, _, digest in store.index(old)}
         after = {name: digest for name, _, digest in store.index(new)}
     except (OSError, CannotWrite):
         return []
-    changed = [f"{name} changed" for name in after if before.get(name, after[name]) != after[name]]
-    added = [f"{name} is new" for name in after.keys() - before.keys()]
-    gone = [f"{name} is gone" for name in before.keys() - after.keys()]
-    return sorted(changed + added + gone)
+    if before.keys().isdisjoint(after):  # a recipe that names other files, as a rule
+        return [f"no earlier file is in {label}"]
+    kinds = {
+        "changed": [n for n in after if before.get(n, after[n]) != after[n]],
+        "is new": after.keys() - before.keys(),
+        "is gone": before.keys() - after.keys(),
+    }
+    return [_first_of(names, what) for what, names in kinds.items() if names]
+
+
+def _first_of(names: Collection[str], what: str) -> str:
+    more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+    return f"{min(names)} {what}{more}"
 
 
 def _digest(path: Path, label: str) -> str:

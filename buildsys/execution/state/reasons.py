@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from buildsys.errors import shorten
 from buildsys.execution.state.action_keys import Parts
-from buildsys.execution.state.inputs import changed_files
+from buildsys.execution.state.inputs import describe_changes
 from buildsys.execution.store.store import Store
 from buildsys.graph import Reason, Step
 
@@ -71,11 +71,9 @@ def _input_reasons(
         return [Reason(subject=f"the output of {steps[item.step].stage} changed")]
     if not item.source.parts:
         return [Reason(subject=f"{item.source.label} changed")]
-    changes = changed_files(store, old, new)
-    if not changes:
-        return [Reason(subject=f"{item.source.label} changed")]
-    more = f" (and {len(changes) - 1} more)" if len(changes) > 1 else ""
-    return [Reason(subject=changes[0] + more)]
+    label = item.source.label
+    changes = describe_changes(store, old, new, label) or [f"{label} changed"]
+    return [Reason(subject=change) for change in changes]
 
 
 def _show(value: object) -> str:

@@ -114,6 +114,39 @@ def test_plan_names_the_file_that_changed(
 
 
 @pytest.mark.usefixtures("built")
+def test_plan_counts_files_by_what_happened_to_them(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """New and removed files are not counted together."""
+    images = workspace / "tags" / "images" / "train"
+    for name in ("new-a.jpg", "new-b.jpg"):
+        (images / name).write_text(name)
+    (images / "3.jpg").unlink()
+    capsys.readouterr()
+    main(["-C", str(workspace), "plan"])
+    expected = "images/train/new-a.jpg is new (and 1 more); images/train/3.jpg is gone"
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("built")
+def test_plan_names_the_line_of_other_calibration_images(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`images` instead of `split` is named by its line, for all steps that prepare these images."""
+    recipe = workspace / "recipes" / "tags.yaml"
+    text, pattern = recipe.read_text(), "tags/images/train/*.jpg"
+    recipe.write_text(text.replace("split: train, count", f"images: {pattern}, count"))
+    line = next(n for n, x in enumerate(recipe.read_text().splitlines(), 1) if pattern in x)
+    capsys.readouterr()
+    main(["-C", str(workspace), "plan", "*@grove*"])
+    output = capsys.readouterr().out
+    place = f"train → {pattern}, recipes/tags.yaml:{line}"
+    assert output.count(f"quantization.calibration.images {place}") == 2
+    assert f"no earlier file is in {pattern}" in output
+    assert "evaluate.split" not in output
+
+
+@pytest.mark.usefixtures("built")
 def test_plan_names_the_tool_version(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`plan` shows the change of a tool's version with its line."""
     recipe = workspace / "recipes" / "tags.yaml"
