@@ -43,7 +43,7 @@ class HostFacts:
 class Source:
     """A file, or chosen parts of a folder, that a person provided.
 
-    `path` is absolute; `label` is its name in messages; `parts`, for a tree, are the files and
+    `path` is absolute; `label` is its name in buildsys.lock; `parts`, for a tree, are the files and
     folders below `path` that belong to it (a dataset's folder may contain more). `home` is the
     folder that its links must not leave; empty: no restriction.
     """
@@ -58,6 +58,13 @@ class Source:
     repository.
     """
     home: str = ""
+    readable: str = ""
+    """Its name in messages; empty: the label."""
+
+    @property
+    def name(self) -> str:
+        """Return its name in messages."""
+        return self.readable or self.label
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,6 +59,7 @@ def _add_given(builder: PlanBuilder) -> None:
     source = Source(
         path=root,
         label=block.label,
+        readable=block.name,
         parts=parts,
         kind="dataset",
         home=builder.build.dataset_home,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
+from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans
 from buildsys.graph import WaitingPlan
@@ -47,6 +48,35 @@ def test_mistake_in_annotations_is_reported_once(
     assert (code, printed.err) == (2, "")
     compare(printed.out, case, ())
     assert printed.out.endswith("\n1 mistake\n")
+
+
+@pytest.mark.parametrize(
+    ("sheets", "name"),
+    [
+        ([("d/shop/train.json", "d/shop/images")], "d/shop (train.json, images)"),
+        (
+            [("d/train.json", "d/images"), ("d/val.json", "d/images")],
+            "d (train.json, val.json, images)",
+        ),
+        ([("a/train.json", "b")], "a/train.json, b"),
+        ([("/srv/train.json", "b/images")], "/srv/train.json, b/images"),
+    ],
+)
+def test_a_dataset_is_named_by_its_folder(sheets: list[tuple[str, str]], name: str) -> None:
+    """Messages name the common folder once, with the files and folders in it."""
+    given = dict(zip(("train", "val"), sheets, strict=False))
+    splits = {split: {"annotations": a, "images": i} for split, (a, i) in given.items()}
+    assert Dataset.model_validate({"format": "coco", "splits": splits}).name == name
+
+
+def test_the_source_of_a_plan_has_the_name_for_messages(workspace: Path) -> None:
+    """Reasons and warnings name the dataset's folder, the lock its annotation files."""
+    write_recipe(workspace, "cells", ALONE)
+    (given,) = by_stage(plan_good(workspace)["cells@host"])["prepare"].inputs
+    assert given.source is not None
+    assert given.source.name == "data/cells (annotations/train.json, images/train)"
+    files = "data/cells/annotations/train.json data/cells/images/train"
+    assert given.source.label == f"train {files}"
 
 
 def test_no_message_without_a_mistake() -> None:

@@ -1,5 +1,6 @@
 """The `dataset` block, and the archive that it may name."""
 
+import os
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StrictStr
@@ -69,7 +70,7 @@ class Dataset(Block):
 
     @property
     def label(self) -> str:
-        """Return the dataset's name in buildsys.lock and messages.
+        """Return the dataset's name in buildsys.lock.
 
         That is its file, its URL, or its annotation files.
         """
@@ -77,3 +78,24 @@ class Dataset(Block):
             [f"{n} {s.annotations} {s.images}" for n, s in self.splits.given] if self.splits else []
         )
         return "; ".join([*filter(None, [self.url or self.path]), *files])
+
+    @property
+    def name(self) -> str:
+        """Return the dataset's name in messages: its file, its URL, or the common folder of its
+        annotation files and images, with their paths in it.
+        """
+        if self.splits is None or not self.splits.given:
+            return self.label
+        sheets = [sheet for _, sheet in self.splits.given]
+        paths = dict.fromkeys([s.annotations for s in sheets] + [s.images for s in sheets])
+        folder = _common_folder(list(paths))
+        names = ", ".join(os.path.relpath(path, folder) if folder else path for path in paths)
+        first = " ".join(filter(None, [self.url, folder]))
+        return f"{first} ({names})" if first else names
+
+
+def _common_folder(paths: list[str]) -> str:
+    """Return the folder that contains all these paths; empty if they have none in common."""
+    if len({os.path.isabs(path) for path in paths}) > 1:
+        return ""
+    return os.path.commonpath([os.path.dirname(os.path.normpath(path)) for path in paths])

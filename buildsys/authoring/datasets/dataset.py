@@ -148,7 +148,7 @@ def _look_up(build: Assembling, block: Dataset, task: str | None) -> Data:
         return data
     home = str(_home(build, block) or "")
     root = data.split[0] if data.split is not None else data.dataset.root
-    trees.check_tree(root, data.parts, home, block.label, build.around.trees)
+    trees.check_tree(root, data.parts, home, block.name, build.around.trees)
     return dataclasses.replace(data, home=home)
 
 
@@ -345,7 +345,7 @@ def _read_folder(build: Assembling, block: Dataset, path: Path, label: str) -> D
 def _check_folder(build: Assembling, block: Dataset, folder: Path) -> None:
     """Check a folder's files before reading them, since messages may quote their content."""
     home = str(_home(build, block) or "")
-    trees.check_tree(str(folder), (".",), home, block.label, build.around.trees)
+    trees.check_tree(str(folder), (".",), home, block.name, build.around.trees)
 
 
 def _home(build: Assembling, block: Dataset) -> Path | None:
@@ -372,7 +372,7 @@ def _recorded(build: Assembling, label: str) -> RecordedDataset | None:
 def _recalled(build: Assembling, block: Dataset, known: RecordedDataset, folder: Path) -> Data:
     facts = recall_dataset(known, folder, block.match is not None)
     if os.path.lexists(facts.root):  # a place that only the lock names is not read
-        message = f"buildsys.lock names a folder of {block.label}, but {folder} does not exist"
+        message = f"buildsys.lock names a folder of {block.name}, but {folder} does not exist"
         hint = "restore the dataset, or delete its line in buildsys.lock; buildsys writes it again"
         raise InputError(build.scope.locate(("dataset",), message, hint, key=True))
     return _split(build, block, facts, known.parts, block.label, folder)

@@ -34,7 +34,7 @@ def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
     root = build.split[0] if build.split is not None else build.dataset.root
     if not root or os.path.isdir(root):
         return []
-    message = f"{block.label} does not exist; its facts come from buildsys.lock"
+    message = f"{block.name} does not exist; its facts come from buildsys.lock"
     hint = "built results are restored from the store; steps that read it wait"
     return [locate(("dataset",), message, hint, key=True, severity="warning")]
 

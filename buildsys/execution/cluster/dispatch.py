@@ -370,7 +370,7 @@ class Dispatch:
         except (Damaged, FileNotFoundError) as error:
             if item.source is None:
                 raise MissingBytes(item.step) from error
-            raise StepFailed(f"{item.source.label} does not exist here or in any store") from error
+            raise StepFailed(f"{item.source.name} does not exist here or in any store") from error
         except RemoteFailure as failure:  # the store has printed it
             raise NoWorkerFits from failure
         return WireInput(
@@ -604,9 +604,9 @@ class Dispatch:
                 rows = [(n, (root / n).stat().st_size, store.put_file(root / n)) for n in names]
                 found = store.put_bytes(encode_index(rows))
         except OSError as error:
-            raise StepFailed(f"{source.label} cannot be read: {error.strerror or error}") from error
+            raise StepFailed(f"{source.name} cannot be read: {error.strerror or error}") from error
         if found != digest:
-            raise StepFailed(describe_change(source.label))
+            raise StepFailed(describe_change(source.name))
 
     def _failure(self, action_key: ActionKey, reply: Failed) -> StepFailed:
         """Return the error of a step that failed on a worker, with the path of its local log."""

@@ -36,7 +36,7 @@ def refuse_code(step: Step, inputs: Path, isolated: Isolation) -> None:
         for path in (inputs / item.name, *sorted(inputs.glob(f"{item.name}.*"))):
             if not path.exists():
                 continue
-            label = item.source.label if item.source is not None else f"the {item.name}"
+            label = item.source.name if item.source is not None else f"the {item.name}"
             problem = _problem(path, step.holds_objects, step.trusts_code)
             if problem:
                 message = f"{step.stage} ({step.module}) was not started: {label}: {problem}"

@@ -393,7 +393,7 @@ class Runner:
                 except InputError as error:
                     return str(error)
                 if not same:
-                    return describe_change(item.source.label)
+                    return describe_change(item.source.name)
         return ""
 
     def _publish(

@@ -1,6 +1,7 @@
 """`buildsys plan`: the decisions of a run, as text or JSON."""
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -25,7 +26,7 @@ from buildsys.outcome import Kind, Outcome
 from buildsys.text import count_text
 
 _SEVERAL = 3
-"""With more builds than this, equal ones share a block."""
+"""With more builds than this, equal ones share a block; steps that wait, a line."""
 _UNDONE = "not done"
 """A proof that this machine cannot produce; no build waits for it."""
 
@@ -86,7 +87,7 @@ def for_json(row: BuildRow) -> dict[str, object]:
 def render(rows: list[BuildRow]) -> str:
     """Format the rows for a terminal.
 
-    Steps that wait for others share a line; steps without work are counted. Consecutive builds with
+    Steps that wait for others, or many for the same data, share a line; steps without work are counted. Consecutive builds with
     equal rows share a block.
     """
     lines = []
@@ -108,13 +109,17 @@ def _text(row: BuildRow) -> str:
 
 def _steps(steps: tuple[StepRow, ...]) -> list[str]:
     lines, pending, idle = [], [], 0
+    alike = Counter((row.status, row.why) for row in steps)
     for row in steps:
         if row.decision.status == Status.PENDING:
             pending.append(row)
         elif row.decision.status in (Status.UP_TO_DATE, Status.RESTORABLE):
             idle += 1
         else:
-            lines.append(f"    {row.status:<9} {row.step.stage:<20} {row.why}")
+            number = alike[row.status, row.why]
+            waits = row.decision.status == Status.WAITING and number > _SEVERAL
+            what = f"{number} steps" if waits else row.step.stage
+            lines.append(f"    {row.status:<9} {what:<20} {row.why}")
     if len(pending) == 1:
         lines.append(f"    {Status.PENDING:<9} {pending[0].step.stage:<20} {pending[0].why}")
     elif pending:
@@ -127,7 +132,7 @@ def _steps(steps: tuple[StepRow, ...]) -> list[str]:
         lines.append(
             f"    {count_text(idle, 'other step')} {'needs' if idle == 1 else 'need'} nothing"
         )
-    return lines
+    return list(dict.fromkeys(lines))
 
 
 def _explain(session: Session, plan: Plan) -> BuildRow:

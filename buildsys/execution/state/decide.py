@@ -373,7 +373,7 @@ class State:
         for.
         """
         missing = [
-            item.source.label
+            item.source.name
             for item in step.inputs
             if item.source is not None and self.sources.is_missing(item.source)
         ]

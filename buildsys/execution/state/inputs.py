@@ -85,21 +85,21 @@ class Sources:
                 return source.sha256
             if recorded := self._recorded(source):
                 return recorded
-            message = f"{source.label} cannot be read: {error.strerror}"
-            raise InputError.at(source.label, message) from error
+            message = f"{source.name} cannot be read: {error.strerror}"
+            raise InputError.at(source.name, message) from error
         if not stat.S_ISREG(found.st_mode):  # reading a pipe blocks, and a device never ends
-            raise InputError.at(source.label, "is not a file", "replace it by the file")
+            raise InputError.at(source.name, "is not a file", "replace it by the file")
         status, known = stat_line(found), self._database.file(str(path))
         if known is not None and known[0] == status and source.sha256 in ("", known[1]):
             digest = known[1]
         else:
             racy = _is_racy(found)  # decided before reading, which may take long
-            digest = _digest(path, source.label)
+            digest = _digest(path, source.name)
             if not racy:
                 self._database.record_files([(str(path), status, digest)])
         if source.sha256 and digest != source.sha256:
             raise InputError.at(
-                source.label,
+                source.name,
                 f"its sha256 is {digest}, but the recipe has {source.sha256}",
                 "if the new file is the right one, write its digest into the recipe",
             )
@@ -109,12 +109,12 @@ class Sources:
         listing = list_parts(source.path, source.parts, source.home)
         entries = list(listing.files)
         for message, hint in listing.problems():
-            raise InputError.at(source.label, message, hint)
+            raise InputError.at(source.name, message, hint)
         if not entries:
             if recorded := self._recorded(source):
                 return recorded
-            message = f"{source.label}: no file found"
-            raise InputError.at(source.label, message)
+            message = f"{source.name}: no file found"
+            raise InputError.at(source.name, message)
         signature = fingerprint.signature(entries)
         name = tree_name(source)
         known = self._database.tree(name)

@@ -70,8 +70,8 @@ def _input_reasons(
     if item.source is None:
         return [Reason(subject=f"the output of {steps[item.step].stage} changed")]
     if not item.source.parts:
-        return [Reason(subject=f"{item.source.label} changed")]
-    label = item.source.label
+        return [Reason(subject=f"{item.source.name} changed")]
+    label = item.source.name
     changes = describe_changes(store, old, new, label) or [f"{label} changed"]
     return [Reason(subject=change) for change in changes]
 

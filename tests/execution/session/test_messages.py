@@ -13,14 +13,17 @@ import pytest
 from buildsys.cli import main
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.console import Console
+from buildsys.execution.session.explain import BuildRow, StepRow, render
 from buildsys.execution.session.interrupted_trainings import EPOCHS, STATES
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, render_table
+from buildsys.graph import Decision, Reason, Status
 from buildsys.outcome import BUILT, Kind, Outcome
 from buildsys.steps import train_yolox
 from buildsys.steps.lib.families import ultralytics_epochs
 from tests.checkpoints import archive_of
 from tests.conftest import StandIn, no_environment
+from tests.sample_steps import make_step
 
 PLAN = """\
 tags@grove-vision-ai-v2: stale
@@ -159,6 +162,32 @@ def test_plan_names_the_tool_version(workspace: Path, capsys: pytest.CaptureFixt
     output = capsys.readouterr().out
     assert "vela 4.5.0 → 5.2.0" in output
     assert "vela.version 4.5 → 5.2, recipes/tags.yaml:17" in output
+
+
+@pytest.mark.parametrize(
+    ("number", "lines"),
+    [
+        (
+            2,
+            [
+                "waiting   step-0               data/shop",
+                "waiting   step-1               data/shop",
+            ],
+        ),
+        (9, ["waiting   9 steps              data/shop"]),
+    ],
+)
+def test_plan_of_many_steps_that_wait_for_the_same_data_is_one_line(
+    number: int, lines: list[str]
+) -> None:
+    """The data is named once for a build with many steps that wait for it."""
+    decision = Decision(status=Status.WAITING, reasons=(Reason(subject="data/shop"),))
+    rows = [
+        StepRow(step=make_step(f"step-{n}"), decision=decision, undone=False, seconds=None)
+        for n in range(number)
+    ]
+    row = BuildRow(build="tags@host", state=FAILED, steps=tuple(rows))
+    assert [line.strip() for line in render([row]).splitlines()[1:]] == lines
 
 
 def test_plan_of_many_builds_is_not_one_line_a_step(

@@ -15,7 +15,17 @@ from buildsys.errors import InputError
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
 from buildsys.execution.store.action_entry import make_entry
-from buildsys.graph import BuildPlan, Decision, Origin, Output, Status, Step, StepResult
+from buildsys.graph import (
+    BuildPlan,
+    Decision,
+    Input,
+    Origin,
+    Output,
+    Source,
+    Status,
+    Step,
+    StepResult,
+)
 from buildsys.lockfile import Line, Lock, Training, content_line, training_key
 from tests.sample_steps import (
     again,
@@ -290,6 +300,17 @@ def test_an_absent_file_that_the_lock_knows_is_waited_for(tmp_path: Path) -> Non
     state = make_state(tmp_path, plan, lock=lock)
     assert statuses(state, plan) == [Status.WAITING, Status.WAITING]
     assert reasons(state.decide(plan.steps[1])) == ["later.bin"]
+
+
+def test_an_absent_file_has_its_readable_name(tmp_path: Path) -> None:
+    """A reason has the name for messages, while the line of the lock is found by the label."""
+    source = Source(
+        path=str(tmp_path / "shop"), label="train t.json", kind="dataset", readable="shop (t.json)"
+    )
+    plan = make_plan(make_step("prepare", Input(name="dataset", source=source)))
+    lock = Lock(lines=(content_line("dataset train t.json", "ab" * 32, None),))
+    decision = make_state(tmp_path, plan, lock=lock).decide(plan.steps[0])
+    assert (decision.status, reasons(decision)) == (Status.WAITING, ["shop (t.json)"])
 
 
 def test_an_absent_file_with_a_known_result_is_not_missed(tmp_path: Path, source: Path) -> None:
