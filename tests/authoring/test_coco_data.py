@@ -257,6 +257,32 @@ def test_new_says_what_it_cannot_find(workspace: Path, capsys: pytest.CaptureFix
     assert "does not exist" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("given", "offered"),
+    [
+        ("data/cells", "data/cells/images/train"),
+        ("data", "data/cells/images/train"),
+        ("data/cells/images/train/day", "data/cells/images/train"),
+    ],
+)
+def test_the_right_folder_of_images_is_offered(workspace: Path, given: str, offered: str) -> None:
+    """A folder above or below the right one is a mistake of the recipe, at its line."""
+    (workspace / "data" / "cells" / "images" / "train" / "day").mkdir()
+    write_recipe(
+        workspace, "cells", ALONE.replace("images: data/cells/images/train", "images: " + given)
+    )
+    (error,) = plan_all(workspace).errors
+    assert (error.path, error.line) == ("recipes/cells.yaml", 6)
+    assert error.message == (
+        f"{given} is not the folder that `file_name`s of data/cells/annotations/train.json start at"
+    )
+    assert error.hint == f"write `images: {offered}`: every image is there"
+    write_recipe(
+        workspace, "cells", ALONE.replace("images: data/cells/images/train", "images: " + offered)
+    )
+    assert not plan_all(workspace).errors
+
+
 LABEL_STUDIO = [
     "images/1/ab12-a.jpg",  # label-studio-converter to 0.0.44, issue 188: the project's id
     "images\\\\1/ab12-a.jpg",  # the same on Windows, issue 139

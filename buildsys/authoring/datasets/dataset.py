@@ -10,6 +10,7 @@ from typing import Protocol
 from buildsys.authoring.datasets import folder_sets, image_counts, trees
 from buildsys.authoring.datasets.blocks import Dataset, Split
 from buildsys.authoring.datasets.class_folders import find_root, read_class_folders, watched_folders
+from buildsys.authoring.datasets.coco_folders import correct_folders
 from buildsys.authoring.datasets.coco_sets import (
     Known,
     check_files,
@@ -315,7 +316,10 @@ def _read_sets(build: Assembling, block: Dataset, base: Path, task: str | None) 
     if known is not None:
         return _recalled(build, block, known, place.root)
     check_files(build.scope, place, "archive" if block.url else "workspace")
-    found = read_sets(place, task or "detect", build.around.sheets)
+    try:
+        found = read_sets(place, task or "detect", build.around.sheets)
+    except InputError as error:
+        raise correct_folders(build.scope, place, error) from error
     data = _split(build, block, found.facts, parts, block.label, place.root)
     return dataclasses.replace(data, missing_parts=found.missing_parts)
 
