@@ -86,6 +86,32 @@ def _metrics(task: str | None, facts: DatasetFacts | None) -> tuple[list[str], l
     return known, [*known, *(f"{figure}.{name}" for figure in single for name in names)]
 
 
+def absent_classes(build: Build) -> tuple[str, ...]:
+    """Return the classes without an object in the split that accuracy is measured on.
+
+    Empty if that is not known: for data that is not split yet; if there is no object at all, which
+    is another mistake; and if accuracy is not measured.
+    """
+    evaluate, facts = build.recipe.evaluate, build.dataset
+    if facts is None or build.split is not None or not evaluate.measure:
+        return ()
+    absent = dict(facts.absent).get(evaluate.split, ())
+    return absent if len(absent) < len(facts.names) else ()
+
+
+def warn_absent(
+    metric: str, at: KeyPath, build: Build, locate: Locate, key: bool = False
+) -> list[Diagnostic]:
+    """Warn about a gate or a selection by a class without objects: no build can pass it."""
+    absent = {f"{figure}.{name}": name for figure in HEADLINES for name in absent_classes(build)}
+    if metric not in absent:
+        return []
+    split = build.recipe.evaluate.split
+    message = f"the {split} split has no objects of {absent[metric]}: the build will be rejected"
+    hint = "add images of this class to the split, or use another metric"
+    return [locate(at, message, hint, key=key, severity="warning")]
+
+
 def check_selection(metric: str, key: str, build: Build, locate: Locate) -> list[Diagnostic]:
     """Check that the figure that decides between variants is measured."""
     _, every = _metrics(build.recipe.source.task, build.dataset)
@@ -98,4 +124,4 @@ def check_selection(metric: str, key: str, build: Build, locate: Locate) -> list
     if build.dataset is None or not build.recipe.evaluate.measure:
         message = "accuracy is not measured, so nothing can be compared"
         return [locate(at, message, "add `dataset`, or select by " + " or ".join(SIZES))]
-    return []
+    return warn_absent(metric, at, build, locate)

@@ -2,9 +2,9 @@
 
 import os
 
-from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.firmware_checks import is_unseen
+from buildsys.authoring.recipes.gates import absent_classes, warn_absent
 from buildsys.authoring.recipes.model import model_fits, model_spec
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
@@ -63,7 +63,7 @@ def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
         return []
     model = model_spec(build)
     if not model.classes or model_fits(model, facts):
-        return _unmeasured_classes(build, facts, locate)
+        return _unmeasured_classes(build, locate)
     if "split" not in evaluate.model_fields_set or evaluate.gates:
         return []
     has, given = (
@@ -77,16 +77,21 @@ def check_measured(build: Build, locate: Locate) -> list[Diagnostic]:
     return [locate(("evaluate", "split"), message, hint, key=True, severity="warning")]
 
 
-def _unmeasured_classes(build: Build, facts: DatasetFacts, locate: Locate) -> list[Diagnostic]:
-    """Warn about classes without an object in the split that accuracy is measured on."""
-    split, block = build.recipe.evaluate.split, build.recipe.dataset
-    absent = dict(facts.absent).get(split, ())
-    if build.split is not None or block is None or len(absent) in (0, len(facts.names)):
-        return []  # no object at all is another mistake
+def _unmeasured_classes(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Warn about classes without an object in the split that accuracy is measured on, and about
+    gates on them.
+    """
+    evaluate, block = build.recipe.evaluate, build.recipe.dataset
+    split, absent = evaluate.split, absent_classes(build)
+    if block is None or not absent:
+        return []
     in_file = block.splits is not None
     at: KeyPath = ("dataset", "splits", split, "annotations") if in_file else ("dataset",)
     message, hint = describe_unmeasured(split, absent), "add images of every class to this split"
-    return [locate(at, message, hint, key=not in_file, severity="warning")]
+    found = [locate(at, message, hint, key=not in_file, severity="warning")]
+    for name in evaluate.gates:
+        found += warn_absent(name, ("evaluate", "gates", name), build, locate, key=True)
+    return found
 
 
 def _counted(classes: int, keypoints: int) -> str:
