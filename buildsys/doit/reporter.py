@@ -5,6 +5,7 @@ code.
 import contextlib
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import IO, Protocol
 
 from doit.exceptions import InvalidTask, UnmetDependency
@@ -15,6 +16,7 @@ from buildsys.doit.run import UNKNOWN, Run
 from buildsys.doit.tasks import Reported
 from buildsys.errors import BuildsysError, CannotWrite, NotAsLocked
 from buildsys.execution import children
+from buildsys.execution.session.interrupted_trainings import describe_trainings
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
 from buildsys.execution.session.workspace_lock import exclusive
@@ -97,7 +99,8 @@ class Reporter:
     def _begin(self) -> None:
         """Take the lock, print mistakes in recipes, prepare the run."""
         current = self.run.session
-        children.end_on_signals(self._interrupted)
+        trainings = partial(describe_trainings, current.workspace, current.executor)
+        children.end_on_signals(self._interrupted, details=trainings)
         try:
             self._lock.enter_context(exclusive(current.workspace))
         except CannotWrite as error:

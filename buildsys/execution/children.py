@@ -131,14 +131,23 @@ def end_all() -> None:
             _end_group(group)
 
 
-_KEPT = "finished steps are kept, and the next run continues"
+_KEPT = "finished steps are kept; the next run makes the others"
 
 
-def end_on_signals(finish: Callable[[], None], left: Callable[[], str] = lambda: _KEPT) -> None:
+def _no_details() -> str:
+    return ""
+
+
+def end_on_signals(
+    finish: Callable[[], None],
+    left: Callable[[], str] = lambda: _KEPT,
+    details: Callable[[], str] = _no_details,
+) -> None:
     """On SIGTERM, SIGINT and SIGHUP: kill the children, call `finish`, then exit.
 
-    `left`: returns what remains of the work, for the message. Neither function may take a lock:
-    another thread, or the interrupted code itself, may hold it.
+    `left`: returns what remains of the work, for the message; `details`: returns lines below it,
+    once nothing runs any more. No function may take a lock: another thread, or the interrupted code
+    itself, may hold it.
     """
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -148,6 +157,8 @@ def end_on_signals(finish: Callable[[], None], left: Callable[[], str] = lambda:
         end_all()
         with contextlib.suppress(Exception):
             finish()
+        with contextlib.suppress(Exception):
+            text = "\n".join(filter(None, (text, details())))
         with contextlib.suppress(OSError):
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR)  # the live display hides it

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import processes
-from tests.checkpoints import checkpoint_of
+from tests.checkpoints import archive_of, checkpoint_of
 from tests.conftest import REPOSITORY
 from tests.given_models import OTHER
 from tests.processes import (
@@ -71,18 +72,33 @@ def test_whoever_is_ended_however(tmp_path: Path, victims: str, number: signal.S
     assert processes.damage(place, store) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_an_interrupted_run_writes_its_summary(tmp_path: Path, number: signal.Signals) -> None:
-    """The summary says where the run was; steps that had not started are not reported as failed."""
+@pytest.mark.parametrize(
+    ("number", "epochs", "then"),
+    [
+        (signal.SIGTERM, 0, "begins again, because no epoch was finished"),
+        (signal.SIGINT, 1, "continues at epoch 2 of 2"),
+        (signal.SIGHUP, 2, "continues after its last epoch"),
+    ],
+)
+def test_an_interrupted_run_writes_its_summary(
+    tmp_path: Path, number: signal.Signals, epochs: int, then: str
+) -> None:
+    """The summary says where the run was; steps that had not started are not reported as failed.
+
+    The message says at which epoch the training continues.
+    """
     place = make_place(tmp_path, seconds=0.01)
     run_doit(place, "build:plain@host")
     set_tool(tmp_path, seconds=0.01, hold="train_ultralytics")
     process = start_doit(place, "-n", "2")
     processes.wait_until(lambda: tools_in(place, "train_ultralytics"), "the training")
+    for work in (place / ".buildsys" / "scratch").glob("*/work"):
+        (work / "state.pt").write_bytes(archive_of(pickle.dumps({"epochs": epochs}, protocol=2)))
     process.send_signal(number)
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 128 + number
-    assert "interrupted: finished steps are kept, and the next run continues" in output
+    assert "interrupted: finished steps are kept; the next run makes the others\n" in output
+    assert output.endswith(f"\ntrain (tags): the next run {then}\n")
     assert "failed" not in output
     statuses = processes.statuses(place)
     assert statuses["tags@xiao-esp32s3"] == "interrupted at train"

@@ -1,4 +1,6 @@
-"""Describes for `plan` at which epoch an interrupted training continues, without executing its files."""
+"""Describes at which epoch an interrupted training continues, for `plan` and when a run is ended,
+without executing its files.
+"""
 
 import itertools
 import json
@@ -7,6 +9,7 @@ import stat
 from pathlib import Path
 
 from buildsys.execution.places import Workspace
+from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.graph import Step
 from buildsys.steps.lib.families.torch_file import read_operations
 
@@ -32,6 +35,21 @@ def describe_resumption(workspace: Workspace, step: Step, key: str) -> str:
     if done >= every:
         return "continues after its last epoch"
     return f"continues at epoch {done + 1} of {every}"
+
+
+def describe_trainings(workspace: Workspace, executor: StepExecutor) -> str:
+    """Return a line for each training that ran on this machine when the run was ended.
+
+    Called in the handler of a signal: it takes no lock.
+    """
+    lines = []
+    for step, key in tuple(executor.trainings.items()):
+        if step.id in executor.runner.workers:
+            continue
+        where = describe_resumption(workspace, step, key)
+        then = where or "begins again, because no epoch was finished"
+        lines.append(f"{executor.stages[step.id]}: the next run {then}")
+    return "\n".join(lines)
 
 
 def _finished_epochs(path: Path) -> int:

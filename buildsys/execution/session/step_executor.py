@@ -76,6 +76,8 @@ class StepExecutor:
         change.
         """
         self.running: set[str] = set()
+        self.trainings: dict[Step, str] = {}
+        """The action keys of the trainings that have begun and not ended."""
         self._undecided: set[str] = set()
         self._makers: dict[str, str] = {}
         """By action key: the first step of this run that was made under it."""
@@ -163,6 +165,8 @@ class StepExecutor:
 
         def start() -> None:
             self._times.start(step.id)
+            if step.trains:
+                self.trainings[step] = decision.key
             self.console.start(name, step.module, self._beginning(step, reason))
 
         def execute() -> StepResult | None:
@@ -190,6 +194,7 @@ class StepExecutor:
             return
         finally:
             self.running.discard(step.id)
+            self.trainings.pop(step, None)
         if result is None and decision.status in (Status.REJECTED, Status.WAITING):
             self.console.finish(name, f"not made: {shorten(decision.reasons)}")
             return
