@@ -39,8 +39,8 @@ STATUSES: dict[str, str] = {
     Kind.RESTORED: "The package came back from the store; no step ran.",
     Kind.UP_TO_DATE: "Nothing to do.",
     Kind.WAITING: "Something is missing on this machine: a file, the data, a GPU with its TensorRT.",
-    Kind.REJECTED: "A proof did not hold; nothing ships. The file and `verdict.json` are in"
-    " `build/.rejected/`.",
+    Kind.REJECTED: "A proof did not hold; nothing ships, and an earlier package is removed from `build/`. The"
+    " file and `verdict.json` are in `build/.rejected/`.",
     Kind.FAILED: "A step ended with an error. An earlier package stays in place. `failed at check`: the"
     " recipe has a mistake. `failed at preparation`: the run ended before its first step; the message says why.",
     Kind.BLOCKED: "A step that this build shares with the named build failed.",

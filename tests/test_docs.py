@@ -8,7 +8,9 @@ from buildsys import __version__
 from buildsys.authoring import schema
 from buildsys.authoring.key_meanings import MEANINGS
 from buildsys.cli import COMMANDS
+from buildsys.outcome import Kind, Outcome
 from buildsys.registry import step_names
+from buildsys.steps.lib.report.values import SHIPPED
 from docs import generate
 from tests.conftest import REPOSITORY
 from tests.docs_blocks import SCENARIOS, blocks
@@ -205,3 +207,12 @@ def test_pages_name_steps_that_exist() -> None:
         for names in re.findall(r"\w+: \[(\w+_\w+(?:, \w+)*)\]", _text(page)):
             known = {*step_names(), "package_note"}
             assert set(names.split(", ")) <= known, page
+
+
+def test_the_report_s_own_status_is_explained_beside_the_others() -> None:
+    """The report has one status where the table of a run has three."""
+    text = _text(_DOCS / "reference" / "exit-codes.md")
+    good = [f"`{kind}`" for kind in Kind if Outcome(kind=kind).good]
+    assert (
+        f"In the report, {', '.join(good[:-1])} and {good[-1]} are one status, `{SHIPPED}`" in text
+    )

@@ -108,6 +108,14 @@ def withdraw(workspace: Workspace, build: str, print_line: published.PrintLine) 
     remove_folder(folder)
 
 
+def withdraw_rejected(workspace: Workspace, build: str, print_line: published.PrintLine) -> None:
+    """Remove the package of an earlier build, because a proof rejected this one."""
+    is_there = os.path.isdir(build_folder(workspace, build))
+    withdraw(workspace, build, print_line)
+    if is_there:
+        print_line(f"{build}: the earlier package is removed from build/, the new one is rejected")
+
+
 def check_whole(workspace: Workspace, build: str) -> None:
     """Raise InputError if a build's folder differs from its record; one without a record passes."""
     record, folder = published.read(workspace, build), build_folder(workspace, build)
@@ -129,7 +137,7 @@ def reject(
     they show where quality was lost.
     """
     failures, judges = _failures(workspace, state, plan), red_verdicts(state, plan)
-    withdraw(workspace, plan.build, print_line)
+    withdraw_rejected(workspace, plan.build, print_line)
     assert plan.shipped is not None
     folder = workspace.own(_rejected_folder(workspace, plan))
     shutil.rmtree(folder, ignore_errors=True)

@@ -217,7 +217,7 @@ class PackagePublisher:
             raise BuildsysError(f"{plan.build} cannot select a variant: {broken[0]} has a mistake")
         chosen = self._choose(plan)
         if chosen is None:
-            publish.withdraw(self.workspace, plan.build, self.console.print_line)
+            publish.withdraw_rejected(self.workspace, plan.build, self.console.print_line)
             passed = any(not self._reds(each) for each in self._known_candidates(plan))
             unknown = f"no variant that passes has a value of {plan.metric}"
             why = unknown if passed else "no variant both fits and passes its gates"

@@ -453,6 +453,18 @@ def reject(shop: Shop, *failures: str) -> list[str]:
     return publish.reject(shop.workspace, state, shop.plan, print)
 
 
+def test_a_rejected_build_says_that_the_earlier_package_is_removed(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line is printed, and only by the run that removes a package."""
+    shop.publish()
+    reject(shop, "too low")
+    line = "tags@host: the earlier package is removed from build/, the new one is rejected\n"
+    assert capsys.readouterr().out == line
+    reject(shop, "too low")
+    assert capsys.readouterr().out == ""
+
+
 def test_a_rejected_build_keeps_its_file_and_the_reasons_aside(shop: Shop) -> None:
     """A rejected build's file and reasons are kept in another folder."""
     shop.publish()
