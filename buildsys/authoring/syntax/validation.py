@@ -47,6 +47,7 @@ _KINDS = {
     "list_type": "a list",
 }
 _MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _MOST_KEYS = 16
 """The most keys of a block that are all listed: a recipe has this many."""
 _DOTTED = ("version", "compute_capability")
@@ -83,11 +84,7 @@ def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
     except pydantic.ValidationError as error:
         errors = _join_choices(error.errors())
         diagnostics = [_diagnose(kind, item, path, locate) for item in errors]
-        meant = {
-            hint.split("`")[1]
-            for hint in (d.hint for d in diagnostics)
-            if hint.startswith("did you")
-        }
+        meant = {_meant(diagnostic.hint) for diagnostic in diagnostics}
         shown = (
             diagnostic
             for item, diagnostic in zip(errors, diagnostics, strict=True)
@@ -101,6 +98,7 @@ def leave_out_mistakes(
 ) -> tuple[dict[str, object], frozenset[KeyPath]]:
     """Return the values without their mistakes, and the places of these, to check the rest.
 
+    The place of a missing key is among them if an unknown key beside it was meant to be it.
     `instead`: values for places that a block requires. A block without a required key is left out
     completely; `kind` itself may lack keys.
     """
@@ -110,9 +108,12 @@ def leave_out_mistakes(
             _validate(kind, data)
         except pydantic.ValidationError as error:
             found = {_place(item) for item in error.errors()}
+            unknown = [_place(item) for item in error.errors() if item["type"] in _UNKNOWN]
         else:
             return data, frozenset(wrong)
         before = data
+        likely = {(*place[:-1], _meant(_suggest_key(kind, place))) for place in unknown}
+        wrong |= {place for place in likely if place[-1] and not _holds(data, place)}
         for place in sorted(found, key=len):
             data = _without(data, place, instead)
         wrong |= found
@@ -175,13 +176,8 @@ def _diagnose(kind: type, error: Any, path: KeyPath, locate: Locate) -> Diagnost
     loc = _place(error)
     where, name = (*path, *loc), shorten(str(loc[-1])) if loc else ""
     code, value, context = error["type"], error.get("input"), error.get("ctx", {})
-    if code in ("extra_forbidden", "unexpected_keyword_argument"):
-        block = _block_at(kind, loc[:-1])
-        elsewhere = getattr(block, "ELSEWHERE", {})
-        hint = elsewhere.get(name) or did_you_mean(
-            name, (*_keys(block), *getattr(block, "BESIDE", ())), most=_MOST_KEYS
-        )
-        return locate(where, f"unknown key `{name}`", hint, key=True)
+    if code in _UNKNOWN:
+        return locate(where, f"unknown key `{name}`", _suggest_key(kind, loc), key=True)
     if code in _MISSING:
         return locate(where[:-1], f"`{name}` is missing", "", key=True)
     if code == "literal_error":
@@ -271,6 +267,20 @@ def _show(value: Any) -> str:
     if value is None:
         return "nothing"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _suggest_key(kind: type, place: KeyPath) -> str:
+    """Return the hint for an unknown key."""
+    block, name = _block_at(kind, place[:-1]), shorten(str(place[-1]))
+    elsewhere = getattr(block, "ELSEWHERE", {})
+    return elsewhere.get(name) or did_you_mean(
+        name, (*_keys(block), *getattr(block, "BESIDE", ())), most=_MOST_KEYS
+    )
+
+
+def _meant(hint: str) -> str:
+    """Return the key that a hint suggests instead of an unknown one; empty without one."""
+    return hint.split("`")[1] if hint.startswith("did you mean") else ""
 
 
 def _block_at(kind: Any, loc: Iterable[str | int]) -> Any:
