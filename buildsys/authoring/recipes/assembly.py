@@ -38,7 +38,9 @@ from buildsys.authoring.recipes.pipelines import (
     is_finished,
 )
 from buildsys.authoring.recipes.recipe import (
+    CALIBRATED,
     TARGET_BLOCKS,
+    USUAL_COUNT,
     InputBlock,
     Recipe,
     SourceModel,
@@ -246,13 +248,13 @@ class Assembler:
         self, recipe: Recipe, data: Data
     ) -> tuple[tuple[str, str] | None, int | None]:
         """Return message and hint if the pattern of calibration images matches none, and the number
-        of images if it is below the requested one.
+        of images if it is below the requested one, or the usual one where none is requested.
 
         Nothing is returned for missing images that buildsys.lock records.
         """
         calibration = recipe.quantization.calibration
         if calibration is None:
-            return None, None
+            return None, self.few_images(recipe, data)
         if calibration.images is None:
             split, most = calibration.split or "", calibration.count
             return None, self._fewer(count_split(data, split, most, self.around.counts), most)
@@ -262,6 +264,14 @@ class Assembler:
         problem = find_problem(self.workspace, names, calibration.images)
         found = count_matches(self.workspace, names, calibration.images)
         return problem, self._fewer(found, calibration.count) if problem is None else None
+
+    def few_images(self, recipe: Recipe, data: Data) -> int | None:
+        """Return the number of images of `train` if `calibration` is missing, and it is below the
+        usual count.
+        """
+        if recipe.quantization.scheme not in CALIBRATED:
+            return None
+        return self._fewer(count_split(data, "train", USUAL_COUNT, self.around.counts), USUAL_COUNT)
 
     def _fewer(self, found: ImageCount | None, count: int) -> int | None:
         """Return the number of images if it is below `count`; then their folders are watched."""

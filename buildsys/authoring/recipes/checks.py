@@ -12,6 +12,7 @@ from buildsys.authoring.recipes.pipelines import is_finished
 from buildsys.authoring.recipes.recipe import (
     CALIBRATED,
     LARGEST_SIDE,
+    USUAL_COUNT,
     Calibration,
     Recipe,
     SourceModel,
@@ -182,7 +183,7 @@ def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic
         return []  # a finished file: planning starts where its format is consumed
     problems = check_scheme(recipe, build.target, locate, index)
     return problems or [
-        *check_calibrated(recipe, locate),
+        *check_calibrated(recipe, build.calibration_images, locate),
         *_check_unquantized(recipe, build.target, locate),
     ]
 
@@ -201,13 +202,17 @@ def check_scheme(recipe: Recipe, board: Target, locate: Locate, index: int) -> l
     return [locate(("targets", index), message, hint)]
 
 
-def check_calibrated(recipe: Recipe, locate: Locate) -> list[Diagnostic]:
-    """Check that a scheme that needs a representative dataset has one."""
+def check_calibrated(recipe: Recipe, few: int | None, locate: Locate) -> list[Diagnostic]:
+    """Check that a scheme that needs a representative dataset has one.
+
+    `few`: the number of images of `train` if it is below the usual count.
+    """
     quantization = recipe.quantization
     if quantization.scheme not in CALIBRATED or quantization.calibration is not None:
         return []
     message = f"{quantization.scheme} needs `calibration`: representative images"
-    hint = "calibration: {split: train, count: 100, seed: 0}"
+    source = "split: train" if recipe.dataset is not None else 'images: "data/cam/**/*.jpg"'
+    hint = f"calibration: {{{source}, count: {few or USUAL_COUNT}, seed: 0}}"
     return [locate(("quantization", "scheme"), message, hint)]
 
 

@@ -108,7 +108,17 @@ def _look_at_target(found: _Collector, entry: tuple[TargetEntry, int] | None) ->
         unfit = check_scheme(recipe, board.target, found.locate, entry[1])
     found.problems += unfit
     if not unfit and found.is_right("quantization"):
-        found.problems += check_calibrated(recipe, found.locate)
+        found.problems += check_calibrated(recipe, _few_images(found), found.locate)
+
+
+def _few_images(found: _Collector) -> int | None:
+    """Return `Assembler.few_images`; None if the dataset has a mistake, which is reported."""
+    recipe, assembler = found.recipe, found.assembler
+    try:
+        data = find_data(assembler, recipe.dataset, recipe.source.task)
+    except InputError:
+        return None
+    return assembler.few_images(recipe, data)
 
 
 def _look_at_files(found: _Collector) -> DatasetFacts | None:

@@ -22,6 +22,8 @@ TARGET_BLOCKS = ("vela", "tensorrt")
 """Blocks of a target that its entry in a recipe may change."""
 CALIBRATED = ("int8", "int16x8")
 """Schemes that need a representative dataset."""
+USUAL_COUNT = 100
+"""Images that calibrate, if there are as many."""
 
 
 def _weights(value: object) -> object:

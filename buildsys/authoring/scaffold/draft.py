@@ -18,7 +18,7 @@ from buildsys.authoring.recipes.families import (
 from buildsys.authoring.recipes.given_checks import guess_decoder
 from buildsys.authoring.recipes.given_file import GivenFile
 from buildsys.authoring.recipes.pipelines import follow
-from buildsys.authoring.recipes.recipe import CALIBRATED, Recipe
+from buildsys.authoring.recipes.recipe import CALIBRATED, USUAL_COUNT, Recipe
 from buildsys.authoring.scaffold.probing import Probe
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.syntax.values import Scheme
@@ -33,8 +33,6 @@ _SMALL = 192
 """Side of the input in pixels that a microcontroller's memory can hold."""
 _SMALLEST, _LARGEST = GRID, 2048
 """Sizes in pixels that are accepted from a checkpoint."""
-USUAL_COUNT = 100
-"""Images that calibrate, if there are as many."""
 _GATED = {
     "segment": "masks.mAP50-95",
     "obb": "obb.mAP50-95",
