@@ -11,6 +11,13 @@ from buildsys.spec import Format
 from buildsys.typed_json import Mismatch, decode, parse
 
 T = TypeVar("T")
+_FIGURES = frozenset(
+    {
+        *(Format.METRICS, Format.CURVES, Format.EVIDENCE, Format.LATENCY),
+        *("arena", "comparison", "engine-facts", "layouts", "summary"),
+    }
+)
+"""Outputs that are JSON objects; a suffix does not tell, since fetched files have one, too."""
 LARGEST_CHECKED = 1 << 22
 """Bytes of a JSON file that is checked before another step reads it; reading larger ones takes
 time.
@@ -57,8 +64,7 @@ def read_object(text: bytes, step: str, name: str) -> dict[str, object]:
 
 def is_checked(output: Output, size: int) -> bool:
     """Return whether an output is a file of figures that is small enough to be checked."""
-    has_figures = output.suffix == ".json" and output.name != Format.VERDICT
-    return has_figures and not output.tree and size <= LARGEST_CHECKED
+    return output.name in _FIGURES and not output.tree and size <= LARGEST_CHECKED
 
 
 def read_entries(text: bytes, step: str, name: str) -> tuple[dict[str, object], ...]:
