@@ -9,9 +9,9 @@ place, with an empty store and no .buildsys, over a scheduler, workers with stor
 
 Compares every shipped file, every manifest.json and buildsys.lock (but for seconds of trainings), and says
 which steps ran where and which began twice. Exit code 1 where bytes differ, where a step that had finished
-ran again, where a damaged file is in a store, or where something is left after the end. A run whose server
-is dead goes on here, with what is here, until it knows that the scheduler is gone: what it makes again
-because only the server had it is counted, and is no fault.
+ran again, where a damaged file is in a store, or where something is left after the end. After its
+server has died, a run continues on this machine until it finds that the scheduler is gone. Results that only
+the server had are made again: they are counted, and are not a problem.
 
     python benchmarks/cluster_batch.py [--recipes 40] [--workers 4] [--wide 8] [--seed 0]
 """

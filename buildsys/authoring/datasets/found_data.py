@@ -18,7 +18,7 @@ _COMMENT = "   # "
 class LabelledData:
     """The keys of the `dataset` block, some with a comment, and the facts of the data.
 
-    `shares`: how its train split is divided, if the block says so.
+    `shares`: how the block divides its train split; None if it does not.
     """
 
     keys: tuple[str, ...]

@@ -89,8 +89,8 @@ def _metrics(task: str | None, facts: DatasetFacts | None) -> tuple[list[str], l
 def absent_classes(build: Build) -> tuple[str, ...]:
     """Return the classes without an object in the split that accuracy is measured on.
 
-    Empty if that is not known: for data that is not split yet; if there is no object at all, which
-    is another mistake; and if accuracy is not measured.
+    Returns none for data that is not split yet, for a split without any object, which is another
+    mistake, and if accuracy is not measured.
     """
     evaluate, facts = build.recipe.evaluate, build.dataset
     if facts is None or build.split is not None or not evaluate.measure:
