@@ -47,7 +47,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     # onnx2tf rewrites its input file in place. An unreadable file is reported before TensorFlow is
     # imported.
-    grouped = _write_copy(inputs["onnx"], Path("model.onnx"))
+    _write_copy(inputs["onnx"], Path("model.onnx"))
     tf = tensorflow_setup.prepare()
     # onnx2tf downloads this array if it does not find it.
     tensorflow_setup.write_placeholder_pictures()
@@ -57,28 +57,25 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
     _tell_layout_of_sums()
     failures = _simplify_in_this_process()
-    if not grouped:
-        _describe_no_layers()
-    network = _convert(Path("model.onnx"))
+    layers = _convert(Path("model.onnx"))
     for error in failures:
         raise error
+    network = saved_model.freeze(tf, lambda image: _listed(layers(image)), params.preprocessing)
     report(1, 2, "stages", "comparing with the ONNX")
     matches = _compare(network, inputs["onnx"], inputs.get("samples"), params)
 
     def answer(images: Any) -> dict[str, Any]:
-        values = _listed(network(images))
+        values = network(images)
         return {name: values[int(match.key)] for name, match in matches.items()}
 
-    saved_model.save(tf, answer, params.preprocessing, network, outputs["saved-model"])
+    saved_model.save(tf, answer, params.preprocessing, outputs["saved-model"])
     turned = {name for name, match in matches.items() if match.turned}
     saved_model.write_layouts(outputs["layouts"], turned)
     report(2, 2, "stages")
 
 
-def _write_copy(source: Path, target: Path) -> bool:
-    """Write a copy whose residual additions are `Sum` nodes, and whose names TensorFlow can save.
-
-    Returns whether the network has a grouped convolution.
+def _write_copy(source: Path, target: Path) -> None:
+    """Write a copy whose residual additions are `Sum` nodes, and whose names TensorFlow accepts.
 
     onnx2tf 1.29 compares the NHWC result of an `Add` with the NCHW shape in the file, mistakes the
     difference for a broadcasting error and transposes both operands; NPU compilers then run every
@@ -94,16 +91,13 @@ def _write_copy(source: Path, target: Path) -> bool:
     constants = {tensor.name for tensor in graph.graph.initializer}
     makers = {name: node.op_type for node in graph.graph.node for name in node.output}
     constants |= {name for name, kind in makers.items() if kind in _UNLIKE_PICTURES}
-    grouped = False
     for node in graph.graph.node:
         if node.op_type == "Add" and not constants.intersection(node.input):
             node.op_type = "Sum"
         if any(item.name == "group" and item.i > 1 for item in node.attribute):
             # it may become a layer's name, which must not begin with /
             node.name = node.name.lstrip("/")
-            grouped = True
     onnx.save(graph, str(target))
-    return grouped
 
 
 _UNLIKE_PICTURES = ("Constant", "Reshape", "MatMul", "Transpose")
@@ -166,20 +160,6 @@ def _simplify_in_this_process() -> list[Exception]:
     return failures
 
 
-def _describe_no_layers() -> None:
-    """Stop TensorFlow from describing Keras layers while saving: unused, and two thirds of the
-    time.
-
-    `tf.saved_model.save` reads every attribute of every layer while it looks for functions; this
-    attribute is a property that writes the layer as JSON, including weights. Networks with a
-    grouped convolution (YOLO11n, YOLOX-Nano) do not become faster, and a number in the saved file
-    would change.
-    """
-    import tf_keras
-
-    tf_keras.layers.Layer._tracking_metadata = ""
-
-
 def _convert(path: Path) -> Any:
     import onnx2tf
 
@@ -204,7 +184,7 @@ def _compare(
 
     pairs: dict[str, Match] = {}
     for picture, wanted in saved_model.expect(onnx_path, samples, params):
-        values = _listed(network(picture))
+        values = network(picture)
         found = {str(place): value.numpy() for place, value in enumerate(values)}
         pairs = pairs or conversion.match_outputs(wanted, found)
         renamed = {

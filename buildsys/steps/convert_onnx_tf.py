@@ -53,20 +53,22 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     _write_copy(graph, copy)  # an unreadable file is reported before TensorFlow is imported
     tf = tensorflow_setup.prepare()
     report(0, 2, "stages", "onnx-tf")
-    network = _prepare(graph)
-    found = network.outputs
-    names = dict(zip(found, params.output_names or found, strict=True))
+    made = _prepare(graph)
+    # without its tf.function, whose AutoGraph would translate all of onnx-tf, which takes 10 s
+    call = vars(type(made.tf_module))["__call__"].python_function
+    names = dict(zip(made.outputs, params.output_names or made.outputs, strict=True))
 
     def answer(images: Any) -> dict[str, Any]:
-        values = network.tf_module(**{_INPUT: tf.transpose(images, (0, 3, 1, 2))})
+        values = call(made.tf_module, **{_INPUT: tf.transpose(images, (0, 3, 1, 2))})
         return {name: values[key] for key, name in names.items()}
 
+    network = _try(graph, lambda frame: saved_model.freeze(tf, answer, frame), params.preprocessing)
     report(1, 2, "stages", "comparing with the ONNX")
     for picture, wanted in saved_model.expect(copy, inputs.get("samples"), params):
-        values = {name: value.numpy() for name, value in _try(graph, answer, picture).items()}
+        values = {name: value.numpy() for name, value in network(picture).items()}
         worst = conversion.require_close("onnx-tf", wanted, values)
     print("largest difference, ONNX against SavedModel:", worst)
-    saved_model.save(tf, answer, params.preprocessing, network.tf_module, outputs["saved-model"])
+    saved_model.save(tf, network, params.preprocessing, outputs["saved-model"])
     saved_model.write_layouts(outputs["layouts"], set())  # onnx-tf keeps the order of axes
     report(2, 2, "stages")
 

@@ -8,6 +8,7 @@ import pytest
 
 from buildsys.execution.running.runner import LAUNCHER, NO_MEMORY
 from buildsys.execution.tools import environments
+from tests.conftest import REPOSITORY
 from tests.tools.places import tool_environment
 
 pytestmark = pytest.mark.tools
@@ -97,6 +98,45 @@ def test_a_network_that_could_not_be_simplified_is_not_converted(tmp_path: Path)
     assert run.returncode == 3
     assert (tmp_path / "error.txt").read_text() == NO_MEMORY
     assert not (tmp_path / "saved").exists()
+
+
+_BRANCH = """
+import sys
+from pathlib import Path
+import numpy as np
+from buildsys.spec import Preprocessing
+from buildsys.steps.lib.files import saved_model
+from buildsys.steps.lib.runtime import tensorflow_setup
+tf = tensorflow_setup.prepare()
+weight = tf.Variable(2.0)
+def network(images):
+    if tf.reduce_sum(images) > 0:
+        value = images * weight
+    else:
+        value = images - 1.0
+    return [tf.reduce_max(value), value]
+frame = Preprocessing(height=4, width=6, color="rgb", resize="letterbox")
+frozen = saved_model.freeze(tf, network, frame)
+weight.assign(9.0)
+answer = lambda images: dict(zip(("most", "all"), frozen(images)))
+saved_model.save(tf, answer, frame, Path("saved"))
+saved = tf.saved_model.load("saved").signatures["serving_default"]
+for fill, most in ((1.0, 2.0), (-1.0, -2.0)):
+    values = saved(images=tf.fill((1, 4, 6, 3), fill))
+    assert float(values["most"]) == most
+    assert values["all"].shape == (1, 4, 6, 3)
+    assert np.all(values["all"] == most)
+"""
+
+
+@pytest.mark.parametrize("converter", ["onnx2tf", "onnx-tf"])
+def test_a_frozen_network_may_branch_on_a_tensor(converter: str, tmp_path: Path) -> None:
+    """Its weights are constants, in the saved file as well."""
+    _, python = environments.ensure(converter, print)
+    (tmp_path / "branch.py").write_text(_BRANCH)
+    environment = tool_environment(python, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
+    command = [str(python), "branch.py"]
+    subprocess.run(command, check=True, env=environment, cwd=tmp_path)
 
 
 def _convert(

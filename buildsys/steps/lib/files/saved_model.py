@@ -59,15 +59,36 @@ def write_layouts(target: Path, turned: set[str]) -> None:
     target.write_text(json.dumps(layouts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def save(tf: Any, answer: Answer, frame: Preprocessing, network: Any, folder: Path) -> None:
-    """Write the SavedModel; `network` owns the weights that `answer` uses."""
+def freeze(tf: Any, network: Callable[[Any], Any], frame: Preprocessing) -> Callable[[Any], Any]:
+    """Return a network of one image, float32 [1, h, w, 3] in 0..1, as one graph whose weights are
+    constants.
+
+    TensorFlow saves and loads such a graph in a fraction of the time that layers take.
+    """
+    from tensorflow.python.framework import convert_to_constants
+
+    try:  # AutoGraph would translate the converter's Python code, which takes seconds
+        function = _trace(tf, tf.autograph.experimental.do_not_convert(network), frame)
+    except tf.errors.OperatorNotAllowedInGraphError:  # that code branches on a tensor
+        function = _trace(tf, network, frame)
+    frozen = convert_to_constants.convert_variables_to_constants_v2(function)
+
+    def answer(images: Any) -> Any:
+        values = frozen(tf.convert_to_tensor(images))
+        return tf.nest.pack_sequence_as(function.structured_outputs, values)
+
+    return answer
+
+
+def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> None:
+    """Write the SavedModel of a function that calls a frozen network."""
     module = tf.Module()
-    module.network = network
-    picture = tf.TensorSpec((1, frame.height, frame.width, 3), tf.float32, name="images")
-    module.serve = tf.function(answer, input_signature=[picture])
-    kept = module.serve.get_concrete_function().graph.variables
-    if kept:  # layers of onnx2tf's grouped convolutions, which the model does not track
-        module.kept = list(kept)
+    module.serve = _trace(tf, answer, frame)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     # It only holds a random identifier, which would make the bytes of equal models differ.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
+
+
+def _trace(tf: Any, function: Callable[[Any], Any], frame: Preprocessing) -> Any:
+    picture = tf.TensorSpec((1, frame.height, frame.width, 3), tf.float32, name="images")
+    return tf.function(function, input_signature=[picture]).get_concrete_function()
