@@ -4,19 +4,21 @@ import compileall
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Generator
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
+from buildsys.execution.state import code_digest, fingerprint, kept_digests
 from buildsys.execution.store import workspaces
 from buildsys.execution.store.store import Store
 from tests.checkpoints import checkpoint_of
@@ -76,17 +78,18 @@ MEMORY = Path("/dev/shm")
 """A folder in memory, if the system has one (Linux)."""
 ENOUGH_MEMORY = 2 << 30
 """Required free memory there, in bytes."""
+_FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before pytest-xdist starts its processes, make a store for all of them (tools/places.py).
-    Files are distributed in the order of collection. Only quick tests use memory.
+    Files are distributed in the order of collection. Tests of tools use no memory.
     """
     if not hasattr(config, "workerinput"):
-        quick = all(words in config.option.markexpr for words in ("not tools", "not slow"))
-        if quick and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY:
+        without_tools = "not tools" in config.option.markexpr
+        if without_tools and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
-        folder = TemporaryDirectory(prefix="buildsys-tests-")
+        folder = tempfile.TemporaryDirectory(prefix="buildsys-tests-")
         os.environ["BUILDSYS_TEST_STORE"] = folder.name
         config.add_cleanup(folder.cleanup)
     if hasattr(config.option, "loadscopereorder"):
@@ -130,6 +133,7 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a skipped test counts as failed, except for a missing GPU, Python version or npm."""
     report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
     if os.environ.get("CI") == "true" and report.skipped and not hasattr(report, "wasxfail"):
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         if not any(words in reason for words in ("GPU", "Python 3.", "npm install")):
@@ -153,6 +157,31 @@ def _compiled_package() -> None:
     compileall.compile_dir(REPOSITORY / "buildsys", quiet=2)
 
 
+@pytest.fixture
+def tmp_path(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A folder for a test: in memory for tests that need no disk, if `pytest_configure` chose it.
+    As with pytest's own fixture, only the folder of a failed test is kept.
+    """
+    name = re.sub(r"\W", "_", request.node.name)[:30]
+    if _needs_disk(request) and tmp_path_factory.getbasetemp().is_relative_to(MEMORY):
+        path = Path(tempfile.mkdtemp(prefix=f"buildsys-tests-{name}-"))
+    else:
+        path = tmp_path_factory.mktemp(name)
+    yield path
+    if not request.node.stash.get(_FAILED, False):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _needs_disk(request: pytest.FixtureRequest) -> bool:
+    """Return whether a test starts real processes or is about durability."""
+    slow = request.node.get_closest_marker("slow")
+    if request.node.get_closest_marker("tools") is not None:
+        return True
+    return slow is not None and bool(slow.kwargs.get("disk", True))
+
+
 @pytest.fixture(autouse=True)
 def _own_store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -161,7 +190,7 @@ def _own_store(
     monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "store"))
     if request.node.get_closest_marker("tools") is None:
         _without_tools(monkeypatch, tmp_path)
-        if request.node.get_closest_marker("slow") is None:  # no real processes run in these tests
+        if not _needs_disk(request):  # no real processes run in these tests
             monkeypatch.setenv("BUILDSYS_ISOLATION", "none")
             monkeypatch.setattr("os.fsync", lambda number: None)  # these tests need no durability
             monkeypatch.setattr("buildsys.files.sync_disk", lambda paths: True)
@@ -368,6 +397,12 @@ def built(sample: Sample, workspace: Path, tools: StandIn, tmp_path: Path) -> No
     """Put the workspace into the state after `build()`, in a tenth of the time."""
     sample.copy(workspace, tmp_path / "store")
     tools.ran[:] = sample.ran
+
+
+def forget_code() -> None:
+    """Let this process look at our own files again, as a new process does."""
+    for found in (kept_digests.known, code_digest.code_digest, fingerprint.package_state):
+        found.cache_clear()
 
 
 def copy_package(target: Path) -> Path:

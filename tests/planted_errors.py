@@ -121,9 +121,12 @@ def make_trial(root: Path, restored: bool) -> Trial:
 
 
 def is_tried(code: CodeType, always: bool) -> bool:
-    """Whether a function can raise at each call: not nested, and not needed to report it."""
+    """Whether a function can raise at each call: not nested, without `super()`, and not needed to
+    report it.
+    """
     file = Path(code.co_filename).relative_to(PACKAGE).as_posix()
-    return not always or not ("<locals>" in code.co_qualname or file in NEEDED_TO_SAY_IT)
+    nested = "<locals>" in code.co_qualname or code.co_freevars
+    return not always or not (nested or file in NEEDED_TO_SAY_IT)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ def _words(source: str, data: str, target: str) -> list[str]:
     return [*words, "--target", target]
 
 
-@pytest.mark.slow  # hundreds of recipes
+@pytest.mark.slow(disk=False)  # hundreds of recipes
 @pytest.mark.parametrize("target", _KINDS)
 def test_every_combination_is_right_as_it_stands(
     workspace: Path, target: str, capsys: pytest.CaptureFixture[str]

@@ -9,7 +9,7 @@ import pytest
 from buildsys.execution.state import code_digest
 from buildsys.execution.tools import definitions
 from tests.checkpoints import checkpoint_of
-from tests.conftest import Build, StandIn, copy_package
+from tests.conftest import Build, StandIn, copy_package, forget_code
 
 # All targets share the file whose output order is not yet bound; each has its own published file.
 COMPILED = ("compile_vela", "check_operators", "fit_memory", "load_firmware", "package_flash")
@@ -204,16 +204,16 @@ def test_our_own_changes_count_by_meaning(
     package = copy_package(tmp_path / "package" / "buildsys")
     monkeypatch.setattr(code_digest, "PACKAGE", package)
     monkeypatch.setattr(definitions, "ENVS", package / "envs")
-    code_digest.code_digest.cache_clear()
+    forget_code()
     definitions.tool_env.cache_clear()
     build()
     name, old, new, expected = CODE_CHANGES[change]
     edit(name, old, new)(package)
-    code_digest.code_digest.cache_clear()
+    forget_code()
     definitions.tool_env.cache_clear()
     shutil.rmtree(workspace / ".buildsys" / "plans", ignore_errors=True)
     assert sorted(build()) == sorted(expected)
-    code_digest.code_digest.cache_clear()
+    forget_code()
     definitions.tool_env.cache_clear()
 
 

@@ -133,13 +133,14 @@ def complete(plan: BuildPlan) -> BuildPlan:
 def complete_step(step: Step) -> Step:
     """Return a step with the digests of its code and tool."""
     from buildsys.execution.state import code_digest
+    from buildsys.execution.state.kept_digests import kept_digest
     from buildsys.execution.tools.definitions import tool_env
 
     env = tool_env(step.tool_env) if step.tool_env else None
     return _make_step(
         {
             **vars(step),
-            "code": code_digest.code_digest(step.module, code_digest.PACKAGE),
+            "code": kept_digest(step.module, code_digest.PACKAGE),
             "tool": f"{env.title} {_version(env, step)}"
             if env
             else f"buildsys {buildsys.__version__}",

@@ -46,7 +46,7 @@ from tests.execution.packages.test_judged_again import forge
 from tests.processes import shipped
 from tests.sample_steps import changed, make_step
 
-pytestmark = pytest.mark.slow  # each builds a recipe, most of them more than once
+pytestmark = pytest.mark.slow(disk=False)  # each builds a recipe, most of them more than once
 
 
 class NearConnection:

@@ -16,7 +16,7 @@ from buildsys.graph import BuildPlan
 from buildsys.lockfile import read_lock
 from tests import processes
 from tests.checkpoints import checkpoint_of
-from tests.conftest import Build, StandIn, copy_package, no_environment
+from tests.conftest import Build, StandIn, copy_package, forget_code, no_environment
 
 Capture = pytest.CaptureFixture[str]
 
@@ -123,13 +123,13 @@ def test_a_change_of_code_or_tool_does_not_train_again(
     package = copy_package(tmp_path / "package" / "buildsys")
     monkeypatch.setattr(code_digest, "PACKAGE", package)
     monkeypatch.setattr(definitions, "ENVS", package / "envs")
-    code_digest.code_digest.cache_clear()
+    forget_code()
     definitions.tool_env.cache_clear()
     build()
     manifests = {p: p.read_bytes() for p in workspace.glob("build/*/*/manifest.json")}
     step = package / "steps" / "train_ultralytics.py"
     step.write_text(step.read_text().replace('"plots": False', '"plots": 0'))
-    code_digest.code_digest.cache_clear()
+    forget_code()
     shutil.rmtree(workspace / ".buildsys" / "plans", ignore_errors=True)
     assert build() == []
     assert {p: p.read_bytes() for p in workspace.glob("build/*/*/manifest.json")} == manifests
@@ -168,7 +168,7 @@ def test_a_change_of_code_or_tool_does_not_train_again(
     session.build(["tags@xiao-esp32s3"])
     assert session.state.kept == {}, "the line is of the code of now"
     session.close()
-    code_digest.code_digest.cache_clear()
+    forget_code()
     definitions.tool_env.cache_clear()
 
 
@@ -183,14 +183,14 @@ def test_update_trains_anew(
     """`buildsys update` repeats a training with new tools."""
     package = copy_package(tmp_path / "package" / "buildsys")
     monkeypatch.setattr(code_digest, "PACKAGE", package)
-    code_digest.code_digest.cache_clear()
+    forget_code()
     build()
     before = lock_lines(workspace)
     lock = workspace / "buildsys.lock"
     lock.write_text(lock.read_text() + _of_another_recipe(lock.read_text()))
     step = package / "steps" / "train_ultralytics.py"
     step.write_text(step.read_text().replace('"plots": False', '"plots": 0'))
-    code_digest.code_digest.cache_clear()
+    forget_code()
     shutil.rmtree(workspace / ".buildsys" / "plans", ignore_errors=True)
     tools.ran.clear()
     session = Session(workspace, tools, no_environment)
@@ -206,7 +206,7 @@ def test_update_trains_anew(
     assert after[key]["code"] != before[key]["code"]
     assert after[key.replace("tags", "zebra", 1)] == after[key], "it is the same training"
     assert build() == []
-    code_digest.code_digest.cache_clear()
+    forget_code()
 
 
 def _of_another_recipe(text: str) -> str:

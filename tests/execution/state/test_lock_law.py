@@ -133,7 +133,7 @@ def test_a_wrong_line_is_named_and_stays(workspace: Path, tools: StandIn, capsys
     assert statuses(workspace, tools) == {"up-to-date"}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(disk=False)
 @pytest.mark.usefixtures("built")
 def test_other_data_leaves_its_line_and_adds_its_training(
     workspace: Path, tools: StandIn, capsys: Capture
@@ -184,7 +184,7 @@ def test_facts_that_were_edited_are_named(workspace: Path, tools: StandIn, capsy
     assert (workspace / "buildsys.lock").read_text() == before
 
 
-@pytest.mark.slow
+@pytest.mark.slow(disk=False)
 @pytest.mark.usefixtures("built")
 def test_another_cpu_leaves_the_lock_and_says_so_until_the_network_arrives(
     workspace: Path, tmp_path: Path, tools: StandIn, capsys: Capture
@@ -266,7 +266,7 @@ def test_a_training_that_is_not_recorded_is_not_begun_in_a_locked_run(
     assert tools.ran == []
 
 
-@pytest.mark.slow
+@pytest.mark.slow(disk=False)
 @pytest.mark.usefixtures("built")
 def test_a_recipe_that_shares_a_training_gets_the_recorded_network(
     workspace: Path, tools: StandIn, tmp_path: Path
