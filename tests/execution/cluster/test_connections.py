@@ -1,8 +1,11 @@
 """Checks of a connection before dask is used."""
 
 import contextlib
+import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -17,6 +20,33 @@ from buildsys.execution.cluster.connections import (
     probe,
     security,
 )
+
+IDLE = """
+import asyncio, json
+from buildsys.execution.cluster import connections
+connections.configure()
+from distributed import Scheduler, Worker
+
+async def look():
+    off = {"host": "127.0.0.1", "dashboard": False, "dashboard_address": connections.NO_PAGES}
+    async with Scheduler(port=0, **off) as scheduler:
+        async with Worker(scheduler.address, memory_limit=0, **off) as worker:
+            timers = [*scheduler.periodic_callbacks.items(), *worker.periodic_callbacks.items()]
+            print(json.dumps({name: timer.callback_time for name, timer in timers}))
+
+asyncio.run(look())
+"""
+
+
+@pytest.mark.slow
+def test_an_idle_cluster_uses_almost_no_cpu_time(tmp_path: Path) -> None:
+    """No timer of an idle scheduler or worker runs more than four times a second."""
+    done = subprocess.run(
+        [sys.executable, "-c", IDLE], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    timers: dict[str, float] = json.loads(done.stdout)
+    assert timers
+    assert {name: each for name, each in timers.items() if each < 250} == {}
 
 
 def test_a_certificate_that_the_scheduler_refuses_is_named_at_once(tmp_path: Path) -> None:
