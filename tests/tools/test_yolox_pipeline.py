@@ -19,12 +19,12 @@ from tests.tools.places import make_workspace, read, statuses, store_of
 
 pytestmark = pytest.mark.tools
 
-# 96 training steps in six seconds give enough boxes to compare
+# 56 training steps give enough boxes to compare
 BASE = """\
 source: {family: yolox, task: detect, architecture: yolox-nano, weights: random}
 dataset: {generator: shapes, format: coco, train: 16, val: 6, size: 96, seed: 0}
 input: {size: 96, color: rgb, resize: letterbox}
-train: {epochs: 24, batch: 4, seed: 0, learning_rate: 0.005, flip: 0.0, scale: 0.0, threads: 1}
+train: {epochs: 14, batch: 4, seed: 0, learning_rate: 0.008, flip: 0.0, scale: 0.0, threads: 1}
 export: {opset: 13, head: split}
 """
 CAMERA = """\
