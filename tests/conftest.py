@@ -59,17 +59,20 @@ flip_idx: [1, 0, 3, 2]
 
 LONGEST_FIRST = (
     "test_same_bytes",
-    "test_tasks",
-    "test_pipeline",
-    "test_brought",
-    "test_contracts",
     "test_examples",
-    "test_yolox_pipeline",
-    "test_litert_torch",
+    "test_pipeline",
+    "test_tasks",
     "test_outside",
-    "test_converters",
+    "test_yolo26",
+    "test_contracts",
+    "test_yolox_pipeline",
+    "test_brought",
+    "test_litert_torch",
+    "test_architectures",
     "test_batches",
-    "test_firmware",
+    "test_fit",
+    "test_converters",
+    "test_compare",
 )
 """Files of tests/tools, ordered by duration."""
 
