@@ -85,13 +85,16 @@ for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob(
     picture, outputs, apart = torch.rand(1, 3, side, side), {}, 0.0
     for branch in branches_of(name):
         decoded = {}
+        fused = ultralytics_head.fuse(copy.deepcopy(whole), of_branch("raw", branch))
+        head_before = dict(vars(fused.model[-1]))
         for word, plain in heads_of(name):
             if word not in ("raw", "decoded") and task != "detect":
                 continue
             head = of_branch(plain, branch)
-            model = ultralytics_head.fuse(copy.deepcopy(whole), head)
-            ultralytics_head.set_head(model, head)
-            found = answer(model, picture)
+            ultralytics_head.set_head(fused, head)
+            found = answer(fused, picture)
+            vars(fused.model[-1]).clear()  # the next head is set on the same network
+            vars(fused.model[-1]).update(head_before)
             outputs[head] = [list(v.shape) for v in found]
             wanted = head_outputs(head, side, side, classes, *points, task, strides)
             values = {tensor.name: v for tensor, v in zip(wanted, found)}
