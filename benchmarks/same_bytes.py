@@ -57,8 +57,8 @@ extends: pose
 quantization: {scheme: int8, granularity: per-channel, io: float32}
 targets: [triton-onnx]
 """,
-    "pose-torch": """\
-name: pose-torch
+    "torch": """\
+name: torch
 extends: pose
 convert: {tool: litert-torch}
 """,
@@ -75,6 +75,9 @@ convert: {tool: onnx-tf}
 targets: [linux-arm64-tflite]
 """,
 }
+"""By name. Plans are in the order of names: what is made once is made of `pose`, whose files come from
+the converter of most recipes.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
