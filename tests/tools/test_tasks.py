@@ -32,7 +32,7 @@ pytestmark = pytest.mark.tools
 RECIPE = """\
 name: shapes
 source: {family: ultralytics, task: segment, architecture: yolov8n-seg, weights: random}
-dataset: {generator: shapes, train: 40, val: 80, size: 96}
+dataset: {generator: shapes, train: 40, val: 48, size: 96}
 input: {size: 96}
 train: {epochs: 10, batch: 4, learning_rate: 0.004, validate: 5}
 matrix:
@@ -100,7 +100,7 @@ def test_the_kept_epoch_has_the_accuracy_of_the_checkpoint(built: Path, task: st
     rows, summary = training_files.read(folder / "training")
     validated = [n for n, row in enumerate(rows, 1) if HISTORY[task] in row]
     assert (len(rows), validated, summary.kept) == (10, [5, 10], summary.best)
-    assert (summary.images, summary.validation_images) == (40, 80)
+    assert (summary.images, summary.validation_images) == (40, 48)
     assert len(list((folder / "training" / "examples").iterdir())) == 4
     own = figures(built, task, "half")["checkpoint"][MAIN[task]]
     assert rows[summary.kept - 1][HISTORY[task]] == pytest.approx(own, abs=0.05)
