@@ -41,6 +41,8 @@ _DEFAULTS: Mapping[str, object] = {
     "par_type": "thread",
     "verbosity": 2,
 }
+_WAITING = 16
+"""The number of steps that may wait for their turn, beside those that run."""
 
 
 class Loader(DodoTaskLoader):  # type: ignore[misc]
@@ -55,7 +57,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         self._options = options or RunOptions()
         self.cmd_options = () if root else DodoTaskLoader.cmd_options
 
-    def setup(self, opt_values: Mapping[str, object]) -> None:
+    def setup(self, opt_values: dict[str, object]) -> None:
         """Store all options of the command; doit adds those of `load_doit_config`."""
         try:
             Path.cwd()
@@ -110,12 +112,23 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         if clashing:
             raise InvalidTask(f"`{min(clashing)}` is a task of buildsys; rename that of dodo.py.")
         _record_files(cmd.dep_manager, tasks)
+        if not own:
+            self._queue_steps(session)
         if command == "list":  # a recipe with a mistake has no tasks to list
             for diagnostic in session.loaded.errors:
                 print(session.loaded.render(diagnostic), file=guard(sys.stderr))
         if command == "forget":
             self._forget(cmd, session, own)
         return own + tasks
+
+    def _queue_steps(self, session: Session) -> None:
+        """Let doit start more tasks than `-n` says, so that the most urgent of them can run; tasks
+        of a dodo.py would all run at once.
+        """
+        parallel = self._values.get("num_process")
+        if isinstance(parallel, int) and parallel > 1 and session.executor.cluster is None:
+            session.executor.runner.admission.most = parallel
+            self._values["num_process"] = parallel + _WAITING
 
     def _forget(self, cmd: Command, session: Session, own: list[Task]) -> None:
         """Handle `doit forget`: doit only clears its own database, not ours."""

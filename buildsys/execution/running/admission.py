@@ -1,5 +1,8 @@
-"""Decides which steps may run at the same time, from the memory, threads and GPUs they declare."""
+"""Decides which steps may run at the same time, from the memory, threads and GPUs they declare, and
+which of them is next.
+"""
 
+import itertools
 import os
 import threading
 from collections.abc import Iterator
@@ -13,49 +16,73 @@ _DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
 class Admission:
-    """A gate that lets steps pass when there is room for them.
+    """A gate that lets steps pass when there is room for them, the most urgent first.
 
-    A step larger than the machine runs alone. A step that uses a GPU has it exclusively. A step
-    that measures time runs alone; other runs and other programs on this machine are not taken into
-    account. Threads that wait sleep (`process.step_environment`), so that two steps on one
-    core each take twice as long, not ten times.
+    There are up to half as many threads again as cores: no step uses all of its threads all the time,
+    and threads that wait sleep (`process.step_environment`), so that steps slow in proportion, not
+    tenfold. A step larger than the machine runs alone. A step that uses a GPU has it exclusively. A
+    step that measures time runs alone; other runs and other programs on this machine are not taken
+    into account. Steps that fit do not wait for one that does not.
     """
+
+    most: int | None = None
+    """The largest number of steps at a time, if it is limited."""
 
     def __init__(
         self, cores: int | None = None, memory_mib: int | None = None, gpus: tuple[str, ...] = ()
     ) -> None:
         self._changed = threading.Condition()
-        self._running: list[Step] = []
+        self._running: list[tuple[Step, str]] = []
+        self._waiting: dict[tuple[float, int], tuple[Step, str]] = {}
+        """By urgency, then in the order of arrival; each with its action key."""
+        self._arrivals = itertools.count()
         self._cores = cores or usable_cores()
         self._memory_mib = memory_mib or memory_for_steps()
         self._gpus = gpus or visible_gpus()
         self._free = list(self._gpus)
 
     @contextmanager
-    def admit(self, step: Step) -> Iterator[str]:
-        """Wait until the step fits beside the running ones; yields the GPU reserved for it, or
-        nothing.
+    def admit(self, step: Step, key: str = "", urgency: float = 0.0) -> Iterator[str]:
+        """Wait until the step fits beside the running ones and no more urgent one does; yields the
+        GPU reserved for it, or nothing.
+
+        `key`: its action key; a step waits for a running one with the same key, whose result it
+        takes.
         """
+        place, entry = (-urgency, next(self._arrivals)), (step, key)
         with self._changed:
-            self._changed.wait_for(lambda: self._fits(step))
-            self._running.append(step)
+            self._waiting[place] = entry
+            try:
+                self._changed.wait_for(lambda: self._next() == place)
+            finally:
+                del self._waiting[place]
+            self._running.append(entry)
             slot = self._free.pop(0) if step.gpu and self._free else ""
+            self._changed.notify_all()
         try:
             yield slot
         finally:
             with self._changed:
-                self._running.remove(step)
+                self._running.remove(entry)
                 self._free += [slot] if slot else []
                 self._changed.notify_all()
 
-    def _fits(self, step: Step) -> bool:
+    def _next(self) -> tuple[float, int] | None:
+        fitting = (place for place, entry in self._waiting.items() if self._fits(*entry))
+        return min(fitting, default=None)
+
+    def _fits(self, step: Step, key: str = "") -> bool:
         if not self._running:
             return True
-        everyone = [*self._running, step]
+        if self.most is not None and len(self._running) >= self.most:
+            return False
+        if key and key in (running_key for _, running_key in self._running):
+            return False
+        everyone = [step, *(running for running, _ in self._running)]
         if any(s.alone for s in everyone):
             return False
         return (
-            sum(s.threads for s in everyone) <= self._cores
+            sum(s.threads for s in everyone) <= self._cores * 3 // 2
             and sum(s.memory_mib for s in everyone) <= self._memory_mib
             and (not step.gpu or not self._gpus or bool(self._free))
         )

@@ -14,6 +14,7 @@ from buildsys.execution.running.runner import EnsureEnv, finished_folders
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.step_executor import make_executor
+from buildsys.execution.session.step_order import remaining_seconds
 from buildsys.execution.session.summary import Row, render_not_as_locked
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state import published, unchanged
@@ -150,6 +151,7 @@ class Session:
         self.look_up(builds)
         self.state.request_inputs(build_plans(plans))
         steps = {step.id: step for plan in plans for step in steps_of(plan)}
+        self.executor.runner.urgencies = remaining_seconds(steps.values(), self.database.duration)
         if self.executor.open(steps.values()):
             self.state.request_inputs(build_plans(plans))
         to_run = [s for s in steps.values() if self.executor.needs_run(s)]

@@ -1,7 +1,10 @@
-"""Which steps may run at the same time: a step that measures time runs alone."""
+"""Which steps may run at the same time, and which is next: a step that measures time runs alone."""
 
 import dataclasses
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from buildsys.execution.running.admission import Admission
 from buildsys.graph import Input, Source, Step
@@ -56,6 +59,115 @@ def test_two_benchmarks_come_one_after_the_other() -> None:
         thread.join(timeout=30)
     assert not any(thread.is_alive() for thread in threads)
     assert most == [1]
+
+
+def plain(name: str, threads: int = 1) -> Step:
+    """A step that measures no time."""
+    return dataclasses.replace(benchmark(), id=name, alone=False, threads=threads)
+
+
+class Queue:
+    """Steps before one gate, each in its own thread."""
+
+    def __init__(self, gate: Admission) -> None:
+        self._gate = gate
+        self._ends: dict[str, threading.Event] = {}
+        self.begun: list[str] = []
+
+    def send(self, step: Step, key: str = "", urgency: float = 0.0) -> None:
+        """Let a step come to the gate; returns when it waits there or has passed."""
+        end = self._ends[step.id] = threading.Event()
+
+        def run() -> None:
+            with self._gate.admit(step, key, urgency):
+                self.begun.append(step.id)
+                end.wait(30)
+
+        threading.Thread(target=run, daemon=True).start()
+        self._settle()
+
+    def end(self, name: str) -> None:
+        """End a step; returns when those that waited for it have passed."""
+        self._ends.pop(name).set()
+        self._settle()
+
+    def end_all(self) -> None:
+        """End every step, also one that still waits."""
+        for end in self._ends.values():
+            end.set()
+
+    def _settle(self) -> None:
+        """Wait until every step that has not ended runs or waits, and none of them can go on."""
+        gate = self._gate
+        for _ in range(3000):
+            with gate._changed:
+                at_gate = {step.id for step, _ in (*gate._running, *gate._waiting.values())}
+                begun = {step.id for step, _ in gate._running} <= set(self.begun)
+                if begun and at_gate == set(self._ends) and gate._next() is None:
+                    return
+            time.sleep(0.01)
+        raise AssertionError((self.begun, gate._waiting))
+
+
+@contextmanager
+def queue(most: int | None = None) -> Iterator[Queue]:
+    """A gate of two cores, and a queue before it; at the end every step ends."""
+    gate = Admission(cores=2, memory_mib=10_000)
+    gate.most = most
+    steps = Queue(gate)
+    try:
+        yield steps
+    finally:
+        steps.end_all()
+
+
+def test_the_most_urgent_step_is_next() -> None:
+    """Among equals the first to arrive is; no more than the limit run."""
+    with queue(most=1) as steps:
+        steps.send(plain("running"))
+        for name, urgency in (("late", 1.0), ("soon", 7.0), ("next", 7.0), ("last", 0.0)):
+            steps.send(plain(name), urgency=urgency)
+        for name in ("running", "soon", "next", "late"):
+            assert steps.begun[-1] == name
+            steps.end(name)
+        assert steps.begun == ["running", "soon", "next", "late", "last"]
+
+
+def test_steps_pass_one_that_does_not_fit() -> None:
+    """A benchmark waits until nothing runs; others do not wait for it, however urgent it is."""
+    with queue() as steps:
+        steps.send(plain("first"))
+        steps.send(benchmark(), urgency=9.0)
+        steps.send(plain("second"))
+        assert steps.begun == ["first", "second"]
+        steps.end("first")
+        assert steps.begun == ["first", "second"]
+        steps.end("second")
+        assert steps.begun == ["first", "second", benchmark().id]
+
+
+def test_a_step_waits_for_the_same_action() -> None:
+    """It takes that result; meanwhile others run."""
+    with queue() as steps:
+        steps.send(plain("one"), key="k")
+        steps.send(plain("same"), key="k", urgency=9.0)
+        steps.send(plain("other"), key="l")
+        assert steps.begun == ["one", "other"]
+        steps.end("one")
+        assert steps.begun == ["one", "other", "same"]
+
+
+def test_there_are_half_as_many_threads_again_as_cores() -> None:
+    """On two cores, a step of one thread runs beside one of two; a second one of two waits."""
+    with queue() as steps:
+        steps.send(plain("two", threads=2))
+        steps.send(plain("two more", threads=2))
+        steps.send(plain("one"))
+        assert steps.begun == ["two", "one"]
+        steps.end("one")
+        assert steps.begun == ["two", "one"]
+        steps.end("two")
+        assert steps.begun == ["two", "one", "two more"]
 
 
 def test_the_machine_is_part_of_what_a_benchmark_is() -> None:
