@@ -10,6 +10,7 @@ import inspect
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
@@ -122,12 +123,16 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         return own + tasks
 
     def _queue_steps(self, session: Session) -> None:
-        """Let doit start more tasks than `-n` says, so that the most urgent of them can run; tasks
-        of a dodo.py would all run at once.
+        """Let doit start more tasks than `-n` says, so that the most urgent of them can run.
+
+        Tasks of a dodo.py would all run at once, and after a failure that stops the run, the queue
+        would still be run: there, doit decides alone.
         """
         parallel = self._values.get("num_process")
-        if isinstance(parallel, int) and parallel > 1 and session.executor.cluster is None:
+        goes_on = bool(self._values.get("continue"))
+        if isinstance(parallel, int) and parallel > 1 and goes_on and not session.executor.cluster:
             session.executor.runner.admission.most = parallel
+            self._run.publishing = threading.Semaphore(parallel)
             self._values["num_process"] = parallel + _WAITING
 
     def _forget(self, cmd: Command, session: Session, own: list[Task]) -> None:

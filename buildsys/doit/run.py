@@ -54,6 +54,8 @@ class Run:
         self.options = options
         self.request = UNKNOWN
         self.process = os.getpid()
+        self.publishing: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+        """Limits how many packages are published at a time."""
         self._session: Session | None = None
 
     @property

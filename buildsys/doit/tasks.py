@@ -170,7 +170,7 @@ def _build_task(run: Run, recipe: RecipePlans, plan: Plan) -> Task:
     depends += [f"build:{member.build}" for member in members]
     return Task(
         f"build:{plan.build}",
-        actions=[(_report_failure, [run, partial(current.publisher.publish, plan)])],
+        actions=[(_report_failure, [run, partial(_publish, run, plan)])],
         uptodate=[
             UpToDate(
                 ask=lambda: current.publisher.needs_nothing(plan),
@@ -215,6 +215,11 @@ def _step_name(step: Step) -> str:
 
 def _producers(step: Step) -> list[str]:
     return sorted({item.step for item in step.inputs if item.step})
+
+
+def _publish(run: Run, plan: Plan) -> None:
+    with run.publishing:
+        run.session.publisher.publish(plan)
 
 
 def _report_failure(run: Run, action: Callable[[], object]) -> TaskFailed | None:

@@ -126,12 +126,23 @@ for fill, most in ((1.0, 2.0), (-1.0, -2.0)):
     assert float(values["most"]) == most
     assert values["all"].shape == (1, 4, 6, 3)
     assert np.all(values["all"] == most)
+assert tf.lite.TFLiteConverter.from_saved_model("saved").convert()
+
+state = tf.Variable(0.0)
+def recurrent(images):
+    state.assign(tf.reduce_max(images))
+    return {"doubled": state * 2.0}
+answer = saved_model.freeze(tf, recurrent, frame)
+assert float(answer(np.full((1, 4, 6, 3), 3.0, np.float32))["doubled"]) == 6.0
+saved_model.save(tf, answer, frame, Path("assigning"))
+saved = tf.saved_model.load("assigning").signatures["serving_default"]
+assert float(saved(images=tf.fill((1, 4, 6, 3), 4.0))["doubled"]) == 8.0
 """
 
 
 @pytest.mark.parametrize("converter", ["onnx2tf", "onnx-tf"])
-def test_a_frozen_network_may_branch_on_a_tensor(converter: str, tmp_path: Path) -> None:
-    """Its weights are constants, in the saved file as well."""
+def test_a_frozen_network_may_branch_and_assign(converter: str, tmp_path: Path) -> None:
+    """Its weights are constants, in the saved file as well, unless it changes variables."""
     _, python = environments.ensure(converter, print)
     (tmp_path / "branch.py").write_text(_BRANCH)
     environment = tool_environment(python, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}

@@ -22,7 +22,7 @@ class Admission:
     and threads that wait sleep (`process.step_environment`), so that steps slow in proportion, not
     tenfold. A step larger than the machine runs alone. A step that uses a GPU has it exclusively. A
     step that measures time runs alone; other runs and other programs on this machine are not taken
-    into account. Steps that fit do not wait for one that does not.
+    into account. Steps pass one that measures time while it waits, but no other that is more urgent.
     """
 
     most: int | None = None
@@ -32,9 +32,9 @@ class Admission:
         self, cores: int | None = None, memory_mib: int | None = None, gpus: tuple[str, ...] = ()
     ) -> None:
         self._changed = threading.Condition()
-        self._running: list[tuple[Step, str]] = []
-        self._waiting: dict[tuple[float, int], tuple[Step, str]] = {}
-        """By urgency, then in the order of arrival; each with its action key."""
+        self._running: list[Step] = []
+        self._waiting: dict[tuple[float, int], Step] = {}
+        """By urgency, then in the order of arrival."""
         self._arrivals = itertools.count()
         self._cores = cores or usable_cores()
         self._memory_mib = memory_mib or memory_for_steps()
@@ -42,44 +42,43 @@ class Admission:
         self._free = list(self._gpus)
 
     @contextmanager
-    def admit(self, step: Step, key: str = "", urgency: float = 0.0) -> Iterator[str]:
-        """Wait until the step fits beside the running ones and no more urgent one does; yields the
-        GPU reserved for it, or nothing.
-
-        `key`: its action key; a step waits for a running one with the same key, whose result it
-        takes.
+    def admit(self, step: Step, urgency: float = 0.0) -> Iterator[str]:
+        """Wait until the step fits beside the running ones and no more urgent one is next; yields
+        the GPU reserved for it, or nothing.
         """
-        place, entry = (-urgency, next(self._arrivals)), (step, key)
+        place = -urgency, next(self._arrivals)
         with self._changed:
-            self._waiting[place] = entry
+            self._waiting[place] = step
             try:
                 self._changed.wait_for(lambda: self._next() == place)
             finally:
                 del self._waiting[place]
-            self._running.append(entry)
+            self._running.append(step)
             slot = self._free.pop(0) if step.gpu and self._free else ""
             self._changed.notify_all()
         try:
             yield slot
         finally:
             with self._changed:
-                self._running.remove(entry)
+                self._running.remove(step)
                 self._free += [slot] if slot else []
                 self._changed.notify_all()
 
     def _next(self) -> tuple[float, int] | None:
-        fitting = (place for place, entry in self._waiting.items() if self._fits(*entry))
-        return min(fitting, default=None)
+        for place, step in sorted(self._waiting.items(), key=lambda item: item[0]):
+            if self._fits(step):
+                return place
+            if not step.alone:  # smaller steps would keep it from ever starting
+                return None
+        return None
 
-    def _fits(self, step: Step, key: str = "") -> bool:
+    def _fits(self, step: Step) -> bool:
         if not self._running:
             return True
         if self.most is not None and len(self._running) >= self.most:
             return False
-        if key and key in (running_key for _, running_key in self._running):
-            return False
-        everyone = [step, *(running for running, _ in self._running)]
-        if any(s.alone for s in everyone):
+        everyone = [*self._running, step]
+        if any(s.alone or s.threads > self._cores for s in everyone):
             return False
         return (
             sum(s.threads for s in everyone) <= self._cores * 3 // 2

@@ -151,15 +151,12 @@ class Runner:
 
         Returns None as `make_once` does. Raises StepFailed, CannotWrite.
         """
-        known = self.state.key(step)
-        key = "" if known is None else known.key
-        with self.admission.admit(step, key, self.urgencies.get(step.id, 0.0)) as slot:
-            return make_once(
-                self.state,
-                step,
-                self._alone,
-                lambda action_key: self._make(step, action_key, slot, on_start, on_progress),
-            )
+        return make_once(
+            self.state,
+            step,
+            self._alone,
+            lambda action_key: self._make(step, action_key, on_start, on_progress),
+        )
 
     @contextlib.contextmanager
     def _alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
@@ -194,26 +191,26 @@ class Runner:
         self,
         step: Step,
         action_key: ActionKey,
-        slot: str,
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
     ) -> StepResult:
         isolated = self._isolation(step)
         variant, python = self.ensure(step.tool_env, self.print_line)
         self.variants[step.tool_env] = variant
-        on_start()
-        started = time.monotonic()
-        self.check_sources(step, action_key)
-        with writing(f"the inputs of {step.stage}", self.workspace.scratch):
-            scratch = self._prepare(step, action_key)
-        checkpoints.refuse_code(step, scratch / "inputs", isolated)
-        outputs = self._output_paths(step, scratch)
-        self._run(step, action_key, scratch, python, on_progress, slot, isolated)
-        self._check(step, action_key, outputs, scratch)
-        seconds = round(time.monotonic() - started, 3)
-        diary = _read_diary(scratch) | facts_of_this_machine()
-        result = self._publish(step, action_key, outputs, seconds, diary)
-        remove_tree(scratch)
+        with self.admission.admit(step, self.urgencies.get(step.id, 0.0)) as slot:
+            on_start()
+            started = time.monotonic()
+            self.check_sources(step, action_key)
+            with writing(f"the inputs of {step.stage}", self.workspace.scratch):
+                scratch = self._prepare(step, action_key)
+            checkpoints.refuse_code(step, scratch / "inputs", isolated)
+            outputs = self._output_paths(step, scratch)
+            self._run(step, action_key, scratch, python, on_progress, slot, isolated)
+            self._check(step, action_key, outputs, scratch)
+            seconds = round(time.monotonic() - started, 3)
+            diary = _read_diary(scratch) | facts_of_this_machine()
+            result = self._publish(step, action_key, outputs, seconds, diary)
+            remove_tree(scratch)
         return result
 
     def _isolation(self, step: Step) -> isolation.Isolation:

@@ -160,11 +160,11 @@ class StepExecutor:
         if step.trains:
             self._check_lock(step)
         reason = shorten(decision.reasons)
-        self.running.add(step.id)
         maker = self._makers.setdefault(decision.key, step.id)
 
         def start() -> None:
             self._times.start(step.id)
+            self.running.add(step.id)
             if step.trains:
                 self.trainings[step] = decision.key
             self.console.start(name, step.module, self._beginning(step, reason))

@@ -74,12 +74,12 @@ class Queue:
         self._ends: dict[str, threading.Event] = {}
         self.begun: list[str] = []
 
-    def send(self, step: Step, key: str = "", urgency: float = 0.0) -> None:
+    def send(self, step: Step, urgency: float = 0.0) -> None:
         """Let a step come to the gate; returns when it waits there or has passed."""
         end = self._ends[step.id] = threading.Event()
 
         def run() -> None:
-            with self._gate.admit(step, key, urgency):
+            with self._gate.admit(step, urgency):
                 self.begun.append(step.id)
                 end.wait(30)
 
@@ -101,8 +101,8 @@ class Queue:
         gate = self._gate
         for _ in range(3000):
             with gate._changed:
-                at_gate = {step.id for step, _ in (*gate._running, *gate._waiting.values())}
-                begun = {step.id for step, _ in gate._running} <= set(self.begun)
+                at_gate = {step.id for step in (*gate._running, *gate._waiting.values())}
+                begun = {step.id for step in gate._running} <= set(self.begun)
                 if begun and at_gate == set(self._ends) and gate._next() is None:
                     return
             time.sleep(0.01)
@@ -133,7 +133,7 @@ def test_the_most_urgent_step_is_next() -> None:
         assert steps.begun == ["running", "soon", "next", "late", "last"]
 
 
-def test_steps_pass_one_that_does_not_fit() -> None:
+def test_steps_pass_a_benchmark_that_waits() -> None:
     """A benchmark waits until nothing runs; others do not wait for it, however urgent it is."""
     with queue() as steps:
         steps.send(plain("first"))
@@ -146,23 +146,25 @@ def test_steps_pass_one_that_does_not_fit() -> None:
         assert steps.begun == ["first", "second", benchmark().id]
 
 
-def test_a_step_waits_for_the_same_action() -> None:
-    """It takes that result; meanwhile others run."""
+def test_small_steps_do_not_keep_a_large_one_waiting() -> None:
+    """A step of more threads than the machine has cores runs alone; less urgent ones wait for it."""
     with queue() as steps:
-        steps.send(plain("one"), key="k")
-        steps.send(plain("same"), key="k", urgency=9.0)
-        steps.send(plain("other"), key="l")
-        assert steps.begun == ["one", "other"]
-        steps.end("one")
-        assert steps.begun == ["one", "other", "same"]
+        steps.send(plain("small"))
+        steps.send(plain("large", threads=3), urgency=9.0)
+        steps.send(plain("more"))
+        assert steps.begun == ["small"]
+        steps.end("small")
+        assert steps.begun == ["small", "large"]
+        steps.end("large")
+        assert steps.begun == ["small", "large", "more"]
 
 
 def test_there_are_half_as_many_threads_again_as_cores() -> None:
     """On two cores, a step of one thread runs beside one of two; a second one of two waits."""
     with queue() as steps:
         steps.send(plain("two", threads=2))
-        steps.send(plain("two more", threads=2))
         steps.send(plain("one"))
+        steps.send(plain("two more", threads=2))
         assert steps.begun == ["two", "one"]
         steps.end("one")
         assert steps.begun == ["two", "one"]

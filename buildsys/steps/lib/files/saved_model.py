@@ -69,21 +69,32 @@ def freeze(tf: Any, network: Callable[[Any], Any], frame: Preprocessing) -> Call
 
     try:  # AutoGraph would translate the converter's Python code, which takes seconds
         function = _trace(tf, tf.autograph.experimental.do_not_convert(network), frame)
-    except tf.errors.OperatorNotAllowedInGraphError:  # that code branches on a tensor
+    except TypeError:  # that code branches on a tensor
         function = _trace(tf, network, frame)
-    frozen = convert_to_constants.convert_variables_to_constants_v2(function)
+    frozen = function
+    if not _assigns(function.graph.as_graph_def()):  # as recurrent layers of onnx-tf do
+        frozen = convert_to_constants.convert_variables_to_constants_v2(
+            function, lower_control_flow=False
+        )
 
     def answer(images: Any) -> Any:
-        values = frozen(tf.convert_to_tensor(images))
+        values = tf.nest.flatten(frozen(tf.convert_to_tensor(images)))
         return tf.nest.pack_sequence_as(function.structured_outputs, values)
 
     return answer
+
+
+def _assigns(graph: Any) -> bool:
+    """Return whether a graph changes variables, which cannot be constants then."""
+    functions = (function.node_def for function in graph.library.function)
+    return any(node.op.startswith("Assign") for nodes in (graph.node, *functions) for node in nodes)
 
 
 def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> None:
     """Write the SavedModel of a function that calls a frozen network."""
     module = tf.Module()
     module.serve = _trace(tf, answer, frame)
+    module.kept = list(module.serve.graph.variables)  # of a network that assigns them
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     # It only holds a random identifier, which would make the bytes of equal models differ.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
