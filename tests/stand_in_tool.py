@@ -20,7 +20,7 @@ from binascii import crc32
 PIECES = 5
 SIGKILL = 9
 GREEN = '"passed": true, "failures": []'
-RED = '"passed": false, "failures": ["the tool was told to say no"]'
+RED = '"passed": false, "failures": ["the stand-in gives a red verdict"]'
 
 
 WORDS = {"true": True, "false": False, "null": None}
@@ -60,7 +60,7 @@ def main() -> None:
         data = checkpoint_of(content) if file.endswith(".pt") else content.encode()
         write_slowly(file, data, float(settings["seconds"]) / len(request["outputs"]))
     if settings.get("fail") == module:
-        sys.exit(f"{module} was told to fail")
+        sys.exit(f"{module} fails on request")
     if settings.get("leave") == module:
         if not os.fork():  # with every pipe that we have
             time.sleep(60)

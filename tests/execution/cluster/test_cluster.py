@@ -115,7 +115,7 @@ def test_a_failure_on_a_worker_reads_like_one_of_here(farm: Cluster) -> None:
     log = re.search(r"log: (\S+)", run.stdout)
     assert log is not None
     assert Path(log[1]).is_relative_to(farm.place)
-    assert "train_ultralytics was told to fail" in Path(log[1]).read_text()
+    assert "train_ultralytics fails on request" in Path(log[1]).read_text()
     assert processes.statuses(farm.place)["tags@xiao-esp32s3"] == "failed at train"
 
 

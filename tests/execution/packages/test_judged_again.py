@@ -186,5 +186,7 @@ def test_real_runs_take_a_package_back_whose_lost_verdict_is_red(tmp_path: Path)
         assert done.returncode == 11, done.stdout
         assert "plain@host: rejected by signal" in done.stdout
         assert "Traceback" not in done.stdout
-        assert statuses(place) == {"plain@host": "rejected by signal: the tool was told to say no"}
+        assert statuses(place) == {
+            "plain@host": "rejected by signal: the stand-in gives a red verdict"
+        }
         assert not folder.exists()

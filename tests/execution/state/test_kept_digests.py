@@ -63,7 +63,7 @@ def test_a_damaged_file_is_not_used(package: Path, text: str) -> None:
 def test_without_a_cache_directory_it_is_computed(
     package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache that cannot be written is no error."""
+    """It is not an error if the cache cannot be written."""
     monkeypatch.setenv("XDG_CACHE_HOME", "not/absolute")
     assert kept_digest("gate", package) == code_digest("gate", package)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")

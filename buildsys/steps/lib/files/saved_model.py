@@ -61,7 +61,7 @@ def write_layouts(target: Path, turned: set[str]) -> None:
 
 def freeze(tf: Any, network: Callable[[Any], Any], frame: Preprocessing) -> Callable[[Any], Any]:
     """Return a network of one image, float32 [1, h, w, 3] in 0..1, as one graph whose weights are
-    constants.
+    constants, unless it changes variables.
 
     TensorFlow saves and loads such a graph in a fraction of the time that layers take.
     """
