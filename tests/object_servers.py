@@ -19,6 +19,8 @@ import pytest
 
 BUCKET = "results"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "keykey", "AWS_SECRET_ACCESS_KEY": "secretsecret"}
+UNFINISHED_UPLOAD = ".rclone_temp_put_"
+"""How the server's name for an upload begins until it is whole; a killed server leaves such files."""
 
 
 class S3Server:
