@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
 from buildsys.graph import steps_of
 from tests import processes
+from tests.given_models import tflite_bytes
 from tests.processes import make_place, run_doit, set_tool, start_doit, tools_in
 
 pytestmark = pytest.mark.slow
@@ -89,6 +91,32 @@ def test_a_failing_step_is_tried_by_who_waited(pair: tuple[Path, Path], tmp_path
     output, _ = second.communicate(timeout=120)
     assert first.returncode in (1, 2)
     assert second.returncode == 0, output
+
+
+def test_a_step_in_a_queue_is_made_by_another_run(tmp_path: Path) -> None:
+    """Steps that wait for room in one run are made by a run that has room for them."""
+    examine, places = "examine_tflite", [tmp_path / name / "place" for name in ("a", "b")]
+    for place in places:
+        (place / "recipes").mkdir(parents=True)
+        (place / "doit.cfg").write_text(LOADER_CONFIG)
+        for number in range(6):
+            text = processes.PLAIN.replace("plain", f"r{number}").replace("model", f"r{number}")
+            (place / "recipes" / f"r{number}.yaml").write_text(text)
+            (place / f"r{number}.tflite").write_bytes(tflite_bytes(metadata=str(number)))
+        processes.make_environments(place.parent)
+        set_tool(place.parent, seconds=0.01)
+    set_tool(tmp_path / "a", seconds=0.01, hold=examine)
+    store = {"BUILDSYS_STORE": str(tmp_path / "store")}
+    runs = [start_doit(places[0], "-n", "2", extra=store)]
+    processes.wait_until(lambda: len(begun(places[0])) == 2, "two steps")
+    runs.append(start_doit(places[1], "-n", "2", extra=store))
+    processes.wait_until(lambda: len(begun(places[1])) >= 4, "the steps that wait in the first run")
+    processes.let_go(tmp_path / "a")
+    outputs = [run.communicate(timeout=120)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
+    ran = [*begun(places[0]), *begun(places[1])]
+    assert len(ran) == len(set(ran))
+    assert processes.shipped(places[0]) == processes.shipped(places[1])
 
 
 def test_an_old_lock_file_blocks_no_run(tmp_path: Path) -> None:

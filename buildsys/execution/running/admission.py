@@ -22,7 +22,8 @@ class Admission:
     and threads that wait sleep (`process.step_environment`), so that steps slow in proportion, not
     tenfold. A step larger than the machine runs alone. A step that uses a GPU has it exclusively. A
     step that measures time runs alone; other runs and other programs on this machine are not taken
-    into account. Steps pass one that measures time while it waits, but no other that is more urgent.
+    into account. Steps pass a more urgent one that measures time or waits for a GPU which they do not
+    use, but no other.
     """
 
     most: int | None = None
@@ -68,7 +69,8 @@ class Admission:
         for place, step in sorted(self._waiting.items(), key=lambda item: item[0]):
             if self._fits(step):
                 return place
-            if not step.alone:  # smaller steps would keep it from ever starting
+            # smaller steps would keep others from ever starting
+            if not (step.alone or self._waits_for_gpu(step)):
                 return None
         return None
 
@@ -83,8 +85,11 @@ class Admission:
         return (
             sum(s.threads for s in everyone) <= self._cores * 3 // 2
             and sum(s.memory_mib for s in everyone) <= self._memory_mib
-            and (not step.gpu or not self._gpus or bool(self._free))
+            and not self._waits_for_gpu(step)
         )
+
+    def _waits_for_gpu(self, step: Step) -> bool:
+        return step.gpu and bool(self._gpus) and not self._free
 
 
 def gpu_variables(slot: str) -> dict[str, str]:

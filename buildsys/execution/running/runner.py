@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -69,16 +70,35 @@ def make_once(
     Returns None if another run, or another build of this one, made it meanwhile. Raises
     MissingBytes if an input was lost meanwhile.
     """
+    action_key = _key(state, step)
+    with alone(step, action_key):
+        return None if _is_made(state, step, action_key) else make(action_key)
+
+
+def _key(state: State, step: Step) -> ActionKey:
     action_key = state.key(step)
     if action_key is None:
         lost = next(i.step for i in step.inputs if i.step and state.result(i.step) is None)
         raise MissingBytes(lost)
-    with alone(step, action_key):
-        result = state.recall(step, action_key.key)
-        if result is not None and state.is_readable(step, result):
-            state.finish(step, action_key, result)
-            return None
-        return make(action_key)
+    return action_key
+
+
+def _is_made(state: State, step: Step, action_key: ActionKey) -> bool:
+    """Return whether the store has the step's result; then it is noted."""
+    result = state.recall(step, action_key.key)
+    if result is None or not state.is_readable(step, result):
+        return False
+    state.finish(step, action_key, result)
+    return True
+
+
+def _enters(held: contextlib.ExitStack, lock: contextlib.AbstractContextManager[None]) -> bool:
+    """Take a lock until `held` ends; returns False if another holds it."""
+    try:
+        held.enter_context(lock)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def describe_change(label: str) -> str:
@@ -151,18 +171,23 @@ class Runner:
 
         Returns None as `make_once` does. Raises StepFailed, CannotWrite.
         """
-        return make_once(
-            self.state,
-            step,
-            self._alone,
-            lambda action_key: self._make(step, action_key, on_start, on_progress),
-        )
+        action_key = _key(self.state, step)
+        variant, python = self.ensure(step.tool_env, self.print_line)
+        self.variants[step.tool_env] = variant
+        alone = partial(self.state.store.alone, action_key.key, self.owner)
+        while True:
+            # a step that waits for room holds no lock, and one that waits for the lock no room
+            with self._room(step) as gpu, contextlib.ExitStack() as held:
+                if _enters(held, alone()):
+                    if _is_made(self.state, step, action_key):
+                        return None
+                    return self._make(step, action_key, on_start, on_progress, python, gpu)
+            with alone(self.waiting(step)):
+                if _is_made(self.state, step, action_key):
+                    return None
 
-    @contextlib.contextmanager
-    def _alone(self, step: Step, action_key: ActionKey) -> Iterator[None]:
-        """Allow one run at a time for an action, on all machines that share a store."""
-        with self.state.store.alone(action_key.key, self.owner, self.waiting(step)):
-            yield
+    def _room(self, step: Step) -> contextlib.AbstractContextManager[str]:
+        return self.admission.admit(step, self.urgencies.get(step.id, 0.0))
 
     def name(self, step: Step) -> str:
         """Return a step's name in messages."""
@@ -193,24 +218,23 @@ class Runner:
         action_key: ActionKey,
         on_start: Callable[[], None],
         on_progress: process.OnProgress,
+        python: Path,
+        gpu: str,
     ) -> StepResult:
         isolated = self._isolation(step)
-        variant, python = self.ensure(step.tool_env, self.print_line)
-        self.variants[step.tool_env] = variant
-        with self.admission.admit(step, self.urgencies.get(step.id, 0.0)) as slot:
-            on_start()
-            started = time.monotonic()
-            self.check_sources(step, action_key)
-            with writing(f"the inputs of {step.stage}", self.workspace.scratch):
-                scratch = self._prepare(step, action_key)
-            checkpoints.refuse_code(step, scratch / "inputs", isolated)
-            outputs = self._output_paths(step, scratch)
-            self._run(step, action_key, scratch, python, on_progress, slot, isolated)
-            self._check(step, action_key, outputs, scratch)
-            seconds = round(time.monotonic() - started, 3)
-            diary = _read_diary(scratch) | facts_of_this_machine()
-            result = self._publish(step, action_key, outputs, seconds, diary)
-            remove_tree(scratch)
+        on_start()
+        started = time.monotonic()
+        self.check_sources(step, action_key)
+        with writing(f"the inputs of {step.stage}", self.workspace.scratch):
+            scratch = self._prepare(step, action_key)
+        checkpoints.refuse_code(step, scratch / "inputs", isolated)
+        outputs = self._output_paths(step, scratch)
+        self._run(step, action_key, scratch, python, on_progress, gpu, isolated)
+        self._check(step, action_key, outputs, scratch)
+        seconds = round(time.monotonic() - started, 3)
+        diary = _read_diary(scratch) | facts_of_this_machine()
+        result = self._publish(step, action_key, outputs, seconds, diary)
+        remove_tree(scratch)
         return result
 
     def _isolation(self, step: Step) -> isolation.Isolation:

@@ -366,19 +366,20 @@ class Store:
         """End a run: return when the offered results are uploaded, or at once without `wait`."""
 
     @contextlib.contextmanager
-    def alone(self, key: str, owner: str, print_line: Callable[[str], None]) -> Iterator[None]:
+    def alone(
+        self, key: str, owner: str, print_line: Callable[[str], None] | None = None
+    ) -> Iterator[None]:
         """Allow one run at a time for an action: another one waits, and `print_line` gets the owner's
         name.
 
         `owner`: this run's name, for those that wait. Raises CannotWrite if the store cannot be
-        written, before the work starts instead of after it.
+        written, before the work starts instead of after it; without `print_line`, BlockingIOError
+        instead of waiting.
         """
+        busy = None if print_line is None else lambda who: print_line(who or "another run")
         with contextlib.ExitStack() as held:
             with writing("a result", self.root):
-                lock = self.folder("locks") / _checked(key)
-                held.enter_context(
-                    locked(lock, owner, lambda who: print_line(who or "another run"))
-                )
+                held.enter_context(locked(self.folder("locks") / _checked(key), owner, busy))
             yield
 
     @contextlib.contextmanager

@@ -110,9 +110,9 @@ class Queue:
 
 
 @contextmanager
-def queue(most: int | None = None) -> Iterator[Queue]:
+def queue(most: int | None = None, gpus: tuple[str, ...] = ()) -> Iterator[Queue]:
     """A gate of two cores, and a queue before it; at the end every step ends."""
-    gate = Admission(cores=2, memory_mib=10_000)
+    gate = Admission(cores=2, memory_mib=10_000, gpus=gpus)
     gate.most = most
     steps = Queue(gate)
     try:
@@ -144,6 +144,18 @@ def test_steps_pass_a_benchmark_that_waits() -> None:
         assert steps.begun == ["first", "second"]
         steps.end("second")
         assert steps.begun == ["first", "second", benchmark().id]
+
+
+def test_steps_without_a_gpu_pass_one_that_waits_for_it() -> None:
+    """A step waits while another uses the only GPU; steps that need none do not wait for it."""
+    on_gpu = [dataclasses.replace(plain(name), gpu=True) for name in ("first", "second")]
+    with queue(gpus=("0",)) as steps:
+        steps.send(on_gpu[0])
+        steps.send(on_gpu[1], urgency=9.0)
+        steps.send(plain("beside"))
+        assert steps.begun == ["first", "beside"]
+        steps.end("first")
+        assert steps.begun == ["first", "beside", "second"]
 
 
 def test_small_steps_do_not_keep_a_large_one_waiting() -> None:
