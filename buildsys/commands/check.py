@@ -63,22 +63,26 @@ def run(options: argparse.Namespace) -> int:
         count = len(plans.plans)
         print(f"{count} build{'s' if count != 1 else ''}, no mistake")
     code = error_code(plans.errors)
-    return max(code, _look(options.folder.resolve(), options.builds)) if options.data else code
+    if not options.data:
+        return code
+    return max(code, _look(options.folder.resolve(), options.builds, plans.broken))
 
 
-def _look(root: Path, asked: list[str]) -> int:
-    """Print what the datasets contain; exit code 2 if one has an error."""
+def _look(root: Path, asked: list[str], broken: tuple[str, ...]) -> int:
+    """Print what the datasets contain; exit code 2 if one has an error.
+
+    `broken`: the recipes with mistakes, which were printed already.
+    """
     from buildsys.execution import children
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.execution.state.fingerprint import recipe_names
     from buildsys.execution.state.plans import Plans
     from buildsys.operations.inspect_data import choose, find_datasets
 
     workspace = Workspace(root)
     datasets, builds = find_datasets(workspace)
-    chosen, without = choose(asked, datasets, builds, recipe_names(workspace))
+    chosen, without = choose(asked, datasets, builds, broken)
     for build in without if asked else ():
         print(f"{build}: its recipe has no dataset")
     plans = Plans.of(dataset.plan for dataset in datasets)

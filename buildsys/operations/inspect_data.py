@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 import shutil
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +17,7 @@ from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
 from buildsys.execution.session.session import Session
+from buildsys.execution.state.build_patterns import matching
 from buildsys.execution.state.plans import plan_beside
 from buildsys.execution.state.step_outputs import malformed, read_object, read_output
 from buildsys.files import replace_folder
@@ -142,13 +143,13 @@ def choose(
     asked: Sequence[str],
     datasets: Sequence[Dataset],
     builds: Mapping[str, str],
-    recipes: Collection[str] = (),
+    broken: Sequence[str] = (),
 ) -> tuple[tuple[Dataset, ...], tuple[str, ...]]:
     """Return the datasets of builds, variants, recipes or patterns of these, and chosen builds
     without one.
 
-    `recipes`: all names, also of recipes whose mistakes leave them without builds. Raises
-    InputError for an unknown name.
+    `broken`: the recipes with mistakes, whose builds may be missing. Raises InputError for an unknown
+    name.
     """
     chosen: set[str] = set()
     for name in asked or ["*"]:
@@ -158,7 +159,7 @@ def choose(
             for build, recipe in builds.items()
             if any(fnmatchcase(x, pattern) for x in (build, build.split("@")[0], recipe))
         }
-        if not found and asked and pattern.split("@")[0] not in recipes:
+        if not found and asked and not matching(pattern, broken):
             folders = dict.fromkeys(build.split("@")[0] for build in builds)
             known = [*builds, *folders, *dict.fromkeys(builds.values())]
             hint = did_you_mean(pattern, known)

@@ -170,10 +170,16 @@ def test_targets_share_one_look(workspace: Path) -> None:
         assert choose(asked, datasets, builds)[0] == (dataset,)
     with pytest.raises(InputError, match="did you mean `wide`"):
         choose(["wade"], datasets, builds)
-    assert choose(["wade@host"], datasets, builds, {"wade"}) == (
-        (),
-        (),
-    )  # `check` reports its mistakes
+    for name in ("wade@host", "wade", "wad*"):  # `check` reports its mistakes
+        assert choose([name], datasets, builds, ["wade"]) == ((), ())
+
+
+def test_a_misspelt_target_is_an_error(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A build that a correct recipe does not have is an error: nothing would be checked."""
+    assert main(["-C", str(workspace), "check", "--data", "tags@xaio-esp32s3"]) == 2
+    error = capsys.readouterr().err
+    assert "tags@xaio-esp32s3: error: matches no build and no recipe" in error
+    assert "did you mean `tags@xiao-esp32s3`?" in error
 
 
 def test_calibration_images_are_looked_at(workspace: Path) -> None:
