@@ -193,25 +193,46 @@ def test_processes_are_never_a_pool(tmp_path: Path) -> None:
         assert "remove `-P process`" in done.stdout
 
 
-GUARDED = """\
-import os, subprocess, sys
-from buildsys.execution.tools import uv_commands
-uv_commands.run_command(["sh", "-c", "sleep 60 & sleep 60"], {})
+ENDLESS = """\
+#!/bin/sh
+sleep 60 & sleep 60
+"""
+"""A stand-in for uv that downloads for long."""
+SYNC_FOR_A_STEP = """\
+from buildsys.execution.tools import environments
+environments.ensure("vela-5.2", print)
+"""
+SYNC_AHEAD = """\
+from buildsys.cli import main
+main(["sync", "--all"])
 """
 
 
+@pytest.mark.parametrize("syncing", [SYNC_FOR_A_STEP, SYNC_AHEAD], ids=["step", "ahead"])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_syncing_an_environment_ends_with_us(tmp_path: Path, number: signal.Signals) -> None:
+def test_syncing_an_environment_ends_with_us(
+    tmp_path: Path, number: signal.Signals, syncing: str
+) -> None:
     """The sync of an environment ends with the run, so that a second one can start."""
+    programs, place = tmp_path / "bin", tmp_path / "place"
+    programs.mkdir()
+    place.mkdir()
+    (programs / "uv").write_text(ENDLESS)
+    (programs / "uv").chmod(0o755)
+    (programs / "python").symlink_to(sys.executable)  # uv is looked for beside it first
     process = subprocess.Popen(
-        [sys.executable, "-c", GUARDED],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        [str(programs / "python"), "-c", syncing],
+        cwd=place,
+        env={
+            **processes.environment(tmp_path),
+            "PYTHONPATH": os.pathsep.join((str(REPOSITORY), *sys.path)),
+        },
+        stdout=subprocess.DEVNULL,
     )
-    processes.wait_until(lambda: len(processes_in(tmp_path)) >= 4, "its children")
+    processes.wait_until(lambda: len(processes_in(place)) >= 3, "its children")
     process.send_signal(number)
     process.wait(180)
-    processes.wait_until(lambda: not processes_in(tmp_path), "their end")
+    processes.wait_until(lambda: not processes_in(place), "their end", 10)
 
 
 def test_what_a_tool_leaves_running_is_ended(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from buildsys.errors import ToolUnavailable
@@ -13,6 +14,12 @@ from buildsys.execution import children
 
 Run = Callable[[Sequence[str], Mapping[str, str]], "subprocess.CompletedProcess[str]"]
 """Runs a command with extra environment variables and captures its output; tests pass their own."""
+Beside = Callable[[int], AbstractContextManager[object]]
+"""Takes the id of a running process."""
+
+
+def _nothing(_: int) -> AbstractContextManager[object]:
+    return nullcontext()
 
 
 def uv_settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -74,12 +81,15 @@ def find_uv() -> str:
 
 
 def run_command(
-    command: Sequence[str], extra: Mapping[str, str]
+    command: Sequence[str], extra: Mapping[str, str], beside: Beside = _nothing
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command and capture its output; the default of `Run`. Its processes end with us."""
+    """Run a command and capture its output, while `beside` is held. Its processes end with us."""
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         environment = {**os.environ, **extra}
-        with children.child(command, environment, stdout=output, stderr=errors) as process:
+        with (
+            children.child(command, environment, stdout=output, stderr=errors) as process,
+            beside(process.pid),
+        ):
             code = children.wait(process)
         texts = []
         for stream in (output, errors):

@@ -1,45 +1,46 @@
 """Reports the progress of a command without output, from what the kernel says it has written."""
 
-import os
+import contextlib
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+from buildsys.execution.tools.uv_commands import Run, run_command
+
 OnTick = Callable[[float, float], None]
-"""Receives (seconds since the start, MiB written so far)."""
+"""Receives (seconds since the start, MiB written so far), in a thread."""
 
 
-def watched(
-    on_tick: OnTick, every: float = 1.0
-) -> Callable[[Sequence[str], Mapping[str, str]], "subprocess.CompletedProcess[str]"]:
-    """Return a runner of commands that captures output and reports progress every so many
-    seconds.
-    """
+def watched(on_tick: OnTick, every: float = 1.0) -> Run:
+    """Return `run_command` that also reports progress every so many seconds."""
 
     def run(command: Sequence[str], extra: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
-        started = time.monotonic()
-        with subprocess.Popen(
-            list(command),
-            env={**os.environ, **extra},
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            try:
-                while True:
-                    try:
-                        output, errors = process.communicate(timeout=every)
-                        break
-                    except subprocess.TimeoutExpired:
-                        on_tick(time.monotonic() - started, _written_mib(process.pid))
-            except BaseException:
-                process.kill()
-                raise
-        return subprocess.CompletedProcess(command, process.returncode, output, errors)
+        return run_command(command, extra, partial(_ticking, on_tick, every))
 
     return run
+
+
+@contextlib.contextmanager
+def _ticking(on_tick: OnTick, every: float, pid: int) -> Iterator[None]:
+    """Within the block, report what a process has written."""
+    started, ended = time.monotonic(), threading.Event()
+
+    def tick() -> None:
+        most = 0.0
+        while not ended.wait(every):
+            most = max(most, _written_mib(pid))  # nothing can be read once the process has ended
+            on_tick(time.monotonic() - started, most)
+
+    ticks = threading.Thread(target=tick, daemon=True, name="ticks")
+    ticks.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        ticks.join()
 
 
 def _written_mib(pid: int) -> float:
