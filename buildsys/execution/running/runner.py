@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -25,7 +26,7 @@ from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.step_outputs import is_checked, read_object, read_verdict
 from buildsys.execution.store.action_entry import make_entry
-from buildsys.execution.store.store import Store
+from buildsys.execution.store.store import Store, use
 from buildsys.execution.tools import bytecode, environments
 from buildsys.files import DEEPEST, is_deep, open_regular, remove_tree
 from buildsys.graph import Input, Output, Step, StepResult
@@ -129,6 +130,11 @@ def finished_folders(
 
 class Runner:
     """Executes steps; everything it needs is in them, nothing in recipes."""
+
+    used_every_seconds = 1200.0
+    """Seconds between marks of the files that a running step reads: `buildsys gc` keeps files for an
+    hour after their last use.
+    """
 
     def __init__(
         self,
@@ -352,7 +358,8 @@ class Runner:
             | gpu_variables(slot),
             log=log,
         )
-        code = isolation.end_code(isolated, self.run(command, on_progress))
+        with self._in_use(step, scratch / "inputs"):
+            code = isolation.end_code(isolated, self.run(command, on_progress))
         if code == 0:
             return
         message = plain_log(_ends(scratch / _ERROR))
@@ -367,6 +374,28 @@ class Runner:
             f" {process.quote(command.arguments)}",
             refused=refused,
         )
+
+    @contextlib.contextmanager
+    def _in_use(self, step: Step, inputs: Path) -> Iterator[None]:
+        """Within the block, mark the store's files that the step reads through links as used: no result
+        may name them, and `buildsys gc` removes such files when they get old.
+        """
+        ended = threading.Event()
+        blobs = os.path.join(os.path.normpath(self.state.store.root.absolute()), "blobs", "")
+
+        def mark() -> None:
+            while not ended.wait(self.used_every_seconds):
+                with contextlib.suppress(OSError):  # the step has ended, its inputs are removed
+                    for target in isolation.link_targets(inputs):
+                        if target.startswith(blobs):
+                            use(Path(target))
+
+        if any(item.output == Format.DATASET for item in step.inputs):
+            threading.Thread(target=mark, daemon=True, name="use").start()
+        try:
+            yield
+        finally:
+            ended.set()
 
     def _check(
         self, step: Step, action_key: ActionKey, outputs: dict[str, Path], scratch: Path

@@ -1,7 +1,8 @@
 """Decides on an inventory which files of a store are unused, then removes them.
 
 Files that a known workspace needs, and files used within the last hour, always stay: so a current
-run need not be waited for, and if it loses a file, it makes it again.
+run need not be waited for, and if it loses a file, it makes it again. A running step cannot: what it
+reads from the store is marked as used meanwhile, see `running.runner`.
 """
 
 import contextlib

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.running.runner import NO_MEMORY, REFUSED, Runner
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.step_outputs import LARGEST_CHECKED
+from buildsys.execution.store import garbage_collection
 from buildsys.execution.tools.host_facts import cpu_name, instruction_sets
 from buildsys.graph import Output, Status, Step, StepResult
+from tests.processes import wait_until
 from tests.sample_steps import changed, given, make_plan, make_state, make_step, output_of
 from tests.test_files import make_deep
 
@@ -165,6 +168,41 @@ def test_a_folder_comes_out_and_goes_in_whole(tmp_path: Path, source: Path) -> N
 
     bench.tool = look
     assert bench.execute(reader) is not None
+
+
+def test_what_a_running_step_reads_is_not_collected(tmp_path: Path, source: Path) -> None:
+    """`buildsys gc` keeps the images that a step reads in the store, although no result names them, as
+    on a worker.
+    """
+    data = make_step("prepare", given(source), outputs=(Output(name="dataset", tree=True),))
+    train = make_step("train", output_of(data))
+    bench = Bench(tmp_path, data, train)
+    store = bench.state.store
+
+    def prepare(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        outputs["dataset"].mkdir()
+        (outputs["dataset"] / "image.jpg").write_bytes(b"pixels")
+        return 0
+
+    def read(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        image = inputs["dataset"] / "image.jpg"
+        for entry in store.root.glob("actions/*/*"):
+            entry.unlink()
+        for blob in store.root.glob("blobs/*/*"):
+            os.utime(blob, (0, 0))
+        wait_until(lambda: image.stat().st_mtime > 0, "a mark of its use", 20)
+        stock = garbage_collection.take_stock(store)
+        limits = garbage_collection.Limits()
+        chosen = garbage_collection.choose(stock, frozenset(), limits, time.time())
+        garbage_collection.remove(chosen.files)
+        assert image.read_bytes() == b"pixels"
+        assert len(chosen.blobs) == len(stock.blobs) - 1
+        return write_outputs(inputs, outputs)
+
+    bench.tool = prepare
+    bench.execute(data)
+    bench.tool, bench.runner.used_every_seconds = read, 0.01
+    assert bench.execute(train) is not None
 
 
 def test_a_failed_step_says_stage_exit_code_and_last_lines(tmp_path: Path, export: Step) -> None:
