@@ -45,6 +45,11 @@ CASES: dict[str, tuple[bytes, str, str]] = {
         "",
         "input: {size: 64}",
     ),
+    "channels-first-tflite": (
+        tflite_bytes((Edge(name="args_0", shape=(1, 3, 64, 64)),)),
+        "",
+        "input: {size: 64}",
+    ),
     "grey-onnx": (
         onnx_bytes((Edge(name="images", shape=(1, 1, 64, 64)),)),
         "",

@@ -32,6 +32,10 @@ _MOST_CLASSES = 1200
 """Largest number of classes that is tried, above that of any known dataset."""
 _SHOWN = 5
 _ANEW = "export it again"
+_OTHER_FILE = (
+    "give the .pt file or an ONNX file: TFLite files that Ultralytics exports from 8.4.83 take"
+    " channels first (NCHW)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,10 +126,8 @@ def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
     if channels in (3, None):
         return None
     if other == 3:
-        order = "channels first (NCHW)" if first else "channels last (NHWC)"
-        return given.at_file(
-            f"takes {image}; buildsys gives images as {wanted}", f"{_ANEW}, {order}"
-        )
+        hint = f"{_ANEW}, channels first (NCHW)" if first else _OTHER_FILE
+        return given.at_file(f"takes {image}; buildsys gives images as {wanted}", hint)
     message = f"takes images of {channels} channel{'s' if channels != 1 else ''} ({image});"
     hint = f"{_ANEW} for three channels, or remove `input` if another program feeds it"
     return given.at_file(f"{message} buildsys gives three: RGB", hint)
