@@ -383,3 +383,62 @@ def test_classes_and_calibration_images_are_looked_at_too(
     (workspace / "data" / "cam" / "out.jpg").symlink_to("/etc/hostname")
     assert cli.main(["-C", str(workspace), "check"]) == 2
     assert "out.jpg leads out of the dataset and of the workspace" in capsys.readouterr().out
+
+
+def leave(root: Path) -> None:
+    """Leave what macOS and Windows leave in every folder and beside every file of `root`."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    for path in files:
+        path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7Mac OS X        ")
+        double = root / "__MACOSX" / path.relative_to(root).with_name(f"._{path.name}")
+        double.parent.mkdir(parents=True, exist_ok=True)
+        double.write_bytes(b"\0\5\x16\7Mac OS X        ")
+        for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+            (path.parent / name).write_bytes(b"\0\0\0\1Bud1")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_files_that_an_operating_system_left_change_nothing(
+    workspace: Path, brought: Path, form: str
+) -> None:
+    """Data that was copied from a Mac has a hidden file beside each file."""
+    bring(form, brought, draw)
+    leave(brought)
+    assert new(workspace, "data/brought") == 0
+    assert block(workspace) == BLOCKS[form]
+    stages = by_stage(plan_good(workspace)["mine@host"])
+    assert '"classes":["cell","egg"]' in stages["evaluate-onnx"].params
+
+
+def test_a_hidden_annotation_file_labels_no_image(workspace: Path, brought: Path) -> None:
+    """A step does not get hidden files, so that `check` does not count their objects either."""
+    bring("voc", brought, draw)
+    shutil.rmtree(brought / "ImageSets")
+    for path in sorted((brought / "Annotations").iterdir()):
+        path.rename(path.with_name(f".{path.name}"))
+    text = voc_text("ab12-a.bmp", (("egg", 16, 8, 48, 40),))
+    (brought / "Annotations" / "ab12-a.xml").write_text(text)
+    assert new(workspace, "data/brought") == 0
+    assert "classes: [egg] " in block(workspace)
+
+
+@pytest.mark.parametrize("form", ["roboflow", "voc", "darknet", "classes"])
+def test_an_archive_of_a_mac_has_one_dataset(workspace: Path, tmp_path: Path, form: str) -> None:
+    """A folder `__MACOSX` beside the dataset is not a second one."""
+    digest = "5" * 64
+    unpacked = tmp_path / "cache" / "buildsys" / "datasets" / digest
+    if form == "classes":
+        for split in ("train", "val"):
+            for name in ("fig", "kiwi"):
+                (unpacked / "d" / split / name).mkdir(parents=True)
+                (unpacked / "d" / split / name / "a.jpg").write_bytes(name.encode())
+    else:
+        bring(form, unpacked / "d", draw)
+    leave(unpacked)
+    kind = "ultralytics" if form in ("roboflow", "classes") else form
+    archive = f"{{format: {kind}, url: https://example.org/d.zip, sha256: {digest}}}"
+    recipe = RECIPE.replace("{format: voc, path: data/brought}", archive)
+    if form == "classes":
+        recipe = recipe.replace("task: detect", "task: classify").replace("yolov8n", "yolov8n-cls")
+    write_recipe(workspace, "mine", recipe)
+    assert plan_good(workspace)["mine@host"].package

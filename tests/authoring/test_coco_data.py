@@ -1,5 +1,6 @@
 """Annotation files in COCO format: mistakes with their ids, the facts, and when files are read."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -385,3 +386,96 @@ def test_an_archive_of_coco_data(workspace: Path, tmp_path: Path) -> None:
     write_recipe(workspace, "cells", recipe.replace("train.json", "none.json"))
     (error,) = plan_all(workspace).errors
     assert "there is no `none.json` in `cells/annotations`; did you mean" in error.hint
+
+
+def bring_official(folder: Path) -> None:
+    """Write the folders and annotation files that unpacking COCO's own archives results in."""
+    points = ["nose", *(f"{side}_{number}" for number in range(8) for side in ("left", "right"))]
+    person = {"id": 3, "name": "person", "keypoints": points}
+    for split in ("train", "val"):
+        image = f"{split}2017/00000000000{len(split)}.jpg"
+        (folder / image).parent.mkdir(parents=True)
+        (folder / image).write_bytes(split.encode())
+        names, annotations = (Path(image).name,), folder / "annotations"
+        write_sheet(annotations / f"instances_{split}2017.json", names)
+        row = {"id": 0, "image_id": 0, "category_id": 3, "bbox": [10, 20, 30.5, 40]}
+        keypoints = [row | {"keypoints": [12, 22, 2] * 17, "num_keypoints": 17}]
+        sheet = annotations / f"person_keypoints_{split}2017.json"
+        write_sheet(sheet, names, categories=[person], annotations=keypoints)
+        captions = [{"image_id": 0, "id": number, "caption": "An egg."} for number in range(30)]
+        sheet = annotations / f"captions_{split}2017.json"
+        write_sheet(sheet, names, annotations=captions)
+        content = json.loads(sheet.read_text())
+        del content["categories"]
+        sheet.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("given", "words", "kind"),
+    [
+        ("data/coco", (), "instances"),
+        ("data/coco/annotations", (), "instances"),
+        ("data/coco/annotations/person_keypoints_train2017.json", (), "person_keypoints"),
+        ("data/coco", ("--from", "weights/person.pt"), "person_keypoints"),
+    ],
+)
+def test_new_finds_the_file_for_the_task_in_the_folder_of_coco(
+    workspace: Path, given: str, words: tuple[str, ...], kind: str
+) -> None:
+    """COCO's own folder also has captions, without boxes; keypoints are in files of their own."""
+    bring_official(workspace / "data" / "coco")
+    assert cli.main(["-C", str(workspace), "new", "mine", *words, "--data", given]) == 0
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    for split in ("train", "val"):
+        sheet = f"data/coco/annotations/{kind}_{split}2017.json"
+        assert f"{split}: {{annotations: {sheet}, images: data/coco/{split}2017}}" in text
+    assert ("task: pose" in text) == (kind == "person_keypoints")
+    assert plan_good(workspace)["mine@host"].package
+
+
+def test_captions_are_answered_with_the_file_that_has_boxes(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An annotation file without boxes is one mistake, not one per annotation."""
+    bring_official(workspace / "data" / "coco")
+    given = "data/coco/annotations/captions_train2017.json"
+    words = ["-C", str(workspace), "new", "mine", "--data", given]
+    assert cli.main(words) == 2
+    message = "error: has annotations without categories and boxes, such as captions"
+    hint = "give data/coco/annotations/instances_train2017.json"
+    assert capsys.readouterr().err == f"{given}: {message}\n    help: {hint}\n"
+    for path in (workspace / "data" / "coco" / "annotations").iterdir():
+        if not path.name.startswith("captions"):
+            path.unlink()
+    assert cli.main(words) == 2
+    assert capsys.readouterr().err.endswith("help: give the annotation file that has boxes\n")
+
+
+def test_json_of_another_program_beside_annotations(workspace: Path) -> None:
+    """A JSON file without categories and boxes is not used, whatever its name."""
+    cells = workspace / "data" / "cells"
+    (cells / "annotations" / "test.json").unlink()
+    (cells / "annotations" / "a_train.json").write_text('{"version": 1}')
+    assert cli.main(["-C", str(workspace), "new", "mine", "--data", "data/cells"]) == 0
+    assert "cells/annotations/train.json" in (workspace / "recipes" / "mine.yaml").read_text()
+
+
+def test_new_parses_an_annotation_file_once_before_it_is_read(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Annotation files may have hundreds of megabytes: the dataset is read twice, because `new` also
+    checks its recipe.
+    """
+    bring_official(workspace / "data" / "coco")
+    folder = workspace / "data" / "coco" / "annotations"
+    names = {path.read_text(): path.name for path in folder.iterdir()}
+    parsed: list[str] = []
+    loads = json.loads
+
+    def count(text: str) -> object:
+        parsed.extend(filter(None, [names.get(text)]))
+        return loads(text)
+
+    monkeypatch.setattr(json, "loads", count)
+    assert cli.main(["-C", str(workspace), "new", "mine", "--data", "data/coco"]) == 0
+    assert sorted(parsed) == [f"instances_{s}2017.json" for s in ("train", "val") for _ in range(3)]

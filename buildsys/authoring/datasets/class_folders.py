@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
+from buildsys.authoring.datasets.leftovers import is_own, is_visible
 from buildsys.errors import InputError
 from buildsys.steps.lib.datasets.file_lists import is_utf8, list_files
 from buildsys.steps.lib.datasets.images import is_image
@@ -59,10 +60,10 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
 
 
 def list_folders(folder: Path) -> list[str]:
-    """Return the folders in a folder, sorted, without hidden ones."""
+    """Return the folders in a folder, sorted, without leftovers."""
     try:
         with os.scandir(folder) as entries:
-            names = [e.name for e in entries if not e.name.startswith(".") and is_utf8(e.name)]
+            names = [e.name for e in entries if is_visible(e.name) and is_utf8(e.name)]
         return sorted(name for name in names if os.path.isdir(folder / name))
     except OSError:
         return []
@@ -83,6 +84,7 @@ def find_root(folder: Path) -> Path | None:
     Returns None unless there is exactly one.
     """
     found = {path.parent for path in folder.glob("**/train") if os.path.isdir(path)}
+    found = {path for path in found if is_own(path.relative_to(folder))}
     outer = [path for path in found if not found & set(path.parents)]
     return outer[0] if len(outer) == 1 else None
 

@@ -9,15 +9,43 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.coco_contents import Contents, read_contents
 from buildsys.authoring.datasets.coco_sets import SHAPES, find_place, read_sets
 from buildsys.authoring.datasets.found_data import LabelledData, labelled
+from buildsys.authoring.datasets.leftovers import is_visible
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.errors import InputError
 from buildsys.files import read_regular
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
-from buildsys.steps.lib.datasets.coco_file import file_names, has_keypoints, parse
+from buildsys.steps.lib.datasets.coco_file import parse
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.split_names import SPLITS, spellings
+
+
+def choose_sheet(folder: Path, names: list[str], task: str) -> str:
+    """Return the annotation file to use of those in a folder, or "" without any.
+
+    That is the first with boxes, of train if there is one. COCO's own folder also has captions, and
+    the people of `instances` with their keypoints.
+    """
+    ordered = sorted(names, key=lambda name: (split_of(name) != "train", _rank(name, task), name))
+    fit = (name for name in ordered if not _is_other(folder / name))
+    return next(fit, "") or next(iter(ordered), "")
+
+
+def _is_other(path: Path) -> bool:
+    try:
+        return read_contents(path, path.name).other
+    except InputError:  # reported if it is the one to use
+        return False
+
+
+def _rank(name: str, task: str) -> int:
+    """Return which of the files for different tasks comes first."""
+    kinds = ("instances", "person_keypoints")
+    wanted = kinds[task == "pose"]
+    stem = PurePosixPath(name).stem.lower()
+    return 0 if stem.startswith(wanted) else 2 if stem.startswith(kinds) else 1
 
 
 def guess_sets(root: Path, data: str, task: str) -> LabelledData:
@@ -26,7 +54,11 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
     `task` empty: the task that the labels are for. Raises InputError if it is not an annotation
     file, or its images are not found.
     """
-    layout_task = choose_task(root / data, data, task)
+    contents = read_contents(root / data, data)
+    if contents.captions:
+        message = "has annotations without categories and boxes, such as captions"
+        raise InputError.at(data, message, _suggest_sheet(root, data, task))
+    layout_task = _choose_task(contents, task)
     if layout_task not in SHAPES:
         message = f"is in COCO format, which has no labels for task {layout_task}"
         raise InputError.at(data, message)
@@ -36,13 +68,13 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
         for split in SPLITS
         if split != own and (other := _other(root, data, own, split))
     }
-    places = {own: _images(root, data, own)}
+    places = {}
     for split, file in files.items():
         try:
             places[split] = _images(root, file, split)
         except InputError:  # a split that was exported without its images
-            if split == "val":
-                raise  # no random share of train in its place
+            if split in (own, "val"):
+                raise  # no random share of train in the place of val
     ordered = {split: (files[split], places[split][0]) for split in SPLITS if split in places}
     match = any(base_names for _, base_names in places.values())
     block = Dataset.model_validate(
@@ -68,9 +100,23 @@ def choose_task(path: Path, label: str, task: str) -> str:
     That is `task`; if it is empty or pose: pose if the categories have keypoints, otherwise detect
     (a pose network can start from boxes). Raises InputError.
     """
+    return _choose_task(read_contents(path, label), task)
+
+
+def _choose_task(contents: Contents, task: str) -> str:
     if task not in ("", "pose"):
         return task
-    return "pose" if has_keypoints(_read(path, label)) else "detect"
+    return "pose" if contents.keypoints else "detect"
+
+
+def _suggest_sheet(root: Path, data: str, task: str) -> str:
+    """Return what to do about an annotation file without boxes."""
+    folder = (root / data).parent
+    names = [path.name for path in sorted(folder.glob("*.json")) if is_visible(path.name)]
+    other = choose_sheet(folder, names, task)
+    if _is_other(folder / other):
+        return "give the annotation file that has boxes"
+    return f"give {PurePosixPath(data).with_name(other)}"
 
 
 def split_of(path: str) -> str:
@@ -106,22 +152,14 @@ def _other(root: Path, data: str, own: str, split: str) -> str:
     return ""
 
 
-def _read(path: Path, label: str) -> bytes:
-    try:
-        return read_regular(path)
-    except OSError as error:
-        raise InputError.at(label, f"cannot be read: {error.strerror}") from error
-
-
 def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
     """Return the folder with an annotation file's images, and whether they are found by base name.
 
     Raises InputError.
     """
-    content = _read(root / data, data)
-    written = file_names(content)
+    written = read_contents(root / data, data).file_names
     if not written:
-        _, mistakes = parse(content, data, "box")
+        _, mistakes = parse(read_regular(root / data), data, "box")
         first = mistakes[0]
         raise InputError.at(data, first.message, first.hint, line=first.line, column=first.column)
     home = Path(data).parent

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from buildsys.authoring.datasets import data_yaml, folder_sets
 from buildsys.authoring.datasets.blocks import Dataset
-from buildsys.authoring.datasets.class_folders import read_class_folders
-from buildsys.authoring.datasets.coco_guess import guess_sets, split_of
+from buildsys.authoring.datasets.class_folders import list_folders, read_class_folders
+from buildsys.authoring.datasets.coco_guess import choose_sheet, guess_sets
 from buildsys.authoring.datasets.found_data import Images, LabelledData, labelled
+from buildsys.authoring.datasets.leftovers import is_visible
 from buildsys.authoring.datasets.trees import check_tree
 from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
 from buildsys.authoring.syntax.scalars import scalar
@@ -79,14 +80,15 @@ def _guess_folder(root: Path, data: str, task: str) -> LabelledData | Images:
             return _read_yaml(root, _join(data, name))
     if voc_format.is_certain(folder):
         return _read_voc(root, data)
-    if not isinstance(darknet_format.find_set(folder), Finding) or list(folder.glob("*.data")):
+    lists = [path for path in folder.glob("*.data") if is_visible(path.name)]
+    if lists or not isinstance(folder_sets.find_darknet(folder), Finding):
         return _read_folder(root, data, "darknet")
-    sheets = _annotation_files(folder)
-    if sheets:
-        return guess_sets(root, _join(data, sheets[0]), task)
+    sheet = choose_sheet(folder, _annotation_files(folder), task)
+    if sheet:
+        return guess_sets(root, _join(data, sheet), task)
     if (unnamed := describe_unnamed(folder, data)) is not None:
         raise InputError.at(data, *unnamed)
-    if any(os.path.isdir(path) for path in folder.glob("train/*")):
+    if list_folders(folder / "train"):
         facts = read_class_folders(folder, data)
         return labelled(facts, ("format: ultralytics", f"path: {scalar(data)}"), ())
     if voc_format.has_annotation(folder):
@@ -95,7 +97,7 @@ def _guess_folder(root: Path, data: str, task: str) -> LabelledData | Images:
 
 
 def _read_voc(root: Path, data: str) -> LabelledData:
-    home = voc_format.find_root(root / data)
+    home = folder_sets.find_voc(root / data)
     if home is None:
         message = "has several datasets in Pascal VOC format"
         raise InputError.at(data, message, "give the folder of one of them")
@@ -123,14 +125,10 @@ def _read_folder(root: Path, data: str, known: str) -> LabelledData:
 
 
 def _annotation_files(folder: Path) -> list[str]:
-    """Return JSON files in COCO's usual places, the most likely first.
-
-    Those of other splits are found from train's.
-    """
+    """Return JSON files in COCO's usual places."""
     places = ("", "annotations/", "train/")
     found = [path for place in places for path in folder.glob(f"{place}*.json")]
-    names = [path.relative_to(folder).as_posix() for path in sorted(found)]
-    return sorted(names, key=lambda name: split_of(name) != "train")
+    return [path.relative_to(folder).as_posix() for path in found if is_visible(path.name)]
 
 
 def _find_images(folder: Path, data: str) -> Images:

@@ -35,6 +35,7 @@ from buildsys.authoring.datasets.facts import (
     describe_dataset,
     recall_dataset,
 )
+from buildsys.authoring.datasets.leftovers import is_own
 from buildsys.authoring.step_settings import StepSettings
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.scope import Scope
@@ -250,6 +251,7 @@ def _find_data_yaml(build: Assembling, folder: Path, url: str) -> Path:
     """Return the one data.yaml of an archive."""
     found = sorted(path for name in DATA_YAML for path in folder.glob(f"**/{name}"))
     found = found or sorted(path for end in SUFFIXES for path in folder.glob(f"*{end}"))
+    found = [path for path in found if is_own(path.relative_to(folder))]
     if len(found) != 1:
         names = ", ".join(str(path.relative_to(folder)) for path in found[:5])
         message = f"the archive has {len(found) or 'no'} data.yaml" + (

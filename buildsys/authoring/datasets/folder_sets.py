@@ -11,6 +11,7 @@ from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.datasets.findings import diagnose, diagnose_one
+from buildsys.authoring.datasets.leftovers import is_own, is_visible
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import darknet_format, voc_format
@@ -62,15 +63,31 @@ def root_of(path: Path) -> Path:
 def find_root(folder: Path, known: str) -> Path:
     """Return the dataset in an unpacked archive: its folder, or a folder in it."""
     if known == "voc":
-        return voc_format.find_root(folder) or folder
+        return find_voc(folder) or folder
     below = [*sorted(folder.glob("*")), *sorted(folder.glob("*/*"))]
     found = [
         path
         for path in (folder, *below)
-        if os.path.isdir(path)
-        and isinstance(darknet_format.find_set(path), darknet_format.DarknetSet)
+        if os.path.isdir(path) and isinstance(find_darknet(path), darknet_format.DarknetSet)
     ]
     return found[0] if found else folder
+
+
+def find_voc(folder: Path) -> Path | None:
+    """Return the one dataset in Pascal VOC format: a folder or, as in archives, one in it."""
+    if not voc_format.find_splits(folder):
+        return None
+    found = {path.parent for depth in ("*", "*/*") for path in folder.glob(f"{depth}/Annotations")}
+    deeper = [path for path in sorted(found) if is_own(path.relative_to(folder))]
+    if len(deeper) > 1:
+        return None
+    return deeper[0] if deeper else folder
+
+
+def find_darknet(root: Path, data: str = "") -> darknet_format.DarknetSet | Finding:
+    """Return the files of a dataset of darknet, or what is missing; `data`: its obj.data."""
+    files = [path.name for path in root.glob("*.data") if is_visible(path.name)]
+    return darknet_format.find_set(root, data or (files[0] if len(files) == 1 else ""))
 
 
 def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderSet:
@@ -98,7 +115,7 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
 
 def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> FolderSet | list[Finding]:
     splits = voc_format.find_splits(root)
-    home = voc_format.find_root(root)
+    home = find_voc(root)
     if splits and home is None:
         return [
             _error("has several datasets in Pascal VOC format", "write the `path` of one of them")
@@ -112,7 +129,7 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
         return [_error("has no annotation file in Pascal VOC format", hint)]
     entries, wrong = [], []
     for split in splits:
-        found, findings = voc_format.read_entries(root, split)
+        found, findings = _read_entries(root, split)
         entries.append((split, found))
         wrong += [finding for finding in findings if finding.severity == "error"]
     if wrong:
@@ -153,9 +170,23 @@ def _absent(names: tuple[str, ...], entries: Iterable[voc_format.Entry]) -> tupl
     return tuple(name for name in names if name not in present)
 
 
+def _read_entries(
+    root: Path, split: voc_format.VocSplit
+) -> tuple[list[voc_format.Entry], list[Finding]]:
+    """Return the images of a split, and findings, without those of hidden annotation files."""
+    entries, findings = voc_format.read_entries(root, split)
+    found = [
+        entry
+        if is_own(PurePosixPath(entry.file))
+        else dataclasses.replace(entry, file="", content=None)
+        for entry in entries
+    ]
+    return found, [finding for finding in findings if is_own(PurePosixPath(finding.path))]
+
+
 def _read_darknet(path: Path, label: str) -> FolderSet | list[Finding]:
     root = root_of(path)
-    files = darknet_format.find_set(root, path.name if root != path else "")
+    files = find_darknet(root, path.name if root != path else "")
     if isinstance(files, Finding):
         return [dataclasses.replace(files, hint=_suggest_yaml(root) or files.hint)]
     declared, wrong = darknet_format.read_declared(root, files)
