@@ -460,6 +460,105 @@ def test_json_of_another_program_beside_annotations(workspace: Path) -> None:
     assert "cells/annotations/train.json" in (workspace / "recipes" / "mine.yaml").read_text()
 
 
+POSE = ALONE.replace("task: detect", "task: pose").replace("yolov8n,", "yolov8n-pose,")
+
+
+def write_points(path: Path, *categories: dict[str, object]) -> None:
+    """Write an annotation file for pose with these categories; one object, of the last one."""
+    count = len(categories[-1].get("keypoints", ()))  # type: ignore[arg-type]
+    row = {"id": 0, "image_id": 0, "category_id": categories[-1]["id"], "bbox": [10, 20, 30, 40]}
+    row["keypoints"] = [12, 22, 2] * count
+    write_sheet(path, ("a.jpg",), categories=list(categories), annotations=[row])
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "more", "warned"),
+    [
+        (["left_eye", "right_eye"], {}, False),
+        (["l_eye", "r_eye"], {}, True),
+        (["LEFT_EYE", "RIGHT_EYE"], {}, True),
+        (["nose", "tail"], {}, True),
+        (["left_eye", "right_ear"], {}, True),
+        (["l_eye", "r_eye"], {"flip_idx": [1, 0]}, False),
+        (["nose", "tail"], {"flip_idx": [0, 1]}, False),
+        (["l_eye", "r_eye"], {"flip_idx": [1, 1]}, True),
+    ],
+)
+def test_keypoints_without_a_mirrored_order_are_a_warning(
+    workspace: Path, keypoints: list[str], more: dict[str, object], warned: bool
+) -> None:
+    """If neither names nor `flip_idx` show it, images are not mirrored, whatever `train.flip` is."""
+    path = workspace / "data" / "cells" / "annotations" / "train.json"
+    write_points(path, {"id": 3, "name": "head", "keypoints": keypoints, **more})
+    write_recipe(workspace, "cells", POSE)
+    found = plan_all(workspace)
+    assert not found.errors
+    warnings = [one for one in found.diagnostics if "mirror" in one.message]
+    assert [one.path for one in warnings] == ["data/cells/annotations/train.json"] * warned
+    for one in warnings:
+        assert one.message.startswith("category 3: no names of `keypoints` are pairs of left and")
+        assert one.hint.startswith('write `"flip_idx": […]` beside `keypoints`')
+    write_recipe(workspace, "cells", ALONE)  # boxes are mirrored without it
+    assert not [one for one in plan_all(workspace).diagnostics if "mirror" in one.message]
+
+
+ROOT = {"id": 0, "name": "cells-abc", "supercategory": "none"}
+EGG = {"id": 1, "name": "egg", "supercategory": "cells-abc"}
+BAR = {"id": 2, "name": "bar", "supercategory": "cells-abc"}
+
+
+def test_a_category_that_is_only_the_group_of_the_others_is_a_warning(workspace: Path) -> None:
+    """Roboflow's first category is the project: a class without an object, and one too many."""
+    path = workspace / "data" / "cells" / "annotations" / "train.json"
+    write_points(path, ROOT, EGG, BAR)
+    write_recipe(workspace, "cells", ALONE)
+    found = plan_all(workspace)
+    (warning,) = [one for one in found.diagnostics if "supercategory" in one.message]
+    assert (found.errors, warning.severity) == ((), "warning")
+    assert (warning.path, warning.line) == ("recipes/cells.yaml", 6)
+    assert warning.message == (
+        'category 0 "cells-abc" has no annotation: it is only the `supercategory` of the others, as in'
+        " Roboflow's exports, but becomes a class of the network"
+    )
+    assert warning.hint == (
+        'remove `{"id": 0, "name": "cells-abc", …}` from `categories` of every annotation file'
+    )
+    for categories in (
+        (EGG, BAR),
+        (ROOT | {"name": "other"}, EGG, BAR),  # not their group
+        (EGG, BAR, ROOT | {"id": 3}),  # has the object
+    ):
+        write_points(path, *categories)
+        assert not [one for one in plan_all(workspace).diagnostics if "supercat" in one.message]
+
+
+def test_pose_names_the_category_without_keypoints_to_remove(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same category has no keypoints: the one mistake names the entry; without it, all is well."""
+    path = workspace / "data" / "cells" / "annotations" / "train.json"
+    egg = EGG | {"keypoints": ["left_eye", "right_eye"]}
+    write_points(path, ROOT, egg)
+    write_recipe(workspace, "cells", POSE)
+    (error,) = plan_all(workspace).errors
+    assert error.path == "data/cells/annotations/train.json"
+    assert error.message == (
+        'category 0 "cells-abc" has no annotation: it is only the `supercategory` of the others, as in'
+        " Roboflow's exports, and has no `keypoints`"
+    )
+    assert error.hint.startswith('remove `{"id": 0, "name": "cells-abc", …}` from `categories`')
+    words = ["-C", str(workspace), "new", "mine", "--data", "data/cells/annotations/train.json"]
+    shutil.rmtree(workspace / "data" / "cells" / "images" / "val")
+    (path.parent / "val.json").unlink()
+    assert cli.main(words) == 2, "not a detector, whose keypoints would be lost"
+    assert "and has no `keypoints`" in capsys.readouterr().err
+    write_points(path, egg)
+    assert not plan_all(workspace).errors
+    write_points(path, {"id": 0, "name": "x"}, egg)  # another category without keypoints
+    (error,) = plan_all(workspace).errors
+    assert error.message.startswith("category 0: `keypoints` is missing")
+
+
 def test_new_parses_an_annotation_file_once_before_it_is_read(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

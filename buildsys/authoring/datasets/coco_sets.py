@@ -2,21 +2,24 @@
 files.
 """
 
+import dataclasses
 import os
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Dataset
-from buildsys.authoring.datasets.data_yaml import MissingPart
+from buildsys.authoring.datasets.coco_contents import Group, read_contents
+from buildsys.authoring.datasets.data_yaml import FLIPPED, MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.datasets.findings import diagnose
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.authoring.syntax.workspace_paths import FROM_ROOT, hint_missing
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import coco_format
-from buildsys.steps.lib.datasets.coco_file import AnnotationFile
+from buildsys.steps.lib.datasets.coco_file import AnnotationFile, Layout
 from buildsys.steps.lib.datasets.coco_splits import CocoSplit, read_splits
+from buildsys.steps.lib.datasets.labels import Finding
 from buildsys.text import did_you_mean
 
 Known = dict[Hashable, "CocoSet | tuple[Diagnostic, ...]"]
@@ -154,7 +157,7 @@ def _read(place: Place, shape: str) -> CocoSet | tuple[Diagnostic, ...]:
     ]
     sheets, mistakes = read_splits(place.root, splits, shape, dict(place.labels))
     if mistakes:
-        return diagnose(mistakes, str)
+        return _diagnose(place, shape, mistakes)
     layout = next(iter(sheets.values())).layout
     facts = DatasetFacts(
         root=str(place.root),
@@ -170,13 +173,57 @@ def _read(place: Place, shape: str) -> CocoSet | tuple[Diagnostic, ...]:
         absent=tuple((name, _absent(sheet)) for name, sheet in sheets.items()),
         images=tuple((name, len(sheet.images)) for name, sheet in sheets.items()),
     )
+    facts = dataclasses.replace(facts, group=_find_group(place, facts))
     labels = dict(place.labels)
     missing_parts = tuple(
         MissingPart(split=split, what="labels", diagnostic=_unlabelled(split, labels[file]))
         for split, file, _ in place.splits
         if not any(sheets[split].objects)
     )
+    if layout.keypoints and not layout.flip:
+        at = _unmirrored(layout, labels[place.splits[0][1]])
+        missing_parts = (*missing_parts, MissingPart(split="", what="flip", diagnostic=at))
     return CocoSet(facts=prepare_splits(facts), missing_parts=missing_parts)
+
+
+def _unmirrored(layout: Layout, path: str) -> Diagnostic:
+    number = layout.categories[0][0]
+    message = (
+        f"category {number}: no names of `keypoints` are pairs of left and right, so training does not"
+        " mirror images"
+    )
+    hint = f'write `"flip_idx": […]` beside `keypoints` in every annotation file: {FLIPPED}'
+    return Diagnostic(path=path, message=message, hint=hint, severity="warning")
+
+
+def _diagnose(place: Place, shape: str, mistakes: list[Finding]) -> tuple[Diagnostic, ...]:
+    """Return the mistakes; a group without keypoints is the only one of its file."""
+    labels, wrong = dict(place.labels), dict[str, Diagnostic]()
+    for _, file, _ in place.splits if shape == "keypoints" else ():
+        label = labels[file]
+        group = _group(place, file)
+        if group is not None and not group.keypoints:
+            message = f"{group.message}, and has no `keypoints`"
+            wrong[label] = Diagnostic(path=label, message=message, hint=group.hint)
+    kept = [mistake for mistake in mistakes if mistake.path not in wrong]
+    return (*wrong.values(), *diagnose(kept, str))
+
+
+def _find_group(place: Place, facts: DatasetFacts) -> Group | None:
+    """Return the class that only groups the others.
+
+    The file is parsed again only if the first class has no object.
+    """
+    if len(facts.names) == 1 or any(facts.names[0] not in names for _, names in facts.absent):
+        return None
+    return _group(place, place.splits[0][1])
+
+
+def _group(place: Place, file: str) -> Group | None:
+    try:
+        return read_contents(place.root / file, file).group
+    except InputError:  # reading the dataset reports it
+        return None
 
 
 def _absent(sheet: AnnotationFile) -> tuple[str, ...]:

@@ -28,6 +28,11 @@ SUFFIXES = (".yaml", ".yml")
 _MOST_KEYPOINTS = 1000
 _MOST_NAMED = 20
 """The most classes that a hint lists."""
+FLIPPED = (
+    "for each keypoint, the number of the keypoint that takes its place in a mirrored image (the left"
+    " ear becomes the right ear, the nose stays)"
+)
+"""The content of `flip_idx`."""
 _BOOLEANS = re.compile("(?i:true|false|yes|no|on|off)")
 """Words that YAML 1.1, which other tools read, or YAML 1.2 treat as booleans."""
 
@@ -104,10 +109,7 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
     ]
     if keypoints and not flip:
         message = "`flip_idx` is missing, so training does not mirror images"
-        hint = (
-            "write `flip_idx: […]`: for each keypoint, the number of the keypoint that takes its place in"
-            " a mirrored image (the left ear becomes the right ear, the nose stays)"
-        )
+        hint = f"write `flip_idx: […]`: {FLIPPED}"
         at = document.diagnose(("kpt_shape",), message, hint, key=True, severity="warning")
         missing_parts.append(MissingPart(split="", what="flip", diagnostic=at))
     file = os.path.relpath(path, root)

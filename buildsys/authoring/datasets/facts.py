@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildsys.authoring.datasets.coco_contents import Group
 from buildsys.recorded_facts import Facts, RecordedDataset, RecordedModel
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.datasets import coco_format, prepared
@@ -27,7 +28,8 @@ class DatasetFacts:
     draws it. `given`: (split, its places relative to `root`) in that format. `flip`: which keypoint
     is which in a mirror image. `crowds`: (split, number of omitted annotations of whole groups).
     `absent`: (split, classes without an object in it), and `images`: (split, number of images),
-    where reading the dataset shows them; they are not recorded.
+    and `group`: a class that only groups the others, where reading the dataset shows them; they are
+    not recorded.
     """
 
     root: str
@@ -43,6 +45,7 @@ class DatasetFacts:
     flip: tuple[int, ...] = ()
     absent: tuple[tuple[str, tuple[str, ...]], ...] = ()
     images: tuple[tuple[str, int], ...] = ()
+    group: Group | None = None
 
     def split(self, name: str) -> tuple[str, ...] | None:
         """Return the folders of a split, or None."""

@@ -15,8 +15,16 @@ _SHOWN = 5
 
 
 def find_warnings(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Return warnings: missing data, omitted annotations."""
-    return _missing_data(build, locate) + [
+    """Return warnings: missing data, omitted annotations, a class too many."""
+    return [
+        *_missing_data(build, locate),
+        *_grouping_class(build, locate),
+        *_omitted_crowds(build, locate),
+    ]
+
+
+def _omitted_crowds(build: Build, locate: Locate) -> list[Diagnostic]:
+    return [
         locate(
             ("dataset", "splits", split, "annotations"),
             f"annotations of crowds (`iscrowd: 1`) are left out: {count}",
@@ -24,6 +32,16 @@ def find_warnings(build: Build, locate: Locate) -> list[Diagnostic]:
         )
         for split, count in (build.dataset.crowds if build.dataset else ())
     ]
+
+
+def _grouping_class(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Warn about a class of a COCO dataset that only groups the others."""
+    facts = build.dataset
+    if facts is None or facts.group is None:
+        return []
+    message = f"{facts.group.message}, but becomes a class of the network"
+    at = ("dataset", "splits", facts.given[0][0], "annotations")
+    return [locate(at, message, facts.group.hint, severity="warning")]
 
 
 def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
