@@ -20,3 +20,13 @@ def test_an_unknown_head_gets_no_description() -> None:
     """A source file with an unknown head gets no invented description."""
     assert meanings.tell_output("none", "detect", "boxes") == ""
     assert meanings.tell_formula("none", "") == ""
+
+
+def test_keypoints_of_a_normalized_head_are_shares() -> None:
+    """A head whose boxes are shares of the input also has its keypoints as shares."""
+    told = meanings.tell_output("normalized", "pose", "detections")
+    assert "of each keypoint x, y as shares of the input's width and height" in told
+    assert "x * width of the input" in meanings.tell_formula("normalized", "pose")
+    assert "of each keypoint x, y in pixels" in meanings.tell_output(
+        "decoded", "pose", "detections"
+    )

@@ -362,8 +362,8 @@ def guess_decoder(file: GivenFile) -> str:
     """Return the value of `source.decoder` that fits the outputs of a file with metadata; empty:
     none.
 
-    Decoders may differ only in the boxes' unit: Ultralytics' TFLite files have shares of the image,
-    its ONNX files pixels (ultralytics/nn/modules/head.py).
+    Decoders may differ only in the unit of boxes and keypoints: Ultralytics' TFLite files have
+    shares of the image (ultralytics/utils/export/tensorflow.py), its ONNX files pixels.
     """
     stated, size = file.stated, file.size
     if stated is None or file.suppresses:

@@ -138,6 +138,8 @@ def decode_turned(
     """Boxes [N, 5] x, y, w, h in the input's pixels and an angle in radians; scores [N, classes]."""
     if "angles" not in outputs:
         rows = outputs["detections"][0].T.astype(np.float64)
+        if vision.layout(facts) == "normalized":
+            rows[:, :4] *= (width, height, width, height)
         classes = len(facts["classes"])
         turned = rows[:, 4 + classes : 5 + classes]
         return np.concatenate([rows[:, :4], turned], 1), rows[:, 4 : 4 + classes]

@@ -141,6 +141,8 @@ def decode(outputs: Outputs, model: dict[str, Any], height: int, width: int) -> 
     classes, points = len(model["classes"]), model["keypoints"]
     more = rows[:, 4 + classes :] if points else rows[:, :0]
     keypoints = more.reshape(len(rows), points, -1) if points else np.zeros((len(rows), 0, 3))
+    if head == "normalized":
+        keypoints[..., :2] *= (width, height)
     if keypoints.shape[-1] == 2:
         keypoints = np.concatenate([keypoints, np.ones_like(keypoints[..., :1])], -1)
     return _corners(rows[:, :2], rows[:, 2:4]), rows[:, 4 : 4 + classes], keypoints

@@ -28,7 +28,30 @@ def decode(
         return yolo26_decoding.decode_raw(outputs, height, width, dims)
     if head == "split":
         outputs = {"detections": yolov8_decoding.join_split(outputs["boxes"], outputs["scores"])}
+    shares = head in ("split", "normalized")
     detections = outputs["detections"]
-    if head in ("split", "normalized"):
+    if shares:
         detections = yolov8_decoding.to_pixels(detections, height, width)
-    return yolov8_decoding.decode_detections(detections, classes, dims)
+    boxes, scores, keypoints = yolov8_decoding.decode_detections(detections, classes, dims)
+    if shares:
+        keypoints[..., :2] *= (width, height)
+    return boxes, scores, keypoints
+
+
+def decode_turned(
+    outputs: "dict[str, np.ndarray]", head: str, height: int, width: int, classes: int
+) -> "tuple[np.ndarray, np.ndarray]":
+    """Decode one image's float outputs of an obb network to boxes [N, 5] in pixels of the input and
+    scores [N, classes].
+    """
+    from buildsys.steps.lib.heads import oriented_boxes, yolo26_decoding, yolov8_decoding
+
+    head = layout(head)
+    if head == "yolo26-raw":
+        return yolo26_decoding.decode_turned(outputs, height, width)
+    if head == "raw":
+        return oriented_boxes.decode_raw(outputs, height, width)
+    detections = outputs["detections"]
+    if head == "normalized":
+        detections = yolov8_decoding.to_pixels(detections, height, width)
+    return oriented_boxes.decode_detections(detections, classes)

@@ -50,6 +50,10 @@ _MORE = {
     "obb": ", then the box's angle in radians",
 }
 """A cell's values after its classes."""
+_MORE_SHARES = _MORE | {
+    "pose": f", then of each keypoint x, y {_SHARES} and, if it has three values, visibility 0..1"
+}
+"""The same of a head whose boxes are shares."""
 _MEANINGS: dict[str, dict[str, str]] = {
     "raw": _RAW,
     "yolo26-raw": _RAW_26,
@@ -106,8 +110,10 @@ _PRODUCT = "    score   = objectness * probability of the class"
 def tell_output(head: str, task: str, name: str) -> str:
     """Return one sentence without its full stop; "" if the output's meaning is unknown."""
     meaning = _MEANINGS.get(layout(head), {}).get(name, "")
-    behind = _MORE.get(task, "") if name == "detections" and not head.startswith("yolox-") else ""
-    return meaning + behind
+    if name != "detections" or head.startswith("yolox-"):
+        return meaning
+    more = _MORE_SHARES if layout(head) == "normalized" else _MORE
+    return meaning + more.get(task, "")
 
 
 def tell_order(task: str, strides: tuple[int, ...]) -> str:
@@ -139,5 +145,6 @@ def _way_to_boxes(head: str, task: str) -> str:
         return "\n".join((*cells, _CENTRE, _PRODUCT))
     if head == "decoded":
         return _CENTRE
-    shares = "    cx, w   = share * width of the input; cy, h = share * its height"
-    return f"{shares}\n{_CENTRE}"
+    shares = ("    cx, w   = share * width of the input; cy, h = share * its height", _CENTRE)
+    points = ("    point   = x * width of the input, y * its height",) if task == "pose" else ()
+    return "\n".join((*shares, *points))

@@ -66,8 +66,8 @@ HEADS: dict[str, dict[str, tuple[OutputFormula, ...]]] = {
 """Head -> task -> outputs in their canonical order.
 
 raw: box logits [1, hw, 64] and class logits of each stride, all before their sigmoid; yolo26-raw: the
-same with boxes [1, hw, 4], a side a number. decoded:
-Ultralytics' own, boxes cx, cy, w, h in pixels; normalized: the same as shares of the input; split:
+same with boxes [1, hw, 4], a side a number. decoded: Ultralytics' own, boxes cx, cy, w, h and
+keypoints in pixels; normalized: both as shares of the input, as in Ultralytics' TFLite files; split:
 boxes as shares, and scores, apart (Himax's detector). yolox-decoded: cx, cy, w, h in pixels,
 objectness, class probabilities; yolox-concatenated: boxes as offset from the cell's corner in cells
 and logarithm of the size in cells; yolox-split: the same three things apart. Of networks with two

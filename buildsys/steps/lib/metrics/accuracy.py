@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from buildsys.spec import MASK_CHANNELS, Preprocessing
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
-from buildsys.steps.lib.heads.branches import is_raw, layout
+from buildsys.steps.lib.heads.branches import is_raw
 from buildsys.steps.lib.heads.outputs import head_formulas
 from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.steps.lib.metrics import curves, keypoint_sigmas
@@ -151,14 +151,11 @@ def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
 
 def decode_turned(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
     """Decode named outputs of an obb network to (boxes [N, 5], scores [N, classes])."""
-    from buildsys.steps.lib.heads import oriented_boxes, yolo26_decoding
+    from buildsys.steps.lib.heads import decoders
 
     frame = params.preprocessing
-    if layout(params.head) == "yolo26-raw":
-        return yolo26_decoding.decode_turned(outputs, frame.height, frame.width)
-    if is_raw(params.head):
-        return oriented_boxes.decode_raw(outputs, frame.height, frame.width)
-    return oriented_boxes.decode_detections(outputs["detections"], len(params.classes))
+    classes = len(params.classes)
+    return decoders.decode_turned(outputs, params.head, frame.height, frame.width, classes)
 
 
 def decode_classes(outputs: "dict[str, np.ndarray]", params: Params) -> "np.ndarray":
