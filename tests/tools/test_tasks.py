@@ -323,19 +323,31 @@ import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
 from buildsys.steps.lib.heads import instance_masks
 from buildsys.steps.lib.heads.placement import Placement
+from tests.tools import mask_cases
 prototypes = np.zeros((16, 16, 32), np.float32)
 prototypes[..., 0] = -1; prototypes[4:12, 8:, 0] = 1       # the right half of what is no padding
 frame = Placement(height=64, width=128, gain_x=0.5, gain_y=0.5, left=0, top=16)
 coefficients = np.zeros((2, 32)); coefficients[:, 0] = 1
 boxes = np.array([[0, 0, 128, 64], [100, 10, 120, 20]], float)
 masks = list(instance_masks.draw_masks(coefficients, prototypes, boxes, frame))
-print(json.dumps([masks[0].shape, float(masks[0][:, 70:].mean()), float(masks[0][:, :58].mean()),
-                  int(masks[1].sum()), instance_masks.find_outline(masks[1])]))
+first, second = map(mask_cases.paint, masks)
+print(json.dumps([first.shape, float(first[:, 70:].mean()), float(first[:, :58].mean()),
+                  int(second.sum()), instance_masks.find_outline(masks[1])]))
 """
     shape, inside, outside, pixels, outline = json.loads(in_evaluate(script))
     assert shape == [64, 128]
     assert (inside, outside, pixels) == (1, 0, 200)
     assert sorted(outline) == [[100, 10], [100, 19], [119, 10], [119, 19]]
+
+
+def test_masks_are_those_of_the_whole_image() -> None:
+    """Masks in their boxes alone are exactly those drawn over the whole image, with the same run
+    lengths and outlines.
+    """
+    script = "import sys; sys.path.insert(0, sys.argv[1]); from tests.tools import mask_cases as m; m.main()"
+    found = json.loads(in_evaluate(script))
+    assert found["compared"] > 200
+    assert not found["faults"]
 
 
 def test_classes_of_whole_images_are_measured(tmp_path: Path) -> None:
