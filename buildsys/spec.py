@@ -380,6 +380,8 @@ class Family:
     """Returns the strides of an architecture."""
     heads_of: Callable[[str], tuple[tuple[str, str], ...]] | None = None
     """Returns the heads of an architecture, where not all have `heads`."""
+    head_tasks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(value of `export.head`, tasks) for heads that are exported for some tasks only."""
     branches_of: Callable[[str], tuple[str, ...]] = _one_branch
     """Returns the branches of an architecture's head (`steps.lib.heads.branches`), the default
     first.
@@ -417,6 +419,10 @@ class Family:
     def heads_for(self, architecture: str) -> dict[str, str]:
         """Return {word of `export.head`: head} of an architecture."""
         return dict(self.heads if self.heads_of is None else self.heads_of(architecture))
+
+    def tasks_of_head(self, word: str) -> tuple[str, ...]:
+        """Return the tasks whose networks are exported with a value of `export.head`."""
+        return dict(self.head_tasks).get(word, self.tasks)
 
 
 @dataclass(frozen=True, kw_only=True)

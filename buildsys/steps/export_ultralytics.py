@@ -15,6 +15,7 @@ from buildsys.steps.lib.families.ultralytics_architectures import architecture_s
 from buildsys.steps.lib.families.ultralytics_file import SUFFIXES, architecture_task, example_of
 from buildsys.steps.lib.families.ultralytics_networks import (
     ARCHITECTURES,
+    HEAD_TASKS,
     HEADS,
     USUAL,
     architecture_problem,
@@ -38,6 +39,7 @@ STEP = StepSpec(
     family=Family(
         heads=HEADS,
         heads_of=heads_of,
+        head_tasks=HEAD_TASKS,
         branches_of=branches_of,
         decoders=(
             ("yolov8-raw", "raw"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.authoring.recipes.families import decoders, networks, source_names
+from buildsys.authoring.recipes.firmware_checks import fits_network
 from buildsys.registry import find_step
 from buildsys.steps.lib.heads.outputs import HEADS
 from tests.authoring.sample_workspace import by_stage, plan_good, write_recipe
@@ -126,3 +127,22 @@ def test_firmware_network_and_recipe_choose_the_branch(
         by_stage(plans[f"two@{name}"])["export"] for name in ("free", "many", "one", "board")
     ]
     assert tuple(json.loads(step.params)["head"] for step in exports) == heads
+
+
+@pytest.mark.parametrize("task", ["detect", "pose"])
+def test_firmware_of_a_head_fits_the_tasks_that_are_exported_with_it(task: str) -> None:
+    """A contract for poses with a head that is exported for detect only does not fit a network."""
+    name = {"detect": "yolov8n", "pose": "yolov8n-pose"}[task]
+    for head in ("normalized", "split"):
+        assert fits_network(head, networks()["ultralytics"], name, task) == (task == "detect")
+    assert fits_network("raw", networks()["ultralytics"], name, task)
+
+
+def test_a_head_of_some_tasks_is_one_of_the_family() -> None:
+    """Every head that is exported for some tasks only is a head of its family, for tasks that it
+    has.
+    """
+    for family in networks().values():
+        for word, tasks in family.head_tasks:
+            assert word in dict(family.heads)
+            assert set(tasks) < set(family.tasks)

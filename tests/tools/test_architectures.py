@@ -25,7 +25,7 @@ import numpy as np
 import shapes, vision
 from buildsys.steps.lib.families import ultralytics_head, ultralytics_setup
 from buildsys.steps.lib.families.ultralytics_architectures import architecture_strides
-from buildsys.steps.lib.families.ultralytics_networks import branches_of, heads_of
+from buildsys.steps.lib.families.ultralytics_networks import HEAD_TASKS, branches_of, heads_of
 from buildsys.steps.lib.heads import decoders, oriented_boxes, yolo26_decoding
 from buildsys.steps.lib.heads.branches import layout, of_branch
 from buildsys.steps.lib.heads.outputs import head_outputs
@@ -88,7 +88,7 @@ for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob(
         fused = ultralytics_head.fuse(copy.deepcopy(whole), of_branch("raw", branch))
         head_before = dict(vars(fused.model[-1]))
         for word, plain in heads_of(name):
-            if word not in ("raw", "decoded") and task != "detect":
+            if task not in dict(HEAD_TASKS).get(word, (task,)):
                 continue
             head = of_branch(plain, branch)
             ultralytics_head.set_head(fused, head)

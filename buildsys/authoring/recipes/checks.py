@@ -25,7 +25,7 @@ from buildsys.authoring.targets.lookup import Boards
 from buildsys.authoring.targets.target import Target
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
-from buildsys.spec import GRID
+from buildsys.spec import GRID, Family
 from buildsys.text import did_you_mean
 
 _OPSETS = (11, 20)
@@ -100,12 +100,27 @@ def _check_network(build: Build, locate: Locate) -> list[Diagnostic]:
     found = family.training_problem(name, vars(build.train)) if build.train is not None else None
     if found is not None:
         problems.append(locate(("train", *found.key), found.message, found.hint, key=True))
+    problems += _check_head(build, family, locate)
     branches = family.branches_of(name)
     if build.asked_branch and build.asked_branch not in branches:
         message = f"{name or 'the network'} has no {build.asked_branch} branch"
         hint = f"leave `branch` out; it has {' and '.join(branches)} alone"
         problems.append(locate(("export", "branch"), message, hint))
     return problems
+
+
+def _check_head(build: Build, family: Family, locate: Locate) -> list[Diagnostic]:
+    """Check that networks for the recipe's task are exported with `export.head`."""
+    task, asked = build.recipe.source.task, build.asked_head
+    tasks = family.tasks_of_head(asked)
+    if not asked or task is None or task in tasks:
+        return []
+    message = f"`head: {asked}` is for task {' and '.join(tasks)}, not {task}"
+    known = [
+        word for word in family.heads_for(build.architecture) if task in family.tasks_of_head(word)
+    ]
+    hint = f"remove `head`, or write one of: {', '.join(known)}"
+    return [locate(("export", "head"), message, hint)]
 
 
 def check_step_settings(

@@ -55,12 +55,15 @@ def check_decoder(build: Build, locate: Locate, index: int, boards: Boards) -> l
     family, contract = network(build.recipe.source.family), build.contract
     if family is None or contract is None or contract.head is None:
         return []
-    if fits_network(contract.head, family, build.architecture):
+    task = contract.task or ""
+    if fits_network(contract.head, family, build.architecture, task):
         return []
     at: KeyPath = ("firmware",) if build.recipe.firmware else ("targets", index)
     label, name = f"{contract.name} ({contract.label})", build.architecture
     if layout(contract.head) in dict(family.heads).values():
-        message = f"{label} does not decode {name}: {_difference(contract.head, family, name)}"
+        message = (
+            f"{label} does not decode {name}: {_difference(contract.head, family, name, task)}"
+        )
     else:
         message = (
             f"{label} decodes {decoded_by(contract.head)} networks, but the recipe has {name}, family"
@@ -69,15 +72,25 @@ def check_decoder(build: Build, locate: Locate, index: int, boards: Boards) -> l
     return [locate(at, message, _choices(build, family, boards))]
 
 
-def fits_network(head: str, family: Family, architecture: str) -> bool:
-    """Return whether an architecture has a head that a contract names, in its own branch."""
+def fits_network(head: str, family: Family, architecture: str, task: str) -> bool:
+    """Return whether an architecture has a head that a contract names, in its own branch, and is
+    exported with it for the task.
+    """
     known = layout(head) in family.heads_for(architecture).values()
-    return known and branch_of(head) in family.branches_of(architecture)
+    branched = known and branch_of(head) in family.branches_of(architecture)
+    return branched and _is_exported(head, family, task)
 
 
-def _difference(head: str, family: Family, architecture: str) -> str:
+def _is_exported(head: str, family: Family, task: str) -> bool:
+    words = [word for word, name in family.heads if name == layout(head)]
+    return all(task in family.tasks_of_head(word) for word in words)
+
+
+def _difference(head: str, family: Family, architecture: str, task: str) -> str:
     """Return what a firmware that decodes `head` would misread in a network of the same family."""
     if layout(head) in family.heads_for(architecture).values():
+        if not _is_exported(head, family, task):
+            return f"networks for task {task} are not exported with the {layout(head)} head"
         return f"it suppresses nothing, and the network has no {branch_of(head)} branch"
     (wanted, *_), (found, *_) = (
         head_formulas(name, "detect")
@@ -99,7 +112,7 @@ def _choices(build: Build, family: Family, boards: Boards) -> str:
         for contract in found
         if contract.head is not None
         and contract.task == task
-        and fits_network(contract.head, family, build.architecture)
+        and fits_network(contract.head, family, build.architecture, task or "")
     ]
     open_to_all = []
     for name in sorted(boards.targets):

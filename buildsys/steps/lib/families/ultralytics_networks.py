@@ -37,6 +37,8 @@ HEADS: Heads = (
     ("split", "split"),
 )
 """(word of `export.head`, name in `outputs.HEADS`), the default first."""
+HEAD_TASKS = (("normalized", ("detect",)), ("split", ("detect",)))
+"""(word of `export.head`, tasks) for the heads that `ultralytics_head` makes for some tasks only."""
 _HEADS_26: Heads = (("raw", "yolo26-raw"), *HEADS[1:])
 
 _REFUSED = (
