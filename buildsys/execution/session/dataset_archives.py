@@ -4,7 +4,8 @@ A folder that changed after it was unpacked does not match the recipe's pin; it 
 """
 
 import contextlib
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, MissingBytes
@@ -21,7 +22,6 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools.environments import ensure
 from buildsys.graph import Archive, Step
 from buildsys.lockfile import Lock
-from buildsys.locks import locked
 from buildsys.planning.plan_builder import make_step
 from buildsys.registry import read_step
 from buildsys.steps import fetch_file
@@ -62,8 +62,7 @@ def unpack_changed(
     """
     found = False
     for folder in folders:
-        with writing("an unpacked dataset", folder.parent):
-            change = _move_changed(folder)
+        change = _move_changed(folder)
         if change:
             found = True
             _unpack_again(root, store, folder, change, run)
@@ -73,9 +72,11 @@ def unpack_changed(
 def _move_changed(folder: Path) -> tuple[str, str] | None:
     """Move a changed folder away and return (what changed, the archive's address).
 
-    Returns None if unchanged. Raises OSError, CannotWrite.
+    Returns None if unchanged. Raises CannotWrite, OSError.
     """
-    with locked(folder.with_name(f"{folder.name}.lock"), busy=lambda _: None):
+    if not folder.is_dir():  # another run may be unpacking it
+        return None
+    with unpacked.alone(folder), writing(unpacked.WHAT, folder.parent):
         if not folder.is_dir():  # another run has moved it
             return None
         change = unpacked.find_change(folder)
@@ -98,7 +99,7 @@ def _unpack_again(
         if url:
             fetch_archive(root, archive, run)
         else:
-            _unpack(store, archive)
+            unpack_stored(store, archive, print_line)
     except FileNotFoundError:
         why = "the store does not have it, and its URL is not recorded"
         print_line(f"{name} was not unpacked again: {why}; `buildsys sync` fetches it again")
@@ -112,7 +113,7 @@ def _unpack_again(
 def _unpack_fetched(executor: StepExecutor, step: Step, archive: Archive) -> None:
     executor.console.print_line(f"unpacking {archive.url} into {datasets_root() / archive.sha256}")
     try:
-        _unpack(executor.state.store, archive)
+        unpack_stored(executor.state.store, archive, executor.console.print_line)
     except FileNotFoundError as error:
         raise MissingBytes(step.id) from error
     except BuildsysError as error:
@@ -120,16 +121,19 @@ def _unpack_fetched(executor: StepExecutor, step: Step, archive: Archive) -> Non
         raise
 
 
-def _unpack(store: Store, archive: Archive) -> None:
-    """Unpack the store's copy after checking its bytes.
+def unpack_stored(store: Store, archive: Archive, print_line: Callable[[str], None]) -> None:
+    """Unpack the store's copy after checking its bytes; where another run does that, wait for it.
 
-    Raises FileNotFoundError if it is missing.
+    Raises FileNotFoundError if it is missing, BuildsysError.
     """
-    target = datasets_root() / archive.sha256
-    with store.opened(archive.sha256) as (stream, _):
-        try:
-            tree = unpack_stream(stream, target, archive.url or archive.sha256)
-        except FileExistsError:
+    target, label = datasets_root() / archive.sha256, archive.url or archive.sha256
+
+    def wait() -> None:
+        print_line(f"waiting for another run that unpacks {label}")
+
+    with unpacked.alone(target, wait):
+        if os.path.lexists(target):
             return  # another run has unpacked it
-    with writing("an unpacked dataset", target.parent):
-        unpacked.keep(target, archive.url, tree)
+        with store.opened(archive.sha256) as (stream, _), unpacked.fresh_folder(target) as fresh:
+            tree = unpack_stream(stream, fresh, label)
+            unpacked.place(fresh, target, archive.url, tree)

@@ -1,13 +1,14 @@
 """Unpacked archives of datasets, each in a folder named by its sha256, compared with the archive.
 
-Beside the folder are the index of its files (`<sha256>.index`) and a record (`<sha256>.record`).
-While no stat differs, nothing is read; otherwise every file is.
+Beside the folder are the index of its files (`<sha256>.index`) and a record (`<sha256>.record`),
+which are written before the folder gets its name: a killed run leaves no folder without them. While
+no stat differs, nothing is read; otherwise every file is.
 """
 
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,14 +22,20 @@ from buildsys.files import (
     make_tree_durable,
     open_regular,
     read_regular,
+    remove_tree,
     stat_line,
     write_atomic,
 )
 from buildsys.graph import BuildPlan
+from buildsys.locks import locked
 from buildsys.names import is_junk
 from buildsys.records import Digest, find_record, is_digest, write_record
+from buildsys.write_errors import writing
 
-_RECORD, _INDEX, _KEPT = ".record", ".index", ".changed"
+WHAT = "an unpacked dataset"
+"""What cannot be written, in messages."""
+_RECORD, _INDEX, _KEPT, _LOCK = ".record", ".index", ".changed", ".lock"
+_PARTIAL = "partial"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +48,46 @@ class Unpacked:
     format: Literal[1] = 1
 
 
-def keep(folder: Path, url: str, tree: Tree) -> None:
-    """Record what has just been unpacked. Raises OSError."""
+@contextlib.contextmanager
+def alone(folder: Path, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Allow one run at a time to unpack, check or move a folder; `wait`: called before waiting.
+
+    Raises CannotWrite.
+    """
+    with contextlib.ExitStack() as held:
+        with writing(WHAT, folder.parent):
+            held.enter_context(locked(_beside(folder, _LOCK), busy=lambda _: wait()))
+        yield
+
+
+@contextlib.contextmanager
+def fresh_folder(folder: Path) -> Iterator[Path]:
+    """Yield the path of a new folder, from which `place` moves the files; removed at the end.
+
+    Within `alone`: what killed runs left there belongs to no other run, and is removed first.
+    """
+    for left in folder.parent.glob(f".{folder.name}.*{_PARTIAL}"):
+        remove_tree(left)
+    holder = folder.with_name(f".{folder.name}.{_PARTIAL}")
+    try:
+        yield holder / "content"
+    finally:
+        remove_tree(holder)
+
+
+def place(fresh: Path, folder: Path, url: str, tree: Tree) -> None:
+    """Record what has just been unpacked into `fresh`, and move it to its folder.
+
+    Raises CannotWrite.
+    """
     data = encode_index(tree)
-    make_tree_durable(folder)
-    make_durable([folder.parent])
-    write_atomic(_beside(folder, _INDEX), data)
-    record = Unpacked(url=url, tree=digest_bytes(data), stats=_stats(_look(folder)))
-    write_atomic(_beside(folder, _RECORD), write_record(record))
+    with writing(WHAT, folder.parent):
+        make_tree_durable(fresh)
+        write_atomic(_beside(folder, _INDEX), data)
+        record = Unpacked(url=url, tree=digest_bytes(data), stats=_stats(_look(fresh)))
+        write_atomic(_beside(folder, _RECORD), write_record(record))
+        fresh.rename(folder)
+        make_durable([folder.parent])
 
 
 def find(folder: Path) -> Unpacked | None:

@@ -1,6 +1,8 @@
 """Unpacked dataset archives are checked for changes."""
 
 import os
+import shutil
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from buildsys.digest import digest_file
+from buildsys.errors import CannotWrite
 from buildsys.execution.places import datasets_root
-from buildsys.execution.session.dataset_archives import unpack_changed
+from buildsys.execution.session.dataset_archives import unpack_changed, unpack_stored
 from buildsys.execution.store import unpacked
-from buildsys.execution.store.archives import unpack
 from buildsys.execution.store.store import Store
+from buildsys.graph import Archive
 from tests.damage import snapshot
+from tests.processes import wait_until
 from tests.sample_steps import given, make_plan, make_step
 
 FILES = {"images/a.jpg": b"an image", "data.yaml": b"names: [box]"}
@@ -35,8 +39,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store) -> Pat
             packed.writestr(name, data)
     target = datasets_root() / digest_file(archive)
     store.put_file(archive)
-    unpacked.keep(target, "", unpack(archive, target))
+    unpack_stored(store, archive_of(target), print)
     return target
+
+
+def archive_of(folder: Path) -> Archive:
+    """The archive of a folder, without an address."""
+    return Archive(url="", sha256=folder.name)
 
 
 def _edit(folder: Path) -> None:
@@ -139,3 +148,53 @@ def test_an_archive_that_no_longer_unpacks_is_reported(
     said = capsys.readouterr().err
     assert "was not unpacked again" in said
     assert "this is neither a zip nor a tar archive" in said
+
+
+def test_a_folder_appears_with_its_record_or_not_at_all(
+    folder: Path, store: Store, tmp_path: Path
+) -> None:
+    """Where the record cannot be written, there is no folder, and no part of it."""
+    shutil.rmtree(folder)
+    record = folder.with_name(f"{folder.name}.record")
+    record.unlink()
+    record.mkdir()
+    with pytest.raises(CannotWrite, match="an unpacked dataset cannot be written"):
+        unpack_stored(store, archive_of(folder), print)
+    assert sorted(path.suffix for path in folder.parent.iterdir()) == [".index", ".record"]
+    record.rmdir()
+    unpack_stored(store, archive_of(folder), print)
+    assert not unpack_changed(tmp_path, store, [folder])
+
+
+def test_what_a_killed_run_left_is_removed(folder: Path, store: Store) -> None:
+    """The next run removes the parts that a killed one unpacked."""
+    before = snapshot(folder)
+    shutil.rmtree(folder)
+    for name in ("", "a1b2c3d4."):
+        left = folder.with_name(f".{folder.name}.{name}partial") / "content"
+        left.mkdir(parents=True)
+        (left / "data.yaml").write_text("half")
+    unpack_stored(store, archive_of(folder), print)
+    assert snapshot(folder) == before
+    assert list(folder.parent.glob("*partial")) == []
+
+
+def test_a_second_run_waits_for_the_one_that_unpacks(
+    folder: Path, store: Store, tmp_path: Path
+) -> None:
+    """While a run unpacks an archive, another one waits, says so, and then uses its files."""
+    before = snapshot(folder)
+    aside = folder.rename(tmp_path / "aside")
+    lines: list[str] = []
+    second = threading.Thread(
+        target=unpack_stored, args=(store, archive_of(folder), lines.append), daemon=True
+    )
+    with unpacked.alone(folder):
+        second.start()
+        wait_until(lambda: bool(lines), "the second run")
+        assert not folder.exists()
+        inode = aside.rename(folder).stat().st_ino
+    second.join(60)
+    assert lines == [f"waiting for another run that unpacks {folder.name}"]
+    assert (snapshot(folder), folder.stat().st_ino) == (before, inode)
+    assert not unpack_changed(tmp_path, store, [folder])
