@@ -1,7 +1,8 @@
-"""A remote store during one run: entries and blobs by digest, until it has failed twice.
+"""A remote store during one run: entries and blobs by digest, until it fails twice in a row.
 
 The first use connects to it. A blob counts only if its digest matches the request. A failure prints
-one line; after two of a kind, no more requests are made.
+one line, once for each reason; after two of a kind without a success between them, no more requests
+are made.
 """
 
 import contextlib
@@ -57,10 +58,13 @@ class Traffic:
 
 
 class _Direction:
-    """Reading or writing: the number of failures, and whether it continues."""
+    """Reading or writing: its failures, and whether it continues."""
 
     def __init__(self) -> None:
         self.failures = 0
+        """Failures since the last success."""
+        self.has_failed = False
+        """Whether any request has failed."""
         self.on = True
         self._failed_at = 0.0
 
@@ -69,11 +73,20 @@ class _Direction:
 
         When a server is restarted, all its current requests fail; they count as one failure.
         """
-        if self.failures and began < self._failed_at:
+        if began < self._failed_at:
             return False
+        self.has_failed = True
         self.failures += 1
         self._failed_at = time.monotonic()
         return True
+
+    def note_answer(self, began: float) -> None:
+        """Record the answer to a request that started at a time.
+
+        One that started before the last failure does not show that the server answers again.
+        """
+        if began >= self._failed_at:
+            self.failures = 0
 
 
 class Remote:
@@ -229,7 +242,7 @@ class Remote:
     @property
     def has_answered(self) -> bool:
         """Return whether it has answered every request."""
-        return self.reads and not self._reading.failures
+        return self.reads and not self._reading.has_failed
 
     @property
     def is_connected(self) -> bool:
@@ -320,24 +333,36 @@ class Remote:
             with self._counting:
                 progress.begin(time.monotonic())
             try:
-                return action(self._objects)
+                answer = action(self._objects)
             finally:
                 with self._counting:
                     progress.end(time.monotonic())
         except RemoteFailure as failure:
-            if self._ended:
-                raise
-            with self._counting:
-                counts = direction.count(began)
-                first = counts and direction.failures == 1
-                last = counts and direction.failures == _ENOUGH
-                if last:
-                    direction.on = False
-            if first:
-                self.print_line(f"{self.settings.url}: {failure}")
-            if last:
-                self.print_line(f"{self.settings.url} is not used for now: {self._without}")
+            if not self._ended:
+                self._note_failure(direction, began, failure)
             raise
+        except FileNotFoundError:
+            self._note_answer(direction, began)
+            raise
+        self._note_answer(direction, began)
+        return answer
+
+    def _note_answer(self, direction: _Direction, began: float) -> None:
+        with self._counting:
+            direction.note_answer(began)
+
+    def _note_failure(self, direction: _Direction, began: float, failure: RemoteFailure) -> None:
+        """Count a failure, and print it; the second one in a row ends the use of the server."""
+        with self._counting:
+            counts = direction.count(began)
+            first = counts and direction.failures == 1
+            last = counts and direction.failures == _ENOUGH
+            if last:
+                direction.on = False
+        if first:
+            self._print_once(f"{self.settings.url}: {failure}")
+        if last:
+            self.print_line(f"{self.settings.url} is not used for now: {self._without}")
 
     def _mark(self, try_it: bool = False) -> None:
         """Write the mark with the layout of the store, once.

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -357,6 +358,42 @@ def test_one_moment_of_a_server_is_one_failure(connect: Connect) -> None:
     asked = 16
     ask("")
     assert not remote.reads
+
+
+def test_a_failure_that_a_success_follows_does_not_count_for_the_next(
+    connect: Connect,
+) -> None:
+    """Two failures end the use of a remote only when no request succeeds between them; each reason is
+    printed once, and a missing result is not certainly missing any more.
+    """
+    store = connect("one")
+    remote, lines = store.remote, list[str]()
+    remote.print_line = lines.append
+    assert remote.reads
+
+    def fail(_: RemoteObjects) -> None:
+        raise RemoteFailure("the connection was cut")
+
+    def lack(_: RemoteObjects) -> None:
+        raise FileNotFoundError("it is absent")
+
+    def succeed(_: RemoteObjects) -> None:
+        pass
+
+    for answer in (succeed, lack):
+        with contextlib.suppress(RemoteFailure):
+            remote._ask(fail)
+        with contextlib.suppress(FileNotFoundError):
+            remote._ask(answer)
+    assert (remote.reads, remote.has_answered) == (True, False)
+    began = time.monotonic()
+    for answer in (fail, succeed, fail):  # the success is of a request from before the failure
+        with contextlib.suppress(RemoteFailure):
+            remote._ask(answer, began=began if answer is succeed else None)
+    assert not remote.reads
+    assert len(lines) == 2, lines
+    assert lines[0] == f"{store.settings.url}: the connection was cut"
+    assert lines[1].startswith(f"{store.settings.url} is not used for now: ")
 
 
 def test_a_workspace_forgets_what_a_remote_said_that_it_does_not_use_any_more(
