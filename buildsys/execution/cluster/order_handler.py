@@ -175,7 +175,9 @@ class OrderHandler:
                         self._go_on(store, step, order.key)
                         scratch = self.workspace.scratch / order.key
                         held.enter_context(
-                            unfinished_trainings.kept(store.settings, step, order.key, scratch)
+                            unfinished_trainings.kept(
+                                store.settings, step, order.key, scratch, store.print_line
+                            )
                         )
 
                 result = runner.execute(

@@ -7,7 +7,7 @@ is done; `buildsys remote gc` removes leftovers of abandoned trainings.
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from buildsys.digest import digest_file, digest_value
@@ -56,18 +56,29 @@ def take_up(remote: Remote, step: Step, key: str, scratch: Path) -> bool:
 
 @contextlib.contextmanager
 def kept(
-    settings: RemoteSettings, step: Step, key: str, scratch: Path, every: float = EVERY_SECONDS
+    settings: RemoteSettings,
+    step: Step,
+    key: str,
+    scratch: Path,
+    print_line: Callable[[str], None],
+    every: float = EVERY_SECONDS,
 ) -> Iterator[None]:
     """Within the block, save a training's files to the remote store, `every` so many seconds.
 
-    An upload that is unfinished at the end is abandoned.
+    `print_line` prints the first of several failures in a row. An upload that is unfinished at the
+    end is abandoned.
     """
-    ended, remote = threading.Event(), Remote(settings, lambda text: None)
+    ended, attempts = threading.Event(), _Attempts(settings)
 
     def keep() -> None:
-        before = None
+        saved, failed = None, False
         while not ended.wait(every):
-            before = keep_now(remote, step, key, scratch, before)
+            try:
+                saved, failed = keep_now(attempts.begin(), step, key, scratch, saved), False
+            except _FAILURES as error:
+                if not failed and not ended.is_set():
+                    print_line(_describe_failure(step, error, every))
+                saved, failed = None, True
 
     thread = threading.Thread(target=keep, daemon=True, name="keep")
     thread.start()
@@ -75,8 +86,42 @@ def kept(
         yield
     finally:
         ended.set()
-        remote.close(wait=False)
+        attempts.close()
         thread.join()
+
+
+class _Attempts:
+    """The remote store of each attempt: one that has failed would make no more requests."""
+
+    def __init__(self, settings: RemoteSettings) -> None:
+        self._remote = Remote(settings, lambda text: None)
+        self._changing = threading.Lock()
+        self._closed = False
+
+    def begin(self) -> Remote:
+        """Return the remote store for an attempt, connected. Raises RemoteFailure, BuildsysError."""
+        with self._changing:
+            if self._closed:
+                raise RemoteFailure("the training has ended")
+            fresh = Remote(self._remote.settings, lambda text: None)
+            fresh.go_on_from(self._remote)
+            self._remote = fresh
+        if not fresh.is_connected:
+            fresh.prove_writing()
+        return fresh
+
+    def close(self) -> None:
+        """End the current attempt and begin no more."""
+        with self._changing:
+            self._closed = True
+            self._remote.close(wait=False)
+
+
+def _describe_failure(step: Step, error: Exception, every: float) -> str:
+    return (
+        f"{step.stage}: the state of the training cannot be saved in the remote store ({error}); the"
+        f" next attempt is in {every / 60:.2g} minutes"
+    )
 
 
 def keep_now(
@@ -84,36 +129,35 @@ def keep_now(
 ) -> str | None:
     """Save a training's files to the remote store, in place of `before`; returns the new digest.
 
-    A failure is ignored, and the next call tries again. `before`: the digest saved last; None to
-    query it, as another worker may have saved one.
+    `before`: the digest saved last; None to query it, as another worker may have saved one. Raises
+    one of `_FAILURES`.
     """
     archive = scratch / _ARCHIVE
-    with contextlib.suppress(*_FAILURES):
-        before = _find(remote, step, key) if before is None else before
-        try:
-            if not unfinished.pack(scratch, archive):
-                return before
-            digest = digest_file(archive)
-            if digest == before:
-                return before
-            remote.put_blob(digest, archive)
-        finally:
-            archive.unlink(missing_ok=True)
-        remote.put_entry(
-            ActionEntry(
-                key=_key_of(key),
-                module=step.module,
-                tool=step.tool,
-                seconds=0.0,
-                outputs=(EntryOutput(name=_WORK, digest=digest, tree=False),),
-                passed=True,
-                machine=machine_of(step),
-            )
+    before = _find(remote, step, key) if before is None else before
+    try:
+        if not unfinished.pack(scratch, archive):
+            return before
+        digest = digest_file(archive)
+        if digest == before:
+            return before
+        remote.put_blob(digest, archive)
+    finally:
+        archive.unlink(missing_ok=True)
+    remote.put_entry(
+        ActionEntry(
+            key=_key_of(key),
+            module=step.module,
+            tool=step.tool,
+            seconds=0.0,
+            outputs=(EntryOutput(name=_WORK, digest=digest, tree=False),),
+            passed=True,
+            machine=machine_of(step),
         )
-        if before:
+    )
+    if before:
+        with contextlib.suppress(RemoteFailure):  # the new state is saved
             remote.remove(blob_name(before))
-        return digest
-    return before
+    return digest
 
 
 def drop(remote: Remote, step: Step, key: str) -> None:

@@ -1,5 +1,7 @@
 """A training whose worker is removed continues on another one."""
 
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,7 @@ def test_another_worker_has_the_work_of_a_few_minutes_ago(
     """Another worker gets a recent state, and uploads its own for the next."""
     two = remote_of(remote)
     assert not take_up(two, STEP, KEY, tmp_path / "b"), "nothing was kept yet"
-    with kept(remote, STEP, KEY, tmp_path / "a", every=0.01):
+    with kept(remote, STEP, KEY, tmp_path / "a", print, every=0.01):
         work_in(tmp_path / "a", 1)
         wait_until(lambda: take_up(two, STEP, KEY, tmp_path / "b"), "the work")
     assert (tmp_path / "b/work/run/last.pt").read_text() == "epoch 1"
@@ -71,6 +73,43 @@ def test_the_newest_work_alone_is_kept_until_the_training_is_done(
     drop(two, STEP, KEY)
     assert blobs(tmp_path) == []
     assert not take_up(one, STEP, KEY, tmp_path / "c")
+
+
+def test_a_remote_store_that_was_away_gets_the_work_later(
+    tmp_path: Path, remote: RemoteSettings
+) -> None:
+    """However often the remote store fails, later attempts use it; one line says why, before each
+    success.
+    """
+    lines = list[str]()
+    work_in(tmp_path / "a", 1)
+    (tmp_path / "remote").write_text("not a folder")
+    with kept(remote, STEP, KEY, tmp_path / "a", lines.append, every=0.01):
+        wait_until(lambda: bool(lines), "the first failure")
+        time.sleep(0.2)
+        (tmp_path / "remote").unlink()
+        wait_until(lambda: _epoch(remote, tmp_path) == "epoch 1", "the work")
+        (tmp_path / "remote").rename(tmp_path / "away")
+        (tmp_path / "remote").write_text("not a folder")
+        work_in(tmp_path / "a", 2)
+        wait_until(lambda: len(lines) == 2, "the second failure")
+        time.sleep(0.2)
+        (tmp_path / "remote").unlink()
+        wait_until(lambda: _epoch(remote, tmp_path) == "epoch 2", "the later work")
+    assert len(lines) == 2
+    assert lines[0].startswith(
+        f"train: the state of the training cannot be saved in the remote store ({remote.url} cannot"
+        " be written: File exists); the next attempt is in "
+    )
+
+
+def _epoch(remote: RemoteSettings, tmp_path: Path) -> str:
+    """Return what another worker continues from."""
+    other = tmp_path / "other"
+    shutil.rmtree(other, ignore_errors=True)
+    if not take_up(remote_of(remote), STEP, KEY, other):
+        return ""
+    return (other / "work/run/last.pt").read_text()
 
 
 def test_a_worker_that_has_work_of_its_own_goes_on_there(
