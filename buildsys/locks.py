@@ -31,6 +31,25 @@ def locked(
         lock.close()
 
 
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock file; False where there is none, or are no locks."""
+    import fcntl
+
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(number)
+    return False
+
+
 def _acquire(path: Path, owner: str, busy: Callable[[str], None] | None) -> IO[bytes]:
     """Return the open file that holds the lock until it is closed.
 

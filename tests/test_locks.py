@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.locks import locked
+from buildsys.locks import is_held, locked
 
 
 def test_a_held_lock_is_refused_without_waiting_and_names_its_owner(tmp_path: Path) -> None:
@@ -25,6 +25,19 @@ def test_a_held_lock_is_refused_without_waiting_and_names_its_owner(tmp_path: Pa
             pass
     assert heard == ["somebody"]
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_lock_is_held_until_its_holder_ends(tmp_path: Path) -> None:
+    """Whether a lock is held can be read without taking it; the file of a killed process holds
+    nothing.
+    """
+    path = tmp_path / "lock"
+    assert not is_held(path)
+    with locked(path):
+        assert is_held(path)
+    path.write_text("a killed process")
+    assert not is_held(path)
+    assert path.exists()
 
 
 def _add_one(path: Path, ready: Connection) -> None:

@@ -35,10 +35,11 @@ from buildsys.execution.store.action_entry import (
     write_entry,
 )
 from buildsys.execution.store.archives import DAMAGED, BoundedHeader
-from buildsys.execution.store.store import STAGING, Store
+from buildsys.execution.store.store import STAGING, STAGING_LOCK, Store
 from buildsys.execution.store.tree_index import Tree
 from buildsys.files import replacing
 from buildsys.graph import BuildPlan, Status, Step, StepResult
+from buildsys.locks import locked
 from buildsys.operations.destinations import find_file, placing
 from buildsys.records import Size
 from buildsys.typed_json import parse, read
@@ -271,12 +272,13 @@ def _opened(path: Path) -> Iterator[tarfile.TarFile]:
 @contextmanager
 def _staging(store: Store) -> Iterator[Store]:
     """Yield a store beside the blobs, from which they can be moved into place; removed at the
-    end.
+    end. Its lock keeps `buildsys gc` from removing its files.
     """
     folder = store.root / f"{STAGING}{secrets.token_hex(8)}"
     folder.mkdir(parents=True)
     try:
-        yield Store(folder)
+        with locked(folder / STAGING_LOCK, busy=lambda _: None):
+            yield Store(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -441,8 +443,17 @@ def _read_tree(store: Store, digest: str, path: Path) -> Tree:
 def _commit(
     actions: tuple[ActionEntry, ...], blobs: dict[str, int], store: Store, staging: Store
 ) -> Imported:
-    """Move the blobs, then record the actions that name them; existing ones stay."""
-    new = [digest for digest in blobs if staging.has(digest, tree=False)]
+    """Move the blobs, then record the actions that name them; existing ones stay.
+
+    Raises BuildsysError, before anything is moved, for a blob that is neither here nor there.
+    """
+    new = [digest for digest in blobs if staging.size(digest) is not None]
+    for digest in blobs.keys() - set(new):
+        if store.size(digest) is None:
+            raise BuildsysError(
+                f"{digest[:12]} was removed from the store during the import (`buildsys gc`?); nothing"
+                " was imported. Import it again."
+            )
     for digest in new:
         store.take(staging.blob(digest), digest)
     recorded = 0

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import shutil
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,13 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.digest import digest_bytes
+from buildsys.errors import BuildsysError
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import EntryOutput, blob_name, read_entry, write_entry
+from buildsys.execution.store.garbage_collection import Limits, choose, remove, take_stock
+from buildsys.execution.store.store import Store
 from buildsys.execution.store.tree_index import encode_index
-from buildsys.operations.transfer import explain_missing
+from buildsys.operations.transfer import explain_missing, take_in
 from tests.conftest import Build, Sample, StandIn, make_workspace, no_environment
 from tests.operations import golden
 
@@ -408,3 +413,61 @@ def test_what_is_here_stays(carried: Path, elsewhere: Callable[[], Path], tmp_pa
 
 def _inodes(folder: Path) -> Iterator[tuple[Path, int]]:
     return ((path, path.stat().st_ino) for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+class _Disturbed(Store):
+    """A store to which something happens before each file of an import."""
+
+    def __init__(self, root: Path, disturb: Callable[[], None]) -> None:
+        super().__init__(root)
+        self.disturb = disturb
+
+    def holds(self, digest: str, source: Path | None = None) -> bool:
+        """Like `Store.holds`, after the disturbance."""
+        self.disturb()
+        return super().holds(digest, source)
+
+
+def test_a_collection_leaves_the_files_of_a_running_import(carried: Path, tmp_path: Path) -> None:
+    """However long an import takes, `buildsys gc` does not remove its files; it removes those of one
+    that was killed.
+    """
+    store = Store(tmp_path / "other")
+    killed = store.root / ".import-0"
+    (killed / "blobs" / "aa").mkdir(parents=True)
+    for name in ("import.lock", f"blobs/aa/{'a' * 64}"):
+        (killed / name).write_text("")
+
+    def collect() -> None:
+        for path in store.root.rglob("*"):
+            if path.is_file():
+                os.utime(path, (0, 0))
+        found = choose(take_stock(store), frozenset(), Limits(), time.time())
+        remove(found.files)
+
+    imported = take_in(_Disturbed(store.root, collect), carried)
+    assert imported.actions
+    assert imported.blobs == len(blobs(carried))
+    for file in take_stock(store).actions:
+        entry = store.recall(file.file.name)
+        assert entry is not None
+        assert entry.digests_only or all(store.has(o.digest, o.tree) for o in entry.outputs)
+    assert not killed.exists()
+    assert list(store.root.glob(".import-*")) == []
+
+
+def test_what_is_lost_during_an_import_is_an_error(carried: Path, tmp_path: Path) -> None:
+    """If a file of an import disappears, nothing is imported."""
+
+    def lose() -> None:
+        for path in tmp_path.glob("other/.import-*/blobs/*/*"):
+            if not path.read_bytes().startswith(b"[["):
+                path.unlink()
+
+    store = _Disturbed(tmp_path / "other", lose)
+    with pytest.raises(
+        BuildsysError, match=r"removed from the store during the import .*nothing was"
+    ):
+        take_in(store, carried)
+    assert not take_stock(store).actions
+    assert not take_stock(store).blobs

@@ -17,8 +17,8 @@ from pathlib import Path
 from buildsys.errors import BuildsysError
 from buildsys.execution.store.action_entry import ActionEntry
 from buildsys.execution.store.remote_results import kept_entries
-from buildsys.execution.store.store import STAGING, Store
-from buildsys.locks import locked
+from buildsys.execution.store.store import STAGING, STAGING_LOCK, Store
+from buildsys.locks import is_held, locked
 from buildsys.records import is_digest
 
 YOUNG_SECONDS = 3600.0
@@ -161,7 +161,7 @@ def remove(files: Iterable[File]) -> tuple[File, ...]:
                 continue
             file.path.unlink()
             gone.append(file)
-            if file.path.parent.parent.parent.name.startswith(STAGING):
+            if any(place.name.startswith(STAGING) for place in file.path.parents[:3]):
                 with contextlib.suppress(OSError):  # not empty yet
                     os.removedirs(file.path.parent)
     return tuple(gone)
@@ -255,11 +255,17 @@ def _files(folder: Path) -> Iterator[File]:
 
 
 def _leftovers(store: Store) -> Iterator[File]:
-    """Yield temporary files; links are not followed, since they may lead anywhere."""
+    """Yield temporary files, but none of a running import, which may take longer than files stay
+    young; links are not followed, since they may lead anywhere.
+    """
     places = [*_folders(store.root / "blobs"), *_folders(store.root / "actions")]
     places += [path for path in _folders(store.root) if path.name == "workspaces"]
     temporary = [path for place in places for path in place.glob(".tmp-*")]
-    imports = [path for path in _folders(store.root) if path.name.startswith(STAGING)]
+    imports = [
+        path
+        for path in _folders(store.root)
+        if path.name.startswith(STAGING) and not is_held(path / STAGING_LOCK)
+    ]
     left = [
         Path(place, name)
         for folder in imports

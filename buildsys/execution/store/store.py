@@ -35,6 +35,8 @@ from buildsys.write_errors import writing
 
 STAGING = ".import-"
 """Prefix of the folders of unfinished imports, beside the blobs."""
+STAGING_LOCK = "import.lock"
+"""A lock in such a folder, held while the import runs."""
 REMOTES = "remotes"
 """Folder of entries from remote stores, with a subfolder for each."""
 UNPUSHED = "unpushed"
