@@ -13,6 +13,7 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import (
+    LARGEST_ENTRY,
     ActionEntry,
     blob_name,
     parse_action_name,
@@ -22,10 +23,10 @@ from buildsys.execution.store.folder_objects import Listed, is_leftover
 from buildsys.execution.store.garbage_collection import files_of
 from buildsys.execution.store.objects import LARGEST, RemoteObjects
 from buildsys.execution.store.remote import Remote
-from buildsys.execution.store.remote_entry import LARGEST_ENTRY, NotTrusted, read_remote_entry
+from buildsys.execution.store.remote_entry import NotTrusted, read_remote_entry
 from buildsys.execution.store.remote_failure import OddName, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore, require_shared
-from buildsys.execution.store.tree_index import read_index
+from buildsys.execution.store.tree_index import Tree, all_blobs, read_index
 from buildsys.graph import BuildPlan
 from buildsys.lockfile import read_lock
 from buildsys.operations.transfer import MissingResult, gather
@@ -314,16 +315,17 @@ def _named(objects: RemoteObjects, name: str) -> set[str] | None:
     """
     try:
         entry = _read(objects, name)
-        found = {output.digest for output in entry.outputs}
-        for output in entry.outputs:
-            if output.tree:
-                data = objects.read(blob_name(output.digest), _LARGEST_INDEX)
-                if data is None or digest_bytes(data) != output.digest:
-                    return None
-                found |= {file.digest for file in read_index(data)}
+        return all_blobs(entry.artifacts, lambda digest: _read_tree(objects, digest))
     except ValueError:
         return set() if objects.size(name) is None else None
-    return found
+
+
+def _read_tree(objects: RemoteObjects, digest: str) -> Tree:
+    """Read the files of a tree. Raises ValueError for one that is absent or damaged."""
+    data = objects.read(blob_name(digest), _LARGEST_INDEX)
+    if data is None or digest_bytes(data) != digest:
+        raise ValueError("it is absent or damaged")
+    return read_index(data)
 
 
 def _damaged(remote: Remote, objects: RemoteObjects, blobs: Iterable[Listed]) -> list[str]:

@@ -24,6 +24,7 @@ from buildsys.errors import BuildsysError, InputError, shorten
 from buildsys.execution.packages.manifest import EMBEDDED_OUTPUTS
 from buildsys.execution.state.decide import State
 from buildsys.execution.store.action_entry import (
+    LARGEST_ENTRY,
     ActionEntry,
     action_name,
     blob_name,
@@ -36,7 +37,7 @@ from buildsys.execution.store.action_entry import (
 )
 from buildsys.execution.store.archives import DAMAGED, BoundedHeader
 from buildsys.execution.store.store import STAGING, STAGING_LOCK, Store
-from buildsys.execution.store.tree_index import Tree
+from buildsys.execution.store.tree_index import Tree, all_blobs
 from buildsys.files import replacing
 from buildsys.graph import BuildPlan, Status, Step, StepResult
 from buildsys.locks import locked
@@ -47,8 +48,6 @@ from buildsys.typed_json import parse, read
 HEADER = "buildsys-store.json"
 FORMAT = 2
 _CHUNK = 1 << 20
-_LARGEST_TEXT = 1 << 20
-"""Limit of an entry's bytes: larger than any entry, small enough to read at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,16 +191,13 @@ def _find(
 def _blobs(store: Store, step: Step, result: StepResult, names: tuple[str, ...]) -> set[str] | None:
     """Return every blob of a result, or of these outputs; None if the store lacks one."""
     trees = {output.name: output.tree for output in step.outputs}
-    found: set[str] = set()
-    for name, digest in result.outputs:
-        if names and name not in names:
-            continue
-        if not store.has(digest, trees[name]):
-            return None
-        found.add(digest)
-        if trees[name]:
-            found |= {file.digest for file in store.index(digest)}
-    return found
+    taken = [(digest, trees[name]) for name, digest in result.outputs if not names or name in names]
+    if not all(store.has(*each) for each in taken):
+        return None
+    try:
+        return all_blobs(taken, store.index)
+    except FileNotFoundError:  # the remote store may have lost the index of a tree
+        return None
 
 
 def _entry(
@@ -352,7 +348,7 @@ def _read_actions(
 
 
 def _read_text(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
-    if member.size > _LARGEST_TEXT:
+    if member.size > LARGEST_ENTRY:
         raise _refusal(path, f"{member.name} cannot be read")
     return _stream(archive, member).read()
 

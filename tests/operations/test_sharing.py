@@ -228,6 +228,20 @@ def test_what_is_known_by_digest_alone_is_not_signed(
     assert not any('"gate"' in each.read_text() for each in (remote / "actions").glob("*/*"))
 
 
+def test_a_list_of_files_that_the_remote_has_damaged_is_reported(
+    built: None, workspace: Path, remote: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """A result that is only in the remote, with a damaged list of its files, counts as lost."""
+    assert say(workspace, capsys, "store", "push")[0] == 0
+    leave(workspace, tmp_path)
+    for blob in (remote / "blobs").glob("*/*"):
+        if blob.read_bytes().startswith(b'[["'):
+            blob.write_bytes(b"[[")
+    target = str(tmp_path / "x.tar")
+    code, text = say(workspace, capsys, "store", "export", "*", "-o", target)
+    assert (code, "built, but the store has lost it: " in text) == (1, True), text
+
+
 def test_a_report_leaves_nothing_to_be_put_there(
     built: None,
     workspace: Path,

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from buildsys.graph import Step, StepResult
 from buildsys.records import Digest, Seconds, read_record, write_record
 
+LARGEST_ENTRY = 1 << 20
+"""Limit of an entry's size in bytes: larger than any entry, small enough to read at once."""
 _MACHINE = re.compile(r"[A-Za-z0-9_]{0,32}", re.ASCII)
 _ACTION = re.compile(
     r"actions/([0-9a-f]{2})/(\1[0-9a-f]{62})(?:\.([A-Za-z0-9_]{1,32}))?\.json", re.ASCII
@@ -89,6 +91,11 @@ class ActionEntry:
     """The architecture that made it, see `machine_of`; also empty in entries of earlier releases.
     """
     format: Literal[1] = 1
+
+    @property
+    def artifacts(self) -> tuple[tuple[str, bool], ...]:
+        """Return its outputs as (digest, whether it is a tree)."""
+        return tuple((output.digest, output.tree) for output in self.outputs)
 
 
 def make_entry(

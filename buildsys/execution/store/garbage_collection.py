@@ -18,6 +18,7 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.store.action_entry import ActionEntry
 from buildsys.execution.store.remote_results import kept_entries
 from buildsys.execution.store.store import STAGING, STAGING_LOCK, Store
+from buildsys.execution.store.tree_index import all_blobs
 from buildsys.locks import is_held, locked
 from buildsys.records import is_digest
 
@@ -179,12 +180,10 @@ def protect(store: Store, words: Iterable[str]) -> frozenset[str]:
 
 
 def files_of(store: Store, entry: ActionEntry) -> tuple[str, ...]:
-    """Return the sorted digests of an action's outputs and, for trees, of their files."""
-    found = {output.digest for output in entry.outputs}
-    for output in entry.outputs:
-        if output.tree:
-            found |= {file.digest for file in store.possible_index(output.digest)}
-    return tuple(sorted(found))
+    """Return the sorted digests of an action's outputs and, for trees that are here, of their
+    files.
+    """
+    return tuple(sorted(all_blobs(entry.artifacts, store.possible_index)))
 
 
 @contextmanager

@@ -16,10 +16,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from buildsys.errors import BuildsysError
-from buildsys.execution.store.action_entry import ActionEntry, action_name, blob_name
+from buildsys.execution.store.action_entry import (
+    LARGEST_ENTRY,
+    ActionEntry,
+    action_name,
+    blob_name,
+)
 from buildsys.execution.store.objects import RemoteObjects, open_objects
 from buildsys.execution.store.remote_entry import (
-    LARGEST_ENTRY,
     MARK,
     RemoteMark,
     SigningKey,

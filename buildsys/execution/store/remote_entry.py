@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 MARK = "buildsys-remote.json"
 """The object that names a remote store's layout."""
-LARGEST_ENTRY = 1 << 20
-"""Limit of an entry's size in bytes: larger than any entry, small enough for one request."""
 VARIABLE = "BUILDSYS_SIGNING_KEY"
 _PURPOSE = b"buildsys: the result of an action\n"
 _MISSING_LIBRARY = (

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from buildsys.errors import BuildsysError, CannotWrite
 from buildsys.execution.store.action_entry import (
+    LARGEST_ENTRY,
     ActionEntry,
     action_name,
     parse_action_name,
     this_machine,
 )
 from buildsys.execution.store.remote_entry import (
-    LARGEST_ENTRY,
     check_signatures,
     read_remote_entry,
     read_unchecked,

@@ -7,7 +7,7 @@ path.
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from buildsys.names import check_names
@@ -43,3 +43,17 @@ def read_index(data: bytes) -> Tree:
     if encode_index(rows) != data:
         raise ValueError("not the canonical form of an index")
     return tuple(TreeFile(*row) for row in rows)
+
+
+def all_blobs(artifacts: Iterable[tuple[str, bool]], read_tree: Callable[[str], Tree]) -> set[str]:
+    """Return the digests of artifacts, (digest, whether it is a tree) each, and of trees' files.
+
+    `read_tree`: returns the files of a tree; what it raises or returns for one that cannot be read
+    is the caller's decision.
+    """
+    found: set[str] = set()
+    for digest, is_tree in artifacts:
+        found.add(digest)
+        if is_tree:
+            found.update(file.digest for file in read_tree(digest))
+    return found
