@@ -29,7 +29,7 @@ from buildsys.execution.store.shared_store import SharedStore, require_shared
 from buildsys.execution.store.tree_index import Tree, all_blobs, read_index
 from buildsys.graph import BuildPlan
 from buildsys.lockfile import read_lock
-from buildsys.operations.transfer import MissingResult, gather
+from buildsys.operations.transfer import MissingResult, gather, lost_file
 from buildsys.remote_settings import describe_remote
 
 _YOUNG_SECONDS = 24 * 3600.0
@@ -97,17 +97,24 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     try:
         store.push(*new)
     except RemoteFailure as failure:
-        done = store.remote.traffic
         raise BuildsysError(
-            f"{store.remote.settings.url}: {failure}; {done.entries_written} of {len(new)} results were"
-            " uploaded. Run it again: nothing is uploaded twice."
+            f"{store.remote.settings.url}: {failure}; {_done(store, new)}. Run it again: nothing is"
+            " uploaded twice."
         ) from failure
+    except FileNotFoundError as error:
+        lost = next((each for each in sorted(files) if not store.has(each, tree=False)), "a file")
+        then = f"{_done(store, new)}. Push again to learn which step it belongs to."
+        raise lost_file(lost, then) from error
     return Moved(
         results=len(new),
         known=len(entries) - len(absent),
         missing=found.missing,
         foreign=len(absent) - len(new),
     )
+
+
+def _done(store: SharedStore, new: list[ActionEntry]) -> str:
+    return f"{store.remote.traffic.entries_written} of {len(new)} results were uploaded"
 
 
 def pull(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:

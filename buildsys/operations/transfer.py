@@ -229,10 +229,16 @@ def _add_blob(archive: tarfile.TarFile, store: Store, digest: str) -> None:
             member.size = size
             archive.addfile(member, stream)
     except FileNotFoundError as error:
-        raise BuildsysError(
-            f"{digest[:12]} was removed from the store meanwhile (`buildsys gc`?), or was damaged and is"
-            " removed; nothing was written. Export again to learn which step it belongs to."
-        ) from error
+        then = "nothing was written. Export again to learn which step it belongs to."
+        raise lost_file(digest, then) from error
+
+
+def lost_file(digest: str, then: str) -> BuildsysError:
+    """Return the error about a file that disappeared from the store; `then`: what follows."""
+    return BuildsysError(
+        f"{digest[:12]} was removed from the store meanwhile (`buildsys gc`?), or was damaged and is"
+        f" removed; {then}"
+    )
 
 
 def take_in(store: Store, path: Path) -> Imported:

@@ -242,6 +242,22 @@ def test_a_list_of_files_that_the_remote_has_damaged_is_reported(
     assert (code, "built, but the store has lost it: " in text) == (1, True), text
 
 
+def test_a_damaged_file_of_this_machine_is_not_uploaded(
+    built: None, workspace: Path, remote: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """A push with a damaged file ends with a sentence; the next one names the step that lost it."""
+    blobs = sorted((tmp_path / "store" / "blobs").glob("*/*"))
+    blob = next(path for path in blobs if path.read_bytes()[:2] not in (b"", b"[["))
+    blob.chmod(0o644)
+    blob.write_bytes(b"?" * blob.stat().st_size)
+    code, text = say(workspace, capsys, "store", "push")
+    assert (code, blob.name[:12] in text) == (1, True)
+    golden.check("store-push-damaged", text, tmp_path)
+    assert not list(remote.rglob(blob.name))
+    code, text = say(workspace, capsys, "store", "push")
+    assert (code, "the store has lost it: " in text) == (0, True)
+
+
 def test_a_report_leaves_nothing_to_be_put_there(
     built: None,
     workspace: Path,
