@@ -28,9 +28,10 @@ from buildsys.execution.store.remote_failure import OddName, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore, require_shared
 from buildsys.execution.store.tree_index import Tree, all_blobs, read_index
 from buildsys.graph import BuildPlan
-from buildsys.lockfile import read_lock
+from buildsys.lockfile import Training, read_lock
 from buildsys.operations.transfer import MissingResult, gather, lost_file
 from buildsys.remote_settings import describe_remote
+from buildsys.spec import Format
 
 _YOUNG_SECONDS = 24 * 3600.0
 """Seconds: newer blobs may belong to a result that is being uploaded."""
@@ -185,19 +186,21 @@ def check(store: SharedStore, every_byte: bool) -> Looked:
 def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -> Swept:
     """Remove results that were uploaded longer ago than `age` seconds, and unused blobs.
 
-    Results in this workspace's buildsys.lock stay, and all blobs stay if a remaining result cannot
-    be read. Raises BuildsysError; nothing is removed unless the whole listing can be read.
+    Trainings in this workspace's buildsys.lock stay, with their curves, and all blobs stay if a
+    remaining result cannot be read. Raises BuildsysError; nothing is removed unless the whole
+    listing can be read.
     """
     objects = _connect(store.remote)
-    lock = read_lock(workspace.lock)
-    protected = {training.checkpoint for training in lock.trainings().values()}
+    trainings = tuple(read_lock(workspace.lock).trainings().values())
+    keys = {training.action_key for training in trainings}
     try:
         there = _take_stock(store.remote, objects)
         actions, blobs = there.actions, there.blobs
         now = time.time()
-        old = [each for each in actions if now - each.changed > age]
-        stay = [each for each in actions if now - each.changed <= age]
+        stay = [each for each in actions if now - each.changed <= age or _key_of(each.name) in keys]
+        old = sorted(set(actions) - set(stay), key=lambda each: each.name)
         names = [each.name for each in stay]
+        protected = _recorded(objects, trainings)
         named = store.remote.each(lambda name: _named(objects, name), names)
         live = protected.union(*(found for found in named if found is not None))
         unreadable = [n for n, found in zip(names, named, strict=True) if found is None]
@@ -325,6 +328,33 @@ def _named(objects: RemoteObjects, name: str) -> set[str] | None:
         return all_blobs(entry.artifacts, lambda digest: _read_tree(objects, digest))
     except ValueError:
         return set() if objects.size(name) is None else None
+
+
+def _key_of(name: str) -> str:
+    """Return the key of the entry with this name; empty for other names."""
+    parts = parse_action_name(name)
+    return parts[0] if parts else ""
+
+
+def _recorded(objects: RemoteObjects, trainings: Iterable[Training]) -> set[str]:
+    """Return the outputs of recorded trainings and the files of their curves, with or without an
+    entry. Raises RemoteFailure.
+    """
+
+    def read_tree(digest: str) -> Tree:
+        try:
+            return _read_tree(objects, digest)
+        except ValueError:  # without its index, no file of it can be used
+            return ()
+
+    return all_blobs(
+        (
+            (digest, name == Format.TRAINING)
+            for training in trainings
+            for name, digest in training.outputs.items()
+        ),
+        read_tree,
+    )
 
 
 def _read_tree(objects: RemoteObjects, digest: str) -> Tree:

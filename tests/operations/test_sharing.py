@@ -10,7 +10,10 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.execution.session.session import Session
+from buildsys.execution.store.store import Store
+from buildsys.execution.store.tree_index import all_blobs
 from buildsys.graph import Status
+from buildsys.lockfile import read_lock
 from buildsys.report import writing
 from tests.conftest import StandIn, no_environment
 from tests.operations import golden
@@ -154,7 +157,9 @@ def test_the_recorded_network_is_found_by_its_digest(
 def test_a_remote_is_looked_at_and_cleaned_up(
     built: None, workspace: Path, remote: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    """`check` finds and removes damage; `gc` deletes old results, not the recorded network."""
+    """`check` finds and removes damage; `gc` deletes old results, not recorded trainings: their
+    entries, networks and curves stay.
+    """
     assert say(workspace, capsys, "store", "push")[0] == 0
     (remote / "notes.txt").write_text("not ours")
     blob = min((remote / "blobs").glob("*/*"), key=lambda path: path.stat().st_size)
@@ -172,11 +177,16 @@ def test_a_remote_is_looked_at_and_cleaned_up(
     code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d", "--dry-run")
     golden.check("remote-gc-dry-run", text, tmp_path)
     assert say(workspace, capsys, "remote", "gc", "--max-age", "90d")[0] == 0
-    assert list((remote / "actions").glob("*/*")) == list(remote.rglob("*#1")) == []
-    lock = (workspace / "buildsys.lock").read_text()
-    left = {path.name for path in (remote / "blobs").glob("*/*")}
-    assert left
-    assert all(name in lock for name in left)
+    assert list(remote.rglob("*#1")) == []
+    trainings = read_lock(workspace / "buildsys.lock").trainings().values()
+    assert trainings
+    entries = {path.name.partition(".")[0] for path in (remote / "actions").glob("*/*")}
+    assert entries == {training.action_key for training in trainings}
+    assert {path.name for path in (remote / "blobs").glob("*/*")} == all_blobs(
+        [(training.checkpoint, False) for training in trainings]
+        + [(training.training, True) for training in trainings],
+        Store(tmp_path / "store").index,
+    )
     assert (remote / "notes.txt").exists()
 
 
