@@ -24,6 +24,7 @@ _SHOW_CURSOR = b"\x1b[?25h"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _groups: set[int] = set()
+_files: set[Path] = set()
 _lock = threading.RLock()  # a signal handler may run while its own thread holds it
 _ending = threading.Event()
 
@@ -131,6 +132,11 @@ def end_all() -> None:
             _end_group(group)
 
 
+def remove_on_signals(file: Path) -> None:
+    """Remove this file, such as a private key of this process, when a signal ends buildsys."""
+    _files.add(file)
+
+
 _KEPT = "finished steps are kept; the next run makes the others"
 
 
@@ -155,6 +161,9 @@ def end_on_signals(
             signal.signal(each, signal.SIG_IGN)
         text = left()
         end_all()
+        for file in tuple(_files):
+            with contextlib.suppress(OSError):
+                file.unlink()
         with contextlib.suppress(Exception):
             finish()
         with contextlib.suppress(Exception):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from buildsys.cluster_settings import SlurmSettings
 from buildsys.errors import BuildsysError, CannotReach
+from buildsys.execution import children
 from buildsys.execution.cluster import connections
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.unexpected import UNEXPECTED
@@ -47,6 +48,8 @@ _PASSED = (
 
 None of them is secret: they are written into a job's script.
 """
+_KEY_SUFFIX = ".pem"
+_SUFFIXES = (".out", ".err", _KEY_SUFFIX)
 _LEFT_SECONDS = 30 * 24 * 3600.0
 """Seconds, longer than any job runs: older files belong to no job."""
 
@@ -60,17 +63,21 @@ class Slurm:
         folder = cache_root() / "slurm"
         folder.mkdir(parents=True, exist_ok=True)
         remove_left(cache_root(), time.time())
-        name = f"{socket.gethostname()}-{os.getpid()}"
-        self.certificate = folder / f"{name}.pem"
-        self.certificate.unlink(missing_ok=True)
-        connections.make_certificate(self.certificate, lambda text: None)
-        words = (str(self.certificate), sys.executable, str(folder))
-        if any(word != shlex.quote(word) for word in words):
-            raise CannotReach(
-                f"a SLURM job cannot name {' or '.join(words)}: use a path without spaces"
-            )
-        self._cluster = self._submit(settings, workspace, folder)
-        self.address = str(self._cluster.scheduler_address)
+        name = f"{socket.gethostname()}-{os.getpid()}"  # see `_is_running`
+        self.certificate = folder / f"{name}{_KEY_SUFFIX}"
+        with contextlib.ExitStack() as undo:
+            self.certificate.unlink(missing_ok=True)
+            undo.callback(self.certificate.unlink, missing_ok=True)
+            children.remove_on_signals(self.certificate)
+            connections.make_certificate(self.certificate, lambda text: None)
+            words = (str(self.certificate), sys.executable, str(folder))
+            if any(word != shlex.quote(word) for word in words):
+                raise CannotReach(
+                    f"a SLURM job cannot name {' or '.join(words)}: use a path without spaces"
+                )
+            self._cluster = self._submit(settings, workspace, folder)
+            self.address = str(self._cluster.scheduler_address)
+            undo.pop_all()
 
     def _submit(
         self, settings: SlurmSettings, workspace: Workspace, folder: Path
@@ -112,15 +119,33 @@ class Slurm:
 
 
 def remove_left(cache: Path, now: float) -> None:
-    """Remove old output of jobs, and the folders of killed workers; `now`: seconds since 1970."""
-    printed = (path for path in (cache / "slurm").glob("*") if path.suffix in (".out", ".err"))
-    for path in (*printed, *(cache / "workers").glob("slurm-*")):
+    """Remove old output of jobs, keys of runs that have ended, and the folders of killed workers.
+
+    `now`: seconds since 1970.
+    """
+    files = [path for path in (cache / "slurm").glob("*") if path.suffix in _SUFFIXES]
+    for path in (*files, *(cache / "workers").glob("slurm-*")):
         with contextlib.suppress(OSError):
             newest = max(
                 each.stat().st_mtime for each in (path, *path.glob("*"), *path.glob("*/*"))
             )
-            if now - newest > _LEFT_SECONDS:
+            is_used = _is_running(path.stem) if path.suffix == _KEY_SUFFIX else None
+            if is_used is False or (is_used is None and now - newest > _LEFT_SECONDS):
                 path.unlink() if path.is_file() else remove_tree(path)
+
+
+def _is_running(run: str) -> bool | None:
+    """Return whether a run, named by host and process, still runs; None for other hosts."""
+    host, _, process = run.rpartition("-")
+    if host != socket.gethostname() or not process.isdecimal():
+        return None
+    try:
+        os.kill(int(process), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def main(words: Sequence[str]) -> int:

@@ -1,6 +1,7 @@
 """Which cluster a run uses, which connections are allowed, and messages about others."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -223,6 +224,24 @@ def test_what_jobs_of_long_ago_left_is_removed(tmp_path: Path) -> None:
     remove_left(tmp_path, time.time())
     left = sorted(path.name for path in tmp_path.glob("*/*"))
     assert left == ["buildsys-2.out", "gpu-1", "slurm-2"]
+
+
+def test_keys_of_runs_that_have_ended_are_removed(tmp_path: Path) -> None:
+    """A killed run's private key is removed; those of running ones, and of other machines for a
+    month, are kept.
+    """
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    host, folder = socket.gethostname(), tmp_path / "slurm"
+    folder.mkdir()
+    kept = (f"{host}-{os.getpid()}.pem", "elsewhere-7.pem", "notes.txt")
+    gone = (f"{host}-{ended.pid}.pem", f"{host}-{'9' * 40}.pem", "elsewhere-8.pem")
+    for name in (*kept, *gone):
+        (folder / name).write_text("")
+    for name in (kept[0], kept[2], gone[2]):
+        os.utime(folder / name, (0, 0))
+    remove_left(tmp_path, time.time())
+    assert sorted(path.name for path in folder.iterdir()) == sorted(kept)
 
 
 def test_check_shows_what_ends_a_run(

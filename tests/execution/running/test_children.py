@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -91,3 +93,20 @@ def test_a_step_that_is_cancelled_before_it_begins_does_not_begin(tmp_path: Path
     assert run_command(command, lambda *report: None, cancellation) == -9
     assert cancellation.requested
     assert not mark.exists()
+
+
+def test_a_signal_removes_the_private_key_of_a_run(tmp_path: Path) -> None:
+    """What must not outlive a process is removed by its signal handler."""
+    key = tmp_path / "key.pem"
+    program = (
+        "import os, signal, sys, pathlib\n"
+        "from buildsys.execution import children\n"
+        "key = pathlib.Path(sys.argv[1])\n"
+        "key.write_text('secret')\n"
+        "children.remove_on_signals(key)\n"
+        "children.end_on_signals(lambda: None)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+    )
+    words = (sys.executable, "-c", program, str(key))
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, key.exists()) == (143, False), done.stderr
