@@ -406,7 +406,7 @@ class Dispatch:
         try:
             if self.store.remote.size(self._proof) is not None:
                 return True
-            self.store.note_absent([self._proof])
+            self.store.note_unusable([self._proof])
             self.store.push_blobs(self._proof, tree=False)
         except (RemoteFailure, FileNotFoundError) as failure:
             self._require_store()

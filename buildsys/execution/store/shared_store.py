@@ -436,7 +436,7 @@ class SharedStore(Store):
                 found = {f.digest for f in self.index(digest) if self._blobs.is_absent(f.digest)}
         return found
 
-    def note_absent(self, digests: Iterable[str]) -> None:
+    def note_unusable(self, digests: Iterable[str]) -> None:
         """Record blobs as missing or damaged in the remote: those that are here are uploaded
         again.
         """
@@ -472,7 +472,7 @@ class SharedStore(Store):
                 self.remote.fetch(digest, temporary, size)
                 seal(temporary)
         except Damaged:
-            self.note_absent([digest])
+            self.note_unusable([digest])
             self.print_line(f"{self.settings.url}: {digest[:12]} is damaged there and was ignored")
             raise
         except FileNotFoundError:

@@ -275,7 +275,7 @@ def test_an_input_that_the_remote_has_lost_is_asked_for(
     assert tools.ran == []
     coordinator.push_blobs(digest, tree=False)
     assert handler.handle(order, lambda event: None, tools) == reply, "it was not sent"
-    coordinator.note_absent({digest})
+    coordinator.note_unusable({digest})
     coordinator.push_blobs(digest, tree=False)
     assert isinstance(handler.handle(order, lambda event: None, tools), Answer)
 
