@@ -6,13 +6,18 @@ from pathlib import Path
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: the address and the certificate."""
+    from buildsys.cluster_settings import DEFAULT_PORT
+
     parser.add_argument(
         "--host",
         default="",
         help="address to listen at; default: 127.0.0.1, or every address with `--tls`",
     )
     parser.add_argument(
-        "--port", type=_port, default=8786, help="port to listen at (default: 8786)"
+        "--port",
+        type=_port,
+        default=DEFAULT_PORT,
+        help=f"port to listen at (default: {DEFAULT_PORT})",
     )
     parser.add_argument(
         "--tls",
