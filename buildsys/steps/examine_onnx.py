@@ -118,7 +118,7 @@ def _standstill(forms: "dict[str, Recording]", params: Params) -> list[str]:
     float file.
     """
     from buildsys.steps.lib.heads.formulas import count_cells
-    from buildsys.steps.lib.parity import output_figures, signal
+    from buildsys.steps.lib.parity import output_figures, output_parts, signal
 
     frame, problems = params.preprocessing, []
     cells = [count_cells(frame.height, frame.width, strides) for strides in STRIDE_SETS]
@@ -128,7 +128,8 @@ def _standstill(forms: "dict[str, Recording]", params: Params) -> list[str]:
             continue
         axis = 2 if output.values.shape[2] in cells else 1
         sides = (
-            output_figures.split(name, o.values, params.classes) for o in (whole[name], output)
+            output_parts.split(name, o.values, params.classes, params.keypoints)
+            for o in (whole[name], output)
         )
         for before, after in zip(*sides, strict=True):
             cure = f"{_MORE_DIGITS}; or {output_figures.CALIBRATE}"

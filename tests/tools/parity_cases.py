@@ -18,6 +18,7 @@ from buildsys.steps.lib.parity import (
     conversion,
     firmware_rung,
     output_figures,
+    output_parts,
     parity_ladder,
     recording_files,
     signal,
@@ -389,6 +390,25 @@ def check_scores_are_measured_apart_from_pixels() -> None:
     lost = figures["detections (scores)"]
     assert lost is not None
     assert abs(lost - 0.9) < 1e-6
+
+
+def check_the_rows_behind_the_scores_have_the_name_of_the_task() -> None:
+    """Rows behind the scores are keypoints, mask coefficients or an angle, as the network's task
+    has them.
+    """
+    import numpy as np
+
+    for rows, keypoints, name, kind in (
+        (12, 4, "keypoints", "keypoint"),
+        (32, 0, "mask coefficients", "other"),
+        (1, 0, "angles", "other"),
+        (5, 0, "further values", "other"),
+    ):
+        values = np.zeros((1, 6 + rows, 84), np.float32)
+        *_, last = output_parts.split("detections", values, 2, keypoints)
+        assert (last.name, last.kind) == (f"detections ({name})", kind)
+        assert last.values.shape == (1, rows, 84)
+    assert len(output_parts.split("detections", np.zeros((1, 6, 84)), 2, 0)) == 2
 
 
 def check_a_decoded_head_is_compared_in_pixels() -> None:

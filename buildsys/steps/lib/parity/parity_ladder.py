@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys.steps.lib.firmware.output_layout import Network
 from buildsys.steps.lib.heads import decoders
@@ -14,9 +14,13 @@ from buildsys.steps.lib.parity import (
     firmware_rung,
     matched_detections,
     output_figures,
+    output_parts,
     tolerances,
 )
 from buildsys.steps.lib.parity.recording_files import Output, Recording
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ORDER = ("checkpoint", "onnx", "quantized-onnx", "float-tflite", "tflite", "tflm")
 """Forms of a network from first to last; a ladder has those that a build makes."""
@@ -100,7 +104,7 @@ class Ladder:
         if end == "tflm":
             figures = {
                 name: output_figures.steps_apart(
-                    output_figures.split(name, output.values, self.network.classes)[0].kind,
+                    self._split(name, output.values)[0].kind,
                     output.values,
                     found[name].values,
                 )
@@ -167,7 +171,10 @@ class Ladder:
         return matched_detections.decode(recording, index, self.head, self.network)
 
     def _parts(self, output: Output) -> tuple[output_figures.Part, ...]:
-        return output_figures.split(output.name, output.real(), self.network.classes)
+        return self._split(output.name, output.real())
+
+    def _split(self, name: str, values: "np.ndarray") -> tuple[output_figures.Part, ...]:
+        return output_parts.split(name, values, self.network.classes, self.network.keypoints)
 
     def _decode(self, start: str, recording: Recording) -> Rung:
         figures, problems = firmware_rung.compare(self.decoder, recording, self.network)
