@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
 
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
@@ -22,6 +23,7 @@ from buildsys.execution.state import code_digest, fingerprint, kept_digests
 from buildsys.execution.store import workspaces
 from buildsys.execution.store.store import Store
 from tests.checkpoints import checkpoint_of
+from tests.distribution import LONGEST_FIRST, TwoWithTools
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -57,44 +59,27 @@ flip_idx: [1, 0, 3, 2]
 """
 
 
-LONGEST_FIRST = (
-    "test_same_bytes",
-    "test_examples",
-    "test_pipeline",
-    "test_tasks",
-    "test_outside",
-    "test_yolo26",
-    "test_contracts",
-    "test_yolox_pipeline",
-    "test_brought",
-    "test_litert_torch",
-    "test_architectures",
-    "test_batches",
-    "test_fit",
-    "test_converters",
-    "test_compare",
-)
-"""Files of tests/tools, ordered by duration."""
-
-
 MEMORY = Path("/dev/shm")
 """A folder in memory, if the system has one (Linux)."""
 ENOUGH_MEMORY = 2 << 30
 """Required free memory there, in bytes."""
+_IN_MEMORY = "BUILDSYS_TEST_MEMORY"
+"""The variable with the folder there of this run."""
 _FAILED = pytest.StashKey[bool]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Before pytest-xdist starts its processes, make a store for all of them (tools/places.py).
-    Files are distributed in the order of collection. Tests of tools use no memory.
+    """Before pytest-xdist starts its processes, make a store for all of them (tools/places.py), and
+    a folder in memory. Files are distributed in the order of collection.
     """
     if not hasattr(config, "workerinput"):
-        without_tools = "not tools" in config.option.markexpr
-        if without_tools and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY:
-            os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
         folder = tempfile.TemporaryDirectory(prefix="buildsys-tests-")
         os.environ["BUILDSYS_TEST_STORE"] = folder.name
         config.add_cleanup(folder.cleanup)
+        if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH_MEMORY:
+            in_memory = tempfile.TemporaryDirectory(prefix="buildsys-tests-", dir=MEMORY)
+            os.environ[_IN_MEMORY] = in_memory.name
+            config.add_cleanup(in_memory.cleanup)
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -104,11 +89,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """The suite runs in two processes; named tests run in this one."""
+    """The suite runs in three processes (distribution.py), tools alone in two; named tests run in
+    this one.
+    """
     if config.args_source == pytest.Config.ArgsSource.TESTPATHS:
-        return 2
+        return 2 if config.option.markexpr == "tools" else 3
     config.option.dist = "no"
     return 0
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> TwoWithTools | None:
+    """Distribute whole files as distribution.py does."""
+    return TwoWithTools(config, log) if config.option.dist == "loadfile" else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -164,12 +157,13 @@ def _compiled_package() -> None:
 def tmp_path(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
-    """A folder for a test: in memory for tests that need no disk, if `pytest_configure` chose it.
-    As with pytest's own fixture, only the folder of a failed test is kept.
+    """A folder for a test: in memory for tests that need no disk, if there is memory. As with
+    pytest's own fixture, only the folder of a failed test is kept, if it is on a disk.
     """
     name = re.sub(r"\W", "_", request.node.name)[:30]
-    if _needs_disk(request) and tmp_path_factory.getbasetemp().is_relative_to(MEMORY):
-        path = Path(tempfile.mkdtemp(prefix=f"buildsys-tests-{name}-"))
+    memory = os.environ.get(_IN_MEMORY)
+    if memory and not _needs_disk(request):
+        path = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=memory))
     else:
         path = tmp_path_factory.mktemp(name)
     yield path
