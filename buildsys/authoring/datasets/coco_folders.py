@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from buildsys.authoring.datasets.coco_sets import Place
+from buildsys.authoring.datasets.name_forms import explain_forms
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
@@ -18,8 +19,9 @@ from buildsys.steps.lib.datasets.file_lists import list_files
 
 def correct_folders(scope: Scope, place: Place, error: InputError) -> InputError:
     """Return the error, with one mistake at the line of `images` instead of those of an annotation
-    file whose images are all in another folder.
+    file whose images are all in another folder, and a hint at names in another Unicode form.
     """
+    error = _explain_names(place, error)
     if place.base_names:
         return error
     labels, wrong = dict(place.labels), dict[str, Diagnostic]()
@@ -36,14 +38,29 @@ def correct_folders(scope: Scope, place: Place, error: InputError) -> InputError
     return InputError(*wrong.values(), *kept)
 
 
+def _explain_names(place: Place, error: InputError) -> InputError:
+    labels, found = dict(place.labels), error.diagnostics
+    for _, file, images in place.splits:
+        own = [one for one in found if one.path == labels[file]]
+        names = _file_names(place.root / file) if own else ()
+        kept = [one for one in found if one.path != labels[file]]
+        present = list_files(place.root / images)
+        found = (*kept, *explain_forms(own, names, present, labels[images]))
+    return InputError(*found)
+
+
+def _file_names(path: Path) -> tuple[str, ...]:
+    try:
+        return file_names(read_regular(path))
+    except OSError:
+        return ()
+
+
 def _other_folder(root: Path, file: str, images: str, written: str) -> str:
     """Return the only other folder with every image, in the form in which the author wrote
     `images`; empty if there is none, or several.
     """
-    try:
-        names = [posixpath.normpath(name) for name in file_names(read_regular(root / file))]
-    except OSError:
-        return ""
+    names = [posixpath.normpath(name) for name in _file_names(root / file)]
     if not names or any(name.startswith(("/", "..")) for name in names):
         return ""
     home = root / images

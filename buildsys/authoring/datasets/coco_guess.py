@@ -13,8 +13,9 @@ from buildsys.authoring.datasets.coco_contents import Contents, read_contents
 from buildsys.authoring.datasets.coco_sets import SHAPES, find_place, read_sets
 from buildsys.authoring.datasets.found_data import LabelledData, labelled
 from buildsys.authoring.datasets.leftovers import is_visible
+from buildsys.authoring.datasets.name_forms import explain_forms
 from buildsys.authoring.syntax.scalars import scalar
-from buildsys.errors import InputError
+from buildsys.errors import Diagnostic, InputError
 from buildsys.files import read_regular
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
 from buildsys.steps.lib.datasets.coco_file import parse
@@ -184,7 +185,11 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
             return folder.as_posix(), False
     message = f"its images were not found: no usual folder has {written[0]}"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
-    raise InputError.at(data, message, hint)
+    mistake = Diagnostic(path=data, message=message, hint=hint)
+    for folder in folders:
+        present = list_files(root / folder)
+        (mistake,) = explain_forms((mistake,), written[:1], present, folder.as_posix())
+    raise InputError(mistake)
 
 
 def _common_start(paths: Sequence[str], written: Sequence[str]) -> str | None:

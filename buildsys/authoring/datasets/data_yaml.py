@@ -13,11 +13,20 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
+from buildsys.authoring.datasets.findings import diagnose_one
+from buildsys.authoring.datasets.name_forms import explain_forms
 from buildsys.authoring.syntax.document import Document, KeyPath, read_document
 from buildsys.authoring.syntax.workspace_paths import WITHIN, check_inside, hint_missing
 from buildsys.errors import Diagnostic, InputError
+from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
-from buildsys.steps.lib.datasets.labels import is_class_name, is_labelled, label_path, read_text
+from buildsys.steps.lib.datasets.labels import (
+    Finding,
+    is_class_name,
+    is_labelled,
+    label_path,
+    read_text,
+)
 from buildsys.steps.lib.datasets.split_names import find_splits
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images, iterate_images
 from buildsys.steps.lib.files import foreign
@@ -448,14 +457,15 @@ def _unlabelled(
             message = f"{first.written}: {listed[0].message}"
             return document.diagnose(first.at, message, listed[0].hint)
         if listed:
-            where = os.path.relpath(root / listed[0].path, folder)
-            return Diagnostic(
-                path=os.path.normpath(os.path.join(os.path.dirname(document.path), where)),
-                line=listed[0].line,
-                column=listed[0].column,
-                message=listed[0].message,
-                hint=listed[0].hint,
-            )
+            return _diagnose_line(document, folder, root, listed[0])
         message = f"the {split} split has no images: {first.written}"
         hint = f"images end in {', '.join(sorted(SUFFIXES_OF_IMAGES))}"
     return document.diagnose(first.at, message, hint)
+
+
+def _diagnose_line(document: Document, folder: Path, root: Path, finding: Finding) -> Diagnostic:
+    """Return the diagnostic of a line in a list of images."""
+    home = os.path.join(os.path.dirname(document.path), os.path.relpath(root, folder))
+    found = diagnose_one(finding, lambda path: os.path.normpath(os.path.join(home, path)))
+    lines = map(str.strip, read_text(root / finding.path)[0].splitlines())
+    return explain_forms((found,), lines, list_files(root), os.path.normpath(home))[0]

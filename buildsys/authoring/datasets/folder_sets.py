@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -12,10 +12,13 @@ from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.datasets.findings import diagnose, diagnose_one
 from buildsys.authoring.datasets.leftovers import is_own, is_visible
+from buildsys.authoring.datasets.name_forms import explain_forms
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import darknet_format, voc_format
-from buildsys.steps.lib.datasets.labels import Finding, Layout, label_path
+from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.labels import Finding, Layout, label_path, read_text
 
 FORMATS = ("voc", "darknet")
 
@@ -106,7 +109,10 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
         if isinstance(found, FolderSet):
             known[key] = found
         else:
-            known[key] = diagnose(found, lambda place: _call(place, home))
+            mistakes = diagnose(found, lambda place: _call(place, home))
+            root = root_of(path)
+            images = [name for name in list_files(root) if is_image(PurePosixPath(name))]
+            known[key] = explain_forms(mistakes, _written(root), images, home or ".")
     chosen = known[key]
     if isinstance(chosen, FolderSet):
         return chosen
@@ -168,6 +174,16 @@ def _absent(names: tuple[str, ...], entries: Iterable[voc_format.Entry]) -> tupl
     files = [entry.content for entry in entries if entry.content is not None]
     present = {item.name for file in files for item in file.objects if not item.difficult}
     return tuple(name for name in names if name not in present)
+
+
+def _written(root: Path) -> Iterator[str]:
+    """Yield the names of images in the lists of a dataset, and those of its annotation files."""
+    for name in list_files(root):
+        path = PurePosixPath(name)
+        if voc_format.is_xml(path):
+            yield path.stem
+        elif path.suffix == ".txt":
+            yield from map(str.strip, read_text(root / name)[0].splitlines())
 
 
 def _read_entries(

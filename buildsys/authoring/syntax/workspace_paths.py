@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from unicodedata import normalize
 
+from buildsys.authoring.syntax.unicode_forms import hint_form, other_form
 from buildsys.errors import shorten
 from buildsys.names import fold_name
 from buildsys.text import did_you_mean
@@ -148,16 +149,17 @@ def check_config(folder: Path, config: str, shipped: Path) -> tuple[str, str] | 
     return check_inside(folder.parent, config, start=folder.name, hint=WITHIN)
 
 
-def suggest_near(path: Path) -> str:
+def suggest_near(path: Path, written: str) -> str:
     """Return a suggestion for a missing path, from the names in its folder.
 
-    Returns an empty text otherwise.
+    `written`: the folder, see `hint_form`. Returns an empty text otherwise.
     """
     folder, name = os.path.split(path)
     try:
-        return did_you_mean(name, os.listdir(folder))
+        names = os.listdir(folder)
     except (OSError, ValueError):
         return ""
+    return hint_form(name, written) if other_form(name, names) else did_you_mean(name, names)
 
 
 def hint_missing(path: Path, written: str, from_root: str = FROM_ROOT.format("workspace")) -> str:
@@ -171,12 +173,12 @@ def hint_missing(path: Path, written: str, from_root: str = FROM_ROOT.format("wo
     while number > 0 and not os.path.exists(missing.parent):
         missing, number = missing.parent, number - 1
     if number <= 0:
-        return "; ".join(filter(None, (from_root, suggest_near(missing))))
+        return "; ".join(filter(None, (from_root, suggest_near(missing, ""))))
     folder = shorten(os.path.join(*parts[:number]))
     if not os.path.isdir(missing.parent):
         return f"`{folder}` is not a directory"
     within = f"there is no `{shorten(parts[number])}` in `{folder}`"
-    return "; ".join(filter(None, (within, suggest_near(missing))))
+    return "; ".join(filter(None, (within, suggest_near(missing, folder))))
 
 
 def _stays(folder: Path, path: str) -> bool:
