@@ -58,8 +58,10 @@ def _accept(session: "Session", names: list[str]) -> None:
 
     report = writing.gather(session, [])
     chosen = select(names, [item.id for item in report.artifacts if item.has_page])
-    known = baselines.accept(baselines.read(session.workspace), report, chosen)
-    baselines.write(session.workspace, known)
+    known = baselines.read(session.workspace)
+    baselines.write(session.workspace, baselines.accept(known, report, chosen))
+    for name in baselines.outdated(known, report):
+        print(f"removed the figures of {name}: there is no such build")
     ready = {item.id for item in report.artifacts if item.good}
     for name in chosen:
         print(f"accepted {name}" if name in ready else f"{name} has nothing to ship: left out")

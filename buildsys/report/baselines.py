@@ -117,12 +117,22 @@ def _figures(artifact: Artifact) -> dict[str, float]:
     return metrics | ({_BYTES: float(artifact.bytes)} if artifact.bytes else {})
 
 
-def accept(known: Baselines, report: Report, builds: Iterable[str]) -> Baselines:
-    """Return the baselines with the current figures of some builds, without builds that no longer
-    exist.
+def outdated(known: Baselines, report: Report) -> tuple[str, ...]:
+    """Return the rows of builds that no longer exist.
+
+    A recipe with a mistake may have no builds now: every row whose name begins like its builds stays.
     """
-    wanted, here = set(builds), {item.id for item in report.artifacts}
-    rows = {name: row for name, row in known.builds if name in here}
+    here = {item.id for item in report.artifacts}
+    broken = tuple(
+        f"{item.recipe}{end}" for item in report.artifacts if not item.has_page for end in "@-"
+    )
+    return tuple(n for n, _ in known.builds if n not in here and not n.startswith(broken))
+
+
+def accept(known: Baselines, report: Report, builds: Iterable[str]) -> Baselines:
+    """Return the baselines with the current figures of some builds, without outdated rows."""
+    wanted, gone = set(builds), outdated(known, report)
+    rows = {name: row for name, row in known.builds if name not in gone}
     for item in report.artifacts:
         if item.id in wanted and item.good:
             figures = _figures(item)

@@ -366,6 +366,31 @@ def test_a_regression_is_shown_said_and_accepted(
     assert main([*report, "--accept", "--fail-on-regression"]) == 0
 
 
+def test_a_mistake_in_a_recipe_keeps_its_baselines(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Accepting removes, and prints, the rows of builds that no longer exist; the builds of a recipe
+    with a mistake are only unknown.
+    """
+    run(workspace, tools)
+    known = {name: {"bytes": 1} for name in ("gone@host", "tags-96@host", "tags2@host")}
+    baselines = workspace / "baselines.json"
+    baselines.write_text(json.dumps({**known, GROVE: {"bytes": 2}}))
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("source:", "sorce:"))
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "report", "--accept"]) == 0
+    assert json.loads(baselines.read_text()) == {
+        "tags-96@host": {"bytes": 1},
+        GROVE: {"bytes": 2},
+    }
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "removed the figures of gone@host: there is no such build",
+        "removed the figures of tags2@host: there is no such build",
+    ]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
