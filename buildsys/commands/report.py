@@ -45,9 +45,9 @@ def run(options: argparse.Namespace) -> int:
     for line in outcome.regressions:
         print(line)
     if outcome.problem:
-        print(f"the report's pages were not made: {outcome.problem}", file=sys.stderr)
+        print(outcome.place, file=sys.stderr)
         return 1
-    print("report: build/report/index.html, build/report/report.md")
+    print(outcome.place)
     return 1 if options.fail_on_regression and outcome.regressions else 0
 
 

@@ -253,7 +253,9 @@ def _report(current: Session, rows: list[Row], asked: bool) -> tuple[list[str], 
     Returns lines to print, and whether it is complete.
     """
     idle = bool(rows) and all(row.outcome == UP_TO_DATE for row in rows)
-    page = f"report: build/report/{'index.html' if stamp.mode() == 'pages' else 'report.md'}"
+    if stamp.mode() == "none":
+        return [f"no report is written: {stamp.VARIABLE} is none"] * asked, True
+    page = f"report: {stamp.page()}"
     if idle and stamp.is_current(current.workspace, current.labels):
         return [page] * asked, True
     from buildsys.report.writing import finish_run

@@ -26,6 +26,11 @@ def mode() -> str:
     return asked if asked in MODES else MODES[0]
 
 
+def page() -> str:
+    """Return the page to open, as a path in the workspace."""
+    return f"build/report/{'report.md' if mode() == 'text' else 'index.html'}"
+
+
 def is_current(workspace: Workspace, builds: Iterable[str]) -> bool:
     """Return whether the report can stay if every build is up to date."""
     return mode() == "none" or unchanged.find(_path(workspace), _text(builds)) is not None

@@ -59,6 +59,15 @@ class Outcome:
             for regression in item.regressions
         )
 
+    @property
+    def place(self) -> str:
+        """Return a line that says where the report is, or which part of it is missing and why."""
+        if not self.is_there:
+            return f"the report was not written: {self.problem}"
+        if self.problem:
+            return f"the report's pages were not made, build/report/report.md was: {self.problem}"
+        return f"report: {stamp.page()}"
+
 
 def gather(session: Session, rows: list[Row]) -> Report:
     """Return the current report, compared with baselines.json. Raises InputError for that file."""
@@ -95,14 +104,8 @@ def finish_run(session: Session, rows: list[Row]) -> tuple[list[str], bool]:
     except InputError as error:
         return [f"the report was not written: {error}"], False
     lines = list(outcome.regressions)
-    if not outcome.is_there:
-        lines.append(f"the report was not written: {outcome.problem}")
-    elif outcome.problem:
-        reason = outcome.problem.splitlines()[0].rstrip(":")
-        lines.append(f"the report's pages were not made, build/report/report.md was: {reason}")
-    elif outcome.changed:
-        page = "index.html" if stamp.mode() == "pages" else "report.md"
-        lines.append(f"report: build/report/{page}")
+    if outcome.changed:
+        lines.append(outcome.place.splitlines()[0].rstrip(":"))
     return lines, not outcome.problem
 
 

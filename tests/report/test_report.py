@@ -312,6 +312,21 @@ def test_what_says_the_same_is_not_rendered_again(workspace: Path, tools: StandI
     assert not list((workspace / "build").glob(".report*"))
 
 
+def test_the_command_names_the_page_that_is_there(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`buildsys report` names the page that exists; where none could be written, it says so."""
+    run(workspace, tools)
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "report"]) == 0
+    assert capsys.readouterr().out == "report: build/report/report.md\n"
+    folder = workspace / "build" / "report"
+    shutil.rmtree(folder)
+    folder.symlink_to(workspace)
+    assert main(["-C", str(workspace), "report"]) == 1
+    assert capsys.readouterr().err.startswith("the report was not written: ")
+
+
 @pytest.mark.usefixtures("pages")
 def test_without_its_environment_the_report_is_text(workspace: Path, tools: StandIn) -> None:
     """Without its environment the report is only text, and the run succeeds."""
@@ -433,7 +448,7 @@ def test_a_name_that_nothing_has_is_not_accepted(
 
 
 @pytest.mark.slow
-def test_doit_report_builds_nothing(place: Path) -> None:
+def test_doit_report_builds_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`doit report` builds nothing; an unknown name is an error."""
     first = doit(place, "report")
     assert first.returncode == 0, first.stderr
@@ -449,6 +464,8 @@ def test_doit_report_builds_nothing(place: Path) -> None:
     assert "report" in doit(place, "list").stdout
     assert doit(place, "clean", "report").returncode == 0
     assert not (place / "build" / "report").exists()
+    monkeypatch.setenv("BUILDSYS_REPORT", "none")
+    assert doit(place, "report").stdout == "no report is written: BUILDSYS_REPORT is none\n"
 
 
 def test_report_md_reads_like_this() -> None:
