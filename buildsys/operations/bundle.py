@@ -33,8 +33,15 @@ from buildsys.execution.state.plans import Plans, complete_step
 from buildsys.execution.state.step_outputs import read_verdict
 from buildsys.execution.tools import definitions, environments
 from buildsys.execution.tools.host_tools import LOCAL
+from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, Input, Output, Status, Step
-from buildsys.operations.destinations import find_folder, fresh_inside, is_empty, placing
+from buildsys.operations.destinations import (
+    find_folder,
+    foreign_names,
+    fresh_inside,
+    is_empty,
+    placing,
+)
 from buildsys.operations.predict import find_build
 from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import make_step, needed, output
@@ -49,14 +56,19 @@ from buildsys.steps.lib.tensorrt.bundle_program import BUNDLE, RESULT
 from buildsys.steps.lib.tensorrt.engine_program import TITLES
 from buildsys.steps.lib.tensorrt.host_library import is_version
 from buildsys.text import join_sentences
+from buildsys.typed_json import decode, parse
 
 TIMINGS = "timing-caches"
 """Folder of timing caches: below the user's cache directory, in a bundle, and in its result."""
-_IMAGES = "pictures.npy"
+_IMAGES, _README = "pictures.npy", "README.md"
 _CUDART = PACKAGE / "templates" / "engine" / "cudart.py"
 """Files for calibration, which uses the CUDA runtime as packages do."""
+_LEFTOVERS = (".work", f".{RESULT}.")
+"""What build.py leaves where it is killed: its working folder, and the beginning of a result."""
 _TRTEXEC = "/usr/src/tensorrt/bin"
 """Path of trtexec in the Debian package libnvinfer-bin, which is on no PATH."""
+_MOST_NAMED = 3
+"""The most files that a message names."""
 _WHAT = {
     "build.py": "the program to run there",
     "engine_program.py": "checks the machine, and builds with the library's Python API",
@@ -335,7 +347,7 @@ def _fill(session: Session, remote: RemoteBuild, folder: Path) -> str:
         gpu=request["gpu"],
         files=tuple(sorted(fixed)),
     )
-    (folder / "README.md").write_text(describe(readme), encoding="utf-8")
+    (folder / _README).write_text(describe(readme), encoding="utf-8")
     return readme.machine
 
 
@@ -378,7 +390,8 @@ def find_bundle_folder(named: Path) -> Path:
 def _filling(target: Path) -> Iterator[Path]:
     """Yield a new folder for the content; when the block succeeds it replaces `target`.
 
-    An empty folder, or a mount point, stays and is filled. Raises OSError.
+    An empty folder, or a mount point, stays and is filled. Raises OSError, and InputError where
+    something else has come into `target` meanwhile.
     """
     inside = os.path.isdir(target) and (os.path.ismount(target) or is_empty(target))
     place = target if inside else target.parent
@@ -387,6 +400,7 @@ def _filling(target: Path) -> Iterator[Path]:
     fresh.mkdir()
     try:
         yield fresh
+        _refuse_others(target)  # the steps may have taken hours
         if inside:
             _move_into(fresh, target)
         else:
@@ -397,7 +411,10 @@ def _filling(target: Path) -> Iterator[Path]:
 
 
 def _refuse_others(target: Path) -> None:
-    """Raise InputError unless `target` is absent or a bundle without a result to import."""
+    """Raise InputError unless `target` is absent or a bundle without a result to import.
+
+    It may contain nothing else, unless it is a mount point: other folders are replaced as a whole.
+    """
     if not os.path.exists(target) or is_empty(target):
         return
     if not os.path.isfile(target / BUNDLE):
@@ -405,9 +422,25 @@ def _refuse_others(target: Path) -> None:
     elif os.path.exists(target / RESULT):
         message = f"an engine was built in it: {RESULT} exists"
         hint = f"`buildsys import {shlex.quote(str(target))}` imports it; or remove it"
+    elif not os.path.ismount(target) and (others := _not_bundled(target)):
+        message = f"contains files that are not of the bundle: {', '.join(others[:_MOST_NAMED])}"
+        hint = "move them elsewhere, or name another folder with --out"
     else:
         return
     raise InputError.at(str(target), message, hint)
+
+
+def _not_bundled(target: Path) -> tuple[str, ...]:
+    """Return the names of what neither `buildsys bundle` nor build.py has put into a bundle."""
+    own = {BUNDLE, _README, TIMINGS, *_WHAT}
+    with suppress(OSError, ValueError):  # of another version, which may have other files
+        record = parse(dict[str, object], read_regular(target / BUNDLE))
+        own |= decode(dict[str, object], record.get("files")).keys()
+    return tuple(
+        name
+        for name in foreign_names(target)
+        if name not in own and not name.startswith(_LEFTOVERS)
+    )
 
 
 def _move_into(fresh: Path, target: Path) -> None:

@@ -57,8 +57,13 @@ def find_file(named: Path) -> Path:
 
 def is_empty(folder: Path) -> bool:
     """Return whether a folder contains no foreign files."""
-    names = [path.name for path in folder.iterdir()]
-    return all(name == _OF_DISKS or name.startswith(OURS) for name in names)
+    return not foreign_names(folder)
+
+
+def foreign_names(folder: Path) -> tuple[str, ...]:
+    """Return the names in a folder, sorted, that neither its file system nor a killed run made."""
+    names = sorted(path.name for path in folder.iterdir())
+    return tuple(name for name in names if name != _OF_DISKS and not name.startswith(OURS))
 
 
 def fresh_inside(folder: Path, name: str) -> Path:

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 
 from buildsys.cli import main
-from buildsys.errors import Rejected
+from buildsys.errors import InputError, Rejected
 from buildsys.execution.places import Workspace, cache_root
+from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.operations import bundle as bundles
 from tests.conftest import StandIn, no_environment
@@ -426,9 +427,45 @@ def test_wrong_folders_and_builds(
     ):
         assert main(words) == 2
         said.append(capsys.readouterr().err)
+    (folder / "notes.txt").write_text("mine")
+    assert main(["bundle", JETSON, "--out", str(folder)]) == 2
     build_there(folder)
     assert main(["bundle", JETSON, "--out", str(folder)]) == 2
     golden.check("bundle-refused", "".join([*said, capsys.readouterr().err]), tmp_path)
+
+
+def test_what_others_put_into_a_bundle_is_not_lost(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
+) -> None:
+    """A bundle is written again over itself and leftovers of build.py, and never over a person's files
+    or a result, not even one that came while its steps ran.
+    """
+    folder = bundle(workspace, tools, CALIBRATED, tmp_path / "away")
+    (folder / ".work").mkdir()
+    (folder / ".result.11").mkdir()
+    assert bundle(workspace, tools, JETSON, folder) == folder
+    assert not [path for path in folder.iterdir() if path.name[0] == "." or path.suffix == ".npy"]
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="notes.txt"):
+        bundle(workspace, tools, JETSON, folder)
+    (folder / "notes.txt").unlink()
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
+    with pytest.raises(InputError, match="result exists"):
+        bundle(workspace, BuiltMeanwhile(folder), JETSON, folder)
+    assert (folder / "result" / "model.engine").read_bytes() == b"an engine"
+    assert not list(folder.parent.glob(".*"))
+
+
+class BuiltMeanwhile(StandIn):
+    """Stand-in tools; an engine is built in a folder while they run."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def __call__(self, command: Command, on_progress: OnProgress) -> int:
+        build_there(self.folder)
+        return super().__call__(command, on_progress)
 
 
 def test_an_empty_folder_is_taken_and_stays(
