@@ -240,7 +240,10 @@ class Session:
         unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.record, done)
 
     def rows(self, builds: list[str]) -> list[Row]:
-        """Return one row per requested build, in order; settled builds are up to date."""
+        """Return one row per requested build, in order; settled builds are up to date.
+
+        After `interrupted` no figures are read: the handler of a signal may take no lock.
+        """
         return [
             self._find_row(self.plans[build])
             if build in self.plans
@@ -268,11 +271,13 @@ class Session:
     def _find_row(self, plan: Plan) -> Row:
         """Return a build's row, even if an error occurs while it is made."""
         try:
-            return self._row(plan)
+            row = self._row(plan)
+            return row if self.interrupted else self._with_figures(plan, row)
         except UNEXPECTED as error:
-            self.console.print_line(
-                self.executor.explain(error, f"writing the row of {plan.build}")
-            )
+            if not self.interrupted:
+                self.console.print_line(
+                    self.executor.explain(error, f"writing the row of {plan.build}")
+                )
             outcome = Outcome(kind=Kind.FAILED, subject="summary")
             return Row(id=plan.build, outcome=outcome, seconds=0.0)
 
@@ -288,7 +293,12 @@ class Session:
             earlier = build_folder(self.workspace, plan.build).is_dir()
             waits = row.outcome.kind == Kind.WAITING
             return dataclasses.replace(row, earlier=earlier and waits)
-        row = dataclasses.replace(row, proved=not isinstance(plan, BuildPlan) or plan.is_proved)
+        return dataclasses.replace(row, proved=not isinstance(plan, BuildPlan) or plan.is_proved)
+
+    def _with_figures(self, plan: Plan, row: Row) -> Row:
+        """Return the row of a build that is done with the figures of its package."""
+        if not row.good and not row.is_loser:
+            return row
         return dataclasses.replace(row, **vars(variants.figures(self.workspace, self.state, plan)))
 
     def _first_build(self, step: Step) -> str | None:

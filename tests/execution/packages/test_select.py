@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,23 @@ def test_the_best_that_fits_ships(workspace: Path) -> None:
     again = sweep(workspace, tools)
     assert tools.ran == []
     assert {row.status for row in again if not row.candidate} == {"up-to-date"}
+
+
+@pytest.mark.usefixtures("built")
+def test_the_summary_of_an_interrupted_run_needs_no_lock(workspace: Path) -> None:
+    """The handler of a signal makes the rows, while another thread may hold the state's lock."""
+    write_sweep(workspace)
+    session = Session(workspace, Sized(), no_environment)
+    builds = list(session.plans)
+    made = [(row.id, row.status) for row in session.build(builds)]
+    session.interrupted, rows = True, list[Row]()
+    handler = threading.Thread(target=lambda: rows.extend(session.rows(builds)))
+    with session.state._lock:
+        handler.start()
+        handler.join(20)
+        assert [(row.id, row.status) for row in rows] == made
+    handler.join()
+    session.close()
 
 
 def test_nothing_ships_where_nothing_passes(workspace: Path) -> None:
