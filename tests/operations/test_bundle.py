@@ -446,7 +446,7 @@ def test_what_others_put_into_a_bundle_is_not_lost(
     assert bundle(workspace, tools, JETSON, folder) == folder
     assert not [path for path in folder.iterdir() if path.name[0] == "." or path.suffix == ".npy"]
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="notes.txt"):
+    with pytest.raises(InputError, match=r"notes\.txt"):
         bundle(workspace, tools, JETSON, folder)
     (folder / "notes.txt").unlink()
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
