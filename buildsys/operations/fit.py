@@ -30,7 +30,7 @@ from buildsys.execution.running.runner import EnsureEnv
 from buildsys.execution.session.build_plans import fit_key_of, host_of
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import Plans, complete
-from buildsys.execution.state.step_outputs import read_figure, read_verdict
+from buildsys.execution.state.step_outputs import read_figure, read_object, read_verdict
 from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.graph import BuildPlan, Step
 from buildsys.planning import planner
@@ -38,6 +38,7 @@ from buildsys.planning.fit_key import architecture, arena_bytes, slot_bytes
 from buildsys.spec import GRID, Format
 from buildsys.steps.fit_memory import ALLOCATOR_BYTES
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
+from buildsys.steps.lib.firmware.planned_arena import planned_arena
 from buildsys.text import join_sentences
 
 MOST_COMPILES = 3
@@ -104,16 +105,15 @@ class Fit:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryProbe:
-    """Where a plan reports its need: the step, the output with the figure in bytes, and its key.
+    """Where a plan reports its need: the step, and the output with the figures, `summary` of Vela
+    or `arena` of TFLite Micro.
 
     Also the file whose size the flash must hold, as (step, output).
     """
 
     step: str
     output: str
-    key: str
     file: tuple[str, str]
-    extra_bytes: float = 0.0
 
 
 def fit(
@@ -263,9 +263,19 @@ def _read_need(plan: BuildPlan, session: Session) -> Need:
     probe, state = find_memory_probe(plan), session.state
     assert probe is not None
     stage, text = state.steps[probe.step].stage, state.read(probe.step, probe.output)
-    arena = read_figure(text, probe.key, stage, probe.output)
-    size = len(state.read(*probe.file))
-    return Need(arena_bytes=round(arena + probe.extra_bytes), flash_bytes=size)
+    model = state.read(*probe.file)
+    if probe.output == "arena":
+        arena = round(read_figure(text, "arena_bytes", stage, probe.output))
+    else:
+        arena = planned_arena(_vela_figures(text, stage), model) + ALLOCATOR_BYTES
+    return Need(arena_bytes=arena, flash_bytes=len(model))
+
+
+def _vela_figures(text: bytes, stage: str) -> dict[str, float]:
+    """Return the numbers of Vela's summary. Raises StepFailed without `sram_bytes`."""
+    figures = read_object(text, stage, "summary")
+    numbers = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+    return numbers | {"sram_bytes": read_figure(text, "sram_bytes", stage, "summary")}
 
 
 def find_memory_probe(plan: BuildPlan) -> MemoryProbe | None:
@@ -277,19 +287,11 @@ def find_memory_probe(plan: BuildPlan) -> MemoryProbe | None:
     for step in reversed(plan.steps):
         outputs = {output.name for output in step.outputs}
         if "summary" in outputs:
-            return MemoryProbe(
-                step=step.id,
-                output="summary",
-                key="sram_bytes",
-                file=(step.id, "vela-tflite"),
-                extra_bytes=ALLOCATOR_BYTES,
-            )
+            return MemoryProbe(step=step.id, output="summary", file=(step.id, "vela-tflite"))
     for step in plan.steps:
         model = next((item for item in step.inputs if item.name == "tflite" and item.step), None)
         if model is not None and any(output.name == "arena" for output in step.outputs):
-            return MemoryProbe(
-                step=step.id, output="arena", key="arena_bytes", file=(model.step, model.output)
-            )
+            return MemoryProbe(step=step.id, output="arena", file=(model.step, model.output))
     return None
 
 

@@ -17,6 +17,8 @@ from buildsys.files import read_regular
 from buildsys.graph import PROOFS, BuildPlan
 from buildsys.report import evidence
 from buildsys.report.engines import STAGE
+from buildsys.steps.lib.files.flatbuffer import OUTSIDE
+from buildsys.steps.lib.firmware.planned_arena import planned_arena
 from buildsys.steps.lib.report.values import Artifact, Budget, Latency, Measured, StepLine
 
 
@@ -89,7 +91,7 @@ def with_package(
         chosen=manifest.chosen if manifest is not None else "",
     )
     artifact = replace(artifact, **_seen(session, manifest), proved=_is_proved(manifest))
-    return with_proofs(artifact, proofs, _planned(vela, manifest))
+    return with_proofs(artifact, proofs, _planned(vela, manifest, held, model))
 
 
 def _is_proved(manifest: Manifest | None) -> bool:
@@ -172,12 +174,18 @@ def _estimated(
     return evidence.read_latency({"entries": [entry]}, frozenset((digest,)))
 
 
-def _planned(vela: Any, manifest: Manifest | None) -> tuple[Budget, ...]:
+def _planned(
+    vela: Any, manifest: Manifest | None, held: Held, model: Model | None
+) -> tuple[Budget, ...]:
     """Return the compiler's plan against the firmware's memory, where no evidence contains it."""
     has = _params(manifest, "fit_memory").get("arena_kib")
-    need = vela.get("sram_bytes") if isinstance(vela, dict) else None
-    if not isinstance(need, int) or not isinstance(has, int):
+    known = isinstance(vela, dict) and isinstance(vela.get("sram_bytes"), int)
+    if not known or not isinstance(has, int) or model is None:
         return ()
+    try:
+        need = planned_arena(vela, held.read(model.name))
+    except (OSError, BuildsysError, TypeError, IndexError, *OUTSIDE):
+        return ()  # another file, or one without Vela's operator
     return (Budget(name="arena", need_bytes=need, has_bytes=has * 1024, by="vela"),)
 
 

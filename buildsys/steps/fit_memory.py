@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, Slot, StepSpec
+from buildsys.steps.lib.firmware import planned_arena
 
 _KINDS = (Format.VELA, Format.TFLITE)
 STEP = StepSpec(
@@ -38,7 +39,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Judge. `inputs`: the model file; summary (Vela's figures) or arena (TFLite Micro's), as JSON."""
     (model,) = (inputs[kind] for kind in _KINDS if kind in inputs)
     verdict: dict[str, Any] = {"passed": True, "failures": []}
-    need = _read_need(inputs)
+    need = _read_need(inputs, model)
     if need is not None and params.arena_kib:
         _judge_arena(verdict, *need, params)
     if params.slot is not None:
@@ -48,11 +49,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     outputs["verdict"].write_text(text, encoding="utf-8")
 
 
-def _read_need(inputs: dict[str, Path]) -> tuple[int, str] | None:
+def _read_need(inputs: dict[str, Path], model: Path) -> tuple[int, str] | None:
     """Return (arena in bytes, the source of that figure), or None if no input states it."""
     if "summary" in inputs:
         summary = json.loads(inputs["summary"].read_text(encoding="utf-8"))
-        return round(summary["sram_bytes"]) + ALLOCATOR_BYTES, "Vela's plan and 1.5 KiB"
+        arena = planned_arena.planned_arena(summary, model.read_bytes())
+        return arena + ALLOCATOR_BYTES, "Vela's plan and 1.5 KiB"
     if "arena" in inputs:
         evidence = json.loads(inputs["arena"].read_text(encoding="utf-8"))
         if "arena_bytes" in evidence:

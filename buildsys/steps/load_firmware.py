@@ -65,8 +65,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Run the load test. `inputs`: vela-tflite; summary, Vela's figures as JSON. `outputs`:
     verdict, sizes in bytes.
     """
-    from buildsys.steps.lib.files import vela_file
-    from buildsys.steps.lib.firmware import emulator, inference_runner
+    from buildsys.steps.lib.firmware import emulator, inference_runner, planned_arena
 
     model = inputs["vela-tflite"]
     if why_not(params.accelerator):
@@ -75,7 +74,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     _check_host(model)
     runner = inference_runner.load(params.accelerator.split("-")[1].upper())
     summary = json.loads(inputs["summary"].read_text(encoding="utf-8"))
-    planned = planned_bytes(summary, vela_file.weights_bytes(model))
+    planned = planned_arena.planned_arena(summary, model.read_bytes())
     if planned + _OWN_BYTES > runner.arena_bytes:
         verdict = _untested(planned, runner)
     else:
@@ -83,17 +82,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     found = {**verdict, "runner": _name(runner), "covers": _COVERS}
     remember(qemu=emulator.version())
     outputs["verdict"].write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-
-
-def planned_bytes(summary: dict[str, Any], weights_bytes: int) -> int:
-    """Return the tensor arena that Vela planned, the larger of SRAM and DRAM, in bytes.
-
-    With Dedicated_Sram the arena is in DRAM, and the cache in SRAM overlaps its start. If Vela
-    states no flash, its figure for DRAM includes the weights.
-    """
-    flash = summary.get("on_chip_flash_bytes", 0) + summary.get("off_chip_flash_bytes", 0)
-    dram = summary.get("dram_bytes", 0) - (0 if flash else weights_bytes)
-    return int(max(summary["sram_bytes"], dram))
 
 
 def judge(found: RunnerReport, planned: int) -> dict[str, Any]:

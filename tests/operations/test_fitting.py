@@ -30,10 +30,13 @@ ARENA_KIB = 1110
 
 
 class Compiler(StandIn):
-    """Reports `per_pixel` bytes of arena per pixel plus `fixed`; the size is read from the export."""
+    """Reports `per_pixel` bytes of arena per pixel plus `fixed`, in `memory`; the size is read from
+    the export.
+    """
 
-    def __init__(self, per_pixel: float, fixed: int = 0) -> None:
+    def __init__(self, per_pixel: float, fixed: int = 0, memory: str = "sram_bytes") -> None:
         super().__init__()
+        self.memory = memory
         self.per_pixel, self.fixed, self.pixels = per_pixel, fixed, 0
         self.sides: list[int] = []
 
@@ -47,7 +50,8 @@ class Compiler(StandIn):
         code = super().__call__(command, on_progress)
         if module == "compile_vela" and not code:
             outputs = json.loads(Path(request_path).read_text())["outputs"]
-            figures = {"sram_bytes": round(self.pixels * self.per_pixel) + self.fixed}
+            figures = {"sram_bytes": 1024, "off_chip_flash_bytes": 1024}
+            figures[self.memory] = round(self.pixels * self.per_pixel) + self.fixed
             Path(outputs["summary"]).write_text(json.dumps(figures))
         return code
 
@@ -101,6 +105,13 @@ def test_what_a_build_has_found_is_not_compiled_again(workspace: Path) -> None:
     assert tools.sides == [352, 384]
     assert found.trials[-1].seconds is None
     golden.check("fit-known", told(workspace, found))
+
+
+def test_an_arena_in_dram_is_fitted(workspace: Path) -> None:
+    """With Dedicated_Sram, the arena in DRAM decides the size, not the cache in SRAM."""
+    set_size(workspace, "640")
+    found = fit(workspace, Compiler(per_pixel=8, memory="dram_bytes"))
+    assert (found.side, found.proven) == (352, True)
 
 
 def test_a_second_question_runs_nothing(workspace: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from buildsys.steps.lib.firmware import inference_runner
 from buildsys.steps.lib.firmware.inference_runner import RunnerReport, Tensor
-from buildsys.steps.load_firmware import judge, planned_bytes, why_not
+from buildsys.steps.load_firmware import judge, why_not
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -87,16 +87,6 @@ def test_a_crash_is_reported_as_one() -> None:
     """A crash is reported as a crash, not as missing output."""
     (failure,) = judge(told("fault"), 299_792)["failures"]
     assert failure.startswith("the firmware crashed (HardFault_Handler) while it loaded the model;")
-
-
-def test_the_planned_arena_leaves_weights_in_dram_out() -> None:
-    """The planned arena excludes weights in DRAM; figures of one model in four memory modes."""
-    assert planned_bytes({"sram_bytes": 299_744, "dram_bytes": 0}, 2_585_792) == 299_744
-    dedicated = {"sram_bytes": 299_744, "dram_bytes": 2_696_240}
-    assert planned_bytes(dedicated, 2_585_648) == 299_744
-    assert planned_bytes({"sram_bytes": 100, "dram_bytes": 2_696_240}, 2_585_648) == 110_592
-    flash = {"sram_bytes": 0, "dram_bytes": 110_592, "off_chip_flash_bytes": 2_585_648}
-    assert planned_bytes(flash, 2_585_648) == 110_592
 
 
 def test_where_no_load_test_exists_the_reason_is_a_sentence() -> None:

@@ -1,7 +1,5 @@
 """Read the NPU data of a file compiled by Vela, with the standard library."""
 
-from pathlib import Path
-
 from buildsys.steps.lib.files.flatbuffer import FlatBuffer
 
 OPERATOR = "ethos-u"
@@ -13,11 +11,11 @@ fast scratch, tensors.
 """
 
 
-def weights_bytes(path: Path) -> int:
+def weights_bytes(content: bytes) -> int:
     """Return the size of all weights for the NPU in bytes, as packed by Vela; 0 without an NPU
     operator. The file must have been checked (demand_tflite).
     """
-    file = FlatBuffer(path.read_bytes())
+    file = FlatBuffer(content)
     model = file.number(0, "I")
     codes = [_custom(file, code) for code in file.tables(file.field(model, 1))]
     graph = file.tables(file.field(model, 2))[0]
