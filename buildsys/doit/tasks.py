@@ -173,7 +173,7 @@ def _build_task(run: Run, recipe: RecipePlans, plan: Plan) -> Task:
         actions=[(_report_failure, [run, partial(_publish, run, plan)])],
         uptodate=[
             UpToDate(
-                ask=lambda: current.publisher.needs_nothing(plan),
+                ask=lambda: current.publisher.settle(plan),
                 where=f"`buildsys plan {plan.build}` shows why",
             )
         ],

@@ -128,7 +128,7 @@ def check_built(session: Session, plan: BuildPlan) -> None:
 
     It is in the build's folder; for an engine that waits, it is the file before the engine.
     """
-    if session.publisher.is_published(plan):
+    if session.publisher.find_published(plan) is not None:
         return
     red = red_verdicts(session.state, plan)
     if red:

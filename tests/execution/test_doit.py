@@ -232,7 +232,7 @@ def test_nothing_heavy_is_imported_when_nothing_changed(place: Path) -> None:
     nobody = "https://127.0.0.1:1/results"
     code = (
         "import sys; from buildsys.execution.session.session import Session; from pathlib import Path;"
-        " s = Session(Path('.')); s.prepare(list(s.plans)); [s.publisher.is_published(p) for p in s.plans.values()];"
+        " s = Session(Path('.')); s.prepare(list(s.plans)); [s.publisher.find_published(p) for p in s.plans.values()];"
         f" print([m for m in {HEAVY} if m in sys.modules])"
     )
     done = subprocess.run(

@@ -16,6 +16,9 @@ from buildsys.errors import ToolUnavailable
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.store import Store
+from buildsys.graph import build_plans
+from buildsys.operations.predict import check_built
+from buildsys.outcome import UP_TO_DATE
 from buildsys.report import evidence, failure_logs, writing
 from buildsys.steps.lib.report import formatting, markdown, values
 from buildsys.steps.lib.report.values import Artifact, Failure, Report
@@ -379,6 +382,20 @@ def test_a_regression_is_shown_said_and_accepted(
     assert main([*report, "--accept", XIAO]) == 0
     assert json.loads((workspace / "baselines.json").read_text())[GROVE] == accepted[GROVE]
     assert main([*report, "--accept", "--fail-on-regression"]) == 0
+
+
+def test_looking_at_builds_records_no_outcome(workspace: Path, tools: StandIn) -> None:
+    """What a build's state is can be asked outside a run, whose outcomes stay as they are."""
+    run(workspace, tools)
+    session = Session(workspace, tools, no_environment)
+    report = writing.gather(session, [])
+    (plan, *_) = build_plans(session.plans.values())
+    check_built(session, plan)
+    outcome = session.publisher.current_outcome(plan)
+    session.close()
+    assert {item.status for item in report.artifacts} == {"ready"}
+    assert outcome == UP_TO_DATE
+    assert session.publisher.outcomes == {}
 
 
 def test_a_mistake_in_a_recipe_keeps_its_baselines(

@@ -188,8 +188,7 @@ def _state_of_selection(session: Session, plan: SelectionPlan) -> Outcome:
 
 
 def _published(session: Session, plan: Plan) -> Outcome:
-    done = session.publisher.is_published(plan)
-    return session.publisher.outcomes[plan.build] if done else Outcome(kind=Kind.RESTORABLE)
+    return session.publisher.find_published(plan) or Outcome(kind=Kind.RESTORABLE)
 
 
 def _explain_step(session: Session, plan: BuildPlan, step: Step) -> StepRow:

@@ -53,20 +53,19 @@ class PackagePublisher:
         """Builds whose packages the next run extends, see `publish`."""
         self._unseen: dict[str, str] = {}
 
-    def is_published(self, plan: Plan) -> bool:
-        """Return whether a build needs no work; if so, its outcome is recorded."""
+    def find_published(self, plan: Plan) -> Outcome | None:
+        """Return the outcome of a build that needs no work; None for others. Records nothing."""
         if self._waits(plan) or self._reds(plan):
-            return False
+            return None
         try:
             if isinstance(plan, BuildPlan) and plan.build in self.candidates:
-                return self._note_candidate(plan)
+                return self._find_candidate(plan)
             shipped = self._shipped(plan)
             if shipped is None or not publish.is_published(self.workspace, self.state, shipped):
-                return False
+                return None
         except BuildsysError:
-            return False
-        self.outcomes[plan.build] = self.compared(UP_TO_DATE, plan)
-        return True
+            return None
+        return self.compared(UP_TO_DATE, plan)
 
     def compared(self, outcome: Outcome, plan: Plan) -> Outcome:
         """Return the outcome with its differences from buildsys.lock.
@@ -92,26 +91,31 @@ class PackagePublisher:
             case _:
                 assert_never(plan)
 
-    def needs_nothing(self, plan: Plan) -> bool:
-        """Like `is_published`, during a run: an unexpected error is printed and fails the build."""
+    def settle(self, plan: Plan) -> bool:
+        """Record the outcome of a build that needs no work in this run; returns whether it needs none.
+
+        An unexpected error is printed and fails the build.
+        """
         try:
-            return self.is_published(plan)
+            outcome = self.find_published(plan)
         except UNEXPECTED as error:
             text = self.executor.explain(error, f"checking the package of {plan.build}")
             self._unseen[plan.build] = text
             self._fail(plan, text)
             return False
+        if outcome is not None:
+            self.outcomes[plan.build] = outcome
+        return outcome is not None
 
     def current_outcome(self, plan: Plan) -> Outcome | None:
-        """Return a build's outcome without running anything.
+        """Return a build's outcome without running anything. Records nothing.
 
         Returns None if it is not built for this recipe.
         """
         red = self._reds(plan)
         if red:
             return self.compared(Outcome(kind=Kind.REJECTED, subject=red[0].stage), plan)
-        published = self._waits(plan) is None and self.is_published(plan)
-        return self.outcomes[plan.build] if published else self._waits(plan)
+        return self._waits(plan) or self.find_published(plan)
 
     def publish(self, plan: Plan) -> None:
         """Fill a build's folder, or remove it when its gate has failed. Raises BuildsysError."""
@@ -146,11 +150,9 @@ class PackagePublisher:
         for build, outcome in tuple(self.outcomes.items()):
             if not outcome.good:
                 continue
-            if self.is_published(self.plans[build]):
-                self.outcomes[build] = outcome
-                continue
-            with contextlib.suppress(BuildsysError):  # already printed
-                self.publish(self.plans[build])
+            if self.find_published(self.plans[build]) is None:
+                with contextlib.suppress(BuildsysError):  # already printed
+                    self.publish(self.plans[build])
 
     def _publish_whole(self, plan: Plan) -> None:
         """Publish a build from the store's files.
@@ -192,7 +194,9 @@ class PackagePublisher:
             failures = publish.reject(self.workspace, self.state, plan, self.console.print_line)
             self._reject(plan, red[0].stage, join_sentences(failures))
         elif plan.build in self.candidates:
-            self._note_candidate(plan)
+            outcome = self._find_candidate(plan)
+            if outcome is not None:
+                self.outcomes[plan.build] = outcome
         else:
             self._ship(plan)
 
@@ -248,13 +252,13 @@ class PackagePublisher:
             self._reds(each) or self.state.result(each.package) for each in known
         )
 
-    def _note_candidate(self, plan: BuildPlan) -> bool:
-        """Record a candidate's outcome; it has no folder, and its package is only in the store."""
+    def _find_candidate(self, plan: BuildPlan) -> Outcome | None:
+        """Return the outcome of a candidate that was made; it has no folder, and its package is only
+        in the store.
+        """
         if self.state.result(plan.package) is None:
-            return False
-        made = self.executor.has_made(plan)
-        self.outcomes[plan.build] = self.compared(BUILT if made else UP_TO_DATE, plan)
-        return True
+            return None
+        return self.compared(BUILT if self.executor.has_made(plan) else UP_TO_DATE, plan)
 
     def _waits(self, plan: Plan) -> Outcome | None:
         """Return what a build waits for: its plan, a step whose input is missing, or a

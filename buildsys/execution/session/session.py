@@ -199,7 +199,7 @@ class Session:
             with contextlib.suppress(BuildsysError):
                 for step in (step for member in members for step in steps_of(member)):
                     self.executor.run_step(step)
-                if not self.publisher.needs_nothing(plan):
+                if not self.publisher.settle(plan):
                     self.publisher.publish(plan)
         self.record_results()
         return self.rows(builds)
