@@ -12,6 +12,7 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from tests.tools.bright import NETWORK
 from tests.tools.places import doit, make_workspace, read, statuses, store_of, tool_environment
+from tests.tools.single_steps import make_noise, run_step
 
 pytestmark = pytest.mark.tools
 
@@ -32,6 +33,47 @@ matrix:
     light: {{}}
     dark: {{quantization: {{calibration: {{images: "dark/*.bmp"}}}}}}
 targets: [nvidia-rtx-aot]
+"""
+
+_DECODED = """
+import sys
+import numpy as np
+from onnx import TensorProto as T, helper as h, numpy_helper as n, save
+layout, target = sys.argv[1:3]
+rng = np.random.default_rng(0)
+node, values = h.make_node, []
+def conv(name, given, rows, channels):
+    values.append(n.from_array(rng.normal(0, 1, (rows, channels, 1, 1)).astype(np.float32), f"{name}.w"))
+    return node("Conv", [given, f"{name}.w"], [name], name=name)
+for name, shape in (("cells", [1, -1, 256]), ("bins", [1, 4, 16, 256]), ("sides", [1, 4, 256])):
+    values.append(n.from_array(np.array(shape), name))
+values.append(n.from_array(np.array([64, 2]), "parts"))
+nodes = [conv("stem", "images", 8, 3), conv("box", "stem", 64, 8), conv("cls", "stem", 2, 8)]
+if layout == "joined":  # Ultralytics 8.0 to 8.3
+    nodes += [node("Concat", ["box", "cls"], ["both"], axis=1),
+              node("Reshape", ["both", "cells"], ["flat"]),
+              node("Split", ["flat", "parts"], ["b", "c"], axis=1)]
+else:
+    nodes += [node("Reshape", ["box", "cells"], ["b"]), node("Reshape", ["cls", "cells"], ["c"])]
+nodes += [node("Reshape", ["b", "bins"], ["b1"]),
+          node("Transpose", ["b1"], ["b2"], perm=[0, 3, 1, 2]),
+          node("Softmax", ["b2"], ["b3"], axis=3),
+          node("Transpose", ["b3"], ["b4"], perm=[0, 3, 2, 1]),
+          conv("dfl", "b4", 1, 16),
+          node("Reshape", ["dfl", "sides"], ["b5"]),
+          node("Sigmoid", ["c"], ["c1"]),
+          node("Concat", ["b5", "c1"], ["output0"], axis=1)]
+edges = [h.make_tensor_value_info("images", T.FLOAT, [1, 3, 16, 16]),
+         h.make_tensor_value_info("output0", T.FLOAT, [1, 6, 256])]
+graph = h.make_graph(nodes, "decoded", edges[:1], edges[1:], values)
+save(h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8), target)
+"""
+_IN_INT8 = """
+import sys
+import onnx
+graph = onnx.load(sys.argv[1]).graph
+steps = {node.output[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+print(*(node.name for node in graph.node if node.op_type == "Conv" and node.input[1] in steps))
 """
 
 
@@ -108,3 +150,24 @@ def test_what_the_precision_costs_is_reported_for_a_sound_file(judged: Path) -> 
     (step,) = (step for step in manifest["steps"] if step["stage"] == "signal")
     verdict = read(Store(store_of(judged)).blob(step["outputs"]["verdict"]))
     assert verdict == {"passed": True, "failures": []}
+
+
+@pytest.mark.parametrize("layout", ["joined", "apart"])
+def test_the_outputs_of_a_decoded_head_are_not_quantized(tmp_path: Path, layout: str) -> None:
+    """The convolution that decodes bins is not the last of a branch: those before it are."""
+    _, python = environments.ensure("evaluate", print)
+    model, made = tmp_path / "decoded.onnx", tmp_path / "int8.onnx"
+    environment = tool_environment(python)
+    command = [str(python), "-c", _DECODED, layout, str(model)]
+    subprocess.run(command, check=True, env=environment)
+    params = {
+        "scheme": "int8",
+        "granularity": "per-channel",
+        "preprocessing": {"height": 16, "width": 16, "color": "rgb", "resize": "letterbox"},
+        "classes": 2,
+    }
+    inputs = {"onnx": model, "calibration": make_noise(tmp_path / "noise", 16)}
+    run_step(tmp_path, "evaluate", "quantize_onnx", inputs, {"quantized-onnx": made}, params)
+    command = [str(python), "-c", _IN_INT8, str(made)]
+    run = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+    assert run.stdout.split() == ["stem"]
