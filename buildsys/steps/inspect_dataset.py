@@ -27,6 +27,8 @@ STEP = StepSpec(
 _ROWS = 4
 _CELL = 320
 _CAPTION = 22
+_ENCODED = 8
+"""Images that are encoded to estimate the size of all."""
 _SHORTEST = 8
 """Letters that a shortened caption keeps, however wide they are."""
 
@@ -93,6 +95,7 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
     from buildsys.steps.lib.datasets.samples import find_unlabelled, judge
 
     layout = _layout(params)
+    rewritten: set[str] = set()
     reading = formats.read(root, params.format, params.splits, layout)
     findings = list(reading.findings)
     tallies, readable = [], []
@@ -110,6 +113,7 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
             if photo.image is not None:
                 size = (photo.image.shape[1], photo.image.shape[0])
                 readable.append(Labelled(split=name, sample=sample))
+                rewritten |= set() if photo.plain else {sample.image}
             tally.add_sample(sample, size, not sample.objects and _is_empty(root, sample))
             done += 1
             report(done, total, "images")
@@ -117,6 +121,8 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
     findings += find_unlabelled(pairs, params.labelled) if params.classes else ()
     findings += survey.find_gaps(tallies)
     findings += survey.find_copies(digests)
+    if rewritten and params.classes:
+        findings.append(_describe_rewritten(root, sorted(rewritten)))
     return {
         "title": params.title,
         "classes": list(params.classes),
@@ -126,6 +132,46 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
         "splits": [tally.facts() for tally in tallies],
         "findings": [dataclasses.asdict(finding) for finding in _sort(findings)],
     }, readable
+
+
+def _describe_rewritten(root: Path, names: list[str]) -> "Finding":
+    """Return the finding that `prepare_dataset` writes these images as PNG, with their size, which
+    is estimated from a few of them.
+    """
+    import cv2
+
+    from buildsys.steps.lib.datasets import images
+    from buildsys.steps.lib.datasets.labels import Finding
+
+    sizes = {name: (root / name).stat().st_size for name in names}
+    chosen = names[:: -(-len(names) // _ENCODED)]
+    encoded = 0
+    for name in chosen:
+        ok, data = cv2.imencode(".png", images.read_image(root / name))
+        assert ok, name
+        encoded += data.size
+    before = sum(sizes.values())
+    after = encoded * before / sum(sizes[name] for name in chosen)
+    turned = sum(images.is_turned(root / name) for name in names)
+    number = f"{len(names)} images become" if len(names) > 1 else "1 image becomes"
+    rotated = f"; {turned} rotated by EXIF data" if turned else ""
+    return Finding(
+        kind="rewritten",
+        severity="warning",
+        path="",
+        message=(
+            f"{number} PNG for training and evaluation, about {_mib(after)} instead of"
+            f" {_mib(before)}{rotated}"
+        ),
+        hint=(
+            "programs read such files differently: with rotation, a second image or other data at the"
+            " end, 16 bits, or transparency; others keep their bytes"
+        ),
+    )
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.1f} MiB"
 
 
 def _is_empty(root: Path, sample: "Sample") -> bool:

@@ -142,6 +142,29 @@ def test_sound_data_pass(boxes: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "no errors, 3 warnings" in capsys.readouterr().out
 
 
+def test_images_that_become_png_are_counted(
+    boxes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A photograph with a rotation in EXIF data becomes a PNG of several times its size."""
+    train = boxes / "data" / "boxes" / "images" / "train"
+    look(boxes)
+    assert "PNG" not in capsys.readouterr().out
+    exif = b"II*\0\x08\0\0\0" + struct.pack("<HHHIHHI", 1, 0x0112, 3, 1, 6, 0, 0)
+    for name in ("good", "copy"):
+        header = b"\x89PNG\r\n\x1a\n"
+        rest = png(96, 64, shade(len(name))).removeprefix(header)
+        body = struct.pack(">I", len(exif)) + b"eXIf" + exif
+        chunk = body + struct.pack(">I", zlib.crc32(body[4:]))
+        (train / f"{name}.png").write_bytes(header + rest[:25] + chunk + rest[25:])
+    report = boxes / "build" / ".data" / "boxes" / "report.json"
+    look(boxes)
+    told = capsys.readouterr().out
+    assert "data/boxes: warning: 2 images become PNG for training and evaluation, about 0.0" in told
+    assert " instead of 0.0 MiB; 2 rotated by EXIF data\n    help: programs read such files" in told
+    (finding,) = [f for f in json.loads(report.read_text())["findings"] if f["kind"] == "rewritten"]
+    assert finding["severity"] == "warning"
+
+
 def test_a_generator_runs_first(boxes: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Generated data is inspected like other data; keypoints are counted."""
     recipe = boxes / "recipes" / "boxes.yaml"
