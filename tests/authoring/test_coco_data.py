@@ -8,6 +8,7 @@ import pytest
 
 from buildsys import cli
 from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.coco_guess import choose_sheet
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans
 from buildsys.graph import WaitingPlan
@@ -431,6 +432,22 @@ def test_new_finds_the_file_for_the_task_in_the_folder_of_coco(
         assert f"{split}: {{annotations: {sheet}, images: data/coco/{split}2017}}" in text
     assert ("task: pose" in text) == (kind == "person_keypoints")
     assert plan_good(workspace)["mine@host"].package
+
+
+def test_keypoints_that_start_from_boxes_use_the_instances(workspace: Path) -> None:
+    """Without keypoints, a network for pose starts from boxes, not from masks or another set."""
+    bring_official(workspace / "data" / "coco")
+    annotations = workspace / "data" / "coco" / "annotations"
+    for path in sorted(annotations.glob("person_keypoints_*")):
+        path.unlink()
+    shutil.copy(annotations / "instances_train2017.json", annotations / "boxes_train2017.json")
+    masks = {"file_name": "a.png", "image_id": 0, "segments_info": []}
+    write_sheet(annotations / "a_train2017.json", ("a.jpg",), annotations=[masks])
+    names = [path.name for path in annotations.iterdir()]
+    assert choose_sheet(annotations, names, "pose") == "instances_train2017.json"
+    assert choose_sheet(annotations, names, "detect") == "instances_train2017.json"
+    others = [name for name in names if not name.startswith("instances")]
+    assert choose_sheet(annotations, others, "detect") == "boxes_train2017.json"
 
 
 def test_captions_are_answered_with_the_file_that_has_boxes(

@@ -14,6 +14,9 @@ from buildsys.files import read_regular
 from buildsys.steps.lib.datasets.coco_file import Notes, read_layout
 from buildsys.steps.lib.datasets.pixel_boxes import show
 
+Row = dict[str, object]
+"""An entry of one of the lists of a file."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
@@ -46,8 +49,8 @@ class Contents:
     """The content of an annotation file; every field is empty if it is not one.
 
     `file_names`: those that are text, unchanged. `keypoints`: whether its categories, without their
-    `group`, have keypoints. `other`: whether it is an object without categories and boxes; `captions`: whether
-    it nevertheless has annotations.
+    `group`, have keypoints. `other`: whether it is an object without boxes, though it has
+    annotations or no categories; `captions`: whether it has annotations, but neither.
     """
 
     file_names: tuple[str, ...] = ()
@@ -55,9 +58,6 @@ class Contents:
     group: Group | None = None
     other: bool = False
     captions: bool = False
-
-
-Row = dict[str, object]
 
 
 def read_contents(path: Path, label: str) -> Contents:
@@ -84,7 +84,8 @@ def _parse(data: bytes) -> Contents:
     if not isinstance(found, dict):
         return Contents()
     annotations = _rows(found.get("annotations"))
-    other = "categories" not in found and not any("bbox" in row for row in annotations)
+    named = "categories" in found
+    other = not any("bbox" in row for row in annotations) and bool(annotations or not named)
     names = (row.get("file_name") for row in _rows(found.get("images")))
     categories = _rows(found.get("categories"))
     group = _find_group(categories, annotations)
@@ -94,7 +95,7 @@ def _parse(data: bytes) -> Contents:
         keypoints=read_layout({"categories": kept}, "keypoints", Notes()) is not None,
         group=group,
         other=other,
-        captions=other and bool(annotations),
+        captions=other and not named and bool(annotations),
     )
 
 

@@ -42,11 +42,12 @@ def _is_other(path: Path) -> bool:
 
 
 def _rank(name: str, task: str) -> int:
-    """Return which of the files for different tasks comes first."""
-    kinds = ("instances", "person_keypoints")
-    wanted = kinds[task == "pose"]
+    """Return which of the files for different tasks comes first; keypoints alone are the last."""
+    keypoints, boxes = "person_keypoints", "instances"
+    order = (keypoints, boxes) if task == "pose" else (boxes, "", keypoints)
     stem = PurePosixPath(name).stem.lower()
-    return 0 if stem.startswith(wanted) else 2 if stem.startswith(kinds) else 1
+    kind = next((kind for kind in (keypoints, boxes) if stem.startswith(kind)), "")
+    return order.index(kind) if kind in order else len(order)
 
 
 def guess_sets(root: Path, data: str, task: str) -> LabelledData:
