@@ -205,6 +205,7 @@ class ModelSpec:
     head: str
     """One of `steps.lib.heads.outputs.HEADS`: the meaning of the outputs; none: unknown."""
     outputs: tuple[TensorSpec, ...]
+    """Those of the head in its order; in the order of a given file."""
     quantization: Quantization
     trained: bool = True
     """False for random weights: quantization cannot be checked on a network without a signal."""

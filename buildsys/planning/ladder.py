@@ -19,6 +19,7 @@ from buildsys.steps import (
     prepare_pictures,
     record_tflm,
 )
+from buildsys.steps.bind_outputs import bound_order
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 _BOXES = ("detect", "pose")
@@ -175,5 +176,5 @@ def _names(builder: PlanBuilder, form: str) -> tuple[str, ...]:
     decides.
     """
     names = tuple(tensor.name for tensor in builder.model.outputs)
-    bound = form in ("tflite", "tflm") and set(builder.board.output_order) == set(names)
-    return builder.board.output_order if bound else names
+    order = bound_order(builder.board) if form in ("tflite", "tflm") else ()
+    return order if set(order) == set(names) else names

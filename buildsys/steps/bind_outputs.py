@@ -34,10 +34,15 @@ class Params:
 
 def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
     """Return the contract's order, or the canonical one if the firmware accepts any."""
-    contract = board.contract
-    assert contract is not None
-    order = board.output_order or tuple(output.name for output in contract.outputs)
-    return Params(check=contract_params(model, board), order=order)
+    return Params(check=contract_params(model, board), order=bound_order(board))
+
+
+def bound_order(board: BoardSpec) -> tuple[str, ...]:
+    """Return the names of a file's outputs in the order that this step gives them; () if no contract
+    defines one.
+    """
+    outputs = board.contract.outputs if board.contract is not None else ()
+    return (board.output_order or tuple(output.name for output in outputs)) if outputs else ()
 
 
 def contract_params(model: ModelSpec, board: BoardSpec) -> check_contract.Params:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec
+from buildsys.steps.bind_outputs import bound_order
 from buildsys.steps.lib.packages.contents import write_companions, write_json
 from buildsys.steps.lib.packages.edges import describe_file
 from buildsys.steps.lib.packages.flash import FlashParams, plan_flash, write_plan
@@ -40,16 +41,9 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         stem=model.name,
         classes=model.classes,
         preprocessing=model.preprocessing,
-        outputs=_bound_names(model, board),
+        outputs=bound_order(board),
         flash=plan_flash(model, board),
     )
-
-
-def _bound_names(model: ModelSpec, board: BoardSpec) -> tuple[str, ...]:
-    """Return the output names in the order set by bind_outputs; () if no contract defines an order."""
-    if board.contract is None or not board.contract.outputs:
-        return ()
-    return board.output_order or tuple(tensor.name for tensor in model.outputs)
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:

@@ -1,6 +1,7 @@
 """Given model files: what `check` reports about them for recipe and target before any work."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from buildsys.authoring.recipes.given_file import UnreadableModel, read_given
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.spec import Format
 from tests.authoring.golden import HERE, compare
-from tests.authoring.sample_workspace import write_recipe
+from tests.authoring.sample_workspace import plan_good, write_recipe
 from tests.checkpoints import archive_of
 from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
 
@@ -322,3 +323,37 @@ def test_the_size_of_the_images_of_a_file(
     sides = tuple(-1 if isinstance(side, str) else side for side in shape)
     (tmp_path / "x.tflite").write_bytes(tflite_bytes((Edge(name="images", shape=sides),)))
     assert read_given(tmp_path / "x.tflite", Format.TFLITE).size == tflite
+
+
+@pytest.mark.parametrize(("form", "target"), [("tflite", "raspberry-pi-5"), ("onnx", "host")])
+def test_outputs_with_names_of_their_own_are_in_the_files_order(
+    workspace: Path, form: str, target: str
+) -> None:
+    """Steps that know outputs by position get the head's names in the order of the file."""
+    shapes = {
+        f"{kind}_s{stride}": (1, (64 // stride) ** 2, width)
+        for kind, width in (("cls", 3), ("box", 64))
+        for stride in (32, 8, 16)
+    }
+    outputs = [
+        Edge(name=f"out:{place}", shape=shape) for place, shape in enumerate(shapes.values())
+    ]
+    image = IMAGE if form == "onnx" else Edge(name="images", shape=(1, 64, 64, 3))
+    made = onnx_bytes if form == "onnx" else tflite_bytes
+    (workspace / "weights" / f"raw.{form}").write_bytes(made((image,), outputs))
+    source = f"family: {form}, task: detect, decoder: yolov8-raw, classes: [a, b, c]"
+    write_recipe(
+        workspace,
+        "raw",
+        f"source: {{{source}, weights: {{path: weights/raw.{form}}}}}\n"
+        f"input: {{size: 64}}\nevaluate: none\ntargets: [{target}]\n",
+    )
+    params = [json.loads(step.params) for step in plan_good(workspace)[f"raw@{target}"].steps]
+    found = [
+        each[key]
+        for each in params
+        for key in ("outputs", "output_names", "names")
+        if each.get(key)
+    ]
+    assert found
+    assert all(names == list(shapes) for names in found), found

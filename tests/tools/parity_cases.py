@@ -486,8 +486,8 @@ def check_maps_may_have_their_channels_last() -> None:
         assert "map differs by 0.1" in failing(recordings, **net)[0]
 
 
-def check_a_stock_files_outputs_are_named_by_their_place() -> None:
-    """Outputs of Ultralytics' standard file are identified by position."""
+def check_a_stock_files_outputs_are_named() -> None:
+    """Outputs of Ultralytics' standard file are identified, and prototypes get TFLite's axes."""
     import numpy as np
 
     from buildsys.spec import Preprocessing
@@ -511,6 +511,35 @@ def check_a_stock_files_outputs_are_named_by_their_place() -> None:
         "detections": (1, 37, 84),
         "prototypes": (1, 16, 16, 32),
     }
+
+
+def check_outputs_of_other_names_are_found_by_their_shapes() -> None:
+    """Outputs in another order, with names of another tool, get the head's names by shape."""
+    import numpy as np
+
+    from buildsys.spec import Preprocessing
+    from buildsys.steps.lib.datasets.ultralytics_layout import Split
+    from buildsys.steps.lib.metrics import accuracy
+
+    frame = Preprocessing(height=SIDE, width=SIDE, color="rgb", resize="letterbox")
+    reading = accuracy.Params(
+        split=Split(name="val", paths=()),
+        classes=("a", "b"),
+        keypoints=4,
+        keypoint_dims=3,
+        sigmas=(),
+        head="raw",
+        preprocessing=frame,
+        task="pose",
+    )
+    wanted = {tensor.name: tensor.shape for tensor in head_outputs("raw", SIDE, SIDE, 2, 4, 3)}
+    found = {
+        f"box_serving:{place}": np.full(shape, place)
+        for place, shape in enumerate(reversed(wanted.values()))
+    }
+    named = accuracy.name_outputs(found, reading)
+    assert {name: value.shape for name, value in named.items()} == wanted
+    assert [int(value.flat[0]) for value in named.values()] == list(range(len(wanted)))
 
 
 def _yolox(values: Any, head: str) -> dict[str, Any]:

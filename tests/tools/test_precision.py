@@ -10,7 +10,7 @@ import pytest
 
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
-from tests.tools.bright import NETWORK
+from tests.tools.bright import NETWORK, ONNX_FILE
 from tests.tools.places import doit, make_workspace, read, statuses, store_of, tool_environment
 from tests.tools.single_steps import make_noise, run_step
 
@@ -83,15 +83,10 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     read.
     """
     root = make_workspace(tmp_path_factory.mktemp("precision") / "place", spots=_SPOTS)
-    for folder in ("dark", "data/images/val", "data/labels/val"):
-        (root / folder).mkdir(parents=True)
-    (root / "data" / "data.yaml").write_text("val: images/val\nnames: {0: spot}\n")
+    _write_data(root)
+    (root / "dark").mkdir()
     for index in range(4):
-        column = 16 * (index + 1)
-        (root / "dark" / f"{index}.bmp").write_bytes(_bitmap(40, 40, column))
-        (root / "data/images/val" / f"{index}.bmp").write_bytes(_bitmap(60, 255, column))
-        label = f"0 {(column + 4) / _SIDE} {36 / _SIDE} {16 / _SIDE} {16 / _SIDE}\n"
-        (root / "data/labels/val" / f"{index}.txt").write_text(label)
+        (root / "dark" / f"{index}.bmp").write_bytes(_bitmap(40, 40, 16 * (index + 1)))
     _, python = environments.ensure("evaluate", print)
     command = [str(python), "-c", NETWORK, str(root / "bright.onnx")]
     subprocess.run(command, check=True, env=tool_environment(python))
@@ -99,6 +94,18 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert run.returncode == 11, run.stderr
     yield root
     shutil.rmtree(root)
+
+
+def _write_data(root: Path) -> None:
+    """Write four images with a bright spot, and their labels."""
+    for folder in ("data/images/val", "data/labels/val"):
+        (root / folder).mkdir(parents=True)
+    (root / "data" / "data.yaml").write_text("val: images/val\nnames: {0: spot}\n")
+    for index in range(4):
+        column = 16 * (index + 1)
+        (root / "data/images/val" / f"{index}.bmp").write_bytes(_bitmap(60, 255, column))
+        label = f"0 {(column + 4) / _SIDE} {36 / _SIDE} {16 / _SIDE} {16 / _SIDE}\n"
+        (root / "data/labels/val" / f"{index}.txt").write_text(label)
 
 
 def _bitmap(ground: int, spot: int, column: int) -> bytes:
@@ -171,3 +178,51 @@ def test_the_outputs_of_a_decoded_head_are_not_quantized(tmp_path: Path, layout:
     command = [str(python), "-c", _IN_INT8, str(made)]
     run = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
     assert run.stdout.split() == ["stem"]
+
+
+_FOREIGN = """
+import sys
+import onnx
+model = onnx.load(sys.argv[1])
+outputs = list(reversed(model.graph.output))
+for number, output in enumerate(outputs):
+    for node in model.graph.node:
+        node.output[:] = [f"out:{number}" if name == output.name else name for name in node.output]
+    output.name = f"out:{number}"
+del model.graph.output[:]
+model.graph.output.extend(outputs)
+onnx.save(model, sys.argv[2])
+"""
+_ORDER = _SPOTS.partition("quantization:")[0] + "targets: [host, onnx-file]\n"
+
+
+def test_outputs_in_another_order_with_other_names_are_measured_alike(tmp_path: Path) -> None:
+    """A given file whose outputs another tool named and ordered is converted, measured and packaged
+    like the same network with the head's own names.
+    """
+    foreign = _ORDER.replace("name: spots", "name: foreign").replace("bright.onnx", "foreign.onnx")
+    root = make_workspace(tmp_path / "place", spots=_ORDER, foreign=foreign)
+    (root / "targets").mkdir(exist_ok=True)
+    (root / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)
+    _write_data(root)
+    _, python = environments.ensure("evaluate", print)
+    environment = tool_environment(python)
+    for code, *names in ((NETWORK, "bright"), (_FOREIGN, "bright", "foreign")):
+        paths = [str(root / f"{name}.onnx") for name in names]
+        subprocess.run([str(python), "-c", code, *paths], check=True, env=environment)
+    run = doit(root, store=store_of(root))
+    assert run.returncode == 0, run.stderr
+    for target, form in (("host", "tflite"), ("onnx-file", "onnx")):
+        own, other = (
+            read(root / "build" / name / target / "metrics.json")[form]["metrics"]
+            for name in ("spots", "foreign")
+        )
+        assert own == other
+        assert own["box.mAP50"] > 0.9
+    own, other = (
+        {tensor["name"]: tensor["shape"] for tensor in model["outputs"]}
+        for model in (
+            read(root / "build" / n / "host" / "model.json") for n in ("spots", "foreign")
+        )
+    )
+    assert own == other

@@ -10,6 +10,7 @@ from buildsys.authoring.recipes.families import decoders
 from buildsys.authoring.recipes.given_file import Edge, GivenFile, OnnxFile, TfliteFile
 from buildsys.authoring.recipes.given_operators import find_problem
 from buildsys.authoring.recipes.model import (
+    assign_outputs,
     board_spec,
     model_spec,
     runs_on_micro,
@@ -243,7 +244,7 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
             f" {source.decoder} reads real numbers"
         )
         return [given.at_file(message, "convert it again, or write `decoder: none`")]
-    if not model.outputs or _fits([tensor.shape for tensor in model.outputs], file.outputs):
+    if not model.outputs or assign_outputs(model.outputs, file) is not None:
         return []
     own = _own_classes(given, model.keypoints, model.keypoint_dims)
     found = ", ".join(map(str, file.outputs))
@@ -301,36 +302,7 @@ def _has_head(
     """Return whether a file's outputs are those of a head, for the strides of its cells."""
     cells = find_strides(settled_sides(file.outputs), (), *size)
     wanted = head_outputs(head, *size, classes, keypoints, dims, task, cells)
-    return _fits([tensor.shape for tensor in wanted], file.outputs)
-
-
-def _fits(wanted: list[tuple[int, ...]], found: Iterable[Edge]) -> bool:
-    """Return whether outputs have these shapes, in any order.
-
-    An open axis matches any size; four axes may be NCHW.
-    """
-    left = list(found)
-    if len(wanted) != len(left):
-        return False
-    for shape in wanted:
-        match = next((edge for edge in left if _alike(shape, edge.shape)), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return True
-
-
-def _alike(wanted: tuple[int, ...], found: tuple[int | None, ...] | None) -> bool:
-    if found is None:
-        return True
-    shapes = [wanted]
-    if len(wanted) == 4:
-        shapes.append((wanted[0], wanted[3], wanted[1], wanted[2]))
-    return any(
-        len(shape) == len(found)
-        and all(here in (None, side) for side, here in zip(shape, found, strict=True))
-        for shape in shapes
-    )
+    return assign_outputs(wanted, file) is not None
 
 
 def _check_firmware(given: _Given) -> list[Diagnostic]:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoders, network
+from buildsys.authoring.recipes.given_file import GivenFile
 from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.authoring.targets.contract import Contract, contract_spec
 from buildsys.authoring.targets.slots import flash_spec, slot_spec
@@ -23,6 +24,7 @@ from buildsys.steps.check_operators import EVERY
 from buildsys.steps.lib.files.edge import settled_sides
 from buildsys.steps.lib.heads.branches import of_branch
 from buildsys.steps.lib.heads.formulas import find_strides
+from buildsys.steps.lib.heads.output_names import assign
 from buildsys.steps.lib.heads.outputs import head_outputs
 
 _head_outputs = cache(head_outputs)
@@ -94,6 +96,7 @@ def model_spec(build: Build) -> ModelSpec:
     if frame is not None and head != "none" and classes:
         size, count, task = (frame.height, frame.width), len(classes), source.task or ""
         outputs = _head_outputs(head, *size, count, keypoints, dims, task, strides(build))
+        outputs = _in_file_order(outputs, build)
     return ModelSpec(
         name=build.id.split("@")[0],
         family=source.family,
@@ -110,6 +113,24 @@ def model_spec(build: Build) -> ModelSpec:
         converter=recipe.convert.tool,
         batch=build.batch,
     )
+
+
+def assign_outputs(
+    outputs: tuple[TensorSpec, ...], file: GivenFile
+) -> tuple[TensorSpec, ...] | None:
+    """Return a head's outputs in the order of a file; None if the file has others."""
+    known = {tensor.name: tensor for tensor in outputs}
+    found = [(edge.name, edge.shape) for edge in file.outputs]
+    names = assign({tensor.name: tensor.shape for tensor in outputs}, found)
+    return None if names is None else tuple(known[name] for name in names)
+
+
+def _in_file_order(outputs: tuple[TensorSpec, ...], build: Build) -> tuple[TensorSpec, ...]:
+    """Return the outputs in the order of a given file: its steps know them by position, where the
+    file has names of its own.
+    """
+    found = assign_outputs(outputs, build.given) if build.given is not None else None
+    return found or outputs
 
 
 def strides(build: Build) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from buildsys.spec import ContractSpec
 from buildsys.steps.lib.heads.formulas import dimensions, evaluate, shapes
+from buildsys.steps.lib.heads.output_names import assign
 
 _MOST_CLASSES, _MOST_KEYPOINTS = 1200, 200
 """Upper limits when the numbers must be found from a file's shapes; larger than in any common
@@ -48,11 +49,14 @@ def match(
     takes precedence over a shape: only names distinguish two outputs of the same shape.
     """
     dims = contract.keypoint_dims or 3
+    present = sorted(output.shape for output in found)
     for nc, points in itertools.product(
         _choices(contract, "nc", classes), _choices(contract, "K", keypoints)
     ):
         wanted = shapes(contract.outputs, dimensions(height, width, nc, points, dims))
-        names = _assign(wanted, found)
+        if sorted(wanted.values()) != present:
+            continue
+        names = assign(wanted, [(output.name, output.shape) for output in found])
         if names is not None:
             return Layout(classes=nc, keypoints=points, names=names)
     return None
@@ -69,25 +73,6 @@ def _choices(contract: ContractSpec, name: str, stated: int) -> Iterable[int]:
     if contract.classes:
         return (contract.classes,)
     return (n for n in range(1, _MOST_CLASSES) if n not in contract.refused_classes)
-
-
-def _assign(
-    wanted: Mapping[str, tuple[int, ...]], found: tuple[Found, ...]
-) -> tuple[str, ...] | None:
-    """Return the contract's name for each output of the file, in file order."""
-    if len(wanted) != len(found):
-        return None
-    if {output.name: output.shape for output in found} == dict(wanted):
-        return tuple(output.name for output in found)
-    left = dict(wanted)
-    names = []
-    for output in found:
-        name = next((name for name, shape in left.items() if shape == output.shape), None)
-        if name is None:
-            return None
-        del left[name]
-        names.append(name)
-    return tuple(names)
 
 
 def expected(contract: ContractSpec, height: int, width: int, classes: int, keypoints: int) -> str:

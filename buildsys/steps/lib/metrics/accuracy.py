@@ -17,7 +17,9 @@ from buildsys.spec import MASK_CHANNELS, Preprocessing
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
 from buildsys.steps.lib.heads.branches import is_raw
-from buildsys.steps.lib.heads.outputs import head_formulas
+from buildsys.steps.lib.heads.formulas import find_strides
+from buildsys.steps.lib.heads.output_names import assign
+from buildsys.steps.lib.heads.outputs import head_outputs
 from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.steps.lib.metrics import curves, keypoint_sigmas
 from buildsys.steps.lib.runtime.progress import fail, report
@@ -113,12 +115,19 @@ def measure(
 
 
 def name_outputs(found: "dict[str, np.ndarray]", params: Params) -> "dict[str, np.ndarray]":
-    """Return a file's outputs by the head's names: by the file's own names if they match, otherwise
-    by order. Prototypes of masks are returned as [1, h, w, channels], as in TFLite files.
+    """Return a file's outputs by the head's names, as `output_names` finds them. Prototypes of masks
+    are returned as [1, h, w, channels], as in TFLite files.
     """
-    task = params.task or ("pose" if params.keypoints else "detect")
-    names = [output.name for output in head_formulas(params.head, task)]
-    if set(names) != set(found) and len(names) == len(found):
+    frame, shapes = params.preprocessing, [value.shape for value in found.values()]
+    size = (frame.height, frame.width)
+    named = [name for name in found if name.removeprefix("box_s").isdecimal()]
+    strides = find_strides([side for shape in shapes for side in shape], named, *size)
+    counts = (len(params.classes), params.keypoints, params.keypoint_dims)
+    wanted = head_outputs(params.head, *size, *counts, params.task, strides)
+    names = assign(
+        {tensor.name: tensor.shape for tensor in wanted}, list(zip(found, shapes, strict=True))
+    )
+    if names is not None:
         found = dict(zip(names, found.values(), strict=True))
     return {
         name: value.transpose(0, 2, 3, 1) if _is_planar(name, value) else value
