@@ -50,8 +50,12 @@ OUTERMOST = (
     "Reporter._finish.<locals>.<genexpr>",
 )
 """Functions outside our error handling."""
-TRIED_AGAIN = ("execution/state/database.py", "_decode")
-"""What sqlite calls: after one MemoryError the database calls it again, as it should."""
+TRIED_AGAIN = (
+    ("execution/state/database.py", "_decode"),
+    ("execution/state/database.py", "_set_up"),
+    ("execution/state/database.py", "Database.record_files.<locals>.insert"),
+)
+"""What the database calls again after one MemoryError, as it should."""
 
 
 class Planted(Exception):
@@ -211,7 +215,7 @@ def _is_ours(code: CodeType) -> bool:
         return False
     place = Path(code.co_filename).relative_to(PACKAGE).as_posix()
     is_outermost = place.startswith("doit/") and code.co_qualname in OUTERMOST
-    is_outermost = is_outermost or (place, code.co_qualname) == TRIED_AGAIN
+    is_outermost = is_outermost or (place, code.co_qualname) in TRIED_AGAIN
     return place.startswith(LOOKED_AT) and place not in LEFT_OUT and not is_outermost
 
 
