@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
+from buildsys.authoring.recipes.given_checks import guess_decoder
 from buildsys.authoring.recipes.given_file import UnreadableModel, read_given
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.spec import Format
@@ -28,6 +29,10 @@ IMAGE = picture(64, 64)
 TRUE = onnx_bytes((IMAGE,), (_decoded(7),), metadata=_WORDS)
 INT8 = Edge(name="images", shape=(1, 64, 64, 3), dtype="int8", scale=1 / 255, zero_point=-128)
 _DETECT = "task: detect, decoder: yolov8-decoded"
+_POSE = (
+    '{"task": "pose", "names": {"0": "tag"}, "imgsz": [64, 64], "kpt_shape": [4, 3],'
+    ' "version": "%s"}'
+)
 CASES: dict[str, tuple[bytes, str, str]] = {
     # name: (file, words of `source`, further lines)
     "pointer-onnx": (b"version https://git-lfs.github.com/spec/v1\noid\n", "", "input: {size: 64}"),
@@ -147,6 +152,13 @@ CASES: dict[str, tuple[bytes, str, str]] = {
     "no-scale-output-tflite": (
         tflite_bytes((INT8,), (Edge(name="o", shape=(1, 11, 84), dtype="int8"),)),
         "task: detect, decoder: yolov8-decoded, classes: [a]",
+        "input: {size: 64}",
+    ),
+    "pixel-keypoints-tflite": (
+        tflite_bytes(
+            (Edge(name="images", shape=(1, 64, 64, 3)),), (_decoded(17),), metadata=_POSE % "8.3.25"
+        ),
+        "task: pose, decoder: yolov8-normalized",
         "input: {size: 64}",
     ),
     "size-tflite": (tflite_bytes(), "", "input: {size: 64}"),
@@ -279,6 +291,13 @@ FINE: dict[str, tuple[bytes, str, str]] = {
         "task: segment, decoder: yolov8-decoded, classes: [a]",
         "input: {size: 64}",
     ),
+    "shared-keypoints-tflite": (
+        tflite_bytes(
+            (Edge(name="images", shape=(1, 64, 64, 3)),), (_decoded(17),), metadata=_POSE % "8.3.26"
+        ),
+        "task: pose, decoder: yolov8-normalized",
+        "input: {size: 64}",
+    ),
     "sound-onnx": (
         onnx_bytes((Edge(name="sound", shape=(1, 1960)), Edge(name="gain", shape=(1,)))),
         "",
@@ -357,3 +376,17 @@ def test_outputs_with_names_of_their_own_are_in_the_files_order(
     ]
     assert found
     assert all(names == list(shapes) for names in found), found
+
+
+@pytest.mark.parametrize(
+    ("version", "decoder"),
+    [("8.3.25", ""), ("8.3.26", "yolov8-normalized"), ("8.4.0b1", "yolov8-normalized")],
+)
+def test_no_decoder_is_offered_for_keypoints_in_pixels(
+    tmp_path: Path, version: str, decoder: str
+) -> None:
+    """A pose file whose boxes and keypoints have different units has no decoder."""
+    image = Edge(name="images", shape=(1, 64, 64, 3))
+    content = tflite_bytes((image,), (_decoded(17),), metadata=_POSE % version)
+    (tmp_path / "x.tflite").write_bytes(content)
+    assert guess_decoder(read_given(tmp_path / "x.tflite", Format.TFLITE)) == decoder

@@ -238,6 +238,13 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
         )
         hint = f"{_ANEW} with nms=False, or write `decoder: none`"
         return [given.locate(at, message, hint)]
+    if isinstance(file, TfliteFile) and file.pixel_keypoints:
+        message = (
+            f"{given.name} has keypoints in pixels and boxes as shares of the image, as Ultralytics"
+            " exported them before 8.3.26; no decoder reads that"
+        )
+        hint = "give the .pt file or an ONNX file, or write `decoder: none`"
+        return [given.locate(at, message, hint)]
     if isinstance(file, TfliteFile) and (unscaled := _lack_scale(file.file.outputs)):
         message = (
             f"has integer outputs without a scale ({', '.join(unscaled)}): decoder"
@@ -339,6 +346,8 @@ def guess_decoder(file: GivenFile) -> str:
     """
     stated, size = file.stated, file.size
     if stated is None or file.suppresses:
+        return ""
+    if isinstance(file, TfliteFile) and file.pixel_keypoints:
         return ""
     size = size or ((stated.size, stated.size) if stated.size else None)
     if size is None:

@@ -60,7 +60,8 @@ class TfliteFile:
     """A TFLite file's content.
 
     `stated`, `suppresses` and `licence`: as for an ONNX file; `file`: the same for the steps that
-    check it; `layers`: its operators, with their origins.
+    check it; `layers`: its operators, with their origins; `pixel_keypoints`: whether its exporter
+    gave keypoints in pixels beside boxes as shares of the image.
     """
 
     inputs: tuple[Edge, ...]
@@ -70,6 +71,7 @@ class TfliteFile:
     file: tflite.File
     layers: tuple[tuple[str, tuple[str, ...]], ...]
     licence: str
+    pixel_keypoints: bool
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -129,6 +131,7 @@ def _read_tflite(path: Path) -> TfliteFile:
         file=file,
         layers=tuple(tflite.read_operators(path).items()),
         licence=_licence(metadata),
+        pixel_keypoints=exported_metadata.has_pixel_keypoints(metadata),
     )
 
 

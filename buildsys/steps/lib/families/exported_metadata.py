@@ -7,6 +7,7 @@ expected is ignored. Only the standard library is used, because `buildsys check`
 
 import ast
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from buildsys.steps.lib.datasets.labels import is_class_name
 _LARGEST = 1 << 20
 """Maximum size of the text in bytes."""
 _MOST_CLASSES = 10_000
+_SHARED_KEYPOINTS = (8, 3, 26)
+"""The first version of Ultralytics whose TFLite files have keypoints as shares of the image, like
+their boxes (`kpts_decode` in ultralytics/nn/modules/head.py).
+"""
 
 
 def describe_export(metadata: dict[str, str]) -> CheckpointFacts | None:
@@ -39,6 +44,16 @@ def has_suppression(metadata: dict[str, str]) -> bool:
     """Return whether the file was exported with `nms=True`."""
     arguments = _value(metadata.get("args", ""))
     return isinstance(arguments, dict) and arguments.get("nms") is True
+
+
+def has_pixel_keypoints(metadata: dict[str, str]) -> bool:
+    """Return whether a TFLite file has its keypoints in pixels, and its boxes as shares of the
+    image; False without a version.
+    """
+    found = re.fullmatch(r"(\d{1,9})\.(\d{1,9})\.(\d{1,9})\b.*", metadata.get("version", ""))
+    if found is None or metadata.get("task") != "pose":
+        return False
+    return tuple(map(int, found.groups())) < _SHARED_KEYPOINTS
 
 
 def tflite_metadata(path: Path) -> dict[str, str]:
