@@ -176,6 +176,32 @@ def check_masks_are_the_builds_own() -> None:
         assert sum(item.mask.sum() for item in theirs) > 1000
 
 
+def check_a_mask_in_a_box_is_a_part_of_the_whole_one() -> None:
+    """The pixels in a box are those of the mask of the whole image, also for photos larger and
+    smaller than the input, and of its size.
+    """
+    import numpy as np
+
+    for seed, (height, width) in enumerate(((48, 200), (150, 90), (HEIGHT, WIDTH), (700, 500))):
+        rng = np.random.default_rng(seed)
+        photo = np.zeros((height, width, 3), np.uint8)
+        placed = vision.place(photo, HEIGHT, WIDTH, "letterbox")
+        logits = rng.normal(0, 1, (HEIGHT // 4, WIDTH // 4)).astype(np.float32)
+        whole = shapes.draw(logits, np.array([0, 0, width, height]), photo, placed)
+        assert whole.any()
+        assert not whole.all()
+        for _ in range(9):
+            low, high = np.sort(rng.random((2, 2)), 0) * (width, height)
+            wanted = np.zeros_like(whole)
+            y, x = np.mgrid[:height, :width]
+            inside = (x >= low[0]) & (x < high[0]) & (y >= low[1]) & (y < high[1])
+            wanted[inside] = whole[inside]
+            found = shapes.draw(logits, np.concatenate([low, high]), photo, placed)
+            assert np.array_equal(found, wanted), (height, width)
+        nothing = shapes.draw(logits, np.array([np.nan, 0, width, height]), photo, placed)
+        assert not nothing.any()
+
+
 def check_masks_are_written_as_in_coco() -> None:
     """Run lengths of masks are read by pycocotools as the same masks."""
     import numpy as np

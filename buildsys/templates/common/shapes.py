@@ -67,30 +67,37 @@ def find_masks(
         row, category = rows[index], int(classes[index])
         box = vision.to_photo(boxes[row].reshape(-1, 2), placed).ravel()
         logits = outputs["prototypes"][0].astype(np.float32) @ every[row].astype(np.float32)
-        mask = crop(spread(logits, photo, placed) > 0, box)
+        mask = draw(logits, box, photo, placed)
         score = float(scores[row, category])
         found.append(vision.Found(category, score, tuple(box.tolist()), mask=mask))
     return found
 
 
-def spread(logits: np.ndarray, photo: np.ndarray, placed: Placed) -> np.ndarray:
-    """Scale logits [h, w] of the input's cells to [h, w] of the image, without the padding."""
+def draw(logits: np.ndarray, box: np.ndarray, photo: np.ndarray, placed: Placed) -> np.ndarray:
+    """Return the mask, bool [h, w] of the image, from logits [h, w] of the input's cells: where they
+    are above 0 inside the box, scaled to the image without the padding.
+    """
     high, wide = photo.shape[:2]
     tall, broad = logits.shape
     whole = vision.stretch(logits[..., None], tall * CELL, broad * CELL)
     right = placed.left + round(wide * placed.gains[0])
     bottom = placed.top + round(high * placed.gains[1])
     inside = whole[placed.top : bottom, placed.left : right]
-    if inside.shape[:2] != (high, wide):
-        inside = vision.stretch(inside, high, wide)
-    return inside[..., 0]
+    rows, columns = between(box[1], box[3], high), between(box[0], box[2], wide)
+    if inside.shape[:2] == (high, wide):
+        part = inside[rows, columns]
+    else:
+        part = vision.stretch(inside, high, wide, rows, columns)
+    mask = np.zeros((high, wide), bool)
+    mask[rows, columns] = part[..., 0] > 0
+    return mask
 
 
-def crop(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """Return the part of a mask inside its box."""
-    x, y = np.arange(mask.shape[1]), np.arange(mask.shape[0])
-    across, down = (x >= box[0]) & (x < box[2]), (y >= box[1]) & (y < box[3])
-    return mask & down[:, None] & across[None, :]
+def between(low: float, high: float, size: int) -> slice:
+    """Return the pixels of 0..size - 1 from `low` up to, but not including, `high`."""
+    every = np.arange(size)
+    found = np.flatnonzero((every >= low) & (every < high))
+    return slice(found[0], found[-1] + 1) if len(found) else slice(0, 0)
 
 
 def find_turned(

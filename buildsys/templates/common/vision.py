@@ -108,13 +108,21 @@ def scale_to(photo: np.ndarray, height: int, width: int) -> np.ndarray:
     return (((upper >> 16) + (lower >> 16) + 2) >> 2).astype(np.uint8)
 
 
-def stretch(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scale real values [h, w, channels] to float32 [height, width, channels], like `scale_to`."""
-    above, below, down = _neighbours(values.shape[0], height)
-    before, behind, along = _neighbours(values.shape[1], width)
+def stretch(
+    values: np.ndarray,
+    height: int,
+    width: int,
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> np.ndarray:
+    """Scale real values [h, w, channels] to float32 [height, width, channels], like `scale_to`, or
+    compute only some `rows` and `columns` of that.
+    """
+    above, below, down = (part[rows] for part in _neighbours(values.shape[0], height))
+    before, behind, along = (part[columns] for part in _neighbours(values.shape[1], width))
     down, along = down[:, None, None], along[None, :, None]
-    rows = values[above] * (1 - down) + values[below] * down
-    return rows[:, before] * (1 - along) + rows[:, behind] * along
+    lines = values[above] * (1 - down) + values[below] * down
+    return lines[:, before] * (1 - along) + lines[:, behind] * along
 
 
 def _neighbours(size: int, wanted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
