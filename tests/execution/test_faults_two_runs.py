@@ -93,6 +93,12 @@ def test_a_failing_step_is_tried_by_who_waited(pair: tuple[Path, Path], tmp_path
     assert second.returncode == 0, output
 
 
+def examined(place: Path) -> list[Path]:
+    """Logs of the steps that examined a file here."""
+    logs = (place / ".buildsys/logs").glob("*.log")
+    return [path for path in logs if path.read_text().startswith("examine_tflite runs")]
+
+
 def test_a_step_in_a_queue_is_made_by_another_run(tmp_path: Path) -> None:
     """Steps that wait for room in one run are made by a run that has room for them."""
     examine, places = "examine_tflite", [tmp_path / name / "place" for name in ("a", "b")]
@@ -108,9 +114,9 @@ def test_a_step_in_a_queue_is_made_by_another_run(tmp_path: Path) -> None:
     set_tool(tmp_path / "a", seconds=0.01, hold=examine)
     store = {"BUILDSYS_STORE": str(tmp_path / "store")}
     runs = [start_doit(places[0], "-n", "2", extra=store)]
-    processes.wait_until(lambda: len(begun(places[0])) == 2, "two steps")
+    processes.wait_until(lambda: len(tools_in(places[0], examine)) == 2, "two steps")
     runs.append(start_doit(places[1], "-n", "2", extra=store))
-    processes.wait_until(lambda: len(begun(places[1])) >= 4, "the steps that wait in the first run")
+    processes.wait_until(lambda: len(examined(places[1])) == 4, "those that wait in the first run")
     processes.let_go(tmp_path / "a")
     outputs = [run.communicate(timeout=120)[0] for run in runs]
     assert [run.returncode for run in runs] == [0, 0], outputs
