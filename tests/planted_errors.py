@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,6 +192,7 @@ def describe(code: CodeType) -> str:
 
 
 def _run(root: Path, parallel: int) -> Ended:
+    before = set(threading.enumerate())
     kept = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     text, streams = io.StringIO(), (sys.stdout, sys.stderr)
     kept_out = opt_outfile["default"]
@@ -200,9 +202,9 @@ def _run(root: Path, parallel: int) -> Ended:
             code = run_builds(root, [], parallel, RunOptions())
     finally:
         sys.setprofile(None)
-        for thread in threading.enumerate():  # doit's threads that an error left running
-            if thread.daemon:
-                thread.join(_END_SECONDS)
+        end = time.monotonic() + _END_SECONDS
+        for thread in set(threading.enumerate()) - before:  # an error may leave doit's waiting
+            thread.join(max(0.0, end - time.monotonic()))
         sys.stdout, sys.stderr = streams  # each restores what it found
         opt_outfile["default"] = kept_out
         for each, handler in kept.items():

@@ -54,9 +54,9 @@ class Admission:
                 self._changed.wait_for(lambda: self._next() == place)
             finally:
                 del self._waiting[place]
+                self._changed.notify_all()
             self._running.append(step)
             slot = self._free.pop(0) if step.gpu and self._free else ""
-            self._changed.notify_all()
         try:
             yield slot
         finally:
