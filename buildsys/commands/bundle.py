@@ -9,7 +9,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: one build, and the folder to write."""
     parser.add_argument("build", metavar="BUILD", help="the id of one build that ships an engine")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the folder to write; default: build/bundles/BUILD"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the folder to write; default: build/bundles/RECIPE/TARGET",
     )
 
 
