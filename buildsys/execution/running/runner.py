@@ -183,14 +183,15 @@ class Runner:
         alone = partial(self.state.store.alone, action_key.key, self.owner)
         while True:
             # a step that waits for room holds no lock, and one that waits for the lock no room
-            with self._room(step) as gpu, contextlib.ExitStack() as held:
-                if _enters(held, alone()):
-                    if _is_made(self.state, step, action_key):
-                        return None
-                    return self._make(step, action_key, on_start, on_progress, python, gpu)
             with alone(self.waiting(step)):
                 if _is_made(self.state, step, action_key):
                     return None
+            with self._room(step) as gpu, contextlib.ExitStack() as held:
+                if not _enters(held, alone()):
+                    continue
+                if _is_made(self.state, step, action_key):
+                    return None
+                return self._make(step, action_key, on_start, on_progress, python, gpu)
 
     def _room(self, step: Step) -> contextlib.AbstractContextManager[str]:
         return self.admission.admit(step, self.urgencies.get(step.id, 0.0))

@@ -4,6 +4,7 @@ import json
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from buildsys.errors import MissingBytes, StepFailed
 from buildsys.execution.places import Workspace
 from buildsys.execution.running import process
+from buildsys.execution.running.admission import Admission
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.running.runner import NO_MEMORY, REFUSED, Runner
 from buildsys.execution.state.decide import State
@@ -668,3 +670,33 @@ def test_a_log_that_is_just_above_the_bound_is_whole(
     )
     assert process.run_command(command, lambda *_: None) == 0
     assert (tmp_path / "log").read_bytes() == b"0123456789end"
+
+
+def test_a_result_of_another_run_needs_no_room_here(tmp_path: Path) -> None:
+    """A step that another run makes is taken when it is made, although the GPU is busy here."""
+    (tmp_path / "data").write_text("data")
+    step = make_step("train", given(tmp_path / "data"), gpu=True)
+    here, there = Bench(tmp_path / "here", step), Bench(tmp_path / "there", step)
+    there.state.store = here.state.store
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold(inputs: dict[str, Path], outputs: dict[str, Path]) -> int:
+        begun.set()
+        assert go_on.wait(60)
+        return write_outputs(inputs, outputs)
+
+    there.tool = hold
+    runs = [threading.Thread(target=each.execute, args=(step,)) for each in (there, here)]
+    gate = here.runner.admission = Admission(cores=4, memory_mib=1000, gpus=("0",))
+    with gate.admit(make_step("other", given(tmp_path / "data"), gpu=True)):
+        runs[0].start()
+        assert begun.wait(60)
+        runs[1].start()
+        wait_until(lambda: here.said, "the line about the other run")
+        go_on.set()
+        for run in runs:
+            run.join(60)
+        assert not any(run.is_alive() for run in runs)
+    assert "waiting for another run that makes the same result" in here.said[0]
+    assert (there.started, here.started) == (1, 0)
+    assert here.state.result(step.id) == there.state.result(step.id)
