@@ -468,13 +468,62 @@ def test_captions_are_answered_with_the_file_that_has_boxes(
     assert capsys.readouterr().err.endswith("help: give the annotation file that has boxes\n")
 
 
-def test_json_of_another_program_beside_annotations(workspace: Path) -> None:
-    """A JSON file without categories and boxes is not used, whatever its name."""
-    cells = workspace / "data" / "cells"
-    (cells / "annotations" / "test.json").unlink()
-    (cells / "annotations" / "a_train.json").write_text('{"version": 1}')
+@pytest.mark.parametrize("name", ["captions.JSON", ".captions.json"])
+def test_captions_alone_are_a_mistake(
+    workspace: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without another annotation file, no name is suggested, whatever the name of this one."""
+    (workspace / "data" / "eggs").mkdir()
+    captions = {"annotations": [{"image_id": 0, "id": 0, "caption": "An egg."}]}
+    (workspace / "data" / "eggs" / name).write_text(json.dumps(captions))
+    assert cli.main(["-C", str(workspace), "new", "mine", "--data", f"data/eggs/{name}"]) == 2
+    assert capsys.readouterr().err.endswith("help: give the annotation file that has boxes\n")
+
+
+def test_a_file_name_in_capital_letters_is_suggested(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An annotation file is found by its ending, in small or capital letters."""
+    bring_official(workspace / "data" / "coco")
+    annotations = workspace / "data" / "coco" / "annotations"
+    for path in sorted(annotations.iterdir()):
+        path.rename(path.with_suffix(".JSON"))
+    given = "data/coco/annotations/captions_train2017.JSON"
+    assert cli.main(["-C", str(workspace), "new", "mine", "--data", given]) == 2
+    hint = "give data/coco/annotations/instances_train2017.JSON"
+    assert capsys.readouterr().err.endswith(f"help: {hint}\n")
+    assert cli.main(["-C", str(workspace), "new", "mine", "--data", "data/coco"]) == 0
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    for split in ("train", "val"):
+        assert f"annotations/instances_{split}2017.JSON" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a_train", '{"version": 1}'), ("notes", "[1, 2]"), ("notes", "not JSON")],
+)
+def test_json_of_another_program_beside_annotations(
+    workspace: Path, name: str, content: str
+) -> None:
+    """A JSON file without categories and boxes is not used, nor one that is not an object."""
+    annotations = workspace / "data" / "cells" / "annotations"
+    for other in ("test", "late", "val"):
+        (annotations / f"{other}.json").unlink()
+    sheet = (annotations / "train.json").rename(annotations / "result.json")
+    (annotations / f"{name}.json").write_text(content)
     assert cli.main(["-C", str(workspace), "new", "mine", "--data", "data/cells"]) == 0
-    assert "cells/annotations/train.json" in (workspace / "recipes" / "mine.yaml").read_text()
+    assert f"annotations/{sheet.name}" in (workspace / "recipes" / "mine.yaml").read_text()
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", '{"images": [{"file_name": "a.j'])
+@pytest.mark.parametrize("given", ["data/cells", "data/cells/annotations/val.json"])
+def test_a_broken_file_of_train_is_a_mistake(
+    workspace: Path, given: str, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No other file takes the place of a damaged one that is named after the split."""
+    (workspace / "data" / "cells" / "annotations" / "train.json").write_text(content)
+    assert cli.main(["-C", str(workspace), "new", "mine", "--data", given]) == 2
+    assert capsys.readouterr().err.startswith("data/cells/annotations/train.json:")
 
 
 POSE = ALONE.replace("task: detect", "task: pose").replace("yolov8n,", "yolov8n-pose,")

@@ -46,17 +46,19 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """The content of an annotation file; every field is empty if it is not one.
+    """The content of an annotation file; the fields after `is_object` are empty if it is not one.
 
-    `file_names`: those that are text, unchanged. `keypoints`: whether its categories, without their
-    `group`, have keypoints. `other`: whether it is an object without boxes, though it has
-    annotations or no categories; `captions`: whether it has annotations, but neither.
+    `is_object`: whether it is a JSON object. `file_names`: those that are text, unchanged.
+    `keypoints`: whether its categories, without their `group`, have keypoints. `without_boxes`:
+    whether it has no boxes, though it has annotations or no categories; `captions`: whether it has
+    annotations, but neither.
     """
 
+    is_object: bool = True
     file_names: tuple[str, ...] = ()
     keypoints: bool = False
     group: Group | None = None
-    other: bool = False
+    without_boxes: bool = False
     captions: bool = False
 
 
@@ -80,12 +82,13 @@ def _parse(data: bytes) -> Contents:
     try:
         found = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):  # reading the dataset reports it
-        return Contents()
+        return Contents(is_object=False)
     if not isinstance(found, dict):
-        return Contents()
+        return Contents(is_object=False)
     annotations = _rows(found.get("annotations"))
     named = "categories" in found
-    other = not any("bbox" in row for row in annotations) and bool(annotations or not named)
+    boxes = any("bbox" in row for row in annotations)
+    without_boxes = not boxes and bool(annotations or not named)
     names = (row.get("file_name") for row in _rows(found.get("images")))
     categories = _rows(found.get("categories"))
     group = _find_group(categories, annotations)
@@ -94,8 +97,8 @@ def _parse(data: bytes) -> Contents:
         file_names=tuple(name for name in names if isinstance(name, str)),
         keypoints=read_layout({"categories": kept}, "keypoints", Notes()) is not None,
         group=group,
-        other=other,
-        captions=other and not named and bool(annotations),
+        without_boxes=without_boxes,
+        captions=without_boxes and not named and bool(annotations),
     )
 
 

@@ -30,15 +30,25 @@ def choose_sheet(folder: Path, names: list[str], task: str) -> str:
     the people of `instances` with their keypoints.
     """
     ordered = sorted(names, key=lambda name: (split_of(name) != "train", _rank(name, task), name))
-    fit = (name for name in ordered if not _is_other(folder / name))
+    fit = (name for name in ordered if _is_fit(folder / name))
     return next(fit, "") or next(iter(ordered), "")
 
 
-def _is_other(path: Path) -> bool:
+def list_sheets(folder: Path) -> list[str]:
+    """Return the names of the JSON files in a folder that may be annotation files, sorted."""
+    names = (path.name for path in folder.glob("*.[jJ][sS][oO][nN]"))
+    return sorted(filter(is_visible, names))
+
+
+def _is_fit(path: Path) -> bool:
+    """Return whether a file has boxes, or had them before it was damaged, by its name: no other file
+    takes the place of a damaged `train.json`, which is a mistake to report.
+    """
     try:
-        return read_contents(path, path.name).other
-    except InputError:  # reported if it is the one to use
-        return False
+        contents = read_contents(path, path.name)
+    except InputError:
+        contents = Contents(is_object=False)
+    return not contents.without_boxes if contents.is_object else bool(split_of(path.name))
 
 
 def _rank(name: str, task: str) -> int:
@@ -77,6 +87,8 @@ def guess_sets(root: Path, data: str, task: str) -> LabelledData:
         except InputError:  # a split that was exported without its images
             if split in (own, "val"):
                 raise  # no random share of train in the place of val
+            if split == "train" and not read_contents(root / file, file).file_names:
+                raise  # its annotation file is broken
     ordered = {split: (files[split], places[split][0]) for split in SPLITS if split in places}
     match = any(base_names for _, base_names in places.values())
     block = Dataset.model_validate(
@@ -114,11 +126,10 @@ def _choose_task(contents: Contents, task: str) -> str:
 def _suggest_sheet(root: Path, data: str, task: str) -> str:
     """Return what to do about an annotation file without boxes."""
     folder = (root / data).parent
-    names = [path.name for path in sorted(folder.glob("*.json")) if is_visible(path.name)]
-    other = choose_sheet(folder, names, task)
-    if _is_other(folder / other):
-        return "give the annotation file that has boxes"
-    return f"give {PurePosixPath(data).with_name(other)}"
+    other = choose_sheet(folder, list_sheets(folder), task)
+    if other and _is_fit(folder / other):
+        return f"give {PurePosixPath(data).with_name(other)}"
+    return "give the annotation file that has boxes"
 
 
 def split_of(path: str) -> str:

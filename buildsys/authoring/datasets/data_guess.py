@@ -7,7 +7,7 @@ from pathlib import Path
 from buildsys.authoring.datasets import data_yaml, folder_sets
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.class_folders import list_folders, read_class_folders
-from buildsys.authoring.datasets.coco_guess import choose_sheet, guess_sets
+from buildsys.authoring.datasets.coco_guess import choose_sheet, guess_sets, list_sheets
 from buildsys.authoring.datasets.found_data import Images, LabelledData, labelled
 from buildsys.authoring.datasets.leftovers import is_visible
 from buildsys.authoring.datasets.trees import check_tree
@@ -127,8 +127,7 @@ def _read_folder(root: Path, data: str, known: str) -> LabelledData:
 def _annotation_files(folder: Path) -> list[str]:
     """Return JSON files in COCO's usual places."""
     places = ("", "annotations/", "train/")
-    found = [path for place in places for path in folder.glob(f"{place}*.json")]
-    return [path.relative_to(folder).as_posix() for path in found if is_visible(path.name)]
+    return [f"{place}{name}" for place in places for name in list_sheets(folder / place)]
 
 
 def _find_images(folder: Path, data: str) -> Images:

@@ -126,8 +126,8 @@ def assign_outputs(
 
 
 def _in_file_order(outputs: tuple[TensorSpec, ...], build: Build) -> tuple[TensorSpec, ...]:
-    """Return the outputs in the order of a given file: its steps know them by position, where the
-    file has names of its own.
+    """Return the outputs in the order of a given file: where the file has other names, steps find
+    its outputs by position.
     """
     found = assign_outputs(outputs, build.given) if build.given is not None else None
     return found or outputs
