@@ -1,8 +1,7 @@
 """A remote store during one run: entries and blobs by digest, until it fails twice in a row.
 
 The first use connects to it. A blob counts only if its digest matches the request. A failure prints
-one line, once for each reason; after two of a kind without a success between them, no more requests
-are made.
+one line, once for each reason; after two of them, no more requests are made, see `_Direction`.
 """
 
 import contextlib
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.store.action_entry import (
@@ -40,11 +39,13 @@ from buildsys.text import count_text, size_text
 from buildsys.typed_json import Mismatch
 
 T = TypeVar("T")
+_Kind = Literal["small", "file"]
+"""A request that is answered at once, or the transfer of a whole file."""
 AT_ONCE = 16
 _LARGE_AT_ONCE = 4
 _LARGE = 8 << 20
 _ENOUGH = 2
-"""Consecutive failures after which this run makes no more requests."""
+"""Failures after which this run makes no more requests, see `_Direction`."""
 _LINE_EVERY_SECONDS = 10.0
 
 
@@ -62,17 +63,26 @@ class Traffic:
 
 
 class _Direction:
-    """Reading or writing: its failures, and whether it continues."""
+    """Reading or writing: its failures, and whether it continues.
+
+    Failures count until a success. Those of files also count until a file is complete, and those of
+    small requests until one is answered: a server may answer these and stall in the middle of files.
+    """
 
     def __init__(self) -> None:
-        self.failures = 0
-        """Failures since the last success."""
+        self._in_row = 0
+        self._of_kind: dict[_Kind, int] = {"small": 0, "file": 0}
         self.has_failed = False
         """Whether any request has failed."""
         self.on = True
         self._failed_at = 0.0
 
-    def count(self, began: float) -> bool:
+    @property
+    def failures(self) -> int:
+        """Return the failures in a row, at all or of one kind."""
+        return max(self._in_row, *self._of_kind.values())
+
+    def count(self, kind: _Kind, began: float) -> bool:
         """Record the failure of a request that started at a time; returns whether it counts.
 
         When a server is restarted, all its current requests fail; they count as one failure.
@@ -80,17 +90,18 @@ class _Direction:
         if began < self._failed_at:
             return False
         self.has_failed = True
-        self.failures += 1
+        self._in_row += 1
+        self._of_kind[kind] += 1
         self._failed_at = time.monotonic()
         return True
 
-    def note_answer(self, began: float) -> None:
-        """Record the answer to a request that started at a time.
+    def note_success(self, kind: _Kind, began: float) -> None:
+        """Record the success of a request that started at a time.
 
         One that started before the last failure does not show that the server answers again.
         """
         if began >= self._failed_at:
-            self.failures = 0
+            self._in_row = self._of_kind[kind] = 0
 
 
 class Remote:
@@ -171,16 +182,17 @@ class Remote:
         Raises FileNotFoundError, Damaged, OSError.
         """
         began = time.monotonic()
-        chunks = self._ask(lambda objects: _begin(objects.stream(blob_name(digest))))
+        chunks = self._ask(lambda objects: _begin(objects.stream(blob_name(digest))), kind="file")
         state, came = hashlib.sha256(), 0
         with file.open("wb") as out:
-            while chunk := self._ask(lambda _: next(chunks, b""), began=began):
+            while chunk := self._ask(lambda _: next(chunks, b""), kind="file", began=began):
                 came += len(chunk)
                 if size is not None and came > size:
                     raise Damaged(digest)
                 state.update(chunk)
                 out.write(chunk)
                 self._count(bytes_read=len(chunk))
+        self._note_success(self._reading, "file", began)
         if state.hexdigest() != digest:
             raise Damaged(digest)
         self._count(blobs_read=1)
@@ -196,7 +208,9 @@ class Remote:
             with large:
                 objects.write_file(blob_name(digest), file)
 
-        self._ask(put, writing=True)
+        began = time.monotonic()
+        self._ask(put, writing=True, kind="file")
+        self._note_success(self._writing, "file", began)
         self._count(blobs_written=1, bytes_written=size)
 
     def put_entry(self, entry: ActionEntry) -> None:
@@ -322,9 +336,13 @@ class Remote:
         self,
         action: Callable[[RemoteObjects], T],
         writing: bool = False,
+        kind: _Kind = "small",
         began: float | None = None,
     ) -> T:
-        """Send a request; `began`: when the request that this one continues was sent."""
+        """Send a request; `began`: when the request that this one continues was sent.
+
+        The success of a file is recorded by the caller, when all of it is there.
+        """
         direction = self._writing if writing else self._reading
         if not (self.writes if writing else self.reads):
             raise RemoteFailure(f"{self.settings.url} is not used for the rest of this run")
@@ -343,22 +361,25 @@ class Remote:
                     progress.end(time.monotonic())
         except RemoteFailure as failure:
             if not self._ended:
-                self._note_failure(direction, began, failure)
+                self._note_failure(direction, kind, began, failure)
             raise
         except FileNotFoundError:
-            self._note_answer(direction, began)
+            self._note_success(direction, "small", began)
             raise
-        self._note_answer(direction, began)
+        if kind == "small":
+            self._note_success(direction, kind, began)
         return answer
 
-    def _note_answer(self, direction: _Direction, began: float) -> None:
+    def _note_success(self, direction: _Direction, kind: _Kind, began: float) -> None:
         with self._counting:
-            direction.note_answer(began)
+            direction.note_success(kind, began)
 
-    def _note_failure(self, direction: _Direction, began: float, failure: RemoteFailure) -> None:
-        """Count a failure, and print it; the second one in a row ends the use of the server."""
+    def _note_failure(
+        self, direction: _Direction, kind: _Kind, began: float, failure: RemoteFailure
+    ) -> None:
+        """Count a failure, and print it; the last one that counts ends the use of the server."""
         with self._counting:
-            counts = direction.count(began)
+            counts = direction.count(kind, began)
             first = counts and direction.failures == 1
             last = counts and direction.failures == _ENOUGH
             if last:

@@ -3,6 +3,7 @@ reads.
 """
 
 import contextlib
+import hashlib
 import shutil
 import sys
 import threading
@@ -24,7 +25,8 @@ from buildsys.execution.store.action_entry import (
     make_entry,
 )
 from buildsys.execution.store.garbage_collection import Limits, choose, take_stock
-from buildsys.execution.store.objects import RemoteObjects
+from buildsys.execution.store.objects import _READ_CHUNK, RemoteObjects
+from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_entry import make_key
 from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore, require_shared
@@ -32,6 +34,7 @@ from buildsys.execution.store.store import Store
 from buildsys.graph import StepResult
 from buildsys.records import write_record
 from buildsys.remote_settings import RemoteSettings, remote_id
+from tests.object_servers import http_server
 from tests.sample_steps import IN_MEMORY, given, make_plan, make_step, output_of
 
 KEY = "c" * 64
@@ -394,6 +397,50 @@ def test_a_failure_that_a_success_follows_does_not_count_for_the_next(
     assert len(lines) == 2, lines
     assert lines[0] == f"{store.settings.url}: the connection was cut"
     assert lines[1].startswith(f"{store.settings.url} is not used for now: ")
+
+
+def test_a_server_that_cuts_files_is_not_kept_by_its_other_answers(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """Neither the first bytes of a file nor answers about entries and sizes count as the success of a
+    file: after two files that break off, no more requests are made.
+    """
+    publish(connect("one", "read-write"), tmp_path)
+    with http_server(tmp_path / "remote", cut=True) as url:
+        remote = Remote(RemoteSettings(url=url), list[str]().append)
+        lost = [hashlib.sha256(bytes([i])).hexdigest() for i in range(5)]
+        for digest in lost:
+            stored = tmp_path / "remote" / blob_name(digest)
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            stored.write_bytes(bytes(1 << 20))
+        begun = 0
+        for digest in lost:
+            with contextlib.suppress(RemoteFailure):
+                assert remote.size(digest) == 1 << 20
+                assert remote.find_entry(KEY, "") is not None
+                begun += 1
+                remote.fetch(digest, tmp_path / "file")
+        assert (begun, remote.reads) == (2, False)
+        assert remote.traffic.bytes_read > 2 * _READ_CHUNK
+
+
+def test_a_file_that_is_complete_ends_a_row_of_failures(connect: Connect, tmp_path: Path) -> None:
+    """Files that fail, one now and one then, do not end the use of a remote if others come between,
+    nor do uploads.
+    """
+    store = connect("one", "read-write")
+    remote, digest = store.remote, publish(store, tmp_path)
+
+    def fail(_: RemoteObjects) -> None:
+        raise RemoteFailure("the connection was cut")
+
+    for _ in range(3):
+        for writing in (False, True):
+            with pytest.raises(RemoteFailure, match="was cut"):
+                remote._ask(fail, kind="file", writing=writing)
+        remote.fetch(digest, tmp_path / "file")
+        remote.put_blob(digest, store.blob(digest))
+    assert (remote.reads, remote.writes) == (True, True)
 
 
 def test_a_workspace_forgets_what_a_remote_said_that_it_does_not_use_any_more(
