@@ -422,6 +422,30 @@ def test_a_hidden_annotation_file_labels_no_image(workspace: Path, brought: Path
     assert "classes: [egg] " in block(workspace)
 
 
+@pytest.mark.parametrize("folders", [("Annotations", "JPEGImages"), ("train", "train")])
+def test_hidden_annotation_files_have_no_images_to_miss(
+    workspace: Path, folders: tuple[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistake about all annotation files neither counts nor names hidden ones."""
+    home = workspace / "data" / "mac"
+    for folder in folders:
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    annotations = home / folders[0]
+    (annotations / "a.xml").write_text(voc_text("a.jpg", (("egg", 16, 8, 48, 40),)))
+    write_recipe(workspace, "mine", RECIPE.replace("data/brought", "data/mac"))
+    words = ["-C", str(workspace), "check"]
+    assert cli.main(words) == 2
+    shown = capsys.readouterr().out
+    message = f'none of its 1 images is in {folders[1]}, the first is "a"'
+    assert f"{Path('data/mac', folders[0])}: error: {message}" in shown
+    leave(home)
+    assert cli.main(words) == 2
+    assert capsys.readouterr().out == shown
+    (annotations / "a.xml").unlink()
+    assert cli.main(words) == 2
+    assert "data/mac: error: has no annotation file in Pascal VOC format" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("form", ["roboflow", "voc", "darknet", "classes"])
 def test_an_archive_of_a_mac_has_one_dataset(workspace: Path, tmp_path: Path, form: str) -> None:
     """A folder `__MACOSX` beside the dataset is not a second one."""

@@ -19,6 +19,7 @@ from buildsys.steps.lib.datasets import darknet_format, voc_format
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import Finding, Layout, label_path, read_text
+from buildsys.steps.lib.datasets.pixel_boxes import show
 
 FORMATS = ("voc", "darknet")
 
@@ -120,7 +121,7 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
 
 
 def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> FolderSet | list[Finding]:
-    splits = voc_format.find_splits(root)
+    splits = [split for split in voc_format.find_splits(root) if any(_own_files(root, split))]
     home = find_voc(root)
     if splits and home is None:
         return [
@@ -189,8 +190,9 @@ def _written(root: Path) -> Iterator[str]:
 def _read_entries(
     root: Path, split: voc_format.VocSplit
 ) -> tuple[list[voc_format.Entry], list[Finding]]:
-    """Return the images of a split, and findings, without those of hidden annotation files."""
+    """Return the images of a split, and findings, as they are without hidden annotation files."""
     entries, findings = voc_format.read_entries(root, split)
+    findings = [_recount(root, split, finding) for finding in findings]
     found = [
         entry
         if is_own(PurePosixPath(entry.file))
@@ -198,6 +200,25 @@ def _read_entries(
         for entry in entries
     ]
     return found, [finding for finding in findings if is_own(PurePosixPath(finding.path))]
+
+
+def _own_files(root: Path, split: voc_format.VocSplit) -> Iterator[PurePosixPath]:
+    """Yield the annotation files of a split that are not hidden, relative to its folder."""
+    for name in list_files(root, split.annotations):
+        path = PurePosixPath(name).relative_to(split.annotations)
+        if voc_format.is_xml(path) and is_own(path):
+            yield path
+
+
+def _recount(root: Path, split: voc_format.VocSplit, finding: Finding) -> Finding:
+    """Return the finding that no annotation file has an image without the hidden ones."""
+    if split.names or (finding.kind, finding.path) != ("missing-image", split.annotations):
+        return finding
+    own = list(_own_files(root, split))
+    where = split.images if split.images != "." else "the folder"
+    first = show(str(own[0].with_suffix("")))
+    message = f"none of its {len(own)} images is in {where}, the first is {first}"
+    return dataclasses.replace(finding, message=message)
 
 
 def _read_darknet(path: Path, label: str) -> FolderSet | list[Finding]:
