@@ -36,7 +36,7 @@ from buildsys.execution.store.action_entry import (
     write_entry,
 )
 from buildsys.execution.store.archives import DAMAGED, BoundedHeader
-from buildsys.execution.store.store import STAGING, STAGING_LOCK, Store
+from buildsys.execution.store.store import STAGING, STAGING_LOCK, Store, use
 from buildsys.execution.store.tree_index import Tree, all_blobs
 from buildsys.files import replacing
 from buildsys.graph import BuildPlan, Status, Step, StepResult
@@ -409,7 +409,7 @@ def _check_complete(
     path: Path,
 ) -> None:
     """Check that entries name no absent bytes unless they declare so, and that every blob is
-    named.
+    named. What is expected in the store counts as used, as no entry there may name it.
     """
     named: set[str] = set()
     for entry in actions:
@@ -425,7 +425,7 @@ def _check_complete(
                     message = f"the tree {output.digest[:12]} lists a size that is not that of"
                     raise _refusal(path, f"{message} {shorten(file.name)}")
             wanted = (output.digest, *(file.digest for file in tree))
-            lost = [d for d in wanted if d not in blobs and not store.has(d, tree=False)]
+            lost = [d for d in wanted if d not in blobs and not use(store.blob(d))]
             if lost and not entry.digests_only:
                 message = f"the file {lost[0][:12]} of the result {entry.key[:12]} is missing"
                 raise _refusal(path, message)
@@ -451,7 +451,7 @@ def _commit(
     """
     new = [digest for digest in blobs if staging.size(digest) is not None]
     for digest in blobs.keys() - set(new):
-        if store.size(digest) is None:
+        if not use(store.blob(digest)):  # no entry may name it yet
             raise BuildsysError(
                 f"{digest[:12]} was removed from the store during the import (`buildsys gc`?); nothing"
                 " was imported. Import it again."

@@ -456,6 +456,43 @@ def test_a_collection_leaves_the_files_of_a_running_import(carried: Path, tmp_pa
     assert list(store.root.glob(".import-*")) == []
 
 
+class _Collected(Store):
+    """A store in which nothing was used for hours when an import has unpacked its files; it is
+    collected whenever the import has moved one of them.
+    """
+
+    def holds(self, digest: str, source: Path | None = None) -> bool:
+        """Like `Store.holds`, long ago."""
+        found = super().holds(digest, source)
+        for path in self.root.rglob("*"):
+            if path.is_file():
+                os.utime(path, (0, 0))
+        return found
+
+    def take(self, path: Path, digest: str) -> None:
+        """Like `Store.take`, before a collection."""
+        super().take(path, digest)
+        remove(choose(take_stock(Store(self.root)), frozenset(), Limits(), time.time()).files)
+
+
+def test_a_collection_leaves_files_that_an_import_has_not_named_yet(
+    carried: Path, tmp_path: Path
+) -> None:
+    """What an import needs counts as used, although no result names it yet: files that it moves, files
+    that are here already, and those that it expects here.
+    """
+    store, members = Store(tmp_path / "other"), read(carried)
+    for info, data in [each for each in members if each[0].name.startswith("blobs/")][:3]:
+        assert store.put_bytes(data) in info.name
+    write(carried, without_blob(members))
+    imported = take_in(_Collected(store.root), carried)
+    assert (imported.blobs_known, imported.actions > 0) == (2, True)
+    for file in take_stock(store).actions:
+        entry = store.recall(file.file.name)
+        assert entry is not None
+        assert entry.digests_only or all(store.has(o.digest, o.tree) for o in entry.outputs)
+
+
 def test_what_is_lost_during_an_import_is_an_error(carried: Path, tmp_path: Path) -> None:
     """If a file of an import disappears, nothing is imported."""
 

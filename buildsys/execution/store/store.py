@@ -145,9 +145,13 @@ class Store:
         )
 
     def take(self, path: Path, digest: str) -> None:
-        """Move in a file that is on the store's disk, with bytes known to match `digest`."""
+        """Move in a file that is on the store's disk, with bytes known to match `digest`.
+
+        It counts as used now, however old it is.
+        """
         with self._new(self.blob(digest), 0) as temporary:
             seal(path)
+            use(path)
             path.replace(temporary)
 
     def holds(self, digest: str, source: Path | None = None) -> bool:
