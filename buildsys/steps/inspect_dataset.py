@@ -27,8 +27,6 @@ STEP = StepSpec(
 _ROWS = 4
 _CELL = 320
 _CAPTION = 22
-_ENCODED = 8
-"""Images that are encoded to estimate the size of all."""
 _SHORTEST = 8
 """Letters that a shortened caption keeps, however wide they are."""
 
@@ -92,6 +90,7 @@ def choose(pictures: list[Labelled]) -> list[Labelled]:
 def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]:
     from buildsys.steps.lib.datasets import dataset_survey as survey
     from buildsys.steps.lib.datasets import formats
+    from buildsys.steps.lib.datasets.rewritten_images import describe_rewritten
     from buildsys.steps.lib.datasets.samples import find_unlabelled, judge
 
     layout = _layout(params)
@@ -122,7 +121,7 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
     findings += survey.find_gaps(tallies)
     findings += survey.find_copies(digests)
     if rewritten and params.classes:
-        findings.append(_describe_rewritten(root, sorted(rewritten)))
+        findings.append(describe_rewritten(root, sorted(rewritten)))
     return {
         "title": params.title,
         "classes": list(params.classes),
@@ -132,46 +131,6 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
         "splits": [tally.facts() for tally in tallies],
         "findings": [dataclasses.asdict(finding) for finding in _sort(findings)],
     }, readable
-
-
-def _describe_rewritten(root: Path, names: list[str]) -> "Finding":
-    """Return the finding that `prepare_dataset` writes these images as PNG, with their size, which
-    is estimated from a few of them.
-    """
-    import cv2
-
-    from buildsys.steps.lib.datasets import images
-    from buildsys.steps.lib.datasets.labels import Finding
-
-    sizes = {name: (root / name).stat().st_size for name in names}
-    chosen = names[:: -(-len(names) // _ENCODED)]
-    encoded = 0
-    for name in chosen:
-        ok, data = cv2.imencode(".png", images.read_image(root / name))
-        assert ok, name
-        encoded += data.size
-    before = sum(sizes.values())
-    after = encoded * before / sum(sizes[name] for name in chosen)
-    turned = sum(images.is_turned(root / name) for name in names)
-    number = f"{len(names)} images become" if len(names) > 1 else "1 image becomes"
-    rotated = f"; {turned} rotated by EXIF data" if turned else ""
-    return Finding(
-        kind="rewritten",
-        severity="warning",
-        path="",
-        message=(
-            f"{number} PNG for training and evaluation, about {_mib(after)} instead of"
-            f" {_mib(before)}{rotated}"
-        ),
-        hint=(
-            "programs read such files differently: with rotation, a second image or other data at the"
-            " end, 16 bits, or transparency; others keep their bytes"
-        ),
-    )
-
-
-def _mib(size: float) -> str:
-    return f"{size / 2**20:.1f} MiB"
 
 
 def _is_empty(root: Path, sample: "Sample") -> bool:

@@ -18,6 +18,7 @@ from buildsys.steps.lib.datasets.labels import (
     label_file,
     parse,
 )
+from buildsys.steps.lib.datasets.rewritten_images import find_reason
 from buildsys.steps.lib.datasets.samples import Sample, find_unlabelled
 from buildsys.steps.lib.datasets.ultralytics_layout import (
     Split,
@@ -410,6 +411,32 @@ def test_bytes_that_every_decoder_reads_alike_are_kept(kind: str) -> None:
     assert is_plain(data, suffix) is kept
     for end in range(len(data)):
         is_plain(data[:end], suffix)  # terminates for any truncation
+
+
+REASONS = {
+    "JPEG with a second image, other data at the end, or CMYK": ("cmyk jpeg", "two images"),
+    "PNG with a palette, other than 8 bits, transparency, EXIF data or several frames": (
+        "png of 16 bits",
+        "transparent",
+    ),
+    "BMP with other than 24 bits, or compressed": ("bmp of 32 bits",),
+    "WebP without loss, or with transparency, metadata or several frames": ("webp with more",),
+    "TIFF": ("tiff",),
+    "rotated by EXIF data": ("turned", "turned, other order"),
+    "with the file name ending of another format": ("png named jpg",),
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_the_reason_why_an_image_becomes_png_is_the_real_one(tmp_path: Path, reason: str) -> None:
+    """A TIFF or an image with another format's ending becomes PNG, whatever its pixels are."""
+    for kind in REASONS[reason]:
+        data, suffix, _ = KINDS[kind]
+        path = tmp_path / f"a{suffix.upper()}"
+        path.write_bytes(data)
+        assert find_reason(path) == reason
+    (tmp_path / "a.mpo").write_bytes(_jpeg())
+    assert find_reason(tmp_path / "a.mpo") == "MPO"
 
 
 def test_sigmas_are_ultralytics_defaults_where_the_dataset_has_none() -> None:

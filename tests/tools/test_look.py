@@ -156,11 +156,16 @@ def test_images_that_become_png_are_counted(
         body = struct.pack(">I", len(exif)) + b"eXIf" + exif
         chunk = body + struct.pack(">I", zlib.crc32(body[4:]))
         (train / f"{name}.png").write_bytes(header + rest[:25] + chunk + rest[25:])
+    (train / "no-lines.png").rename(train / "no-lines.jpg")
     report = boxes / "build" / ".data" / "boxes" / "report.json"
     look(boxes)
     told = capsys.readouterr().out
-    assert "data/boxes: warning: 2 images become PNG for training and evaluation, about 0.0" in told
-    assert " instead of 0.0 MiB; 2 rotated by EXIF data\n    help: programs read such files" in told
+    assert "data/boxes: warning: 3 images become PNG for training and evaluation, about 0.0" in told
+    hint = (
+        "programs read such files differently: 2 rotated by EXIF data; 1 with the file name ending"
+        " of another format"
+    )
+    assert f" instead of 0.0 MiB\n    help: {hint}\n" in told
     (finding,) = [f for f in json.loads(report.read_text())["findings"] if f["kind"] == "rewritten"]
     assert finding["severity"] == "warning"
 

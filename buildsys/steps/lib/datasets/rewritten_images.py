@@ -1,0 +1,78 @@
+"""The images that `prepare_dataset` writes as PNG: how many, for which reasons, and their size."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from buildsys.steps.lib.datasets import images
+from buildsys.steps.lib.datasets.labels import Finding
+
+_ENCODED = 8
+"""Images that are encoded to estimate the size of all."""
+_FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str], ...] = (
+    (
+        (b"\xff\xd8",),
+        (".jpg", ".jpeg"),
+        "JPEG with a second image, other data at the end, or CMYK",
+    ),
+    ((b"\xff\xd8",), (".mpo",), "MPO"),
+    (
+        (b"\x89PNG\r\n\x1a\n",),
+        (".png",),
+        "PNG with a palette, other than 8 bits, transparency, EXIF data or several frames",
+    ),
+    ((b"BM",), (".bmp",), "BMP with other than 24 bits, or compressed"),
+    ((b"RIFF",), (".webp",), "WebP without loss, or with transparency, metadata or several frames"),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), (".tif", ".tiff"), "TIFF"),
+)
+"""The first bytes of each format, its file name endings, and which of its images become PNG."""
+
+
+def find_reason(path: Path) -> str:
+    """Return what kind of image a file is, of those that are not plain (see `images.is_plain`)."""
+    if images.is_turned(path):
+        return "rotated by EXIF data"
+    with path.open("rb") as file:
+        start = file.read(16)
+    for starts, endings, kind in _FORMATS:
+        if start.startswith(starts) and path.suffix.lower() in endings:
+            return kind
+    return "with the file name ending of another format"
+
+
+def describe_rewritten(root: Path, names: Sequence[str]) -> Finding:
+    """Return the finding that these images become PNG.
+
+    Their size is estimated from a few of them.
+    """
+    import cv2
+
+    sizes = {name: (root / name).stat().st_size for name in names}
+    chosen = names[:: -(-len(names) // _ENCODED)]
+    encoded = 0
+    for name in chosen:
+        ok, data = cv2.imencode(".png", images.read_image(root / name))
+        assert ok, name
+        encoded += data.size
+    before = sum(sizes.values())
+    after = encoded * before / sum(sizes[name] for name in chosen)
+    number = f"{len(names)} images become" if len(names) > 1 else "1 image becomes"
+    reasons = Counter(find_reason(root / name) for name in names)
+    counts = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return Finding(
+        kind="rewritten",
+        severity="warning",
+        path="",
+        message=(
+            f"{number} PNG for training and evaluation, about {_mib(after)} instead of"
+            f" {_mib(before)}"
+        ),
+        hint=(
+            "programs read such files differently: "
+            + "; ".join(f"{count} {reason}" for reason, count in counts)
+        ),
+    )
+
+
+def _mib(size: float) -> str:
+    return f"{size / 2**20:.1f} MiB"
