@@ -8,6 +8,10 @@ from buildsys.authoring.recipes.model import model_spec
 from buildsys.authoring.recipes.pipelines import chosen_scheme
 from buildsys.digest import digest_value
 
+_VELA_NEED = "the larger of SRAM and DRAM"
+"""The rule by which the need is read from Vela's figures, see `planned_arena`: a change of the rule
+changes this text, and what was found by the old one is not used."""
+
 
 def arena_bytes(build: Build) -> int | None:
     """Return the bytes that the firmware has for tensors; None if its contract names no arena."""
@@ -61,7 +65,7 @@ def fit_key(build: Build, config_digest: str | None) -> str:
             "export": build.export,
             "converter": build.recipe.convert.tool,
             "pipeline": list(build.target.pipelines[scheme]),
-            "vela": vela,
+            "vela": [vela, _VELA_NEED] if vela is not None else None,
             "config": config_digest,
             "room": [arena_bytes(build), slot_bytes(build)],
         }

@@ -20,6 +20,7 @@ from buildsys.operations import fit as fitting
 from buildsys.operations.fit import plan_candidate
 from buildsys.operations.predict import find_build
 from buildsys.outcome import Kind
+from buildsys.planning import fit_key
 from buildsys.steps.lib.firmware.memory_estimate import estimate_size, interpolate_size
 from tests.conftest import StandIn, no_environment
 from tests.given_models import tflite_bytes
@@ -267,15 +268,32 @@ def test_a_failing_build_can_name_the_size(workspace: Path) -> None:
     fit(workspace, Compiler(per_pixel=8.4))
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
-    set_size(workspace, "320")
+    set_size(workspace, "384")
     alike = find_plan(place)
     assert fits.known_fit(place, alike.fit) == 352
-    assert fits.advise(place, alike, 320, need, has) == f"352 px fits (by `buildsys fit {BUILD}`)"
+    assert fits.advise(place, alike, 384, need, has) == f"352 px fits (by `buildsys fit {BUILD}`)"
     recipe.write_text(recipe.read_text().replace("per-tensor", "per-channel"))
     assert fits.known_fit(place, find_plan(place).fit) is None
     recipe.write_text(recipe.read_text().replace("per-channel", "per-tensor"))
     (workspace / ".buildsys" / "fit.json").write_text("{ half")
     assert fits.known_fit(place, alike.fit) is None
+
+
+def test_a_size_that_is_no_longer_known_to_fit_is_not_advised(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failing build's message names no size that fitted by another rule, such as Vela's SRAM where
+    the arena is in DRAM, nor one that is not smaller than the build's.
+    """
+    place = Workspace(workspace)
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_key, "_VELA_NEED", "SRAM")
+        fit(workspace, Compiler(per_pixel=8.4))
+        known = find_plan(place)
+        assert fits.known_fit(place, known.fit) == 352
+        for side in (320, 352):
+            assert "by an estimate" in fits.advise(place, known, side, 3000 << 10, 1000 << 10)
+    assert fits.known_fit(place, find_plan(place).fit) is None
 
 
 def test_the_laws() -> None:

@@ -49,10 +49,10 @@ def advise(workspace: Workspace, plan: BuildPlan, side: int, need: float, has: f
     """Return advice for a build that needs too much memory, as part of a sentence.
 
     It names the size that is known to fit, otherwise an estimate; empty where no size can be named.
-    `side` of the build in pixels; `need`, `has` in bytes.
+    `side` of the build in pixels, 0 if unknown; `need`, `has` in bytes.
     """
     known = known_fit(workspace, plan.fit)
-    if known is not None:
+    if known is not None and (known < side or not side):  # otherwise another compiler found it
         return f"{known} px fits (by `buildsys fit {plan.build}`)"
     if not plan.fit or not side:
         return ""
