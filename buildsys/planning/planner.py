@@ -90,6 +90,8 @@ def _add_source(builder: PlanBuilder) -> None:
         source = Source(path=path, label=weights.path, sha256=pinned, kind="model")
         builder.artifacts[kind] = Input(name=kind, source=source)
     _adapt(builder, kind)
+    if network(builder.model.family) is None and kind in builder.artifacts:
+        proofs.judge_given(builder, kind)
 
 
 def _adapt(builder: PlanBuilder, kind: Format) -> None:

@@ -2,6 +2,7 @@
 
 from buildsys.authoring.recipes.families import source_format, step_for
 from buildsys.authoring.recipes.model import model_fits, on_reference_kernels
+from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.targets.contract import Contract
 from buildsys.graph import Input
 from buildsys.planning import ladder
@@ -11,6 +12,7 @@ from buildsys.spec import READ_AS, AnyFormat, Format, Intermediate
 from buildsys.steps import (
     check_contract,
     check_operators,
+    check_outputs,
     check_overlap,
     draw_models,
     examine_tflite,
@@ -18,8 +20,10 @@ from buildsys.steps import (
     gate,
     load_firmware,
 )
-from buildsys.steps.bind_outputs import contract_params
+from buildsys.steps.bind_outputs import bound_order, contract_params
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.files.edge import Edge
+from buildsys.steps.lib.heads.branches import layout
 from buildsys.steps.lib.metrics import accuracy
 
 _NPU_NOTE = (
@@ -77,6 +81,43 @@ def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> ac
         reference_kernels=kind == Format.TFLITE and on_reference_kernels(builder.build),
         task=model.task,
     )
+
+
+def judge_given(builder: PlanBuilder, kind: Format) -> None:
+    """Check a given file's outputs when it is opened, as far as they are unknown before.
+
+    Of a file whose outputs are reordered for a firmware, the contract's check decides.
+    """
+    model, board, given = builder.model, builder.board, builder.build.given
+    reordered = kind == Format.TFLITE and bool(bound_order(board))
+    known = given is not None and not _is_open(given.outputs) and not _may_be_pixels(builder, kind)
+    if known or reordered or not model.outputs or model.preprocessing is None:
+        return
+    build = builder.build
+    params = check_outputs.Params(
+        head=model.head,
+        task=model.task,
+        classes=len(model.classes),
+        keypoints=model.keypoints,
+        keypoint_dims=model.keypoint_dims,
+        preprocessing=model.preprocessing,
+        order=tuple(tensor.name for tensor in model.outputs),
+        by_order=Format.SAVED_MODEL in made_on_the_way(build.target, build.recipe),
+        fetched=given is None,
+    )
+    inputs: dict[str, Input] = {kind: builder.artifacts[kind]}
+    builder.judge("outputs", read_step(check_outputs), params, inputs)
+
+
+def _is_open(outputs: tuple[Edge, ...]) -> bool:
+    """Return whether an axis other than the batch is open."""
+    return any(edge.shape is None or None in edge.shape[1:] for edge in outputs)
+
+
+def _may_be_pixels(builder: PlanBuilder, kind: Format) -> bool:
+    """Return whether a file's keypoints may be pixels beside boxes as shares of the image."""
+    model = builder.model
+    return kind == Format.TFLITE and layout(model.head) == "normalized" and bool(model.keypoints)
 
 
 def judge_signal(builder: PlanBuilder) -> None:

@@ -161,6 +161,14 @@ CASES: dict[str, tuple[bytes, str, str]] = {
         "task: pose, decoder: yolov8-normalized",
         "input: {size: 64}",
     ),
+    "swapped-names-onnx": (
+        onnx_bytes(
+            (IMAGE,),
+            (Edge(name="boxes", shape=(1, 84, 3)), Edge(name="scores", shape=(1, 4, 84))),
+        ),
+        "task: detect, decoder: yolov8-split, classes: [a, b, c]",
+        "input: {size: 64}",
+    ),
     "size-tflite": (tflite_bytes(), "", "input: {size: 64}"),
     "float-tflite": (
         tflite_bytes(),

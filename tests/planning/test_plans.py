@@ -16,7 +16,7 @@ from tests.authoring.sample_workspace import (
     write_recipe,
     write_target,
 )
-from tests.given_models import onnx_bytes, tflite_bytes
+from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
 
 
 def _stages(plan: BuildPlan) -> list[str]:
@@ -230,6 +230,43 @@ def test_remote_source_is_fetched_first(workspace: Path) -> None:
     plan = plan_good(workspace)["far@host"]
     assert _stages(plan) == ["fetch", "signal", "package"]
     assert TAGS_SHA256 in by_stage(plan)["fetch"].params
+
+
+def test_outputs_that_no_plan_can_know_are_checked_when_the_file_is_opened(
+    workspace: Path,
+) -> None:
+    """That is so for files with a `url`, open shapes, and keypoints in an unknown unit."""
+    image, split = picture(64, 64), "task: detect, decoder: yolov8-split, classes: [a, b]"
+    fixed = (Edge(name="a", shape=(1, 4, 84)), Edge(name="b", shape=(1, 84, 2)))
+    batch = tuple(Edge(name=each.name, shape=("n", *each.shape[1:])) for each in fixed)
+    loose = tuple(Edge(name=each.name, shape=(1, "x", "y")) for each in fixed)
+    for name, outputs in {"fixed": fixed, "batch": batch, "loose": loose}.items():
+        (workspace / "weights" / f"{name}.onnx").write_bytes(onnx_bytes((image,), outputs))
+    pose = (Edge(name="images", shape=(1, 64, 64, 3)),), (Edge(name="o", shape=(1, 17, 84)),)
+    words = '{"task": "pose", "names": {"0": "a"}, "imgsz": [64, 64], "kpt_shape": [4, 3]}'
+    (workspace / "weights" / "pose.tflite").write_bytes(tflite_bytes(*pose, metadata=words))
+    points = "task: pose, decoder: yolov8-normalized"
+    url = f'url: "https://example.org/m", sha256: {TAGS_SHA256}'
+    expected = {
+        ("onnx", "path: weights/fixed.onnx", split): None,
+        ("onnx", "path: weights/batch.onnx", split): None,
+        ("onnx", "path: weights/loose.onnx", split): (True, False),
+        ("onnx", url, split): (True, True),
+        ("onnx", url, "task: detect, decoder: none"): None,
+        ("tflite", url, split): (False, True),
+        ("tflite", "path: weights/pose.tflite", points): (False, False),
+    }
+    for number, (family, weights, words) in enumerate(expected):
+        source = f"source: {{family: {family}, weights: {{{weights}}}, {words}}}\n"
+        rest = "input: {size: 64}\nevaluate: none\ntargets: [host]\n"
+        write_recipe(workspace, f"r{number}", source + rest)
+    plans = plan_good(workspace)
+    for number, (key, flags) in enumerate(expected.items()):
+        step = by_stage(plans[f"r{number}@host"]).get("outputs")
+        found = json.loads(step.params) if step else {}
+        assert ((found["by_order"], found["fetched"]) if found else None) == flags, key
+        package = by_stage(plans[f"r{number}@host"])["package"]
+        assert ("verdict-outputs" in {item.name for item in package.inputs}) == (flags is not None)
 
 
 def test_checkpoint_is_a_package_itself(workspace: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -540,6 +541,65 @@ def check_outputs_of_other_names_are_found_by_their_shapes() -> None:
     named = accuracy.name_outputs(found, reading)
     assert {name: value.shape for name, value in named.items()} == wanted
     assert [int(value.flat[0]) for value in named.values()] == list(range(len(wanted)))
+
+
+def check_outputs_of_another_head_end_the_step() -> None:
+    """A stock file of 80 classes is not one of a single class; further outputs may be there."""
+    import numpy as np
+
+    from buildsys.steps.lib.metrics import accuracy
+
+    reading = _reading("decoded", "detect", keypoints=0)
+    stock = {"output0": np.zeros((1, 84, 84))}
+    message = _failure(lambda: accuracy.name_outputs(stock, reading))
+    assert "has output0 [1, 84, 84]" in message
+    assert "list every class" in message
+    found = {"more": np.zeros((1, 2)), "detections": np.zeros((1, 6, 84))}
+    assert accuracy.name_outputs(found, reading).keys() == found.keys()
+
+
+def check_keypoints_in_pixels_are_not_taken_for_shares() -> None:
+    """Keypoints far above 1 end the step for a head whose keypoints are shares of the image."""
+    import numpy as np
+
+    from buildsys.steps.lib.metrics import accuracy
+
+    reading = _reading("normalized", "pose", keypoints=4)
+    rows = np.random.default_rng(0).random((1, 4 + 2 + 4 * 3, 84))
+    boxes, _, points = accuracy.decode({"detections": rows}, reading)
+    assert len(boxes) == len(points) == 84
+    rows[:, 6:] *= SIDE
+    message = _failure(lambda: accuracy.decode({"detections": rows}, reading))
+    assert "has keypoints in pixels and boxes as shares" in message
+
+
+def _failure(call: Callable[[], object]) -> str:
+    """The message with which a call ends the step."""
+    from buildsys.steps.lib.runtime.progress import StepError
+
+    try:
+        call()
+    except StepError as error:
+        return str(error)
+    return ""
+
+
+def _reading(head: str, task: str, keypoints: int) -> Any:
+    """How a network of two classes is read."""
+    from buildsys.spec import Preprocessing
+    from buildsys.steps.lib.datasets.ultralytics_layout import Split
+    from buildsys.steps.lib.metrics import accuracy
+
+    return accuracy.Params(
+        split=Split(name="val", paths=()),
+        classes=("a", "b"),
+        keypoints=keypoints,
+        keypoint_dims=3 if keypoints else 0,
+        sigmas=(),
+        head=head,
+        preprocessing=Preprocessing(height=SIDE, width=SIDE, color="rgb", resize="letterbox"),
+        task=task,
+    )
 
 
 def _yolox(values: Any, head: str) -> dict[str, Any]:

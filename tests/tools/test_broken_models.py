@@ -70,6 +70,17 @@ _EXAMINE = {
     "trained": True,
     "count": 1,
 }
+_OUTPUTS = {
+    "head": "raw",
+    "task": "detect",
+    "classes": 1,
+    "keypoints": 0,
+    "keypoint_dims": 0,
+    "preprocessing": _FRAME,
+    "order": [],
+    "by_order": True,
+    "fetched": True,
+}
 _CONVERT = {"output_names": [], "preprocessing": _FRAME}
 _QUANTIZE = {
     "quantization": {"scheme": "float16", "granularity": "per-channel", "io": "float32"},
@@ -110,6 +121,8 @@ _STEPS: list[tuple[str, str, str, dict[str, Any]]] = [
     ("evaluate", "evaluate_onnx", "onnx", _MEASURE),
     ("evaluate", "benchmark_onnx", "onnx", _BENCHMARK),
     ("evaluate", "examine_onnx", "onnx", _EXAMINE),
+    ("evaluate", "check_outputs", "onnx", _OUTPUTS),
+    ("evaluate", "check_outputs", "tflite", _OUTPUTS),
     ("onnx2tf", "convert_onnx2tf", "onnx", _CONVERT),
     ("onnx-tf", "convert_onnx_tf", "onnx", _CONVERT),
     ("triton", "package_triton", "onnx", {"network": _NETWORK}),

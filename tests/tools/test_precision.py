@@ -5,6 +5,7 @@ import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -226,3 +227,73 @@ def test_outputs_in_another_order_with_other_names_are_measured_alike(tmp_path: 
         )
     )
     assert own == other
+
+
+_POINTS = """
+import sys
+import numpy as np
+from onnx import TensorProto as T, helper as h, numpy_helper as n, save
+rows = np.random.default_rng(0).random((1, 4 + 1 + 12, 189)).astype(np.float32)
+rows[:, 5:] *= float(sys.argv[2])
+nodes = [h.make_node("ReduceMax", ["images"], ["most"], keepdims=0),
+         h.make_node("Add", ["most", "rows"], ["output0"])]
+images = [h.make_tensor_value_info("images", T.FLOAT, [1, 3, 96, 96])]
+outputs = [h.make_tensor_value_info("output0", T.FLOAT, [1, "rows", "cells"])]
+graph = h.make_graph(nodes, "points", images, outputs, [n.from_array(rows, "rows")])
+save(h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8), sys.argv[1])
+"""
+
+
+def _judge(folder: Path, model: Path, **params: Any) -> list[str]:
+    """What the check of a given file's outputs reports."""
+    known = {
+        "preprocessing": {"height": _SIDE, "width": _SIDE, "color": "rgb", "resize": "letterbox"},
+        "classes": 1,
+        "keypoints": 0,
+        "keypoint_dims": 0,
+        "by_order": True,
+        "fetched": True,
+    }
+    verdict = folder / "verdict.json"
+    run_step(
+        folder, "evaluate", "check_outputs", {"onnx": model}, {"verdict": verdict}, known | params
+    )
+    found = read(verdict)
+    assert found["passed"] == (not found["failures"])
+    return list(found["failures"])
+
+
+def test_a_fetched_file_is_rejected_where_its_order_would_be_mistaken(tmp_path: Path) -> None:
+    """A plan that was made without the file has the head's order; where the file's is another, it is
+    rejected before anything wrong is packaged.
+    """
+    _, python = environments.ensure("evaluate", print)
+    own, foreign = tmp_path / "own.onnx", tmp_path / "foreign.onnx"
+    for code, *paths in ((NETWORK, own), (_FOREIGN, own, foreign)):
+        command = [str(python), "-c", code, *map(str, paths)]
+        subprocess.run(command, check=True, env=tool_environment(python))
+    order = [f"{kind}_s{stride}" for kind in ("box", "cls") for stride in (8, 16, 32)]
+    words = {"head": "raw", "task": "detect", "order": order}
+    assert _judge(tmp_path, own, **words) == []
+    for by_order in (True, False):
+        (problem,) = _judge(tmp_path, foreign, **words, by_order=by_order)
+        assert f"in the order {', '.join(reversed(order))}, but the plan" in problem
+        assert "give it by `path`" in problem
+    (problem,) = _judge(tmp_path, foreign, **words, fetched=False)
+    assert "export it with fixed shapes" in problem
+    assert _judge(tmp_path, foreign, **words | {"order": order[::-1]}) == []
+    (problem,) = _judge(tmp_path, own, **words, classes=2)
+    assert "list every class" in problem
+
+
+def test_keypoints_in_pixels_are_found_in_the_file_itself(tmp_path: Path) -> None:
+    """Old exports without a version are rejected by the values that they give."""
+    _, python = environments.ensure("evaluate", print)
+    words = {"head": "normalized", "task": "pose", "keypoints": 4, "keypoint_dims": 3}
+    for factor, problems in ((1, 0), (_SIDE, 1)):
+        model = tmp_path / f"{factor}.onnx"
+        command = [str(python), "-c", _POINTS, str(model), str(factor)]
+        subprocess.run(command, check=True, env=tool_environment(python))
+        found = _judge(tmp_path, model, **words, order=["detections"])
+        assert len(found) == problems
+        assert all("has keypoints in pixels" in text for text in found)

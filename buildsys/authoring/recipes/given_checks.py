@@ -25,6 +25,12 @@ from buildsys.steps.bind_outputs import contract_params
 from buildsys.steps.lib.files.edge import settled_sides
 from buildsys.steps.lib.files.tflite import Tensor
 from buildsys.steps.lib.heads.formulas import find_strides
+from buildsys.steps.lib.heads.given_outputs import (
+    CONTRADICTION_CURE,
+    PIXEL_KEYPOINTS,
+    PIXEL_KEYPOINTS_CURE,
+    find_contradiction,
+)
 from buildsys.steps.lib.heads.outputs import head_outputs
 from buildsys.text import first_of
 
@@ -239,20 +245,20 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
         hint = f"{_ANEW} with nms=False, or write `decoder: none`"
         return [given.locate(at, message, hint)]
     if isinstance(file, TfliteFile) and file.pixel_keypoints:
-        message = (
-            f"{given.name} has keypoints in pixels and boxes as shares of the image, as Ultralytics"
-            " exported them before 8.3.26; no decoder reads that"
-        )
-        hint = "give the .pt file or an ONNX file, or write `decoder: none`"
-        return [given.locate(at, message, hint)]
+        message = f"{given.name} {PIXEL_KEYPOINTS}"
+        return [given.locate(at, message, PIXEL_KEYPOINTS_CURE)]
     if isinstance(file, TfliteFile) and (unscaled := _lack_scale(file.file.outputs)):
         message = (
             f"has integer outputs without a scale ({', '.join(unscaled)}): decoder"
             f" {source.decoder} reads real numbers"
         )
         return [given.at_file(message, "convert it again, or write `decoder: none`")]
-    if not model.outputs or assign_outputs(model.outputs, file) is not None:
-        return []
+    assigned = assign_outputs(model.outputs, file)
+    if not model.outputs or assigned is not None:
+        own_names = tuple(edge.name for edge in file.outputs)
+        names = tuple(tensor.name for tensor in assigned or ())
+        contradiction = find_contradiction(own_names, names) if names else ""
+        return [given.at_file(contradiction, CONTRADICTION_CURE)] if contradiction else []
     own = _own_classes(given, model.keypoints, model.keypoint_dims)
     found = ", ".join(map(str, file.outputs))
     if own and own != len(model.classes):

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 from buildsys.spec import MASK_CHANNELS, Preprocessing
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
+from buildsys.steps.lib.heads import given_outputs
 from buildsys.steps.lib.heads.branches import is_raw
-from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.output_names import assign
-from buildsys.steps.lib.heads.outputs import head_outputs
 from buildsys.steps.lib.heads.tasks import shape_of
 from buildsys.steps.lib.metrics import curves, keypoint_sigmas
 from buildsys.steps.lib.runtime.progress import fail, report
@@ -116,19 +115,19 @@ def measure(
 
 def name_outputs(found: "dict[str, np.ndarray]", params: Params) -> "dict[str, np.ndarray]":
     """Return a file's outputs by the head's names, as `output_names` finds them. Prototypes of masks
-    are returned as [1, h, w, channels], as in TFLite files.
+    are returned as [1, h, w, channels], as in TFLite files. Ends the step for outputs of another
+    head.
     """
-    frame, shapes = params.preprocessing, [value.shape for value in found.values()]
-    size = (frame.height, frame.width)
-    named = [name for name in found if name.removeprefix("box_s").isdecimal()]
-    strides = find_strides([side for shape in shapes for side in shape], named, *size)
+    frame, shapes = params.preprocessing, [(name, value.shape) for name, value in found.items()]
     counts = (len(params.classes), params.keypoints, params.keypoint_dims)
-    wanted = head_outputs(params.head, *size, *counts, params.task, strides)
-    names = assign(
-        {tensor.name: tensor.shape for tensor in wanted}, list(zip(found, shapes, strict=True))
+    wanted = given_outputs.expect(
+        shapes, params.head, (frame.height, frame.width), counts, params.task
     )
+    names = assign(wanted, shapes)
     if names is not None:
         found = dict(zip(names, found.values(), strict=True))
+    elif not wanted.keys() <= found.keys():
+        fail(f"the file {given_outputs.explain_others(wanted, shapes)}.")
     return {
         name: value.transpose(0, 2, 3, 1) if _is_planar(name, value) else value
         for name, value in found.items()
@@ -152,9 +151,11 @@ def decode(outputs: "dict[str, np.ndarray]", params: Params) -> Any:
     """Decode named outputs to (boxes, scores, keypoints), according to the exported head."""
     from buildsys.steps.lib.heads import decoders
 
-    frame = params.preprocessing
+    frame, classes = params.preprocessing, len(params.classes)
+    if given_outputs.has_pixel_keypoints(outputs, params.head, classes, params.keypoint_dims):
+        fail(f"the file {given_outputs.PIXEL_KEYPOINTS}: {given_outputs.PIXEL_KEYPOINTS_CURE}.")
     return decoders.decode(
-        outputs, params.head, frame.height, frame.width, len(params.classes), params.keypoint_dims
+        outputs, params.head, frame.height, frame.width, classes, params.keypoint_dims
     )
 
 
