@@ -55,7 +55,7 @@ from buildsys.steps.lib.tensorrt import builder_process, bundle_program, separat
 from buildsys.steps.lib.tensorrt.bundle_program import BUNDLE, RESULT
 from buildsys.steps.lib.tensorrt.engine_program import TITLES
 from buildsys.steps.lib.tensorrt.host_library import is_version
-from buildsys.text import join_sentences
+from buildsys.text import first_of, join_sentences
 from buildsys.typed_json import decode, parse
 
 TIMINGS = "timing-caches"
@@ -423,7 +423,7 @@ def _refuse_others(target: Path) -> None:
         message = f"an engine was built in it: {RESULT} exists"
         hint = f"`buildsys import {shlex.quote(str(target))}` imports it; or remove it"
     elif not os.path.ismount(target) and (others := _not_bundled(target)):
-        message = f"contains files that are not of the bundle: {', '.join(others[:_MOST_NAMED])}"
+        message = f"contains files that are not of the bundle: {first_of(others, _MOST_NAMED)}"
         hint = "move them elsewhere, or name another folder with --out"
     else:
         return

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from buildsys.errors import CannotWrite, InputError
+from buildsys.names import is_junk
 from buildsys.write_errors import writing
 
 OURS = ".buildsys-"
@@ -61,9 +62,13 @@ def is_empty(folder: Path) -> bool:
 
 
 def foreign_names(folder: Path) -> tuple[str, ...]:
-    """Return the names in a folder, sorted, that neither its file system nor a killed run made."""
+    """Return the names in a folder, sorted, that no file system, file manager or killed run made."""
     names = sorted(path.name for path in folder.iterdir())
-    return tuple(name for name in names if name != _OF_DISKS and not name.startswith(OURS))
+    return tuple(
+        name
+        for name in names
+        if name != _OF_DISKS and not name.startswith(OURS) and not is_junk(name)
+    )
 
 
 def fresh_inside(folder: Path, name: str) -> Path:

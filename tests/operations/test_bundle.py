@@ -443,12 +443,20 @@ def test_what_others_put_into_a_bundle_is_not_lost(
     folder = bundle(workspace, tools, CALIBRATED, tmp_path / "away")
     (folder / ".work").mkdir()
     (folder / ".result.11").mkdir()
+    for name in (".DS_Store", "Thumbs.db", "._build.py"):
+        (folder / name).write_text("")
     assert bundle(workspace, tools, JETSON, folder) == folder
-    assert not [path for path in folder.iterdir() if path.name[0] == "." or path.suffix == ".npy"]
-    (folder / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"notes\.txt"):
+    assert not [each for each in folder.iterdir() if each.suffix in {".npy", ".db"}]
+    assert not list(folder.glob(".*"))
+    own = [folder / f"notes{number}.txt" for number in range(5)]
+    for path in own:
+        path.write_text("mine")
+    with pytest.raises(
+        InputError, match=r": notes0\.txt, notes1\.txt, notes2\.txt, … \(5 in all\)"
+    ):
         bundle(workspace, tools, JETSON, folder)
-    (folder / "notes.txt").unlink()
+    for path in own:
+        path.unlink()
     recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 3"))
     with pytest.raises(InputError, match="result exists"):
         bundle(workspace, BuiltMeanwhile(folder), JETSON, folder)
@@ -477,6 +485,7 @@ def test_an_empty_folder_is_taken_and_stays(
     stick = tmp_path / "stick"
     (stick / "lost+found").mkdir(parents=True)
     (stick / ".buildsys-bundle.1").mkdir()
+    (stick / ".DS_Store").write_text("")
     (tmp_path / "link").symlink_to(stick)
     number = stick.stat().st_ino
     bundle(workspace, tools, JETSON, tmp_path / "link")
@@ -485,7 +494,7 @@ def test_an_empty_folder_is_taken_and_stays(
     assert {"bundle.json", "build.py", "model.onnx", "lost+found"} <= {
         path.name for path in stick.iterdir()
     }
-    assert not list(stick.glob(".*"))
+    assert [path.name for path in stick.glob(".*")] == [".DS_Store"]
 
 
 def test_a_red_build_is_not_carried_anywhere(
