@@ -32,7 +32,10 @@ def locked(
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process holds the lock file; False where there is none, or are no locks."""
+    """Return whether a process holds the lock file.
+
+    False where the file does not exist, and on a file system without locks.
+    """
     import fcntl
 
     try:

@@ -63,7 +63,7 @@ class Slurm:
         folder = cache_root() / "slurm"
         folder.mkdir(parents=True, exist_ok=True)
         remove_left(cache_root(), time.time())
-        name = f"{socket.gethostname()}-{os.getpid()}"  # see `_is_running`
+        name = f"{socket.gethostname()}-{os.getpid()}"  # see `_has_ended`
         self.certificate = folder / f"{name}{_KEY_SUFFIX}"
         with contextlib.ExitStack() as undo:
             self.certificate.unlink(missing_ok=True)
@@ -129,23 +129,26 @@ def remove_left(cache: Path, now: float) -> None:
             newest = max(
                 each.stat().st_mtime for each in (path, *path.glob("*"), *path.glob("*/*"))
             )
-            is_used = _is_running(path.stem) if path.suffix == _KEY_SUFFIX else None
-            if is_used is False or (is_used is None and now - newest > _LEFT_SECONDS):
+            unused = path.suffix == _KEY_SUFFIX and _has_ended(path.stem)
+            if unused or now - newest > _LEFT_SECONDS:
                 path.unlink() if path.is_file() else remove_tree(path)
 
 
-def _is_running(run: str) -> bool | None:
-    """Return whether a run, named by host and process, still runs; None for other hosts."""
+def _has_ended(run: str) -> bool:
+    """Return whether a run, named by host and process, has ended; False if that is not known.
+
+    It is not known for other hosts, and where another process has the number now.
+    """
     host, _, process = run.rpartition("-")
     if host != socket.gethostname() or not process.isdecimal():
-        return None
+        return False
     try:
         os.kill(int(process), 0)
     except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
         return True
-    return True
+    except PermissionError:  # another user's process
+        pass
+    return False
 
 
 def main(words: Sequence[str]) -> int:

@@ -227,18 +227,18 @@ def test_what_jobs_of_long_ago_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_keys_of_runs_that_have_ended_are_removed(tmp_path: Path) -> None:
-    """A killed run's private key is removed; those of running ones, and of other machines for a
-    month, are kept.
+    """A killed run's private key is removed; those of running ones, whose process number may be in use
+    again, and of other machines are kept for a month.
     """
     with subprocess.Popen(["true"]) as ended:
         pass
     host, folder = socket.gethostname(), tmp_path / "slurm"
     folder.mkdir()
     kept = (f"{host}-{os.getpid()}.pem", "elsewhere-7.pem", "notes.txt")
-    gone = (f"{host}-{ended.pid}.pem", f"{host}-{'9' * 40}.pem", "elsewhere-8.pem")
+    gone = (f"{host}-{ended.pid}.pem", f"{host}-{'9' * 40}.pem", "elsewhere-8.pem", f"{host}-1.pem")
     for name in (*kept, *gone):
         (folder / name).write_text("")
-    for name in (kept[0], kept[2], gone[2]):
+    for name in (kept[2], *gone[2:]):
         os.utime(folder / name, (0, 0))
     remove_left(tmp_path, time.time())
     assert sorted(path.name for path in folder.iterdir()) == sorted(kept)
