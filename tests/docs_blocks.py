@@ -114,11 +114,23 @@ def _board(place: Path, sample: Sample) -> None:
     )
 
 
+def _accents(place: Path, sample: Sample) -> None:
+    """Names in both forms: of a folder, of its files, and of files that have both."""
+    for form in (NFC, NFD):
+        folder = place / "data" / "my" / f"{'new' if form == NFC else 'old'}-{form}"
+        folder.mkdir(parents=True)
+        for name in (f"{form}.jpg", f"both-{NFD}.jpg", f"both-{NFC}.jpg", "plain.jpg"):
+            (folder / name).write_text(name)
+
+
+NFC, NFD = "\u00e9", "e\u0301"
+"""The letter e with an acute accent as one character and as two."""
 SCENARIOS: dict[str, Callable[[Path, Sample], None]] = {
     "empty": _empty,
     "data": _data,
     "built": _built,
     "repository": _repository,
     "board": _board,
+    "accents": _accents,
 }
 """Functions that write the folder in which the blocks of a page run, one after the other."""

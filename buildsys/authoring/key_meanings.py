@@ -148,7 +148,8 @@ MEANINGS: dict[str, dict[str, str]] = {
     },
     "select": {
         "maximize": "Metric whose largest value ships.",
-        "minimize": "`bytes`, `sram_bytes` or a metric whose smallest value ships.",
+        "minimize": "`bytes`, `sram_bytes` (with Vela's `Dedicated_Sram`, the cache in SRAM, not the"
+        " arena in DRAM) or a metric whose smallest value ships.",
     },
     "targets": {
         "target": "Name of the target.",

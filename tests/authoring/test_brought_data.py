@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
+from buildsys.authoring.datasets.leftovers import is_visible
 from buildsys.graph import WaitingPlan
+from buildsys.names import is_junk
 from buildsys.steps.lib.datasets.images import is_image
 from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import by_stage, plan_all, plan_good, write_recipe
@@ -385,6 +387,16 @@ def test_classes_and_calibration_images_are_looked_at_too(
     assert "out.jpg leads out of the dataset and of the workspace" in capsys.readouterr().out
 
 
+LEFT = (".DS_Store", "Thumbs.db", "desktop.ini")
+
+
+@pytest.mark.parametrize("name", [*LEFT, "__MACOSX", "._a.xml"])
+def test_what_an_archive_leaves_out_is_no_persons_own_in_a_folder_either(name: str) -> None:
+    """Names of operating systems' files are the same for archives and for folders."""
+    assert is_junk(name)
+    assert not is_visible(name)
+
+
 def leave(root: Path) -> None:
     """Leave what macOS and Windows leave in every folder and beside every file of `root`."""
     files = [path for path in sorted(root.rglob("*")) if path.is_file()]
@@ -393,7 +405,7 @@ def leave(root: Path) -> None:
         double = root / "__MACOSX" / path.relative_to(root).with_name(f"._{path.name}")
         double.parent.mkdir(parents=True, exist_ok=True)
         double.write_bytes(b"\0\5\x16\7Mac OS X        ")
-        for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        for name in LEFT:
             (path.parent / name).write_bytes(b"\0\0\0\1Bud1")
 
 

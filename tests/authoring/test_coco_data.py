@@ -450,6 +450,19 @@ def test_keypoints_that_start_from_boxes_use_the_instances(workspace: Path) -> N
     assert choose_sheet(annotations, others, "detect") == "boxes_train2017.json"
 
 
+def test_keypoints_come_before_the_name_of_a_file(workspace: Path) -> None:
+    """For pose, a file with keypoints is used, whatever its name; the split counts more."""
+    bring_official(workspace / "data" / "coco")
+    annotations = workspace / "data" / "coco" / "annotations"
+    (annotations / "person_keypoints_train2017.json").rename(annotations / "hands_train.json")
+    shutil.copy(annotations / "instances_train2017.json", annotations / "instances_train.json")
+    names = [path.name for path in annotations.iterdir()]
+    assert choose_sheet(annotations, names, "pose") == "hands_train.json"
+    assert choose_sheet(annotations, names, "detect") == "instances_train.json"
+    names.remove("hands_train.json")
+    assert choose_sheet(annotations, names, "pose") == "instances_train.json"
+
+
 def test_captions_are_answered_with_the_file_that_has_boxes(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

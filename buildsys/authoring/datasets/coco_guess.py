@@ -26,12 +26,16 @@ from buildsys.steps.lib.datasets.split_names import SPLITS, spellings
 def choose_sheet(folder: Path, names: list[str], task: str) -> str:
     """Return the annotation file to use of those in a folder, or "" without any.
 
-    That is the first with boxes, of train if there is one. COCO's own folder also has captions, and
-    the people of `instances` with their keypoints.
+    That is the first with boxes, of train if there is one; for pose the first with keypoints among
+    those of the same split. COCO's own folder also has captions, and the people of `instances` with
+    their keypoints.
     """
     ordered = sorted(names, key=lambda name: (split_of(name) != "train", _rank(name, task), name))
-    fit = (name for name in ordered if _is_fit(folder / name))
-    return next(fit, "") or next(iter(ordered), "")
+    first = next((name for name in ordered if _is_fit(folder / name)), "")
+    if first and task == "pose":
+        same = (name for name in ordered if split_of(name) == split_of(first))
+        return next((name for name in same if _has_keypoints(folder / name)), first)
+    return first or next(iter(ordered), "")
 
 
 def list_sheets(folder: Path) -> list[str]:
@@ -49,6 +53,15 @@ def _is_fit(path: Path) -> bool:
     except InputError:
         contents = Contents(is_object=False)
     return not contents.without_boxes if contents.is_object else bool(split_of(path.name))
+
+
+def _has_keypoints(path: Path) -> bool:
+    """Return whether a file has boxes, and keypoints in its categories."""
+    try:
+        contents = read_contents(path, path.name)
+    except InputError:
+        return False
+    return contents.keypoints and not contents.without_boxes
 
 
 def _rank(name: str, task: str) -> int:

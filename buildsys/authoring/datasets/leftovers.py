@@ -6,13 +6,12 @@ into archives; the input of a step has no hidden files.
 
 from pathlib import PurePath
 
-_FOLDERS = ("__MACOSX",)
-"""Folders that are not hidden by their names."""
+from buildsys.names import is_junk
 
 
 def is_visible(name: str) -> bool:
     """Return whether a file or folder of this name is a person's own."""
-    return not name.startswith(".") and name not in _FOLDERS
+    return not name.startswith(".") and not is_junk(name)
 
 
 def is_own(path: PurePath) -> bool:

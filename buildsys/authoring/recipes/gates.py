@@ -16,7 +16,9 @@ from buildsys.text import did_you_mean
 
 _AT: KeyPath = ("evaluate", "gates")
 SIZES = ("bytes", "sram_bytes")
-"""Figures of every file: its size, and the memory that Vela plans for it."""
+"""Figures of every file: its size, and the SRAM that Vela plans for it (with Dedicated_Sram the cache,
+not the arena in DRAM).
+"""
 
 
 def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:

@@ -21,8 +21,8 @@ _MEASURED = ("tflite", "quantized-onnx", "onnx", "checkpoint")
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Figures of one package: its model's name and size, the memory planned by Vela, its
-    accuracy.
+    """Figures of one package: its model's name and size, the SRAM planned by Vela (with
+    Dedicated_Sram the cache, not the arena in DRAM), its accuracy.
     """
 
     file: str = ""
