@@ -52,12 +52,13 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader, starter_files
     from buildsys.files import refuse_links
+    from buildsys.names import is_junk
 
     if os.path.exists(root) and not os.path.isdir(root):
         message = "is a file; a workspace is a folder"
         raise InputError.at(str(root), message)
     empty = not os.path.exists(root) or not any(
-        p for p in root.iterdir() if not p.name.startswith(".")
+        p for p in root.iterdir() if not p.name.startswith(".") and not is_junk(p.name)
     )
     written: list[str] = []
     kept: list[tuple[str, str]] = []

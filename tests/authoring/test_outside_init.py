@@ -99,6 +99,14 @@ def test_requirements_install_from_where_this_copy_came_from(origin: str) -> Non
     )
 
 
+def test_a_folder_with_files_of_a_file_manager_is_empty(tmp_path: Path) -> None:
+    """Files of Windows and macOS do not make a folder a repository: its README.md is written."""
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+        (tmp_path / name).write_text("")
+    assert _init(tmp_path) == 0
+    assert (tmp_path / "README.md").is_file()
+
+
 def test_second_time_keeps_everything_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
