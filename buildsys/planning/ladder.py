@@ -21,6 +21,7 @@ from buildsys.steps import (
 )
 from buildsys.steps.bind_outputs import bound_order
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.heads.bound_names import names_in_order
 
 _BOXES = ("detect", "pose")
 """Tasks whose detections are compared as well; for the others, only the outputs."""
@@ -175,6 +176,5 @@ def _names(builder: PlanBuilder, form: str) -> tuple[str, ...]:
     """Return canonical names of outputs: in file order for TFLite, as the firmware's contract
     decides.
     """
-    names = tuple(tensor.name for tensor in builder.model.outputs)
     order = bound_order(builder.board) if form in ("tflite", "tflm") else ()
-    return order if set(order) == set(names) else names
+    return names_in_order(builder.model, order)

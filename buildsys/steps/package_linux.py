@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec, Templates
+from buildsys.steps.bind_outputs import bound_order
 from buildsys.steps.lib.heads import meanings, yolov8_decoding
+from buildsys.steps.lib.heads.bound_names import names_in_order
 from buildsys.steps.lib.packages.contents import (
     describe_preprocessing,
     write_companions,
@@ -50,7 +52,7 @@ class Settings:
 class Params:
     """The file's name, and the facts that the programs need.
 
-    `head`: as in ModelSpec; `outputs`: names of the head's outputs in canonical order;
+    `head`: as in ModelSpec; `outputs`: names of the head's outputs in the order of the file;
     `confidence`, `iou`: default thresholds of detect.py.
     """
 
@@ -78,7 +80,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         classes=model.classes,
         keypoints=model.keypoints,
         keypoint_dims=model.keypoint_dims,
-        outputs=tuple(tensor.name for tensor in model.outputs),
+        outputs=names_in_order(model, bound_order(board)),
         preprocessing=model.preprocessing,
         scheme=model.quantization.scheme,
         confidence=_CONFIDENCE,

@@ -386,6 +386,32 @@ def test_outputs_with_names_of_their_own_are_in_the_files_order(
     assert all(names == list(shapes) for names in found), found
 
 
+def test_outputs_in_a_contracts_order_have_its_names_in_the_package(workspace: Path) -> None:
+    """A file with names of its own that was put into a firmware's order is described in that order."""
+    folder = workspace / "targets" / "firmware"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mine.yaml").write_text(
+        "name: mine\nlabel: Mine\nsource: my own\nverified: true\ntask: detect\nhead: split\n"
+        "input: {dtype: float32, square: false}\noperators: [CONV_2D]\n"
+        "outputs:\n  match: order\n  values: probabilities\n  dtype: float32\n  tensors:\n"
+        "    - {name: scores, shape: [1, N, nc]}\n    - {name: boxes, shape: [1, 4, N]}\n"
+    )
+    image = Edge(name="images", shape=(1, 64, 64, 3))
+    outputs = (Edge(name="a", shape=(1, 4, 84)), Edge(name="b", shape=(1, 84, 2)))
+    (workspace / "weights" / "split.tflite").write_bytes(tflite_bytes((image,), outputs))
+    source = "family: tflite, task: detect, decoder: yolov8-split, classes: [a, b]"
+    write_recipe(
+        workspace,
+        "split",
+        f"source: {{{source}, weights: {{path: weights/split.tflite}}}}\n"
+        "input: {size: 64}\nevaluate: none\n"
+        "targets: [{target: raspberry-pi-5, firmware: targets/firmware/mine.yaml}]\n",
+    )
+    (plan,) = plan_good(workspace).values()
+    package = next(step for step in plan.steps if step.id == plan.package)
+    assert json.loads(package.params)["outputs"] == ["scores", "boxes"]
+
+
 @pytest.mark.parametrize(
     ("version", "decoder"),
     [("8.3.25", ""), ("8.3.26", "yolov8-normalized"), ("8.4.0b1", "yolov8-normalized")],
