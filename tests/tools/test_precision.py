@@ -1,9 +1,13 @@
 """A network whose outputs are lost in a lower precision is reported, and no engine is built."""
 
+import hashlib
 import shutil
 import struct
 import subprocess
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +301,38 @@ def test_keypoints_in_pixels_are_found_in_the_file_itself(tmp_path: Path) -> Non
         found = _judge(tmp_path, model, **words, order=["detections"])
         assert len(found) == problems
         assert all("has keypoints in pixels" in text for text in found)
+
+
+def test_a_fetched_file_in_another_order_is_not_packaged(tmp_path: Path) -> None:
+    """A file with a `url` in the head's order is built; another is rejected with what to do."""
+    root = tmp_path / "place"
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    ) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        _, python = environments.ensure("evaluate", print)
+        for code, *names in ((NETWORK, "bright"), (_FOREIGN, "bright", "foreign")):
+            paths = [str(tmp_path / f"{name}.onnx") for name in names]
+            command = [str(python), "-c", code, *paths]
+            subprocess.run(command, check=True, env=tool_environment(python))
+        recipes = {}
+        for name in ("bright", "foreign"):
+            digest = hashlib.sha256((tmp_path / f"{name}.onnx").read_bytes()).hexdigest()
+            url = f"http://127.0.0.1:{server.server_port}/{name}.onnx"
+            recipes[name] = (
+                _ORDER.replace("name: spots", f"name: {name}")
+                .replace("{path: bright.onnx}", f'{{url: "{url}", sha256: {digest}}}')
+                .replace("[host, onnx-file]", "[onnx-file]")
+            )
+        make_workspace(root, **recipes)
+        (root / "targets").mkdir(exist_ok=True)
+        (root / "targets" / "onnx-file.yaml").write_text(ONNX_FILE)
+        _write_data(root)
+        run = doit(root, store=store_of(root))
+        server.shutdown()
+    assert run.returncode != 0
+    found = statuses(root)
+    assert found["bright@onnx-file"] == "built"
+    assert found["foreign@onnx-file"].startswith("rejected by outputs: the file has its outputs in")
+    assert "give it by `path`" in found["foreign@onnx-file"]
+    assert not (root / "build" / "foreign").exists()

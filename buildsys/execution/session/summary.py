@@ -31,6 +31,7 @@ class Row:
     figures.
 
     `without_objects`: classes that do not occur in the measured `split`; the metrics omit them.
+    `sram_bytes`: the SRAM that Vela planned; with Dedicated_Sram the cache, not the arena in DRAM.
     `candidate`: a variant that `select` chooses among; it may be rejected. `earlier`: it waits, and
     build/ holds the package of an earlier recipe. `proved`: False where no step measured or judged
     the package's content.
