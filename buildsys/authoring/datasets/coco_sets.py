@@ -119,15 +119,15 @@ def check_files(scope: Scope, place: Place, start: str) -> None:
             whole = os.path.normpath(place.root / path)
             if exists(whole):
                 continue
-            what, hint = _missing(key, whole, labels[path], FROM_ROOT.format(start))
+            what, hint = _missing(whole, labels[path], FROM_ROOT.format(start))
             at = ("dataset", "splits", split, key)
             problems.append(scope.locate(at, f"{labels[path]} {what}", hint))
     if problems:
         raise InputError(*problems)
 
 
-def _missing(key: str, path: str, written: str, from_root: str) -> tuple[str, str]:
-    """Return what is wrong with a path for `key`, and what to do."""
+def _missing(path: str, written: str, from_root: str) -> tuple[str, str]:
+    """Return what is wrong with the path of annotations or images, and what to do."""
     if os.path.isdir(path):
         return "is a directory; `annotations` is one file", did_you_mean("", os.listdir(path))
     if os.path.exists(path):

@@ -48,8 +48,6 @@ from buildsys.registry import get_step, kinds
 from buildsys.steps.lib.datasets import prepared
 from buildsys.text import did_you_mean
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
-
 
 class DatasetContext(Protocol):
     """What a build's lookup needs of the loader: recorded facts, unpacked archives, files already
@@ -244,10 +242,10 @@ def _find_in(build: Assembling, block: Dataset, folder: Path, read: _Reader) -> 
         return folder_sets.find_root(folder, block.format or "")
     if read is _read_classes:
         return find_root(folder) or folder
-    return _find_data_yaml(build, folder, block.url or "")
+    return _find_data_yaml(build, folder)
 
 
-def _find_data_yaml(build: Assembling, folder: Path, url: str) -> Path:
+def _find_data_yaml(build: Assembling, folder: Path) -> Path:
     """Return the one data.yaml of an archive."""
     found = sorted(path for name in DATA_YAML for path in folder.glob(f"**/{name}"))
     found = found or sorted(path for end in SUFFIXES for path in folder.glob(f"*{end}"))

@@ -20,7 +20,6 @@ _MOST_NODES = 20_000
 _MOST_LEVELS = 30
 _MOST_TEXTS = 512
 """Folders whose documents are kept: targets and contracts are used by many recipes."""
-_LONGEST_WORD = 100
 _MOST_DIGITS = 100
 _LARGEST = 2**63
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from buildsys.authoring.syntax.document import Document, KeyPath
 from buildsys.errors import Diagnostic
 
-_NOTHING = object()
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
