@@ -8,7 +8,7 @@ from unicodedata import normalize
 import pytest
 
 from buildsys import cli
-from buildsys.authoring.datasets.name_forms import explain_forms
+from buildsys.authoring.datasets.name_forms import explain_forms, find_lost_labels
 from buildsys.authoring.syntax.workspace_paths import hint_missing
 from buildsys.errors import Diagnostic
 from tests.authoring.sample_workspace import plan_all, write_recipe, write_sheet
@@ -86,6 +86,70 @@ def test_an_image_in_another_form_is_named_as_such(
         if path.is_file():
             os.rename(path, path.with_name(normalize(option, path.name)))
     assert not plan_all(workspace).errors
+
+
+LABELLED = {
+    "apart": ("images/train/{}.jpg", "labels/train/{}.txt"),
+    "beside": ("images/train/{}.jpg", "images/train/{}.txt"),
+    "capitals": ("images/train/{}.jpg", "labels/train/{}.TXT"),
+    "folder": ("images/train/{}/a.jpg", "labels/train/{}/a.txt"),
+    "darknet": ("images/train/{}.jpg", "images/train/{}.txt"),
+    "voc": ("JPEGImages/{}.jpg", "Annotations/{}.xml"),
+}
+"""Where an image and its labels are; the other image of the dataset has its labels."""
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "option"),
+    [(COMPOSED, DECOMPOSED, "NFC"), (DECOMPOSED, COMPOSED, "NFD")],
+    ids=["mac-label", "mac-image"],
+)
+@pytest.mark.parametrize("form", LABELLED)
+def test_no_label_is_lost_by_the_form_of_its_name(
+    workspace: Path, form: str, image: str, label: str, option: Form
+) -> None:
+    """The image would become one without objects; after renaming, the recipe has no mistake."""
+    folder = workspace / "data" / "d"
+    files = {"data.yaml": "train: images/train\nnames: [cell, egg]\n"}
+    block = "{format: ultralytics, path: data/d/data.yaml}"
+    text = share_line(BOX)
+    if form == "darknet":
+        files, block = {"classes.txt": "cell\negg\n"}, FORMATS["darknet"][0]
+    elif form == "voc":
+        files = {"ImageSets/Main/train.txt": f"{image}\ntea\n"}
+        block, text = FORMATS["voc"][0], voc_text("x.jpg", (BOX,))
+    where, beside = LABELLED[form]
+    files |= {where.format("tea"): "", beside.format("tea"): text}
+    files |= {where.format(image): "", beside.format(label): text}
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    write_recipe(workspace, "mine", RECIPE.replace("BLOCK", block))
+    (error,) = plan_all(workspace).errors
+    name = where.format(image)
+    message = f"no label file has the name of {name}"
+    if form == "voc":
+        message = "no annotation file has the name of this image"
+        assert error.path == f"data/d/{name}"
+    assert error.message == message
+    assert error.hint == f"{START} --{option.lower()} --notest -r data/d` renames it"
+    for path in sorted(folder.rglob("*"), reverse=True):
+        os.rename(path, path.with_name(normalize(option, path.name)))
+    assert not plan_all(workspace).errors
+
+
+def test_lost_labels_are_counted(tmp_path: Path) -> None:
+    """Many make one mistake; an image without any label file, and other text files, make none."""
+    names = [f"images/{COMPOSED}{n}.jpg" for n in range(3)]
+    names += [f"labels/{DECOMPOSED}{n}.txt" for n in range(3)]
+    assert [m for m, _ in find_lost_labels(names, "d")] == [
+        f"no label file has the name of images/{COMPOSED}0.jpg, nor of 2 other images"
+    ]
+    assert [m for m, _ in find_lost_labels([*names[:2], *names[3:5]], "d")] == [
+        f"no label file has the name of images/{COMPOSED}0.jpg, nor of one other image"
+    ]
+    assert not [*find_lost_labels([f"{COMPOSED}.jpg", f"{COMPOSED}.txt", f"{DECOMPOSED}.txt"], "")]
+    assert not [*find_lost_labels([f"images/{COMPOSED}.jpg", "labels/caf.txt", "thé.txt"], "")]
 
 
 def test_new_names_the_form_of_coco_images(

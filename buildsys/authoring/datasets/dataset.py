@@ -148,7 +148,8 @@ def _look_up(build: Assembling, block: Dataset, task: str | None) -> Data:
         return data
     home = str(_home(build, block) or "")
     root = data.split[0] if data.split is not None else data.dataset.root
-    trees.check_tree(root, data.parts, home, block.name, build.around.trees)
+    labelled = data.dataset.format in trees.LABELLED
+    trees.check_tree(root, data.parts, home, block.name, build.around.trees, labelled)
     return dataclasses.replace(data, home=home)
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from buildsys.authoring.datasets import data_yaml
 from buildsys.authoring.datasets.blocks import Dataset
@@ -14,6 +15,7 @@ from buildsys.authoring.datasets.findings import diagnose, diagnose_one
 from buildsys.authoring.datasets.leftovers import is_own, is_visible
 from buildsys.authoring.datasets.name_forms import explain_forms
 from buildsys.authoring.syntax.scope import Scope
+from buildsys.authoring.syntax.unicode_forms import hint_form
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import darknet_format, voc_format
 from buildsys.steps.lib.datasets.file_lists import list_files
@@ -137,6 +139,7 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
     entries, wrong = [], []
     for split in splits:
         found, findings = _read_entries(root, split)
+        findings += _find_lost_files(root, split, found, label)
         entries.append((split, found))
         wrong += [finding for finding in findings if finding.severity == "error"]
     if wrong:
@@ -202,6 +205,34 @@ def _read_entries(
     return found, [finding for finding in findings if is_own(PurePosixPath(finding.path))]
 
 
+def _find_lost_files(
+    root: Path, split: voc_format.VocSplit, entries: list[voc_format.Entry], label: str
+) -> Iterator[Finding]:
+    """Yield images of a list whose annotation file is there under a name in another Unicode form.
+
+    They would count as images without objects; without a list the annotation file is a mistake.
+    """
+    bare = [entry.image for entry in entries if not entry.file and not entry.image.isascii()]
+    if not bare or not split.names:
+        return
+    used = {entry.file for entry in entries}
+    own = (os.path.normpath(f"{split.annotations}/{path}") for path in _own_files(root, split))
+    forms = {_look(file, split.annotations) for file in own if file not in used}
+    for image in bare:
+        if _look(image, split.images) in forms:
+            message = "no annotation file has the name of this image"
+            yield _error(message, hint_form(image, label or ".", below=True), image)
+
+
+def _look(path: str, folder: str) -> str:
+    """Return the same text for files whose paths below a folder look alike without endings."""
+    return normalize("NFC", str(PurePosixPath(path).relative_to(folder).with_suffix("")))
+
+
+def _where(split: voc_format.VocSplit) -> str:
+    return split.images if split.images != "." else "the folder"
+
+
 def _own_files(root: Path, split: voc_format.VocSplit) -> Iterator[PurePosixPath]:
     """Yield the annotation files of a split that are not hidden, relative to its folder."""
     for name in list_files(root, split.annotations):
@@ -215,9 +246,8 @@ def _recount(root: Path, split: voc_format.VocSplit, finding: Finding) -> Findin
     if split.names or (finding.kind, finding.path) != ("missing-image", split.annotations):
         return finding
     own = list(_own_files(root, split))
-    where = split.images if split.images != "." else "the folder"
     first = show(str(own[0].with_suffix("")))
-    message = f"none of its {len(own)} images is in {where}, the first is {first}"
+    message = f"none of its {len(own)} images is in {_where(split)}, the first is {first}"
     return dataclasses.replace(finding, message=message)
 
 
