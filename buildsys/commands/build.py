@@ -50,14 +50,14 @@ def run(options: argparse.Namespace) -> int:
     gc.disable()  # thousands of objects stay alive, so a garbage collection finds nothing
     workspace = Workspace(options.folder.resolve())
     settled = unchanged.settled_recipes(workspace)
-    builds = [build for rows in settled.values() for build, _ in rows]
+    known = {row.id: row for rows in settled.values() for row in rows}
+    builds = list(known)
     if unchanged.is_whole(workspace, settled) and stamp.is_current(workspace, builds):
-        from buildsys.execution.session.summary import Row, render_table, write_summary
+        from buildsys.execution.session.summary import render_table, settled_row, write_summary
         from buildsys.execution.state.build_patterns import select
-        from buildsys.outcome import UP_TO_DATE
 
         chosen = select(options.builds, builds) if options.builds else builds
-        rows = [Row(id=build, outcome=UP_TO_DATE, seconds=0.0) for build in chosen]
+        rows = [settled_row(known[build]) for build in chosen]
         write_summary(workspace, rows)
         print(render_table(rows))
         return 0

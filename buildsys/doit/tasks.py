@@ -86,8 +86,8 @@ def make_tasks(run: Run, all_settled: bool) -> Iterator[Task]:
     """
     current, names = run.session, run.request.names
     for rows in current.settled.values():
-        for build, label in rows:
-            task = _settled_task(current, build, label)
+        for row in rows:
+            task = _settled_task(current, row.id, row.label)
             if (
                 all_settled
                 or not run.request.runs

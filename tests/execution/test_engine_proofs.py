@@ -11,6 +11,7 @@ import pytest
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import exit_code
+from buildsys.execution.state.unchanged import SettledBuild
 from buildsys.execution.tools import host_facts
 from buildsys.execution.tools.host_facts import HostLibrary
 from buildsys.report import writing
@@ -179,7 +180,8 @@ def test_the_table_outlives_the_plans(workspace: Path, tools: StandIn) -> None:
     """The row of an up-to-date build is read from its manifest."""
     _, before = run(workspace, tools)
     (workspace / "recipes" / "other.yaml").write_text("name: other\nsorce: {}\n")
-    session = Session(workspace, tools, no_environment, settled={"tags": ((RTX, "label"),)})
+    row = SettledBuild(id=RTX, label="label", candidate=False, figures="")
+    session = Session(workspace, tools, no_environment, settled={"tags": (row,)})
     settled = writing.gather(session, [])
     session.close()
     assert find(settled, RTX).engine == find(before, RTX).engine

@@ -2,11 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypedDict
 
 from buildsys import typed_json
 from buildsys.errors import BuildsysError, MissingBytes
+from buildsys.execution.packages.figures import Figures
 from buildsys.execution.packages.model_file import find_model
 from buildsys.execution.packages.publish import build_folder, red_verdicts
 from buildsys.execution.places import Workspace
@@ -17,27 +17,6 @@ from buildsys.spec import classes_without_objects
 
 _MEASURED = ("tflite", "quantized-onnx", "onnx", "checkpoint")
 """Files whose figures count: the shipped file's before those of what it was made from."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Figures of one package: its model's name and size, the SRAM planned by Vela (with
-    Dedicated_Sram the cache, not the arena in DRAM), its accuracy.
-    """
-
-    file: str = ""
-    bytes: int = 0
-    sram_bytes: int = 0
-    metrics: tuple[tuple[str, float], ...] = ()
-    split: str = ""
-    without_objects: tuple[str, ...] = ()
-    """Classes that do not occur in the measured `split`."""
-
-    def value(self, name: str) -> float | None:
-        """Return a figure by its name in `select`; None if it is unknown."""
-        if name in ("bytes", "sram_bytes"):
-            return float(getattr(self, name)) or None
-        return dict(self.metrics).get(name)
 
 
 def figures(workspace: Workspace, state: State, plan: Plan) -> Figures:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from buildsys.errors import BuildsysError, NotAsLocked
 from buildsys.execution.packages import variants
+from buildsys.execution.packages.figures import Figures, write_figures
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.running import isolation, process
@@ -15,7 +16,7 @@ from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.step_executor import make_executor
 from buildsys.execution.session.step_order import remaining_seconds
-from buildsys.execution.session.summary import Row, render_not_as_locked
+from buildsys.execution.session.summary import Row, render_not_as_locked, settled_row
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state import published, unchanged
 from buildsys.execution.state.configured_store import default_store
@@ -45,7 +46,7 @@ from buildsys.graph import (
     steps_of,
 )
 from buildsys.lockfile import read_lock, short_key
-from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
+from buildsys.outcome import HAS_MISTAKE, Kind, Outcome
 from buildsys.text import duration
 
 
@@ -82,7 +83,8 @@ class Session:
         store = default_store(self.workspace, pushes=pushes)
         self.loaded = plans or self._load(store, run)
         self.plans = {plan.build: plan for plan in self.loaded.plans}
-        self.labels = {build: label for rows in self.settled.values() for build, label in rows}
+        self._settled = {row.id: row for rows in self.settled.values() for row in rows}
+        self.labels = {build: row.label for build, row in self._settled.items()}
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
         self.workspace.claim()
         self.database = Database(self.workspace.state / "state.sqlite")
@@ -104,6 +106,7 @@ class Session:
         """The stage at which an unexpected error ended the run for all unfinished builds."""
         self.asked: list[str] = []
         self._first_builds: dict[Step, str] = {}
+        self._figures: dict[str, Figures] = {}
         self.is_recorded = True
         """Whether buildsys.lock could be read and written at the end of the run."""
 
@@ -145,7 +148,7 @@ class Session:
 
     def prepare(self, builds: list[str]) -> None:
         """Request the input files of a run's steps and print how many steps will run."""
-        self.asked, self._first_builds = builds, {}
+        self.asked, self._first_builds, self._figures = builds, {}, {}
         self.record.read()
         plans = self._with_candidates(builds)
         self.look_up(builds)
@@ -237,7 +240,14 @@ class Session:
             self.is_recorded = False
             return  # the next run checks all these builds again
         done = {b for b, o in outcomes.items() if not o.differs} - self.publisher.incomplete
-        unchanged.keep_settled(self.workspace, self.settled, self.loaded, self.record, done)
+        unchanged.keep_settled(
+            self.workspace,
+            self.settled,
+            self.loaded,
+            self.record,
+            done,
+            lambda plan: write_figures(self._figures_of(plan)),
+        )
 
     def rows(self, builds: list[str]) -> list[Row]:
         """Return one row per requested build, in order; settled builds are up to date.
@@ -247,7 +257,7 @@ class Session:
         return [
             self._find_row(self.plans[build])
             if build in self.plans
-            else Row(id=build, outcome=UP_TO_DATE, seconds=0.0)
+            else settled_row(self._settled[build])
             for build in builds
             if build in self.labels
         ]
@@ -299,7 +309,13 @@ class Session:
         """Return the row of a build that is done with the figures of its package."""
         if not row.good and not row.is_loser:
             return row
-        return dataclasses.replace(row, **vars(variants.figures(self.workspace, self.state, plan)))
+        return dataclasses.replace(row, **vars(self._figures_of(plan)))
+
+    def _figures_of(self, plan: Plan) -> Figures:
+        """Return the figures of a build that is done, read once."""
+        if plan.build not in self._figures:
+            self._figures[plan.build] = variants.figures(self.workspace, self.state, plan)
+        return self._figures[plan.build]
 
     def _first_build(self, step: Step) -> str | None:
         """Return the first requested build that has the step."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.errors import NotAsLocked, Rejected, Waiting
+from buildsys.execution.packages.figures import read_figures
 from buildsys.execution.places import Workspace
+from buildsys.execution.state.unchanged import SettledBuild
 from buildsys.files import read_regular, write_atomic
 from buildsys.json_text import json_text
 from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
@@ -66,6 +68,12 @@ class Row:
         return self.candidate and self.outcome.kind == Kind.REJECTED
 
 
+def settled_row(build: SettledBuild) -> Row:
+    """Return the row of a build that needs no work; reads nothing."""
+    figures = vars(read_figures(build.figures))
+    return Row(id=build.id, outcome=UP_TO_DATE, seconds=0.0, candidate=build.candidate, **figures)
+
+
 def write_summary(workspace: Workspace, rows: list[Row]) -> None:
     """Write build/summary.json, if its content changes. Raises CannotWrite."""
     path = workspace.own(workspace.build / "summary.json")
@@ -81,7 +89,7 @@ def write_summary(workspace: Workspace, rows: list[Row]) -> None:
 
 def _encode(row: Row) -> str:
     differs = {"differs": row.outcome.differs} if row.outcome.differs else {}
-    if not row.file and not row.candidate:  # a run without work has thousands of these
+    if not row.file and not row.candidate:
         return json_text({"id": row.id, "status": row.status, "seconds": row.seconds} | differs)
     return json_text(
         {

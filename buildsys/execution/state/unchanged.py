@@ -10,8 +10,8 @@ library. A recipe is settled when all its builds are up to date and match builds
 
 import contextlib
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,11 +24,27 @@ from buildsys.typed_json import decode
 if TYPE_CHECKING:  # these modules load the database
     from buildsys.execution.state.plans import Plans, RecipePlans
     from buildsys.execution.state.recording import Record
+    from buildsys.graph import Plan
 
 Tree = tuple[str, tuple[str, ...]]
 """A folder and the parts below it that belong to a tree, see `fingerprint.walk`."""
-Settled = dict[str, tuple[tuple[str, str], ...]]
-"""(build, label) of each recipe that needs no work."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledBuild:
+    """A build that needs no work, with what its row shows.
+
+    `candidate`: a variant that `select` chooses among; `figures`: see `packages.figures`.
+    """
+
+    id: str
+    label: str
+    candidate: bool
+    figures: str
+
+
+Settled = dict[str, tuple[SettledBuild, ...]]
+"""The builds of each recipe that needs no work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +146,7 @@ def settled_recipes(workspace: Workspace) -> Settled:
     for name, entry in read(_settled(workspace)).items():
         if name in here and look.confirms(entry, installation):
             with contextlib.suppress(ValueError):
-                found[name] = decode(tuple[tuple[str, str], ...], entry.value)
+                found[name] = decode(tuple[SettledBuild, ...], entry.value)
     return found
 
 
@@ -146,10 +162,17 @@ def forget_settled(workspace: Workspace) -> None:
 
 
 def keep_settled(
-    workspace: Workspace, settled: Iterable[str], loaded: "Plans", record: "Record", done: set[str]
+    workspace: Workspace,
+    settled: Iterable[str],
+    loaded: "Plans",
+    record: "Record",
+    done: set[str],
+    figures: Callable[["Plan"], str],
 ) -> None:
     """Add the recipes of `loaded` all of whose builds are `done`; drop all except the `settled`
     ones.
+
+    `figures`: returns those of a build for its row in later runs.
 
     Settled recipes depend on buildsys.lock as it was when the run began, and stay settled if it has
     only grown.
@@ -165,14 +188,18 @@ def keep_settled(
                 entries[name] = replace(kept, files=kept.files | {lock: record.stat})
     for recipe in loaded.recipes:
         if recipe.lasting and not recipe.diagnostics and {p.build for p in recipe.plans} <= done:
-            entry = _settle(workspace, recipe, record, installation)
+            entry = _settle(workspace, recipe, record, installation, figures)
             if entry is not None:
                 entries[recipe.name] = entry
     write(_settled(workspace), entries)
 
 
 def _settle(
-    workspace: Workspace, recipe: "RecipePlans", record: "Record", installation: str
+    workspace: Workspace,
+    recipe: "RecipePlans",
+    record: "Record",
+    installation: str,
+    figures: Callable[["Plan"], str],
 ) -> Entry | None:
     """Return what a recipe depends on, as it was when the recipe was read.
 
@@ -206,7 +233,15 @@ def _settle(
             folder = os.path.join(workspace.build, *plan.build.split("@"))
             files |= {f"{folder}/{name}": file.stat for name, file in package.files.items()}
             folders |= {f"{folder}/{name}": text for name, text in package.folders.items()}
-    builds = [[plan.build, plan.label] for plan in recipe.plans]
+    builds = []
+    for plan in recipe.plans:
+        try:
+            shown = figures(plan)
+        except OSError:
+            return None
+        candidate = plan.build in without
+        build = SettledBuild(id=plan.build, label=plan.label, candidate=candidate, figures=shown)
+        builds.append(asdict(build))
     return Entry(
         value=builds, text=installation, files=files, trees=tuple(trees.items()), folders=folders
     )

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.execution.packages.variants import Figures, figures
+from buildsys.execution.packages.figures import Figures, read_figures, write_figures
+from buildsys.execution.packages.variants import figures
 from buildsys.execution.places import Workspace
 from tests.sample_steps import make_plan, make_state, make_step
 
@@ -34,4 +35,11 @@ def test_a_file_of_another_shape_has_no_figures(
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(metrics)
     (folder / "vela.json").write_text(vela)
-    assert figures(Workspace(tmp_path), make_state(tmp_path, plan), plan) == expected
+    found = figures(Workspace(tmp_path), make_state(tmp_path, plan), plan)
+    assert found == expected
+    assert read_figures(write_figures(found)) == found
+
+
+def test_damaged_figures_are_none() -> None:
+    """A damaged text of figures leaves the table's cells empty."""
+    assert read_figures("{") == read_figures('{"bytes": "many"}') == Figures()

@@ -54,6 +54,30 @@ def test_a_run_without_work_loads_nothing(settled: Path, capsys: Capture) -> Non
     assert [row["status"] for row in rows] == ["up-to-date", "up-to-date"]
 
 
+def test_builds_without_work_show_their_figures(
+    settled: Path, tools: StandIn, capsys: Capture
+) -> None:
+    """File, size, memory and accuracy of builds without work are in the table and the summary,
+    whatever starts the run; rows made in the handler of a signal have them too.
+    """
+    workspace = Workspace(settled)
+    session = Session(settled, tools, no_environment)
+    expected = session.build(list(session.plans))
+    session.close()
+    assert all(row.file and row.bytes and row.metrics for row in expected)
+    session = Session(settled, settled=unchanged.settled_recipes(workspace))
+    assert session.plans == {}
+    session.interrupted = True
+    assert session.rows([row.id for row in expected]) == expected
+    session.close()
+    assert main(["-C", str(settled), "build"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "xiao-esp32s3" in line)
+    assert row.split()[:3] == ["tags@xiao-esp32s3", "up-to-date", "model.tflite"]
+    assert float(row.split()[-1]) == dict(expected[-1].metrics)["box.mAP50-95"]
+    summary = json.loads((settled / "build" / "summary.json").read_text())["builds"]
+    assert [one["metrics"] for one in summary] == [dict(one.metrics) for one in expected]
+
+
 def test_a_name_that_nothing_has_is_reported_without_work_too(
     settled: Path, capsys: Capture
 ) -> None:
@@ -166,7 +190,7 @@ def test_a_damaged_cache_counts_as_empty(settled: Path) -> None:
     ]
     for old, new in (
         ('"format":2', '"format":3'),
-        ('"value":[[', '"value":[[3,'),
+        ('"value":[{', '"value":[{"x":3,'),
         ('"trees":[', '"trees":[[[],""],'),
         ('"files":{', '"files":{"/":3,'),
     ):
