@@ -18,7 +18,7 @@ from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.tools import definitions
 from buildsys.files import read_regular
-from buildsys.graph import Plan, Step, WaitingPlan
+from buildsys.graph import BuildPlan, Plan, Step, WaitingPlan
 from buildsys.operations.predict import check_built
 from buildsys.operations.verify import shipped_plan
 from buildsys.records import Digest, RelativeName, Size
@@ -117,10 +117,7 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
     folder = build_folder(session.workspace, plan.build)
     path = folder / PLAN
     if not os.path.isfile(path):
-        message = f"it has no flash plan: its target {plan.target} or its firmware does not define a place in flash"
-        place = folder.relative_to(session.workspace.root).as_posix()
-        hint = f"copy {place} to a computer that runs it; for a board that is flashed, add `flash` to its target and `slot` to the firmware contract"
-        raise InputError.at(plan.build, message, hint)
+        raise InputError.at(plan.build, *_why_no_plan(session, plan))
     try:
         found = typed_json.parse(_PlanFile, read_regular(path))
         (row,) = found.regions
@@ -145,6 +142,20 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
         region=region,
         unverified=() if found.verified else found.notes,
         labels=found.info is not None,
+    )
+
+
+def _why_no_plan(session: Session, plan: BuildPlan) -> tuple[str, str]:
+    """Return why a package has no flash plan, and what to do instead."""
+    place = build_folder(session.workspace, plan.build).relative_to(session.workspace.root)
+    if not any(step.module == "package_flash" for step in plan.steps):
+        message = f"it has no flash plan: its target {plan.target} is not flashed"
+        return message, f"copy {place.as_posix()} to a computer that runs it"
+    message = f"it has no flash plan: no firmware contract gives {plan.target} a place in flash"
+    return message, (
+        "with a decoder of your own, build the .tflite file into your own firmware, or write a contract with"
+        f" `slot` for it, for a target with `flash`; `buildsys check` names what {plan.target}'s firmware"
+        " does not decode"
     )
 
 

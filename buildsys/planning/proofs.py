@@ -1,5 +1,6 @@
 """Measurements and verdicts beside the chain of conversions. Pure."""
 
+from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import source_format, step_for
 from buildsys.authoring.recipes.model import model_fits, on_reference_kernels
 from buildsys.authoring.recipes.pipelines import made_on_the_way
@@ -277,8 +278,8 @@ def notes(builder: PlanBuilder) -> tuple[str, ...]:
     contract, found = builder.build.contract, []
     if any(step.module == "compile_vela" for step in builder.steps):
         found.append(_NPU_NOTE)
-    if contract is None and builder.build.recipe.firmware == "unchecked":
-        found.append("Not verified: whether a firmware decodes this model (`firmware: unchecked`).")
+    if contract is None:
+        found += _without_contract(builder.build)
     if contract is not None:
         found += _unread(contract)
         found += [f"Not verified: {note}" for note in contract.notes if not contract.verified]
@@ -296,6 +297,17 @@ def notes(builder: PlanBuilder) -> tuple[str, ...]:
     modules = dict.fromkeys(step.module for step in builder.steps)
     sentences = (get_step(name).spec.unverified for name in modules)
     return (*found, *(sentence for sentence in sentences if sentence))
+
+
+def _without_contract(build: Build) -> list[str]:
+    """Return that no contract was checked, for a build whose board has a firmware."""
+    sentence = "Not verified: whether a firmware decodes this model"
+    if build.recipe.firmware == "unchecked":
+        return [f"{sentence} (`firmware: unchecked`)."]
+    if build.target.flash is None:
+        return []
+    task = build.recipe.source.task or "a network without a task"
+    return [f"{sentence}; target {build.target.name} names no firmware contract for {task}."]
 
 
 def _unread(contract: Contract) -> list[str]:

@@ -14,8 +14,10 @@ from buildsys.authoring.recipes.families import trained_names
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.authoring.syntax.document import read_document
 from buildsys.digest import digest_file
+from buildsys.errors import Diagnostic
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
+from buildsys.execution.state.plans import Plans
 from buildsys.graph import BuildPlan
 from buildsys.registry import shipped_targets
 from tests.authoring.golden import HERE
@@ -90,6 +92,12 @@ def _words(source: str, data: str, target: str) -> list[str]:
     return [*words, "--target", target]
 
 
+def _surprising(plans: Plans) -> list[Diagnostic]:
+    """Return what `check` finds, without warnings of boards whose firmware does not decode it."""
+    own = "you need your own decoder"
+    return [found for found in plans.diagnostics if found.is_error or own not in found.message]
+
+
 @pytest.mark.slow(disk=False)  # hundreds of recipes
 @pytest.mark.parametrize("target", _KINDS)
 def test_every_combination_is_right_as_it_stands(
@@ -107,7 +115,7 @@ def test_every_combination_is_right_as_it_stands(
             continue
         assert _new(workspace, "mine", *_words(source, data, target)) == 0, (kind, data)
         plans = plan_all(workspace)
-        told = "\n".join(diagnostic.render() for diagnostic in plans.diagnostics)
+        told = "\n".join(diagnostic.render() for diagnostic in _surprising(plans))
         assert not told, f"{kind}, {data}:\n{told}\n{recipe.read_text()}"
         (plan,) = plans.plans
         assert isinstance(plan, BuildPlan)
@@ -215,7 +223,8 @@ def test_every_family_is_drafted_for_every_board(
     for path, text in texts.items():
         path.write_text(text)
     plans = plan_all(workspace)
-    assert not plans.diagnostics, "\n".join(found.render() for found in plans.diagnostics)
+    surprising = _surprising(plans)
+    assert not surprising, "\n".join(found.render() for found in surprising)
     assert len(plans.plans) == len(given)
 
 

@@ -246,6 +246,18 @@ def test_a_target_without_a_place_says_what_is_missing(
     golden.check("flash-no-plan", capsys.readouterr().err)
 
 
+@pytest.mark.usefixtures("built")
+def test_a_network_without_a_contract_says_that_no_firmware_has_a_place_for_it(
+    workspace: Path, build: Build, capsys: Capture
+) -> None:
+    """For a board without a firmware contract, the reason is the contract, not the board."""
+    _targets(workspace, "firmware: unchecked\ntargets: [grove-vision-ai-v2]\n")
+    build()
+    capsys.readouterr()
+    assert main(["-C", str(workspace), "flash", GROVE, "--dry-run"]) == 2
+    golden.check("flash-no-contract", capsys.readouterr().err)
+
+
 def test_a_rejected_build_is_not_sent(workspace: Path, build: Build, capsys: Capture) -> None:
     """A rejected build is not sent; the exit code is that of a red gate."""
     recipe = workspace / "recipes" / "tags.yaml"

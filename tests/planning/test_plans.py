@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from buildsys.graph import BuildPlan, WaitingPlan
 from tests.authoring.sample_workspace import (
     GIVEN,
@@ -152,6 +154,30 @@ def test_tflite_goes_straight_to_the_compiler(workspace: Path) -> None:
     assert _stages(grove) == ["tflm", "compile", "operators", "package", "load"]
     assert by_stage(grove)["compile"].tool_env == "vela-3.9"
     assert _stages(plans["given@host"]) == ["signal", "package"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ("{target: xiao-esp32s3, firmware: unchecked}", " (`firmware: unchecked`)."),
+        ("xiao-esp32s3", "; target xiao-esp32s3 names no firmware contract for classify."),
+        ("raspberry-pi-5", None),
+    ],
+)
+def test_a_network_without_a_contract_is_noted_for_a_board_that_is_flashed(
+    workspace: Path, entry: str, why: str | None
+) -> None:
+    """The manifest states that no contract was checked, with the reason."""
+    text = (
+        "source: {family: ultralytics, task: classify, architecture: yolov8n-cls, weights: random}\n"
+        "input: {size: 96}\nevaluate: none\n"
+        "quantization: {scheme: int8, calibration: {images: data/tags/images/train, count: 1}}\n"
+    )
+    write_recipe(workspace, "kinds", f"{text}targets: [{entry}]\n")
+    (plan,) = [plan for name, plan in plan_good(workspace).items() if name.startswith("kinds@")]
+    start = "Not verified: whether a firmware decodes this model"
+    found = [note.removeprefix(start) for note in plan.notes if note.startswith(start)]
+    assert found == ([why] if why else [])
 
 
 def test_a_given_file_is_tried_by_the_runtime_that_runs_it(workspace: Path) -> None:

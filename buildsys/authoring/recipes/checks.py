@@ -50,7 +50,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     problems += _check_data(build, locate)
     problems += check_decoder(build, locate, index, boards)
     if not _has_error(problems):
-        problems += check_firmware(build, locate, index)
+        problems += check_firmware(build, locate, index, boards)
         problems += check_gates(build, locate)
     if build.waiting_for:
         problems.append(_missing_weights(build, locate))

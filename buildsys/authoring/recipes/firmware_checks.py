@@ -1,5 +1,7 @@
 """Checks a build against its firmware contract: mistakes that only both together show."""
 
+import dataclasses
+
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoded_by, decoders, network
 from buildsys.authoring.recipes.model import known_model, model_spec, strides
@@ -13,11 +15,57 @@ from buildsys.steps.lib.firmware.contract_layout import Found, actual, expected
 from buildsys.steps.lib.heads.branches import ONE_TO_MANY, branch_of, is_one_to_one, layout
 from buildsys.steps.lib.heads.outputs import head_formulas, head_outputs
 
+_OWN_DECODER = "you need your own decoder"
+_NOT_CHECKED = "no contract is checked, and the package has no flash.json and no README.md"
 
-def check_firmware(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
-    """Check that the firmware decodes what the recipe makes; warns about known problems."""
-    contract, recipe = build.contract, build.recipe
-    if contract is None or recipe.input is None:
+
+def check_firmware(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diagnostic]:
+    """Check that the firmware decodes what the recipe makes; warns about known problems, and about
+    a board that is flashed without a contract.
+    """
+    if build.contract is None:
+        return _warn_without_contract(build, locate, index, boards)
+    return _check_against(build, build.contract, locate, index)
+
+
+def _warn_without_contract(
+    build: Build, locate: Locate, index: int, boards: Boards
+) -> list[Diagnostic]:
+    """Return a warning, at the target, for a board with a firmware that no contract describes."""
+    target, task = build.target, build.recipe.source.task
+    if target.flash is None:
+        return []
+    message = f"no firmware that buildsys knows decodes {task}: {_OWN_DECODER}"
+    hint = _NOT_CHECKED
+    if task is None:
+        message = f"the recipe names no task, so no firmware applies: {_OWN_DECODER}"
+    name = target.firmware.get(task) if task else None
+    if name not in (None, "unchecked"):
+        contract = boards.contract(boards.contracts[name])
+        ours = dataclasses.replace(build, contract=contract)
+        found = check_decoder(ours, locate, index, boards)
+        found = found or _check_against(ours, contract, locate, index)
+        why = next((problem.message for problem in found if problem.is_error), "")
+        message = f"{why}: {_OWN_DECODER}"
+        if not why:
+            message = "`firmware: unchecked`: nothing checks what the firmware decodes"
+            hint = f"{_NOT_CHECKED}; remove `firmware: unchecked` if the board runs {name}"
+    elif fitting := [
+        name
+        for name, path in sorted(boards.contracts.items())
+        if task is not None and boards.contract(path).task == task
+    ]:
+        message = f"{target.name} names no firmware for {task}: {_OWN_DECODER}"
+        hint = f"{_NOT_CHECKED}; firmware for {task}: {', '.join(fitting)}"
+    return [locate(("targets", index), message, hint, severity="warning")]
+
+
+def _check_against(
+    build: Build, contract: Contract, locate: Locate, index: int
+) -> list[Diagnostic]:
+    """Check a build against a contract, its own or the target's."""
+    recipe = build.recipe
+    if recipe.input is None:
         return []
     at: KeyPath = ("firmware",) if recipe.firmware else ("targets", index)
     label = f"{contract.name} ({contract.label})"
