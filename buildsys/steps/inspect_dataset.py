@@ -16,6 +16,7 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
+    from buildsys.steps.lib.datasets.formats import Reading
     from buildsys.steps.lib.datasets.labels import Finding, Layout
     from buildsys.steps.lib.datasets.samples import Sample
 
@@ -116,7 +117,7 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
             tally.add_sample(sample, size, not sample.objects and _is_empty(root, sample))
             done += 1
             report(done, total, "images")
-    pairs = zip(params.splits, (samples for _, samples in reading.splits), strict=True)
+    pairs = sound_splits(params.splits, reading)
     findings += find_unlabelled(pairs, params.labelled) if params.classes else ()
     findings += survey.find_gaps(tallies)
     findings += survey.find_copies(digests)
@@ -131,6 +132,21 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
         "splits": [tally.facts() for tally in tallies],
         "findings": [dataclasses.asdict(finding) for finding in _sort(findings)],
     }, readable
+
+
+def sound_splits(
+    splits: tuple[Split, ...], reading: "Reading"
+) -> list[tuple[Split, tuple["Sample", ...]]]:
+    """Return the splits without a mistake in their labels, with their samples.
+
+    In the others, objects may be missing only because of the mistake.
+    """
+    wrong = {finding.path for finding in reading.findings if finding.severity == "error"}
+    return [
+        (split, samples)
+        for split, (_, samples) in zip(splits, reading.splits, strict=True)
+        if wrong.isdisjoint(sample.labels for sample in samples)
+    ]
 
 
 def _is_empty(root: Path, sample: "Sample") -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from buildsys.steps.inspect_dataset import sound_splits
 from buildsys.steps.lib.datasets import coco_file, dataset_survey, formats, prepared
 from buildsys.steps.lib.datasets.images import explain, is_cut_off, is_plain, is_turned
 from buildsys.steps.lib.datasets.labels import (
@@ -20,6 +21,7 @@ from buildsys.steps.lib.datasets.labels import (
 )
 from buildsys.steps.lib.datasets.rewritten_images import find_reason
 from buildsys.steps.lib.datasets.samples import Sample, find_unlabelled
+from buildsys.steps.lib.datasets.survey_text import render_table
 from buildsys.steps.lib.datasets.ultralytics_layout import (
     Split,
     find_images,
@@ -31,6 +33,11 @@ from buildsys.steps.lib.runtime.progress import StepError
 from tests.brought_sets import voc_text
 
 BOXES = Layout(classes=("box", "lid"), keypoints=0, dims=0)
+
+
+def _write(root: Path, name: str, text: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text)
 
 
 def told(findings: tuple[Finding, ...]) -> list[str]:
@@ -437,6 +444,34 @@ def test_the_reason_why_an_image_becomes_png_is_the_real_one(tmp_path: Path, rea
         assert find_reason(path) == reason
     (tmp_path / "a.mpo").write_bytes(_jpeg())
     assert find_reason(tmp_path / "a.mpo") == "MPO"
+
+
+def test_labels_with_mistakes_are_not_missing_as_well(tmp_path: Path) -> None:
+    """Keypoints without `kpt_shape` are one mistake; a split with empty files alone is another."""
+    texts = {"train": f"0 {' '.join(['.5'] * 4)} .5 .5 2 .5 .5 2\n", "val": ""}
+    for split, text in texts.items():
+        _write(tmp_path, f"images/{split}/a.jpg", "")
+        _write(tmp_path, f"labels/{split}/a.txt", text)
+    splits = tuple(Split(name=name, paths=(f"images/{name}",)) for name in texts)
+    found = formats.read(tmp_path, "ultralytics", splits, BOXES)
+    assert [finding.severity for finding in found.findings] == ["error"]
+    assert [split.name for split, _ in sound_splits(splits, found)] == ["val"]
+
+
+def test_images_in_folders_of_classes_have_no_label_files() -> None:
+    """The table of `check --data` has no row for the label files of such data."""
+    layout = Layout(classes=("apple",), keypoints=0, dims=0, shape="folder")
+    tally = dataset_survey.Tally(name="train", layout=layout, frames=())
+    tally.add_sample(Sample(image="train/apple/1.jpg"), (8, 8), empty=False)
+    report = {
+        "classes": ["apple"],
+        "shape": "folder",
+        "inputs": [],
+        "keypoints": 0,
+        "splits": [tally.facts()],
+    }
+    assert "label file" not in render_table(report)
+    assert "without label file" in render_table({**report, "shape": "box"})
 
 
 def test_sigmas_are_ultralytics_defaults_where_the_dataset_has_none() -> None:

@@ -160,12 +160,12 @@ def test_images_that_become_png_are_counted(
     report = boxes / "build" / ".data" / "boxes" / "report.json"
     look(boxes)
     told = capsys.readouterr().out
-    assert "data/boxes: warning: 3 images become PNG for training and evaluation, about 0.0" in told
+    assert "data/boxes: warning: 3 images become PNG for training and evaluation, about " in told
     hint = (
         "programs read such files differently: 2 rotated by EXIF data; 1 with the file name ending"
         " of another format"
     )
-    assert f" instead of 0.0 MiB\n    help: {hint}\n" in told
+    assert f" KiB; the first is images/train/copy.png\n    help: {hint}\n" in told
     (finding,) = [f for f in json.loads(report.read_text())["findings"] if f["kind"] == "rewritten"]
     assert finding["severity"] == "warning"
 

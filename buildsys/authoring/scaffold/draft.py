@@ -221,7 +221,10 @@ def _source(draft: Draft) -> list[str]:
     if draft.decoder:
         lines.append(noted(f"  decoder: {draft.decoder}", "what decodes outputs of these shapes"))
     if draft.probe is None:
-        note = "trained from random weights; write {path: weights/best.pt} if you have weights"
+        note = (
+            "trained from random weights; if you have weights, write {path: weights/best.pt}, then"
+            " run `buildsys pin`"
+        )
         lines.append(noted("  weights: random", note))
     else:
         path = scalar(draft.probe.path)

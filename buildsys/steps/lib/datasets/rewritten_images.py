@@ -64,8 +64,8 @@ def describe_rewritten(root: Path, names: Sequence[str]) -> Finding:
         severity="warning",
         path="",
         message=(
-            f"{number} PNG for training and evaluation, about {_mib(after)} instead of"
-            f" {_mib(before)}"
+            f"{number} PNG for training and evaluation, about {_size(after)} instead of"
+            f" {_size(before)}; {'the first' if len(names) > 1 else 'that'} is {names[0]}"
         ),
         hint=(
             "programs read such files differently: "
@@ -74,5 +74,5 @@ def describe_rewritten(root: Path, names: Sequence[str]) -> Finding:
     )
 
 
-def _mib(size: float) -> str:
-    return f"{size / 2**20:.1f} MiB"
+def _size(number: float) -> str:
+    return f"{number / 2**20:.1f} MiB" if number >= 2**20 else f"{number / 2**10:.1f} KiB"

@@ -59,15 +59,15 @@ def _rows(report: dict[str, Any]) -> list[tuple[str, Cell, bool]]:
     ]
     if not report["classes"]:
         return rows + sizes  # only images, for calibration
+    folders = report["shape"] == "folder"
+    if not folders:
+        rows += [
+            ("  without label file", lambda s: str(s["without_label_file"]), False),
+            ("  with empty label file", lambda s: str(s["empty_label_file"]), False),
+        ]
     rows += [
-        ("  without label file", lambda s: str(s["without_label_file"]), False),
-        ("  with empty label file", lambda s: str(s["empty_label_file"]), False),
         *sizes,
-        (
-            "objects" if report["shape"] != "folder" else "in a class",
-            lambda s: str(s["objects"]),
-            True,
-        ),
+        ("in a class" if folders else "objects", lambda s: str(s["objects"]), True),
     ]
     if len(report["classes"]) > 1:
         rows += [(f"  {one_line(name)}", _class_cell(name), True) for name in report["classes"]]
