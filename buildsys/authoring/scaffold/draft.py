@@ -221,10 +221,7 @@ def _source(draft: Draft) -> list[str]:
     if draft.decoder:
         lines.append(noted(f"  decoder: {draft.decoder}", "what decodes outputs of these shapes"))
     if draft.probe is None:
-        note = (
-            "trained from random weights; if you have weights, write {path: weights/best.pt}, then"
-            " run `buildsys pin`"
-        )
+        note = "trained from these; with weights: {path: weights/best.pt}, then run `buildsys pin`"
         lines.append(noted("  weights: random", note))
     else:
         path = scalar(draft.probe.path)
