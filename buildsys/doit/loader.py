@@ -129,6 +129,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         would still be run: there, doit decides alone.
         """
         parallel = self._values.get("num_process")
+        session.parallel = max(parallel, 1) if isinstance(parallel, int) else 1
         goes_on = bool(self._values.get("continue"))
         if isinstance(parallel, int) and parallel > 1 and goes_on and not session.executor.cluster:
             session.executor.runner.admission.most = parallel

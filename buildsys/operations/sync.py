@@ -91,7 +91,7 @@ def sync(
             yield SyncRow(name=env.name, status=Fetched.ALREADY_SYNCED)
             continue
         started = time.monotonic()
-        console.start(env.name, "", f"syncing {env.title} {env.version}, {sizes(env)}")
+        console.start(env.name, f"syncing {env.title} {env.version}, {sizes(env)}")
         try:
             tool_environments.ensure(env.name, lambda _: None, make_run(_report(env, console)))
         except (BuildsysError, OSError) as error:

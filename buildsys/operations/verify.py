@@ -97,7 +97,7 @@ def verify(
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         database = Database(Path(folder) / "state.sqlite")
         state = State((plan,), database, Store(Path(folder) / "store"), Lock())
-        console = Console(database)
+        console = Console()
         again = Runner(Workspace(Path(folder)), state, console.print_line, run, ensure)
         try:
             for step, entry in zip(plan.steps, recorded, strict=True):
@@ -216,7 +216,7 @@ def _verify_step(
     name = f"{step.stage} again"
     result = again.execute(
         step,
-        lambda: console.start(name, step.module, "from nothing"),
+        lambda: console.start(name, "from nothing"),
         lambda *report: console.progress(name, *report),
     )
     console.finish(name, "done")

@@ -38,6 +38,7 @@ from buildsys.execution.cluster.scheduler_connection import (
     WorkersDied,
 )
 from buildsys.execution.running import process
+from buildsys.execution.running.durations import record_seconds
 from buildsys.execution.running.process import open_log
 from buildsys.execution.running.runner import LARGEST_VERDICT, Runner, describe_change
 from buildsys.execution.state.action_keys import ActionKey
@@ -635,7 +636,7 @@ class Dispatch:
         self.runner.variants[step.tool_env] = reply.variant
         self.runner.isolations[step.id] = reply.isolation
         self.runner.state.finish(step, action_key, result)
-        self.runner.state.database.record_duration(step.module, reply.seconds)
+        record_seconds(self.runner.state.database, step, reply.seconds)
         return result
 
     def _fetch_log(self, digest: str, log: Path) -> None:

@@ -21,6 +21,7 @@ from buildsys.escaping import plain_log
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import checkpoints, isolation, kernels, process
 from buildsys.execution.running.admission import Admission, gpu_variables
+from buildsys.execution.running.durations import finished_epochs, record_seconds
 from buildsys.execution.running.made_on import facts_of_this_machine
 from buildsys.execution.state.action_keys import ActionKey
 from buildsys.execution.state.decide import State
@@ -234,6 +235,7 @@ class Runner:
         self.check_sources(step, action_key)
         with writing(f"the inputs of {step.stage}", self.workspace.scratch):
             scratch = self._prepare(step, action_key)
+        done = finished_epochs(step, scratch)
         checkpoints.refuse_code(step, scratch / "inputs", isolated)
         outputs = self._output_paths(step, scratch)
         self._run(step, action_key, scratch, python, on_progress, gpu, isolated)
@@ -241,6 +243,7 @@ class Runner:
         seconds = round(time.monotonic() - started, 3)
         diary = _read_diary(scratch) | facts_of_this_machine()
         result = self._publish(step, action_key, outputs, seconds, diary)
+        record_seconds(self.state.database, step, seconds, done)
         remove_tree(scratch)
         return result
 
@@ -486,7 +489,6 @@ class Runner:
         if self.publishes:
             store.publish(entry)
         self.state.finish(step, action_key, result)
-        self.state.database.record_duration(step.module, seconds)
         return result
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from buildsys.escaping import one_line
-from buildsys.execution.state.database import Database
 from buildsys.printing import guard, printed, unguarded
 from buildsys.text import duration
 
@@ -21,11 +20,9 @@ _LINE_EVERY_SECONDS = 15.0
 class Console:
     """Prints when steps start, progress and finish; safe to use from several threads."""
 
-    def __init__(
-        self, database: Database | None = None, line_every: float = _LINE_EVERY_SECONDS
-    ) -> None:
-        """`database`: durations of earlier steps; `line_every`: seconds between two plain lines."""
-        self._database, self._line_every = database, line_every
+    def __init__(self, line_every: float = _LINE_EVERY_SECONDS) -> None:
+        """`line_every`: seconds between two plain lines."""
+        self._line_every = line_every
         self._lock = threading.Lock()
         self._started = time.monotonic()
         self._live: Progress | None = None
@@ -40,9 +37,8 @@ class Console:
         with self._lock:
             self._write(text)
 
-    def start(self, name: str, module: str, reason: str) -> None:
-        """Print that a step starts."""
-        usual = self._database.duration(module) if self._database else None
+    def start(self, name: str, reason: str, usual: float | None = None) -> None:
+        """Print that a step starts. `usual`: the seconds that it will take, if known."""
         about = f" (about {duration(usual)})" if usual else ""
         with self._lock:
             self._begun[name] = self._printed[name] = time.monotonic()

@@ -199,7 +199,7 @@ def _explain_step(session: Session, plan: BuildPlan, step: Step) -> StepRow:
         step=step,
         decision=decision,
         undone=bool(step.id in plan.proofs and waits and decision.key),
-        seconds=session.database.duration(step.module),
+        seconds=session.executor.usual_seconds(step, decision.key),
         continues=describe_resumption(session.workspace, step, decision.key) if runs else "",
     )
 

@@ -2,21 +2,10 @@
 without executing its files.
 """
 
-import itertools
-import json
-import os
-import stat
-from pathlib import Path
-
 from buildsys.execution.places import Workspace
+from buildsys.execution.running.durations import all_epochs, finished_epochs
 from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.graph import Step
-from buildsys.steps.lib.families.torch_file import read_operations
-
-STATES = ("state.pt", "last.pt")
-"""Files in which trainings save what the next epoch needs: Ultralytics', YOLOX's."""
-EPOCHS = "epochs"
-"""Their key for the number of finished epochs, and the parameter with the number of all."""
 
 
 def describe_resumption(workspace: Workspace, step: Step, key: str) -> str:
@@ -24,13 +13,9 @@ def describe_resumption(workspace: Workspace, step: Step, key: str) -> str:
 
     `key`: its action key.
     """
-    work = workspace.scratch / key / "work"
-    if not (step.trains and key and os.path.isdir(work)):
-        return ""
-    done = max(_finished_epochs(work / name) for name in STATES)
-    params = json.loads(step.params)
-    every = params.get(EPOCHS) if isinstance(params, dict) else None
-    if not done or not isinstance(every, int):
+    done = finished_epochs(step, workspace.scratch / key) if key else 0
+    every = all_epochs(step)
+    if not done or not every:
         return ""
     if done >= every:
         return "continues after its last epoch"
@@ -50,16 +35,3 @@ def describe_trainings(workspace: Workspace, executor: StepExecutor) -> str:
         then = where or "begins again, because no epoch was finished"
         lines.append(f"{executor.stages[step.id]}: the next run {then}")
     return "\n".join(lines)
-
-
-def _finished_epochs(path: Path) -> int:
-    """Return the number of finished epochs in a saved state; 0 without a readable one."""
-    try:
-        if not stat.S_ISREG(os.lstat(path).st_mode):
-            return 0
-    except OSError:
-        return 0
-    used = [(op, arg) for op, arg in read_operations(path) or () if "PUT" not in op]
-    pairs = itertools.pairwise(used)
-    numbers = [number for (_, name), (_, number) in pairs if name == EPOCHS]
-    return next((number for number in numbers if isinstance(number, int)), 0)

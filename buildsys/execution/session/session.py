@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, NotAsLocked
@@ -11,11 +13,12 @@ from buildsys.execution.packages.figures import Figures, write_figures
 from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.running import isolation, process
+from buildsys.execution.running.durations import LastSeconds
 from buildsys.execution.running.runner import EnsureEnv, finished_folders
 from buildsys.execution.session.loading import load_plans
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.step_executor import make_executor
-from buildsys.execution.session.step_order import remaining_seconds
+from buildsys.execution.session.step_order import remaining_seconds, run_seconds
 from buildsys.execution.session.summary import Row, render_not_as_locked, settled_row
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.state import published, unchanged
@@ -101,6 +104,8 @@ class Session:
         self.publisher = PackagePublisher(
             self.workspace, self.plans, self.state, self.executor, self.console
         )
+        self.parallel = 1
+        """How many steps run at a time, for the estimate of a run."""
         self.interrupted = False
         self.stopped_at = ""
         """The stage at which an unexpected error ended the run for all unfinished builds."""
@@ -154,17 +159,25 @@ class Session:
         self.look_up(builds)
         self.state.request_inputs(build_plans(plans))
         steps = {step.id: step for plan in plans for step in steps_of(plan)}
-        self.executor.runner.urgencies = remaining_seconds(steps.values(), self.database.duration)
+        last = functools.cache(self.database.duration)
+        usual = functools.cache(partial(self._usual_seconds, last))
+        self.executor.runner.urgencies = remaining_seconds(steps.values(), usual)
         if self.executor.open(steps.values()):
             self.state.request_inputs(build_plans(plans))
         to_run = [s for s in steps.values() if self.executor.needs_run(s)]
         if to_run:
-            known = [self.database.duration(step.module) for step in to_run]
-            total = duration(sum(seconds or 0 for seconds in known))
-            guess = f", about {total} by earlier runs" if any(known) else ""
+            seconds = run_seconds(to_run, usual, self.parallel)
+            guess = f", about {duration(seconds)} by earlier runs" if seconds else ""
             self.console.print_line(f"{len(to_run)} of {len(steps)} steps to run{guess}")
         for warning in training_notes(self.state, tuple(steps.values())):
             self.console.print_line(warning)
+
+    def _usual_seconds(self, last: LastSeconds, step: Step) -> float | None:
+        key = ""
+        if step.trains:
+            with contextlib.suppress(*UNEXPECTED):  # `needs_run` reports it
+                key = self.state.decide(step).key
+        return self.executor.usual_seconds(step, key, last)
 
     def forget(self, builds: list[str]) -> None:
         """Discard what is recorded as up to date, and have the next run fill these builds' folders

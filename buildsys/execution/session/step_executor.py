@@ -18,6 +18,7 @@ from buildsys.errors import (
 )
 from buildsys.execution import unexpected
 from buildsys.execution.places import Workspace
+from buildsys.execution.running.durations import LastSeconds, finished_epochs, usual_seconds
 from buildsys.execution.running.process import CommandRunner
 from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.session.console import Console
@@ -167,7 +168,8 @@ class StepExecutor:
             self.running.add(step.id)
             if step.trains:
                 self.trainings[step] = decision.key
-            self.console.start(name, step.module, self._beginning(step, reason))
+            usual = self.usual_seconds(step, decision.key)
+            self.console.start(name, self._beginning(step, reason), usual)
 
         def execute() -> StepResult | None:
             nonlocal decision
@@ -208,6 +210,14 @@ class StepExecutor:
         self.record_training(step)
         outcome = f"done in {duration(result.seconds)}{self._place(step)}"
         self.console.finish(name, outcome if result.passed else f"{outcome}: the check failed")
+
+    def usual_seconds(self, step: Step, key: str, last: LastSeconds | None = None) -> float | None:
+        """Return how long a step will take under an action key, if known; a training continues.
+
+        `last`: the database's durations, if they are looked up repeatedly.
+        """
+        done = finished_epochs(step, self.runner.workspace.scratch / key) if key else 0
+        return usual_seconds(last or self.state.database.duration, step, done)
 
     def spent(self, step: Step) -> float:
         """Return the seconds that this run has spent on a step, also while it runs."""
@@ -318,7 +328,7 @@ def make_executor(
     missing: MissingForStep = missing_here,
 ) -> StepExecutor:
     """Return an executor of these plans' steps, with its own state, console and record."""
-    state, console = State(plans, database, store, lock, missing), Console(database)
+    state, console = State(plans, database, store, lock, missing), Console()
     stages, settings, cluster = stage_names(plans), find_cluster(workspace), None
     runner = Runner(workspace, state, console.print_line, run, ensure, stages)
     if settings is not None:

@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 def work(console: Console) -> None:
     """A step from start to end, with other output in between."""
-    console.start(HOSTILE, "module", HOSTILE)
+    console.start(HOSTILE, HOSTILE)
     console.progress(HOSTILE, 1, 2, HOSTILE, HOSTILE)
     if sys.stderr.isatty():  # on a terminal it goes through rich; elsewhere the caller escapes it
         print(HOSTILE, file=sys.stderr)

@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 
 from buildsys.cli import main
+from buildsys.execution.running.durations import EPOCHS, STATES
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.explain import BuildRow, StepRow, render
-from buildsys.execution.session.interrupted_trainings import EPOCHS, STATES
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, render_table
 from buildsys.graph import Decision, Reason, Status
@@ -312,7 +312,7 @@ def test_progress_counts_as_people_do(capsys: pytest.CaptureFixture[str]) -> Non
         ("train", 0.615, 16, "epochs"),
         ("measure", 1137, 12000, "pictures"),
     ):
-        console.start(step, step, "no recorded result")
+        console.start(step, "no recorded result")
         console.progress(step, done, total, unit, "")
     console.progress("measure", 12000, 12000, "pictures", "")
     told = capsys.readouterr().err
