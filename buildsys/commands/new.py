@@ -46,7 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         metavar="PATH",
-        help="a data.yaml, COCO's JSON, or a folder: Pascal VOC, darknet, labelImg, folders of classes, only images",
+        help="a data.yaml, COCO's JSON, or a folder: Pascal VOC, darknet, labelImg, train/CLASS/*.jpg or CLASS/*.jpg to classify, only images",
     )
     bring = parser.add_mutually_exclusive_group()
     bring.add_argument(
@@ -210,15 +210,21 @@ def _probe(
 
 def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData | Images":
     """Return the data at `data`, relative to the workspace root or absolute. Raises InputError."""
-    from buildsys.authoring.datasets.data_guess import guess_data
+    from buildsys.authoring.datasets.data_guess import guess_classes, guess_data
     from buildsys.authoring.datasets.found_data import Images
 
     found = guess_data(root, data, _fixed_task(draft))
-    if isinstance(found, Images) and draft.probe is None:
+    if not isinstance(found, Images) or draft.probe is not None:
+        return found
+    classes = guess_classes(root, data)
+    if classes is None:
         message = "contains images without labels: they can calibrate a network, not train it"
-        hint = "give the file or folder that has the labels, or trained weights: --from weights/best.pt"
+        hint = (
+            "give the file or folder that has the labels, or trained weights: --from weights/best.pt;"
+            " to classify, it contains train/<class>/*.jpg, or a folder of images for each class"
+        )
         raise InputError.at(given, message, hint)
-    return found
+    return classes
 
 
 def _fixed_task(draft: "Draft") -> str:

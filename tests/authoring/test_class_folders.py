@@ -1,6 +1,7 @@
 """Images in class folders: the facts that planning reads, and when it reads them again."""
 
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -37,6 +38,57 @@ def test_valid_is_a_name_of_val(tmp_path: Path) -> None:
         (tmp_path / place / "apple").mkdir(parents=True)
         (tmp_path / place / "apple" / "1.jpg").touch()
     assert dict(read_class_folders(tmp_path, "fruit").given)["val"] == ("valid",)
+
+
+def test_folders_of_classes_without_train_are_divided(workspace: Path) -> None:
+    """The classes are the folders themselves; with `split`, all images are shared out."""
+    for name in ("broken part/1.jpg", "ok/1.jpg", "ok/deeper/2.jpg", ".hidden/3.jpg"):
+        _touch(workspace / "data" / "parts" / name)
+    write_recipe(workspace, "parts", RECIPE.replace("data/fruit}", "data/parts}"))
+    assert "has no split `val`" in plan_all(workspace).errors[0].message
+    divided = RECIPE.replace("data/fruit}", "data/parts, split: {val: 0.5}}")
+    recipe = write_recipe(workspace, "parts", divided)
+    stages = by_stage(plan_good(workspace)["parts@host"])
+    assert '"classes":["broken part","ok"]' in stages["prepare"].params
+    assert '"paths":["."]' in stages["prepare"].params
+    assert '"paths":["val"]' in stages["evaluate-onnx"].params
+    _touch(workspace / "data" / "parts" / "new" / "1.jpg")
+    recipe.write_text(recipe.read_text())
+    stages = by_stage(plan_good(workspace)["parts@host"])
+    assert '"classes":["broken part","new","ok"]' in stages["prepare"].params
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ("one/1.jpg",),
+        ("one/1.jpg", "two/1.jpg", "3.jpg"),
+        ("one/1.jpg", "two/notes.txt"),
+        ("one/train/a/1.jpg", "two/train/a/1.jpg"),
+        ("val/a/1.jpg", "val/1.jpg", "two/1.jpg"),
+    ],
+    ids=["one-class", "image-beside", "class-without-image", "datasets", "val-alone"],
+)
+def test_other_folders_without_train_are_a_mistake(tmp_path: Path, files: tuple[str, ...]) -> None:
+    """A folder of datasets, and one with a val split alone, is no folder of classes."""
+    for name in files:
+        _touch(tmp_path / name)
+    with pytest.raises(InputError, match="has no folder train"):
+        read_class_folders(tmp_path, "fruit")
+
+
+def _touch(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
+def test_a_class_in_another_unicode_form_is_named_as_such(tmp_path: Path) -> None:
+    """The names of both folders look alike in the message."""
+    _touch(tmp_path / "train" / normalize("NFD", "thé") / "1.jpg")
+    _touch(tmp_path / "val" / normalize("NFC", "thé") / "1.jpg")
+    with pytest.raises(InputError) as error:
+        read_class_folders(tmp_path, "fruit")
+    assert "--nfc --notest fruit/train/*` renames it" in error.value.diagnostics[0].hint
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J", "\u202eelppa", " "])

@@ -405,3 +405,48 @@ def test_class_folders_beside_a_file_without_words_are_to_classify(
     assert "  task: classify" in recipe(workspace)
     capsys.readouterr()
     assert cli.main(["-C", str(workspace), "check"]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [(), ("--copy",), ("--link",)], ids=["inside", "copy", "link"])
+def test_folders_of_classes_without_train_are_to_classify(
+    workspace: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    """Without weights, a folder of images for each class is a dataset that `split` divides."""
+    folder = tmp_path / "parts" if words else workspace / "data" / "parts"
+    fill(folder, {f"{name}/{n}.jpg": "" for name in ("ok", "broken part") for n in range(9)})
+    given = str(folder) if words else "data/parts"
+    assert new(workspace, "--data", given, *words) == 0
+    text = recipe(workspace)
+    assert "  task: classify" in text
+    assert ("dataset: mine" if "--link" in words else "split: {val: 0.2, seed: 0}") in text
+    plan_good(workspace)
+    if not words:
+        return
+    (workspace / "recipes" / "mine.yaml").unlink()
+    again = "data/parts" if "--copy" in words else "mine"
+    assert new(workspace, "--data", again) == 0
+    assert recipe(workspace) == text
+
+
+def test_images_in_folders_calibrate_a_given_network(workspace: Path, folder: Path) -> None:
+    """With weights, folders of images may be those of several cameras."""
+    fill(folder, {f"{name}/{n}.jpg": "" for name in ("left", "right") for n in range(9)})
+    assert new(workspace, "--from", "weights/model.tflite", "--data", "data/d") == 0
+    assert "classify" not in recipe(workspace)
+
+
+@pytest.mark.parametrize("part", ["Annotations", "JPEGImages"])
+def test_a_folder_of_pascal_voc_stands_for_the_dataset(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], part: str
+) -> None:
+    """`new` takes the folder around it, also where it copies; in a recipe it is a mistake."""
+    files = {"JPEGImages/a.jpg": "", "Annotations/a.xml": voc_text("a.jpg", (("egg", 1, 1, 9, 9),))}
+    fill(tmp_path / "voc", {**files, "Annotations/._a.xml": "", "Annotations/.DS_Store": ""})
+    assert new(workspace, "--copy", "--data", str(tmp_path / "voc" / part)) == 0
+    text = recipe(workspace)
+    assert "  path: data/voc\n" in text
+    wrong = text.replace("data/voc", f"data/voc/{part}")
+    (workspace / "recipes" / "mine.yaml").write_text(wrong)
+    capsys.readouterr()
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    assert f"data/voc/{part}: error: is a folder of the dataset" in capsys.readouterr().out

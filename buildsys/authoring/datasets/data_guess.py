@@ -6,7 +6,7 @@ from pathlib import Path
 
 from buildsys.authoring.datasets import data_yaml, folder_sets
 from buildsys.authoring.datasets.blocks import Dataset
-from buildsys.authoring.datasets.class_folders import list_folders, read_class_folders
+from buildsys.authoring.datasets.class_folders import is_undivided, list_folders, read_class_folders
 from buildsys.authoring.datasets.coco_guess import choose_sheet, guess_sets, list_sheets
 from buildsys.authoring.datasets.found_data import Images, LabelledData, labelled
 from buildsys.authoring.datasets.leftovers import is_visible
@@ -59,6 +59,18 @@ def guess_data(root: Path, data: str, task: str) -> LabelledData | Images:
         raise InputError.at(data, _NOTHING, f"there are: {_KINDS}") from None
 
 
+def guess_classes(root: Path, data: str) -> LabelledData | None:
+    """Return the data of a folder that has a folder of images for each class, but no train; None if
+    it has not. Nothing else distinguishes it from images without labels.
+
+    Raises InputError for a class name that cannot be used.
+    """
+    if not os.path.isdir(root / data) or not is_undivided(root / data):
+        return None
+    facts = read_class_folders(root / data, data)
+    return labelled(facts, ("format: ultralytics", f"path: {scalar(data)}"), ())
+
+
 def suggest_line(root: Path, data: str) -> str:
     """Return the line of a recipe that uses the data at `data`; empty if its format is unknown."""
     try:
@@ -78,6 +90,8 @@ def _guess_folder(root: Path, data: str, task: str) -> LabelledData | Images:
     for name in data_yaml.NAMES:
         if os.path.isfile(folder / name):
             return _read_yaml(root, _join(data, name))
+    if folder_sets.is_voc_part(folder):
+        return _read_folder(root, _called(root, data, folder.parent), "voc")
     if voc_format.is_certain(folder):
         return _read_voc(root, data)
     lists = [path for path in folder.glob("*.data") if is_visible(path.name)]

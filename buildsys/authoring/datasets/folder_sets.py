@@ -90,6 +90,14 @@ def find_voc(folder: Path) -> Path | None:
     return deeper[0] if deeper else folder
 
 
+def is_voc_part(folder: Path) -> bool:
+    """Return whether a folder has the annotations or the images of a dataset in its parent."""
+    if folder.name not in ("Annotations", "annotations", "JPEGImages"):
+        return False
+    splits = voc_format.find_splits(folder.parent)
+    return any(folder.name in split.places for split in splits)
+
+
 def find_darknet(root: Path, data: str = "") -> darknet_format.DarknetSet | Finding:
     """Return the files of a dataset of darknet, or what is missing; `data`: its obj.data."""
     files = [path.name for path in root.glob("*.data") if is_visible(path.name)]
@@ -123,6 +131,8 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
 
 
 def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> FolderSet | list[Finding]:
+    if is_voc_part(root):
+        return [_error("is a folder of the dataset", "write the `path` of the folder around it")]
     splits = [split for split in voc_format.find_splits(root) if any(_own_files(root, split))]
     home = find_voc(root)
     if splits and home is None:

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from buildsys.authoring.datasets.blocks import Dataset
-from buildsys.authoring.datasets.class_folders import find_root
+from buildsys.authoring.datasets.class_folders import find_root, is_undivided
 from buildsys.authoring.datasets.coco_guess import choose_task
 from buildsys.authoring.datasets.coco_sets import find_place
 from buildsys.authoring.datasets.data_yaml import NAMES
@@ -62,5 +62,6 @@ def _has_classes(folder: Path) -> bool:
     """Return whether a folder contains folders of classes: a classification dataset has no other
     sign.
     """
-    declared = any(os.path.exists(folder / name) for name in NAMES)
-    return os.path.isdir(folder / "train") and not declared and not describe_unnamed(folder, "")
+    if any(os.path.exists(folder / name) for name in NAMES) or describe_unnamed(folder, ""):
+        return False
+    return os.path.isdir(folder / "train") or is_undivided(folder)
