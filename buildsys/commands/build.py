@@ -16,7 +16,7 @@ def positive(text: str) -> int:
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Select builds and how to run them."""
     parser.add_argument(
-        "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
+        "builds", nargs="*", metavar="BUILD", help="ids, names or patterns of builds; default: all"
     )
     parser.add_argument(
         "-n", type=positive, default=1, metavar="N", help="number of steps at a time"
@@ -65,8 +65,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.doit.loader import run_builds
     from buildsys.doit.run import RunOptions
 
-    names = [name if name.startswith("build:") else f"build:{name}" for name in options.builds]
     github = options.format == "github"
     meant = RunOptions(strict=options.strict, github=github, locked=options.locked, settled=settled)
-    code = run_builds(workspace.root, names, options.n, meant)
+    code = run_builds(workspace.root, options.builds, options.n, meant)
     return 2 if code == _NO_SUCH_TASK else code

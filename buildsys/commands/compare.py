@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: which builds, and how many runs."""
-    parser.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns of builds")
+    parser.add_argument(
+        "builds", nargs="+", metavar="BUILD", help="ids, names or patterns of builds"
+    )
     parser.add_argument(
         "--runs",
         type=_between(1, 10000),

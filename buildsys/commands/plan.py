@@ -15,7 +15,7 @@ _STATES = ("waiting", "stale", "rejected", "restorable", "broken", "blocked")
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: which builds, the output format, and which states count as failures."""
     parser.add_argument(
-        "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
+        "builds", nargs="*", metavar="BUILD", help="ids, names or patterns of builds; default: all"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(

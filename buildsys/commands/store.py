@@ -11,7 +11,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar=words, dest="action")
     text = "write the results of builds into one file, to take to another machine"
     export = actions.add_parser("export", help=text, description=text)
-    export.add_argument("builds", nargs="+", metavar="BUILD", help="ids or patterns of builds")
+    export.add_argument(
+        "builds", nargs="+", metavar="BUILD", help="ids, names or patterns of builds"
+    )
     export.add_argument(
         "-o",
         dest="file",
@@ -38,7 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         ("pull", "download all files of builds from the team's store, to work without it"),
     ):
         action = actions.add_parser(name, help=text, description=text)
-        action.add_argument("builds", nargs="*", metavar="BUILD", help="ids or patterns of builds")
+        action.add_argument(
+            "builds", nargs="*", metavar="BUILD", help="ids, names or patterns of builds"
+        )
 
 
 def run(options: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ _LINE_EVERY_SECONDS = 5.0
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: which builds, or everything."""
     parser.add_argument(
-        "builds", nargs="*", metavar="BUILD", help="ids or patterns of builds; default: all"
+        "builds", nargs="*", metavar="BUILD", help="ids, names or patterns of builds; default: all"
     )
     parser.add_argument("--all", action="store_true", help="every tool environment")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")

@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run or not anew:
         return code
     names = [
-        f"build:{plan.build}"
+        plan.build
         for plan in chosen
         if anew
         & {

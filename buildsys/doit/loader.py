@@ -29,6 +29,7 @@ from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
 from buildsys.errors import BuildsysError
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, render_table
+from buildsys.execution.state.build_patterns import task_pattern
 from buildsys.execution.state.fingerprint import recipe_names
 from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.outcome import Kind, Outcome
@@ -49,12 +50,19 @@ _WAITING = 16
 class Loader(DodoTaskLoader):  # type: ignore[misc]
     """Loads every build of a workspace, and the tasks of its own dodo.py.
 
-    `root`: the builds of this workspace only; otherwise doit's options name it.
+    `root`: the builds of this workspace only; otherwise doit's options name it. `typed`: what a
+    person typed, by pattern of tasks.
     """
 
-    def __init__(self, root: Path | None = None, options: RunOptions | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | None = None,
+        options: RunOptions | None = None,
+        typed: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self._root = root
+        self._typed = typed or {}
         self._options = options or RunOptions()
         self.cmd_options = () if root else DodoTaskLoader.cmd_options
 
@@ -108,7 +116,7 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
             for name in (task.name, *(task.targets if cmd.execute_tasks else ()))
         ]
         named = [name for name in others if not name.startswith(("_", "build:"))]
-        check_names(names, session.labels, named, session.loaded)
+        check_names(names, session.labels, named, session.loaded, self._typed)
         clashing = {task.name for task in own} & {task.name for task in tasks}
         if clashing:
             raise InvalidTask(f"`{min(clashing)}` is a task of buildsys; rename that of dodo.py.")
@@ -191,14 +199,18 @@ def dodo() -> tuple[dict[str, object], Callable[[], Iterator[Task]]]:
 
 
 def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions) -> int:
-    """Run doit in this process over a workspace; returns the exit code, possibly doit's own 3."""
+    """Run doit in this process over builds of a workspace, by id, name or pattern.
+
+    Returns the exit code, possibly doit's own 3.
+    """
     for name in names:
         if "=" in name:  # doit would treat it as a variable, and build everything
             print(f"ERROR: `{name}` is not a build; see `doit list`.", file=guard(sys.stderr))
             return 3
-    main = DoitMain(Loader(root, options), config_filenames=())
+    typed = {task_pattern(name): name for name in names}
+    main = DoitMain(Loader(root, options, typed), config_filenames=())
     try:
-        return int(main.run(["run", "-n", str(parallel), *names]) or 0)
+        return int(main.run(["run", "-n", str(parallel), *typed]) or 0)
     except SystemExit as end:
         return int(end.code or 0)
 

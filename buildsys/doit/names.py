@@ -1,7 +1,7 @@
 """Checks the names that a person gives doit; every pattern must match a build."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from doit import get_var
@@ -20,12 +20,18 @@ def matches(pattern: str, names: Iterable[str]) -> bool:
 
 
 def check_names(
-    given: Sequence[str], builds: Iterable[str], others: Iterable[str], loaded: Plans
+    given: Sequence[str],
+    builds: Iterable[str],
+    others: Iterable[str],
+    loaded: Plans,
+    typed: Mapping[str, str],
 ) -> None:
     """Raise InvalidTask, with a suggestion, for a name that matches no task.
 
     `others`: further names that doit accepts: the report, files of packages, tasks of a dodo.py.
+    `typed`: what a person typed for a pattern of tasks, if that was not the pattern.
     """
+    builds = list(builds)
     names = [f"build:{build}" for build in builds]
     accepted = [*names, REPORT, *others]
     for name in given:
@@ -36,10 +42,16 @@ def check_names(
         for diagnostic in loaded.errors:
             print(loaded.render(diagnostic), file=guard(sys.stderr))
         recipe = name.removeprefix("build:").split("@")[0]
+        shown = typed.get(name, name)
         if recipe in loaded.broken:
-            raise InvalidTask(f"`{name}` cannot be built: its recipe has a mistake, see above.")
-        hint = suggest(name if name.startswith("build:") else f"build:{name}", names)
-        raise InvalidTask(f"`{name}` matches no build; {hint or 'see `doit list`'}")
+            raise InvalidTask(f"`{shown}` cannot be built: its recipe has a mistake, see above.")
+        bare = name in typed and not shown.startswith("build:")
+        hint = suggest(shown, builds) if bare else suggest(_prefixed(shown), names)
+        raise InvalidTask(f"`{shown}` matches no build; {hint or 'see `doit list`'}")
+
+
+def _prefixed(name: str) -> str:
+    return name if name.startswith("build:") else f"build:{name}"
 
 
 def check_variables(builds: Iterable[str]) -> None:

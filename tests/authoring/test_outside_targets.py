@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
-from buildsys.execution.state.build_patterns import suggest
+from buildsys.errors import InputError
+from buildsys.execution.state.build_patterns import select, suggest, task_pattern
 from buildsys.registry import shipped_targets
 from tests.authoring.sample_workspace import write_target
 
@@ -92,6 +93,23 @@ def test_a_recipe_s_name_is_answered_with_its_builds() -> None:
     """A recipe's name is answered with its build ids, or with a pattern."""
     builds = [f"tags@{board}" for board in ("a", "b", "c", "d", "e")]
     assert (
-        suggest("tags", builds[:2]) == "`tags` is a recipe: 'tags*' is its 2 builds: tags@a, tags@b"
+        suggest("build:tags", [f"build:{build}" for build in builds[:2]])
+        == "`build:tags` is a recipe: 'build:tags@*' is its 2 builds: build:tags@a, build:tags@b"
     )
-    assert suggest("tags", builds) == "`tags` is a recipe: 'tags*' is its 5 builds"
+    assert suggest("tags", [*builds, "tags-2@a"]) == "`tags` is a recipe: 'tags@*' is its 5 builds"
+    varied = ["tags-96@a", "tags-96@b", "tags-128@a"]
+    assert suggest("tags", varied) == (
+        "`tags` is a recipe: 'tags-*@*' is its 3 builds: tags-96@a, tags-96@b, tags-128@a"
+    )
+
+
+def test_a_name_without_a_target_stands_for_its_builds() -> None:
+    """The name of a recipe or variant selects its builds, and no other recipe's."""
+    builds = ["pose1@a", "pose1@b", "pose10@a", "sizes-96@a", "sizes-128@a"]
+    assert select(["pose1"], builds) == ["pose1@a", "pose1@b"]
+    assert select(["build:sizes-96"], builds) == ["sizes-96@a"]
+    assert task_pattern("pose1") == task_pattern("build:pose1") == "build:pose1@*"
+    assert task_pattern("pose*") == "build:pose*"
+    with pytest.raises(InputError) as caught:
+        select(["sizes"], builds)
+    assert "'sizes-*@*' is its 2 builds" in str(caught.value)

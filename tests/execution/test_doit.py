@@ -138,6 +138,19 @@ def test_a_name_that_nothing_has_is_an_error(place: Path, argument: str, message
     assert message in run.stderr
 
 
+def test_build_takes_a_recipe_s_name_and_repeats_what_was_typed(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`buildsys build` builds a recipe by its name; a message has no prefix that was not typed."""
+    write_recipe(place, "plain2")
+    assert main(["-C", str(place), "build", "plain"]) == 0
+    assert statuses(place) == {"plain@host": "built"}
+    assert main(["-C", str(place), "build", "plian"]) == 2
+    error = capfd.readouterr().err
+    assert "`plian` matches no build; did you mean `plain@*`?" in error
+    assert "build:" not in error
+
+
 def test_a_list_tells_of_a_recipe_that_has_a_mistake(place: Path) -> None:
     """`doit list` reports the recipe with the error."""
     write_recipe(place, "broken", "name: broken\nsurce: 1\n")
