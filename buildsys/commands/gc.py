@@ -92,7 +92,12 @@ def _lines(swept: "Sweep", limits: "Limits", verb: str) -> Iterator[str]:
             size = size_text(sum(file.size for file in files))
             yield f"{verb} {count_text(len(files), noun)}, {size}: {why}"
     for path in swept.gone:
-        yield f"removed the record of the workspace {path}: it no longer exists"
+        yield f"{verb} the record of the workspace {path}: it no longer exists"
+    for folder in swept.without_recipe:
+        yield (
+            f"kept {folder.path}, {size_text(folder.size)}: no recipe has this build; delete the"
+            " folder if it is not needed"
+        )
     if swept.busy:
         yield "kept the working folders: another run uses this workspace"
     if limits.bytes is not None and choice.kept_bytes > limits.bytes:

@@ -9,7 +9,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "The targets that recipes can name: shipped ones and the workspace's own. TASKS: what the"
         " target's firmware decodes; a network for another task needs your own decoder, and a target"
         " without firmware has all tasks. CONTRACT: whether every line of the firmware's contract was"
-        " verified against its source (partly: some lines were not; none: no firmware is involved)."
+        " verified against its source (partly: some lines were not; unverified: the whole contract was not;"
+        " none: no firmware is involved)."
         " It says nothing about the board itself; the documentation does, under Not verified."
     )
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -121,6 +121,8 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         if clashing:
             raise InvalidTask(f"`{min(clashing)}` is a task of buildsys; rename that of dodo.py.")
         _record_files(cmd.dep_manager, tasks)
+        parallel = self._values.get("num_process")
+        session.parallel = max(parallel, 1) if isinstance(parallel, int) else 1
         if not own:
             self._queue_steps(session)
         if command == "list":  # a recipe with a mistake has no tasks to list
@@ -137,7 +139,6 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         would still be run: there, doit decides alone.
         """
         parallel = self._values.get("num_process")
-        session.parallel = max(parallel, 1) if isinstance(parallel, int) else 1
         goes_on = bool(self._values.get("continue"))
         if isinstance(parallel, int) and parallel > 1 and goes_on and not session.executor.cluster:
             session.executor.runner.admission.most = parallel

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.errors import BuildsysError
+from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running.runner import finished_folders
-from buildsys.execution.session.loading import make_plans
+from buildsys.execution.session.loading import load_plans, make_plans
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.store import garbage_collection, workspaces
@@ -55,6 +56,8 @@ class Sweep:
     busy: bool
     """Whether a run uses this workspace: its working folders are kept."""
     environments: tuple[Folder, ...]
+    without_recipe: tuple[Folder, ...]
+    """Packages in this workspace's build/, relative to it, that no recipe builds any more."""
 
 
 def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) -> Sweep:
@@ -90,6 +93,25 @@ def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) 
         scratch=scratch,
         busy=busy,
         environments=environments,
+        without_recipe=_without_recipe(workspace),
+    )
+
+
+def _without_recipe(workspace: Workspace) -> tuple[Folder, ...]:
+    """Return packages that no recipe builds; those of a recipe with mistakes are not counted."""
+    try:
+        loaded = load_plans(workspace)
+    except BuildsysError:
+        return ()
+    if loaded.common or not workspace.has_recipes:
+        return ()
+    wanted = {build_folder(workspace, plan.build) for plan in loaded.plans}
+    found = (path.parent for path in workspace.build.glob("[!.]*/*/manifest.json"))
+    unused = sorted(
+        path for path in found if path not in wanted and path.parent.name not in loaded.broken
+    )
+    return tuple(
+        Folder(path=path.relative_to(workspace.root), size=_measure(path).size) for path in unused
     )
 
 

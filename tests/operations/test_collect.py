@@ -164,6 +164,45 @@ def test_what_was_just_used_stays(workspace: Path, store: Store, elsewhere: Path
 
 
 @pytest.mark.usefixtures("built")
+def test_a_dry_run_removes_no_record_of_a_workspace(
+    workspace: Path, store: Store, elsewhere: Path, capsys: Capture
+) -> None:
+    """A dry run prints about every kind what would be removed, and removes nothing."""
+    shutil.rmtree(workspace)
+    capsys.readouterr()
+    for _ in range(2):
+        assert gc(elsewhere, "--dry-run") == 0
+        out = capsys.readouterr().out
+        assert f"would remove the record of the workspace {workspace}: it no longer exists\n" in out
+        assert "removed" not in out
+
+
+@pytest.mark.usefixtures("built")
+def test_packages_of_deleted_recipes_are_listed(workspace: Path, capsys: Capture) -> None:
+    """What no recipe builds any more stays and has a line; a recipe with mistakes keeps its
+    packages.
+    """
+    recipe = workspace / "recipes" / "tags.yaml"
+    text = recipe.read_text()
+    capsys.readouterr()
+    assert gc(workspace) == 0
+    assert "no recipe" not in capsys.readouterr().out
+    recipe.write_text(text.replace("  - xiao-esp32s3\n", ""))
+    assert gc(workspace) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "no recipe" in line]
+    (line,) = lines
+    assert re.fullmatch(
+        r"kept build/tags/xiao-esp32s3, [\d.]+ KiB: no recipe has this build; delete the folder if it"
+        r" is not needed",
+        line,
+    )
+    assert (workspace / "build" / "tags" / "xiao-esp32s3" / "manifest.json").is_file()
+    recipe.write_text(text + "mistake: 1\n")
+    assert gc(workspace) == 0
+    assert "no recipe" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("built")
 def test_a_workspace_that_is_gone_holds_nothing(
     workspace: Path, store: Store, elsewhere: Path, capsys: Capture, tmp_path: Path
 ) -> None:
