@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from buildsys.errors import Diagnostic, InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from buildsys.authoring.datasets.dataset import Data
     from buildsys.authoring.datasets.found_data import Images, LabelledData
     from buildsys.authoring.scaffold.bringing import OutsideData
@@ -100,8 +102,25 @@ def run(options: argparse.Namespace) -> int:
         print(line)
     if options.trust and draft.probe and not draft.probe.runs_code:
         print(f"left out  trust: {draft.probe.path} runs no code")
+    for line in _unused_labels(root, draft):
+        print(line)
     print(f"wrote  {label}")
     return _print_rest(root, draft, found)
+
+
+def _unused_labels(root: Path, draft: "Draft") -> "Iterator[str]":
+    """Yield what to print about keypoints that the data has, but the recipe does not use."""
+    from buildsys.authoring.datasets.coco_guess import find_counterpart
+
+    facts, network = draft.facts, draft.network
+    if facts is None or network is None or draft.task == "pose" or "pose" not in network.tasks:
+        return
+    for _, places in facts.given[:1]:
+        found = find_counterpart(Path(facts.root, places[-1]))
+        if found is not None:
+            inside = found.is_relative_to(root)
+            name = found.relative_to(root).as_posix() if inside else str(found)
+            yield f"left out  {name}: for task pose, give it as --data"
 
 
 def _write_workspace_file(path: Path, text: str, undo: contextlib.ExitStack) -> None:

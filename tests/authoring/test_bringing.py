@@ -104,7 +104,10 @@ def test_annotations_bring_the_images_of_every_split(
 
 _REFUSED = {
     "weights of that name": ("mice.pt", "weights/mice.pt exists with other content"),
-    "data of that name": ("mice/data.yaml", "if it is the same data, give --data data/mice/data"),
+    "data of that name": (
+        "mice/data.yaml",
+        "copy what is missing there, and give --data data/mice/data",
+    ),
     "no model": ("mice/notes.txt", "does not have the ending of a model file"),
     "no data": ("mice/notes.txt", "data.yaml"),
 }

@@ -434,6 +434,30 @@ def test_new_finds_the_file_for_the_task_in_the_folder_of_coco(
     assert plan_good(workspace)["mine@host"].package
 
 
+def test_a_copy_of_the_folder_of_coco_also_has_its_keypoints(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The keypoints that the first recipe leaves out are there for a second one."""
+    bring_official(tmp_path / "coco")
+    words = ["-C", str(workspace), "new"]
+    assert cli.main([*words, "boxes", "--copy", "--data", str(tmp_path / "coco")]) == 0
+    keypoints = "data/coco/annotations/person_keypoints_train2017.json"
+    assert f"left out  {keypoints}: for task pose, give it as --data\n" in capsys.readouterr().out
+    assert not list((workspace / "data" / "coco" / "annotations").glob("captions*"))
+    assert cli.main([*words, "points", "--data", keypoints]) == 0
+    assert "left out" not in capsys.readouterr().out
+    assert plan_good(workspace).keys() == {"boxes@host", "points@host"}
+    given = str(tmp_path / "coco" / "annotations" / "person_keypoints_train2017.json")
+    assert cli.main([*words, "again", "--copy", "--data", given]) == 2
+    assert f"if it is the same data, give --data {keypoints}\n" in capsys.readouterr().err
+    (workspace / keypoints).unlink()
+    assert cli.main([*words, "again", "--copy", "--data", given]) == 2
+    told = capsys.readouterr().err
+    name = keypoints.removeprefix("data/coco/")
+    assert f"error: data/coco exists without {name}: nothing was copied\n" in told
+    assert f"help: copy what is missing there, and give --data {keypoints}; or rename" in told
+
+
 def test_keypoints_that_start_from_boxes_use_the_instances(workspace: Path) -> None:
     """Without keypoints, a network for pose starts from boxes, not from masks or another set."""
     bring_official(workspace / "data" / "coco")

@@ -22,6 +22,9 @@ from buildsys.steps.lib.datasets.coco_file import parse
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.split_names import SPLITS, spellings
 
+_PAIR = ("instances", "person_keypoints")
+"""The first words of COCO's files with boxes and masks, and with keypoints."""
+
 
 def choose_sheet(folder: Path, names: list[str], task: str) -> str:
     """Return the annotation file to use of those in a folder, or "" without any.
@@ -36,6 +39,15 @@ def choose_sheet(folder: Path, names: list[str], task: str) -> str:
         same = (name for name in ordered if split_of(name) == split_of(first))
         return next((name for name in same if _has_keypoints(folder / name)), first)
     return first or next(iter(ordered), "")
+
+
+def find_counterpart(path: Path) -> Path | None:
+    """Return COCO's file with keypoints for the images of `instances`, or the other way round."""
+    for kind, other in (_PAIR, _PAIR[::-1]):
+        if path.name.startswith(f"{kind}_"):
+            found = path.with_name(path.name.replace(kind, other, 1))
+            return found if os.path.isfile(found) else None
+    return None
 
 
 def list_sheets(folder: Path) -> list[str]:
@@ -66,7 +78,7 @@ def _has_keypoints(path: Path) -> bool:
 
 def _rank(name: str, task: str) -> int:
     """Return which of the files for different tasks comes first; keypoints alone are the last."""
-    keypoints, boxes = "person_keypoints", "instances"
+    boxes, keypoints = _PAIR
     order = (keypoints, boxes) if task == "pose" else (boxes, "", keypoints)
     stem = PurePosixPath(name).stem.lower()
     kind = next((kind for kind in (keypoints, boxes) if stem.startswith(kind)), "")

@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from buildsys.authoring.datasets.coco_guess import find_counterpart
 from buildsys.authoring.recipes.loader import Loader, Unwritten
 from buildsys.authoring.scaffold.given_paths import whole
 from buildsys.authoring.syntax.document import Document, parse_document
@@ -82,7 +83,8 @@ class OutsideData:
 def find_outside(root: Path, datasets: Path, given: Path, unwritten: Unwritten) -> OutsideData:
     """Return the files of a dataset that an unwritten recipe names, by the rules of every build.
 
-    `datasets`: where archives are unpacked. Raises InputError with the recipe's mistakes.
+    With COCO's `instances` they include `person_keypoints`, for another recipe; and the other way
+    round. `datasets`: where archives are unpacked. Raises InputError with the recipe's mistakes.
     """
     loader = Loader(root, Lock(), datasets, unwritten)
     (path,) = unwritten.recipes
@@ -92,7 +94,9 @@ def find_outside(root: Path, datasets: Path, given: Path, unwritten: Unwritten) 
     build = loaded.builds[0]
     assert build.dataset is not None
     home = build.split[0] if build.split is not None else build.dataset.root
-    return choose_files(given, home, build.dataset_parts)
+    pairs = (find_counterpart(Path(home, part)) for part in build.dataset_parts)
+    others = (os.path.relpath(path, home) for path in pairs if path is not None)
+    return choose_files(given, home, (*build.dataset_parts, *others))
 
 
 def choose_files(given: Path, home: str, parts: tuple[str, ...]) -> OutsideData:
@@ -128,6 +132,11 @@ def copy_data(root: Path, data: OutsideData, undo: ExitStack) -> str:
         message = f"{name} exists: nothing was overwritten"
         same = shlex.quote(os.path.normpath(f"{name}/{inside}"))
         hint = f"if it is the same data, give --data {same}"
+        if not os.path.exists(place / inside):
+            hint = (
+                f"copy what is missing there, and give --data {same}; or rename one of the folders"
+            )
+            message = f"{name} exists without {inside}: nothing was copied"
         raise InputError.at(str(data.given), message, hint)
     refuse_links(root, place.parent)
     with _writing(str(data.given), name):
