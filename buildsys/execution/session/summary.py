@@ -134,7 +134,11 @@ def render_table(rows: list[Row]) -> str:
     shown = fold(shown)
     text = _render(shown) if shown else ""
     why = [f"{row.id}: {row.status}" for row in shown if _short(row.outcome) != row.status]
-    why += [f"{row.id}: {_FINDS_NOTHING}" for row in shown if row.good and _finds_nothing(row)]
+    why += [
+        f"{row.id}: {found}: {_TRAIN_LONGER}"
+        for row in shown
+        if row.good and (found := _untrained(row))
+    ]
     why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
     why += _without_objects(shown)
     why += _differences(rows)
@@ -242,15 +246,30 @@ def _cells(row: Row, headlines: dict[str, str]) -> tuple[str, ...]:
     )
 
 
-_FINDS_NOTHING = "it detects nothing, every metric is 0: train longer, and check the data by `buildsys check --data`"
+_TRAIN_LONGER = "train longer, and check the data by `buildsys check --data`"
 
 
-def _finds_nothing(row: Row) -> bool:
-    """Return whether every measured accuracy is 0; a build without gates does not report it
-    otherwise.
+def _untrained(row: Row) -> str:
+    """Return what the accuracy has in common with that of an untrained network; empty if nothing.
+
+    A build without gates does not report it otherwise.
     """
-    found = [value for name, value in row.metrics if name in _headlines([row])]
-    return bool(found) and not any(found)
+    metrics = dict(row.metrics)
+    classes = {name: value for name, value in metrics.items() if name.startswith("top1.")}
+    if len(classes) > 1 and "top1" in metrics:
+        right = [name.removeprefix("top1.") for name, value in classes.items() if value]
+        if len(right) == 1:
+            return f"it is only right about images of class {right[0]}"
+        count = len(classes) + len(row.without_objects)
+        if metrics["top1"] <= 1 / count:
+            return f"top-1 is no better than chance among {count} classes"
+    labels = {label: metrics[name] for name, label in HEADLINES.items() if name in metrics}
+    zero = [label for label, value in labels.items() if f"{value:.4f}" == "0.0000"]
+    if not zero:
+        return ""
+    if len(zero) == len(labels):
+        return "it detects nothing, every metric is 0"
+    return f"{' and '.join(zero)} {'is' if len(zero) == 1 else 'are'} 0"
 
 
 def _short(outcome: Outcome) -> str:

@@ -329,8 +329,32 @@ def test_a_package_without_any_evidence_says_so() -> None:
     assert "not verified" not in render_table([replace(row, outcome=FAILED)])
 
 
-def test_a_network_that_finds_nothing_is_reported() -> None:
-    """A network that detects nothing is reported, even without a gate."""
-    row = Row(id="a@host", outcome=BUILT, seconds=1.0, metrics=(("box.mAP50-95", 0.0),))
-    assert "a@host: it detects nothing" in render_table([row])
-    assert "nothing" not in render_table([replace(row, metrics=(("box.mAP50-95", 0.1),))])
+@pytest.mark.parametrize(
+    ("metrics", "found"),
+    [
+        ({"box.mAP50-95": 0.0}, "it detects nothing, every metric is 0"),
+        ({"box.mAP50-95": 0.00003}, "it detects nothing, every metric is 0"),
+        ({"box.mAP50-95": 0.1}, ""),
+        ({"box.mAP50-95": 0.1, "box.mAP50-95.tag": 0.0}, ""),
+        ({"box.mAP50-95": 0.00004, "keypoints.mAP50-95": 0.01}, "box mAP50-95 is 0"),
+        ({"box.mAP50-95": 0.8, "keypoints.mAP50-95": 0.0}, "kpt mAP50-95 is 0"),
+        (
+            {"top1": 0.9, "top1.bad": 0.0, "top1.ok": 1.0, "top5": 1.0},
+            "it is only right about images of class ok",
+        ),
+        (
+            {"top1": 0.33, "top1.a": 0.5, "top1.b": 0.49, "top1.c": 0.0},
+            "top-1 is no better than chance among 3 classes",
+        ),
+        ({"top1": 0.0, "top1.a": 0.0, "top1.b": 0.0}, "top-1 is no better than chance among 2"),
+        ({"top1": 0.6, "top1.a": 0.5, "top1.b": 0.7}, ""),
+    ],
+)
+def test_a_network_as_good_as_an_untrained_one_is_reported(
+    metrics: dict[str, float], found: str
+) -> None:
+    """A network that detects nothing, or only guesses, is reported, even without a gate."""
+    row = Row(id="a@host", outcome=BUILT, seconds=1.0, metrics=tuple(metrics.items()))
+    text = render_table([row])
+    assert f"a@host: {found}" in text if found else "train longer" not in text
+    assert "train longer" not in render_table([replace(row, outcome=FAILED)])
