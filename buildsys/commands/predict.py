@@ -21,7 +21,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="the folder to write; default: build/.predictions/BUILD",
+        help="the folder to write, where other files stay; default: build/.predictions/BUILD, where"
+        " drawings of an earlier call are removed",
     )
     parser.add_argument(
         "--confidence",
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     with exclusive(workspace):
         try:
             engine.check_built(session, prediction.build)
-            found = engine.predict(session, prediction, target)
+            found = engine.predict(session, prediction, target, replaces=target == own)
         except BuildsysError as error:
             if session.executor.failures:
                 return error.exit_code  # the failed step has printed its error

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from glob import escape
 from pathlib import Path
 
+from buildsys import typed_json
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.model import model_spec, on_reference_kernels
 from buildsys.digest import digest_file
@@ -23,6 +24,7 @@ from buildsys.execution.state.build_patterns import select
 from buildsys.execution.state.manifests import read_manifest
 from buildsys.execution.state.plans import Plans, plan_beside
 from buildsys.execution.state.step_outputs import malformed, read_output
+from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, Input, Source, Step
 from buildsys.json_text import json_text
 from buildsys.operations.destinations import fresh_inside, placing
@@ -199,13 +201,18 @@ class Predictions:
     unreadable: tuple[Unreadable, ...]
 
 
-def predict(session: Session, prediction: Prediction, target: Path) -> Predictions:
+def predict(
+    session: Session, prediction: Prediction, target: Path, *, replaces: bool = False
+) -> Predictions:
     """Run the step unless its result is stored, and copy its drawings and predictions.json to
     `target`.
 
-    Other files in `target` stay. Raises BuildsysError.
+    `replaces`: the drawings of the predictions.json that is there are removed. Other files in
+    `target` stay. Raises BuildsysError.
     """
     (step,) = prediction.plan.steps
+    # other images than those of the last call are no reason to name
+    session.state.roles.pop(step.id, None)
     _give_back(session, prediction)
     with placing("the predictions", target):
         is_new = not os.path.exists(target)
@@ -213,7 +220,11 @@ def predict(session: Session, prediction: Prediction, target: Path) -> Predictio
         fresh = fresh_inside(target, "predictions")
         try:
             session.executor.fetch(step, "predictions", fresh)
-            return _fill(fresh, target, prediction)
+            old = _drawings(target) if replaces else frozenset[str]()
+            found = _fill(fresh, target, prediction)
+            for name in old - {row.drawing for row in found.pictures}:
+                (target / name).unlink(missing_ok=True)
+            return found
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
             if is_new:
@@ -277,6 +288,17 @@ def _fill(fresh: Path, target: Path, prediction: Prediction) -> Predictions:
     for name in (*(row.drawing for row in found.pictures), _FILE):
         (fresh / name).replace(target / name)
     return found
+
+
+def _drawings(target: Path) -> frozenset[str]:
+    """Return the drawings that the predictions.json in a folder names, if it is ours."""
+    try:
+        known = typed_json.parse(dict[str, object], read_regular(target / _FILE))
+        rows = typed_json.decode(tuple[Predicted, ...], known.get("pictures", []))
+    except (OSError, ValueError):
+        return frozenset()
+    names = {row.drawing for row in rows}
+    return frozenset(name for name in names if "/" not in name and os.path.isfile(target / name))
 
 
 def _json(build: str, found: Predictions) -> str:

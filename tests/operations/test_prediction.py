@@ -173,26 +173,62 @@ def test_a_step_names_no_file_but_the_drawings_it_was_asked_for(
     assert not (workspace / "deep" / "seen").exists()
 
 
-def made_predictions(workspace: Path, row: dict[str, object]) -> Path:
-    """The folder that `predict` writes if its step returns this row."""
+@pytest.mark.usefixtures("built")
+def test_a_second_call_replaces_the_drawings_of_the_first(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Drawings of an earlier call are removed where that is wanted, other files stay, and images of
+    two calls are not compared.
+    """
+    target = workspace / "deep" / "seen"
+    for image in ("0.jpg", "1.jpg"):
+        made_predictions(workspace, MADE | {"picture": image, "drawing": image}, image)
+        (target / "mine.jpg").write_text("mine")
+    assert {path.name for path in target.iterdir()} == {
+        "0.jpg",
+        "1.jpg",
+        "mine.jpg",
+        "predictions.json",
+    }
+    assert capsys.readouterr().err.count(": no recorded result") == 2
+    made_predictions(workspace, MADE, replaces=True)
+    assert {path.name for path in target.iterdir()} == {"0.jpg", "mine.jpg", "predictions.json"}
+
+
+@pytest.mark.parametrize("text", ["{", '{"pictures": [{"drawing": "../notes.txt"}]}', "[]"])
+@pytest.mark.usefixtures("built")
+def test_a_predictions_json_of_others_removes_nothing(workspace: Path, text: str) -> None:
+    """A predictions.json of another form names no drawings."""
+    target = workspace / "deep" / "seen"
+    target.mkdir(parents=True)
+    (target / "predictions.json").write_text(text)
+    (target.parent / "notes.txt").write_text("mine")
+    made_predictions(workspace, MADE, replaces=True)
+    assert (target.parent / "notes.txt").read_text() == "mine"
+
+
+def made_predictions(
+    workspace: Path, row: dict[str, object], asked: str = "0.jpg", *, replaces: bool = False
+) -> Path:
+    """The folder that `predict` writes if its step returns this row, the only image `asked` for."""
 
     def run(command: Command, on_progress: OnProgress) -> int:
         request = json.loads(Path(command.arguments[-1]).read_text())
         folder = Path(request["outputs"]["predictions"])
         folder.mkdir()
-        for name in ("0.jpg", "notes.txt"):
+        for name in (str(row["drawing"]), "0.jpg", "notes.txt"):
             (folder / name).write_text("drawn")
         digest = {"sha256": "0" * 64}
         found = {"model": digest, "confidence": 0.25, "pictures": [row], "unreadable": []}
         (folder / "predictions.json").write_text(json.dumps(found))
         return 0
 
-    paths = (workspace / "tags" / "images" / "val" / "0.jpg",)
+    paths = (workspace / "tags" / "images" / "val" / asked,)
     prediction = plan_prediction(Workspace(workspace), "tags@xiao-esp32s3", paths, 0.25)
     session = Session(workspace, run, no_environment, plans=prediction.plans)
     target = workspace / "deep" / "seen"
     try:
-        run_prediction(session, prediction, target)
+        run_prediction(session, prediction, target, replaces=replaces)
     finally:
         session.close()
     return target
