@@ -66,15 +66,17 @@ def test_folders_of_classes_without_train_are_divided(workspace: Path) -> None:
         ("one/1.jpg", "two/notes.txt"),
         ("one/train/a/1.jpg", "two/train/a/1.jpg"),
         ("val/a/1.jpg", "val/1.jpg", "two/1.jpg"),
+        ("apple/1.jpg", "pear/1.jpg"),
     ],
-    ids=["one-class", "image-beside", "class-without-image", "datasets", "val-alone"],
+    ids=["one-class", "image-beside", "class-without-image", "datasets", "val-alone", "train"],
 )
 def test_other_folders_without_train_are_a_mistake(tmp_path: Path, files: tuple[str, ...]) -> None:
-    """A folder of datasets, and one with a val split alone, is no folder of classes."""
+    """A folder of datasets, one with a val split alone, and a split are no folders of classes."""
+    root = tmp_path / ("train" if files[0].startswith("apple") else "fruit")
     for name in files:
-        _touch(tmp_path / name)
+        _touch(root / name)
     with pytest.raises(InputError, match="has no folder train"):
-        read_class_folders(tmp_path, "fruit")
+        read_class_folders(root, "fruit")
 
 
 def _touch(path: Path) -> None:

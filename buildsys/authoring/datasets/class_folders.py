@@ -65,13 +65,13 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
 
 
 def is_undivided(root: Path) -> bool:
-    """Return whether a folder contains only folders of images, at least two, and none of a split.
+    """Return whether a folder contains only folders of images, at least two, and is no split itself.
 
     Folders with deeper folders alone may be datasets themselves.
     """
     words = {word for names in SPLITS.values() for word in names}
     folders = list_folders(root)
-    if len(folders) < 2 or not words.isdisjoint(folders):
+    if len(folders) < 2 or not words.isdisjoint([root.name, *folders]):
         return False
     return not _has_own_image(root) and all(_has_own_image(root / name) for name in folders)
 
