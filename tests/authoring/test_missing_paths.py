@@ -1,5 +1,6 @@
 """Hints for paths that do not exist: the part that is missing, and names like it."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,26 @@ def test_new_names_the_missing_part(
     part = "tag" if option == "--data" else "tag.pt"
     shown = f"there is no `{part}` in `{name.partition('/')[0]}`; did you mean `tags"
     assert shown in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["{}", "./{}"])
+def test_weights_of_a_package_are_a_warning(
+    workspace: Path, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`new` and `check` advise to copy weights out of build/, which may be deleted."""
+    name = "build/tags/checkpoint/tags.pt"
+    (workspace / name).parent.mkdir(parents=True)
+    shutil.copy(workspace / "weights" / "tags.pt", workspace / name)
+    shown = "is in build/, which can be deleted at any time; this recipe would lose it"
+    hint = "help: copy it to weights/, and write {path: weights/tags.pt, …}"
+    command = ["-C", str(workspace), "new", "again", "--from", form.format(name)]
+    assert main([*command, "--target", "checkpoint"]) == 0
+    out = capsys.readouterr().out
+    assert f"warning: {name} {shown}" in out
+    assert hint in out
+    recipe = workspace / "recipes" / "again.yaml"
+    recipe.write_text(recipe.read_text().replace(name, form.format(name)))
+    assert main(["-C", str(workspace), "check"]) == 0
+    assert f"warning: {form.format(name)} {shown}" in capsys.readouterr().out
+    assert main(["-C", str(workspace), "new", "other", "--from", "weights/tags.pt"]) == 0
+    assert shown not in capsys.readouterr().out

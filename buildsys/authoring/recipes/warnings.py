@@ -15,8 +15,9 @@ _SHOWN = 5
 
 
 def find_warnings(build: Build, locate: Locate) -> list[Diagnostic]:
-    """Return warnings: missing data, omitted annotations, a class too many."""
+    """Return warnings: weights that get lost, missing data, omitted annotations, a class too many."""
     return [
+        *_weights_of_a_package(build, locate),
         *_missing_data(build, locate),
         *_grouping_class(build, locate),
         *_omitted_crowds(build, locate),
@@ -42,6 +43,16 @@ def _grouping_class(build: Build, locate: Locate) -> list[Diagnostic]:
     message = f"{facts.group.message}, but becomes a class of the network"
     at = ("dataset", "splits", facts.given[0][0], "annotations")
     return [locate(at, message, facts.group.hint, severity="warning")]
+
+
+def _weights_of_a_package(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Warn about weights in build/: they are made by a build, and are lost with the folder."""
+    path = build.recipe.source.weights.path
+    if path is None or not os.path.normpath(path).startswith(f"build{os.sep}"):
+        return []
+    message = f"{path} is in build/, which can be deleted at any time; this recipe would lose it"
+    hint = f"copy it to weights/, and write {{path: weights/{os.path.basename(path)}, …}}"
+    return [locate(("source", "weights", "path"), message, hint, severity="warning")]
 
 
 def _missing_data(build: Build, locate: Locate) -> list[Diagnostic]:
