@@ -89,6 +89,8 @@ def run(options: argparse.Namespace) -> int:
         )
         (own,) = (recipe for recipe in plans.recipes if recipe.name == options.name)
         found = list(own.diagnostics)
+        if draft.outlines is not None and draft.task == "detect" and not draft.boxes_alone:
+            found.append(draft.outlines)
         try:
             if file:
                 _write_workspace_file(root / FILE, file, undo)
@@ -263,6 +265,7 @@ def _with_data(found: "LabelledData | Images", given: str, draft: "Draft") -> "D
         count = min(draft.count, len(found.files))
         return dataclasses.replace(draft, images=found.pattern, count=count)
     split = (found.facts.root, found.shares) if found.shares is not None else None
+    draft = dataclasses.replace(draft, outlines=found.outlines)
     return _with_facts(Data(dataset=found.facts, split=split), found.block, given, draft)
 
 

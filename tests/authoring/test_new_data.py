@@ -450,3 +450,54 @@ def test_a_folder_of_pascal_voc_stands_for_the_dataset(
     capsys.readouterr()
     assert cli.main(["-C", str(workspace), "check"]) == 2
     assert f"data/voc/{part}: error: is a folder of the dataset" in capsys.readouterr().out
+
+
+def _label(folder: Path, row: str, more: str = "") -> None:
+    fill(
+        folder,
+        {
+            "data.yaml": f"train: images/train\nval: images/val\nnames: [card]\n{more}",
+            **{f"images/{split}/{n}.jpg": "" for split in ("train", "val") for n in range(3)},
+            **{f"labels/{split}/1.txt": f"{row}\n" for split in ("train", "val")},
+        },
+    )
+
+
+def test_keypoints_that_data_yaml_does_not_declare_are_a_mistake(
+    workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`new` does not write a recipe for boxes, and `check` needs no --data to find it."""
+    row = "0 .5 .5 .2 .2 .4 .4 2 .6 .4 2 .6 .6 2 .4 .6 2"
+    _label(folder, row)
+    assert new(workspace, "--data", "data/d") == 2
+    line = "data/d/labels/train/1.txt:1:1: error: 17 numbers: a box and 4 keypoints with their visibility"
+    hint = "help: write `kpt_shape: [4, 3]` into data.yaml, or leave out the keypoints"
+    assert f"{line}\n    {hint}\n" in capsys.readouterr().err
+    _label(folder, row, "kpt_shape: [4, 3]\nflip_idx: [1, 0, 3, 2]\n")
+    assert new(workspace, "--data", "data/d") == 0
+    assert "  task: pose" in recipe(workspace)
+    _label(folder, row)
+    capsys.readouterr()
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    assert hint in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [(), ("--copy",), ("--link",)], ids=["inside", "copy", "link"])
+def test_new_names_labels_that_are_longer_than_a_box(
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    """They are outlines, or keypoints without visibility: the recipe is for boxes."""
+    place = tmp_path / "d" if words else workspace / "data" / "d"
+    _label(place, "0 .5 .5 .2 .2 .4 .4 .6 .4 .6 .6 .4 .6")
+    given = str(place) if words else "data/d"
+    assert new(workspace, "--data", given, *words) == 0
+    told = capsys.readouterr().out
+    assert "labels/train/1.txt:1:1: warning: 13 numbers are taken as an outline of 6 points" in told
+    assert "help: for outlines write `task: segment`; where they are a box and keypoints," in told
+    assert "`kpt_shape: [4, 2]`" in told
+    (workspace / "recipes" / "mine.yaml").unlink()
+    _label(place, "0 .5 .5 .2 .2")
+    again = ("--link", "--data", given) if "--link" in words else ("--data", "data/d")
+    _label(workspace / "data" / "d", "0 .5 .5 .2 .2")
+    assert new(workspace, *again) == 0
+    assert "outline" not in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """Derives a whole `dataset` block from a file or folder that a person gives as data."""
 
+import dataclasses
 import glob
 import os
 from pathlib import Path
@@ -121,9 +122,9 @@ def _read_voc(root: Path, data: str) -> LabelledData:
 def _read_yaml(root: Path, data: str) -> LabelledData:
     inside = None if os.path.isabs(data) else root
     found = data_yaml.read_dataset(root / data, data, inside)
-    return labelled(
-        found.facts, ("format: ultralytics", f"path: {scalar(data)}"), found.missing_parts
-    )
+    keys = ("format: ultralytics", f"path: {scalar(data)}")
+    known = labelled(found.facts, keys, found.missing_parts)
+    return dataclasses.replace(known, outlines=found.outlines)
 
 
 def _read_folder(root: Path, data: str, known: str) -> LabelledData:

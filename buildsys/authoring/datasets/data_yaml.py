@@ -5,9 +5,10 @@ Paths are found as by Ultralytics 8.4 (`data/utils.py`, `check_det_dataset`): a 
 or in Ultralytics' folder of datasets, is ignored if the splits are beside the file itself.
 """
 
+import dataclasses
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -21,10 +22,14 @@ from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
 from buildsys.steps.lib.datasets.labels import (
+    OUTLINE,
     Finding,
+    Layout,
+    find_label,
     is_class_name,
     is_labelled,
     label_path,
+    parse,
     read_text,
 )
 from buildsys.steps.lib.datasets.split_names import find_splits
@@ -60,12 +65,16 @@ class MissingPart:
 
 @dataclass(frozen=True, kw_only=True)
 class DataYaml:
-    """A data.yaml's facts, the files and folders of the dataset, missing parts and their places."""
+    """A data.yaml's facts, the files and folders of the dataset, missing parts and their places.
+
+    `outlines`: where the first label of a dataset without keypoints is longer than a box.
+    """
 
     facts: DatasetFacts
     parts: tuple[str, ...]
     missing_parts: tuple[MissingPart, ...]
     absent: tuple[Path, ...] = ()
+    outlines: Diagnostic | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +120,20 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
         given=given,
         flip=flip,
     )
+    labelled = {split: _find_labelled(root, split, found) for split, found in given}
     missing_parts += [
-        MissingPart(split=split, what="labels", diagnostic=diagnostic)
+        MissingPart(
+            split=split,
+            what="labels",
+            diagnostic=_unlabelled(document, path.parent, root, split, found, places[split][0]),
+        )
         for split, found in given
-        if (diagnostic := _unlabelled(document, path.parent, root, split, found, places[split][0]))
+        if not labelled[split]
     ]
+    outlines = None
+    if not keypoints:
+        first = (image for image in labelled.values() if image)
+        outlines = _judge_columns(document, path.parent, root, first, names)
     if keypoints and not flip:
         message = "`flip_idx` is missing, so training does not mirror images"
         hint = f"write `flip_idx: […]`: {FLIPPED}"
@@ -125,7 +143,11 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
     parts = (file, *dataset_parts(root, given))
     absent = tuple(Path(place.path) for place in missing.values())
     return DataYaml(
-        facts=prepare_splits(facts), parts=parts, missing_parts=tuple(missing_parts), absent=absent
+        facts=prepare_splits(facts),
+        parts=parts,
+        missing_parts=tuple(missing_parts),
+        absent=absent,
+        outlines=outlines,
     )
 
 
@@ -431,6 +453,33 @@ def _listed_folders(root: Path, place: str) -> list[str]:
     return sorted(found)
 
 
+def _find_labelled(root: Path, split: str, paths: tuple[str, ...]) -> str:
+    """Return the first image of a split that has a label; "" if none has one."""
+    images = iterate_images(root, Split(name=split, paths=paths))
+    return next((image for image in images if is_labelled(root, (image,))), "")
+
+
+def _judge_columns(
+    document: Document, folder: Path, root: Path, images: Iterable[str], names: tuple[str, ...]
+) -> Diagnostic | None:
+    """Return where the labels of an image are outlines, or may be keypoints; otherwise None.
+
+    Raises InputError if they are certainly keypoints, which `kpt_shape` does not declare: no step
+    accepts them. Every other mistake is found when all labels are read.
+    """
+    layout, outlines = Layout(classes=names, keypoints=0, dims=0), None
+    for image in images:
+        label = find_label(root, image)
+        for finding in parse(read_text(root / label)[0], label, layout)[1]:
+            if finding.severity == "error" and "`kpt_shape: [" in finding.hint:
+                raise InputError(_diagnose_finding(document, folder, root, finding))
+            if finding.kind == OUTLINE and outlines is None:
+                found = _diagnose_finding(document, folder, root, finding)
+                hint = f"for outlines write `task: segment`; {found.hint}"
+                outlines = dataclasses.replace(found, hint=hint, severity="warning")
+    return outlines
+
+
 def _unlabelled(
     document: Document,
     folder: Path,
@@ -438,15 +487,13 @@ def _unlabelled(
     split: str,
     paths: tuple[str, ...],
     first: _Place,
-) -> Diagnostic | None:
-    """Return a diagnostic for a split without images or labels, otherwise None.
+) -> Diagnostic:
+    """Return the diagnostic for a split without images or labels.
 
     `first`: the first of its places; `folder`: that of the data.yaml. A list file is marked at its
     first line that leads to no image.
     """
     given = Split(name=split, paths=paths)
-    if is_labelled(root, iterate_images(root, given)):
-        return None
     message = f"no image of the {split} split has a label: {first.written}"
     hint = "labels belong into labels/… beside images/…, or each .txt beside its image"
     if not any(True for _ in iterate_images(root, given)):
@@ -465,7 +512,18 @@ def _unlabelled(
 
 def _diagnose_line(document: Document, folder: Path, root: Path, finding: Finding) -> Diagnostic:
     """Return the diagnostic of a line in a list of images."""
-    home = os.path.join(os.path.dirname(document.path), os.path.relpath(root, folder))
-    found = diagnose_one(finding, lambda path: os.path.normpath(os.path.join(home, path)))
+    found = _diagnose_finding(document, folder, root, finding)
     lines = map(str.strip, read_text(root / finding.path)[0].splitlines())
+    home = _home(document, folder, root)
     return explain_forms((found,), lines, list_files(root), os.path.normpath(home))[0]
+
+
+def _diagnose_finding(document: Document, folder: Path, root: Path, finding: Finding) -> Diagnostic:
+    """Return the diagnostic of a mistake in a file of the dataset."""
+    home = _home(document, folder, root)
+    return diagnose_one(finding, lambda path: os.path.normpath(os.path.join(home, path)))
+
+
+def _home(document: Document, folder: Path, root: Path) -> str:
+    """Return the dataset's root as messages name it; `folder`: that of the data.yaml."""
+    return os.path.join(os.path.dirname(document.path), os.path.relpath(root, folder))

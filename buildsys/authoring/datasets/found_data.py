@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from buildsys.authoring.datasets.blocks import Split
 from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts
-from buildsys.errors import InputError
+from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets import prepared
 
 _SHARE = Split(val=0.2, seed=0)
@@ -18,12 +18,14 @@ _COMMENT = "   # "
 class LabelledData:
     """The keys of the `dataset` block, some with a comment, and the facts of the data.
 
-    `shares`: how the block divides its train split; None if it does not.
+    `shares`: how the block divides its train split; None if it does not. `outlines`: where labels
+    are longer than a box.
     """
 
     keys: tuple[str, ...]
     facts: DatasetFacts
     shares: Split | None = None
+    outlines: Diagnostic | None = None
 
     @property
     def block(self) -> str:

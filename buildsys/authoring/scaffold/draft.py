@@ -24,6 +24,7 @@ from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.syntax.values import Scheme
 from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.lookup import Board
+from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
 from buildsys.spec import GRID, CheckpointFacts, Family, Format
 
@@ -51,7 +52,8 @@ class Draft:
     `boards`: the targets to build for, at least one; `facts`: of the data; `block`: the whole
     `dataset` block; `images`: the pattern of images without labels, for calibration; `count`: how
     many images calibrate; `chosen`: the
-    family, where no file determines it; `brought`: lines to print about copied or linked files.
+    family, where no file determines it; `brought`: lines to print about copied or linked files;
+    `outlines`: where labels are longer than a box.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Draft:
     count: int = USUAL_COUNT
     chosen: str = ""
     brought: tuple[str, ...] = ()
+    outlines: Diagnostic | None = None
 
     @property
     def family(self) -> str:
