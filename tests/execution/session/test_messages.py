@@ -358,3 +358,23 @@ def test_a_network_as_good_as_an_untrained_one_is_reported(
     text = render_table([row])
     assert f"a@host: {found}" in text if found else "train longer" not in text
     assert "train longer" not in render_table([replace(row, outcome=FAILED)])
+
+
+def test_the_estimate_of_a_run_goes_by_epochs(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run records a training per epoch; other numbers of epochs take their share of it."""
+    session = Session(workspace, tools, no_environment)
+    session.build(list(session.plans))
+    assert session.database.duration("train_ultralytics per epoch") is not None
+    assert session.database.duration("train_ultralytics") is None
+    session.database.record_duration("train_ultralytics per epoch", 600.0)
+    session.close()
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 2", "epochs: 18"))
+    capsys.readouterr()
+    session = Session(workspace, tools, no_environment)
+    session.prepare(list(session.plans))
+    session.close()
+    guess = re.search(r"steps to run, about 180 min 0\d s by earlier", capsys.readouterr().err)
+    assert guess is not None
