@@ -493,7 +493,7 @@ def test_new_names_labels_that_are_longer_than_a_box(
     assert new(workspace, "--data", given, *words) == 0
     told = capsys.readouterr().out
     assert "labels/train/1.txt:1:1: warning: 13 numbers are taken as an outline of 6 points" in told
-    assert "help: for outlines write `task: segment`; where they are a box and keypoints," in told
+    assert "help: for outlines write `task: segment`, for four corners `task: obb`; where" in told
     assert "`kpt_shape: [4, 2]`" in told
     (workspace / "recipes" / "mine.yaml").unlink()
     _label(place, "0 .5 .5 .2 .2")

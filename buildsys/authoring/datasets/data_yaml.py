@@ -475,7 +475,7 @@ def _judge_columns(
                 raise InputError(_diagnose_finding(document, folder, root, finding))
             if finding.kind == OUTLINE and outlines is None:
                 found = _diagnose_finding(document, folder, root, finding)
-                hint = f"for outlines write `task: segment`; {found.hint}"
+                hint = f"for outlines write `task: segment`, for four corners `task: obb`; {found.hint}"
                 outlines = dataclasses.replace(found, hint=hint, severity="warning")
     return outlines
 
