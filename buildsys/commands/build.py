@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     workspace = Workspace(options.folder.resolve())
     settled = unchanged.settled_recipes(workspace)
     known = {row.id: row for rows in settled.values() for row in rows}
-    builds = list(known)
+    builds = sorted(known)
     if unchanged.is_whole(workspace, settled) and stamp.is_current(workspace, builds):
         from buildsys.execution.session.summary import render_table, settled_row, write_summary
         from buildsys.execution.state.build_patterns import select

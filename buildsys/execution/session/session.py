@@ -89,6 +89,7 @@ class Session:
         self._settled = {row.id: row for rows in self.settled.values() for row in rows}
         self.labels = {build: row.label for build, row in self._settled.items()}
         self.labels |= {plan.build: plan.label for plan in self.loaded.plans}
+        self.labels = dict(sorted(self.labels.items()))  # settled or not, the order is the same
         self.workspace.claim()
         self.database = Database(self.workspace.state / "state.sqlite")
         built = build_plans(self.loaded.plans)

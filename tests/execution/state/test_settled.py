@@ -67,6 +67,7 @@ def test_builds_without_work_show_their_figures(
     assert all(row.file and row.bytes and row.metrics for row in expected)
     session = Session(settled, settled=unchanged.settled_recipes(workspace))
     assert session.plans == {}
+    assert list(session.labels) == [row.id for row in expected]
     session.interrupted = True
     assert session.rows([row.id for row in expected]) == expected
     session.close()
@@ -75,7 +76,29 @@ def test_builds_without_work_show_their_figures(
     assert row.split()[:3] == ["tags@xiao-esp32s3", "up-to-date", "model.tflite"]
     assert float(row.split()[-1]) == dict(expected[-1].metrics)["box.mAP50-95"]
     summary = json.loads((settled / "build" / "summary.json").read_text())["builds"]
+    assert [one["id"] for one in summary] == [row.id for row in expected]
     assert [one["metrics"] for one in summary] == [dict(one.metrics) for one in expected]
+
+
+def test_the_order_of_rows_is_the_same_without_work(settled: Path, tools: StandIn) -> None:
+    """Rows are ordered by id, whatever the order of a recipe's targets."""
+    recipe = settled / "recipes" / "tags.yaml"
+    lines = ("  - grove-vision-ai-v2\n", "  - xiao-esp32s3\n")
+    text = recipe.read_text()
+    assert "".join(lines) in text
+    recipe.write_text(text.replace("".join(lines), "".join(reversed(lines))))
+    time.sleep(0.06)
+    session = Session(settled, tools, no_environment)
+    ids = [row.id for row in session.build(list(session.plans))]
+    session.close()
+    assert ids == sorted(ids)
+    session = Session(settled, settled=unchanged.settled_recipes(Workspace(settled)))
+    session.close()
+    assert session.plans == {}
+    assert list(session.labels) == ids
+    assert main(["-C", str(settled), "build"]) == 0
+    summary = json.loads((settled / "build" / "summary.json").read_text())["builds"]
+    assert [one["id"] for one in summary] == ids
 
 
 def test_a_name_that_nothing_has_is_reported_without_work_too(
