@@ -225,7 +225,8 @@ class BuildPlan:
     @property
     def is_proved(self) -> bool:
         """Return whether anything is measured or judged before the package ships."""
-        made = {output.name for step in self.steps for output in step.outputs}
+        steps = (step for step in self.steps if step.stage not in SHAPES_ALONE)
+        made = {output.name for step in steps for output in step.outputs}
         return bool(made.intersection(PROOFS))
 
 
@@ -270,6 +271,8 @@ Plan = BuildPlan | WaitingPlan | SelectionPlan
 """The facts of one build. The kinds have different fields, so that JSON distinguishes them."""
 PROOFS = frozenset({"verdict", "metrics", "evidence"})
 """Outputs of steps that measure and judge."""
+SHAPES_ALONE = frozenset({"outputs"})
+"""Stages of checks that compare names and shapes of a file that was given."""
 
 
 def build_plans(plans: Iterable[Plan]) -> tuple[BuildPlan, ...]:

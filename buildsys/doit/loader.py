@@ -208,7 +208,7 @@ def run_builds(root: Path, names: list[str], parallel: int, options: RunOptions)
         if "=" in name:  # doit would treat it as a variable, and build everything
             print(f"ERROR: `{name}` is not a build; see `doit list`.", file=guard(sys.stderr))
             return 3
-    typed = {task_pattern(name): name for name in names}
+    typed = dict(zip(map(task_pattern, names), names, strict=True))
     main = DoitMain(Loader(root, options, typed), config_filenames=())
     try:
         return int(main.run(["run", "-n", str(parallel), *typed]) or 0)

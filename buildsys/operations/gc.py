@@ -98,7 +98,8 @@ def sweep(store: Store, root: Path, limits: Limits, tools: bool, dry_run: bool) 
 
 
 def _without_recipe(workspace: Workspace) -> tuple[Folder, ...]:
-    """Return packages that no recipe builds; those of a recipe with mistakes are not counted."""
+    """Return packages that no recipe builds; those of a recipe with mistakes, whose
+    variants are unknown, are not counted."""
     try:
         loaded = load_plans(workspace)
     except BuildsysError:
@@ -107,8 +108,11 @@ def _without_recipe(workspace: Workspace) -> tuple[Folder, ...]:
         return ()
     wanted = {build_folder(workspace, plan.build) for plan in loaded.plans}
     found = (path.parent for path in workspace.build.glob("[!.]*/*/manifest.json"))
+    broken = tuple(f"{name}{end}" for name in loaded.broken for end in ("-", "/"))
     unused = sorted(
-        path for path in found if path not in wanted and path.parent.name not in loaded.broken
+        path
+        for path in found
+        if path not in wanted and not f"{path.parent.name}/".startswith(broken)
     )
     return tuple(
         Folder(path=path.relative_to(workspace.root), size=_measure(path).size) for path in unused

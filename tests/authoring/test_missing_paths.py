@@ -48,7 +48,7 @@ def test_weights_of_a_package_are_a_warning(
     name = "build/tags/checkpoint/tags.pt"
     (workspace / name).parent.mkdir(parents=True)
     shutil.copy(workspace / "weights" / "tags.pt", workspace / name)
-    shown = "is in build/, which can be deleted at any time; this recipe would lose it"
+    shown = "is in build/, which can be deleted at any time; this build then waits for it"
     hint = "help: copy it to weights/, and write {path: weights/tags.pt, …}"
     command = ["-C", str(workspace), "new", "again", "--from", form.format(name)]
     assert main([*command, "--target", "checkpoint"]) == 0

@@ -3,6 +3,7 @@ file.
 """
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -262,6 +263,16 @@ def test_broken_target_extension(workspace: Path, text: str, message: str) -> No
     write_target(workspace, "mine", text)
     write_recipe(workspace, "tags", TRAINED.replace("grove-vision-ai-v2", "mine"))
     assert _told(workspace)[0].startswith(message)
+
+
+def test_a_contract_that_is_not_used_breaks_no_recipe(workspace: Path) -> None:
+    """An unfinished contract is no mistake of a recipe whose firmware has none."""
+    (workspace / "targets" / "firmware").mkdir(parents=True)
+    (workspace / "targets" / "firmware" / "unfinished.yaml").write_text("name: unfinished\n")
+    weights = re.compile(r"weights: \{.*\}")
+    recipe = weights.sub("weights: random", TRAINED).replace("pose", "segment", 1)
+    write_recipe(workspace, "tags", recipe.replace("yolov8n-pose", "yolov8n-seg"))
+    assert _told(workspace) == []
 
 
 def test_own_contract_by_its_path(workspace: Path) -> None:

@@ -180,7 +180,7 @@ def test_a_dry_run_removes_no_record_of_a_workspace(
 @pytest.mark.usefixtures("built")
 def test_packages_of_deleted_recipes_are_listed(workspace: Path, capsys: Capture) -> None:
     """What no recipe builds any more stays and has a line; a recipe with mistakes keeps its
-    packages.
+    packages, and those of its variants.
     """
     recipe = workspace / "recipes" / "tags.yaml"
     text = recipe.read_text()
@@ -198,8 +198,11 @@ def test_packages_of_deleted_recipes_are_listed(workspace: Path, capsys: Capture
     )
     assert (workspace / "build" / "tags" / "xiao-esp32s3" / "manifest.json").is_file()
     recipe.write_text(text + "mistake: 1\n")
+    shutil.copytree(workspace / "build" / "tags", workspace / "build" / "tags-320")
+    shutil.copytree(workspace / "build" / "tags", workspace / "build" / "tags2")
     assert gc(workspace) == 0
-    assert "no recipe" not in capsys.readouterr().out
+    lines = [line for line in capsys.readouterr().out.splitlines() if "no recipe" in line]
+    assert {line.split()[1].split("/")[1] for line in lines} == {"tags2"}
 
 
 @pytest.mark.usefixtures("built")

@@ -295,6 +295,17 @@ def test_outputs_that_no_plan_can_know_are_checked_when_the_file_is_opened(
         assert ("verdict-outputs" in {item.name for item in package.inputs}) == (flags is not None)
 
 
+def test_names_and_shapes_of_a_given_file_prove_no_figures(workspace: Path) -> None:
+    """A build whose only proof is `outputs` is not verified."""
+    weights = f'{{url: "https://example.org/m", sha256: {TAGS_SHA256}}}'
+    source = f"source: {{family: onnx, weights: {weights}, task: detect, decoder: yolov8-decoded"
+    rest = ", classes: [a]}\ninput: {size: 64}\nevaluate: none\ntargets: [triton-onnx]\n"
+    write_recipe(workspace, "given", source + rest)
+    plan = plan_good(workspace)["given@triton-onnx"]
+    assert "outputs" in _stages(plan)
+    assert not plan.is_proved
+
+
 def test_checkpoint_is_a_package_itself(workspace: Path) -> None:
     """A checkpoint can be the package itself."""
     recipe = TRAINED.replace("[grove-vision-ai-v2, xiao-esp32s3]", "[checkpoint]")

@@ -1,6 +1,8 @@
 """Checks a build against its firmware contract: mistakes that only both together show."""
 
+import contextlib
 import dataclasses
+from pathlib import Path
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import decoded_by, decoders, network
@@ -9,7 +11,7 @@ from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.authoring.targets.contract import Contract, contract_spec
 from buildsys.authoring.targets.lookup import Boards
-from buildsys.errors import Diagnostic
+from buildsys.errors import Diagnostic, InputError
 from buildsys.spec import REG_MAX, STRIDES, Family, ModelSpec
 from buildsys.steps.lib.firmware.contract_layout import Found, actual, expected
 from buildsys.steps.lib.heads.branches import ONE_TO_MANY, branch_of, is_one_to_one, layout
@@ -35,7 +37,7 @@ def _warn_without_contract(
     target, task = build.target, build.recipe.source.task
     if target.flash is None:
         return []
-    message = f"no firmware that buildsys knows decodes {task}: {_OWN_DECODER}"
+    message = f"no contract of buildsys decodes {task}: {_OWN_DECODER}"
     hint = _NOT_CHECKED
     if task is None:
         message = f"the recipe names no task, so no firmware applies: {_OWN_DECODER}"
@@ -53,11 +55,18 @@ def _warn_without_contract(
     elif fitting := [
         name
         for name, path in sorted(boards.contracts.items())
-        if task is not None and boards.contract(path).task == task
+        if task is not None and _decodes(boards, path) == task
     ]:
         message = f"{target.name} names no firmware for {task}: {_OWN_DECODER}"
         hint = f"{_NOT_CHECKED}; firmware for {task}: {', '.join(fitting)}"
     return [locate(("targets", index), message, hint, severity="warning")]
+
+
+def _decodes(boards: Boards, path: Path) -> str | None:
+    """Return the task of a contract that the recipe does not use; None if it has a mistake."""
+    with contextlib.suppress(InputError):
+        return boards.contract(path).task
+    return None
 
 
 def _check_against(

@@ -50,7 +50,7 @@ def _weights_of_a_package(build: Build, locate: Locate) -> list[Diagnostic]:
     path = build.recipe.source.weights.path
     if path is None or not os.path.normpath(path).startswith(f"build{os.sep}"):
         return []
-    message = f"{path} is in build/, which can be deleted at any time; this recipe would lose it"
+    message = f"{path} is in build/, which can be deleted at any time; this build then waits for it"
     hint = f"copy it to weights/, and write {{path: weights/{os.path.basename(path)}, …}}"
     return [locate(("source", "weights", "path"), message, hint, severity="warning")]
 

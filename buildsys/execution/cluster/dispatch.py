@@ -636,7 +636,8 @@ class Dispatch:
         self.runner.variants[step.tool_env] = reply.variant
         self.runner.isolations[step.id] = reply.isolation
         self.runner.state.finish(step, action_key, result)
-        record_seconds(self.runner.state.database, step, reply.seconds)
+        if not step.trains:  # it may have continued on its worker
+            record_seconds(self.runner.state.database, step, reply.seconds)
         return result
 
     def _fetch_log(self, digest: str, log: Path) -> None:

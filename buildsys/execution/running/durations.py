@@ -30,11 +30,14 @@ def usual_seconds(last: LastSeconds, step: Step, done: int = 0) -> float | None:
 
 
 def record_seconds(database: Database, step: Step, seconds: float, done: int = 0) -> None:
-    """Record how long a step took. `done`: the epochs that were finished before it started."""
+    """Record how long a step took, unless a training may have ended before its last epoch.
+
+    `done`: the epochs that were finished before it started.
+    """
     epochs = all_epochs(step)
     if not epochs:
         database.record_duration(_kind(step), seconds)
-    elif done < epochs:
+    elif done < epochs and not json.loads(step.params).get("patience"):
         database.record_duration(_kind(step), seconds / (epochs - done))
 
 

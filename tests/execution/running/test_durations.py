@@ -42,6 +42,13 @@ def test_a_training_that_continued_took_the_time_of_its_last_epochs(database: Da
     assert usual_seconds(database.duration, training(10)) == 100.0
 
 
+def test_a_training_that_may_have_ended_early_says_nothing(database: Database) -> None:
+    """With `patience`, the seconds are those of an unknown number of epochs."""
+    step = replace(training(300), params=json.dumps({"epochs": 300, "patience": 20}))
+    record_seconds(database, step, 60.0)
+    assert usual_seconds(database.duration, training(300)) is None
+
+
 def test_seconds_without_epochs_are_no_estimate_of_a_training(database: Database) -> None:
     """Versions before this one recorded a training without its epochs."""
     database.record_duration("train_ultralytics", 12.0)

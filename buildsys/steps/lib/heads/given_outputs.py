@@ -79,7 +79,7 @@ def explain_others(wanted: Mapping[str, tuple[int, ...]], found: Found) -> str:
     present = ", ".join(f"{name} {_text(shape)}" for name, shape in found)
     return (
         f"has {present}; the recipe's `decoder` and `classes` need {expected}: list every class of"
-        " the file in `classes`, in its order, or write its `decoder`"
+        " the file in `classes`, in its order, write its `decoder`, or `decoder: none`"
     )
 
 
