@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from buildsys.authoring.targets.target import Target
 
 _DEFAULT_TARGET = "host"
+_MOST_CLASSES = 5
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +105,7 @@ def run(options: argparse.Namespace) -> int:
         print(line)
     if options.trust and draft.probe and not draft.probe.runs_code:
         print(f"left out  trust: {draft.probe.path} runs no code")
-    for line in _unused_labels(root, draft):
+    for line in (*_unused_labels(root, draft), *_taken_classes(draft)):
         print(line)
     print(f"wrote  {label}")
     return _print_rest(root, draft, found)
@@ -123,6 +124,15 @@ def _unused_labels(root: Path, draft: "Draft") -> "Iterator[str]":
             inside = found.is_relative_to(root)
             name = found.relative_to(root).as_posix() if inside else str(found)
             yield f"left out  {name}: for task pose, give it as --data"
+
+
+def _taken_classes(draft: "Draft") -> "Iterator[str]":
+    """Yield which folders are taken as classes, where no folder train shows that they are."""
+    from buildsys.text import first_of
+
+    facts = draft.facts
+    if facts is not None and facts.format == "folders" and facts.given == (("train", (".",)),):
+        yield f"taken as classes to classify: {first_of(facts.names, _MOST_CLASSES)}"
 
 
 def _write_workspace_file(path: Path, text: str, undo: contextlib.ExitStack) -> None:
@@ -235,9 +245,13 @@ def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData |
     from buildsys.authoring.datasets.found_data import Images
 
     found = guess_data(root, data, _fixed_task(draft))
-    if not isinstance(found, Images) or draft.probe is not None:
+    if not isinstance(found, Images):
+        return found
+    if draft.probe is not None and not _may_be_classes(root / data, draft):
         return found
     classes = guess_classes(root, data)
+    if classes is None and draft.probe is not None:
+        return found
     if classes is None:
         message = "contains images without labels: they can calibrate a network, not train it"
         hint = (
@@ -246,6 +260,19 @@ def _guess(root: Path, data: str, given: str, draft: "Draft") -> "LabelledData |
         )
         raise InputError.at(given, message, hint)
     return classes
+
+
+def _may_be_classes(folder: Path, draft: "Draft") -> bool:
+    """Return whether the folders in a folder may be classes of the given network.
+
+    A finished network has at least one of them; otherwise the images calibrate it.
+    """
+    from buildsys.authoring.datasets.class_folders import list_folders
+
+    known = draft.probe.checkpoint if draft.probe else None
+    if known is None or _fixed_task(draft) != "classify":
+        return False
+    return draft.network is not None or not set(known.names).isdisjoint(list_folders(folder))
 
 
 def _fixed_task(draft: "Draft") -> str:

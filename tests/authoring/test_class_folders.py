@@ -65,18 +65,56 @@ def test_folders_of_classes_without_train_are_divided(workspace: Path) -> None:
         ("one/1.jpg", "two/1.jpg", "3.jpg"),
         ("one/1.jpg", "two/notes.txt"),
         ("one/train/a/1.jpg", "two/train/a/1.jpg"),
-        ("val/a/1.jpg", "val/1.jpg", "two/1.jpg"),
+        ("val/a/1.jpg", "two/1.jpg"),
+        ("images/1.jpg", "masks/1.jpg"),
+        ("images_train/1.jpg", "images_val/1.jpg"),
+        ("training_set/1.jpg", "test_set/1.jpg", "labels/1.txt"),
+        ("JPEGImages/1.jpg", "Train2017/1.jpg"),
         ("apple/1.jpg", "pear/1.jpg"),
     ],
-    ids=["one-class", "image-beside", "class-without-image", "datasets", "val-alone", "train"],
+    ids=[
+        *("one-class", "image-beside", "other-files", "datasets", "val-alone", "masks", "splits"),
+        *("sets", "capitals", "train"),
+    ],
 )
 def test_other_folders_without_train_are_a_mistake(tmp_path: Path, files: tuple[str, ...]) -> None:
-    """A folder of datasets, one with a val split alone, and a split are no folders of classes."""
+    """Folders of datasets, of images and masks, or of splits are no folders of classes."""
     root = tmp_path / ("train" if files[0].startswith("apple") else "fruit")
     for name in files:
         _touch(root / name)
     with pytest.raises(InputError, match="has no folder train"):
         read_class_folders(root, "fruit")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("valid/1.jpg", "expired/1.jpg"), "fruit/valid: error: is named like a part of a dataset"),
+        (("apple/1.jpg", "images/1.jpg"), "fruit/images: error: is named like a part of a dataset"),
+        (("apple/1.jpg", "pear/.DS_Store"), "fruit/pear: error: is the folder of a class, but has"),
+        (
+            ("a/1.jpg", "b/1.jpg", "c/notes.txt"),
+            "fruit/c: error: is the folder of a class, but has",
+        ),
+    ],
+    ids=["split", "images", "empty", "notes"],
+)
+def test_a_folder_beside_classes_that_cannot_be_one_is_named(
+    tmp_path: Path, files: tuple[str, ...], message: str
+) -> None:
+    """An empty folder beside classes, and one that is named like a split, are reported."""
+    for name in files:
+        _touch(tmp_path / "fruit" / name)
+    with pytest.raises(InputError) as error:
+        read_class_folders(tmp_path / "fruit", "fruit")
+    assert error.value.diagnostics[0].render().startswith(message)
+
+
+def test_names_with_other_words_are_classes(tmp_path: Path) -> None:
+    """Words are compared whole: a mask is not masks."""
+    for name in ("with_mask", "without_mask", "testament", "labelled"):
+        _touch(tmp_path / name / "1.jpg")
+    assert len(read_class_folders(tmp_path, "fruit").names) == 4
 
 
 def _touch(path: Path) -> None:

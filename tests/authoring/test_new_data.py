@@ -11,14 +11,17 @@ from buildsys.authoring.datasets.coco_guess import split_of
 from buildsys.authoring.syntax.document import read_document
 from tests.authoring.sample_workspace import Data as DataYaml
 from tests.authoring.sample_workspace import (
+    Head,
     by_stage,
     plan_all,
     plan_good,
+    write_checkpoint,
     write_data,
     write_recipe,
     write_sheet,
 )
 from tests.brought_sets import bring, voc_text
+from tests.given_models import Edge, onnx_bytes, picture
 
 
 def draw(name: str, boxes: object) -> bytes:
@@ -409,13 +412,14 @@ def test_class_folders_beside_a_file_without_words_are_to_classify(
 
 @pytest.mark.parametrize("words", [(), ("--copy",), ("--link",)], ids=["inside", "copy", "link"])
 def test_folders_of_classes_without_train_are_to_classify(
-    workspace: Path, tmp_path: Path, words: tuple[str, ...]
+    workspace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     """Without weights, a folder of images for each class is a dataset that `split` divides."""
     folder = tmp_path / "parts" if words else workspace / "data" / "parts"
     fill(folder, {f"{name}/{n}.jpg": "" for name in ("ok", "broken part") for n in range(9)})
     given = str(folder) if words else "data/parts"
     assert new(workspace, "--data", given, *words) == 0
+    assert "taken as classes to classify: broken part, ok\n" in capsys.readouterr().out
     text = recipe(workspace)
     assert "  task: classify" in text
     assert ("dataset: mine" if "--link" in words else "split: {val: 0.2, seed: 0}") in text
@@ -433,6 +437,47 @@ def test_images_in_folders_calibrate_a_given_network(workspace: Path, folder: Pa
     fill(folder, {f"{name}/{n}.jpg": "" for name in ("left", "right") for n in range(9)})
     assert new(workspace, "--from", "weights/model.tflite", "--data", "data/d") == 0
     assert "classify" not in recipe(workspace)
+
+
+@pytest.mark.parametrize("classes", [("apple", "pear"), ("cat", "dog")], ids=["same", "others"])
+def test_folders_of_a_classifier_s_classes_are_its_dataset(
+    workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str], classes: tuple[str, ...]
+) -> None:
+    """They are divided and measure a given classifier; of other folders, the images calibrate."""
+    words = {"task": "classify", "names": "{0: 'apple', 1: 'pear'}", "imgsz": "[64, 64]"}
+    rows = (Edge(name="output0", shape=(1, 2)),)
+    content = onnx_bytes((picture(64, 64),), rows, metadata=words)
+    (workspace / "weights" / "cls.onnx").write_bytes(content)
+    fill(folder, {f"{name}/{n}.jpg": "" for name in classes for n in range(9)})
+    assert new(workspace, "--from", "weights/cls.onnx", "--data", "data/d") == 0
+    same = classes == ("apple", "pear")
+    assert ("taken as classes to classify: apple, pear" in capsys.readouterr().out) == same
+    text = recipe(workspace)
+    assert ("split: {val: 0.2, seed: 0}" in text) == same
+    assert ("evaluate: none" in text) != same
+    plan_good(workspace)
+
+
+def test_folders_of_classes_train_a_checkpoint(workspace: Path, folder: Path) -> None:
+    """They also train a classifier that is given as a checkpoint."""
+    write_checkpoint(workspace / "weights" / "f.pt", Head(kind="Classify", classes=("a", "b")))
+    fill(folder, {f"{name}/{n}.jpg": "" for name in ("cat", "dog") for n in range(9)})
+    assert new(workspace, "--from", "weights/f.pt", "--data", "data/d") == 0
+    assert "split: {val: 0.2, seed: 0}" in recipe(workspace)
+    plan_good(workspace)
+
+
+def test_folders_that_are_no_classes_are_images_without_labels(
+    workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Images and masks, or splits, are refused; a class with the name of a split is named."""
+    fill(folder, {f"{name}/1.jpg": "" for name in ("images", "masks")})
+    assert new(workspace, "--data", "data/d") == 2
+    assert "data/d: error: contains images without labels" in capsys.readouterr().err
+    fill(workspace / "data" / "food", {f"{name}/1.jpg": "" for name in ("expired", "valid")})
+    assert new(workspace, "--data", "data/food") == 2
+    hint = "if it is a class, move the folders of all classes into data/food/train"
+    assert hint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("part", ["Annotations", "JPEGImages"])

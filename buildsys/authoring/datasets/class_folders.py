@@ -3,6 +3,7 @@ layout, or <class>/*.jpg, which are all for training.
 """
 
 import os
+import re
 from pathlib import Path
 
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
@@ -14,7 +15,10 @@ from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import is_class_name
 from buildsys.steps.lib.datasets.split_names import SPLITS, find_splits
 
-_LAYOUT = "a folder to classify contains train/<class>/*.jpg, and val/<class>/*.jpg"
+_LAYOUT = "a folder to classify contains train/<class>/*.jpg and val/<class>/*.jpg, or <class>/*.jpg alone"
+_OF_SPLITS = frozenset(word for names in SPLITS.values() for word in names)
+_PARTS = _OF_SPLITS | {"training", "testing", "images", "masks", "labels", "annotations"}
+"""Words in the names of folders that are parts of a dataset, not classes."""
 
 
 def read_class_folders(root: Path, label: str) -> DatasetFacts:
@@ -25,7 +29,9 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
     splits = list(find_splits("*", lambda path: os.path.isdir(root / path)))
     if "train" not in dict(splits):
         if not is_undivided(root):
-            raise InputError.at(label, "has no folder train", _LAYOUT)
+            hint = "give the folder around it" if root.name in _OF_SPLITS else _LAYOUT
+            raise InputError.at(label, "has no folder train", hint)
+        _check_names(root, label)
         splits = [("train", ".")]
     train = root / dict(splits)["train"]
     classes = list_folders(train)
@@ -65,15 +71,21 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
 
 
 def is_undivided(root: Path) -> bool:
-    """Return whether a folder contains only folders of images, at least two, and is no split itself.
+    """Return whether a folder contains folders of images for classes, and is no split itself.
 
-    Folders with deeper folders alone may be datasets themselves.
+    Beside them, there may be folders without images, or with the name of a part of a dataset:
+    `read_class_folders` reports them. Folders with deeper folders alone may be datasets.
     """
-    words = {word for names in SPLITS.values() for word in names}
     folders = list_folders(root)
-    if len(folders) < 2 or not words.isdisjoint([root.name, *folders]):
+    if len(folders) < 2 or root.name in _OF_SPLITS or _has_own_image(root):
         return False
-    return not _has_own_image(root) and all(_has_own_image(root / name) for name in folders)
+    filled = [name for name in folders if _has_own_image(root / name)]
+    if all(map(_is_part, filled)):
+        return False
+    bare = [list(list_files(root / name)) for name in folders if name not in filled]
+    if len(filled) < 2:  # one folder of images beside a folder of other files
+        return not any(is_visible(Path(name).name) for names in bare for name in names)
+    return not any(is_image(Path(name)) for names in bare for name in names)
 
 
 def list_folders(folder: Path) -> list[str]:
@@ -104,6 +116,20 @@ def find_root(folder: Path) -> Path | None:
     found = {path for path in found if is_own(path.relative_to(folder))}
     outer = [path for path in found if not found & set(path.parents)]
     return outer[0] if len(outer) == 1 else None
+
+
+def _check_names(root: Path, label: str) -> None:
+    """Raise InputError for a folder that has the name of a part of a dataset, among classes."""
+    for name in filter(_is_part, list_folders(root)):
+        message = "is named like a part of a dataset, not like a class"
+        hint = f"if it is a class, move the folders of all classes into {label}/train"
+        raise InputError.at(_join(label, [("train", ".")], name), message, hint)
+
+
+def _is_part(name: str) -> bool:
+    """Return whether a word of a folder's name is in `_PARTS`: images_val, JPEGImages, test2017."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)
+    return not _PARTS.isdisjoint(word.lower() for word in words)
 
 
 def _join(label: str, splits: list[tuple[str, str]], name: str) -> str:

@@ -23,7 +23,7 @@ from buildsys.steps.lib.datasets.labels import Finding
 
 _KINDS = (
     "a data.yaml of Ultralytics' kind, COCO's JSON, Pascal VOC's folders (Annotations, JPEGImages),"
-    " darknet's obj.data or classes.txt, a folder a class (train/<class>/), or images alone"
+    " darknet's obj.data or classes.txt, a folder for each class (train/<class>/ or <class>/), or images alone"
 )
 _NOTHING = "has no data in a format that buildsys reads"
 

@@ -287,14 +287,14 @@ def _read(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
 
 
 def _read_classes(build: Assembling, block: Dataset, path: Path, label: str) -> Data:
-    """Return data to classify; `path` is the folder with train/<class>/…"""
+    """Return data to classify; `path` is the folder with train/<class>/… or <class>/…"""
     build.read |= watched_folders(path)
     at = ("dataset", "path")
     if os.path.isfile(path):
         message = (
-            f"{block.path} is a file; for task classify `path` names the folder that contains train"
+            f"{block.path} is a file; for task classify `path` names the folder of the dataset"
         )
-        hint = f"{os.path.dirname(block.path or '') or '.'}, with train/<class>/*.jpg in it"
+        hint = f"{os.path.dirname(block.path or '') or '.'}, with train/<class>/*.jpg or <class>/*.jpg in it"
         raise InputError(build.scope.locate(at, message, hint))
     if not os.path.isdir(path):
         known = _recorded(build, label)
