@@ -51,12 +51,11 @@ def _read(options: argparse.Namespace) -> "list[Flashing]":
     """What to send, after checking that it matches the recipes."""
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.execution.state.build_patterns import select
     from buildsys.operations.flash import read_flashing
 
     session = Session(options.folder.resolve())
     try:
-        plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
+        plans = [session.plans[build] for build in session.loaded.select(options.builds)]
         with exclusive(session.workspace):
             return [read_flashing(session, plan) for plan in plans]
     finally:

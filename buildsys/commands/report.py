@@ -53,11 +53,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _accept(session: "Session", names: list[str]) -> None:
     """Raise InputError for an unknown build and for a damaged baselines.json."""
-    from buildsys.execution.state.build_patterns import select
     from buildsys.report import baselines, writing
 
     report = writing.gather(session, [])
-    chosen = select(names, [item.id for item in report.artifacts if item.has_page])
+    chosen = session.loaded.select(names, [row.id for row in report.artifacts if row.has_page])
     known = baselines.read(session.workspace)
     baselines.write(session.workspace, baselines.accept(known, report, chosen))
     for name in baselines.outdated(known, report):

@@ -56,7 +56,6 @@ def _share(options: argparse.Namespace) -> int:
     """Return exit code 1 if there is nothing of the builds to move, 10 if they wait."""
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.execution.session.session import Session
-    from buildsys.execution.state.build_patterns import select
     from buildsys.execution.store.shared_store import require_shared
     from buildsys.graph import WaitingPlan, build_plans, candidates_of
     from buildsys.operations.sharing import pull, push
@@ -67,7 +66,7 @@ def _share(options: argparse.Namespace) -> int:
     session = Session(options.folder.resolve(), pushes=pushes)
     try:
         remote = require_shared(session.state.store, writes=pushes).remote
-        asked = [session.plans[build] for build in select(options.builds, list(session.plans))]
+        asked = [session.plans[build] for build in session.loaded.select(options.builds)]
         asked += [each for plan in asked for each in candidates_of(plan, session.plans)]
         plans = build_plans({plan.build: plan for plan in asked}.values())
         if not plans:
@@ -105,7 +104,6 @@ def _export(options: argparse.Namespace) -> int:
     """Return exit code 10 if all named builds wait, 1 if something has not been built."""
     from buildsys.errors import BuildsysError, Waiting
     from buildsys.execution.session.session import Session
-    from buildsys.execution.state.build_patterns import select
     from buildsys.graph import WaitingPlan, build_plans, candidates_of
     from buildsys.operations.destinations import find_file
     from buildsys.operations.transfer import explain_missing, gather, write
@@ -114,7 +112,7 @@ def _export(options: argparse.Namespace) -> int:
     find_file(options.file)
     session = Session(options.folder.resolve())
     try:
-        asked = [session.plans[build] for build in select(options.builds, list(session.plans))]
+        asked = [session.plans[build] for build in session.loaded.select(options.builds)]
         asked += [each for plan in asked for each in candidates_of(plan, session.plans)]
         known = {plan.build: plan for plan in asked}.values()
         waiting = [

@@ -56,10 +56,9 @@ def _with_archives(session: "Session", options: argparse.Namespace, root: "Path"
     from buildsys.errors import BuildsysError
     from buildsys.execution.session.dataset_archives import fetch_archive
     from buildsys.execution.session.session import Session
-    from buildsys.execution.state.build_patterns import select
     from buildsys.graph import wanted_archives
 
-    plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
+    plans = [session.plans[build] for build in session.loaded.select(options.builds)]
     wanted = wanted_archives(plans)
     if not wanted or options.dry_run:
         for archive in wanted:
@@ -77,14 +76,13 @@ def _with_archives(session: "Session", options: argparse.Namespace, root: "Path"
 def _sync_workspace(
     session: "Session", options: argparse.Namespace, make_run: "MakeRun | None"
 ) -> int:
-    from buildsys.execution.state.build_patterns import select
     from buildsys.execution.tools.definitions import all_tool_envs
     from buildsys.graph import steps_of
     from buildsys.operations.sync import environments, remote_steps
 
     for diagnostic in session.loaded.diagnostics:
         print(session.loaded.render(diagnostic), file=sys.stderr)
-    plans = [session.plans[build] for build in select(options.builds, list(session.plans))]
+    plans = [session.plans[build] for build in session.loaded.select(options.builds)]
     steps = [step for plan in plans for step in steps_of(plan)]
     envs = all_tool_envs() if options.all else environments(steps)
     code = _work(envs, remote_steps(steps), session, options, make_run)

@@ -96,7 +96,7 @@ def _select(session: Session, patterns: Sequence[str]) -> list[BuildPlan | Waiti
     chosen = [session.plans[name] for name in session.loaded.select(patterns)]
     named = {pattern.removeprefix("build:") for pattern in patterns}
     for plan in chosen:
-        if isinstance(plan, SelectionPlan) and plan.build in named:
+        if isinstance(plan, SelectionPlan) and not named.isdisjoint((plan.build, plan.recipe)):
             message = "selects between variants and has no file itself"
             hint = f"name a variant, for example {plan.candidates[0]}"
             raise InputError.at(plan.build, message, hint)

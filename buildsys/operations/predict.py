@@ -11,14 +11,14 @@ from glob import escape
 from pathlib import Path
 
 from buildsys import typed_json
-from buildsys.authoring.recipes.build import Build
+from buildsys.authoring.recipes.build import Build, Selection
 from buildsys.authoring.recipes.model import model_spec, on_reference_kernels
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
 from buildsys.execution.packages.publish import build_folder, red_verdicts
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.build_plans import plan_build
-from buildsys.execution.session.loading import make_plans, read_builds
+from buildsys.execution.session.loading import make_plans, read_recipes
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import select
 from buildsys.execution.state.manifests import read_manifest
@@ -319,25 +319,35 @@ def _join(numbers: re.Match[str]) -> str:
 
 
 def find_build(workspace: Workspace, name: str) -> Build:
-    """Return one build by its id or, for a selection, its shipped variant. Raises InputError."""
-    builds = read_builds(workspace)
+    """Return one build by its id, or by the name of a recipe with one target; for a selection, the
+    variant that it ships.
+
+    Raises InputError.
+    """
+    recipes = read_recipes(workspace)
+    builds = [build for recipe in recipes for build in recipe.builds]
     ids = [build.id for build in builds]
+    selections = {found.id: found for recipe in recipes for found in recipe.selections}
     try:
-        chosen = select([_chosen(workspace, name) or name], ids)
-    except InputError as error:
-        wrong = make_plans(workspace).errors
-        raise InputError(*wrong, *error.diagnostics) from error
+        chosen = select([name], [*ids, *selections])
+    except InputError:
+        make_plans(workspace).select([name])  # raises the recipe's own mistakes, if it has some
+        raise
     if len(chosen) > 1:
         raise InputError.at(name, f"names {len(chosen)} builds", ", ".join(chosen))
-    return builds[ids.index(chosen[0])]
+    (found,) = chosen
+    if found in selections:
+        found = _shipped_variant(workspace, selections[found])
+    return builds[ids.index(found)]
 
 
-def _chosen(workspace: Workspace, name: str) -> str:
-    """Return the variant that a build with `select` ships; empty for any other name."""
-    if name.count("@") != 1:
-        return ""
-    manifest = read_manifest(build_folder(workspace, name))
-    return manifest.chosen if manifest is not None else ""
+def _shipped_variant(workspace: Workspace, selection: Selection) -> str:
+    """Return the variant that a selection ships. Raises InputError if there is none."""
+    manifest = read_manifest(build_folder(workspace, selection.id))
+    if manifest is not None and manifest.chosen in selection.candidates:
+        return manifest.chosen
+    hint = f"build it, or name a variant: {', '.join(selection.candidates)}"
+    raise InputError.at(selection.id, "has no selected variant", hint)
 
 
 def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: float) -> Step:

@@ -261,6 +261,8 @@ def test_wrong_arguments_are_refused(
     printed = capsys.readouterr().err
     assert f"{ONE}: error: selects between variants and has no file itself" in printed
     assert "name a variant, for example one-float32@host" in printed
+    assert command(pair, "one", TWO) == 2
+    assert f"{ONE}: error: selects between variants" in capsys.readouterr().err
     assert command(pair, "one-*") == 1
     printed = capsys.readouterr().err
     assert "one-float16@host is left out: it is not built" in printed

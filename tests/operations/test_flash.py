@@ -217,6 +217,7 @@ def test_models_share_a_board_side_by_side_only(
         ("no-port", (GROVE,), ()),
         ("two-ports", (GROVE,), ("/dev/ttyS0", "/dev/ttyACM0", "/dev/ttyUSB0")),
         ("own-port", (GROVE,), ("/dev/ttyS0",)),
+        ("mistake", ("zz",), ("/dev/ttyACM0",)),
     ],
 )
 def test_wrong_arguments_send_nothing(
@@ -229,6 +230,7 @@ def test_wrong_arguments_send_nothing(
 ) -> None:
     """Wrong arguments give exit code 2 and one message, and send nothing."""
     _ports(monkeypatch, *devices)
+    (workspace / "recipes" / "zz.yaml").write_text("name: zz\nsurce: 1\n")
     capsys.readouterr()
     assert main(["-C", str(workspace), "flash", *arguments]) == 2
     golden.check(f"flash-{name}", capsys.readouterr().err)

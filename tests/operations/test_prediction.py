@@ -89,8 +89,14 @@ def test_wrong_arguments_are_reported_before_any_work(
     picture = str(workspace / "tags" / "images" / "val" / "0.jpg")
     assert predict(workspace, "tags@xiao", picture) == 2
     assert "did you mean `tags@xiao-esp32s3`" in capsys.readouterr().err
-    assert predict(workspace, "tags@*", picture) == 2
-    assert "names 2 builds" in capsys.readouterr().err
+    for several in ("tags@*", "tags"):
+        assert predict(workspace, several, picture) == 2
+        assert f"{several}: error: names 2 builds" in capsys.readouterr().err
+    (workspace / "recipes" / "zz.yaml").write_text("name: zz\nsurce: 1\n")
+    assert predict(workspace, "zz", picture) == 2
+    assert "its recipe has a mistake, see above" in capsys.readouterr().err
+    assert predict(workspace, "tags@xiao", picture) == 2
+    assert "surce" not in capsys.readouterr().err
 
 
 def test_a_checkpoint_is_not_offered(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

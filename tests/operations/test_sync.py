@@ -118,6 +118,7 @@ def test_a_failure_stops_no_other(
         ("no-recipes", (), False),
         ("unknown", ("tag@xiao-esp32s3",), True),
         ("all-and-some", ("--all", "x"), True),
+        ("mistake", ("zz@host",), True),
     ],
 )
 def test_wrong_arguments(
@@ -128,7 +129,8 @@ def test_wrong_arguments(
     arguments: tuple[str, ...],
     recipes: bool,
 ) -> None:
-    """Wrong arguments sync nothing."""
+    """Wrong arguments sync nothing; a recipe's own mistake is printed."""
+    (workspace / "recipes" / "zz.yaml").write_text("name: zz\nsurce: 1\n")
     assert main(["-C", str(workspace if recipes else tmp_path), "sync", *arguments]) == 2
     golden.check(f"sync-{name}", capsys.readouterr().err, tmp_path)
 

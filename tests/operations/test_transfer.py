@@ -217,7 +217,10 @@ def test_what_the_store_lost_is_reported(workspace: Path, tmp_path: Path, capsys
 
 
 def test_a_name_that_nothing_has(workspace: Path, capsys: Capture) -> None:
-    """An unknown name is wrong input."""
+    """An unknown name is wrong input; of a recipe with a mistake, the mistake is printed."""
+    (workspace / "recipes" / "zz.yaml").write_text("name: zz\nsurce: 1\n")
+    assert main(["-C", str(workspace), "store", "export", "zz", "-o", "x.tar"]) == 2
+    assert "zz: error: cannot be built: its recipe has a mistake" in capsys.readouterr().err
     assert main(["-C", str(workspace), "store", "export", "tag@xiao-esp32s3", "-o", "x.tar"]) == 2
     golden.check("export-unknown", capsys.readouterr().err)
 

@@ -382,6 +382,10 @@ def test_a_regression_is_shown_said_and_accepted(
     assert main([*report, "--accept", XIAO]) == 0
     assert json.loads((workspace / "baselines.json").read_text())[GROVE] == accepted[GROVE]
     assert main([*report, "--accept", "--fail-on-regression"]) == 0
+    (workspace / "recipes" / "zz.yaml").write_text("name: zz\nsurce: 1\n")
+    capsys.readouterr()
+    assert main([*report, "--accept", "zz"]) == 2
+    assert "zz: error: cannot be built: its recipe has a mistake" in capsys.readouterr().err
 
 
 def test_looking_at_builds_records_no_outcome(workspace: Path, tools: StandIn) -> None:

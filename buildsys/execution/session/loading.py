@@ -19,7 +19,7 @@ from buildsys.operating_system import next_file_tick_ns
 
 if TYPE_CHECKING:  # these modules read YAML
     from buildsys.authoring.recipes.build import Build, Selection
-    from buildsys.authoring.recipes.loader import Loader, Unwritten
+    from buildsys.authoring.recipes.loader import LoadedRecipe, Loader, Unwritten
 
 
 def load_plans(workspace: Workspace, settled: frozenset[str] = frozenset()) -> Plans:
@@ -62,12 +62,15 @@ def _load(workspace: Workspace, settled: frozenset[str]) -> Plans:
 
 def read_builds(workspace: Workspace) -> tuple["Build", ...]:
     """Return every build of the workspace that has no mistakes."""
+    return tuple(build for recipe in read_recipes(workspace) for build in recipe.builds)
+
+
+def read_recipes(workspace: Workspace) -> tuple["LoadedRecipe", ...]:
+    """Return every recipe of the workspace, with its builds that have no mistakes."""
     from buildsys.authoring.recipes.loader import Loader
 
-    recorded = read_lock(workspace.lock)
-    loader = Loader(workspace.root, recorded, datasets_root())
-    paths = fingerprint.recipe_files(workspace)
-    return tuple(build for path in paths for build in loader.recipe(path).builds)
+    loader = Loader(workspace.root, read_lock(workspace.lock), datasets_root())
+    return tuple(loader.recipe(path) for path in fingerprint.recipe_files(workspace))
 
 
 def make_plans(workspace: Workspace, unwritten: "Unwritten | None" = None) -> Plans:

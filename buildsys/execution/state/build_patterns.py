@@ -1,6 +1,7 @@
 """Selects builds by id, name or pattern; one that matches nothing is an error.
 
-The name of a recipe without `matrix`, or of a variant, stands for its builds for all targets.
+The name of a recipe without `matrix` or with `select`, or of a variant, stands for its builds for
+all targets.
 """
 
 from collections.abc import Sequence

@@ -89,17 +89,18 @@ class Plans:
         shown = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         return f"{diagnostic.render()}\n    note: for {len(names)} recipes: {shown}"
 
-    def select(self, patterns: Sequence[str]) -> list[str]:
-        """Return the builds that match, see `build_patterns.select`.
+    def select(self, patterns: Sequence[str], builds: Sequence[str] | None = None) -> list[str]:
+        """Return the builds that match, among all or among `builds`, see `build_patterns.select`.
 
         Raises InputError; for a recipe with mistakes it lists them.
         """
         try:
-            return select(patterns, [plan.build for plan in self.plans])
+            known = [plan.build for plan in self.plans] if builds is None else builds
+            return select(patterns, known)
         except InputError as error:
             name = error.diagnostics[0].path
-            known = self.diagnostics_of(matching(name, self.broken))
-            own = tuple(d for d in known if d.is_error)
+            found = self.diagnostics_of(matching(name, self.broken))
+            own = tuple(d for d in found if d.is_error)
             if not own:
                 raise
             message = "cannot be built: its recipe has a mistake, see above"

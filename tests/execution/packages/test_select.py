@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.errors import NotAsLocked
+from buildsys.errors import InputError, NotAsLocked
+from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, exit_code
 from buildsys.graph import steps_of
+from buildsys.operations.predict import find_build
 from buildsys.outcome import Kind
 from tests.conftest import Sample, StandIn, build_sample, make_workspace, no_environment
 
@@ -67,6 +69,21 @@ def sweep(workspace: Path, tools: StandIn, change: str = "") -> list[Row]:
     rows = session.build(list(session.plans))
     session.close()
     return rows
+
+
+@pytest.mark.usefixtures("built")
+def test_a_name_of_one_selection_stands_for_the_variant_that_it_ships(workspace: Path) -> None:
+    """`predict`, `fit` and `bundle` take the recipe's name, the selection's id or a variant's."""
+    place, variant = Workspace(write_sweep(workspace)), "tags-96-per-channel@grove-vision-ai-v2"
+    for name in ("tags", "build:tags", "tags@grove-vision-ai-v2", variant):
+        assert find_build(place, name).id == variant
+    shutil.rmtree(workspace / "build")
+    assert find_build(place, variant).id == variant
+    with pytest.raises(InputError) as caught:
+        find_build(place, "tags")
+    message = caught.value.diagnostics[0].render()
+    assert message.startswith("tags@grove-vision-ai-v2: error: has no selected variant")
+    assert "name a variant: tags-64-per-tensor@grove-vision-ai-v2, " in message
 
 
 def test_the_best_that_fits_ships(workspace: Path) -> None:
