@@ -14,6 +14,7 @@ import pytest
 
 from buildsys.execution.children import Cancellation
 from buildsys.execution.running.process import Command, run_command
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.slow
 _STEP = 'sleep 60 & echo $! > "$0.new" && mv "$0.new" "$0"; wait; exit 1'
@@ -76,11 +77,11 @@ def test_a_cancelled_step_ends_with_all_that_it_started(tmp_path: Path) -> None:
         one.cancellation.request()
         one.thread.join()
         assert one.codes == [-9]
-        assert not is_alive(one.child)
+        wait_until(lambda: not is_alive(one.child), "the end of a process that was killed")
         assert is_alive(two.child)
         assert two.thread.is_alive()
     assert two.codes == [-9]
-    assert not is_alive(two.child)
+    wait_until(lambda: not is_alive(two.child), "the end of a process that was killed")
 
 
 def test_a_step_that_is_cancelled_before_it_begins_does_not_begin(tmp_path: Path) -> None:
