@@ -8,21 +8,27 @@ from xdist.workermanage import WorkerController
 LONGEST_FIRST = (
     "test_same_bytes",
     "test_examples",
-    "test_pipeline",
     "test_tasks",
+    "test_pipeline",
     "test_outside",
     "test_yolo26",
     "test_contracts",
-    "test_yolox_pipeline",
     "test_brought",
     "test_litert_torch",
-    "test_architectures",
+    "test_yolox",
+    "test_yolox_pipeline",
     "test_batches",
-    "test_fit",
     "test_converters",
+    "test_architectures",
+    "test_training",
+    "test_fit",
     "test_compare",
+    "test_flash",
+    "test_linux_package",
+    "test_precision",
+    "test_convert",
 )
-"""Files of tests/tools, ordered by duration."""
+"""Files of tests/tools that take longer than 20 s, ordered by duration."""
 MOST_WITH_TOOLS = 2
 """Files whose tests run tools at a time, while there are others."""
 
