@@ -60,7 +60,7 @@ def _accept(session: "Session", names: list[str]) -> None:
     known = baselines.read(session.workspace)
     baselines.write(session.workspace, baselines.accept(known, report, chosen))
     for name in baselines.outdated(known, report):
-        print(f"removed the figures of {name}: there is no such build")
+        print(f"removed the figures of {name}: it is not a build of this workspace")
     ready = {item.id for item in report.artifacts if item.good}
     for name in chosen:
         print(f"accepted {name}" if name in ready else f"{name} has nothing to ship: left out")

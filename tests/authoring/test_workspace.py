@@ -266,7 +266,7 @@ def test_broken_target_extension(workspace: Path, text: str, message: str) -> No
 
 
 def test_a_contract_that_is_not_used_breaks_no_recipe(workspace: Path) -> None:
-    """An unfinished contract is no mistake of a recipe whose firmware has none."""
+    """A recipe whose firmware has no contract is right beside an unfinished contract."""
     (workspace / "targets" / "firmware").mkdir(parents=True)
     (workspace / "targets" / "firmware" / "unfinished.yaml").write_text("name: unfinished\n")
     weights = re.compile(r"weights: \{.*\}")

@@ -318,7 +318,7 @@ def test_what_says_the_same_is_not_rendered_again(workspace: Path, tools: StandI
 def test_the_command_names_the_page_that_is_there(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`buildsys report` names the page that exists; where none could be written, it says so."""
+    """`buildsys report` names the page that exists, or prints that none could be written."""
     run(workspace, tools)
     capsys.readouterr()
     assert main(["-C", str(workspace), "report"]) == 0
@@ -422,8 +422,8 @@ def test_a_mistake_in_a_recipe_keeps_its_baselines(
     }
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
-        "removed the figures of gone@host: there is no such build",
-        "removed the figures of tags2@host: there is no such build",
+        "removed the figures of gone@host: it is not a build of this workspace",
+        "removed the figures of tags2@host: it is not a build of this workspace",
     ]
 
 

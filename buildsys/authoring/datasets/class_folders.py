@@ -71,7 +71,7 @@ def read_class_folders(root: Path, label: str) -> DatasetFacts:
 
 
 def is_undivided(root: Path) -> bool:
-    """Return whether a folder contains folders of images for classes, and is no split itself.
+    """Return whether a folder contains folders of images for classes, and is not a split itself.
 
     Beside them, there may be folders without images, or with the name of a part of a dataset:
     `read_class_folders` reports them. Folders with deeper folders alone may be datasets.

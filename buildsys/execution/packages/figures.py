@@ -18,7 +18,7 @@ class Figures:
     metrics: tuple[tuple[str, float], ...] = ()
     split: str = ""
     without_objects: tuple[str, ...] = ()
-    """Classes that do not occur in the measured `split`."""
+    """Classes that do not occur in the measured `split`; the metrics omit them."""
 
     def value(self, name: str) -> float | None:
         """Return a figure by its name in `select`; None if it is unknown."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.errors import NotAsLocked, Rejected, Waiting
-from buildsys.execution.packages.figures import read_figures
+from buildsys.execution.packages.figures import Figures, read_figures
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.unchanged import SettledBuild
 from buildsys.files import read_regular, write_atomic
@@ -28,12 +28,10 @@ _MOST_ROWS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(Figures):
     """One build: its outcome, the seconds that this run spent on its steps, and its package's
     figures.
 
-    `without_objects`: classes that do not occur in the measured `split`; the metrics omit them.
-    `sram_bytes`: the SRAM that Vela planned; with Dedicated_Sram the cache, not the arena in DRAM.
     `candidate`: a variant that `select` chooses among; it may be rejected. `earlier`: it waits, and
     build/ holds the package of an earlier recipe. `proved`: False where no step measured or judged
     the package's content.
@@ -45,12 +43,6 @@ class Row:
     candidate: bool = False
     earlier: bool = False
     proved: bool = True
-    file: str = ""
-    bytes: int = 0
-    sram_bytes: int = 0
-    metrics: tuple[tuple[str, float], ...] = ()
-    split: str = ""
-    without_objects: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
@@ -262,7 +254,7 @@ def _untrained(row: Row) -> str:
             return f"it is only right about images of class {right[0]}"
         count = len(classes) + len(row.without_objects)
         if metrics["top1"] <= 1 / count:
-            return f"top-1 is no better than chance among {count} classes"
+            return f"top-1 is not above chance among {count} classes"
     labels = {label: metrics[name] for name, label in HEADLINES.items() if name in metrics}
     zero = [label for label, value in labels.items() if f"{value:.4f}" == "0.0000"]
     if not zero:

@@ -344,9 +344,9 @@ def test_a_package_without_any_evidence_says_so() -> None:
         ),
         (
             {"top1": 0.33, "top1.a": 0.5, "top1.b": 0.49, "top1.c": 0.0},
-            "top-1 is no better than chance among 3 classes",
+            "top-1 is not above chance among 3 classes",
         ),
-        ({"top1": 0.0, "top1.a": 0.0, "top1.b": 0.0}, "top-1 is no better than chance among 2"),
+        ({"top1": 0.0, "top1.a": 0.0, "top1.b": 0.0}, "top-1 is not above chance among 2"),
         ({"top1": 0.6, "top1.a": 0.5, "top1.b": 0.7}, ""),
     ],
 )

@@ -153,7 +153,7 @@ def test_an_archive_that_no_longer_unpacks_is_reported(
 def test_a_folder_appears_with_its_record_or_not_at_all(
     folder: Path, store: Store, tmp_path: Path
 ) -> None:
-    """Where the record cannot be written, there is no folder, and no part of it."""
+    """If the record cannot be written, neither the folder nor a part of it appears."""
     shutil.rmtree(folder)
     record = folder.with_name(f"{folder.name}.record")
     record.unlink()
@@ -182,7 +182,7 @@ def test_what_a_killed_run_left_is_removed(folder: Path, store: Store) -> None:
 def test_a_second_run_waits_for_the_one_that_unpacks(
     folder: Path, store: Store, tmp_path: Path
 ) -> None:
-    """While a run unpacks an archive, another one waits, says so, and then uses its files."""
+    """While a run unpacks an archive, another one waits with a message, and then uses its files."""
     before = snapshot(folder)
     aside = folder.rename(tmp_path / "aside")
     lines: list[str] = []

@@ -20,7 +20,7 @@ _ROWS = {MASK_CHANNELS: "mask coefficients", 1: "angles"}
 
 def split(name: str, values: "np.ndarray", classes: int, keypoints: int) -> tuple[Part, ...]:
     """Split an output, by its canonical name, into parts of one kind; see `output_figures.split`.
-    `keypoints`: those of an object, 0 if the network has none.
+    `keypoints`: the number for an object; 0 for other tasks than pose.
     """
     parts = output_figures.split(name, values, classes)
     return parts if keypoints else tuple(_without_keypoints(name, part) for part in parts)
