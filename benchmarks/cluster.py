@@ -136,7 +136,8 @@ def wait_for(log: Path, pattern: str) -> str:
 def run_steps(place: Path, count: int, wide: int) -> tuple[float, float]:
     """Milliseconds of this process' CPU, and of the wall, for each of some gates."""
     from buildsys.execution.session.session import Session
-    from buildsys.execution.state.plans import Plans, plan_beside
+    from buildsys.execution.state.completed_plans import plan_beside
+    from buildsys.execution.state.plans import Plans
     from buildsys.graph import Input, Output, Source, Step
     from buildsys.registry import get_step, new_step
     from buildsys.steps.gate import Params, Threshold

@@ -29,7 +29,8 @@ from buildsys.execution.running.runner import EnsureEnv
 from buildsys.execution.session.build_plans import host_of, plan_build
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.action_keys import Parts
-from buildsys.execution.state.plans import Plans, complete_step
+from buildsys.execution.state.completed_plans import complete_step
+from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.step_outputs import read_verdict
 from buildsys.execution.tools import definitions, environments
 from buildsys.execution.tools.host_tools import LOCAL

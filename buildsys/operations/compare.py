@@ -13,7 +13,7 @@ from pathlib import Path
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, InputError, Rejected, Waiting
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import complete_step
+from buildsys.execution.state.completed_plans import complete_step
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.files import write_atomic
 from buildsys.graph import BuildPlan, Input, SelectionPlan, Step, WaitingPlan, build_plans

@@ -29,7 +29,8 @@ from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv
 from buildsys.execution.session.build_plans import fit_key_of, host_of
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import Plans, complete
+from buildsys.execution.state.completed_plans import complete
+from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.step_outputs import read_figure, read_object, read_verdict
 from buildsys.execution.tools.environments import ensure as ensure_env
 from buildsys.graph import BuildPlan, Step

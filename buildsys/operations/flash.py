@@ -23,7 +23,8 @@ from buildsys.operations.predict import check_built
 from buildsys.operations.verify import shipped_plan
 from buildsys.records import Digest, RelativeName, Size
 from buildsys.steps.lib.packages import send_xmodem
-from buildsys.steps.lib.packages.flash import PLAN, Region, overlaps
+from buildsys.steps.lib.packages.flash import Region, overlaps
+from buildsys.steps.lib.packages.flash_files import PLAN
 
 TOOL_ENV = "flash"
 _CONNECT_ATTEMPTS = "7"
@@ -80,7 +81,7 @@ class _Region:
 
 @dataclass(frozen=True, kw_only=True)
 class _PlanFile:
-    """The content of flash.json, which steps.lib.packages.flash writes."""
+    """The content of flash.json, which steps.lib.packages.flash_files writes."""
 
     target: str
     firmware: str

@@ -18,7 +18,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import matching
-from buildsys.execution.state.plans import plan_beside
+from buildsys.execution.state.completed_plans import plan_beside
 from buildsys.execution.state.step_outputs import malformed, read_object, read_output
 from buildsys.files import replace_folder
 from buildsys.graph import BuildPlan, Input, Step

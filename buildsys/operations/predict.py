@@ -21,8 +21,9 @@ from buildsys.execution.session.build_plans import plan_build
 from buildsys.execution.session.loading import make_plans, read_recipes
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import select
+from buildsys.execution.state.completed_plans import plan_beside
 from buildsys.execution.state.manifests import read_manifest
-from buildsys.execution.state.plans import Plans, plan_beside
+from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.step_outputs import malformed, read_output
 from buildsys.files import read_regular
 from buildsys.graph import BuildPlan, Input, Source, Step

@@ -19,8 +19,8 @@ from buildsys.execution.running.runner import Runner
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row
 from buildsys.execution.state import published
+from buildsys.execution.state.completed_plans import plan_beside
 from buildsys.execution.state.decide import State
-from buildsys.execution.state.plans import plan_beside
 from buildsys.files import read_regular, replace_folder, temporary_file, write_atomic
 from buildsys.graph import BuildPlan, Input, Source, Status, Step
 from buildsys.records import Digest, find_record, write_record

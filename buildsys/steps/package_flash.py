@@ -7,7 +7,8 @@ from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec
 from buildsys.steps.bind_outputs import bound_order
 from buildsys.steps.lib.packages.contents import write_companions, write_json
 from buildsys.steps.lib.packages.edges import describe_file
-from buildsys.steps.lib.packages.flash import FlashParams, plan_flash, write_plan
+from buildsys.steps.lib.packages.flash import FlashParams, plan_flash
+from buildsys.steps.lib.packages.flash_files import write_plan
 
 STEP = StepSpec(
     tool_env="evaluate",

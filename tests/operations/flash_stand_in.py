@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from buildsys.execution.running.process import Command, OnProgress
-from buildsys.steps.lib.packages.flash import FlashParams, write_plan
+from buildsys.steps.lib.packages.flash import FlashParams
+from buildsys.steps.lib.packages.flash_files import write_plan
 from buildsys.steps.lib.runtime.launcher import rebuild
 from tests.conftest import StandIn
 

@@ -6,7 +6,8 @@ import pytest
 
 from buildsys.errors import Rejected
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import Plans, complete
+from buildsys.execution.state.completed_plans import complete
+from buildsys.execution.state.plans import Plans
 from buildsys.graph import BuildPlan, Input, Source
 from buildsys.operations import fit
 from buildsys.planning import plan_builder

@@ -20,8 +20,8 @@ from buildsys.steps.lib.packages.flash import (
     make_region,
     overlaps,
     preamble,
-    write_plan,
 )
+from buildsys.steps.lib.packages.flash_files import write_plan
 from buildsys.steps.lib.runtime.progress import StepError
 from tests.operations.flash_stand_in import MODEL_BYTES, make_model
 

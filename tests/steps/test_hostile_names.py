@@ -18,6 +18,7 @@ from buildsys.steps.lib.datasets import survey_text
 from buildsys.steps.lib.packages import (
     engine_readme,
     flash,
+    flash_files,
     linux_readme,
     saved_model_readme,
     triton_readme,
@@ -159,7 +160,7 @@ def test_the_readme_of_a_flash_plan(given: flash.FlashParams, tmp_path: Path) ->
     for word in (PLAIN, HOSTILE):
         params = planted(given, word, frozenset({"flash", "target", "task", "algorithm"}))
         (tmp_path / "model.tflite").write_bytes(make_model("tags"))
-        flash.write_plan(tmp_path, "model.tflite", params)
+        flash_files.write_plan(tmp_path, "model.tflite", params)
         texts.append((tmp_path / "README.md").read_text())
     plain, hostile = (
         "\n".join(line for line in text.split("\n") if "AT+INFO" not in line) for text in texts

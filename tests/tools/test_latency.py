@@ -16,7 +16,8 @@ from buildsys.errors import StepFailed
 from buildsys.execution.packages import measurements
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.plans import Plans, complete
+from buildsys.execution.state.completed_plans import complete
+from buildsys.execution.state.plans import Plans
 from buildsys.execution.tools import uv_commands
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.graph import BuildPlan, Input, Source

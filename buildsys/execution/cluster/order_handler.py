@@ -36,10 +36,10 @@ from buildsys.execution.running import process
 from buildsys.execution.running.admission import Admission
 from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.state.action_keys import make_key
+from buildsys.execution.state.completed_plans import complete_step
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.fingerprint import look_at_package
-from buildsys.execution.state.plans import complete_step
 from buildsys.execution.store.action_entry import ActionEntry, machine_of
 from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_failure import RemoteFailure

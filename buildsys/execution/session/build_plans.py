@@ -3,7 +3,7 @@
 from buildsys.authoring.recipes.build import Build
 from buildsys.digest import digest_file
 from buildsys.execution.places import Workspace
-from buildsys.execution.state.plans import complete_step
+from buildsys.execution.state.completed_plans import complete_step
 from buildsys.execution.tools import host_facts
 from buildsys.graph import BuildPlan, HostFacts
 from buildsys.planning import planner

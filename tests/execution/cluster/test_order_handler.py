@@ -25,7 +25,7 @@ from buildsys.execution.cluster.orders import (
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.state.action_keys import make_key
-from buildsys.execution.state.plans import complete_step
+from buildsys.execution.state.completed_plans import complete_step
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.registry import get_step, new_step
 from buildsys.remote_settings import RemoteSettings

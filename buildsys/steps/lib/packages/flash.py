@@ -1,4 +1,4 @@
-"""Plan the flash of a board: which file goes where, and how to send it (flash.json and README.md).
+"""Plan the flash of a board: which file goes where, and how to send it.
 
 It sends nothing itself. Sources of the facts: the preamble and the arguments of xmodem_send.py are
 those of HimaxWiseEyePlus/Seeed_Grove_Vision_AI_Module_V2, xmodem/xmodem_send.py (commit 04aab3e);
@@ -16,13 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, FlashSpec, ModelSpec, Slot
-from buildsys.steps.lib.packages import flash_readme
-from buildsys.steps.lib.packages.contents import write_json
 from buildsys.steps.lib.runtime.progress import fail
 
 SSCMA = "sscma"
 """The `app` of firmware that understands SSCMA's AT commands."""
-PLAN = "flash.json"
 _MAGIC = b"TFL3"
 _PACKET = 128
 _MOST_COMMAND = 4095
@@ -154,6 +151,18 @@ def make_region(path: Path, slot: Slot, firmware: str) -> Region:
     )
 
 
+def describe_region(region: Region) -> dict[str, Any]:
+    """Return the region as flash.json shows it."""
+    return {
+        "file": region.file,
+        "address": _hex(region.address),
+        "size": region.size,
+        "end": _hex(region.end),
+        "alignment": region.alignment,
+        "sha256": region.sha256,
+    }
+
+
 def preamble(position: int) -> bytes:
     """Return the XMODEM packet that gives Himax's boot loader the position of the next file; 128
     bytes.
@@ -235,41 +244,6 @@ def commands(region: Region, flash: FlashSpec) -> dict[str, dict[str, Any]]:
             ],
         }
     return {name: {"arguments": words, "line": shlex.join(words)} for name, words in found.items()}
-
-
-def write_plan(folder: Path, file: str, params: FlashParams) -> None:
-    """Write flash.json and README.md next to the file. Fails if the file does not fit into its
-    slot.
-    """
-    region = make_region(folder / file, params.slot, params.firmware)
-    xmodem = params.flash.method == "xmodem"
-    plan = {
-        "target": params.target,
-        "firmware": params.firmware,
-        "app": params.flash.app,
-        "verified": params.verified,
-        "notes": list(params.notes),
-        "method": params.flash.method,
-        "chip": params.flash.chip,
-        "baud": params.flash.baud,
-        "regions": [_render(region)],
-        "preamble": preamble(region.address).hex() if xmodem else None,
-        "commands": commands(region, params.flash),
-        "info": make_info(params, region.size),
-    }
-    write_json(folder / PLAN, plan)
-    (folder / "README.md").write_text(flash_readme.describe(plan, params, region), encoding="utf-8")
-
-
-def _render(region: Region) -> dict[str, Any]:
-    return {
-        "file": region.file,
-        "address": _hex(region.address),
-        "size": region.size,
-        "end": _hex(region.end),
-        "alignment": region.alignment,
-        "sha256": region.sha256,
-    }
 
 
 def _hex(value: int) -> str:

@@ -6,18 +6,16 @@ Seeed-Studio/SenseCraft-Web-Toolkit, src/pages/setup/process/components/Device.v
 the site itself was not tried.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from buildsys.escaping import code_span, markdown
-
-if TYPE_CHECKING:
-    from buildsys.steps.lib.packages.flash import FlashParams, Region
+from buildsys.steps.lib.packages.flash import FlashParams, Region
 
 _WEB_ADDRESS = 0x400000
 """Where the web tool puts a user's own model, for any firmware: Device.vue."""
 
 
-def describe(plan: dict[str, Any], params: "FlashParams", region: "Region") -> str:
+def describe(plan: dict[str, Any], params: FlashParams, region: Region) -> str:
     """Return the whole text.
 
     `plan`: the content of flash.json; only firmware with SSCMA's commands has an `info`.
@@ -32,7 +30,7 @@ def describe(plan: dict[str, Any], params: "FlashParams", region: "Region") -> s
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
-def _file(plan: dict[str, Any], params: "FlashParams", region: "Region") -> str:
+def _file(plan: dict[str, Any], params: FlashParams, region: Region) -> str:
     (row,) = plan["regions"]
     return f"""
 # {markdown(params.name)} for {markdown(params.label)}
@@ -47,12 +45,12 @@ def _file(plan: dict[str, Any], params: "FlashParams", region: "Region") -> str:
 every file was made. `flash.json` has the information below for programs."""
 
 
-def _source(params: "FlashParams") -> str:
+def _source(params: FlashParams) -> str:
     """Return whose firmware it is, and where to find it."""
     return f"\nFirmware: {markdown(params.source)}." if params.source else ""
 
 
-def _flashing(plan: dict[str, Any], params: "FlashParams") -> str:
+def _flashing(plan: dict[str, Any], params: FlashParams) -> str:
     named = {name: entry["line"] for name, entry in plan["commands"].items()}
     if params.flash.method == "esptool":
         ways = f"""
@@ -84,7 +82,7 @@ board's serial port as PORT:
 Only the model is sent; the board must already have the firmware."""
 
 
-def _labels(plan: dict[str, Any], params: "FlashParams") -> str:
+def _labels(plan: dict[str, Any], params: FlashParams) -> str:
     if plan["info"] is None:
         return ""
     return f"""
@@ -98,7 +96,7 @@ ends with a carriage return:
 Without it the model works, but its classes are numbers."""
 
 
-def _web_tool(plan: dict[str, Any], params: "FlashParams", region: "Region") -> str:
+def _web_tool(plan: dict[str, Any], params: FlashParams, region: Region) -> str:
     if plan["info"] is None:
         return ""
     if region.address != _WEB_ADDRESS:
@@ -124,7 +122,7 @@ Then it offers Confidence and IoU, the thresholds for shown detections. If the b
 version, the page first flashes its own, for which this model was not made."""
 
 
-def _unverified(plan: dict[str, Any], params: "FlashParams") -> str:
+def _unverified(plan: dict[str, Any], params: FlashParams) -> str:
     lines = ["the model on the device: no device was attached during the build"]
     if params.flash.method == "xmodem":
         lines.append("xmodem_send.py with a model and without a firmware image")
