@@ -45,7 +45,7 @@ from buildsys.operations.destinations import (
 )
 from buildsys.operations.predict import find_build
 from buildsys.planning.local_gpu import settle_local
-from buildsys.planning.plan_builder import make_step, needed, output
+from buildsys.planning.plan_steps import make_step, needed, output
 from buildsys.registry import PACKAGE, read_step
 from buildsys.spec import Format
 from buildsys.steps import build_engine, pack_calibration

@@ -18,7 +18,7 @@ from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.files import write_atomic
 from buildsys.graph import BuildPlan, Input, SelectionPlan, Step, WaitingPlan, build_plans
 from buildsys.outcome import Kind
-from buildsys.planning.plan_builder import make_step, needed
+from buildsys.planning.plan_steps import make_step, needed
 from buildsys.registry import read_step
 from buildsys.report.comparisons import comparison_file
 from buildsys.spec import Format, Intermediate

@@ -23,7 +23,7 @@ from buildsys.execution.state.step_outputs import malformed, read_object, read_o
 from buildsys.files import replace_folder
 from buildsys.graph import BuildPlan, Input, Step
 from buildsys.planning.datasets import given_splits, pattern_input, plan_inspection
-from buildsys.planning.plan_builder import make_step
+from buildsys.planning.plan_steps import make_step
 from buildsys.registry import read_step
 from buildsys.steps import inspect_dataset
 from buildsys.steps.lib.datasets.labels import Finding

@@ -30,7 +30,7 @@ from buildsys.graph import BuildPlan, Input, Source, Step
 from buildsys.json_text import json_text
 from buildsys.operations.destinations import fresh_inside, placing
 from buildsys.outcome import Kind
-from buildsys.planning.plan_builder import make_step
+from buildsys.planning.plan_steps import make_step
 from buildsys.records import Digest, RelativeName, Size
 from buildsys.registry import find_step
 from buildsys.spec import MADE_FROM, READ_AS, Format

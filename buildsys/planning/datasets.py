@@ -11,7 +11,8 @@ from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.recipe import CALIBRATED
 from buildsys.graph import HostFacts, Input, Source, Step
-from buildsys.planning.plan_builder import PlanBuilder, output
+from buildsys.planning.plan_builder import PlanBuilder
+from buildsys.planning.plan_steps import output
 from buildsys.registry import get_step, read_step
 from buildsys.spec import Format
 from buildsys.steps import (

@@ -5,7 +5,8 @@ same result.
 """
 
 from buildsys.graph import Input
-from buildsys.planning.plan_builder import PlanBuilder, shipped_files
+from buildsys.planning.plan_builder import PlanBuilder
+from buildsys.planning.plan_steps import shipped_files
 from buildsys.planning.proofs import make_reading
 from buildsys.registry import StepDefinition, read_step
 from buildsys.spec import Format

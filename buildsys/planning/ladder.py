@@ -9,7 +9,8 @@ import dataclasses
 from buildsys.authoring.recipes.families import step_for
 from buildsys.authoring.recipes.model import on_reference_kernels, runs_on_micro
 from buildsys.graph import Input
-from buildsys.planning.plan_builder import PlanBuilder, output
+from buildsys.planning.plan_builder import PlanBuilder
+from buildsys.planning.plan_steps import output
 from buildsys.registry import read_step
 from buildsys.spec import Format, Intermediate, Quantization
 from buildsys.steps import (

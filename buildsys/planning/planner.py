@@ -19,7 +19,8 @@ from buildsys.planning import ladder, proofs, signal_check
 from buildsys.planning.datasets import add_coco, add_dataset, add_images
 from buildsys.planning.engine_proofs import add_engine_proofs, engine_notes
 from buildsys.planning.local_gpu import settle_local
-from buildsys.planning.plan_builder import KnownSteps, PlanBuilder, needed, output, shipped_files
+from buildsys.planning.plan_builder import PlanBuilder
+from buildsys.planning.plan_steps import KnownSteps, needed, output, shipped_files
 from buildsys.registry import StepDefinition, find_step, get_step, read_step
 from buildsys.spec import MODELS, AnyFormat, CheckpointFacts, Format
 from buildsys.steps import adapt_onnx, bind_outputs, calibrate_engine, fetch_file, quantize_onnx

@@ -7,7 +7,8 @@ from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.authoring.targets.contract import Contract
 from buildsys.graph import Input
 from buildsys.planning import ladder
-from buildsys.planning.plan_builder import PlanBuilder, output
+from buildsys.planning.plan_builder import PlanBuilder
+from buildsys.planning.plan_steps import output
 from buildsys.registry import find_step, get_step, read_step
 from buildsys.spec import READ_AS, AnyFormat, Format, Intermediate
 from buildsys.steps import (

@@ -2,7 +2,8 @@
 
 from buildsys.graph import Input
 from buildsys.planning import ladder
-from buildsys.planning.plan_builder import PlanBuilder, output
+from buildsys.planning.plan_builder import PlanBuilder
+from buildsys.planning.plan_steps import output
 from buildsys.registry import read_step
 from buildsys.spec import Format
 from buildsys.steps import examine_onnx

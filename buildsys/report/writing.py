@@ -251,7 +251,7 @@ def _digest(state: State, runner: Runner, step: Step) -> str:
 
 def _plan(workspace: Workspace) -> BuildPlan:
     """Return a separate plan with the one step."""
-    from buildsys.planning.plan_builder import make_step
+    from buildsys.planning.plan_steps import make_step
     from buildsys.registry import read_step
     from buildsys.steps import render_report
 

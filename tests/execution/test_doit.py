@@ -461,3 +461,26 @@ def test_steps_run_in_no_process_of_doit(place: Path, config: str) -> None:
     run = doit(place, "-n", "2", "-P", "process")
     assert run.returncode in (1, 3)
     assert "remove `-P process`" in run.stderr
+
+
+def test_an_unchanged_build_beside_others_imports_no_validation_library(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of one build that is up to date parses no recipe, even if others were never built and
+    the report is compared.
+    """
+    monkeypatch.setenv("BUILDSYS_REPORT", "pages")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    write_recipe(place, "other")
+    first = doit(place, "build:plain@host")
+    assert "report: build/report/index.html" in first.stdout
+    code = (
+        "import sys; from doit.doit_cmd import DoitMain;"
+        " code = DoitMain().run(['build:plain@host']);"
+        " print(code, sorted({'pydantic', 'ruamel.yaml', 'rich'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=True
+    )
+    assert "up-to-date" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 []"

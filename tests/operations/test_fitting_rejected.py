@@ -10,7 +10,7 @@ from buildsys.execution.state.completed_plans import complete
 from buildsys.execution.state.plans import Plans
 from buildsys.graph import BuildPlan, Input, Source
 from buildsys.operations import fit
-from buildsys.planning import plan_builder
+from buildsys.planning import plan_steps
 from buildsys.registry import read_step
 from buildsys.steps import compile_vela, gate
 from tests.conftest import StandIn, no_environment
@@ -25,7 +25,7 @@ def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
         for name in ("metrics.json", "model.tflite")
     )
     thresholds = (gate.Threshold(metric="box", min=0.5, max_drop=None),)
-    judge = plan_builder.make_step(
+    judge = plan_steps.make_step(
         "contract",
         read_step(gate),
         gate.Params(thresholds=thresholds),
@@ -36,7 +36,7 @@ def test_what_a_verdict_rejects_says_so(workspace: Path) -> None:
         version="4.5", accelerator="ethos-u55-64", system_config="", memory_mode="", optimise="Size"
     )
     verdict = Input(name="verdict", step=judge.id, output="verdict")
-    compiler = plan_builder.make_step(
+    compiler = plan_steps.make_step(
         "compile",
         read_step(compile_vela),
         params,

@@ -18,7 +18,7 @@ from buildsys.execution.session.loading import read_builds
 from buildsys.graph import HostFacts
 from buildsys.planning import planner
 from buildsys.planning.fit_key import fit_key
-from buildsys.planning.plan_builder import KnownSteps
+from buildsys.planning.plan_steps import KnownSteps
 from tests.conftest import REPOSITORY
 
 MODULES = sorted((REPOSITORY / "buildsys" / "planning").glob("*.py"))

@@ -21,7 +21,7 @@ from buildsys.execution.state.plans import Plans
 from buildsys.execution.tools import uv_commands
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.graph import BuildPlan, Input, Source
-from buildsys.planning import plan_builder
+from buildsys.planning import plan_steps
 from buildsys.registry import get_step
 from tests.tools.places import copy_workspace
 
@@ -43,7 +43,7 @@ def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
     definition = get_step(f"benchmark_{kind}")
     params = definition.params(threads=1, runs=20, warmup=3, machine=cpu_name())
     given = {kind: Input(name=kind, source=Source(path=str(file), label=file.name))}
-    step = plan_builder.make_step("benchmark", definition, params, given, {"latency": False})
+    step = plan_steps.make_step("benchmark", definition, params, given, {"latency": False})
     plan = complete(
         BuildPlan(
             build="latency@here",

@@ -9,7 +9,7 @@ from buildsys.graph import BuildPlan, HostFacts
 from buildsys.planning import planner
 from buildsys.planning.fit_key import fit_key, vela_config
 from buildsys.planning.local_gpu import needs_gpu_facts
-from buildsys.planning.plan_builder import KnownSteps
+from buildsys.planning.plan_steps import KnownSteps
 
 
 def plan_build(build: Build, workspace: Workspace, known: KnownSteps | None = None) -> BuildPlan:

@@ -22,7 +22,7 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools.environments import ensure
 from buildsys.graph import Archive, Step
 from buildsys.lockfile import Lock
-from buildsys.planning.plan_builder import make_step
+from buildsys.planning.plan_steps import make_step
 from buildsys.registry import read_step
 from buildsys.steps import fetch_file
 from buildsys.write_errors import writing

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from buildsys.execution.running.admission import Admission
 from buildsys.graph import Input, Source, Step
-from buildsys.planning import plan_builder
+from buildsys.planning import plan_steps
 from buildsys.registry import read_step
 from buildsys.steps import benchmark_onnx, benchmark_tflite
 
@@ -17,7 +17,7 @@ def benchmark(threads: int = 1) -> Step:
     """A benchmark step as in a plan."""
     params = benchmark_tflite.Params(threads=threads, runs=50, warmup=5, machine="one machine")
     model = Input(name="tflite", source=Source(path="/model.tflite", label="model.tflite"))
-    return plan_builder.make_step(
+    return plan_steps.make_step(
         "benchmark", read_step(benchmark_tflite), params, {"tflite": model}, {"latency": False}
     )
 
@@ -188,7 +188,7 @@ def test_the_machine_is_part_of_what_a_benchmark_is() -> None:
     """The machine is part of a benchmark's action key."""
     model = Input(name="onnx", source=Source(path="/m.onnx", label="m.onnx"))
     one, other = (
-        plan_builder.make_step(
+        plan_steps.make_step(
             "benchmark",
             read_step(benchmark_onnx),
             benchmark_onnx.Params(threads=1, runs=5, warmup=1, machine=machine),
