@@ -49,8 +49,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.families import torch_program
     from buildsys.steps.lib.files import tflite_writing
+    from buildsys.steps.lib.networks import litert
     from buildsys.steps.lib.parity import conversion
-    from buildsys.steps.lib.runtime import litert, torch_setup
+    from buildsys.steps.lib.runtime import torch_setup
 
     torch_setup.limit_threads()
     network = torch_program.load(inputs["program"])

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
-from buildsys.steps.lib.files import saved_model
-from buildsys.steps.lib.files.saved_model import Params
+from buildsys.steps.lib.networks import saved_model
+from buildsys.steps.lib.networks.saved_model import Params
 from buildsys.steps.lib.runtime.progress import fail, report
 
 if TYPE_CHECKING:

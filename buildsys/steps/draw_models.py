@@ -97,7 +97,7 @@ def _first(kinds: tuple[str, ...], inputs: dict[str, Path]) -> str:
 
 
 def _open(kind: str, path: Path, reading: accuracy.Params) -> Form:
-    from buildsys.steps.lib.runtime import litert, onnx_session
+    from buildsys.steps.lib.networks import litert, onnx_session
 
     network: Run = (
         onnx_session.network(path)

@@ -18,7 +18,7 @@ STEP = StepSpec(
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Measure; outputs are decoded with NumPy."""
-    from buildsys.steps.lib.runtime import onnx_session
+    from buildsys.steps.lib.networks import onnx_session
 
     model = inputs["onnx"]
     predict = onnx_session.network(model)

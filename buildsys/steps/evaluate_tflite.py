@@ -33,7 +33,7 @@ STEP = StepSpec(
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Measure; outputs are found by their signature names and decoded with NumPy."""
-    from buildsys.steps.lib.runtime import litert
+    from buildsys.steps.lib.networks import litert
 
     @cache
     def runner() -> Any:

@@ -73,8 +73,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 def _answer(inputs: dict[str, Path], form: str, params: Params) -> "Recording":
     """Return the outputs of one of the files for the images, by canonical names."""
+    from buildsys.steps.lib.networks import onnx_session
     from buildsys.steps.lib.parity import recording_files
-    from buildsys.steps.lib.runtime import onnx_session
 
     network = onnx_session.network(inputs[form])
     answers = []

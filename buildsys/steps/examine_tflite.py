@@ -107,8 +107,8 @@ def _answer(inputs: dict[str, Path]) -> "tuple[Output, ...]":
     """
     import numpy as np
 
+    from buildsys.steps.lib.networks import litert_raw
     from buildsys.steps.lib.parity import recording_files
-    from buildsys.steps.lib.runtime import litert_raw
 
     model = litert_raw.Raw(inputs["tflite"])
     if "pictures" not in inputs:

@@ -15,7 +15,7 @@ STEP = StepSpec(
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Predict; outputs are found by their names in the file."""
-    from buildsys.steps.lib.runtime import onnx_session
+    from buildsys.steps.lib.networks import onnx_session
 
     model = inputs["onnx"]
     predict(model, inputs["pictures"], onnx_session.network(model), params, outputs["predictions"])

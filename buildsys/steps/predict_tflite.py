@@ -18,7 +18,7 @@ STEP = StepSpec(
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Predict; outputs are found by their signature names."""
-    from buildsys.steps.lib.runtime import litert
+    from buildsys.steps.lib.networks import litert
 
     runner = litert.Runner(inputs["tflite"], params.reading.reference_kernels)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.heads.batch import Batch, calibration_batch, memory_mib
 from buildsys.steps.lib.runtime.progress import fail, report
+from buildsys.steps.lib.tensorrt.calibration_images import RECOMMENDED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +31,6 @@ STEP = StepSpec(
         memory_mib=memory_mib(params.batch, params.preprocessing, 1500, 250)
     ),
 )
-RECOMMENDED = 500
-"""Recommended number of calibration images: about what TensorRT's guide found sufficient for
-ImageNet.
-"""
 _MOST_PIXELS = 4 * 640 * 640
 """Maximum number of pixels of calibration images that run together: each keeps its intermediate
 values, 250 MiB at 640 x 640 in YOLOv8n (measured: 16 together took 4.1 GiB, and twice as long per
@@ -202,7 +199,7 @@ def _calibrate(prepared: str, pictures: "_Pictures") -> str:
     import onnx
     from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
 
-    from buildsys.steps.lib.runtime import onnx_session
+    from buildsys.steps.lib.networks import onnx_session
 
     onnx.save(onnx_session.without_softmax(onnx.load(prepared)), "calibrated.onnx")
     calibrator = create_calibrator("calibrated.onnx", ["Conv"], "augmented.onnx")

@@ -27,7 +27,7 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Record the outputs in file order."""
-    from buildsys.steps.lib.runtime import onnx_session
+    from buildsys.steps.lib.networks import onnx_session
 
     network = onnx_session.network(inputs["onnx"])
 

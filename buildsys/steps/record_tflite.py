@@ -32,7 +32,7 @@ class Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Record the outputs in file order."""
-    from buildsys.steps.lib.runtime import litert_raw
+    from buildsys.steps.lib.networks import litert_raw
 
     model = litert_raw.Raw(inputs["tflite"], params.reference_kernels)
     names = recording_files.name_outputs(model.names, params.names, inputs["tflite"])

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Preprocessing, Resources, StepSpec
 from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS
+from buildsys.steps.lib.networks import litert
 from buildsys.steps.lib.parity import recording_files
-from buildsys.steps.lib.runtime import litert, tensorflow_setup
+from buildsys.steps.lib.runtime import tensorflow_setup
 from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 from buildsys.steps.lib.runtime.progress import fail
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
+from buildsys.steps.lib.families import torch_recording
 from buildsys.steps.lib.parity import recording_files
 
 STEP = StepSpec(
@@ -51,4 +52,4 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     model = ultralytics_export.load_network(inputs["checkpoint"], params.task, params.head)
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
-    recording_files.record_torch(model, params.names, pictures, outputs["recording"])
+    torch_recording.record_torch(model, params.names, pictures, outputs["recording"])

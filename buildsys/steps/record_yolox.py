@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, Resources, StepSpec
+from buildsys.steps.lib.families import torch_recording
 from buildsys.steps.lib.parity import recording_files
 
 STEP = StepSpec(
@@ -54,4 +55,4 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     source = inputs["checkpoint"], params.architecture, len(params.classes)
     model = yolox_head.load_network(*source, params.head)
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)
-    recording_files.record_torch(model, params.names, pictures, outputs["recording"])
+    torch_recording.record_torch(model, params.names, pictures, outputs["recording"])

@@ -109,8 +109,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Train. `inputs`: dataset (folder with data.yaml), weights (unless random)."""
-    from buildsys.steps.lib.families import ultralytics_epochs, ultralytics_setup
-    from buildsys.steps.lib.metrics import training_files
+    from buildsys.steps.lib.families import training_files, ultralytics_epochs, ultralytics_setup
     from buildsys.steps.lib.runtime import torch_setup
 
     scratch = Path.cwd()

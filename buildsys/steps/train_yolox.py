@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
-from buildsys.steps.lib.families import training_state, yolox_validation
+from buildsys.steps.lib.families import training_files, training_state, yolox_validation
 from buildsys.steps.lib.families.training_settings import Best, check_validation, is_due
 from buildsys.steps.lib.families.yolox_validation import FITNESS
-from buildsys.steps.lib.metrics import training_files
 from buildsys.steps.lib.runtime.progress import fail, report
 
 STEP = StepSpec(

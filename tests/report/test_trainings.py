@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from buildsys.report.trainings import settings_of
-from buildsys.steps.lib.metrics import training_files
+from buildsys.steps.lib.families import training_files
 from buildsys.steps.lib.report import training_charts
 from tests.report import training_sample
 

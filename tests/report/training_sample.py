@@ -4,7 +4,8 @@ import hashlib
 import math
 from pathlib import Path
 
-from buildsys.steps.lib.metrics import curves, training_files
+from buildsys.steps.lib.families import training_files
+from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.report.values import Measured, Training
 
 TRAINING = hashlib.sha256(b"training").hexdigest()

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from buildsys.steps.lib.metrics import training_files
-from buildsys.steps.lib.metrics.training_files import Summary
+from buildsys.steps.lib.families import training_files
+from buildsys.steps.lib.families.training_files import Summary
 
 ROWS = [
     {"train/box_loss": 1.25, "lr/pg0": 0.001},

@@ -58,7 +58,7 @@ _READ = """
 import json, sys; sys.path.insert(0, sys.argv[1])
 import numpy as np, onnx, onnxruntime
 from pathlib import Path
-from buildsys.steps.lib.runtime import onnx_session
+from buildsys.steps.lib.networks import onnx_session
 from onnx import numpy_helper
 builds = json.loads(sys.argv[2])
 rng = np.random.default_rng(0)

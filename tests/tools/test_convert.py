@@ -105,7 +105,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from buildsys.spec import Preprocessing
-from buildsys.steps.lib.files import saved_model
+from buildsys.steps.lib.networks import saved_model
 from buildsys.steps.lib.runtime import tensorflow_setup
 tf = tensorflow_setup.prepare()
 weight = tf.Variable(2.0)

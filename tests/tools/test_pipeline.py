@@ -18,7 +18,7 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.registry import shipped_targets
-from buildsys.steps.lib.metrics import training_files
+from buildsys.steps.lib.families import training_files
 from tests.tools.board_program import check_alike, report_both
 from tests.tools.places import (
     START,

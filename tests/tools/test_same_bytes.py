@@ -54,7 +54,7 @@ import onnx
 from onnx import TensorProto, helper
 
 sys.path.insert(0, sys.argv[1])
-from buildsys.steps.lib.runtime import onnx_session
+from buildsys.steps.lib.networks import onnx_session
 
 nodes = [
     helper.make_node("Softmax", ["images"], ["rows"], axis=-1),

@@ -14,7 +14,8 @@ import pytest
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import environments
-from buildsys.steps.lib.metrics import curves, training_files
+from buildsys.steps.lib.families import training_files
+from buildsys.steps.lib.metrics import curves
 from tests.conftest import REPOSITORY
 from tests.tools.board_program import check_alike, report_both
 from tests.tools.places import store_of, tool_environment
@@ -227,13 +228,14 @@ def test_turned_boxes_are_compared_as_shapes() -> None:
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
 from buildsys.steps.lib.heads import oriented_boxes as o
+from buildsys.steps.lib.metrics import oriented_accuracy as a
 box = np.array([[50, 40, 30, 10, 0.3]])
 other = np.array([[50, 40, 10, 30, 0.3 + np.pi / 2], [50, 40, 30, 10, 0.3 + np.pi],
                   [52, 40, 30, 10, 0.3], [50, 40, 30, 10, 0.8], [500, 40, 30, 10, 0.3]])
 back = o.overlap(box, o.fit_corners(o.corners_of(box)[0])[None])
-right = o.match(o.Turned(boxes=np.repeat(box, 2, 0), scores=np.array([.9, .8]), classes=np.zeros(2, int)),
+right = a.match(o.Turned(boxes=np.repeat(box, 2, 0), scores=np.array([.9, .8]), classes=np.zeros(2, int)),
                 box, np.zeros(1, int))
-ap = [o.average_precision(np.array([[hit] * 10 for hit in row], bool), n)[0]
+ap = [a.average_precision(np.array([[hit] * 10 for hit in row], bool), n)[0]
       for row, n in (([1, 1], 2), ([0, 1], 1), ([1], 2), ([], 1))]
 print(json.dumps([o.overlap(box, other)[0].tolist(), back[0, 0], right.all(1).tolist(), ap]))
 """
@@ -281,7 +283,7 @@ import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
 from buildsys.steps.lib.datasets.labels import Object
 from buildsys.steps.lib.heads import oriented_boxes
-from buildsys.steps.lib.metrics import accuracy, coco_metrics
+from buildsys.steps.lib.metrics import accuracy, coco_metrics, oriented_accuracy
 def seen(*found, labelled=True):
     tally = coco_metrics.Tally(("a", "b", "c"), 1, 300)
     number = tally.add_picture(100, 100, [
@@ -292,7 +294,7 @@ def seen(*found, labelled=True):
                            "bbox": [at - 10, at - 10, 20, 20], "keypoints": [at, at, 1]})
     metrics = tally.measure("bbox", "box") | tally.measure("keypoints", "keypoints", (0.25,))
     return [metrics, [[c.name for c in kind.classes] for kind in tally.curves], tally.curves[1].best.f1]
-turned = oriented_boxes.Tally(("a", "b"))
+turned = oriented_accuracy.Tally(("a", "b"))
 box = np.array([[50, 40, 30, 10, 0.3]])
 turned.add_picture(oriented_boxes.Turned(boxes=box, scores=np.array([.9]), classes=np.array([0])), [box[0]], [0])
 print(json.dumps([seen((0, 50), (1, 20), (2, 50)), seen(), seen(labelled=False),
@@ -384,7 +386,8 @@ def test_integers_without_a_scale_are_no_images() -> None:
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
 from pathlib import Path
-from buildsys.steps.lib.runtime import litert, tensorflow_setup
+from buildsys.steps.lib.networks import litert
+from buildsys.steps.lib.runtime import tensorflow_setup
 from buildsys.steps.lib.runtime.progress import StepError
 detail = {"shape": [1, 2, 2, 3], "dtype": np.uint8, "quantization": (0.0, 0)}
 picture = np.full((2, 2, 3), 255, np.uint8)

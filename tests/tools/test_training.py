@@ -11,7 +11,7 @@ import pytest
 
 from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
-from buildsys.steps.lib.metrics import training_files
+from buildsys.steps.lib.families import training_files
 from tests.tools.places import tool_environment
 from tests.tools.yolox_place import CLASSES, draw_dataset
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from buildsys.steps.lib.metrics import training_files
+from buildsys.steps.lib.families import training_files
 from tests.tools import yolox_place as place
 from tests.tools.yolox_place import CLASSES, FRAME, HEADS, TRAIN, ask, draw_dataset, refusal, run
 

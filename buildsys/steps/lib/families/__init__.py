@@ -1,1 +1,1 @@
-"""Model families: their architectures, how their checkpoints are read, and how their networks run."""
+"""Model families: architectures, reading checkpoints, exporting and running networks, and what trainings write."""

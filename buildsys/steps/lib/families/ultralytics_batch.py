@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.metrics import training_files
+from buildsys.steps.lib.families import training_files
 
 
 def draw(batch: dict[str, Any], names: dict[int, str], folder: Path) -> None:

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.families import training_state
+from buildsys.steps.lib.families import training_files, training_state
+from buildsys.steps.lib.families.training_files import Row, Summary
 from buildsys.steps.lib.families.training_settings import Best, is_due
-from buildsys.steps.lib.metrics import training_files
-from buildsys.steps.lib.metrics.training_files import Row, Summary
 
 
 class FinishedBefore(Exception):

@@ -269,10 +269,11 @@ def _measure_turned(
     from buildsys.steps.lib.datasets import images, prepared_images
     from buildsys.steps.lib.heads import choosing, oriented_boxes
     from buildsys.steps.lib.heads.placement import turned_to_photo
+    from buildsys.steps.lib.metrics import oriented_accuracy
 
     every = [labels_of(dataset, path, params) for path in pictures]
     choice = replace(oriented_boxes.MEASURED, most=_most_detections(every))
-    tally = oriented_boxes.Tally(params.classes)
+    tally = oriented_accuracy.Tally(params.classes)
     for done, (path, labels) in enumerate(zip(pictures, every, strict=True), 1):
         photo = images.read_image(path)
         size = np.array([photo.shape[1], photo.shape[0]])

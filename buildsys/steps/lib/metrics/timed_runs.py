@@ -33,7 +33,7 @@ def open_tflite(model: Path, threads: int) -> tuple[Callable[[], object], Engine
     from importlib.metadata import version
 
     from buildsys.steps.lib.files.tflite_bounds import demand_tflite
-    from buildsys.steps.lib.runtime import litert
+    from buildsys.steps.lib.networks import litert
 
     demand_tflite(model)
     interpreter = _interpreter(model, threads)
@@ -66,7 +66,7 @@ def open_onnx(model: Path, threads: int) -> tuple[Callable[[], object], Engine]:
     import onnxruntime
 
     from buildsys.steps.lib.files import model_files
-    from buildsys.steps.lib.runtime import onnx_session
+    from buildsys.steps.lib.networks import onnx_session
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

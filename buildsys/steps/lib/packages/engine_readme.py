@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from buildsys.escaping import code_cell, markdown
 from buildsys.steps.lib.packages import triton_readme
 from buildsys.steps.lib.packages.network_description import Network
-from buildsys.steps.quantize_onnx import RECOMMENDED
+from buildsys.steps.lib.tensorrt.calibration_images import RECOMMENDED
 
 _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 

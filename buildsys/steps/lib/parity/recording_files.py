@@ -9,7 +9,7 @@ writes no dates (1980 in every entry).
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from buildsys.spec import Preprocessing
 from buildsys.steps.lib.runtime.progress import fail, report
@@ -53,22 +53,6 @@ def record(run: Run, pictures: "np.ndarray", target: Path) -> None:
         answers.append(tuple(run(picture)))
         report(index + 1, len(pictures), "pictures")
     save(target, gather(answers))
-
-
-def record_torch(model: Any, names: tuple[str, ...], pictures: "np.ndarray", target: Path) -> None:
-    """Record a torch network whose outputs are named `names` in order. Further outputs are ignored:
-    decoded heads also return their features.
-    """
-    from buildsys.steps.lib.datasets import prepared_images
-    from buildsys.steps.lib.families import onnx_export
-
-    ask = onnx_export.ask(model)
-
-    def answer(picture: "np.ndarray") -> Iterable[Output]:
-        values = ask(prepared_images.to_nchw(picture[None]))[: len(names)]
-        return (Output(name=name, values=value) for name, value in zip(names, values, strict=True))
-
-    record(answer, pictures, target)
 
 
 def gather(answers: list[Recording]) -> Recording:

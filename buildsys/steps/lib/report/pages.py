@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.escaping import terminal
-from buildsys.steps.lib.metrics import curves, training_files
+from buildsys.steps.lib.families import training_files
+from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.metrics.curves import Confusion, Measured
 from buildsys.steps.lib.report import engine_table as engines
 from buildsys.steps.lib.report import formatting as words

@@ -1,4 +1,6 @@
-"""Write calibration images for the program that builds engines, which reads them without NumPy."""
+"""Calibration images for TensorRT: how many are recommended, and the file that the program which builds
+engines reads without NumPy.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +9,11 @@ from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
     import numpy as np
+
+RECOMMENDED = 500
+"""Recommended number of calibration images: about what TensorRT's guide found sufficient for
+ImageNet.
+"""
 
 
 def save(path: Path, pictures: "np.ndarray") -> None:

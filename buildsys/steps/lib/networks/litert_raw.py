@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.steps.lib.files import tflite
+from buildsys.steps.lib.networks import litert
 from buildsys.steps.lib.parity.recording_files import Output
-from buildsys.steps.lib.runtime import litert
 
 
 class Raw:

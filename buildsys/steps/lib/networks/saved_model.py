@@ -41,7 +41,7 @@ def expect(
     """Yield sample images float32 [1, h, w, 3] in 0..1, each with onnxruntime's outputs for it."""
     from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.files import model_files
-    from buildsys.steps.lib.runtime import onnx_session
+    from buildsys.steps.lib.networks import onnx_session
 
     session = model_files.open_session(onnx_path)
     names = params.output_names or tuple(output.name for output in session.get_outputs())
