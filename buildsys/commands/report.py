@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fail-on-regression",
         action="store_true",
-        help="exit with 1 if a figure is worse than in baselines.json",
+        help="exit with 1 if a figure is worse than in baselines.json, or a build with figures there is broken or rejected",
     )
 
 
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.execution.state import unchanged
-    from buildsys.report import writing
+    from buildsys.report import baselines, writing
 
     workspace = Workspace(options.folder.resolve())
     session = Session(workspace.root, settled=unchanged.settled_recipes(workspace))
@@ -42,13 +42,15 @@ def run(options: argparse.Namespace) -> int:
             outcome = writing.write(session, writing.gather(session, []))
     finally:
         session.close()
-    for line in outcome.regressions:
+    missing = baselines.uncompared(baselines.read(workspace), outcome.report)
+    for line in (*outcome.regressions, *missing):
         print(line)
     if outcome.problem:
         print(outcome.place, file=sys.stderr)
         return 1
     print(outcome.place)
-    return 1 if options.fail_on_regression and outcome.regressions else 0
+    worse = bool(outcome.regressions) or any(build.lost for build in missing)
+    return 1 if options.fail_on_regression and worse else 0
 
 
 def _accept(session: "Session", names: list[str]) -> None:

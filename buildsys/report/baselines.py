@@ -17,12 +17,15 @@ from buildsys.committed_json import read_committed
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.files import write_atomic
+from buildsys.outcome import Kind
 from buildsys.steps.lib.report.values import Artifact, Regression, Report, headline
 from buildsys.write_errors import writing
 
 FILE = "baselines.json"
 _BYTES, _TOLERANCES = "bytes", "tolerances"
 _ACCURACY = "accuracy"
+_LOST = (Kind.REJECTED, Kind.FAILED, Kind.BLOCKED, Kind.BROKEN)
+"""The statuses in which a build has no figures because of what it is, not because it was not built."""
 _DEFAULTS = {_ACCURACY: 0.002, _BYTES: 0.01}
 
 
@@ -117,16 +120,51 @@ def _figures(artifact: Artifact) -> dict[str, float]:
     return metrics | ({_BYTES: float(artifact.bytes)} if artifact.bytes else {})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Uncompared:
+    """A build with accepted figures and without current ones. `lost`: it was tried, and makes nothing
+    to ship; otherwise it is not built here.
+    """
+
+    build: str
+    lost: bool
+    reason: str
+
+    def __str__(self) -> str:
+        what = "nothing can be shipped any more" if self.lost else "not compared"
+        return f"{self.build}: {what}: {self.reason} ({FILE} has its figures)"
+
+
+def uncompared(known: Baselines, report: Report) -> tuple[Uncompared, ...]:
+    """Return the builds whose accepted figures were compared with nothing, in the file's order."""
+    found = []
+    for build, _ in known.builds:
+        item = next((a for a in report.artifacts if a.id == build or _of_broken(a, build)), None)
+        if item is None:
+            reason = "it is not a build of this workspace"
+            found.append(Uncompared(build=build, lost=False, reason=reason))
+        elif not item.good:
+            lost = item.status in _LOST
+            found.append(Uncompared(build=build, lost=lost, reason=item.detail or item.status))
+    return tuple(found)
+
+
 def outdated(known: Baselines, report: Report) -> tuple[str, ...]:
     """Return the rows of builds that no longer exist.
 
     A recipe with a mistake may have no builds now: every row whose name begins like its builds stays.
     """
     here = {item.id for item in report.artifacts}
-    broken = tuple(
-        f"{item.recipe}{end}" for item in report.artifacts if not item.has_page for end in "@-"
+    return tuple(
+        name
+        for name, _ in known.builds
+        if name not in here and not any(_of_broken(item, name) for item in report.artifacts)
     )
-    return tuple(n for n, _ in known.builds if n not in here and not n.startswith(broken))
+
+
+def _of_broken(item: Artifact, build: str) -> bool:
+    """Return whether a build's name begins like the builds of a recipe with a mistake."""
+    return not item.has_page and build.startswith((f"{item.recipe}@", f"{item.recipe}-"))
 
 
 def accept(known: Baselines, report: Report, builds: Iterable[str]) -> Baselines:

@@ -427,6 +427,33 @@ def test_a_mistake_in_a_recipe_keeps_its_baselines(
     ]
 
 
+def test_a_build_that_ships_no_more_is_worse_than_its_baseline(
+    workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A build of baselines.json without figures is named; a rejected or broken one ends with 1, one
+    that is not built or was removed does not.
+    """
+    report = ["-C", str(workspace), "report", "--fail-on-regression"]
+    (workspace / "baselines.json").write_text(json.dumps({"gone@host": {"bytes": 1}, GROVE: {}}))
+    assert main(report) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "gone@host: not compared: it is not a build of this workspace (baselines.json has its figures)",
+        f"{GROVE}: not compared: not built (baselines.json has its figures)",
+    ]
+    tools.metric = 0.05
+    run(workspace, tools)
+    capsys.readouterr()
+    assert main(report) == 1
+    rejected = capsys.readouterr().out.splitlines()[1]
+    assert rejected.startswith(f"{GROVE}: nothing can be shipped any more: rejected by gate")
+    recipe = workspace / "recipes" / "tags.yaml"
+    recipe.write_text(recipe.read_text().replace("source:", "sorce:"))
+    assert main(report) == 1
+    assert f"{GROVE}: nothing can be shipped any more: recipes/tags.yaml:2:1" in (
+        capsys.readouterr().out
+    )
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
