@@ -9,7 +9,6 @@ from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.datasets.voc_format import (
     class_names,
-    find_root,
     find_splits,
     find_strays,
     read_entries,
@@ -85,15 +84,6 @@ def test_folders_of_splits_and_a_folder_of_labelimg(tmp_path: Path) -> None:
     ]
     assert findings == []
     assert find_splits(write(tmp_path / "c", "a.jpg")) == ()
-
-
-def test_an_archive_has_the_dataset_in_a_folder(tmp_path: Path) -> None:
-    """The dataset may be in a subfolder, as in VOC's archive (VOCdevkit/VOC2012)."""
-    write(tmp_path, "VOCdevkit/VOC2012/Annotations/a.xml", "VOCdevkit/VOC2012/JPEGImages/a.jpg")
-    assert find_root(tmp_path) == tmp_path / "VOCdevkit" / "VOC2012"
-    write(tmp_path, "VOCdevkit/VOC2007/Annotations/a.xml")
-    assert find_root(tmp_path) is None
-    assert find_root(tmp_path / "VOCdevkit" / "VOC2007") == tmp_path / "VOCdevkit" / "VOC2007"
 
 
 def test_the_image_of_an_annotation_file(tmp_path: Path) -> None:

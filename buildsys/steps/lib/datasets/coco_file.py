@@ -156,12 +156,6 @@ def file_names(data: bytes) -> tuple[str, ...]:
     return tuple(name for row in entries if isinstance(name := row.get("file_name"), str))
 
 
-def has_keypoints(data: bytes) -> bool:
-    """Return whether the categories have keypoints; False if the file cannot be read."""
-    found = _load(data, "")
-    return isinstance(found, dict) and read_layout(found, "keypoints", Notes()) is not None
-
-
 def _load(data: bytes, label: str) -> dict[str, Any] | Finding:
     """Return the top-level object of a JSON text, or a finding that says where the text is wrong."""
     instead = foreign.stand_in(data[:64])

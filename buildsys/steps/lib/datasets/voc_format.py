@@ -95,15 +95,6 @@ def find_splits(root: Path) -> tuple[VocSplit, ...]:
     return ()
 
 
-def find_root(folder: Path) -> Path | None:
-    """Return the folder that is a dataset, this one or (as in archives) the one in it; else None."""
-    if find_splits(folder):
-        deeper = sorted({path.parent for path in folder.glob("*/Annotations")})
-        deeper += sorted({path.parent for path in folder.glob("*/*/Annotations")})
-        return deeper[0] if len(deeper) == 1 else folder if not deeper else None
-    return None
-
-
 def is_certain(root: Path) -> bool:
     """Return whether a folder is certainly in this format: it, or a folder in it, has a folder
     `Annotations` with XML files, or an annotation file has an image's name.

@@ -1,0 +1,62 @@
+"""Every function and class of the modules that trainings rest on has a use in the package."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from buildsys.python_source import parse_source
+from tests.conftest import REPOSITORY
+
+PACKAGE = REPOSITORY / "buildsys"
+FOLDERS = ("datasets", "families", "files", "metrics", "runtime")
+MODULES = sorted(
+    path for name in FOLDERS for path in (PACKAGE / "steps" / "lib" / name).glob("*.py")
+)
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module of the package."""
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+
+
+@cache
+def used_by_others() -> set[tuple[str, str]]:
+    """Each (module, name) that another module imports, or reads as an attribute of the module."""
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        modules: dict[str, str] = {}
+        tree = parse_source(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    found.add((str(node.module), alias.name))
+                    modules[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                found.add((modules.get(node.value.id, ""), node.attr))
+    return found
+
+
+@cache
+def protocol_members() -> set[str]:
+    """Functions that modules have because a protocol names them."""
+    return {
+        part.name
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(parse_source(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
+        for part in node.body
+        if isinstance(part, ast.FunctionDef)
+    }
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_module_of_the_library_has_no_code_without_a_use(path: Path) -> None:
+    """Code without a use is still part of the keys of the steps that import its module."""
+    tree = parse_source(path.read_text(encoding="utf-8"))
+    read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    others = {name for module, name in used_by_others() if module == name_of(path)}
+    assert defined - read - others - protocol_members() == set()
