@@ -113,7 +113,7 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
             if photo.image is not None:
                 size = (photo.image.shape[1], photo.image.shape[0])
                 readable.append(Labelled(split=name, sample=sample))
-                rewritten |= set() if photo.plain else {sample.image}
+                rewritten |= set() if photo.plain or photo.jpeg else {sample.image}
             tally.add_sample(sample, size, not sample.objects and _is_empty(root, sample))
             done += 1
             report(done, total, "images")

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from buildsys.steps.inspect_dataset import sound_splits
-from buildsys.steps.lib.datasets import coco_file, dataset_survey, formats, prepared
-from buildsys.steps.lib.datasets.images import explain, is_cut_off, is_plain, is_turned
+from buildsys.steps.lib.datasets import coco_file, dataset_survey, formats, jpeg_file, prepared
+from buildsys.steps.lib.datasets.images import Photo, explain, is_cut_off, is_plain, is_turned
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
@@ -415,13 +415,49 @@ KINDS: dict[str, tuple[bytes, str, bool]] = {
 def test_bytes_that_every_decoder_reads_alike_are_kept(kind: str) -> None:
     """Bytes that all decoders read equally are kept; others are written as PNG."""
     data, suffix, kept = KINDS[kind]
-    assert is_plain(data, suffix) is kept
-    for end in range(len(data)):
-        is_plain(data[:end], suffix)  # terminates for any truncation
+    assert is_plain(data, suffix, jpeg_file.keep_image(data)) is kept
+    for end in range(len(data)):  # terminates for any truncation
+        is_plain(data[:end], suffix, jpeg_file.keep_image(data[:end]))
+
+
+COLOURS = (0xE2, b"ICC_PROFILE\0\x01\x01...")
+SECOND = (0xE2, b"MPF\0II*\0")
+FILLED = b"\xff\xd8\xff\xff" + _jpeg(COLOURS)[2:]
+CUT: dict[str, tuple[bytes, bytes]] = {
+    "a second image": (_jpeg(COLOURS, SECOND) + _jpeg(), _jpeg(COLOURS)),
+    "an upright photograph": (_jpeg((0xE1, _exif(1)), SECOND) + _jpeg(), _jpeg((0xE1, _exif(1)))),
+    "a film": (_jpeg() + b"\0\0\0\x18ftypmp42", _jpeg()),
+    "nothing": (_jpeg(COLOURS), _jpeg(COLOURS)),
+    "fill bytes": (FILLED + b"more", FILLED),
+    "a rotated photograph": (_jpeg((0xE1, _exif(6)), SECOND) + _jpeg(), b""),
+    "CMYK": (_jpeg(SECOND, components=4), b""),
+    "a truncated image": (_jpeg(SECOND)[:-1], b""),
+    "a PNG": (_png(8, 2), b""),
+}
+
+
+@pytest.mark.parametrize("kind", CUT)
+def test_a_jpeg_keeps_its_image_and_its_colours_without_what_follows(kind: str) -> None:
+    """Only the index of further images and the bytes behind the image are left out."""
+    data, kept = CUT[kind]
+    assert jpeg_file.keep_image(data) == kept
+    assert jpeg_file.keep_image(kept) == kept
+
+
+def test_a_photograph_with_a_second_image_is_prepared_as_jpeg(tmp_path: Path) -> None:
+    """The prepared file is a JPEG of its own, whatever the ending of the source's name is."""
+    data, kept = CUT["a second image"]
+    photo = Photo(digest="", image=None, jpeg=kept)
+    for name, ending in (("a.JPG", ".JPG"), ("a.mpo", ".jpg"), ("a.png", ".jpg")):
+        (tmp_path / name).write_bytes(data)
+        assert prepared.ending_of(name, photo) == ending
+        prepared.write_image(tmp_path / name, tmp_path / "out" / f"{name}{ending}", photo)
+        assert (tmp_path / "out" / f"{name}{ending}").read_bytes() == kept
+    assert prepared.ending_of("a.jpg", Photo(digest="", image=None)) == ".png"
 
 
 REASONS = {
-    "JPEG with a second image, other data at the end, or CMYK": ("cmyk jpeg", "two images"),
+    "JPEG with CMYK, 12 bits, or a rare coding": ("cmyk jpeg", "jpeg of 12 bits"),
     "PNG with a palette, other than 8 bits, transparency, EXIF data or several frames": (
         "png of 16 bits",
         "transparent",
@@ -442,8 +478,6 @@ def test_the_reason_why_an_image_becomes_png_is_the_real_one(tmp_path: Path, rea
         path = tmp_path / f"a{suffix.upper()}"
         path.write_bytes(data)
         assert find_reason(path) == reason
-    (tmp_path / "a.mpo").write_bytes(_jpeg())
-    assert find_reason(tmp_path / "a.mpo") == "MPO"
 
 
 def test_labels_with_mistakes_are_not_missing_as_well(tmp_path: Path) -> None:

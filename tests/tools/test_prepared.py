@@ -9,7 +9,7 @@ import pytest
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.tools.places import bitmap, doit, make_workspace, read, store_of, tool_environment
-from tests.tools.prepared_cases import KEPT
+from tests.tools.prepared_cases import CUT, KEPT
 
 pytestmark = pytest.mark.tools
 
@@ -42,7 +42,8 @@ def test_ultralytics_has_nothing_left_to_decide(tmp_path: Path) -> None:
     found = json.loads(run.stdout.splitlines()[-1])
     assert {name: far for name, far in found["ultralytics"].items() if far} == {}
     assert {name: far for name, far in found["program"].items() if far > 1} == {}
-    assert sorted(found["kept"]) == sorted(KEPT)
+    assert {name: far for name, far in found["prepared"].items() if far} == {}
+    assert (sorted(found["kept"]), sorted(found["cut"])) == (sorted(KEPT), sorted(CUT))
     assert (found["images"], found["labels"], found["plain"]) == (found["sources"], True, True)
 
 

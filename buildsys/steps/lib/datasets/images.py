@@ -7,11 +7,12 @@ first of several pages or frames is used. A damaged image is a finding and does 
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from buildsys.steps.lib.datasets import jpeg_file
+from buildsys.steps.lib.datasets.exif import is_upright
 from buildsys.steps.lib.files import foreign
 from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 from buildsys.steps.lib.runtime.progress import fail
@@ -32,14 +33,6 @@ _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 """The first bytes of a file format, and what its last bytes must contain."""
 _OTHER_KINDS = (b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
 _TAIL = 4096
-_UPRIGHT = 1
-_ORIENTATION = 0x0112
-_SHORT = 3
-_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
-_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
-_MARK = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd7]")
-"""The marker at the start of a JPEG segment."""
-_END_OF_IMAGE = b"\xff\xd9"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +40,8 @@ class Photo:
     """A decoded image, uint8 [h, w, 3] BGR, or None and the `problem`.
 
     `damaged`: the decoder's warning about an image that it still decoded; `plain`: every decoder
-    gives the same pixels, so that the file's bytes can be passed on unchanged.
+    gives the same pixels, so that the file's bytes can be passed on unchanged. `jpeg`: what
+    `jpeg_file.keep_image` returns.
     """
 
     digest: str
@@ -55,6 +49,7 @@ class Photo:
     problem: str = ""
     damaged: str = ""
     plain: bool = False
+    jpeg: bytes = b""
 
 
 def is_image(path: PurePath) -> bool:
@@ -97,7 +92,8 @@ def decode(data: bytes, suffix: str) -> Photo:
         text = _last_line(read_text(log))
     if image is None:
         return Photo(digest=digest, image=None, problem=explain(data))
-    if is_cut_off(data):
+    jpeg = jpeg_file.keep_image(data)
+    if not jpeg and is_cut_off(data):
         problem = f"is cut off after {len(data)} bytes; fetch it again, or remove it"
         return Photo(digest=digest, image=None, problem=problem)
     if image.dtype == np.uint16:
@@ -105,8 +101,8 @@ def decode(data: bytes, suffix: str) -> Photo:
     if image.dtype != np.uint8:
         problem = f"has pixels of type {image.dtype}; save it with 8 bits a channel"
         return Photo(digest=digest, image=None, problem=problem)
-    plain = is_plain(data, suffix)
-    return Photo(digest=digest, image=np.asarray(image), damaged=text, plain=plain)
+    plain = is_plain(data, suffix, jpeg)
+    return Photo(digest=digest, image=np.asarray(image), damaged=text, plain=plain, jpeg=jpeg)
 
 
 def explain(data: bytes) -> str:
@@ -125,8 +121,8 @@ def explain(data: bytes) -> str:
 
 def is_cut_off(data: bytes) -> bool:
     """Return whether an image is truncated; decoders fill the rest with grey without an error."""
-    if data.startswith(b"\xff\xd8"):
-        return _is_cut_off_jpeg(data)
+    if data.startswith(jpeg_file.START):
+        return jpeg_file.is_cut_off(data)
     if data.startswith(b"\x89PNG"):
         return b"IEND" not in data
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
@@ -134,42 +130,28 @@ def is_cut_off(data: bytes) -> bool:
     return False
 
 
-def _is_cut_off_jpeg(data: bytes) -> bool:
-    """Return whether no end-of-image marker follows the scans of a JPEG; data after it (a film, a
-    second image) has markers of its own. ITU-T T.81 B.1.1: segments state their length, and 0xFF in
-    a scan is followed by 0 or by a restart marker.
-    """
-    place, scanning = 2, False
-    while mark := _MARK.search(data, place):
-        code = mark.group()[-1]
-        if code == _END and scanning:
-            return False
-        if code == _START:
-            return True
-        scanning = scanning or code == _SCAN
-        place = mark.end() + int.from_bytes(data[mark.end() : mark.end() + 2], "big")
-    return True
-
-
 def is_turned(path: Path) -> bool:
-    """Return whether an image's EXIF data rotate it by 90 or 270 degrees."""
+    """Return whether an image's EXIF data rotate it, or are malformed."""
     try:
         data = path.read_bytes()
     except OSError:
         return False
+    if data.startswith(jpeg_file.START):
+        return jpeg_file.is_turned(data)
     mark = b"eXIf" if data.startswith(b"\x89PNG") else b"Exif\0\0"
-    return mark in data and not _is_upright(data[data.find(mark) + len(mark) :])
+    return mark in data and not is_upright(data[data.find(mark) + len(mark) :])
 
 
-def is_plain(data: bytes, suffix: str) -> bool:
+def is_plain(data: bytes, suffix: str, jpeg: bytes) -> bool:
     """Return whether every decoder gives the same pixels for an image: 8 bits, grey or RGB,
     upright, one frame, and with the right file name ending.
 
-    Formats: ITU-T T.81 annex B, PNG 1.2, Windows' BITMAPINFOHEADER, RFC 9649.
+    `jpeg`: what `jpeg_file.keep_image` returns for the image. Formats: see there; PNG 1.2, Windows'
+    BITMAPINFOHEADER, RFC 9649.
     """
     kind = suffix.lower()
-    if data.startswith(b"\xff\xd8"):
-        return kind in (".jpg", ".jpeg") and _is_plain_jpeg(data)
+    if jpeg:
+        return kind in jpeg_file.SUFFIXES and jpeg == data
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return kind == ".png" and _is_plain_png(data)
     if data.startswith(b"BM"):
@@ -177,31 +159,6 @@ def is_plain(data: bytes, suffix: str) -> bool:
         return kind == ".bmp" and bits == b"\x18\x00" and compression == bytes(4)
     if data.startswith(b"RIFF"):
         return kind == ".webp" and data[8:16] == b"WEBPVP8 "
-    return False
-
-
-def _is_plain_jpeg(data: bytes) -> bool:
-    """Return whether a JPEG is baseline or progressive, has 1 or 3 components and contains no
-    second image.
-    """
-    if not data.endswith(_END_OF_IMAGE):
-        return False  # Ultralytics rewrites a JPEG that is followed by other data
-    place, plain = 2, False
-    while place + 4 <= len(data) and data[place] == 0xFF:
-        marker, size = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        body = data[place + 4 : place + 2 + size]
-        if marker == 0xFF:  # a fill byte
-            place += 1
-            continue
-        if marker in (_BASELINE, _EXTENDED, _PROGRESSIVE):
-            plain = body[:1] == b"\x08" and body[5:6] in (b"\x01", b"\x03")
-        if marker == 0xDA:
-            return plain
-        if marker == 0xE1 and body.startswith(b"Exif\0\0") and not _is_upright(body[6:]):
-            return False
-        if marker == 0xE2 and body.startswith(b"MPF\0"):
-            return False
-        place += 2 + size
     return False
 
 
@@ -220,22 +177,6 @@ def _is_plain_png(data: bytes) -> bool:
             return True
         place += 12 + size
     return False
-
-
-def _is_upright(exif: bytes) -> bool:
-    """Return whether EXIF data (TIFF 6.0) states no rotation."""
-    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
-    if order is None:
-        return False
-    start = int.from_bytes(exif[4:8], order)  # type: ignore[arg-type]
-    count = int.from_bytes(exif[start : start + 2], order)  # type: ignore[arg-type]
-    for index in range(count):
-        row = exif[start + 2 + 12 * index : start + 14 + 12 * index]
-        if int.from_bytes(row[:2], order) == _ORIENTATION:  # type: ignore[arg-type]
-            kind = int.from_bytes(row[2:4], order)  # type: ignore[arg-type]
-            value = int.from_bytes(row[8:10], order)  # type: ignore[arg-type]
-            return kind == _SHORT and value in (0, _UPRIGHT)
-    return True
 
 
 def _last_line(text: str) -> str:

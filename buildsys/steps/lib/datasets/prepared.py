@@ -1,8 +1,8 @@
 """Write a dataset in our own layout, which every trainer reads the same way.
 
 It has images/<split>/** with labels/<split>/**.txt, or <split>/<class>/** if classes are folders,
-and a data.yaml. An image that every decoder reads alike keeps its bytes; any other is written as
-8-bit PNG. Every image has a label file, which is empty if nothing is labelled; no two images share
+and a data.yaml. An image that every decoder reads alike keeps its bytes, a JPEG without other data
+behind it; any other is written as 8-bit PNG. Every image has a label file, which is empty if nothing is labelled; no two images share
 a stem.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from buildsys.steps.lib.datasets import jpeg_file
 from buildsys.steps.lib.datasets.images import Photo
 from buildsys.steps.lib.datasets.labels import Object
 
@@ -56,17 +57,23 @@ def choose_stems(names: Sequence[str], left_out: str = "images") -> tuple[str, .
 
 
 def ending_of(name: str, photo: Photo) -> str:
-    """Return the ending of the prepared image's name: its own, or .png if its bytes are not kept."""
-    return PurePosixPath(name).suffix if photo.plain else ".png"
+    """Return the ending of the prepared image's name: its own, unless the format is another."""
+    suffix = PurePosixPath(name).suffix
+    if photo.plain or (photo.jpeg and suffix.lower() in jpeg_file.SUFFIXES):
+        return suffix
+    return jpeg_file.SUFFIXES[0] if photo.jpeg else ".png"
 
 
 def write_image(source: Path, target: Path, photo: Photo) -> None:
     """Write a plain image as a link to its file, which the store copies once; write other images as
-    PNG.
+    JPEG if that has the same pixels, otherwise as PNG.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if photo.plain:
         target.symlink_to(source.resolve())
+        return
+    if photo.jpeg:
+        target.write_bytes(photo.jpeg)
         return
     import cv2
 

@@ -4,18 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildsys.steps.lib.datasets import images
+from buildsys.steps.lib.datasets import images, jpeg_file
 from buildsys.steps.lib.datasets.labels import Finding
 
 _ENCODED = 8
 """Images that are encoded to estimate the size of all."""
 _FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str], ...] = (
-    (
-        (b"\xff\xd8",),
-        (".jpg", ".jpeg"),
-        "JPEG with a second image, other data at the end, or CMYK",
-    ),
-    ((b"\xff\xd8",), (".mpo",), "MPO"),
+    ((jpeg_file.START,), tuple(images.SUFFIXES), "JPEG with CMYK, 12 bits, or a rare coding"),
     (
         (b"\x89PNG\r\n\x1a\n",),
         (".png",),
@@ -29,7 +24,7 @@ _FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str], ...] = (
 
 
 def find_reason(path: Path) -> str:
-    """Return what kind of image a file is, of those that are not plain (see `images.is_plain`)."""
+    """Return what kind of image a file is, of those that become PNG (see `images.Photo`)."""
     if images.is_turned(path):
         return "rotated by EXIF data"
     with path.open("rb") as file:

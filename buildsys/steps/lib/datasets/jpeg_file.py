@@ -1,0 +1,94 @@
+"""Read the segments of a JPEG file, and keep its image without the data around it.
+
+Format: ITU-T T.81 annex B. Segments state their length, and 0xFF in a scan is followed by 0 or by a
+restart marker. Phones add a second image (an index in a segment MPF, CIPA DC-007, and the image
+itself behind the first), a film, or data of their own behind the image.
+"""
+
+import re
+from collections.abc import Iterator
+
+from buildsys.steps.lib.datasets.exif import is_upright
+
+START = b"\xff\xd8"
+"""The first bytes of a file."""
+SUFFIXES = (".jpg", ".jpeg")
+"""File name endings, in lower case."""
+_BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
+_START, _END, _SCAN, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2
+_EXIF, _FURTHER_IMAGES = b"Exif\0\0", b"MPF\0"
+_MARK = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd7]")
+"""The marker at the start of a segment."""
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Return whether no end-of-image marker follows the scans."""
+    return not _find_end(data)
+
+
+def is_turned(data: bytes) -> bool:
+    """Return whether EXIF data rotate the image, or are malformed."""
+    return any(_turns(marker, body) for marker, body, _ in _segments(data))
+
+
+def keep_image(data: bytes) -> bytes:
+    """Return a file with the same image, without a second image and other data behind it.
+
+    Every decoder gives the same pixels for it: it has 8 bits, is grey or RGB, baseline or
+    progressive, and upright. Empty for any other file.
+    """
+    if not data.startswith(START):
+        return b""
+    kept, plain = [START], False
+    for marker, body, whole in _segments(data):
+        if marker in (_BASELINE, _EXTENDED, _PROGRESSIVE):
+            plain = body[:1] == b"\x08" and body[5:6] in (b"\x01", b"\x03")
+        if _turns(marker, body):
+            return b""
+        if marker == _SCAN:
+            return b"".join((*kept, whole)) if plain else b""
+        if marker != _APP2 or not body.startswith(_FURTHER_IMAGES):
+            kept.append(whole)
+    return b""
+
+
+def _turns(marker: int, body: bytes) -> bool:
+    return marker == _APP1 and body.startswith(_EXIF) and not is_upright(body[len(_EXIF) :])
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield each segment up to the first scan: its marker, its content, and all its bytes.
+
+    The scan's bytes reach to the end of the image; a file that is cut off has no scan.
+    """
+    end = _find_end(data)
+    start = place = len(START)
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker, size = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        stop = place + 2 + size
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if marker == _SCAN:
+            if end:
+                yield marker, data[place + 4 : stop], data[start:end]
+            return
+        yield marker, data[place + 4 : stop], data[start:stop]
+        start = place = stop
+
+
+def _find_end(data: bytes) -> int:
+    """Return the index behind the end-of-image marker that follows the scans, or 0.
+
+    Data behind it (a film, a second image) have markers of their own.
+    """
+    place, scanning = len(START), False
+    while mark := _MARK.search(data, place):
+        code = mark.group()[-1]
+        if code == _END and scanning:
+            return mark.end()
+        if code == _START:
+            return 0
+        scanning = scanning or code == _SCAN
+        place = mark.end() + int.from_bytes(data[mark.end() : mark.end() + 2], "big")
+    return 0
