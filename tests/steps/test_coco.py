@@ -2,6 +2,7 @@
 
 import json
 import posixpath
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildsys.steps import prepare_dataset, write_coco
-from buildsys.steps.lib.datasets import formats
+from buildsys.steps.lib.datasets import coco_file, formats
 from buildsys.steps.lib.datasets.coco_file import AnnotationFile, parse
 from buildsys.steps.lib.datasets.labels import Layout, Object, make_object
 from buildsys.steps.lib.datasets.prepared import Description, describe, label_line
@@ -46,6 +47,32 @@ def only(found: AnnotationFile) -> Object:
     """The only object of the only image."""
     ((item,),) = found.objects
     return item
+
+
+class CountedCategories(tuple[tuple[int, str], ...]):
+    """Categories that count how often they are looked through."""
+
+    passes = 0
+
+    def __iter__(self) -> Iterator[tuple[int, str]]:
+        """Count one more pass."""
+        self.passes += 1
+        return super().__iter__()
+
+
+def test_an_annotation_finds_its_category_without_a_search() -> None:
+    """Categories are looked through once for a file, not once for each annotation."""
+    categories = CountedCategories((number, f"c{number}") for number in range(10, 20))
+    layout = coco_file.Layout(categories=categories, shape="box")
+    image = coco_file.ImageEntry(id=1, name="a.jpg", width=640, height=427)
+    row = {"bbox": [10, 10, 100, 50]}
+    notes = coco_file.Notes()
+    found = [
+        coco_file.read_object({**row, "category_id": number}, "", layout, image, notes)
+        for number, _ in sorted(categories)
+    ]
+    assert [item.category for item in found if item is not None] == list(range(10))
+    assert categories.passes <= 2
 
 
 def test_a_box_is_centre_and_size_as_shares() -> None:

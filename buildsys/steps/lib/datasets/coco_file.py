@@ -11,6 +11,7 @@ import math
 import posixpath
 import unicodedata
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from buildsys.steps.lib.datasets.base_names import base_name
@@ -57,6 +58,11 @@ class Layout:
     def names(self) -> tuple[str, ...]:
         """Return the class names."""
         return tuple(name for _, name in self.categories)
+
+    @cached_property
+    def classes(self) -> dict[int, int]:
+        """Return the class of each category by its id."""
+        return {number: index for index, (number, _) in enumerate(self.categories)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,7 +261,7 @@ def read_object(
 ) -> Object | None:
     """Return one annotation's object; None if it, its image or its category has a mistake."""
     category = notes.whole(row, "category_id", where)
-    known = [number for number, _ in layout.categories] if layout else []
+    known = layout.classes if layout is not None else {}
     if layout is not None and category is not None and category not in known:
         few = ", ".join(f"{number} {name}" for number, name in layout.categories[:12])
         message = f"{where}: `category_id` {category} is not a category of this file"
@@ -271,7 +277,7 @@ def read_object(
         points = _read_keypoints(row, where, len(layout.keypoints), image, notes)
     if outline is None or points is None:
         return None
-    return Object(category=known.index(category), box=box, keypoints=points, outline=outline)
+    return Object(category=known[category], box=box, keypoints=points, outline=outline)
 
 
 def _read_box(

@@ -13,6 +13,7 @@ import struct
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.files import foreign
@@ -77,6 +78,11 @@ class Layout:
     keypoints: int
     dims: int
     shape: str = "box"
+
+    @cached_property
+    def indices(self) -> dict[str, int]:
+        """Return the index of each class by its name."""
+        return {name: index for index, name in enumerate(self.classes)}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -209,7 +209,8 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
     found: list[tuple[int, Object]] = []
     left_out = 0
     for item in content.objects:
-        if item.name not in layout.classes:
+        category = layout.indices.get(item.name)
+        if category is None:
             few = ", ".join(layout.classes[:12])
             message = f"{show(item.name)} is not one of the classes"
             finding = _at(item, "class-out-of-range", entry.file, message, f"there are: {few}")
@@ -220,7 +221,6 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
             continue
         box = _place_box(item, content.size, entry, findings)
         if box is not None:
-            category = layout.classes.index(item.name)
             found.append((item.line, Object(category=category, box=box, keypoints=())))
     if left_out:
         message = f"objects that are marked as difficult are left out: {left_out}"
