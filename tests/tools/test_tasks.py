@@ -228,11 +228,12 @@ def test_turned_boxes_are_compared_as_shapes() -> None:
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
 from buildsys.steps.lib.heads import oriented_boxes as o
+from buildsys.steps.lib.heads.box_corners import corners_of
 from buildsys.steps.lib.metrics import oriented_accuracy as a
 box = np.array([[50, 40, 30, 10, 0.3]])
 other = np.array([[50, 40, 10, 30, 0.3 + np.pi / 2], [50, 40, 30, 10, 0.3 + np.pi],
                   [52, 40, 30, 10, 0.3], [50, 40, 30, 10, 0.8], [500, 40, 30, 10, 0.3]])
-back = o.overlap(box, o.fit_corners(o.corners_of(box)[0])[None])
+back = o.overlap(box, o.fit_corners(corners_of(box)[0])[None])
 right = a.match(o.Turned(boxes=np.repeat(box, 2, 0), scores=np.array([.9, .8]), classes=np.zeros(2, int)),
                 box, np.zeros(1, int))
 ap = [a.average_precision(np.array([[hit] * 10 for hit in row], bool), n)[0]

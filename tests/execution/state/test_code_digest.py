@@ -173,7 +173,15 @@ def test_shipped_steps_that_use_a_word(name: str, shipped: tuple[Path, dict[str,
 
 
 @pytest.mark.parametrize(
-    "module", ["datasets/prepared_images", "heads/placement", "metrics/accuracy"]
+    "module",
+    [
+        "datasets/prepared_images",
+        "heads/oriented_boxes",
+        "heads/placement",
+        "heads/yolov8_decoding",
+        "metrics/accuracy",
+        "metrics/curves",
+    ],
 )
 def test_no_training_rests_on_how_accuracy_is_measured(
     module: str, shipped: tuple[Path, dict[str, str]]

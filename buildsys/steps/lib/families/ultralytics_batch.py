@@ -58,7 +58,7 @@ def _marks(
 def _corners(x: float, y: float, w: float, h: float, turn: float) -> tuple[Any, ...]:
     import numpy as np
 
-    from buildsys.steps.lib.heads.oriented_boxes import corners_of
+    from buildsys.steps.lib.heads.box_corners import corners_of
 
     (corners,) = corners_of(np.array([[x, y, w, h, turn]]))
     return tuple(tuple(point) for point in corners.tolist())

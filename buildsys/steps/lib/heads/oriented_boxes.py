@@ -141,15 +141,3 @@ def fit_corners(corners: "np.ndarray") -> "np.ndarray":
 
     (x, y), (w, h), degrees = cv2.minAreaRect(corners.astype(np.float32))
     return np.array([x, y, w, h, np.deg2rad(degrees)])
-
-
-def corners_of(boxes: "np.ndarray") -> "np.ndarray":
-    """Return the corners [n, 4, 2] of boxes [n, 5], in order around the box."""
-    import numpy as np
-
-    signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) / 2
-    local = signs[None] * boxes[:, None, 2:4]
-    cos, sin = np.cos(boxes[:, 4, None]), np.sin(boxes[:, 4, None])
-    x = local[..., 0] * cos - local[..., 1] * sin
-    y = local[..., 0] * sin + local[..., 1] * cos
-    return np.asarray(np.stack([x, y], -1) + boxes[:, None, :2])

@@ -149,12 +149,13 @@ def _detect_masks(outputs: Outputs, place: Placement, params: Params) -> tuple[S
 
 
 def _detect_turned(outputs: Outputs, place: Placement, params: Params) -> tuple[Seen, ...]:
-    from buildsys.steps.lib.heads import choosing, oriented_boxes, yolov8_decoding
+    from buildsys.steps.lib.heads import choosing, yolov8_decoding
+    from buildsys.steps.lib.heads.box_corners import corners_of
 
     choice = yolov8_decoding.prediction(params.confidence)
     answer = accuracy.decode_turned(outputs, params.reading)
     found = choosing.choose_turned(params.reading.head, *answer, choice=choice)
-    corners = oriented_boxes.corners_of(turned_to_photo(found.boxes, place))
+    corners = corners_of(turned_to_photo(found.boxes, place))
     return tuple(
         Seen(
             **_named(found.classes[i], found.scores[i], params),
