@@ -284,3 +284,41 @@ def test_images_that_cannot_be_trained_on(tmp_path: Path) -> None:
     (root / "images" / "02.bmp").unlink()
     said = refusal("train_yolox", tmp_path / "scratch", {"dataset": root}, target, TRAIN)
     assert "02.bmp" in said
+
+
+OPEN = """
+from pathlib import Path
+from buildsys.steps.lib.families import yolox_network
+yolox_network.prepare()
+from buildsys.steps.lib.datasets import images
+from buildsys.steps.lib.families import yolox_data
+read, names = images.read_image, []
+images.read_image = lambda path: names.append(path.name) or read(path)
+changes = yolox_data.Changes(mosaic=float(sys.argv[3]), flip=0.0, scale=0.3)
+samples = yolox_data.open_split(Path(sys.argv[2]), 96, changes)
+"""
+
+
+def test_no_image_is_read_before_it_is_trained_on(data: Path) -> None:
+    """A training starts and resumes without a pass over its images."""
+    script = f"{OPEN}before = len(names)\nsamples[3]\nprint(json.dumps([before, names]))"
+    assert ask(script, str(data), "0") == [0, ["04.bmp"]]
+
+
+def test_a_mosaic_of_images_that_are_long_and_narrow(tmp_path: Path) -> None:
+    """An image of 2000 x 10 pixels keeps a pixel of its short side when it is reduced to 96 px."""
+    root = draw_dataset(tmp_path / "set", count=2)
+    script = """
+import cv2, numpy as np
+root = Path(sys.argv[2])
+notes = root / "annotations" / "train.json"
+found = json.loads(notes.read_text())
+for image, (width, height) in zip(found["images"], ((2000, 10), (10, 2000))):
+    image.update(width=width, height=height)
+    cv2.imwrite(str(root / "images" / image["file_name"]), np.zeros((height, width, 3), np.uint8))
+notes.write_text(json.dumps(found))
+samples = yolox_data.open_split(root, 96, changes)
+print(json.dumps([samples[index][0].shape for index in (0, 1)]))
+"""
+    opening, _, _ = OPEN.rpartition("samples =")
+    assert ask(opening + script, str(root), "1") == [[3, 96, 96]] * 2

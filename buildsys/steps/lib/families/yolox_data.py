@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import PAD_GREY
-from buildsys.steps.lib.runtime.progress import fail, report
+from buildsys.steps.lib.runtime.progress import fail
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,44 +39,44 @@ def read_classes(root: Path) -> tuple[str, ...]:
 
 
 def open_split(root: Path, size: int, changes: Changes, split: str = "train") -> "Samples":
-    """Return a split of a tree with annotations/<split>.json and images/; a damaged image ends the
-    step.
+    """Return a split of a tree with annotations/<split>.json and images/. Images are read when they
+    are trained on; one that is missing, damaged or of another size than annotated ends the step.
     """
     import contextlib
     import io
 
+    import cv2
     from yolox.data import COCODataset
 
     from buildsys.steps.lib.datasets import images
 
     class Pictures(COCODataset):  # type: ignore[misc]
-        """Upstream's dataset, with a message of ours for an unreadable image."""
+        """Upstream's dataset, with messages of ours for unusable images, of any shape."""
 
         def load_image(self, index: int) -> "np.ndarray":
-            name = self.annotations[index][3]
+            _, stated, _, name = self.annotations[index]
             if not (root / "images" / name).is_file():
                 fail(f"the annotations name {name}, which is not in the dataset's images.")
-            return images.read_image(root / "images" / name)
+            image = images.read_image(root / "images" / name)
+            height, width = image.shape[:2]
+            if (height, width) != tuple(stated):  # boxes are scaled by the annotated size
+                size = f"{width} x {height}"
+                fail(f"{name} is {size} pixels; the annotations say {stated[1]} x {stated[0]}.")
+            return image
+
+        def load_resized_img(self, index: int) -> "np.ndarray":
+            # upstream's rounds the short side of a long image to 0, and OpenCV refuses that
+            image = self.load_image(index)
+            height, width = image.shape[:2]
+            ratio = min(self.img_size[0] / height, self.img_size[1] / width)
+            sides = max(1, int(width * ratio)), max(1, int(height * ratio))
+            return cv2.resize(image, sides, interpolation=cv2.INTER_LINEAR)
 
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints timings
         pictures = Pictures(str(root), f"{split}.json", name="images", img_size=(size, size))
     if not len(pictures):
         fail(f"the dataset's {split} split has no pictures.")
-    _refuse_damaged(pictures)
     return Samples(pictures, size, changes)
-
-
-def _refuse_damaged(pictures: Any) -> None:
-    """Check that every image exists, is complete, and has the annotated size, by which boxes are
-    scaled.
-    """
-    for index, (_, stated, _, name) in enumerate(pictures.annotations):
-        height, width = pictures.load_image(index).shape[:2]
-        if (height, width) != tuple(stated):
-            fail(
-                f"{name} is {width} x {height} pixels; the annotations say {stated[1]} x {stated[0]}."
-            )
-        report(index + 1, len(pictures), "pictures", "reading them once")
 
 
 class Samples:
