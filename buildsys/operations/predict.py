@@ -34,6 +34,7 @@ from buildsys.planning.plan_steps import make_step
 from buildsys.records import Digest, RelativeName, Size
 from buildsys.registry import find_step
 from buildsys.spec import MADE_FROM, READ_AS, Format
+from buildsys.steps.lib.datasets.hidden_files import is_hidden
 from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.metrics import accuracy, predictions
@@ -395,5 +396,5 @@ def _gather(paths: tuple[Path, ...]) -> tuple[tuple[str, ...], Source]:
 
 
 def _is_image(inside: Path, path: Path) -> bool:
-    hidden = any(part.startswith(".") for part in inside.parts)
+    hidden = any(map(is_hidden, inside.parts))
     return path.suffix.lower() in SUFFIXES and not hidden and os.path.isfile(path)

@@ -14,7 +14,7 @@ def test_links_are_followed_but_never_in_circles(tmp_path: Path) -> None:
     (tmp_path / "away").mkdir()
     (tmp_path / "away" / "c.jpg").touch()
     root = tmp_path / "data"
-    for name in ("a.jpg", ".hidden/x.jpg", "day/b.jpg"):
+    for name in ("a.jpg", "._a.xml", ".hidden/x.jpg", "day/b.jpg"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     (root / "linked").symlink_to(tmp_path / "away")

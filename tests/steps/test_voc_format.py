@@ -86,6 +86,21 @@ def test_folders_of_splits_and_a_folder_of_labelimg(tmp_path: Path) -> None:
     assert find_splits(write(tmp_path / "c", "a.jpg")) == ()
 
 
+def test_hidden_annotation_files_label_nothing(tmp_path: Path) -> None:
+    """Files that macOS leaves beside annotation files are not read, as in every other format."""
+    root = write(tmp_path, "Annotations/a.xml", "JPEGImages/a.jpg", "JPEGImages/b.jpg")
+    (root / "Annotations" / "._a.xml").write_bytes(b"\0\5\x16\7Mac OS X        ")
+    (root / "Annotations" / ".b.xml").write_text(voc_text("b.jpg", CELL))
+    samples, findings = read(root)
+    assert findings == []
+    assert [(s.image, s.labels) for s in samples] == [
+        ("JPEGImages/a.jpg", "Annotations/a.xml"),
+        ("JPEGImages/b.jpg", ""),
+    ]
+    (root / "Annotations" / "a.xml").unlink()
+    assert find_splits(root) == ()
+
+
 def test_the_image_of_an_annotation_file(tmp_path: Path) -> None:
     """The annotation file's own name is used before `filename`, since images get renamed."""
     root = write(tmp_path, "a.jpg", "b.jpg", "c.jpg", "c.png", "d.jpg")

@@ -21,7 +21,6 @@ from buildsys.steps.lib.datasets import darknet_format, voc_format
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import Finding, Layout, label_path, read_text
-from buildsys.steps.lib.datasets.pixel_boxes import show
 
 FORMATS = ("voc", "darknet")
 
@@ -133,7 +132,7 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
 def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> FolderSet | list[Finding]:
     if is_voc_part(root):
         return [_error("is a folder of the dataset", "write the `path` of the folder around it")]
-    splits = [split for split in voc_format.find_splits(root) if any(_own_files(root, split))]
+    splits = voc_format.find_splits(root)
     home = find_voc(root)
     if splits and home is None:
         return [
@@ -148,7 +147,7 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
         return [_error("has no annotation file in Pascal VOC format", hint)]
     entries, wrong = [], []
     for split in splits:
-        found, findings = _read_entries(root, split)
+        found, findings = voc_format.read_entries(root, split)
         findings += _find_lost_files(root, split, found, label)
         entries.append((split, found))
         wrong += [finding for finding in findings if finding.severity == "error"]
@@ -200,21 +199,6 @@ def _written(root: Path) -> Iterator[str]:
             yield from map(str.strip, read_text(root / name)[0].splitlines())
 
 
-def _read_entries(
-    root: Path, split: voc_format.VocSplit
-) -> tuple[list[voc_format.Entry], list[Finding]]:
-    """Return the images of a split, and findings, as they are without hidden annotation files."""
-    entries, findings = voc_format.read_entries(root, split)
-    findings = [_recount(root, split, finding) for finding in findings]
-    found = [
-        entry
-        if is_own(PurePosixPath(entry.file))
-        else dataclasses.replace(entry, file="", content=None)
-        for entry in entries
-    ]
-    return found, [finding for finding in findings if is_own(PurePosixPath(finding.path))]
-
-
 def _find_lost_files(
     root: Path, split: voc_format.VocSplit, entries: list[voc_format.Entry], label: str
 ) -> Iterator[Finding]:
@@ -226,8 +210,8 @@ def _find_lost_files(
     if not bare or not split.names:
         return
     used = {entry.file for entry in entries}
-    own = (os.path.normpath(f"{split.annotations}/{path}") for path in _own_files(root, split))
-    forms = {_look(file, split.annotations) for file in own if file not in used}
+    files = (file for file in list_files(root, split.annotations) if voc_format.is_xml(file))
+    forms = {_look(file, split.annotations) for file in files if file not in used}
     for image in bare:
         if _look(image, split.images) in forms:
             message = "no annotation file has the name of this image"
@@ -237,28 +221,6 @@ def _find_lost_files(
 def _look(path: str, folder: str) -> str:
     """Return the same text for files whose paths below a folder look alike without endings."""
     return normalize("NFC", str(PurePosixPath(path).relative_to(folder).with_suffix("")))
-
-
-def _where(split: voc_format.VocSplit) -> str:
-    return split.images if split.images != "." else "the folder"
-
-
-def _own_files(root: Path, split: voc_format.VocSplit) -> Iterator[PurePosixPath]:
-    """Yield the annotation files of a split that are not hidden, relative to its folder."""
-    for name in list_files(root, split.annotations):
-        path = PurePosixPath(name).relative_to(split.annotations)
-        if voc_format.is_xml(path) and is_own(path):
-            yield path
-
-
-def _recount(root: Path, split: voc_format.VocSplit, finding: Finding) -> Finding:
-    """Return the finding that no annotation file has an image without the hidden ones."""
-    if split.names or (finding.kind, finding.path) != ("missing-image", split.annotations):
-        return finding
-    own = list(_own_files(root, split))
-    first = show(str(own[0].with_suffix("")))
-    message = f"none of its {len(own)} images is in {_where(split)}, the first is {first}"
-    return dataclasses.replace(finding, message=message)
 
 
 def _read_darknet(path: Path, label: str) -> FolderSet | list[Finding]:

@@ -7,11 +7,12 @@ into archives; the input of a step has no hidden files.
 from pathlib import PurePath
 
 from buildsys.names import is_junk
+from buildsys.steps.lib.datasets.hidden_files import is_hidden
 
 
 def is_visible(name: str) -> bool:
     """Return whether a file or folder of this name is a person's own."""
-    return not name.startswith(".") and not is_junk(name)
+    return not is_hidden(name) and not is_junk(name)
 
 
 def is_own(path: PurePath) -> bool:

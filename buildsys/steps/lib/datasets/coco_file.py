@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from buildsys.steps.lib.datasets.base_names import base_name
+from buildsys.steps.lib.datasets.hidden_files import is_hidden
 from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.labels import Finding, Object, is_class_name, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import beyond, inside, share_box, show
@@ -401,7 +402,7 @@ def name_problem(name: str) -> tuple[str, str] | None:
         return "is absolute: it means nothing on another machine", "it starts at `images`"
     if posixpath.normpath(name).split("/")[0] == "..":
         return "leads out of its folder", "`file_name` starts at the folder that `images` names"
-    if any(part.startswith(".") and part not in (".", "..") for part in parts):
+    if any(map(is_hidden, parts)):
         return "is hidden, and hidden files are none of a dataset's", "rename it"
     if posixpath.splitext(name)[1].lower() not in SUFFIXES:
         return "has no ending of a picture", "there are: " + ", ".join(sorted(SUFFIXES))

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from buildsys.steps.lib.datasets.hidden_files import is_hidden
+
 _RENAME = "rename it, or remove it"
 _REMOVE = "remove the link"
 _NAME = "copy it here, or name the dataset in buildsys.yaml: from there links may lead anywhere"
@@ -59,8 +61,8 @@ class Listing:
 
 
 def list_files(root: Path, place: str = ".") -> Iterator[str]:
-    """Yield every file in and below `place`, relative to the root, with slashes; hidden folders are
-    skipped.
+    """Yield every file in and below `place`, relative to the root, with slashes; hidden files and
+    folders are skipped.
 
     Links to folders are followed, except links to a parent folder; names that are not UTF-8, and
     files more than `_DEEPEST` folders deep, are omitted.
@@ -82,11 +84,11 @@ def _list_files(folder: str, start: str, around: frozenset[tuple[int, int]]) -> 
     around |= {(here.st_dev, here.st_ino)}
     folders = []
     for entry in entries:
-        if not is_utf8(entry.name):
+        if is_hidden(entry.name) or not is_utf8(entry.name):
             continue
         if not _is_folder(entry):
             yield start + entry.name
-        elif not entry.name.startswith("."):
+        else:
             folders.append(entry)
     for entry in folders:
         yield from _list_files(entry.path, f"{start}{entry.name}/", around)
@@ -132,7 +134,7 @@ def _scan(search: _Search, folder: str, start: str, around: _Around) -> None:
     entries, around = _open(search, folder, start, around)
     for entry in entries:
         name = start + entry.name
-        if entry.name.startswith(".") or entry.name.endswith(".cache"):
+        if is_hidden(entry.name) or entry.name.endswith(".cache"):
             continue
         # most files need none of these checks
         odd = entry.is_symlink() or not entry.name.isascii()
@@ -175,7 +177,7 @@ def _match(
     entries, around = _open(search, folder, start, around)
     for entry in entries:
         name = start + entry.name
-        hidden = entry.name.startswith(".") and not (rest and segment.startswith("."))
+        hidden = is_hidden(entry.name) and not (rest and is_hidden(segment))
         if hidden or not means(entry.name):
             continue
         if deep:

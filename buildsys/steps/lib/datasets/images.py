@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from buildsys.steps.lib.datasets import jpeg_file
 from buildsys.steps.lib.datasets.exif import is_upright
+from buildsys.steps.lib.datasets.hidden_files import is_hidden
 from buildsys.steps.lib.files import foreign
 from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 from buildsys.steps.lib.runtime.progress import fail
@@ -54,7 +55,7 @@ class Photo:
 
 def is_image(path: PurePath) -> bool:
     """Return whether a file is an image, by its name; hidden files are not."""
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.suffix.lower() in SUFFIXES and not is_hidden(path.name)
 
 
 def read(path: Path) -> Photo:
