@@ -33,8 +33,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one block for each build; exit code 2 if a recipe has an error and no build was
-    named.
+    """Print one block for each build; exit code 2 if the workspace has an error, or a recipe
+    and no build was named.
     """
     from buildsys.errors import error_code
     from buildsys.execution.session.explain import explain, for_json, render
@@ -53,13 +53,13 @@ def run(options: argparse.Namespace) -> int:
     diagnostics = session.loaded.diagnostics
     if options.builds:
         recipes = [session.plans[build].recipe for build in chosen]
-        diagnostics = session.loaded.diagnostics_of(recipes)
+        diagnostics = session.loaded.concerning(recipes)
     for diagnostic in diagnostics:
         print(session.loaded.render(diagnostic), file=sys.stderr)
     if options.format == "github":
         _annotate(diagnostics, rows)
     session.close()
-    code = 0 if options.builds else error_code(session.loaded.errors)
+    code = error_code(session.loaded.common if options.builds else session.loaded.errors)
     if code:
         return code
     return 1 if any(row.state.kind in failing for row in rows) else 0

@@ -108,7 +108,7 @@ class Reporter:
         plans = [current.plans[build] for build in self.builds if build in current.plans]
         asked_for = {plan.recipe for plan in plans} if self.names else set()
         loaded = current.loaded
-        asked_of = loaded.diagnostics_of(asked_for) if self.names else loaded.diagnostics
+        asked_of = loaded.concerning(asked_for) if self.names else loaded.diagnostics
         for diagnostic in asked_of:
             print(loaded.render(diagnostic), file=guard(sys.stderr))
             if self.run.options.github:

@@ -210,13 +210,23 @@ def test_gpus_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_workspace_with_a_mistake_is_never_green(five: Path) -> None:
-    """If buildsys.yaml cannot be read, the run fails before any build."""
+    """If buildsys.yaml cannot be read, the run fails before its first step, for named builds too."""
     for name in ("broken", "failing", "red", "waiting"):
         (five / "recipes" / f"{name}.yaml").unlink()
     assert _run(five, "build", module="buildsys").returncode == 0
     (five / "buildsys.yaml").write_text("stor: x\n")
-    done = _run(five, "build", module="buildsys")
-    assert (done.returncode, "unknown key `stor`" in done.stderr) == (1, True)
+    (five / "good.tflite").write_bytes(GOOD + b"\0")
+    before = _files(five)
+    for command in (("build",), ("build", "good"), ("plan", "good")):
+        done = _run(five, *command, module="buildsys")
+        message = "buildsys.yaml:1:1: error: unknown key `stor`"
+        assert (done.returncode, message in done.stderr) == (2, True)
+    assert _files(five) == before
+    (five / "buildsys.yaml").write_text("datasets: 3\n")
+    for command, code in ((("plan",), 2), (("plan", "good"), 2), (("build", "good"), 1)):
+        done = _run(five, *command, module="buildsys")
+        assert (done.returncode, "buildsys.yaml:1:" in done.stderr) == (code, True)
+    (five / "buildsys.yaml").unlink()
     shutil.rmtree(five / "recipes")
     assert _run(five, "build", module="buildsys").returncode == 1
 

@@ -33,7 +33,10 @@ from buildsys.typed_json import Mismatch, decode
 from buildsys.write_errors import obstacle, way_out
 
 FILE = "buildsys.yaml"
-_READER = "store, remote and cluster; none left out, no link, tcp:// or path of a certificate"
+_SECTIONS = ("store", "remote", "cluster")
+KEYS = ("datasets", *_SECTIONS)
+"""The keys of the file; a run reads the sections here, recipes read their datasets."""
+_READER = "store, remote and cluster; no other key, no link, tcp:// or path of a certificate"
 """What this release reads from the file; the cached values of another release are read again."""
 _CHECK = "run `buildsys check` to see the mistake"
 REMOTE, REMOTE_MODE = "BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"
@@ -247,11 +250,11 @@ def is_inside(place: Path, workspace: Workspace) -> bool:
     return any(name.is_relative_to(p) for name in names for p in (repository, repository.resolve()))
 
 
-def _position(file: Path, *place: str | int) -> tuple[int, int, str]:
+def _position(file: Path, *place: str | int, of_key: bool = False) -> tuple[int, int, str]:
     """Return line, column and text of the value at a path of keys and indexes, or of the last one
     found.
 
-    Returns zeros where it cannot be found any more.
+    `of_key`: of the keys themselves. Returns zeros where it cannot be found any more.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -261,7 +264,8 @@ def _position(file: Path, *place: str | int) -> tuple[int, int, str]:
         text = read_written(file, FILE).decode("utf-8-sig")
         node = YAML(pure=True).load(text)
         for part in place:
-            line, column = (node.lc.item if isinstance(part, int) else node.lc.value)(part)
+            find = node.lc.item if isinstance(part, int) else node.lc.value
+            line, column = (node.lc.key if of_key else find)(part)
             line, column, node = line + 1, column + 1, node[part]
         return line, column, text.splitlines()[line - 1] if line else ""
     except (InputError, UnicodeDecodeError, YAMLError, AttributeError, LookupError, TypeError):
@@ -316,11 +320,9 @@ def _read_places(file: Path) -> Places:
         raise InputError.at(
             FILE, "it cannot be read as YAML", _CHECK, line=line, column=column
         ) from error
-    if not isinstance(data, dict):
-        return Places()
-    wanted = ("store", "remote", "cluster")
+    sections = _sections(file, data)
     try:
-        found = decode(Places, {key: data[key] for key in wanted if data.get(key) is not None})
+        found = decode(Places, sections)
         if found.cluster is not None:
             _check_cluster(found.cluster)
     except Mismatch as error:
@@ -330,6 +332,33 @@ def _read_places(file: Path) -> Places:
             FILE, error.text, hint, line=line, column=column, source=source
         ) from error
     return found
+
+
+def _sections(file: Path, data: object) -> dict[str, object]:
+    """Return the sections that have a value. Raises InputError for any other key.
+
+    A misspelled `remote` would otherwise drop the list of trusted keys.
+    """
+    if data is None:  # an empty file
+        return {}
+    if not isinstance(data, dict):
+        message = "the file must be a block of `key: value` lines"
+        raise InputError.at(FILE, message, _CHECK, line=1, column=1)
+    for key in data:
+        if key not in KEYS:
+            from buildsys.text import did_you_mean
+
+            line, column, source = _position(file, key, of_key=True)
+            name = shorten(str(key))
+            raise InputError.at(
+                FILE,
+                f"unknown key `{name}`",
+                did_you_mean(name, KEYS),
+                line=line,
+                column=column,
+                source=source,
+            )
+    return {key: data[key] for key in _SECTIONS if data.get(key) is not None}
 
 
 def _check_cluster(cluster: ClusterSettings) -> None:

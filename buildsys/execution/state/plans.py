@@ -71,6 +71,12 @@ class Plans:
         found = {d for recipe in self.recipes if recipe.name in names for d in recipe.diagnostics}
         return tuple(sorted(found))
 
+    def concerning(self, recipes: Iterable[str]) -> tuple[Diagnostic, ...]:
+        """Return what a command about some recipes prints: their diagnostics, and those of the
+        workspace.
+        """
+        return tuple(sorted({*self.common, *self.diagnostics_of(recipes)}))
+
     def render(self, diagnostic: Diagnostic) -> str:
         """Format a diagnostic; for a file that several recipes use, with the recipes that it
         affects.

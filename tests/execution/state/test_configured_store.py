@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.authoring.workspace import WorkspaceFile
 from buildsys.errors import BuildsysError, CannotWrite, InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.configured_cluster import find_cluster
-from buildsys.execution.state.configured_store import default_store, find_remote
+from buildsys.execution.state.configured_store import KEYS, default_store, find_remote
 from buildsys.execution.store.action_entry import WORKER, make_entry
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.store import Store
@@ -323,6 +324,46 @@ def test_a_mistake_in_the_file_removes_no_key_from_trusted(
         assert message in str(error.value)
         assert str(error.value).startswith("buildsys.yaml:")
         assert "run `buildsys check` to see the mistake" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "stor: x",
+            "1:1: error: unknown key `stor`\n    stor: x\n    ^\n    help: did you mean `store`?",
+        ),
+        ("store: /s\nremotes: {url: s3://t, trusted: [KEY]}", "2:1: error: unknown key `remotes`"),
+        ("remotes:", "1:1: error: unknown key `remotes`"),
+        ("1: {trusted: [KEY]}", "1:1: error: unknown key `1`"),
+        ("- remote: {url: s3://t, trusted: [KEY]}", "1:1: error: the file must be a block of"),
+        ("remote", "1:1: error: the file must be a block of `key: value` lines"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["", "s3://mine"])
+def test_a_misspelled_section_removes_no_key_from_trusted(
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    message: str,
+    variable: str,
+) -> None:
+    """An unknown key, or a file without keys, is an error: it could be the section with the
+    trusted keys.
+    """
+    monkeypatch.setenv("BUILDSYS_REMOTE", variable)
+    (workspace.root / "buildsys.yaml").write_text(text.replace("KEY", KEY) + "\n")
+    for find in (default_store, find_remote, find_cluster):
+        with pytest.raises(InputError) as error:
+            find(workspace)
+        assert str(error.value).startswith(f"buildsys.yaml:{message}")
+
+
+def test_runs_and_check_accept_the_same_keys(workspace: Workspace) -> None:
+    """A run accepts every key of buildsys.yaml that `check` accepts, and no other."""
+    assert set(KEYS) == set(WorkspaceFile.model_fields)
+    (workspace.root / "buildsys.yaml").write_text("".join(f"{key}:\n" for key in KEYS))
+    assert type(default_store(workspace)) is Store
 
 
 def test_a_remote_store_in_the_repository_is_refused(
