@@ -27,4 +27,4 @@ def exclusive(workspace: Workspace) -> Iterator[None]:
 
 def _print_owner(process: str) -> None:
     text = f"waiting for another run in this workspace (process {one_line(process)})"
-    print(text, file=guard(sys.stdout), flush=True)
+    print(text, file=guard(sys.stderr), flush=True)

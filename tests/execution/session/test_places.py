@@ -186,12 +186,15 @@ class Listening(io.StringIO):
 def test_whoever_waits_says_for_whom(
     words: list[str], workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A command that waits for the workspace lock prints at once which process holds it."""
+    """A command that waits for the workspace lock prints at once which process holds it, and not
+    among its results.
+    """
     defaults = (tools, no_environment, None, None)
     monkeypatch.setattr(Session.__init__, "__defaults__", defaults)
     monkeypatch.chdir(workspace)
-    heard, holds = Listening(), threading.Event()
-    monkeypatch.setattr(sys, "stdout", heard)
+    heard, results, holds = Listening(), io.StringIO(), threading.Event()
+    monkeypatch.setattr(sys, "stderr", heard)
+    monkeypatch.setattr(sys, "stdout", results)
 
     def hold() -> None:
         with locked(workspace / ".buildsys" / "lock", "4711"):
@@ -205,3 +208,4 @@ def test_whoever_waits_says_for_whom(
     heard.waits.set()
     holder.join()
     assert "waiting for another run in this workspace (process 4711)" in heard.getvalue()
+    assert "waiting for" not in results.getvalue()
