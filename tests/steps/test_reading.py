@@ -9,6 +9,7 @@ import pytest
 from buildsys.steps.inspect_dataset import sound_splits
 from buildsys.steps.lib.datasets import coco_file, dataset_survey, formats, jpeg_file, prepared
 from buildsys.steps.lib.datasets.images import Photo, explain, is_cut_off, is_plain, is_turned
+from buildsys.steps.lib.datasets.label_files import LabelFiles
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
@@ -116,6 +117,30 @@ def test_labels_in_capitals_are_found(tmp_path: Path) -> None:
     reading = formats.read(tmp_path, "ultralytics", splits, BOXES)
     assert [sample.labels for sample in reading.samples] == ["labels/a.TXT"]
     assert told(reading.findings) == ["warning: labels/b.TXT: a label file without its image"]
+
+
+def test_a_label_file_is_found_in_any_case(tmp_path: Path) -> None:
+    """The case of a label file's name counts only where several files differ in nothing else."""
+    for name in ("images/A.jpg", "images/b.JPG", "images/C.jpg", "images/c.jpg", "images/D.jpg"):
+        _write(tmp_path, name, "")
+    for name in ("labels/a.txt", "labels/B.Txt", "labels/c.txt", "labels/d.txt", "labels/d.TXT"):
+        _write(tmp_path, name, "0 .5 .5 .2 .2\n")
+    splits = (Split(name="train", paths=("images",)),)
+    reading = formats.read(tmp_path, "ultralytics", splits, BOXES)
+    assert [(sample.image, sample.labels) for sample in reading.samples] == [
+        ("images/A.jpg", "labels/a.txt"),
+        ("images/C.jpg", ""),  # labels/c.txt belongs to images/c.jpg
+        ("images/D.jpg", ""),
+        ("images/b.JPG", "labels/B.Txt"),
+        ("images/c.jpg", "labels/c.txt"),
+    ]
+    assert told(reading.findings) == [
+        "error: images/D.jpg: has 2 label files: labels/d.TXT, labels/d.txt; keep one, called"
+        " labels/D.txt",
+        "warning: labels/d.TXT: a label file without its image",
+        "warning: labels/d.txt: a label file without its image",
+    ]
+    assert LabelFiles(tmp_path).is_labelled(("images/A.jpg",))
 
 
 def test_an_object_that_is_there_twice_counts_once() -> None:

@@ -21,13 +21,12 @@ from buildsys.authoring.syntax.workspace_paths import WITHIN, check_inside, hint
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
+from buildsys.steps.lib.datasets.label_files import LabelFiles
 from buildsys.steps.lib.datasets.labels import (
     OUTLINE,
     Finding,
     Layout,
-    find_label,
     is_class_name,
-    is_labelled,
     label_path,
     parse,
     read_text,
@@ -456,7 +455,8 @@ def _listed_folders(root: Path, place: str) -> list[str]:
 def _find_labelled(root: Path, split: str, paths: tuple[str, ...]) -> str:
     """Return the first image of a split that has a label; "" if none has one."""
     images = iterate_images(root, Split(name=split, paths=paths))
-    return next((image for image in images if is_labelled(root, (image,))), "")
+    files = LabelFiles(root)
+    return next((image for image in images if files.is_labelled((image,))), "")
 
 
 def _judge_columns(
@@ -468,8 +468,8 @@ def _judge_columns(
     accepts them. Every other mistake is found when all labels are read.
     """
     layout, outlines = Layout(classes=names, keypoints=0, dims=0), None
-    for image in images:
-        label = find_label(root, image)
+    files = LabelFiles(root)
+    for label in (label for image in images for label in files.find(image)):
         for finding in parse(read_text(root / label)[0], label, layout)[1]:
             if finding.severity == "error" and "`kpt_shape: [" in finding.hint:
                 raise InputError(_diagnose_finding(document, folder, root, finding))

@@ -15,12 +15,11 @@ from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.label_files import LabelFiles
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
-    find_label,
     is_class_name,
-    is_labelled,
     read_text,
 )
 from buildsys.steps.lib.datasets.pixel_boxes import show
@@ -122,9 +121,9 @@ def read_split(
     else:
         found, wrong = find_images(root, split)
         names, findings = list(found), list(wrong)
-    samples = []
+    samples, files = [], LabelFiles(root)
     for name in names:
-        sample, broken = read_sample(root, name, layout, find_label(root, name))
+        sample, broken = read_sample(root, name, layout, files.find(name))
         samples.append(sample)
         findings += broken
     return tuple(samples), tuple(findings)
@@ -153,7 +152,8 @@ def has_labels(root: Path, paths: tuple[str, ...]) -> bool:
     lists = [path for path in paths if path.endswith(".txt")]
     known = _list_images(root)
     names = _read_list(root, lists[0], known)[0] if lists else sorted(known)
-    return is_labelled(root, (name for name in names if lists or _is_below(name, paths[0])))
+    found = (name for name in names if lists or _is_below(name, paths[0]))
+    return LabelFiles(root).is_labelled(found)
 
 
 def _read_data(root: Path, file: str) -> DarknetSet | Finding:

@@ -7,11 +7,10 @@ at the first.
 import codecs
 import dataclasses
 import math
-import os
 import re
 import struct
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -112,24 +111,6 @@ def label_path(image: PurePosixPath) -> PurePosixPath:
 def label_file(image: PurePosixPath) -> PurePosixPath:
     """Return the path of an image's label file: labels/**.txt for images/**, relative like `image`."""
     return label_path(image).with_suffix(".txt")
-
-
-def find_label(root: Path, image: str) -> str:
-    """Return the label file of an image in a user's dataset: labels/**.txt for images/**, otherwise
-    the .txt file next to the image. Both paths are relative to the dataset's root; "" if neither
-    exists. The ending may be in capitals.
-    """
-    path = PurePosixPath(image)
-    ends = (".txt", ".TXT")
-    places = (str(file.with_suffix(end)) for file in (label_file(path), path) for end in ends)
-    return next((place for place in places if os.path.isfile(root / place)), "")
-
-
-def is_labelled(root: Path, images: Iterable[str]) -> bool:
-    """Return whether the label file of any of these images holds more than blanks."""
-    labels = (find_label(root, image) for image in images)
-    texts = (read_text(root / label) for label in labels if label)
-    return any(text.strip() or problem for text, problem in texts)
 
 
 def find_labels(root: Path, image: Path) -> Path:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.label_files import LabelFiles, describe_several
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
-    find_label,
     label_path,
     parse,
     read_text,
@@ -28,22 +28,22 @@ def read_split(
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
     """Read the images of folders or lists, and the objects of their label files; see `formats`."""
     names, findings = find_images(root, split)
-    samples = []
+    samples, files = [], LabelFiles(root)
     for name in names:
-        sample, wrong = read_sample(root, name, layout, find_label(root, name))
+        sample, wrong = read_sample(root, name, layout, files.find(name))
         samples.append(sample)
         findings += wrong
     return tuple(samples), findings
 
 
 def read_sample(
-    root: Path, image: str, layout: Layout, labels: str
+    root: Path, image: str, layout: Layout, found: tuple[str, ...]
 ) -> tuple[Sample, tuple[Finding, ...]]:
     """Return one image with the objects of its label file, which may be missing, and findings."""
-    path = root / labels
-    if not labels or not path.is_file():
-        return Sample(image=image), ()
-    text, problem = read_text(path)
+    if len(found) != 1:
+        return Sample(image=image), (describe_several(found, image),) if found else ()
+    labels = found[0]
+    text, problem = read_text(root / labels)
     if problem:
         finding = Finding(kind="broken-line", severity="error", path=labels, message=problem)
         return Sample(image=image, labels=labels), (finding,)
