@@ -72,7 +72,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "min_side": "Smallest side of a tag in pixels.",
         "max_side": "Largest side of a tag in pixels.",
         "sides": "Distribution of the tags' sides.",
-        "blur": "Largest blur (sigma in pixels).",
+        "blur": "Largest blur (sigma in pixels); 0: none.",
         "noise": "Largest noise (standard deviation, of 255).",
         "seed": "Seed of all that is drawn.",
     },

@@ -38,6 +38,10 @@ _SPLIT_STREAM = {"train": 1, "val": 2}
 _SUPERSAMPLING = 3
 _MAX_TURN_DEGREES = 40.0  # on a small tag that is rotated further, the corners cannot be told apart
 _MAX_TAGS = 3
+_MARGIN = 0.12
+"""Distance of a tag from the image's edge, as a share of its side: room for the quiet zone."""
+_LEAST_BLUR = 0.3
+"""A smaller sigma, in pixels, changes nothing visible."""
 _EMPTY_SHARE = 0.04
 _JPEG_QUALITY = 93
 _KEYPOINT_SIGMA = (
@@ -65,6 +69,17 @@ class Settings:
             raise ValueError("`train` and `val` are at least 1; each split needs a picture")
         if not 4 <= self.min_side <= self.max_side <= self.size:
             raise ValueError("tags are 4 pixels or more: min_side <= max_side <= size")
+        if (1 + 2 * _MARGIN) * self.min_side + 2 > self.size:
+            raise ValueError(
+                f"a tag of {self.min_side:g} pixels (`min_side`) with its margin has no room in an"
+                f" image of {self.size}; `size` must be at least 1.24 times `min_side` plus 2"
+            )
+        if not 0 <= self.blur <= self.size:
+            raise ValueError(f"`blur` must be from 0 (none) to `size`, not {self.blur:g}")
+        if not 0 <= self.noise <= 255:
+            raise ValueError(f"`noise` must be from 0 to 255, not {self.noise:g}")
+        if self.seed < 0:
+            raise ValueError(f"`seed` must be at least 0, not {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +159,12 @@ def _write(
     """Write one image and its labels."""
     import cv2
 
+    from buildsys.steps.lib.datasets import image_files
+
     picture, tags = _draw_picture(params, split, index, backgrounds)
     stem = f"{index:05d}"
     quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-    cv2.imwrite(str(root / "images" / split / f"{stem}.jpg"), picture, quality)
+    image_files.write(root / "images" / split / f"{stem}.jpg", picture, quality)
     lines = [_label_line(params, kind, corners) for kind, corners in tags]
     (root / "labels" / split / f"{stem}.txt").write_text("".join(lines))
 
@@ -192,8 +209,8 @@ def _draw_picture(
         canvas = _paste_tag(rng, canvas, _render_tag(rng, kind), corners * _SUPERSAMPLING)
         tags.append((kind, corners))
     picture = cv2.resize(canvas, (params.size, params.size), interpolation=cv2.INTER_AREA)
-    if rng.random() < 0.5:
-        picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(0.3, params.blur)))
+    if rng.random() < 0.5 and params.blur >= _LEAST_BLUR:
+        picture = cv2.GaussianBlur(picture, (0, 0), float(rng.uniform(_LEAST_BLUR, params.blur)))
     gain, shift = rng.uniform(0.7, 1.2), rng.uniform(-25, 25)
     noise = rng.normal(0.0, rng.uniform(0.0, params.noise), picture.shape)
     return np.clip(picture * gain + shift + noise, 0, 255).astype(np.uint8), tags
@@ -239,7 +256,7 @@ def _place_tag(rng: "np.random.Generator", params: Params) -> "np.ndarray | None
     tilted = tilted + rng.uniform(-0.08, 0.08, (4, 2)) * side
     rotation = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     corners = tilted @ rotation
-    margin = 0.12 * side + 1  # room for the quiet zone
+    margin = _MARGIN * side + 1
     first, last = margin - corners.min(0), params.size - margin - corners.max(0)
     if (last <= first).any():
         return None

@@ -45,6 +45,8 @@ class Settings:
             raise ValueError("`train` and `val` are at least 1; each split needs a picture")
         if self.size < 32 or self.most < 1:
             raise ValueError("`size` is at least 32, `most` shapes in a picture at least 1")
+        if self.seed < 0:
+            raise ValueError(f"`seed` must be at least 0, not {self.seed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,11 +114,11 @@ def _write(
     picture: "np.ndarray",
     shapes: "list[tuple[int, np.ndarray, np.ndarray]]",
 ) -> None:
-    import cv2
+    from buildsys.steps.lib.datasets import image_files
 
     inside = f"{split}/{_NAMES[shapes[0][0]]}" if params.task == "classify" else f"images/{split}"
     (root / inside).mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(root / inside / f"{stem}.png"), picture)
+    image_files.write(root / inside / f"{stem}.png", picture)
     if params.task == "classify":
         return
     (root / "labels" / split).mkdir(parents=True, exist_ok=True)

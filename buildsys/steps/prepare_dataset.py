@@ -104,16 +104,16 @@ def choose_stems(
     it contains all images, otherwise to the root, so that paths are unique. A folder with the
     split's name that contains all images is not repeated.
     """
-    from buildsys.steps.lib.datasets import prepared
+    from buildsys.steps.lib.datasets import prepared_names
 
     names = [sample.image for sample in samples]
     if params.shape == "folder":
         below = [name.removeprefix(f"{split.paths[0]}/") for name in names]
-        return prepared.choose_stems(below, left_out="")
+        return prepared_names.choose_stems(below, left_out="", kept=1)
     for first in (f"{split.paths[0]}/", f"{split.name}/"):
         if all(name.startswith(first) for name in names):
             names = [name.removeprefix(first) for name in names]
-    return prepared.choose_stems(names)
+    return prepared_names.choose_stems(names)
 
 
 def _write(

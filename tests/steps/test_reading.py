@@ -7,7 +7,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from buildsys.steps.inspect_dataset import sound_splits
-from buildsys.steps.lib.datasets import coco_file, dataset_survey, formats, jpeg_file, prepared
+from buildsys.steps.lib.datasets import (
+    coco_file,
+    dataset_survey,
+    formats,
+    jpeg_file,
+    prepared,
+    prepared_names,
+)
 from buildsys.steps.lib.datasets.images import Photo, explain, is_cut_off, is_plain, is_turned
 from buildsys.steps.lib.datasets.label_files import LabelFiles
 from buildsys.steps.lib.datasets.labels import (
@@ -357,7 +364,7 @@ def test_prepared_labels_are_what_was_labelled() -> None:
 
 def test_no_prepared_path_has_a_second_folder_images() -> None:
     """A folder named images within the path keeps its labels."""
-    names = prepared.choose_stems(["images/a.jpg", "b/images/a.jpg", "a.png", "b/a.jpg"])
+    names = prepared_names.choose_stems(["images/a.jpg", "b/images/a.jpg", "a.png", "b/a.jpg"])
     assert names == ("a", "b/a", "a-png", "b/a-jpg")
 
 

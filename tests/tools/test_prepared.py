@@ -47,6 +47,35 @@ def test_ultralytics_has_nothing_left_to_decide(tmp_path: Path) -> None:
     assert (found["images"], found["labels"], found["plain"]) == (found["sources"], True, True)
 
 
+WITHOUT_ROOM = """\
+import resource, signal, sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from buildsys.steps import generate_shapes
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+settings = generate_shapes.Settings(train=1, val=1)
+params = generate_shapes.Params(task="detect", **vars(settings))
+generate_shapes.run({}, {"dataset": Path(sys.argv[2])}, params)
+"""
+
+
+def test_an_image_that_cannot_be_written_ends_the_step(tmp_path: Path) -> None:
+    """A generator without room for an image fails: OpenCV's own function only returns False."""
+    _, python = environments.ensure("fiducials", print)
+    run = subprocess.run(
+        [str(python), "-c", WITHOUT_ROOM, str(REPOSITORY), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=tool_environment(python, tmp_path),
+    )
+    assert run.returncode == 1
+    assert "OSError: [Errno 27] File too large" in run.stderr
+
+
 def place(root: Path) -> Path:
     """A Roboflow pose dataset (4 keypoints, no sigmas, no flip pairs, no test split) is prepared."""
     make_workspace(root, mouse=MOUSE)

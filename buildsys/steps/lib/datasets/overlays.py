@@ -90,8 +90,9 @@ def save(path: Any, image: "np.ndarray") -> None:
     """Write a JPEG."""
     import cv2
 
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    path.write_bytes(data.tobytes())
+    from buildsys.steps.lib.datasets import image_files
+
+    image_files.write(path, image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
 
 
 def _write_name(canvas: Any, mark: Mark, taken: list[Place]) -> None:

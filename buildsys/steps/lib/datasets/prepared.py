@@ -7,7 +7,7 @@ a stem.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -30,30 +30,6 @@ class Description:
 def places(names: Iterable[str], folders: bool = False) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Return the paths of a prepared dataset's splits; `folders`: whether classes are folders."""
     return tuple((name, (name if folders else f"images/{name}",)) for name in names)
-
-
-def choose_stems(names: Sequence[str], left_out: str = "images") -> tuple[str, ...]:
-    """Return the path of each image of a split, below the split's folder and without an ending.
-
-    `names`: paths below the source folder. Labels are found by the name without its ending, so that
-    one of a.jpg and a.png gets a longer name. Folders named `left_out` are dropped, because the
-    last `images` in a path decides where a trainer looks for labels.
-    """
-    stems = []
-    for name in names:
-        path = PurePosixPath(name)
-        folders = [part for part in path.parent.parts if part != left_out]
-        stems.append(str(PurePosixPath(*folders, path.stem)))
-    taken: set[str] = set()
-    known = set(stems)
-    chosen = []
-    for name, stem in zip(names, stems, strict=True):
-        mine = stem
-        while mine in taken or (mine != stem and mine in known):
-            mine = f"{mine}-{PurePosixPath(name).suffix[1:]}"
-        taken.add(mine)
-        chosen.append(mine)
-    return tuple(chosen)
 
 
 def ending_of(name: str, photo: Photo) -> str:
