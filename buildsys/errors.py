@@ -108,6 +108,11 @@ class Diagnostic:
         return annotation(kind, text, file=self.path, line=self.line, col=column)
 
 
+def errors_of(diagnostics: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Return the diagnostics that are errors."""
+    return tuple(each for each in diagnostics if each.is_error)
+
+
 def error_code(diagnostics: Iterable[Diagnostic]) -> int:
     """Return the exit code for diagnostics: 2 for wrong input, 1 for our own error, 0 otherwise."""
     severities = {each.severity for each in diagnostics if each.is_error}

@@ -78,6 +78,18 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6, most: int
     `cutoff`: how similar the two must be, from 0 to 1; `most`: names that are listed.
     """
     names = sorted(known)
+    near = nearest(word, names, cutoff)
+    if near is not None:
+        return f"did you mean `{near}`?"
+    names = _holding(word, names) or names
+    return "there are: " + ", ".join(names) if 0 < len(names) <= most else ""
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """Return the known word that was probably meant, if there is one; `cutoff`: see
+    `did_you_mean`.
+    """
+    names = sorted(known)
     word = word[:_LONGEST_WORD]  # the time of comparing grows with the square of the length
     close = (
         [name for name in names if _plain(name) == _plain(word)]
@@ -85,12 +97,9 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6, most: int
         or _with_part(word, names)
     )
     if close:
-        return f"did you mean `{close[0]}`?"
+        return close[0]
     holding = _holding(word, names)
-    if len(holding) == 1:
-        return f"did you mean `{holding[0]}`?"
-    names = holding or names
-    return "there are: " + ", ".join(names) if 0 < len(names) <= most else ""
+    return holding[0] if len(holding) == 1 else None
 
 
 def _plain(word: str) -> str:
@@ -100,7 +109,7 @@ def _plain(word: str) -> str:
 
 def _holding(word: str, names: list[str]) -> list[str]:
     """Return the names that contain the letters of `word`: esp32, in xiao-esp32s3."""
-    short = _plain(word)
+    short = _plain(word[:_LONGEST_WORD])
     return [name for name in names if short in _plain(name)] if len(short) >= _SHORTEST_PART else []
 
 

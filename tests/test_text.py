@@ -2,7 +2,7 @@
 
 import pytest
 
-from buildsys.text import join_sentences
+from buildsys.text import join_sentences, nearest
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,10 @@ from buildsys.text import join_sentences
 def test_reasons_with_one_cure_say_it_once(sentences: list[str], text: str) -> None:
     """Several reasons with the same remedy state it once."""
     assert join_sentences(sentences) == text
+
+
+def test_the_nearest_word_is_a_value() -> None:
+    """The word that was probably meant, or None: callers do not read it out of a sentence."""
+    assert nearest("tgas", ["tags", "cells"]) == "tags"
+    assert nearest("esp32", ["xiao-esp32s3", "host"]) == "xiao-esp32s3"
+    assert nearest("nope", ["tags", "cells"]) is None

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.state.locked_variable import read_variable
     from buildsys.report import stamp
 
-    read_variable()  # reject a wrong pattern even if there is nothing to do
+    read_variable()  # a wrong value of BUILDSYS_LOCKED is an error even if nothing is to be done
     gc.disable()  # thousands of objects stay alive, so a garbage collection finds nothing
     workspace = Workspace(options.folder.resolve())
     settled = unchanged.settled_recipes(workspace)
@@ -54,13 +54,13 @@ def run(options: argparse.Namespace) -> int:
     builds = sorted(known)
     if unchanged.is_whole(workspace, settled) and stamp.is_current(workspace, builds):
         from buildsys.execution.session.summary import render_table, settled_row, write_summary
-        from buildsys.execution.state.build_patterns import select
 
-        chosen = select(options.builds, builds) if options.builds else builds
+        chosen = _choose(options.builds, builds)
         rows = [settled_row(known[build]) for build in chosen]
-        write_summary(workspace, rows)
-        print(render_table(rows))
-        return 0
+        if rows or not options.builds:
+            write_summary(workspace, rows)
+            print(render_table(rows))
+            return 0
     gc.enable()
     from buildsys.doit.loader import run_builds
     from buildsys.doit.run import RunOptions
@@ -69,3 +69,14 @@ def run(options: argparse.Namespace) -> int:
     meant = RunOptions(strict=options.strict, github=github, locked=options.locked, settled=settled)
     code = run_builds(workspace.root, options.builds, options.n, meant)
     return 2 if code == _NO_SUCH_TASK else code
+
+
+def _choose(names: list[str], builds: list[str]) -> list[str]:
+    """Return the builds with these names; none for a wrong name, which the run then reports."""
+    from buildsys.errors import InputError
+    from buildsys.execution.state.build_patterns import select
+
+    try:
+        return select(names, builds)
+    except InputError:
+        return []

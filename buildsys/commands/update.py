@@ -47,7 +47,9 @@ def run(options: argparse.Namespace) -> int:
         errors = () if options.builds else session.loaded.errors
         for diagnostic in errors:
             print(session.loaded.render(diagnostic), file=sys.stderr)
-        chosen = [session.plans[build] for build in _select(session, options.builds)]
+        chosen = [
+            session.plans[build] for build in session.loaded.select(options.builds, by_recipe=True)
+        ]
         plans = build_plans(
             (*chosen, *(each for plan in chosen for each in candidates_of(plan, session.plans)))
         )
@@ -123,14 +125,3 @@ def _recipes_of_lines(session: "Session") -> frozenset[str]:
     from buildsys.lockfile import is_training, recipe_of
 
     return frozenset(recipe_of(key) for key in session.record.lock.by_key if is_training(key))
-
-
-def _select(session: "Session", names: Sequence[str]) -> list[str]:
-    """Return the builds of ids, recipes or patterns of either. Raises InputError."""
-    from fnmatch import fnmatchcase
-
-    chosen: list[str] = []
-    for name in names or ("*",):
-        of_recipe = [plan.build for plan in session.loaded.plans if fnmatchcase(plan.recipe, name)]
-        chosen += of_recipe or session.loaded.select([name] if names else [])
-    return list(dict.fromkeys(chosen))

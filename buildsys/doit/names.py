@@ -37,14 +37,13 @@ def check_names(
     for name in given:
         if matches(name, accepted):
             continue
-        from buildsys.execution.state.build_patterns import suggest
+        from buildsys.execution.state.build_patterns import HAS_MISTAKE, matching, suggest
 
         for diagnostic in loaded.errors:
             print(loaded.render(diagnostic), file=guard(sys.stderr))
-        recipe = name.removeprefix("build:").split("@")[0]
         shown = typed.get(name, name)
-        if recipe in loaded.broken:
-            raise InvalidTask(f"`{shown}` cannot be built: its recipe has a mistake, see above.")
+        if matching(name, loaded.broken):
+            raise InvalidTask(f"`{shown}` {HAS_MISTAKE}.")
         bare = name in typed and not shown.startswith("build:")
         hint = suggest(shown, builds) if bare else suggest(_prefixed(shown), names)
         raise InvalidTask(f"`{shown}` matches no build; {hint or 'see `doit list`'}")

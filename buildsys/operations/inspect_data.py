@@ -6,7 +6,6 @@ import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from buildsys.authoring.datasets.calibration_images import split_glob
@@ -17,7 +16,7 @@ from buildsys.errors import Diagnostic, InputError
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import read_builds
 from buildsys.execution.session.session import Session
-from buildsys.execution.state.build_patterns import matching
+from buildsys.execution.state.build_patterns import matching, select
 from buildsys.execution.state.completed_plans import plan_beside
 from buildsys.execution.state.step_outputs import malformed, read_object, read_output
 from buildsys.files import replace_folder
@@ -30,7 +29,6 @@ from buildsys.steps.lib.datasets.labels import Finding
 from buildsys.steps.lib.datasets.survey_text import render_table
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
-from buildsys.text import did_you_mean
 
 _SHOWN = 10
 """Findings of one kind that a terminal shows; report.json has them all."""
@@ -148,23 +146,16 @@ def choose(
     """Return the datasets of builds, variants, recipes or patterns of these, and chosen builds
     without one.
 
-    `broken`: the recipes with mistakes, whose builds may be missing. Raises InputError for an unknown
-    name.
+    `builds`: recipes by build. `broken`: the recipes with mistakes, whose builds may be missing.
+    Raises InputError for an unknown name.
     """
-    chosen: set[str] = set()
-    for name in asked or ["*"]:
-        pattern = name.removeprefix("build:")
-        found = {
-            build
-            for build, recipe in builds.items()
-            if any(fnmatchcase(x, pattern) for x in (build, build.split("@")[0], recipe))
-        }
-        if not found and asked and not matching(pattern, broken):
-            folders = dict.fromkeys(build.split("@")[0] for build in builds)
-            known = [*builds, *folders, *dict.fromkeys(builds.values())]
-            hint = did_you_mean(pattern, known)
-            raise InputError.at(name, "matches no build and no recipe", hint)
-        chosen |= found
+    chosen = set() if asked else set(builds)
+    for name in asked:
+        try:
+            chosen |= set(select([name], tuple(builds), recipes=builds))
+        except InputError:
+            if not matching(name, broken):
+                raise
     with_data = tuple(d for d in datasets if chosen & set(d.builds))
     known_builds = {build for d in datasets for build in d.builds}
     return with_data, tuple(sorted(chosen - known_builds))

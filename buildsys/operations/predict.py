@@ -14,11 +14,11 @@ from buildsys import typed_json
 from buildsys.authoring.recipes.build import Build, Selection
 from buildsys.authoring.recipes.model import model_spec, on_reference_kernels
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting
+from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting, errors_of
 from buildsys.execution.packages.publish import build_folder, red_verdicts
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.build_plans import plan_build
-from buildsys.execution.session.loading import make_plans, read_recipes
+from buildsys.execution.session.loading import read_recipes
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import select
 from buildsys.execution.state.completed_plans import plan_beside
@@ -330,11 +330,8 @@ def find_build(workspace: Workspace, name: str) -> Build:
     builds = [build for recipe in recipes for build in recipe.builds]
     ids = [build.id for build in builds]
     selections = {found.id: found for recipe in recipes for found in recipe.selections}
-    try:
-        chosen = select([name], [*ids, *selections])
-    except InputError:
-        make_plans(workspace).select([name])  # raises the recipe's own mistakes, if it has some
-        raise
+    broken = {recipe.name: errors_of(recipe.diagnostics) for recipe in recipes}
+    chosen = select([name], [*ids, *selections], broken)
     if len(chosen) > 1:
         raise InputError.at(name, f"names {len(chosen)} builds", ", ".join(chosen))
     (found,) = chosen

@@ -151,6 +151,28 @@ def test_build_takes_a_recipe_s_name_and_repeats_what_was_typed(
     assert "build:" not in error
 
 
+def test_a_broken_recipe_is_named_by_every_pattern_that_matches_it(
+    place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A pattern that matches only a broken recipe is answered with its mistake, by every command."""
+    write_recipe(place, "broken", "name: broken\nsurce: 1\n")
+    words = [
+        ["build", "bro*"],
+        ["plan", "bro*"],
+        ["update", "bro*"],
+        ["predict", "broken", str(place / "a.jpg")],
+    ]
+    (place / "a.jpg").touch()
+    for command in words:
+        assert main(["-C", str(place), *command]) == 2
+        error = capfd.readouterr().err
+        assert "recipes/broken.yaml:1:1: error: " in error
+        assert "cannot be built: its recipe has a mistake, see above" in error
+    run = doit(place, "build:bro*@*")
+    assert run.returncode == 3
+    assert "`build:bro*@*` cannot be built: its recipe has a mistake, see above." in run.stderr
+
+
 def test_a_list_tells_of_a_recipe_that_has_a_mistake(place: Path) -> None:
     """`doit list` reports the recipe with the error."""
     write_recipe(place, "broken", "name: broken\nsurce: 1\n")

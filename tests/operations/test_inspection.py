@@ -170,6 +170,9 @@ def test_targets_share_one_look(workspace: Path) -> None:
         assert choose(asked, datasets, builds)[0] == (dataset,)
     with pytest.raises(InputError, match="did you mean `wide`"):
         choose(["wade"], datasets, builds)
+    with pytest.raises(InputError) as error:
+        choose(["nope"], datasets, builds)
+    assert str(error.value).count("tags@xiao-esp32s3") == 1
     for name in ("wade@host", "wade", "wad*"):  # `check` reports its mistakes
         assert choose([name], datasets, builds, ["wade"]) == ((), ())
 

@@ -4,27 +4,49 @@ The name of a recipe without `matrix` or with `select`, or of a variant, stands 
 all targets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
-from buildsys.errors import InputError
+from buildsys.errors import Diagnostic, InputError
 
 _WILDCARDS = frozenset("*?[")
 _MOST_NAMED = 4
 """The most builds of a recipe that a message lists."""
+HAS_MISTAKE = "cannot be built: its recipe has a mistake, see above"
+_NO_MISTAKES: Mapping[str, tuple[Diagnostic, ...]] = {}
+_NO_RECIPES: Mapping[str, str] = {}
 
 
-def select(patterns: Sequence[str], builds: Sequence[str]) -> list[str]:
-    """Return the matching builds, in order; all of them without patterns. Raises InputError."""
-    chosen: list[str] = []
+def select(
+    patterns: Sequence[str],
+    builds: Sequence[str],
+    broken: Mapping[str, tuple[Diagnostic, ...]] = _NO_MISTAKES,
+    recipes: Mapping[str, str] = _NO_RECIPES,
+) -> list[str]:
+    """Return the matching builds, in order; all of them without patterns.
+
+    `broken`: mistakes by recipe. `recipes`, by build: the name of a recipe, or of a variant, or a
+    pattern of these then also stands for all its builds. Raises InputError for a pattern that
+    matches nothing; where it matches broken recipes, with their mistakes.
+    """
+    chosen: dict[str, None] = {}
     for pattern in patterns or ["*"]:
-        wanted = _whole(pattern.removeprefix("build:"))
-        found = [build for build in builds if fnmatchcase(build, wanted)]
+        name = pattern.removeprefix("build:")
+        found = [build for build in builds if _matches(build, name, recipes)]
         if not found and patterns:
-            hint = suggest(pattern.removeprefix("build:"), builds)
-            raise InputError.at(pattern, "matches no build", hint)
-        chosen += [build for build in found if build not in chosen]
-    return chosen
+            mistakes = {d for recipe in matching(name, broken) for d in broken[recipe]}
+            if mistakes:
+                raise InputError(*sorted(mistakes), Diagnostic(path=pattern, message=HAS_MISTAKE))
+            message = "matches no build and no recipe" if recipes else "matches no build"
+            raise InputError.at(pattern, message, suggest(name, builds, set(recipes.values())))
+        chosen |= dict.fromkeys(found)
+    return list(chosen)
+
+
+def _matches(build: str, name: str, recipes: Mapping[str, str]) -> bool:
+    variant = build.split("@", maxsplit=1)[0]
+    others = (variant, recipes[build]) if recipes else ()
+    return fnmatchcase(build, _whole(name)) or any(fnmatchcase(other, name) for other in others)
 
 
 def task_pattern(name: str) -> str:
@@ -37,28 +59,28 @@ def _whole(name: str) -> str:
     return name if "@" in name or _WILDCARDS & set(name) else f"{name}@*"
 
 
-def matching(pattern: str, recipes: Sequence[str]) -> list[str]:
+def matching(pattern: str, recipes: Iterable[str]) -> list[str]:
     """Return the recipes that a pattern of builds may match."""
     wanted = pattern.removeprefix("build:").split("@")[0]
     return [recipe for recipe in recipes if fnmatchcase(recipe, wanted)]
 
 
-def suggest(name: str, builds: Sequence[str]) -> str:
+def suggest(name: str, builds: Sequence[str], recipes: Iterable[str] = ()) -> str:
     """Suggest what was probably meant by a name.
 
     For a recipe's name: its builds. For a build of an existing recipe: the nearest of its targets.
-    Otherwise: the nearest name or id.
+    Otherwise: the nearest name or id. `recipes`: names that stand for their builds as they are.
     """
-    from buildsys.text import count_text, did_you_mean
+    from buildsys.text import count_text, did_you_mean, nearest
 
     recipe, at, target = name.rpartition("@")
     targets = [
         build.removeprefix(f"{recipe}@") for build in builds if build.startswith(f"{recipe}@")
     ]
     if at and targets:
-        near = did_you_mean(target, targets)
-        if near.startswith("did you mean `"):
-            return near.replace("`", f"`{recipe}@", 1)
+        near = nearest(target, targets)
+        if near is not None:
+            return f"did you mean `{recipe}@{near}`?"
         what = recipe.removeprefix("build:")
         return f"{what} has the targets {', '.join(targets)}; add others to `targets` in its recipe"
     for pattern in (f"{name}@*", f"{name}-*@*"):  # itself, or its variants
@@ -68,7 +90,11 @@ def suggest(name: str, builds: Sequence[str]) -> str:
             return (
                 f"`{name}` is a recipe: '{pattern}' is its {count_text(len(own), 'build')}{names}"
             )
-    near = did_you_mean(name, dict.fromkeys(build.split("@")[0] for build in builds))
-    if "@" not in name and near.startswith("did you mean `"):
-        return near.replace("`?", "@*`?")
+    if "@" not in name:
+        known = nearest(name, recipes)
+        if known is not None:
+            return f"did you mean `{known}`?"
+        near = nearest(name, {build.split("@")[0] for build in builds})
+        if near is not None:
+            return f"did you mean `{near}@*`?"
     return did_you_mean(name, builds)

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from buildsys.errors import Diagnostic, InputError
-from buildsys.execution.state.build_patterns import matching, select
+from buildsys.errors import Diagnostic, errors_of
+from buildsys.execution.state.build_patterns import select
 from buildsys.graph import Plan
 
 
@@ -56,14 +56,12 @@ class Plans:
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
         """Return the diagnostics that are errors."""
-        return tuple(d for d in self.diagnostics if d.is_error)
+        return errors_of(self.diagnostics)
 
     @property
     def broken(self) -> tuple[str, ...]:
         """Return the recipes that have a mistake."""
-        return tuple(
-            recipe.name for recipe in self.recipes if any(d.is_error for d in recipe.diagnostics)
-        )
+        return tuple(self._mistakes)
 
     def diagnostics_of(self, recipes: Iterable[str]) -> tuple[Diagnostic, ...]:
         """Return the diagnostics of some recipes, in their own files and in files that they use."""
@@ -88,19 +86,23 @@ class Plans:
         shown = ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         return f"{diagnostic.render()}\n    note: for {len(names)} recipes: {shown}"
 
-    def select(self, patterns: Sequence[str], builds: Sequence[str] | None = None) -> list[str]:
+    def select(
+        self,
+        patterns: Sequence[str],
+        builds: Sequence[str] | None = None,
+        *,
+        by_recipe: bool = False,
+    ) -> list[str]:
         """Return the builds that match, among all or among `builds`, see `build_patterns.select`.
 
-        Raises InputError; for a recipe with mistakes it lists them.
+        `by_recipe`: the name of any recipe stands for its builds. Raises InputError.
         """
-        try:
-            known = [plan.build for plan in self.plans] if builds is None else builds
-            return select(patterns, known)
-        except InputError as error:
-            name = error.diagnostics[0].path
-            found = self.diagnostics_of(matching(name, self.broken))
-            own = tuple(d for d in found if d.is_error)
-            if not own:
-                raise
-            message = "cannot be built: its recipe has a mistake, see above"
-            raise InputError(*own, Diagnostic(path=name, message=message)) from error
+        known = [plan.build for plan in self.plans] if builds is None else builds
+        recipes = {plan.build: plan.recipe for plan in self.plans} if by_recipe else {}
+        return select(patterns, known, self._mistakes, recipes)
+
+    @property
+    def _mistakes(self) -> dict[str, tuple[Diagnostic, ...]]:
+        """Return the errors of recipes that have some."""
+        found = {recipe.name: errors_of(recipe.diagnostics) for recipe in self.recipes}
+        return {name: errors for name, errors in found.items() if errors}

@@ -34,6 +34,17 @@ def settled(workspace: Path, built: None, tools: StandIn) -> Path:
     return workspace
 
 
+def test_a_wrong_name_has_one_answer(settled: Path, capfd: Capture) -> None:
+    """An unknown name is answered alike whether or not something is stale."""
+    answers = []
+    for _ in range(2):
+        assert main(["-C", str(settled), "build", "tgas"]) == 2
+        answers.append(capfd.readouterr().err)
+        (settled / "recipes" / "tags.yaml").touch()
+    assert answers[0] == answers[1]
+    assert "`tgas` matches no build; did you mean `tags@*`?" in answers[0]
+
+
 @pytest.mark.slow
 def test_a_run_without_work_loads_nothing(settled: Path, capsys: Capture) -> None:
     """A run without work imports neither doit nor the validation library, and opens no database."""
