@@ -65,6 +65,5 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     layout = check_contract.find_layout(tflite.read(inputs["tflite"]), params.check)
     if layout is None:
         fail("the file's outputs are not those of the contract; its verdict says which")
-        return
     order = tuple(layout.names.index(name) for name in params.order)
     outputs["tflite"].write_bytes(tflite.reorder_outputs(inputs["tflite"].read_bytes(), order))

@@ -77,7 +77,6 @@ def _convert(network: Any, example: "np.ndarray") -> bytes:
     import torch
 
     litert_torch.config.show_progress = False
-    edge: Any = None
     try:
         with torch.no_grad():
             edge = litert_torch.convert(network, (torch.from_numpy(example),))

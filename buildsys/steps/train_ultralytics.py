@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, SettingProblem, StepSpec
 from buildsys.steps.lib.families import ultralytics_options
@@ -233,7 +233,7 @@ def _keep_batch(params: Params, trainer: Any) -> None:
     would silently train another network.
     """
 
-    def refuse() -> None:
+    def refuse() -> NoReturn:
         words = f"a batch of {params.batch} at {params.size} px"
         fail(f"the GPU's memory does not hold {words}; write a smaller train.batch.")
 

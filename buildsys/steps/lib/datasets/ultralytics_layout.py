@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
 from buildsys.steps.lib.datasets.labels import Finding, read_text
-from buildsys.steps.lib.runtime.progress import StepError, fail
+from buildsys.steps.lib.runtime.progress import fail
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +158,7 @@ def class_of(image: Path, root: Path, split: Split, classes: tuple[str, ...]) ->
     """
     found = find_class(image.relative_to(root).as_posix(), split, classes)
     if isinstance(found, Finding):
-        raise StepError(f"{found}.")
+        fail(f"{found}.")
     return found
 
 

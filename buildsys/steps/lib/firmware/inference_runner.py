@@ -116,7 +116,6 @@ def _offset(elf: Any, address: int, name: str) -> int:
         if segment["p_type"] == "PT_LOAD" and start <= address < start + segment["p_filesz"]:
             return int(segment["p_offset"] + address - start)
     fail(f"the inference runner of {PACKAGE} has {name} in no part of its file.")
-    raise AssertionError
 
 
 @dataclass(frozen=True, kw_only=True)

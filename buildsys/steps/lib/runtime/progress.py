@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+from typing import NoReturn
 
 _INTERVAL_SECONDS = 0.2
 _last_report = 0.0
@@ -39,7 +40,7 @@ class StepError(Exception):
     """The message of a step about a problem with its input: what happened, why, what to do."""
 
 
-def fail(message: str) -> None:
-    """End the step with a message; the launcher prints it without a traceback."""
+def fail(message: str) -> NoReturn:
+    """End the step with a message, which the launcher prints without a traceback."""
     sys.stdout.flush()
     raise StepError(message)
