@@ -17,7 +17,7 @@ SUFFIXES = (".jpg", ".jpeg")
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _START, _END, _SCAN, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2
 _EXIF, _FURTHER_IMAGES = b"Exif\0\0", b"MPF\0"
-_MARK = re.compile(rb"\xff+[^\x00\x01\xff\xd0-\xd7]")
+_MARK = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 """The marker at the start of a segment."""
 
 
