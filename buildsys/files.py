@@ -303,3 +303,15 @@ def stat_text(path: str) -> str:
 def stat_line(found: os.stat_result) -> str:
     """Return `stat_text` for an existing stat."""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_ctime_ns}"
+
+
+def yaml_files(folder: Path) -> dict[str, Path]:
+    """Return the files that end in .yaml by their stem, sorted; without hidden ones, which macOS
+    and editors write.
+    """
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder))
+    except OSError:
+        return {}
+    found = (name for name in names if name.endswith(".yaml") and not name.startswith("."))
+    return {name.removesuffix(".yaml"): folder / name for name in found}

@@ -395,6 +395,8 @@ class Family:
     """How its architectures differ, in a few words, where `listed` does not show it."""
     side: int = 640
     """Default size of the images in pixels: the size that its authors trained on."""
+    sides: tuple[tuple[str, int], ...] = (("classify", 224),)
+    """(task, default size) for tasks whose networks were trained on another size."""
     branched: tuple[str, ...] = ()
     """Tasks whose checkpoints can also start the training of a detect network."""
     nameless: bool = False
@@ -420,6 +422,10 @@ class Family:
     def heads_for(self, architecture: str) -> dict[str, str]:
         """Return {word of `export.head`: head} of an architecture."""
         return dict(self.heads if self.heads_of is None else self.heads_of(architecture))
+
+    def side_for(self, task: str) -> int:
+        """Return the default size of the images of a task's networks, in pixels."""
+        return dict(self.sides).get(task, self.side)
 
     def tasks_of_head(self, word: str) -> tuple[str, ...]:
         """Return the tasks whose networks are exported with a value of `export.head`."""

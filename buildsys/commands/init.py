@@ -51,7 +51,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
     A folder with recipes gets no first recipe.
     """
     from buildsys.authoring.scaffold.starters import LOADER_FILE, names_loader, starter_files
-    from buildsys.files import refuse_links
+    from buildsys.files import refuse_links, yaml_files
     from buildsys.names import is_junk
 
     if os.path.exists(root) and not os.path.isdir(root):
@@ -70,7 +70,7 @@ def _fill(root: Path) -> tuple[list[str], list[tuple[str, str]]]:
             kept.append((name, _missing_lines(path, name)))
         elif name == "README.md" and not empty:
             continue
-        elif name.startswith("recipes/") and any((root / "recipes").glob("*.yaml")):
+        elif name.startswith("recipes/") and yaml_files(root / "recipes"):
             kept.append(("recipes/", ": the workspace has recipes already"))
         else:
             refuse_links(root, path)

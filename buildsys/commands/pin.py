@@ -59,9 +59,10 @@ def _choose(root: Path, words: Sequence[str]) -> list[Path]:
     from fnmatch import fnmatchcase
 
     from buildsys.execution.places import Workspace
+    from buildsys.files import yaml_files
     from buildsys.text import did_you_mean
 
-    files = {path.stem: path for path in sorted((root / "recipes").glob("*.yaml"))}
+    files = yaml_files(root / "recipes")
     if not files:
         hint = Workspace(root).hint_without_recipes("`buildsys init` writes a first one")
         raise InputError.at("recipes", "no recipe found", hint)

@@ -458,6 +458,14 @@ def test_folders_of_a_classifier_s_classes_are_its_dataset(
     plan_good(workspace)
 
 
+def test_a_classifier_has_the_size_of_its_authors(workspace: Path, folder: Path) -> None:
+    """Classifiers were trained on 224 pixels, detection networks on 640."""
+    fill(folder, {f"{name}/{n}.jpg": "" for name in ("cat", "dog") for n in range(9)})
+    assert new(workspace, "--data", "data/d", "--target", "host") == 0
+    assert "architecture: yolov8n-cls" in recipe(workspace)
+    assert "input: {size: 224}" in recipe(workspace)
+
+
 def test_folders_of_classes_train_a_checkpoint(workspace: Path, folder: Path) -> None:
     """They also train a classifier that is given as a checkpoint."""
     write_checkpoint(workspace / "weights" / "f.pt", Head(kind="Classify", classes=("a", "b")))

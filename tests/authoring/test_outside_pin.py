@@ -204,6 +204,22 @@ def test_odd_base_is_no_traceback(workspace: Path, name: str) -> None:
     assert TAGS_SHA256 in recipe.read_text()
 
 
+def test_hidden_files_are_no_recipes_and_no_targets(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Files such as `._net.yaml`, which macOS writes, are left out by every command."""
+    (workspace / "targets").mkdir(exist_ok=True)
+    for name in ("recipes/._net.yaml", "targets/._my.yaml"):
+        (workspace / name).write_bytes(b"\0\5\26\7")
+    (workspace / "recipes" / "late.yaml").write_text("extends: net\n")
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    assert "._" not in capsys.readouterr().out
+    (workspace / "recipes" / "late.yaml").unlink()
+    for command in (["pin"], ["pin", "*"], ["targets"], ["check"]):
+        cli.main(["-C", str(workspace), *command])
+        assert "U+0000" not in "".join(capsys.readouterr())
+
+
 def test_no_recipe_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A folder without recipes is an error."""
     assert _pin(tmp_path) == 2

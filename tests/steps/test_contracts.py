@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from buildsys.authoring.targets.contract import contract_spec
-from buildsys.authoring.targets.target import read_contract, yaml_files
+from buildsys.authoring.targets.target import read_contract
+from buildsys.files import yaml_files
 from buildsys.registry import shipped_targets
 from buildsys.spec import ContractSpec
 from buildsys.steps import check_contract

@@ -27,6 +27,7 @@ from buildsys.authoring.targets.lookup import Boards
 from buildsys.authoring.workspace import WorkspaceFile, read_workspace_file
 from buildsys.digest import digest_file
 from buildsys.errors import Diagnostic, InputError, shorten
+from buildsys.files import yaml_files
 from buildsys.lockfile import Lock
 from buildsys.text import did_you_mean
 
@@ -207,7 +208,7 @@ class _Reading:
     def _base(self, document: Document, name: object) -> Document:
         """Return the recipe that `document` extends. Raises InputError if it cannot be extended."""
         folder = self.path.parent
-        known = {path.stem for path in folder.glob("*.yaml")} - {self.path.stem}
+        known = yaml_files(folder).keys() - {self.path.stem}
         if name == self.path.stem:
             raise InputError(document.diagnose(("extends",), "a recipe cannot extend itself"))
         if not isinstance(name, str) or name not in known:

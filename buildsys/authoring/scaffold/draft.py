@@ -239,7 +239,7 @@ def _source(draft: Draft) -> list[str]:
         names = [scalar(name) for name in draft.facts.names] if draft.facts else ["tag"]
         lines += [
             "  # Not in the file, but needed to measure accuracy (fill in, then `evaluate`):",
-            noted("  # decoder: yolov8-raw", "yolov8-raw | yolov8-decoded | yolox | none"),
+            *_comment(f"decoder: {' | '.join(decoders())}"),
             f"  # classes: [{', '.join(names)}]",
         ]
     return lines
@@ -286,7 +286,7 @@ def _input(draft: Draft) -> list[str]:
     targets = [board.target for board in draft.boards]
     small = any(target.vela is not None or target.flash is not None for target in targets)
     small = small or not (draft.probe or draft.facts)
-    usual = draft.network.side if draft.network else 0
+    usual = draft.network.side_for(draft.task) if draft.network else 0
     size = _SMALL if small else known or usual
     note = f"pixels, a multiple of {GRID}: smaller is faster and less accurate"
     if known and known != size:
@@ -451,9 +451,12 @@ def _targets(
         entry = f"{{{', '.join([f'target: {name}', *own])}}}" if own else name
         lines.append(noted(f"  - {entry}", printable(board.target.label)))
     text = f"there are also: {', '.join(others)}" if others else ""
-    return lines + wrap(
-        text, 100, initial_indent="  # ", subsequent_indent="  # ", break_on_hyphens=False
-    )
+    return lines + _comment(text)
+
+
+def _comment(text: str) -> list[str]:
+    """Return a text as comment lines."""
+    return wrap(text, 100, initial_indent="  # ", subsequent_indent="  # ", break_on_hyphens=False)
 
 
 def describe(found: CheckpointFacts) -> str:

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.errors import Diagnostic, InputError, shorten
-from buildsys.text import did_you_mean
+from buildsys.text import did_you_mean, nearest
 from buildsys.typed_json import Mismatch
 
 T = TypeVar("T")
@@ -84,7 +84,8 @@ def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
     except pydantic.ValidationError as error:
         errors = _join_choices(error.errors())
         diagnostics = [_diagnose(kind, item, path, locate) for item in errors]
-        meant = {_meant(diagnostic.hint) for diagnostic in diagnostics}
+        unknown = (_place(item) for item in errors if item["type"] in _UNKNOWN)
+        meant = {_nearest_key(kind, place) for place in unknown}
         shown = (
             diagnostic
             for item, diagnostic in zip(errors, diagnostics, strict=True)
@@ -112,7 +113,7 @@ def leave_out_mistakes(
         else:
             return data, frozenset(wrong)
         before = data
-        likely = {(*place[:-1], _meant(_suggest_key(kind, place))) for place in unknown}
+        likely = {(*place[:-1], _nearest_key(kind, place) or "") for place in unknown}
         wrong |= {place for place in likely if place[-1] and not _holds(data, place)}
         for place in sorted(found, key=len):
             data = _without(data, place, instead)
@@ -271,16 +272,21 @@ def _show(value: Any) -> str:
 
 def _suggest_key(kind: type, place: KeyPath) -> str:
     """Return the hint for an unknown key."""
-    block, name = _block_at(kind, place[:-1]), shorten(str(place[-1]))
-    elsewhere = getattr(block, "ELSEWHERE", {})
-    return elsewhere.get(name) or did_you_mean(
-        name, (*_keys(block), *getattr(block, "BESIDE", ())), most=_MOST_KEYS
-    )
+    name, known, elsewhere = _known_keys(kind, place)
+    return elsewhere.get(name) or did_you_mean(name, known, most=_MOST_KEYS)
 
 
-def _meant(hint: str) -> str:
-    """Return the key that a hint suggests instead of an unknown one; empty without one."""
-    return hint.split("`")[1] if hint.startswith("did you mean") else ""
+def _nearest_key(kind: type, place: KeyPath) -> str | None:
+    """Return the key that an unknown one was probably meant to be, if there is one."""
+    name, known, elsewhere = _known_keys(kind, place)
+    return None if name in elsewhere else nearest(name, known)
+
+
+def _known_keys(kind: type, place: KeyPath) -> tuple[str, tuple[str, ...], dict[str, str]]:
+    """Return an unknown key, the keys of its block, and those of other blocks with hints."""
+    block = _block_at(kind, place[:-1])
+    known = (*_keys(block), *getattr(block, "BESIDE", ()))
+    return shorten(str(place[-1])), known, getattr(block, "ELSEWHERE", {})
 
 
 def _block_at(kind: Any, loc: Iterable[str | int]) -> Any:

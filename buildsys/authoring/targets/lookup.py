@@ -8,13 +8,14 @@ from buildsys.authoring.syntax.document import read_document
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.authoring.syntax.validation import Locate, parse
 from buildsys.authoring.targets.contract import Contract, check_contract
-from buildsys.authoring.targets.target import Target, read_contract, read_target, yaml_files
+from buildsys.authoring.targets.target import Target, read_contract, read_target
 from buildsys.authoring.targets.target_checks import (
     check_pipelines,
     check_target_tensorrt,
     check_vela,
 )
 from buildsys.errors import Diagnostic, InputError, shorten
+from buildsys.files import yaml_files
 from buildsys.registry import shipped_targets
 from buildsys.steps import compile_vela
 from buildsys.text import did_you_mean

@@ -55,11 +55,6 @@ def read_contract(path: Path, label: str) -> tuple[Contract, Document]:
     return contract, document
 
 
-def yaml_files(folder: Path) -> dict[str, Path]:
-    """Return files by their stem."""
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
 def _check_name(name: str, document: Document, path: Path) -> None:
     """Raise InputError where `name` differs from the file's name."""
     if name != path.stem:

@@ -10,7 +10,7 @@ import buildsys
 from buildsys.execution.places import Workspace
 from buildsys.execution.tools.host_facts import MARKS, cpu_name
 from buildsys.execution.tools.host_tools import QEMU, SEARCHED
-from buildsys.files import stat_line, stat_text
+from buildsys.files import stat_line, stat_text, yaml_files
 from buildsys.steps.lib.datasets.file_lists import list_parts
 from buildsys.steps.lib.tensorrt.host_library import VARIABLE
 
@@ -76,14 +76,7 @@ def _digest(paths: Iterable[str], text: str = "") -> str:
 
 def recipe_names(workspace: Workspace) -> set[str]:
     """Return the stems of a workspace's recipes, without bases (`_x.yaml`)."""
-    try:
-        return {
-            entry.name.removesuffix(".yaml")
-            for entry in os.scandir(workspace.root / "recipes")
-            if entry.name.endswith(".yaml") and not entry.name.startswith(("_", "."))
-        }
-    except OSError:
-        return set()
+    return {name for name in yaml_files(workspace.root / "recipes") if not name.startswith("_")}
 
 
 def recipe_files(workspace: Workspace) -> list[Path]:
