@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 from typing import IO
@@ -303,6 +304,24 @@ def stat_text(path: str) -> str:
 def stat_line(found: os.stat_result) -> str:
     """Return `stat_text` for an existing stat."""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ino} {found.st_ctime_ns}"
+
+
+_RECENT_NS = 50_000_000
+"""Longer than a tick of any file system's clock."""
+
+
+def may_change_again(stat_text: str, since: int | None = None) -> bool:
+    """Return whether a file may change after it was read without another `stat_text`: in the tick
+    of the file system's clock in which it changed before.
+
+    `since`: `next_file_tick_ns` before the reading; None: the file is read now. Only the change
+    time is compared: a modification time can be set to the future. A change time in the future
+    means that the clock was set back; the next change has another time.
+    """
+    words, now = stat_text.split(" "), time.time_ns()
+    if len(words) != 4:
+        return False
+    return (now - _RECENT_NS if since is None else since) <= int(words[3]) < now + _RECENT_NS
 
 
 def yaml_files(folder: Path) -> dict[str, Path]:

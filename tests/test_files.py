@@ -1,12 +1,14 @@
 """Files are written whole or not at all."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 from buildsys.files import (
     make_tree_durable,
+    may_change_again,
     read_regular,
     remove_tree,
     replace_folder,
@@ -170,3 +172,17 @@ def make_deep(folder: Path, name: str, depth: int, link: Path) -> None:
         number = below
     os.symlink(link, "link", dir_fd=number)
     os.close(number)
+
+
+def test_a_file_may_change_again_within_a_tick_of_its_change() -> None:
+    """A change time before the reading is settled, and one in the future as well: the clock was set
+    back.
+    """
+    now, second = time.time_ns(), 1_000_000_000
+    ages = {second: False, 0: True, -3600 * second: False}
+    for age, changes in ages.items():
+        assert may_change_again(f"1 2 3 {now - age}") == changes
+    assert may_change_again(f"1 2 3 {now - second}", since=now - 2 * second)
+    assert not may_change_again(f"1 2 3 {now - second}", since=now)
+    assert not may_change_again(f"1 2 3 {now + 3600 * second}", since=now)
+    assert not may_change_again("absent", since=0)

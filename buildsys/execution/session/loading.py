@@ -12,7 +12,7 @@ from buildsys.execution.places import Workspace, datasets_root
 from buildsys.execution.state import fingerprint, plan_cache
 from buildsys.execution.state.plans import Plans, RecipePlans
 from buildsys.execution.unexpected import UNEXPECTED, find
-from buildsys.files import stat_text
+from buildsys.files import may_change_again, stat_text
 from buildsys.graph import Plan, SelectionPlan, WaitingPlan
 from buildsys.lockfile import read_lock
 from buildsys.operating_system import next_file_tick_ns
@@ -164,7 +164,7 @@ def _plan_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int)
     watched = {*loaded.read, *(host_facts.watched_files() if on_gpu else ())}
     files = tuple((name, stat_text(name)) for name in sorted(watched))
     unseen = any(host_facts.can_change_unseen(is_local(build)) for build in on_gpu)
-    racy = fingerprint.is_racy((text for _, text in files), since)
+    racy = any(may_change_again(text, since) for _, text in files)
     broken = any(diagnostic.is_error for diagnostic in diagnostics)
     return RecipePlans(
         name=loaded.name,

@@ -20,7 +20,7 @@ from buildsys.escaping import hide_passwords
 from buildsys.execution.places import Workspace, absolute, cache_root
 from buildsys.execution.state import unchanged
 from buildsys.execution.store.store import REMOTES, Store, foreign_name
-from buildsys.files import read_written, stat_text
+from buildsys.files import may_change_again, read_written, stat_text
 from buildsys.remote_settings import (
     MODE_MOVED,
     Mode,
@@ -296,8 +296,9 @@ def configured_places(workspace: Workspace) -> Places:
     if known is not None and known.files.keys() == {str(file)}:
         with contextlib.suppress(ValueError):
             return decode(Places, known.value)
+    racy = may_change_again(now)  # decided before reading
     found = _read_places(file)
-    if workspace.state.is_dir():  # a run creates it
+    if workspace.state.is_dir() and not racy:  # a run creates the folder
         entry = unchanged.Entry(value=plain(found), text=_READER, files={str(file): now})
         unchanged.keep(cache, entry)
     return found

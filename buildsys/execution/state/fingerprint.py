@@ -28,15 +28,6 @@ def signature(entries: Iterable[tuple[str, os.stat_result]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_racy(stats: Iterable[str], since: int) -> bool:
-    """Return whether a file may have changed after it was read.
-
-    `since`: `next_file_tick_ns` before the reading. Only the change time is compared: modification
-    times can be set to the future.
-    """
-    return any(int(words[3]) >= since for text in stats if len(words := text.split(" ")) == 4)
-
-
 def installation(workspace: Workspace) -> str:
     """Return the digest of the stats of this package and of files that every recipe depends on."""
     watched = [str(workspace.root / "buildsys.yaml"), *_targets(workspace.root / "targets")]

@@ -5,7 +5,6 @@ changed.
 import contextlib
 import os
 import stat
-import time
 from collections.abc import Collection
 from pathlib import Path
 
@@ -15,13 +14,12 @@ from buildsys.execution.state import fingerprint
 from buildsys.execution.state.database import Database
 from buildsys.execution.store.store import Store
 from buildsys.execution.store.tree_index import encode_index
-from buildsys.files import stat_line
+from buildsys.files import may_change_again, stat_line
 from buildsys.graph import Source
 from buildsys.lockfile import Lock
 from buildsys.steps.lib.datasets.file_lists import list_parts
 
-_RACY_NANOSECONDS = 50_000_000
-"""A file changed less than this ago may change again within one tick of the file system's clock."""
+_GONE = "put it back, or change the recipe that names it"
 
 
 class Sources:
@@ -85,15 +83,14 @@ class Sources:
                 return source.sha256
             if recorded := self._recorded(source):
                 return recorded
-            message = f"{source.name} cannot be read: {error.strerror}"
-            raise InputError.at(source.name, message) from error
+            raise _unreadable(source.name, error) from error
         if not stat.S_ISREG(found.st_mode):  # reading a pipe blocks, and a device never ends
             raise InputError.at(source.name, "is not a file", "replace it by the file")
         status, known = stat_line(found), self._database.file(str(path))
         if known is not None and known[0] == status and source.sha256 in ("", known[1]):
             digest = known[1]
         else:
-            racy = _is_racy(found)  # decided before reading, which may take long
+            racy = may_change_again(status)  # decided before reading, which may take long
             digest = _digest(path, source.name)
             if not racy:
                 self._database.record_files([(str(path), status, digest)])
@@ -113,8 +110,7 @@ class Sources:
         if not entries:
             if recorded := self._recorded(source):
                 return recorded
-            message = f"{source.name}: no file found"
-            raise InputError.at(source.name, message)
+            raise InputError.at(source.name, "no file found", _GONE)
         signature = fingerprint.signature(entries)
         name = tree_name(source)
         known = self._database.tree(name)
@@ -140,7 +136,7 @@ class Sources:
             if known.get(path, ("", ""))[0] == text:
                 digest = known[path][1]
             else:
-                racy = _is_racy(status)
+                racy = may_change_again(text)
                 digest = _digest(Path(path), name)
                 any_racy |= racy
                 if not racy:
@@ -186,15 +182,9 @@ def _digest(path: Path, label: str) -> str:
     try:
         return digest_file(path)
     except OSError as error:
-        message = f"cannot be read: {error.strerror or error}"
-        raise InputError.at(label, message, "check its permissions, and its disk") from error
+        raise _unreadable(label, error) from error
 
 
-def _is_racy(status: os.stat_result) -> bool:
-    """Return whether a file may change without a new change time.
-
-    Only the change time is compared: a modification time in the future would make the file racy
-    forever. A change time in the future means that the clock was set back; the next change has
-    another time.
-    """
-    return abs(time.time_ns() - status.st_ctime_ns) < _RACY_NANOSECONDS
+def _unreadable(label: str, error: OSError) -> InputError:
+    hint = _GONE if isinstance(error, FileNotFoundError) else "check its permissions, and its disk"
+    return InputError.at(label, f"cannot be read: {error.strerror or error}", hint)

@@ -1,6 +1,7 @@
 """Digests of users' files: which files a pattern matches, and that content decides."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,30 @@ def test_a_source_that_is_not_a_file_is_an_error_and_never_waited_for(tmp_path: 
     for name in ("weights.pt", "zero", "."):
         with pytest.raises(InputError, match="is not a file"):
             sources(tmp_path).digest(Source(path=str(tmp_path / name), label=name))
+
+
+@pytest.mark.parametrize("parts", [(), ("*.jpg",)], ids=["file", "tree"])
+def test_a_file_that_just_changed_is_read_again(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    """Its next change could get the same change time, so its digest is not kept."""
+    path = tmp_path / "cam" / "a.jpg"
+    path.parent.mkdir()
+    source = Source(path=str(path.parent if parts else path), label="cam", parts=parts)
+    path.write_bytes(b"one")
+    assert sources(tmp_path).known_stat(source) is None
+    time.sleep(0.06)
+    assert sources(tmp_path).known_stat(source) is not None
+
+
+@pytest.mark.parametrize("parts", [(), ("*.jpg",)], ids=["file", "tree"])
+def test_a_source_that_is_gone_is_named_once_with_advice(
+    tmp_path: Path, parts: tuple[str, ...]
+) -> None:
+    """A message names the source as its place, and says what to do."""
+    (tmp_path / "cam").mkdir()
+    path = tmp_path / "cam" / ("" if parts else "a.jpg")
+    with pytest.raises(InputError) as error:
+        sources(tmp_path).digest(Source(path=str(path), label="cam/a", parts=parts))
+    what = "no file found" if parts else "cannot be read: No such file or directory"
+    assert str(error.value) == (
+        f"cam/a: error: {what}\n    help: put it back, or change the recipe that names it"
+    )
