@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
-from buildsys.execution.running.admission import Admission, visible_gpus
-from buildsys.graph import Step
 from buildsys.steps.lib.heads.outputs import head_outputs
 from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
 from tests.processes import environment, make_environments, set_tool
@@ -170,42 +168,6 @@ def test_strict_and_annotations(five: Path) -> None:
     planned = _run(five, "plan", "--fail-on", "waiting", "waiting@host", module="buildsys")
     assert planned.returncode == 1
     assert _run(five, "plan", "--fail-on", "wating", module="buildsys").returncode == 2
-
-
-def _step(name: str) -> Step:
-    """A step that needs a GPU."""
-    return Step(
-        id=name,
-        stage="train",
-        module="train_ultralytics",
-        params="{}",
-        inputs=(),
-        outputs=(),
-        code="",
-        tool_env="",
-        tool="",
-        tool_identity="",
-        memory_mib=1,
-        threads=1,
-        gpu=True,
-        device="auto",
-        origins=(),
-        trains=True,
-    )
-
-
-def test_gpus_are_slots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each GPU runs one step that needs a GPU at a time."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert visible_gpus() == ("3", "5")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert visible_gpus() == ()
-    gate = Admission(cores=8, memory_mib=10_000, gpus=("3", "5"))
-    first, second, third = (_step(f"s{n}") for n in range(3))
-    with gate.admit(first) as one, gate.admit(second) as two:
-        assert {one, two} == {"3", "5"}
-        assert not gate._fits(third)
-    assert gate._fits(third)
 
 
 @pytest.mark.slow

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from buildsys.execution.running.admission import Admission
+import pytest
+
+from buildsys.execution.running.admission import Admission, visible_gpus
 from buildsys.graph import Input, Source, Step
 from buildsys.planning import plan_steps
 from buildsys.registry import read_step
@@ -24,16 +26,20 @@ def benchmark(threads: int = 1) -> Step:
 
 def test_a_benchmark_waits_and_is_waited_for() -> None:
     """A benchmark waits for running steps, and later steps wait for it."""
-    gate, timed = Admission(cores=16, memory_mib=100_000), benchmark()
-    other = dataclasses.replace(timed, id="other", alone=False)
-    assert (timed.alone, other.threads) == (True, 1)
-    with gate.admit(other):
-        assert not gate._fits(timed)
-        assert gate._fits(other)
-    with gate.admit(timed):
-        assert not gate._fits(other)
-        assert not gate._fits(timed)
-    assert gate._fits(timed)
+    timed, later = benchmark(), dataclasses.replace(benchmark(), id="later")
+    with queue(cores=16) as steps:
+        for step in (plain("first"), timed, plain("second"), later):
+            steps.send(step)
+        assert steps.begun == ["first", "second"]
+        steps.end("first")
+        steps.end("second")
+        assert steps.begun[2:] == [timed.id]
+        steps.send(plain("third"))
+        assert steps.begun[2:] == [timed.id]
+        steps.end(timed.id)
+        assert steps.begun[3:] == ["later"]
+        steps.end("later")
+        assert steps.begun[4:] == ["third"]
 
 
 def test_it_runs_even_with_more_threads_than_cores() -> None:
@@ -73,13 +79,16 @@ class Queue:
         self._gate = gate
         self._ends: dict[str, threading.Event] = {}
         self.begun: list[str] = []
+        self.slots: dict[str, str] = {}
+        """The GPU of each step that has begun; empty for none."""
 
     def send(self, step: Step, urgency: float = 0.0) -> None:
         """Let a step come to the gate; returns when it waits there or has passed."""
         end = self._ends[step.id] = threading.Event()
 
         def run() -> None:
-            with self._gate.admit(step, urgency):
+            with self._gate.admit(step, urgency) as slot:
+                self.slots[step.id] = slot
                 self.begun.append(step.id)
                 end.wait(30)
 
@@ -110,9 +119,9 @@ class Queue:
 
 
 @contextmanager
-def queue(most: int | None = None, gpus: tuple[str, ...] = ()) -> Iterator[Queue]:
-    """A gate of two cores, and a queue before it; at the end every step ends."""
-    gate = Admission(cores=2, memory_mib=10_000, gpus=gpus)
+def queue(most: int | None = None, gpus: tuple[str, ...] = (), cores: int = 2) -> Iterator[Queue]:
+    """A gate, and a queue before it; at the end every step ends."""
+    gate = Admission(cores=cores, memory_mib=10_000, gpus=gpus)
     gate.most = most
     steps = Queue(gate)
     try:
@@ -158,11 +167,26 @@ def test_steps_without_a_gpu_pass_one_that_waits_for_it() -> None:
         assert steps.begun == ["first", "beside", "second"]
 
 
+def test_each_gpu_runs_one_step_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step gets one of the GPUs that this process may use, and the next step waits for one."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert visible_gpus() == ()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    with queue(gpus=visible_gpus(), cores=8) as steps:
+        for name in ("first", "second", "third"):
+            steps.send(dataclasses.replace(plain(name), gpu=True))
+        assert steps.slots == {"first": "3", "second": "5"}
+        steps.end("second")
+        assert steps.slots["third"] == "5"
+
+
 def test_small_steps_do_not_keep_a_large_one_waiting() -> None:
-    """A step of more threads than the machine has cores runs alone; less urgent ones wait for it."""
-    with queue() as steps:
+    """A step of more threads than the machine has cores runs alone, although they would be few
+    enough beside one more; less urgent ones wait for it.
+    """
+    with queue(cores=4) as steps:
         steps.send(plain("small"))
-        steps.send(plain("large", threads=3), urgency=9.0)
+        steps.send(plain("large", threads=5), urgency=9.0)
         steps.send(plain("more"))
         assert steps.begun == ["small"]
         steps.end("small")
