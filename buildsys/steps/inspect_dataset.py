@@ -101,11 +101,14 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
     tallies, readable = [], []
     digests: dict[str, list[tuple[str, str]]] = {}
     total, done = len(reading.samples), 0
+    placed: list[tuple[str, tuple[Sample, ...]]] = []
     for name, samples in reading.splits:
+        kept: list[Sample] = []
         tally = survey.Tally(name=name, layout=layout, frames=params.frames)
         tallies.append(tally)
-        for sample in samples:
-            photo, wrong = judge(root, sample, layout)
+        for given in samples:
+            photo, sample, wrong = judge(root, given, layout)
+            kept.append(sample)
             findings += wrong
             if photo.digest:
                 digests.setdefault(photo.digest, []).append((name, sample.image))
@@ -114,10 +117,11 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
                 size = (photo.image.shape[1], photo.image.shape[0])
                 readable.append(Labelled(split=name, sample=sample))
                 rewritten |= set() if photo.plain or photo.jpeg else {sample.image}
-            tally.add_sample(sample, size, not sample.objects and _is_empty(root, sample))
+            tally.add_sample(sample, size, not given.objects and _is_empty(root, sample))
             done += 1
             report(done, total, "images")
-    pairs = sound_splits(params.splits, reading)
+        placed.append((name, tuple(kept)))
+    pairs = sound_splits(params.splits, dataclasses.replace(reading, splits=tuple(placed)))
     findings += find_unlabelled(pairs, params.labelled) if params.classes else ()
     findings += survey.find_gaps(tallies)
     findings += survey.find_copies(digests)

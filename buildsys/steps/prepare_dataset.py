@@ -70,20 +70,22 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         shape=params.shape,
     )
     reading = formats.read(root, params.format, params.splits, layout)
-    pairs = zip(params.splits, (samples for _, samples in reading.splits), strict=True)
-    findings = [*reading.findings, *find_unlabelled(pairs)]
+    findings = list(reading.findings)
     broken = bool(list_errors(findings))
     total, done = len(reading.samples), 0
     for split, (name, samples) in zip(params.splits, reading.splits, strict=True):
         stems = choose_stems(root, split, samples, params)
-        for sample, stem in zip(samples, stems, strict=True):
-            photo, wrong = judge(root, sample, layout)
+        kept = []
+        for given, stem in zip(samples, stems, strict=True):
+            photo, sample, wrong = judge(root, given, layout)
+            kept.append(sample)
             findings += wrong
             broken = broken or any(finding.severity == "error" for finding in wrong)
             if not broken:
                 _write(root, target, params, sample, f"{name}/{stem}", photo)
             done += 1
             report(done, total, "images")
+        findings += find_unlabelled([(split, tuple(kept))])
     problem = list_errors(dict.fromkeys(findings))
     if problem:
         fail(problem)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import Format, StepSpec
-from buildsys.steps.lib.datasets.labels import Object, find_labels, read_labels
+from buildsys.steps.lib.datasets.labels import Object, read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.runtime.progress import fail, report
 
@@ -110,10 +110,6 @@ class _Sheet:
             params.shape,
         ):
             found = annotation(item, width, height)
-            if min(found["bbox"][2:]) <= 0:
-                fail(
-                    f"{find_labels(self.root, image).name}: a box has no extent in its picture; remove it."
-                )
             own = {"id": len(self.data["annotations"]) + 1, "image_id": number}
             self.data["annotations"].append(own | found)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -92,14 +92,17 @@ def test_many_mistakes_are_reported_at_once(
 ) -> None:
     """Many mistakes are reported in one run, in a message of limited length."""
     write_recipe(workspace, "cells", RECIPE)
-    box = {"image_id": 0, "category_id": 3, "bbox": [90, 10, 20, 10]}
+    box = {"image_id": 0, "category_id": 3, "bbox": [90, 10, 200, 10]}
     boxes = [{"id": number} | box for number in range(40)]
     path = workspace / "data" / "cells" / "annotations" / "train.json"
     write_sheet(path, ("a.jpg", "b/c.png"), annotations=boxes)
     assert cli.main(["-C", str(workspace), "check"]) == 2
     lines = [line for line in capsys.readouterr().out.splitlines() if ": error: " in line]
     assert len(lines) == 21
-    assert "annotation 7: its box reaches 10.0 px beyond the right edge" in "\n".join(lines)
+    assert (
+        "annotation 7: the box of this egg reaches 1.900 of the width (190.0 px) beyond the right"
+        in "\n".join(lines)
+    )
     assert lines[-1].endswith("error: … and 20 more mistakes")
 
 

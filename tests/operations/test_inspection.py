@@ -10,7 +10,8 @@ from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.operations.inspect_data import choose, find_datasets, name_datasets
 from buildsys.steps.lib.datasets import formats
-from buildsys.steps.lib.datasets.labels import Layout, Object, check_object, label_file, parse
+from buildsys.steps.lib.datasets.labels import Layout, Object, label_file, parse
+from buildsys.steps.lib.datasets.placed_objects import place
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 POSE = Layout(classes=("tag",), keypoints=2, dims=3)
@@ -21,7 +22,7 @@ def messages(line: str, layout: Layout) -> list[str]:
     rows, findings = parse(line, "labels/a.txt", layout)
     said = list(findings)
     for number, item in rows:
-        said += check_object(item, (100, 50), "labels/a.txt", number, layout)
+        said += place(item, (100, 50), "labels/a.txt", number, layout)[1]
     return [finding.message for finding in said]
 
 
@@ -35,7 +36,7 @@ def messages(line: str, layout: Layout) -> list[str]:
         ("-1 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class -1; `names` has 0 alone"]),
         ("0.5 .5 .5 .2 .2 .5 .5 2 .4 .4 1", ["class 0.5; `names` has 0 alone"]),
         ("0 inf .5 .2 .2 .5 .5 2 .4 .4 1", ["'inf' is not a number"]),
-        ("0 .5 .5 .2 .2 1.008 .5 2 .4 .4 1", ["keypoint 0 of this tag is outside the picture"]),
+        ("0 .5 .5 .2 .2 1.008 .5 2 .4 .4 1", []),
         (
             "0 .5 .5 .2 .2 1.2 .5 2 .4 .4 1",
             ["keypoint 0 of this tag is outside the image: 1.2, 0.5"],
@@ -48,12 +49,14 @@ def messages(line: str, layout: Layout) -> list[str]:
         ),
         (
             "0 0 .5 .2 .2 .5 .5 2 .4 .4 1",
-            ["the box of this tag reaches 0.100 of the width (10.0 px) beyond the left edge"],
+            [
+                "the box of this tag reaches 0.100 of the width (10.0 px) beyond the left edge; it is clipped"
+            ],
         ),
     ],
 )
 def test_a_label_line_gives_a_finding(line: str, expected: list[str]) -> None:
-    """An invalid label line gives a finding; differences below half a pixel are rounding."""
+    """An invalid label line gives a finding; differences up to a pixel are rounding."""
     assert messages(line, POSE) == expected
 
 
@@ -77,9 +80,11 @@ CORNERS = Layout(classes=("bar", "egg"), keypoints=0, dims=0, shape="corners")
         ("2 .1 .1 .5 .1 .5 .5", ["class 2; `names` has 0 to 1"]),
         (
             "0 .5 .1 1.2 .1 .5 .5",
-            ["the outline of this bar reaches 0.200 of the width (20.0 px) beyond the right edge"],
+            [
+                "the outline of this bar reaches 0.200 of the width (20.0 px) beyond the right edge; it is clipped"
+            ],
         ),
-        ("0 .1 .1 .5 .1 .3 .1", ["the outline of this bar has no extent: 0.4 x 0"]),
+        ("0 .1 .1 .5 .1 .3 .1", ["the outline of this bar has no extent: 0.4 x 0; it is left out"]),
     ],
 )
 def test_an_outline_gives_a_finding(line: str, expected: list[str]) -> None:

@@ -118,7 +118,7 @@ def place_of(finding: Finding) -> str:
         ),
         ("<xmin>16<", "<xmin>nan<", '20:10: `xmin` of this cell is a number of pixels, not "nan"'),
         ("<xmin>16</xmin>", "", "19:3: `xmin` of this cell is missing"),
-        ("<xmax>64<", "<xmax>16<", "20:10: the box of this cell has no extent: 0 x 40 px"),
+        ("<xmax>64<", "<xmax>6<", "20:10: the box of this cell has a negative size: -10 x 40 px"),
         ("bndbox>", "robndbox>", "14:2: this cell has a turned box alone (`robndbox`)"),
         ("bndbox>", "polygon>", "14:2: this cell has no `bndbox`"),
         ("<name>cell</name>", "", "14:2: an object's `name` is missing"),

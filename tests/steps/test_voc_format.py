@@ -207,7 +207,11 @@ def test_lists_of_windows_editors_are_read(tmp_path: Path) -> None:
             "<name>cel",
             'a.xml:14: "cel" is not one of the classes; there are: cell, egg',
         ),
-        (">48<", ">90<", 'the box of this cell reaches 26.0 px beyond the right edge of "a.jpg"'),
+        (
+            ">48<",
+            ">480<",
+            "the box of this cell reaches 6.500 of the width (416.0 px) beyond the right",
+        ),
         ("cult>0", "cult>1", "a.xml: objects that are marked as difficult are left out: 1"),
         ("width>64", "width>0", "a.xml: has no `size`, and boxes are in pixels"),
         ("<annotation>", "", "a.xml:2: this is not an annotation in Pascal VOC's format"),

@@ -160,6 +160,20 @@ def test_images_labels_and_classes_come_over(place: Path) -> None:
     assert report["splits"][0]["classes"] == {"bar": 0, "egg": 1}
 
 
+def test_a_box_is_prepared_as_far_as_it_is_on_the_image(place: Path) -> None:
+    """What exceeds the image is clipped, what is beside it is left out; both are warnings."""
+    write_sheet(place, "train", [[24, 8, 16, 8], [40, 8, 16, 8], [4, 8, 0, 8]])
+    assert prepare(place)["labels/train/a.txt"] == b"1 0.875 0.375 0.25 0.25\n"
+    run = call(place, "check", "--data")
+    assert run.returncode == 0, run.stdout + run.stderr
+    for text in (
+        "reaches 0.250 of the width (8.0 px) beyond the right edge; it is clipped",
+        "has nothing on the image; it is left out",
+        "has no extent: 0 x 0.25; it is left out",
+    ):
+        assert f"cells/images/a.bmp: warning: the box of this egg {text}" in run.stdout
+
+
 def test_an_edited_annotation_runs_what_rests_on_it(place: Path) -> None:
     """A moved box prepares the data again, once; a new file time does not."""
     assert ran(call(place, "check", "--data")) == {"inspect"}

@@ -6,6 +6,7 @@ format is that of https://cocodataset.org/#format-data; optional parts that are 
 be missing. Coordinates are returned as shares of the image's width and height (`labels.Object`).
 """
 
+import bisect
 import json
 import math
 import posixpath
@@ -14,14 +15,26 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from buildsys.steps.lib.datasets import labels
 from buildsys.steps.lib.datasets.base_names import base_name
 from buildsys.steps.lib.datasets.hidden_files import is_hidden
 from buildsys.steps.lib.datasets.images import SUFFIXES
-from buildsys.steps.lib.datasets.labels import Finding, Object, is_class_name, mistake
-from buildsys.steps.lib.datasets.pixel_boxes import beyond, inside, share_box, show
+from buildsys.steps.lib.datasets.labels import (
+    Finding,
+    Object,
+    is_class_name,
+    make_outlined,
+    mistake,
+)
+from buildsys.steps.lib.datasets.pixel_boxes import share_box, show
+from buildsys.steps.lib.datasets.placed_objects import describe_excess, find_error
 from buildsys.steps.lib.files import foreign
 
 _RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
+_Point = tuple[float, float]
+_Box = tuple[float, float, float, float]
+_APART = 3.0
+"""Pixels between an edge of a `bbox` and its outline: beyond rounding."""
 _LARGEST = 2**53
 """The largest range in which a float64 holds every whole number."""
 
@@ -65,24 +78,38 @@ class Layout:
         """Return the class of each category by its id."""
         return {number: index for index, (number, _) in enumerate(self.categories)}
 
+    @cached_property
+    def label_layout(self) -> labels.Layout:
+        """Return what a label of this file is."""
+        shape = "outline" if self.shape == "outline" else "box"
+        return labels.Layout(classes=self.names, keypoints=len(self.keypoints), dims=3, shape=shape)
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationFile:
-    """A correct annotation file. `objects`: by image, in the file's order; `crowds`: number of
-    annotations of groups (`iscrowd: 1`), which are omitted.
+    """A correct annotation file. `objects`: by image, in the file's order, not clipped; `crowds`:
+    number of annotations of groups (`iscrowd: 1`), which are omitted; `apart`: annotations whose
+    `bbox` is not around their outline, which counts.
     """
 
     layout: Layout
     images: tuple[ImageEntry, ...]
     objects: tuple[tuple[Object, ...], ...]
     crowds: int
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
 class Notes:
-    """The mistakes found so far, as (message, hint), and the readers that add to them."""
+    """The mistakes found so far, as (message, hint), and the readers that add to them. `apart`: see
+    `AnnotationFile`.
+    """
 
     mistakes: list[tuple[str, str]] = field(default_factory=list)
+    apart: list[str] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)
+    """Boxes that exceed their image, which is a mistake only if all boxes look like corners."""
+    corners: bool = True
 
     def add(self, message: str, hint: str = "") -> None:
         """Add one mistake."""
@@ -120,9 +147,10 @@ class Notes:
     ) -> int | None:
         """Return a whole number, or None (with a mistake added) if it is missing or not one."""
         value = row.get(key)
-        fine = type(value) is int and abs(value) < _LARGEST and (least is None or value >= least)
-        if fine:
-            return int(value)  # type: ignore[arg-type]
+        if type(value) in (int, float) and abs(value) < _LARGEST and value == int(value):  # type: ignore[arg-type]
+            number = int(value)
+            if least is None or number >= least:
+                return number
         above = f" from {least}" if least is not None else ""
         what = "is missing" if key not in row else f"is a whole number{above}, not {show(value)}"
         self.add(f"{where}: `{key}` {what}")
@@ -151,6 +179,7 @@ def parse(
         layout=layout,
         images=order,
         crowds=crowds,
+        apart=tuple(notes.apart),
         objects=tuple(tuple(objects.get(image.id, ())) for image in order),
     ), []
 
@@ -245,7 +274,7 @@ def _read_objects(
         if image_id is not None and image_id not in declared:
             notes.add(f"{where}: `image_id` {image_id} is not an image of this file")
         crowd = row.get("iscrowd", 0)
-        if type(crowd) is not int or crowd not in (0, 1):
+        if type(crowd) not in (bool, int, float) or crowd not in (0, 1):
             notes.add(f"{where}: `iscrowd` is 0 or 1, not {show(crowd)}")
         elif crowd:
             crowds += 1
@@ -254,6 +283,9 @@ def _read_objects(
         item = read_object(row, where, layout, image, notes)
         if item is not None and image is not None:
             objects.setdefault(image.id, []).append(item)
+    if notes.corners and layout is not None and layout.shape != "outline":
+        hint = "a `bbox` is x, y, width, height; these look like two corners"
+        notes.mistakes += [(message, hint) for message in notes.beyond]
     return objects, crowds
 
 
@@ -267,46 +299,78 @@ def read_object(
         few = ", ".join(f"{number} {name}" for number, name in layout.categories[:12])
         message = f"{where}: `category_id` {category} is not a category of this file"
         notes.add(message, f"there are: {few}{', …' if len(known) > 12 else ''}")
-    box = _read_box(row, where, image, notes)
-    if layout is None or image is None or box is None or category not in known:
+    boxed = layout is None or layout.shape != "outline" or row.get("bbox") is not None
+    box = _read_box(row, where, image, notes) if boxed else None
+    if layout is None or image is None or category not in known or (boxed and box is None):
         return None
-    outline: tuple[tuple[float, float], ...] | None = ()
-    points: tuple[tuple[float, float, float], ...] | None = ()
+    item = _read_shape(row, where, known[category], box, layout, image, notes)
+    problem = find_error(item, image.size, layout.label_layout) if item is not None else ""
+    if problem:
+        notes.add(f"{where}: {problem}{_of(image)}")
+    return None if problem else item
+
+
+def _read_shape(
+    row: dict[str, Any],
+    where: str,
+    category: int,
+    box: _Box | None,
+    layout: Layout,
+    image: ImageEntry,
+    notes: Notes,
+) -> Object | None:
+    """Return the object of a box, with keypoints if needed, or of an outline."""
     if layout.shape == "outline":
         outline = _read_outline(row, where, image, notes)
+        if outline is None:
+            return None
+        item = make_outlined(category, outline)
+        if box is not None and _is_apart(box, item.box, image):
+            notes.apart.append(where)
+        return item
+    points: tuple[tuple[float, float, float], ...] | None = ()
     if layout.shape == "keypoints":
         points = _read_keypoints(row, where, len(layout.keypoints), image, notes)
-    if outline is None or points is None:
+    if box is None or points is None:
         return None
-    return Object(category=known[category], box=box, keypoints=points, outline=outline)
+    return Object(category=category, box=box, keypoints=points)
 
 
 def _read_box(
     row: dict[str, Any], where: str, image: ImageEntry | None, notes: Notes
-) -> tuple[float, float, float, float] | None:
-    """Return `bbox` as centre and size in shares, clipped to the image within the tolerance."""
+) -> _Box | None:
+    """Return `bbox` as centre and size in shares."""
     numbers = numbers_of(row.get("bbox"))
     if numbers is None or len(numbers) != 4:
         what = "is missing" if row.get("bbox") is None else "is"
         notes.add(f"{where}: `bbox` {what}{_of_four(row.get('bbox'))}")
         return None
     x, y, w, h = numbers
-    if w <= 0 or h <= 0:
+    if w < 0 or h < 0:
         hint = "a `bbox` is x, y, width, height in pixels"
-        notes.add(f"{where}: its box has no extent: {w:g} x {h:g} px", hint)
+        notes.add(f"{where}: its box has a negative size: {w:g} x {h:g} px", hint)
         return None
     if image is None:
         return None
-    far = beyond((x, y), (x + w, y + h), image.size, image.name)
-    if far:
-        corners = w > x >= 0 and h > y >= 0 and w <= image.width and h <= image.height
-        hint = "a `bbox` is x, y, width, height; these look like two corners" if corners else ""
-        notes.add(f"{where}: its box reaches {far}", hint)
-        return None
-    found = share_box((x, y, x + w, y + h), image.size)
-    if found is None:
-        notes.add(f"{where}: nothing of its box is inside {show(image.name)}")
-    return found
+    box = share_box((x, y, x + w, y + h), image.size)
+    far = describe_excess(box, image.size)
+    notes.beyond += [f"{where}: its box reaches {far}{_of(image)}"] if far else []
+    notes.corners &= w > x >= 0 and h > y >= 0 and w <= image.width and h <= image.height
+    return box
+
+
+def _of(image: ImageEntry) -> str:
+    return f" of {show(image.name)}, which is {image.width}x{image.height}"
+
+
+def _is_apart(box: _Box, around: _Box, image: ImageEntry) -> bool:
+    """Return whether an edge of a box is further than rounding from that of another."""
+    sides = [
+        [(one[axis] + sign * one[axis + 2] / 2) * image.size[axis] for one in (box, around)]
+        for axis in (0, 1)
+        for sign in (-1, 1)
+    ]
+    return any(abs(a - b) > _APART for a, b in sides)
 
 
 def _of_four(value: Any) -> str:
@@ -340,28 +404,39 @@ def _read_outline(
         what = "is empty" if given == [] else what
         notes.add(f"{where}: `segmentation` {what}: segment needs the points around")
         return None
-    points = [point for polygon in polygons for point in polygon]
-    low, high = ((f(p[0] for p in points), f(p[1] for p in points)) for f in (min, max))
-    far = beyond(low, high, image.size, image.name)
-    if far:
-        notes.add(f"{where}: its outline reaches {far}")
-        return None
-    wide, tall = image.width, image.height
-    return tuple((inside(x, wide) / wide, inside(y, tall) / tall) for x, y in _join(polygons))
+    wide, tall = image.size
+    return tuple((x / wide, y / tall) for x, y in _join(polygons))
 
 
-def _join(polygons: list[list[tuple[float, float]]]) -> list[tuple[float, float]]:
+def _join(polygons: list[list[_Point]]) -> list[_Point]:
     """Return one outline for several polygons, joined forth and back along the shortest line
     between them.
     """
     whole = list(polygons[0])
     for polygon in polygons[1:]:
-        pairs = (
-            (math.dist(a, b), i, j) for i, a in enumerate(whole) for j, b in enumerate(polygon)
-        )
-        _, i, j = min(pairs)
+        i, j = _find_nearest(whole, polygon)
         whole[i:i] = [whole[i], *polygon[j:], *polygon[: j + 1]]
     return whole
+
+
+def _find_nearest(points: list[_Point], others: list[_Point]) -> tuple[int, int]:
+    """Return the indices of the first two points with the shortest distance.
+
+    The others are sorted by x: only those that are nearer in x than the best pair are compared.
+    """
+    order = sorted(range(len(others)), key=lambda j: others[j][0])
+    sides = [others[j][0] for j in order]
+    best = (math.inf, 0, 0)
+    for i, (x, y) in enumerate(points):
+        start = bisect.bisect_left(sides, x)
+        for places in (range(start, len(sides)), range(start - 1, -1, -1)):
+            for place in places:
+                far = (sides[place] - x) ** 2
+                if far > best[0]:
+                    break
+                j = order[place]
+                best = min(best, (far + (others[j][1] - y) ** 2, i, j))
+    return best[1], best[2]
 
 
 def _read_keypoints(
@@ -377,16 +452,8 @@ def _read_keypoints(
     if any(v not in (0, 1, 2) for *_, v in points):
         notes.add(f"{where}: a keypoint's visibility is 0, 1 or 2")
         return None
-    for index, (x, y, v) in enumerate(points):
-        far = beyond((x, y), (x, y), image.size, image.name) if v else ""
-        if far:
-            notes.add(f"{where}: keypoint {index} lies {far}")
-            return None
-    wide, high = image.width, image.height
-    return tuple(
-        (inside(x, wide) / wide, inside(y, high) / high, v) if v else (0.0, 0.0, 0.0)
-        for x, y, v in points
-    )
+    wide, high = image.size
+    return tuple((x / wide, y / high, v) if v else (0.0, 0.0, 0.0) for x, y, v in points)
 
 
 def name_problem(name: str) -> tuple[str, str] | None:

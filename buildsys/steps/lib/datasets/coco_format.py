@@ -58,7 +58,7 @@ class CocoFormat:
             for image, objects in zip(content.images, content.objects, strict=True)
         ]
         samples.sort(key=lambda sample: sample.image)
-        return tuple(samples), tuple(_describe_crowds(content, file))
+        return tuple(samples), tuple(_describe_left_out(content, file))
 
     def find_strays(
         self, root: Path, splits: tuple[Split, ...], samples: Iterable[Sample]
@@ -82,7 +82,13 @@ def _compare(content: AnnotationFile, layout: Layout) -> str:
     return ""
 
 
-def _describe_crowds(content: AnnotationFile, file: str) -> Iterator[Finding]:
+def _describe_left_out(content: AnnotationFile, file: str) -> Iterator[Finding]:
+    """Yield which parts of a file are not used."""
     if content.crowds:
         message = f"annotations of crowds (`iscrowd: 1`) are left out: {content.crowds}"
         yield Finding(kind="crowd", severity="warning", path=file, message=message)
+    if content.apart:
+        number = len(content.apart)
+        message = f"{number} `bbox`" if number > 1 else "a `bbox`"
+        message += f" not around the `segmentation`, which counts; the first: {content.apart[0]}"
+        yield Finding(kind="apart", severity="warning", path=file, message=message)

@@ -21,11 +21,8 @@ from buildsys.steps.lib.runtime.progress import fail
 _SHOWN = 60
 _MOST_TOLD = 100
 """Maximum number of findings of one kind in one file."""
-_SLACK = 0.01
-"""How far Ultralytics lets a label lie outside the image, as a share of its side."""
 OUTLINE = "outline"
 """Kind of the finding that an outline is used as a box; it is reported once per dataset."""
-_PIXELS = "these look like pixels; a label holds shares of the image's width and height"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,44 +232,6 @@ def repeated(path: str, line: int, first: int, image: str = "") -> Finding:
     return _warn("repeated-line", path, line, message)
 
 
-def check_object(
-    item: Object, size: tuple[int, int] | None, path: str, line: int, layout: Layout
-) -> tuple[Finding, ...]:
-    """Return findings about an object in an image of `size` (width, height), None if unknown.
-    Errors are those for which Ultralytics omits the whole image with all its labels.
-    """
-    name = layout.classes[item.category]
-    if layout.shape == "folder":
-        return ()
-    what = {"outline": "outline", "corners": "turned box"}.get(layout.shape, "box")
-    refused = _refused(item, what, name)
-    if refused:
-        hint = "cut it at the image's edge, or remove it: a trainer leaves the whole image out"
-        if max(map(abs, (*item.box, *(v for p in item.keypoints for v in p[:2])))) > 2:
-            hint = _PIXELS
-        return (_err("outside", path, line, 1, refused, hint),)
-    nothing = _nothing(item, size)
-    if nothing:
-        return (_warn("tiny-box", path, line, f"the {what} of this {name} {nothing}"),)
-    findings = []
-    beyond = _beyond_box(item, size)
-    if beyond:
-        hint = ""
-        if max(map(abs, (*item.box, *(v for point in item.outline for v in point)))) > 2:
-            hint = _PIXELS
-        message = f"the {what} of this {name} reaches {beyond}"
-        findings.append(_warn("box-outside", path, line, message, hint))
-    far = [i for i, p in enumerate(item.keypoints) if p[2] > 0 and _is_outside(p, size)]
-    if far:
-        message = f"keypoint {', '.join(map(str, far))} of this {name} is outside the picture"
-        findings.append(_warn("keypoint-outside", path, line, message))
-    odd = sorted({p[2] for p in item.keypoints} - {0.0, 1.0, 2.0})
-    if odd:
-        message = f"visibility {', '.join(f'{v:g}' for v in odd)}; 0, 1 and 2 have a meaning"
-        findings.append(_warn("visibility", path, line, message))
-    return tuple(findings)
-
-
 def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | Finding:
     words = list(re.finditer(r"\S+", line))
     values = []
@@ -335,17 +294,21 @@ def count_problem(count: int, shape: str, keypoints: int, dims: int) -> str:
 def make_object(values: list[float], shape: str, keypoints: int, dims: int) -> Object:
     """Return the object of a line with the right count of numbers."""
     if shape in ("outline", "corners"):
-        outline = tuple(zip(values[1::2], values[2::2], strict=True))
-        low = [min(point[axis] for point in outline) for axis in (0, 1)]
-        high = [max(point[axis] for point in outline) for axis in (0, 1)]
-        box = ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2, high[0] - low[0], high[1] - low[1])
-        return Object(category=int(values[0]), box=box, keypoints=(), outline=outline)
+        return make_outlined(int(values[0]), tuple(zip(values[1::2], values[2::2], strict=True)))
     points = [values[5 + i * dims : 5 + (i + 1) * dims] for i in range(keypoints)]
     return Object(
         category=int(values[0]),
         box=(values[1], values[2], values[3], values[4]),
         keypoints=tuple((p[0], p[1], p[2] if dims == 3 else 2.0) for p in points),
     )
+
+
+def make_outlined(category: int, outline: tuple[tuple[float, float], ...]) -> Object:
+    """Return the object of an outline, with the box that encloses it."""
+    low = [min(point[axis] for point in outline) for axis in (0, 1)]
+    high = [max(point[axis] for point in outline) for axis in (0, 1)]
+    box = ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2, high[0] - low[0], high[1] - low[1])
+    return Object(category=category, box=box, keypoints=(), outline=outline)
 
 
 def _number(word: str) -> float | None:
@@ -373,72 +336,10 @@ def _guess(values: list[float], layout: Layout) -> str:
     return ""
 
 
-def _refused(item: Object, what: str, name: str) -> str:
-    """Return which part lies so far outside the image that trainers reject it; "" if none does.
-
-    The rule of Ultralytics 8.4 (`data/utils.py`, `verify_image_label`): every coordinate lies in
-    0..1, with a tolerance of 0.01, and no size is negative.
-    """
-    x, y, w, h = item.box
-    if w < 0 or h < 0:
-        return f"the {what} of this {name} has a negative size: {w:g} x {h:g}"
-    far = [f"{axis} {value:g}" for axis, value in (("x", x), ("y", y)) if _is_far(value)]
-    if far:
-        return f"the centre of this {name}'s {what} is outside the image: {', '.join(far)}"
-    if max(w, h) > 1 + _SLACK:
-        return f"the {what} of this {name} is larger than the image: {w:g} x {h:g}"
-    for index, (px, py, visibility) in enumerate(item.keypoints):
-        if visibility < 0:
-            return f"keypoint {index} of this {name} has visibility {visibility:g}; it is 0, 1 or 2"
-        if visibility > 0 and (_is_far(px) or _is_far(py)):
-            return f"keypoint {index} of this {name} is outside the image: {px:g}, {py:g}"
-    return ""
-
-
-def _is_far(share: float) -> bool:
-    return not -_SLACK <= share <= 1 + _SLACK
-
-
 def _as_float32(line: str) -> bytes:
     """Return the numbers of a line as a trainer's float32 values."""
     values = [max(-3e38, min(3e38, float(word))) for word in line.split()]
     return struct.pack(f"<{len(values)}f", *values)
-
-
-def _nothing(item: Object, size: tuple[int, int] | None) -> str:
-    w, h = item.box[2:]
-    if w <= 0 or h <= 0:
-        return f"has no extent: {w:g} x {h:g}"
-    if size is not None and (w * size[0] < 1 or h * size[1] < 1):
-        return f"is {w * size[0]:.2f} x {h * size[1]:.2f} px: less than a pixel"
-    return ""
-
-
-def _beyond_box(item: Object, size: tuple[int, int] | None) -> str:
-    """Return how far the box exceeds the image, at the worst side; "" within rounding."""
-    x, y, w, h = item.box
-    sides = (
-        ("left", -(x - w / 2), 0),
-        ("right", x + w / 2 - 1, 0),
-        ("upper", -(y - h / 2), 1),
-        ("lower", y + h / 2 - 1, 1),
-    )
-    name, share, axis = max(sides, key=lambda side: side[1])
-    if share <= _tolerance(size, axis):
-        return ""
-    pixels = f" ({share * size[axis]:.1f} px)" if size is not None else ""
-    return f"{share:.3f} of the {('width', 'height')[axis]}{pixels} beyond the {name} edge"
-
-
-def _is_outside(point: tuple[float, float, float], size: tuple[int, int] | None) -> bool:
-    return any(
-        not -_tolerance(size, axis) <= point[axis] <= 1 + _tolerance(size, axis) for axis in (0, 1)
-    )
-
-
-def _tolerance(size: tuple[int, int] | None, axis: int) -> float:
-    """Return half a pixel as a share: the error of a label that was rounded to whole pixels."""
-    return 0.5 / size[axis] + 1e-6 if size is not None else 0.002
 
 
 def _err(kind: str, path: str, line: int, column: int, message: str, hint: str = "") -> Finding:

@@ -1,12 +1,13 @@
 """Samples: images with their labels, independent of the dataset format."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.steps.lib.datasets import images
 from buildsys.steps.lib.datasets.images import SMALLEST, Photo
-from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, check_object
+from buildsys.steps.lib.datasets.labels import Finding, Layout, Object
+from buildsys.steps.lib.datasets.placed_objects import place
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 SHOWN = 20
@@ -28,12 +29,15 @@ class Sample:
     size: tuple[int, int] | None = None
 
 
-def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, tuple[Finding, ...]]:
-    """Return the decoded image, and all findings about it and its labels."""
+def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, Sample, tuple[Finding, ...]]:
+    """Return the decoded image, the sample with its objects as they are on that image, and all
+    findings about both.
+    """
     photo = images.read(root / sample.image)
     if photo.image is None:
         problem = _error("unreadable", sample.image, photo.problem)
-        return photo, (problem, *_check_objects(sample, None, layout))
+        placed, findings = _place_objects(sample, None, layout)
+        return photo, placed, (problem, *findings)
     height, width = photo.image.shape[:2]
     found: list[Finding] = []
     if photo.damaged:
@@ -55,19 +59,21 @@ def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, tuple[Find
             if images.is_turned(root / sample.image):
                 hint = "it is shown turned (EXIF): label it as it is shown"
         found.append(_error("other-size", sample.image, message, hint))
-    return photo, (*found, *_check_objects(sample, (width, height), layout))
+    placed, findings = _place_objects(sample, (width, height), layout)
+    return photo, placed, (*found, *findings)
 
 
-def _check_objects(
+def _place_objects(
     sample: Sample, size: tuple[int, int] | None, layout: Layout
-) -> tuple[Finding, ...]:
-    return tuple(
-        finding
-        for line, item in sample.objects
-        for finding in check_object(
-            item, size, sample.labels if line else sample.image, line, layout
-        )
-    )
+) -> tuple[Sample, tuple[Finding, ...]]:
+    objects: list[tuple[int, Object]] = []
+    findings: list[Finding] = []
+    for line, item in sample.objects:
+        path = sample.labels if line else sample.image
+        placed, wrong = place(item, size, path, line, layout)
+        objects += [(line, placed)] if placed is not None else []
+        findings += wrong
+    return replace(sample, objects=tuple(objects)), tuple(findings)
 
 
 def find_unlabelled(

@@ -216,10 +216,9 @@ def _read_object(
         return None
     left, upper, right, lower = corners
     left, upper = left - before, upper - before
-    if left >= right or upper >= lower:
-        message = (
-            f"the box of this {name.text} has no extent: {right - left:g} x {lower - upper:g} px"
-        )
+    if left > right or upper > lower:
+        size = f"{right - left:g} x {lower - upper:g} px"
+        message = f"the box of this {name.text} has a negative size: {size}"
         mistakes.append(_mistake(label, item.values["bndbox/xmin"], message))
         return None
     flag = item.values.get("difficult")

@@ -17,7 +17,8 @@ from buildsys.steps.lib.datasets import split_names
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, read_text
-from buildsys.steps.lib.datasets.pixel_boxes import beyond, share_box, show
+from buildsys.steps.lib.datasets.pixel_boxes import share_box, show
+from buildsys.steps.lib.datasets.placed_objects import find_error
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, describe_unread
 from buildsys.steps.lib.datasets.voc_file import VocFile, VocObject, parse
@@ -219,9 +220,13 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
         if item.difficult:
             left_out += 1
             continue
-        box = _place_box(item, content.size, entry, findings)
-        if box is not None:
-            found.append((item.line, Object(category=category, box=box, keypoints=())))
+        box = share_box(item.corners, content.size)
+        placed = Object(category=category, box=box, keypoints=())
+        problem = find_error(placed, content.size, layout)
+        if problem:
+            findings.append(_at(item, "outside", entry.file, problem))
+        else:
+            found.append((item.line, placed))
     if left_out:
         message = f"objects that are marked as difficult are left out: {left_out}"
         hint = "as Ultralytics' and darknet's converters do"
@@ -336,21 +341,6 @@ def _describe_lost(lost: list[_Lost], wanted: int, split: VocSplit) -> Iterator[
             hint = f"write which one as its `filename`: {', '.join(item.images[:5])}"
         line = 0 if item.file else item.line
         yield _error("missing-image", item.file or split.names, message, line, hint)
-
-
-def _place_box(
-    item: VocObject, size: tuple[int, int], entry: Entry, findings: list[Finding]
-) -> tuple[float, float, float, float] | None:
-    left, upper, right, lower = item.corners
-    far = beyond((left, upper), (right, lower), size, PurePosixPath(entry.image).name)
-    box = share_box(item.corners, size)
-    if far or box is None:
-        message = f"the box of this {item.name} reaches {far}"
-        if not far:
-            message = f"nothing of the box of this {item.name} is on the image"
-        findings.append(_at(item, "box-outside", entry.file, message, severity="error"))
-        return None
-    return box
 
 
 def _holds_annotations(root: Path, place: str) -> bool:
