@@ -238,11 +238,15 @@ class Runner:
         done = finished_epochs(step, scratch)
         checkpoints.refuse_code(step, scratch / "inputs", isolated)
         outputs = self._output_paths(step, scratch)
-        self._run(step, action_key, scratch, python, on_progress, gpu, isolated)
-        self._check(step, action_key, outputs, scratch)
+        command = self._command(step, action_key, scratch, python, gpu, isolated)
+        self._run(step, action_key, command, on_progress, isolated)
+        with _naming_log(command):
+            _check(step, outputs, scratch)
+        self.check_sources(step, action_key)
         seconds = round(time.monotonic() - started, 3)
         diary = _read_diary(scratch) | facts_of_this_machine()
-        result = self._publish(step, action_key, outputs, seconds, diary)
+        with _naming_log(command):
+            result = self._publish(step, action_key, outputs, seconds, diary)
         record_seconds(self.state.database, step, seconds, done)
         remove_tree(scratch)
         return result
@@ -331,21 +335,19 @@ class Runner:
     def _output_paths(self, step: Step, scratch: Path) -> dict[str, Path]:
         return {o.name: scratch / "outputs" / _file_name(o) for o in step.outputs}
 
-    def _run(
+    def _command(
         self,
         step: Step,
         action_key: ActionKey,
         scratch: Path,
         python: Path,
-        on_progress: process.OnProgress,
         slot: str,
         isolated: isolation.Isolation,
-    ) -> None:
-        log = self.log(action_key.key)
+    ) -> process.Command:
         program = (str(python), "-s", str(_START), str(LAUNCHER))
         plain = (*program, step.module, str(scratch / _REQUEST))
         access = _access(step, python, scratch)
-        command = process.Command(
+        return process.Command(
             arguments=isolation.isolate(isolated, plain, access, scratch / "work", scratch),
             folder=scratch / "work",
             environment=process.step_environment(
@@ -360,22 +362,31 @@ class Runner:
             | checkpoints.variables(step)
             | {"BUILDSYS_DIARY": str(scratch / _DIARY)}
             | gpu_variables(slot),
-            log=log,
+            log=self.log(action_key.key),
         )
+
+    def _run(
+        self,
+        step: Step,
+        action_key: ActionKey,
+        command: process.Command,
+        on_progress: process.OnProgress,
+        isolated: isolation.Isolation,
+    ) -> None:
+        scratch = command.folder.parent
         with self._in_use(step, scratch / "inputs"):
             code = isolation.end_code(isolated, self.run(command, on_progress))
         if code == 0:
             return
         message = plain_log(_ends(scratch / _ERROR))
         refused = code == REFUSED and message != NO_MEMORY
-        message = message or _last_lines(log)  # on a full disk the message could not be written
+        # on a full disk the message could not be written
+        message = message or _last_lines(command.log)
         hints = explain_log(message, scratch), self._changed_source(step, action_key)
         message = "\n".join(filter(None, (message, *hints)))
         raise StepFailed(
             f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n"
-            f"{_indent(message)}\n"
-            f"    log: {log}\n    to repeat: {process.quote(('cd', str(command.folder)))} &&"
-            f" {process.quote(command.arguments)}",
+            f"{_indent(message)}\n{_places(command)}",
             refused=refused,
         )
 
@@ -400,38 +411,6 @@ class Runner:
             yield
         finally:
             ended.set()
-
-    def _check(
-        self, step: Step, action_key: ActionKey, outputs: dict[str, Path], scratch: Path
-    ) -> None:
-        if is_deep(scratch / "outputs"):
-            raise StepFailed(
-                f"{step.stage} ({step.module}) made folders nested more than {DEEPEST} deep;"
-                " its outputs were discarded."
-            )
-        foreign = next(_foreign(scratch), "")
-        if foreign:
-            raise StepFailed(
-                f"{step.stage} ({step.module}) made {foreign}, which is not a regular file;"
-                " its outputs were discarded."
-            )
-        missing = [name for name, path in outputs.items() if not path.exists()]
-        if missing:
-            raise StepFailed(
-                f"{step.stage} ({step.module}) did not produce output: {', '.join(missing)}"
-            )
-        for output in step.outputs:
-            most = LARGEST_VERDICT if output.name == Format.VERDICT else _LARGEST_JSON
-            size = outputs[output.name].stat().st_size
-            if output.suffix == ".json" and size > most:
-                raise StepFailed(
-                    f"{step.stage} ({step.module}) wrote {outputs[output.name].name} with {size}"
-                    f" bytes; the limit is {most}. Its outputs were discarded."
-                )
-            if is_checked(output, size):
-                text = outputs[output.name].read_bytes()
-                read_object(text, f"{step.stage} ({step.module})", output.name)
-        self.check_sources(step, action_key)
 
     def check_sources(self, step: Step, action_key: ActionKey) -> None:
         """Raise StepFailed if a source no longer has the digest in the action key: hours may have
@@ -490,6 +469,53 @@ class Runner:
             store.publish(entry)
         self.state.finish(step, action_key, result)
         return result
+
+
+def _check(step: Step, outputs: dict[str, Path], scratch: Path) -> None:
+    """Raise StepFailed for outputs that a step left out, or that cannot be stored."""
+    if is_deep(scratch / "outputs"):
+        raise StepFailed(
+            f"{step.stage} ({step.module}) made folders nested more than {DEEPEST} deep;"
+            " its outputs were discarded."
+        )
+    foreign = next(_foreign(scratch), "")
+    if foreign:
+        raise StepFailed(
+            f"{step.stage} ({step.module}) made {foreign}, which is not a regular file;"
+            " its outputs were discarded."
+        )
+    missing = [name for name, path in outputs.items() if not path.exists()]
+    if missing:
+        raise StepFailed(
+            f"{step.stage} ({step.module}) did not produce output: {', '.join(missing)}"
+        )
+    for output in step.outputs:
+        most = LARGEST_VERDICT if output.name == Format.VERDICT else _LARGEST_JSON
+        size = outputs[output.name].stat().st_size
+        if output.suffix == ".json" and size > most:
+            raise StepFailed(
+                f"{step.stage} ({step.module}) wrote {outputs[output.name].name} with {size}"
+                f" bytes; the limit is {most}. Its outputs were discarded."
+            )
+        if is_checked(output, size):
+            text = outputs[output.name].read_bytes()
+            read_object(text, f"{step.stage} ({step.module})", output.name)
+
+
+@contextlib.contextmanager
+def _naming_log(command: process.Command) -> Iterator[None]:
+    """Add to a StepFailed in the block where the step's log is, and how to repeat the step."""
+    try:
+        yield
+    except StepFailed as error:
+        message = f"{error}\n{_places(command)}"
+        raise StepFailed(message, error.refused, error.detail) from error
+
+
+def _places(command: process.Command) -> str:
+    """Return where a step's log is, and how to repeat the step."""
+    again = f"{process.quote(('cd', str(command.folder)))} && {process.quote(command.arguments)}"
+    return f"    log: {command.log}\n    to repeat: {again}"
 
 
 def _access(step: Step, python: Path, scratch: Path) -> isolation.Access:

@@ -301,11 +301,20 @@ def test_a_killed_tool_is_called_killed(tmp_path: Path, export: Step) -> None:
 
 
 def test_an_output_that_is_not_there_fails_the_step(tmp_path: Path, export: Step) -> None:
-    """A missing output fails the step by name, even with exit code 0, and nothing is recorded."""
+    """A missing output fails the step by name, even with exit code 0, and nothing is recorded; the
+    message names the log and the command to repeat it.
+    """
     bench = Bench(tmp_path, export)
     bench.tool = lambda inputs, outputs: 0
-    assert "made" in str(failure(bench, export))
-    assert bench.state.store.recall(bench.state.decide(export).key) is None
+    key = bench.state.decide(export).key
+    work = bench.workspace.scratch / key / "work"
+    lines = str(failure(bench, export)).splitlines()
+    assert lines[:2] == [
+        "export (export_onnx) did not produce output: made",
+        f"    log: {bench.runner.log(key)}",
+    ]
+    assert lines[2].startswith(f"    to repeat: cd {work} && ")
+    assert bench.state.store.recall(key) is None
 
 
 def test_a_source_that_changes_under_the_tool_fails_the_step(
@@ -590,8 +599,8 @@ def test_folders_without_end_fail_the_step_and_not_the_next_run(
         return write_outputs(inputs, outputs)
 
     bench.tool = dig
-    assert str(failure(bench, export)) == (
-        "export (export_onnx) made folders nested more than 100 deep; its outputs were discarded."
+    assert str(failure(bench, export)).startswith(
+        "export (export_onnx) made folders nested more than 100 deep; its outputs were discarded.\n"
     )
     bench.tool = write_outputs
     assert bench.execute(export) is not None
@@ -630,10 +639,10 @@ def test_what_a_step_writes_is_read_up_to_a_bound(tmp_path: Path, source: Path) 
     assert "bytes left out, see" in message
     assert "    the end\n" in message
     bench.tool = answer_without_end
-    assert str(failure(bench, gate)).endswith(
+    assert (
         " wrote verdict.json with 64424509440 bytes; the limit is 16777216."
-        " Its outputs were discarded."
-    )
+        " Its outputs were discarded.\n    log: "
+    ) in str(failure(bench, gate))
     bench.tool = answer
     assert bench.execute(gate) is not None
     entry = bench.state.store.recall(bench.state.decide(gate).key)
