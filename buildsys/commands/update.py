@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments: which recipes, and whether to repeat current trainings too."""
+    """Add the arguments: which builds, how many steps at a time, and whether to change nothing."""
     parser.add_argument(
         "builds",
         nargs="*",

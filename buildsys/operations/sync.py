@@ -16,7 +16,7 @@ from buildsys.execution.tools import definitions
 from buildsys.execution.tools import environments as tool_environments
 from buildsys.execution.tools.definitions import ToolEnv
 from buildsys.execution.tools.uv_commands import Run
-from buildsys.execution.tools.watching import OnTick, watched
+from buildsys.execution.tools.watching import OnTick
 from buildsys.graph import Status, Step
 from buildsys.operations import flash
 from buildsys.report import stamp
@@ -78,9 +78,7 @@ def sizes(env: ToolEnv) -> str:
     return f"up to {download} MiB to download, {env.disk_mib} MiB on disk"
 
 
-def sync(
-    envs: Iterable[ToolEnv], console: Console, make_run: MakeRun = watched
-) -> Iterator[SyncRow]:
+def sync(envs: Iterable[ToolEnv], console: Console, make_run: MakeRun) -> Iterator[SyncRow]:
     """Sync environments one after the other; a failure does not stop the others."""
     for env in envs:
         missing = definitions.missing_package(env.name)

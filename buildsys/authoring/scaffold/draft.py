@@ -477,7 +477,7 @@ def architecture(found: CheckpointFacts) -> str:
     return found.architecture if _ARCHITECTURE.fullmatch(found.architecture) else ""
 
 
-def noted(text: str, comment: str = "") -> str:
+def noted(text: str, comment: str) -> str:
     """Return a line with its comment in the common column of comments."""
     return f"{text:<{_COMMENT_COLUMN - 2}}  # {comment}" if comment else text
 

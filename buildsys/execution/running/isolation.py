@@ -182,7 +182,7 @@ def _find_one(mechanism: Mechanism) -> Isolation:
 def _find_bubblewrap() -> Isolation:
     if shutil.which("bwrap") is None:
         return _none("bubblewrap is not installed (`bwrap`)")
-    problem = _try(("bwrap", *_namespaces(network=False), *_mounts((), "--ro-bind-try")))
+    problem = _try(("bwrap", *_namespaces(network=False), *_mounts(())))
     if problem:
         return _none(f"bubblewrap does not work: {problem}")
     return Isolation(mechanism=Mechanism.BUBBLEWRAP)
@@ -247,7 +247,7 @@ def isolate(
     landlock = (*_confine(str(policy)), *arguments)
     if isolation.mechanism == Mechanism.LANDLOCK:
         return landlock
-    options = [*_namespaces(access.network), *_mounts(access.programs, "--ro-bind-try")]
+    options = [*_namespaces(access.network), *_mounts(access.programs)]
     readable, narrowed = access.readable, False
     if len(readable) > _MOST_SINGLE_FILES:
         readable, narrowed = joined_folders(readable), confine.landlock_abi() >= confine.FIRST_ABI
@@ -345,11 +345,11 @@ def _namespaces(network: bool) -> list[str]:
     return options
 
 
-def _mounts(programs: tuple[str, ...], how: str) -> list[str]:
-    options = _pairs(how, (*_SYSTEM, *_HARDWARE))
+def _mounts(programs: tuple[str, ...]) -> list[str]:
+    options = _pairs("--ro-bind-try", (*_SYSTEM, *_HARDWARE))
     # read-only: a kernel setting accepts root's number in a user namespace, too
     options += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev"]
-    return options + _pairs(how, sorted(programs, key=_depth))
+    return options + _pairs("--ro-bind-try", sorted(programs, key=_depth))
 
 
 def _pairs(option: str, paths: "tuple[str, ...] | list[str]") -> list[str]:

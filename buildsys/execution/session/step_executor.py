@@ -30,7 +30,6 @@ from buildsys.execution.state.decide import State
 from buildsys.execution.state.lock_differences import no_line
 from buildsys.execution.state.recording import Record
 from buildsys.execution.store.store import Store
-from buildsys.execution.tools.requirements import MissingForStep, missing_here
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import BuildPlan, Decision, Status, Step, StepResult
 from buildsys.lockfile import Lock
@@ -59,7 +58,7 @@ class StepExecutor:
         console: Console,
         record: Record,
         stages: dict[str, str],
-        cluster: "ClusterExecutor | None" = None,
+        cluster: "ClusterExecutor | None",
     ) -> None:
         """`stages`: step id -> its name in messages; `cluster`: runs steps on other machines."""
         self.state, self.runner, self.console, self.record = state, runner, console, record
@@ -325,10 +324,9 @@ def make_executor(
     lock: Lock,
     run: CommandRunner,
     ensure: EnsureEnv,
-    missing: MissingForStep = missing_here,
 ) -> StepExecutor:
     """Return an executor of these plans' steps, with its own state, console and record."""
-    state, console = State(plans, database, store, lock, missing), Console()
+    state, console = State(plans, database, store, lock), Console()
     stages, settings, cluster = stage_names(plans), find_cluster(workspace), None
     runner = Runner(workspace, state, console.print_line, run, ensure, stages)
     if settings is not None:

@@ -204,9 +204,8 @@ def _is_shared(outcome: Outcome) -> bool:
 
 
 def _render(rows: list[Row]) -> str:
-    headlines = _headlines(rows)
-    header = ("build", "status", "time", "file", "KiB", "SRAM KiB", *headlines.values())
-    lines = [header, *(_cells(row, headlines) for row in rows)]
+    header = ("build", "status", "time", "file", "KiB", "SRAM KiB", *HEADLINES.values())
+    lines = [header, *(_cells(row) for row in rows)]
     used = [i for i in range(len(header)) if i < 3 or any(line[i] for line in lines[1:])]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     text = ["  ".join(line[i].ljust(widths[i]) for i in used).rstrip() for line in lines]
@@ -214,19 +213,9 @@ def _render(rows: list[Row]) -> str:
     return "\n".join(text)
 
 
-def _headlines(rows: list[Row]) -> dict[str, str]:
-    """Return columns by metric; none without figures, so that a run without work loads no
-    vocabulary.
-    """
-    if not any(row.metrics for row in rows):
-        return {}
-
-    return HEADLINES
-
-
-def _cells(row: Row, headlines: dict[str, str]) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     metrics = dict(row.metrics)
-    accuracy = (f"{metrics[name]:.4f}" if name in metrics else "" for name in headlines)
+    accuracy = (f"{metrics[name]:.4f}" if name in metrics else "" for name in HEADLINES)
     sizes = (f"{size / 1024:.0f}" if size else "" for size in (row.bytes, row.sram_bytes))
     return (
         row.id,

@@ -345,9 +345,7 @@ class Objects:
 RemoteObjects = Objects | FolderObjects
 
 
-def open_objects(
-    settings: RemoteSettings, print_line: Callable[[str], None] = lambda _: None
-) -> RemoteObjects:
+def open_objects(settings: RemoteSettings, print_line: Callable[[str], None]) -> RemoteObjects:
     """Return the objects of a remote store, on a server or in a folder.
 
     Raises as their classes do.

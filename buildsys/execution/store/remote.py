@@ -105,7 +105,7 @@ class _Direction:
 
 
 class Remote:
-    """The store that `remote` in buildsys.yaml names; methods raise RemoteFailure."""
+    """The store that BUILDSYS_REMOTE, or `remote` in buildsys.yaml, names; methods raise RemoteFailure."""
 
     def __init__(self, settings: RemoteSettings, print_line: Callable[[str], None]) -> None:
         self.settings, self.print_line = settings, print_line
