@@ -581,13 +581,13 @@ def write_points(path: Path, *categories: dict[str, object]) -> None:
     ("keypoints", "more", "warned"),
     [
         (["left_eye", "right_eye"], {}, False),
-        (["l_eye", "r_eye"], {}, True),
-        (["LEFT_EYE", "RIGHT_EYE"], {}, True),
+        (["port", "starboard"], {}, True),
+        (["LEFT_EYE", "RIGHT_EYE"], {}, False),
         (["nose", "tail"], {}, True),
         (["left_eye", "right_ear"], {}, True),
-        (["l_eye", "r_eye"], {"flip_idx": [1, 0]}, False),
+        (["port", "starboard"], {"flip_idx": [1, 0]}, False),
         (["nose", "tail"], {"flip_idx": [0, 1]}, False),
-        (["l_eye", "r_eye"], {"flip_idx": [1, 1]}, True),
+        (["port", "starboard"], {"flip_idx": [1, 1]}, True),
     ],
 )
 def test_keypoints_without_a_mirrored_order_are_a_warning(

@@ -220,6 +220,31 @@ def test_keypoints_with_what_their_names_say() -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "flip"),
+    [
+        ("nose left_eye right_eye", (0, 2, 1)),
+        ("nose LEFT_EYE RIGHT_EYE", (0, 2, 1)),
+        ("nose l_eye r_eye", (0, 2, 1)),
+        ("Eye-L Eye-R nose", (1, 0, 2)),
+        ("LEye REye leftEye rightEye", (1, 0, 3, 2)),
+        ("lefteye righteye", (1, 0)),
+        ("left right", (1, 0)),
+        ("bright_spot left_eye right_eye Upright", (0, 2, 1, 3)),
+        ("left_eye right_eye left_ear", ()),
+        ("nose tail", ()),
+        ("k l m r", ()),  # letters
+    ],
+)
+def test_sides_in_names_of_keypoints_are_their_counterparts(
+    names: str, flip: tuple[int, ...]
+) -> None:
+    """Sides are words in any notation; a word that contains "right" is no side."""
+    person = {"id": 1, "name": "person", "keypoints": names.split()}
+    found = sheet("keypoints", person, keypoints=[0] * 3 * len(names.split()))
+    assert found.layout.flip == flip
+
+
+@pytest.mark.parametrize(
     ("keypoints", "message"),
     [
         (None, "annotation 1: `keypoints` are 9 numbers: x, y, visibility of each"),

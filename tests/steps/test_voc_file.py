@@ -122,6 +122,13 @@ def place_of(finding: Finding) -> str:
         ("bndbox>", "robndbox>", "14:2: this cell has a turned box alone (`robndbox`)"),
         ("bndbox>", "polygon>", "14:2: this cell has no `bndbox`"),
         ("<name>cell</name>", "", "14:2: an object's `name` is missing"),
+        (
+            "</bndbox>",
+            "</bndbox>\n<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>",
+            "25:1: this object has a second `bndbox`",
+        ),
+        ("</name>", "</name><name>egg</name>", "15:26: this object has a second `name`"),
+        ("</xmax>", "</xmax><xmax>48</xmax>", "22:25: this object has a second `bndbox/xmax`"),
         ("<name>cell<", "<name> <", "15:3: an object's `name` is missing"),
         ("cult>0<", "cult>yes<", '18:14: `difficult` is 0 or 1, not "yes"'),
         ("<width>64<", "<width>x<", '9:10: `size/width` is a number of pixels, not "x"'),

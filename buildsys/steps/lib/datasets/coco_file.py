@@ -10,6 +10,7 @@ import bisect
 import json
 import math
 import posixpath
+import re
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,6 +34,11 @@ from buildsys.steps.lib.files import foreign
 _RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
 _Point = tuple[float, float]
 _Box = tuple[float, float, float, float]
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+"""A word in a name, which begins after a separator or with a capital: left_eye, LeftEye, L-eye."""
+_SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l", "r"), ("L", "R"))
+_OTHER_SIDE = {one: other for pair in _SIDES for one, other in (pair, pair[::-1])}
+_SIDE = re.compile("|".join(word for word in _OTHER_SIDE if len(word) > 1))
 _APART = 3.0
 """Pixels between an edge of a `bbox` and its outline: beyond rounding."""
 _LARGEST = 2**53
@@ -536,21 +542,33 @@ def _read_points(
 
 def _mirror(names: list[str], given: Any) -> tuple[int, ...]:
     """Return for each point its counterpart in a mirrored image; () if unknown. `flip_idx` is a key
-    of our own (`write_coco`); otherwise "left" and "right" in the names decide.
+    of our own (`write_coco`); otherwise the words left, right, l and r in the names decide.
     """
     if isinstance(given, list) and sorted(map(repr, given)) == sorted(map(repr, range(len(names)))):
         return tuple(given)
-    swapped = [_swap(name) for name in names]
-    if swapped == names or not set(swapped) <= set(names):
+    places = {name: index for index, name in enumerate(names)}
+    pairs = []
+    for index, name in enumerate(names):
+        words = _WORD.findall(name)
+        swapped = (_swap_words(name) if len(words) > 1 else name, _swap_parts(name))
+        other = next((text for text in swapped if text != name and text in places), name)
+        if other == name and {word.lower() for word in words} & {"left", "right"}:
+            return ()  # a side without its counterpart
+        pairs.append(places.get(other, index))
+    unchanged = list(range(len(names)))
+    if pairs == unchanged or [pairs[pair] for pair in pairs] != unchanged:
         return ()
-    return tuple(names.index(name) for name in swapped)
+    return tuple(pairs)
 
 
-def _swap(name: str) -> str:
-    for left, right in (("left", "right"), ("Left", "Right")):
-        if left in name or right in name:
-            return right.join(part.replace(right, left) for part in name.split(left))
-    return name
+def _swap_words(name: str) -> str:
+    """Return a name with the words left and right, or l and r, exchanged."""
+    return _WORD.sub(lambda word: _OTHER_SIDE.get(word[0], word[0]), name)
+
+
+def _swap_parts(name: str) -> str:
+    """Return a name with left and right exchanged, also within a word: lefteye, righteye."""
+    return _SIDE.sub(lambda side: _OTHER_SIDE[side[0]], name)
 
 
 def numbers_of(value: Any) -> list[float] | None:

@@ -21,6 +21,8 @@ _DEEPEST, _LONGEST = 32, 200
 _EXPAT = {3: "the file ends before `</annotation>`"}
 """Explanations of expat's error codes whose own text is misleading (3: no element found)."""
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
+_ONCE = ("name", "bndbox", *(f"bndbox/{key}" for key in _CORNERS))
+"""What an object has once: a second one would be lost."""
 _OFFICIAL = "the voc20"
 """The start of `source/database` in the challenge's own files, in lower case."""
 
@@ -67,6 +69,8 @@ class _Element:
     line: int
     column: int
     values: dict[str, _Value] = field(default_factory=dict)
+    repeated: list[tuple[str, _Value]] = field(default_factory=list)
+    """Values of a path that has one already."""
 
 
 class _RefusedError(Exception):
@@ -157,7 +161,8 @@ class _Reader:
         start = self.starts.pop()
         line, column = self.begin if self.text else start
         value = _Value(text=self.text.strip(), line=line, column=column)
-        element.values.setdefault(name, value)
+        if element.values.setdefault(name, value) is not value:
+            element.repeated.append((name, value))
         self.text = ""
         self.path.pop()
 
@@ -206,6 +211,12 @@ def _read_object(
     """Return one object; `before`: how many pixels the left upper corner lies inside the box's
     edges.
     """
+    repeated = dict(reversed(item.repeated))
+    twice = next((key for key in _ONCE if key in repeated), "")
+    if twice:
+        message = f"this object has a second `{twice}`"
+        mistakes.append(_mistake(label, repeated[twice], message, "write an `object` for each"))
+        return None
     name = item.values.get("name")
     if name is None or not is_class_name(name.text):
         what = "is missing" if name is None or not name.text else f"is a word, not {name.text!a}"
