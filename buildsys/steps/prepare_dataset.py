@@ -59,7 +59,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     import cv2
 
     from buildsys.steps.lib.datasets import formats, prepared
-    from buildsys.steps.lib.datasets.samples import find_unlabelled, judge, list_errors
+    from buildsys.steps.lib.datasets.samples import (
+        find_unlabelled,
+        judge,
+        list_errors,
+        list_warnings,
+    )
 
     cv2.setNumThreads(1)
     root, target = inputs["dataset"], outputs["dataset"]
@@ -89,8 +94,8 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     problem = list_errors(dict.fromkeys(findings))
     if problem:
         fail(problem)
-    for finding in dict.fromkeys(findings):
-        print(f"warning: {finding}")
+    for line in list_warnings(dict.fromkeys(findings)):
+        print(line)
     filled = [name for name, samples in reading.splits if samples]
     if params.shape != "folder":
         text = prepared.describe(describe_labels(params), filled)

@@ -28,7 +28,7 @@ from buildsys.steps.lib.datasets.labels import (
 )
 from buildsys.steps.lib.datasets.placed_objects import place
 from buildsys.steps.lib.datasets.rewritten_images import find_reason
-from buildsys.steps.lib.datasets.samples import Sample, find_unlabelled
+from buildsys.steps.lib.datasets.samples import Sample, find_unlabelled, list_warnings
 from buildsys.steps.lib.datasets.survey_text import render_table
 from buildsys.steps.lib.datasets.ultralytics_layout import (
     Split,
@@ -110,6 +110,16 @@ def test_keypoints_of_a_set_without_kpt_shape_are_no_outline(
     count = len(points.split()) // 3
     hint = f"write `kpt_shape: [{count}, 3]` into data.yaml, or leave out the keypoints"
     assert [finding.severity for finding in findings if finding.hint == hint] == ["error"] * wrong
+
+
+@pytest.mark.parametrize("shape", ["box", "outline"])
+def test_an_outline_along_the_edges_of_the_image_is_no_keypoints(shape: str) -> None:
+    """Numbers of an object that fills the image may all be 0 and 1 where visibilities would be."""
+    layout = Layout(classes=("box",), keypoints=0, dims=0, shape=shape)
+    line = "0 .9 0 1 .1 1 .5 1 .9 .9 1 .1 1 0 .9 0 0"
+    ((_, item),), findings = parse(line, "a.txt", layout)
+    assert item.box == (0.5, 0.5, 1, 1)
+    assert [finding.severity for finding in findings] == ["warning"] * (shape == "box")
 
 
 def test_labels_in_capitals_are_found(tmp_path: Path) -> None:
@@ -345,6 +355,22 @@ def test_a_split_without_an_object_is_an_error_where_it_is_needed() -> None:
     assert told(tuple(find_unlabelled([(split, empty), (split, ())], ("train",)))) == [
         "warning: images/val: no object is labelled in the val split, in 1 images; its label files hold"
         " no object"
+    ]
+
+
+def test_many_warnings_are_a_few_lines_of_the_log() -> None:
+    """The first warnings of each kind are listed, and the others counted."""
+    boxes = [
+        Finding(kind="box-outside", severity="warning", path=f"{n}.txt", message="is clipped")
+        for n in range(3000)
+    ]
+    stray = Finding(kind="stray-label", severity="warning", path="b.txt", message="has no image")
+    lines = list(list_warnings([*boxes, stray]))
+    assert len(lines) == 22
+    assert lines[19:] == [
+        "warning: 19.txt: is clipped",
+        "warning: … and 2980 more like it; `buildsys check --data` lists them all",
+        "warning: b.txt: has no image",
     ]
 
 

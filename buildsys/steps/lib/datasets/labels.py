@@ -19,6 +19,8 @@ from buildsys.steps.lib.files import foreign
 from buildsys.steps.lib.runtime.progress import fail
 
 _SHOWN = 60
+_ROUNDING = 0.01
+"""How far a box of keypoints may exceed its image, as a share of its side."""
 _MOST_TOLD = 100
 """Maximum number of findings of one kind in one file."""
 OUTLINE = "outline"
@@ -267,15 +269,27 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
 
 
 def _count_keypoints(values: list[float]) -> int:
-    """Return the number of keypoints of a line that cannot be an outline, judged by visibilities;
-    else 0. In an outline of as many numbers, every third one would have to be 0 or 1, the image's
-    edge: two such numbers are possible, more are not.
+    """Return the number of keypoints of a line that is not an outline, judged by visibilities; else
+    0.
+
+    In an outline of as many numbers, every third one would have to be 0 or 1, the image's edge. That
+    is so for objects that fill the image, but then the first four numbers are not a box.
     """
     marks = values[7::3]
     if len(values) < 8 or (len(values) - 5) % 3 or not set(marks) <= {0.0, 1.0, 2.0}:
         return 0
-    certain = len(values) % 2 == 0 or 2.0 in marks or len(marks) > 3
-    return len(marks) if certain else 0
+    if len(values) % 2 == 0 or 2.0 in marks:
+        return len(marks)
+    return len(marks) if len(marks) > 3 and _is_box_of_points(values) else 0
+
+
+def _is_box_of_points(values: list[float]) -> bool:
+    """Return whether a line begins with a box on the image, whose labelled points are near it."""
+    x, y, w, h = values[1:5]
+    points = zip(values[5::3], values[6::3], values[7::3], strict=True)
+    near = all(abs(px - x) <= w and abs(py - y) <= h for px, py, v in points if v > 0)
+    sides = (x - w / 2, y - h / 2, 1 - x - w / 2, 1 - y - h / 2)
+    return near and min(w, h) > 0 and min(sides) >= -_ROUNDING
 
 
 def count_problem(count: int, shape: str, keypoints: int, dims: int) -> str:

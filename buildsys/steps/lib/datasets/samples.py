@@ -11,7 +11,7 @@ from buildsys.steps.lib.datasets.placed_objects import place
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 SHOWN = 20
-"""Maximum number of mistakes that are listed one by one."""
+"""Maximum number of mistakes, and of warnings of a kind, that are listed one by one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +114,19 @@ def list_errors(findings: Iterable[Finding]) -> str:
         lines.append(f"{more}; `buildsys check --data` lists them all")
     number = "one mistake" if len(wrong) == 1 else f"{len(wrong)} mistakes"
     return "\n".join([f"the dataset has {number}:", *lines])
+
+
+def list_warnings(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield the first warnings of each kind as lines of a log, and the number of the others."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        if finding.severity == "warning":
+            kinds.setdefault(finding.kind, []).append(finding)
+    for found in kinds.values():
+        yield from (f"warning: {finding}" for finding in found[:SHOWN])
+        if len(found) > SHOWN:
+            more = f"{len(found) - SHOWN} more like it"
+            yield f"warning: … and {more}; `buildsys check --data` lists them all"
 
 
 def _error(kind: str, path: str, message: str, hint: str = "") -> Finding:
