@@ -1,7 +1,7 @@
 """A remote store during one run: entries and blobs by digest, until it fails twice in a row.
 
 The first use connects to it. A blob counts only if its digest matches the request. A failure prints
-one line, once for each reason; after two of them, no more requests are made, see `_Direction`.
+one line, once for each reason; after two of them, no more requests are made, see `Direction`.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.store.action_entry import (
@@ -21,6 +21,7 @@ from buildsys.execution.store.action_entry import (
     action_name,
     blob_name,
 )
+from buildsys.execution.store.direction import Direction, Kind
 from buildsys.execution.store.objects import RemoteObjects, open_objects
 from buildsys.execution.store.remote_entry import (
     MARK,
@@ -39,13 +40,11 @@ from buildsys.text import count_text, size_text
 from buildsys.typed_json import Mismatch
 
 T = TypeVar("T")
-_Kind = Literal["small", "file"]
-"""A request that is answered at once, or the transfer of a whole file."""
 AT_ONCE = 16
 _LARGE_AT_ONCE = 4
 _LARGE = 8 << 20
 _ENOUGH = 2
-"""Failures after which this run makes no more requests, see `_Direction`."""
+"""Failures after which this run makes no more requests, see `Direction`."""
 _LINE_EVERY_SECONDS = 10.0
 
 
@@ -62,55 +61,13 @@ class Traffic:
     questions: int = 0
 
 
-class _Direction:
-    """Reading or writing: its failures, and whether it continues.
-
-    Failures count until a success. Those of files also count until a file is complete, and those of
-    small requests until one is answered: a server may answer these and stall in the middle of files.
-    """
-
-    def __init__(self) -> None:
-        self._in_row = 0
-        self._of_kind: dict[_Kind, int] = {"small": 0, "file": 0}
-        self.has_failed = False
-        """Whether any request has failed."""
-        self.on = True
-        self._failed_at = 0.0
-
-    @property
-    def failures(self) -> int:
-        """Return the failures in a row, at all or of one kind."""
-        return max(self._in_row, *self._of_kind.values())
-
-    def count(self, kind: _Kind, began: float) -> bool:
-        """Record the failure of a request that started at a time; returns whether it counts.
-
-        When a server is restarted, all its current requests fail; they count as one failure.
-        """
-        if began < self._failed_at:
-            return False
-        self.has_failed = True
-        self._in_row += 1
-        self._of_kind[kind] += 1
-        self._failed_at = time.monotonic()
-        return True
-
-    def note_success(self, kind: _Kind, began: float) -> None:
-        """Record the success of a request that started at a time.
-
-        One that started before the last failure does not show that the server answers again.
-        """
-        if began >= self._failed_at:
-            self._in_row = self._of_kind[kind] = 0
-
-
 class Remote:
     """The store that BUILDSYS_REMOTE, or `remote` in buildsys.yaml, names; methods raise RemoteFailure."""
 
     def __init__(self, settings: RemoteSettings, print_line: Callable[[str], None]) -> None:
         self.settings, self.print_line = settings, print_line
         self.traffic = Traffic()
-        self._reading, self._writing = _Direction(), _Direction()
+        self._reading, self._writing = Direction(), Direction()
         self._without = "this run continues with the store of this machine"
         if settings.writes:
             self._without += "; a later run, or `buildsys store push`, uploads its results"
@@ -336,7 +293,7 @@ class Remote:
         self,
         action: Callable[[RemoteObjects], T],
         writing: bool = False,
-        kind: _Kind = "small",
+        kind: Kind = "small",
         began: float | None = None,
     ) -> T:
         """Send a request; `began`: when the request that this one continues was sent.
@@ -370,12 +327,12 @@ class Remote:
             self._note_success(direction, kind, began)
         return answer
 
-    def _note_success(self, direction: _Direction, kind: _Kind, began: float) -> None:
+    def _note_success(self, direction: Direction, kind: Kind, began: float) -> None:
         with self._counting:
             direction.note_success(kind, began)
 
     def _note_failure(
-        self, direction: _Direction, kind: _Kind, began: float, failure: RemoteFailure
+        self, direction: Direction, kind: Kind, began: float, failure: RemoteFailure
     ) -> None:
         """Count a failure, and print it; the last one that counts ends the use of the server."""
         with self._counting:

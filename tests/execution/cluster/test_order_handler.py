@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.digest import canonical
+from buildsys.execution.cluster import order_handler
 from buildsys.execution.cluster.order_handler import OrderHandler, OrderStore
 from buildsys.execution.cluster.orders import (
     Answer,
@@ -29,7 +30,7 @@ from buildsys.execution.state.completed_plans import complete_step
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.registry import get_step, new_step
 from buildsys.remote_settings import RemoteSettings
-from tests.conftest import StandIn, no_environment
+from tests.conftest import StandIn, copy_package, no_environment
 
 MODULE = "examine_tflite"
 
@@ -49,6 +50,11 @@ def coordinator(tmp_path: Path, remote: RemoteSettings) -> SharedStore:
 @pytest.fixture
 def handler(tmp_path: Path, remote: RemoteSettings) -> OrderHandler:
     """A worker without labels."""
+    return make_handler(tmp_path, remote)
+
+
+def make_handler(tmp_path: Path, remote: RemoteSettings) -> OrderHandler:
+    """Start a worker without labels."""
     root = tmp_path / "worker"
     root.mkdir()
     Workspace(root).claim()
@@ -404,11 +410,19 @@ def test_a_result_that_the_remote_has_lost_is_made_again(
 
 
 def test_a_worker_whose_package_was_changed_is_started_again(
-    coordinator: SharedStore, handler: OrderHandler, remote: RemoteSettings, tools: StandIn
+    coordinator: SharedStore,
+    remote: RemoteSettings,
+    tools: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker whose package was changed rejects orders until it is restarted."""
-    order = make_order(coordinator, remote)
-    handler._package, handler._looked = "as it was", 0.0
+    package = copy_package(tmp_path / "buildsys")
+    monkeypatch.setattr(order_handler, "PACKAGE", package)
+    monkeypatch.setattr(order_handler, "_LOOK_EVERY_SECONDS", 0.0)
+    order, handler = make_order(coordinator, remote), make_handler(tmp_path, remote)
+    assert isinstance(handler.handle(order, lambda event: None, tools), Answer)
+    (package / "spec.py").write_text("")
     reply = handler.handle(order, lambda event: None, tools)
     assert reply == Refused(
         why="its buildsys changed since the worker was started: restart the worker", worker="w0"

@@ -6,8 +6,6 @@ import contextlib
 import hashlib
 import shutil
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,7 +23,7 @@ from buildsys.execution.store.action_entry import (
     make_entry,
 )
 from buildsys.execution.store.garbage_collection import Limits, choose, take_stock
-from buildsys.execution.store.objects import _READ_CHUNK, RemoteObjects
+from buildsys.execution.store.objects import _READ_CHUNK
 from buildsys.execution.store.remote import Remote
 from buildsys.execution.store.remote_entry import make_key
 from buildsys.execution.store.remote_failure import RemoteFailure
@@ -340,62 +338,30 @@ def test_a_mark_goes_where_the_bytes_are_lost(connect: Connect, tmp_path: Path) 
     assert not mark.exists()
 
 
-def test_one_moment_of_a_server_is_one_failure(connect: Connect) -> None:
-    """Simultaneous failures count as one."""
-    remote = connect("one").remote
-    assert remote.reads
-    all_there = threading.Barrier(16)
-
-    def fail(_: RemoteObjects) -> None:
-        if not all_there.broken and asked < 16:
-            all_there.wait()
-        raise RemoteFailure("the connection was cut")
-
-    def ask(_: str) -> None:
-        with contextlib.suppress(RemoteFailure):
-            remote._ask(fail)
-
-    asked = 0
-    remote.each(ask, map(str, range(16)))
-    assert remote.reads
-    asked = 16
-    ask("")
-    assert not remote.reads
-
-
-def test_a_failure_that_a_success_follows_does_not_count_for_the_next(
-    connect: Connect,
-) -> None:
-    """Two failures end the use of a remote only when no request succeeds between them; each reason is
-    printed once, and a missing result is not certainly missing any more.
+def test_uploads_end_after_two_failures_in_a_row(connect: Connect, tmp_path: Path) -> None:
+    """Two failures end the uploads only when no upload succeeds between them; each reason is printed
+    once.
     """
-    store = connect("one")
-    remote, lines = store.remote, list[str]()
+    store, lines = connect("one", "read-write"), list[str]()
+    good = store.put_bytes(b"good")
+    bad = next(d for n in range(99) if (d := store.put_bytes(str(n).encode()))[:2] != good[:2])
+    remote = store.remote
     remote.print_line = lines.append
-    assert remote.reads
+    remote.put_blob(good, store.blob(good))
+    (tmp_path / "remote" / blob_name(bad)).parent.touch()  # a file in the place of a folder
 
-    def fail(_: RemoteObjects) -> None:
-        raise RemoteFailure("the connection was cut")
+    def fail() -> None:
+        with pytest.raises(RemoteFailure, match="is a link or not a folder"):
+            remote.put_blob(bad, store.blob(bad))
 
-    def lack(_: RemoteObjects) -> None:
-        raise FileNotFoundError("it is absent")
-
-    def succeed(_: RemoteObjects) -> None:
-        pass
-
-    for answer in (succeed, lack):
-        with contextlib.suppress(RemoteFailure):
-            remote._ask(fail)
-        with contextlib.suppress(FileNotFoundError):
-            remote._ask(answer)
-    assert (remote.reads, remote.has_answered) == (True, False)
-    began = time.monotonic()
-    for answer in (fail, succeed, fail):  # the success is of a request from before the failure
-        with contextlib.suppress(RemoteFailure):
-            remote._ask(answer, began=began if answer is succeed else None)
-    assert not remote.reads
-    assert len(lines) == 2, lines
-    assert lines[0] == f"{store.settings.url}: the connection was cut"
+    for _ in range(3):
+        fail()
+        remote.put_blob(good, store.blob(good))
+    assert (remote.writes, len(lines)) == (True, 1)
+    fail()
+    fail()
+    assert (remote.writes, len(lines)) == (False, 2)
+    assert lines[0].startswith(f"{store.settings.url}: its folder blobs/")
     assert lines[1].startswith(f"{store.settings.url} is not used for now: ")
 
 
@@ -414,33 +380,16 @@ def test_a_server_that_cuts_files_is_not_kept_by_its_other_answers(
             stored.parent.mkdir(parents=True, exist_ok=True)
             stored.write_bytes(bytes(1 << 20))
         begun = 0
+        assert remote.has_answered
         for digest in lost:
             with contextlib.suppress(RemoteFailure):
                 assert remote.size(digest) == 1 << 20
                 assert remote.find_entry(KEY, "") is not None
                 begun += 1
                 remote.fetch(digest, tmp_path / "file")
+            assert not remote.has_answered
         assert (begun, remote.reads) == (2, False)
         assert remote.traffic.bytes_read > 2 * _READ_CHUNK
-
-
-def test_a_file_that_is_complete_ends_a_row_of_failures(connect: Connect, tmp_path: Path) -> None:
-    """Files that fail, one now and one then, do not end the use of a remote if others come between,
-    nor do uploads.
-    """
-    store = connect("one", "read-write")
-    remote, digest = store.remote, publish(store, tmp_path)
-
-    def fail(_: RemoteObjects) -> None:
-        raise RemoteFailure("the connection was cut")
-
-    for _ in range(3):
-        for writing in (False, True):
-            with pytest.raises(RemoteFailure, match="was cut"):
-                remote._ask(fail, kind="file", writing=writing)
-        remote.fetch(digest, tmp_path / "file")
-        remote.put_blob(digest, store.blob(digest))
-    assert (remote.reads, remote.writes) == (True, True)
 
 
 def test_a_workspace_forgets_what_a_remote_said_that_it_does_not_use_any_more(
