@@ -9,6 +9,7 @@ after its last finished epoch, and ends with the same bytes.
 import contextlib
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -109,7 +110,12 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Train. `inputs`: dataset (folder with data.yaml), weights (unless random)."""
-    from buildsys.steps.lib.families import training_files, ultralytics_epochs, ultralytics_setup
+    from buildsys.steps.lib.families import (
+        training_files,
+        training_memory,
+        ultralytics_epochs,
+        ultralytics_setup,
+    )
     from buildsys.steps.lib.runtime import torch_setup
 
     scratch = Path.cwd()
@@ -117,11 +123,13 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     data = inputs["dataset"].resolve()
     if params.task != "classify":  # its dataset is the folder itself
         data = data / "data.yaml"
+    device = torch_setup.choose_device()
     epochs = ultralytics_epochs.Epochs(scratch, params.validate)
     examples = scratch / training_files.EXAMPLES
     with (
         _setting_up(params.options) as started,
         contextlib.suppress(ultralytics_epochs.FinishedBefore),
+        training_memory.report_lack(params.batch, params.size, device),
     ):
         trainer = _make_trainer(inputs, params, data, scratch)
         trainer.add_callback("on_train_start", started)
@@ -129,12 +137,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         trainer.add_callback("on_train_start", partial(_prepare_model, params))
         trainer.add_callback("on_train_start", epochs.restore)
         trainer.add_callback("on_train_start", partial(_announce, params, epochs))
-        trainer.add_callback("on_train_start", partial(_keep_batch, params))
+        trainer.add_callback("on_train_start", _keep_batch)
         trainer.add_callback("on_train_batch_end", _BatchProgress(params.epochs, epochs))
         _draw_first_batch(trainer, examples)
         torch_setup.limit_threads()  # Ultralytics has just set its own number
         trainer.train()
-    torch_setup.remember_machine(torch_setup.choose_device())
+    torch_setup.remember_machine(device)
     summary = epochs.finish(trainer)
     model = trainer.ema.ema
     ultralytics_setup.save_model(model, outputs["checkpoint"], params.task, params.size)
@@ -228,14 +236,15 @@ def _prepare_model(params: Params, trainer: Any) -> None:
         fake_quantization.enable_fake_quantization(trainer.model, per_channel)
 
 
-def _keep_batch(params: Params, trainer: Any) -> None:
+def _keep_batch(trainer: Any) -> None:
     """Prevent Ultralytics from halving the batch when memory runs out in the first epoch, which
     would silently train another network.
     """
 
     def refuse() -> NoReturn:
-        words = f"a batch of {params.batch} at {params.size} px"
-        fail(f"the GPU's memory does not hold {words}; write a smaller train.batch.")
+        _, error, _ = sys.exc_info()
+        assert error is not None  # Ultralytics halves the batch while it handles the error
+        raise error
 
     trainer._build_train_pipeline = refuse
 

@@ -14,7 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
-from buildsys.steps.lib.families import training_files, training_state, yolox_validation
+from buildsys.steps.lib.families import (
+    training_files,
+    training_memory,
+    training_state,
+    yolox_validation,
+)
 from buildsys.steps.lib.families.training_settings import Best, check_validation, is_due
 from buildsys.steps.lib.families.yolox_validation import FITNESS
 from buildsys.steps.lib.runtime.progress import fail, report
@@ -128,8 +133,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     if params.validate:
         unchanged = yolox_data.Changes(mosaic=0.0, flip=0.0, scale=0.0)
         validation = yolox_data.open_split(inputs["dataset"], params.size, unchanged, "val")
-    training = _Training(model.to(device), samples, device, params, validation)
-    training.run(Path.cwd() / "last.pt")
+    with training_memory.report_lack(params.batch, params.size, device):
+        training = _Training(model.to(device), samples, device, params, validation)
+        training.run(Path.cwd() / "last.pt")
     torch_setup.remember_machine(device)
     yolox_network.save_model(
         training.average.ema, outputs["checkpoint"], params.architecture, classes

@@ -12,6 +12,7 @@ import pytest
 from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
 from buildsys.steps.lib.families import training_files
+from tests.conftest import REPOSITORY
 from tests.tools.places import tool_environment
 from tests.tools.yolox_place import CLASSES, draw_dataset
 
@@ -110,3 +111,44 @@ def test_a_killed_training_ends_in_the_same_bytes(tmp_path: Path, data: Path) ->
     assert lines[0] == "yolov8n: 8 images, 5 epochs of batch 4 at 64 px on cpu"
     assert all(line.startswith(("epoch ", "stopped: ")) for line in lines[1:])
     assert not any("\x1b" in line for line in lines)
+
+
+LACK = """
+import json, os, sys, torch
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from buildsys.steps import train_ultralytics
+from buildsys.steps.lib.runtime.launcher import rebuild
+from buildsys.steps.lib.runtime.progress import StepError
+data, root, params, limit = sys.argv[2:]
+os.chdir(root)
+backward, batches = torch.Tensor.backward, []
+def lack(*given):
+    batches.append(given)
+    if len(batches) == int(limit):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return backward(*given)
+torch.Tensor.backward = lack
+try:
+    outputs = {"checkpoint": Path("x.pt"), "training": Path("curves")}
+    params = rebuild(train_ultralytics.Params, json.loads(params))
+    train_ultralytics.run({"dataset": Path(data)}, outputs, params)
+except StepError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_training_that_runs_out_of_memory(tmp_path: Path, data: Path, batch: int) -> None:
+    """The message names the batch in every epoch; Ultralytics halves it in the first one."""
+    _, python = environments.ensure("ultralytics", print)
+    words = [str(data), str(tmp_path), json.dumps(PARAMS | {"validate": 0}), str(batch)]
+    done = subprocess.run(
+        [str(python), "-c", LACK, str(REPOSITORY), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=tool_environment(python, tmp_path),
+    )
+    expected = "memory does not hold a batch of 4 at 64 px; write a smaller train.batch."
+    assert done.stdout.splitlines()[-1:] == [f"the machine's {expected}"], done.stderr[-2000:]

@@ -1,5 +1,6 @@
 """YOLOX with the real tools on images of 96 px: trained, resumed, exported, refused."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -322,3 +323,34 @@ print(json.dumps([samples[index][0].shape for index in (0, 1)]))
 """
     opening, _, _ = OPEN.rpartition("samples =")
     assert ask(opening + script, str(root), "1") == [[3, 96, 96]] * 2
+
+
+LACK = """
+import os, torch
+from pathlib import Path
+from buildsys.steps import train_yolox
+from buildsys.steps.lib.runtime.launcher import rebuild
+from buildsys.steps.lib.runtime.progress import StepError
+data, root, params = sys.argv[2:]
+os.chdir(root)
+backward, batches = torch.Tensor.backward, []
+def lack(*given):
+    batches.append(given)
+    if len(batches) == 3:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    return backward(*given)
+torch.Tensor.backward = lack
+try:
+    outputs = {"checkpoint": Path("x.pt"), "training": Path("curves")}
+    params = rebuild(train_yolox.Params, json.loads(params))
+    train_yolox.run({"dataset": Path(data)}, outputs, params)
+except StepError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def test_a_training_that_runs_out_of_memory(tmp_path: Path, data: Path) -> None:
+    """The message names the batch, in any epoch."""
+    said = ask(LACK, str(data), str(tmp_path), json.dumps(TRAIN | {"validate": 0}))
+    expected = "memory does not hold a batch of 4 at 96 px; write a smaller train.batch."
+    assert said == f"the machine's {expected}"
