@@ -309,6 +309,16 @@ def test_labels_without_their_image_and_labels_of_two(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["ultralytics", "darknet"])
+def test_texts_beside_labels_are_the_same_in_every_format(tmp_path: Path, name: str) -> None:
+    """A text file is a label file by its ending in any case, unless tools write one of its name."""
+    for file in ("a.jpg", "a.txt", "z.TXT", "val.txt", "Classes.txt", "notes.txt", "obj.names"):
+        _write(tmp_path, file, "")
+    _write(tmp_path, "predefined_classes.txt", "")
+    reading = formats.read(tmp_path, name, (Split(name="train", paths=(".",)),), BOXES)
+    assert told(reading.findings) == ["warning: z.TXT: a label file without its image"]
+
+
 def test_a_split_without_images_stops_what_reads_it_alone(tmp_path: Path) -> None:
     """An empty test folder, as in Roboflow's exports, is allowed."""
     (tmp_path / "test" / "images").mkdir(parents=True)

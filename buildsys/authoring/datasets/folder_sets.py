@@ -131,20 +131,34 @@ def read_folder(path: Path, label: str, block: Dataset, known: Known) -> FolderS
 
 def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> FolderSet | list[Finding]:
     if is_voc_part(root):
-        return [_error("is a folder of the dataset", "write the `path` of the folder around it")]
+        return [
+            Finding.error(
+                "broken-list",
+                "",
+                "is a folder of the dataset",
+                "write the `path` of the folder around it",
+            )
+        ]
     splits = voc_format.find_splits(root)
     home = find_voc(root)
     if splits and home is None:
         return [
-            _error("has several datasets in Pascal VOC format", "write the `path` of one of them")
+            Finding.error(
+                "broken-list",
+                "",
+                "has several datasets in Pascal VOC format",
+                "write the `path` of one of them",
+            )
         ]
     if home is not None and home != root:
         hint = f"write `path: …/{os.path.relpath(home, root)}`"
-        return [_error("is not the dataset, but contains it", hint)]
+        return [Finding.error("broken-list", "", "is not the dataset, but contains it", hint)]
     if not splits:
         hint = "the format has Annotations/*.xml and JPEGImages/, or an .xml beside each image"
         hint = _suggest_yaml(root) or hint
-        return [_error("has no annotation file in Pascal VOC format", hint)]
+        return [
+            Finding.error("broken-list", "", "has no annotation file in Pascal VOC format", hint)
+        ]
     entries, wrong = [], []
     for split in splits:
         found, findings = voc_format.read_entries(root, split)
@@ -155,7 +169,7 @@ def _read_voc(root: Path, label: str, classes: tuple[str, ...] | None) -> Folder
         return wrong
     names = classes or voc_format.class_names(entry for _, found in entries for entry in found)
     if not names:
-        return [_error("no annotation file has an object", "")]
+        return [Finding.error("broken-list", "", "no annotation file has an object")]
     layout = Layout(classes=names, keypoints=0, dims=0)
     for _, found in entries:
         for entry in found:
@@ -215,7 +229,9 @@ def _find_lost_files(
     for image in bare:
         if _look(image, split.images) in forms:
             message = "no annotation file has the name of this image"
-            yield _error(message, hint_form(image, label or ".", below=True), image)
+            yield Finding.error(
+                "broken-list", image, message, hint_form(image, label or ".", below=True)
+            )
 
 
 def _look(path: str, folder: str) -> str:
@@ -268,7 +284,7 @@ def _facts(
 
 
 def _missing_part(split: str, place: str, label: str) -> MissingPart:
-    finding = _error(f"no image of the {split} split has a label", "", place)
+    finding = Finding.error("broken-list", place, f"no image of the {split} split has a label")
     return MissingPart(split=split, what="labels", diagnostic=_diagnose(finding, label))
 
 
@@ -280,10 +296,6 @@ def _suggest_yaml(root: Path) -> str:
     """Return what to write for a folder in Ultralytics' format; otherwise an empty text."""
     name = next((name for name in data_yaml.NAMES if os.path.isfile(root / name)), "")
     return f"it contains {name}: write `path: …/{name}`, and remove `format`" if name else ""
-
-
-def _error(message: str, hint: str, path: str = "") -> Finding:
-    return Finding(kind="broken-list", severity="error", path=path, message=message, hint=hint)
 
 
 def _call(path: str, label: str) -> str:

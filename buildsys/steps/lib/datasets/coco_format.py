@@ -86,9 +86,9 @@ def _describe_left_out(content: AnnotationFile, file: str) -> Iterator[Finding]:
     """Yield which parts of a file are not used."""
     if content.crowds:
         message = f"annotations of crowds (`iscrowd: 1`) are left out: {content.crowds}"
-        yield Finding(kind="crowd", severity="warning", path=file, message=message)
+        yield Finding.warning("crowd", file, message)
     if content.apart:
         number = len(content.apart)
         message = f"{number} `bbox`" if number > 1 else "a `bbox`"
         message += f" not around the `segmentation`, which counts; the first: {content.apart[0]}"
-        yield Finding(kind="apart", severity="warning", path=file, message=message)
+        yield Finding.warning("apart", file, message)

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.images import is_image
-from buildsys.steps.lib.datasets.label_files import LabelFiles
+from buildsys.steps.lib.datasets.label_files import LabelFiles, describe_stray
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
@@ -67,7 +67,7 @@ def find_set(root: Path, data: str = "") -> DarknetSet | Finding:
     files = [data] if data else sorted(path.name for path in root.glob("*.data"))
     if len(files) > 1:
         message = f"holds {len(files)} .data files: {', '.join(files[:5])}"
-        return _error("", message, hint=f"say which: `path: …/{files[0]}`")
+        return Finding.error("broken-list", "", message, hint=f"say which: `path: …/{files[0]}`")
     if files:
         return _read_data(root, files[0])
     names = next((name for name in NAMES if (root / name).is_file()), "")
@@ -84,7 +84,7 @@ def find_set(root: Path, data: str = "") -> DarknetSet | Finding:
         names = next((path for path in paths if (root / path).is_file()), "")
     if not names:
         message = f"holds no obj.data and no file of class names ({', '.join(NAMES[:3])})"
-        return _error("", message, hint="write classes.txt: a name a line")
+        return Finding.error("broken-list", "", message, hint="write classes.txt: a name a line")
     images = "images" if (root / "images").is_dir() else "."
     return DarknetSet(data="", names=names, splits=tuple(found) or (("train", images),))
 
@@ -139,12 +139,10 @@ def find_strays(
     for folder in sorted({os.path.dirname(name) for name in used if name}):
         entries = sorted(os.listdir(root / folder))
         pictured = {PurePosixPath(name).stem for name in entries if is_image(PurePosixPath(name))}
-        for path in (PurePosixPath(name) for name in entries if name.endswith(".txt")):
-            name = f"{folder}/{path.name}" if folder else path.name
-            own = path.name in NAMES or path.name in ("notes.txt",)
-            if name not in used and name not in lists and not own and path.stem not in pictured:
-                message = "a label file without its image"
-                yield Finding(kind="stray-label", severity="warning", path=name, message=message)
+        for entry in entries:
+            name = f"{folder}/{entry}" if folder else entry
+            if name not in used | lists and PurePosixPath(entry).stem not in pictured:
+                yield from describe_stray(name)
 
 
 def has_labels(root: Path, paths: tuple[str, ...]) -> bool:
@@ -160,7 +158,7 @@ def _read_data(root: Path, file: str) -> DarknetSet | Finding:
     """Read obj.data, one `key = value` per line."""
     text, problem = read_text(root / file)
     if problem:
-        return _error(file, problem)
+        return Finding.error("broken-list", file, problem)
     values: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         key, sign, value = line.partition("=")
@@ -176,14 +174,16 @@ def _read_data(root: Path, file: str) -> DarknetSet | Finding:
         if place:
             places[split] = place
             continue
-        finding = _error(file, f"`{key}` names {show(value)}, which is not here", number)
+        finding = Finding.error(
+            "broken-list", file, f"`{key}` names {show(value)}, which is not here", line=number
+        )
         if split in ("names", "train"):
             return finding
         lacking.append((split, finding))
     names = places.pop("names", "") or next((name for name in NAMES if name in present), "")
     if not names or "train" not in places:
         key = "train" if names else "names"
-        return _error(file, f"has no line `{key} = …`")
+        return Finding.error("broken-list", file, f"has no line `{key} = …`")
     splits = tuple(places.items())
     return DarknetSet(data=file, names=names, splits=splits, lacking=tuple(lacking))
 
@@ -192,19 +192,19 @@ def _read_names(root: Path, files: DarknetSet, findings: list[Finding]) -> tuple
     """Read one class per line, ignoring empty lines at the end."""
     text, problem = read_text(root / files.names)
     if problem:
-        findings.append(_error(files.names, problem))
+        findings.append(Finding.error("broken-list", files.names, problem))
         return ()
     names = [line.strip() for line in text.rstrip().splitlines()]
     first: dict[str, int] = {}
     for number, name in enumerate(names, 1):
         if not is_class_name(name):
             message = f"class {number - 1} has no name"
-            findings.append(_error(files.names, message, number))
+            findings.append(Finding.error("broken-list", files.names, message, line=number))
         elif first.setdefault(name, number) != number:
             message = f"the class {show(name)} is there twice: line {first[name]}"
-            findings.append(_error(files.names, message, number))
+            findings.append(Finding.error("broken-list", files.names, message, line=number))
     if not names:
-        findings.append(_error(files.names, "names no class"))
+        findings.append(Finding.error("broken-list", files.names, "names no class"))
     if not findings:
         _check_count(root, files, len(names), findings)
     return tuple(names)
@@ -216,14 +216,14 @@ def _check_count(root: Path, files: DarknetSet, count: int, findings: list[Findi
         key, _, value = (word.strip() for word in line.partition("="))
         if key == "classes" and value != str(count):
             message = f"`classes` is {value}, and {files.names} has {count}"
-            findings.append(_error(files.data, message, number))
+            findings.append(Finding.error("broken-list", files.data, message, line=number))
 
 
 def _read_list(root: Path, place: str, known: set[str]) -> tuple[list[str], list[Finding]]:
     """Return the images that a list names, sorted, and findings for lines that name none."""
     text, problem = read_text(root / place)
     if problem:
-        return [], [_error(place, problem)]
+        return [], [Finding.error("broken-list", place, problem)]
     found: set[str] = set()
     findings = []
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
@@ -232,12 +232,16 @@ def _read_list(root: Path, place: str, known: set[str]) -> tuple[list[str], list
         if path:
             found.add(path)
         else:
-            findings.append(_error(place, f"lists {show(line)}, which is not here", number))
+            findings.append(
+                Finding.error(
+                    "broken-list", place, f"lists {show(line)}, which is not here", line=number
+                )
+            )
     if lines and not found:
         message = f"none of its {len(lines)} images is here, the first is {show(lines[0][1])}"
-        findings = [_error(place, message, lines[0][0])]
+        findings = [Finding.error("broken-list", place, message, line=lines[0][0])]
     if not lines:
-        findings = [_error(place, "names no image")]
+        findings = [Finding.error("broken-list", place, "names no image")]
     return sorted(found), findings
 
 
@@ -261,15 +265,3 @@ def _list_images(root: Path) -> set[str]:
 
 def _is_below(path: str, place: str) -> bool:
     return place == "." or path.startswith(f"{place}/")
-
-
-def _error(path: str, message: str, line: int = 0, hint: str = "") -> Finding:
-    return Finding(
-        kind="broken-list",
-        severity="error",
-        path=path,
-        line=line,
-        column=min(line, 1),
-        message=message,
-        hint=hint,
-    )

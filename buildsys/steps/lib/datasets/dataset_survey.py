@@ -100,13 +100,13 @@ def find_copies(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
         for split, name in others:
             same = f"the same bytes as {first}" if name != first else "this very file"
             if split == first_split:
-                yield _warning("duplicate", name, f"{same}, in the same split ({split})")
+                yield Finding.warning("duplicate", name, f"{same}, in the same split ({split})")
             else:
                 message = f"{same}, which is in the {first_split} split too: a leak"
                 if name != first:
                     message = f"{same}: a leak from {first_split} into {split}"
                 hint = f"what is measured on {split} is partly what {first_split} has shown"
-                yield _warning("leak", name, message, hint)
+                yield Finding.warning("leak", name, message, hint)
 
 
 def find_gaps(tallies: list[Tally]) -> Iterator[Finding]:
@@ -116,8 +116,4 @@ def find_gaps(tallies: list[Tally]) -> Iterator[Finding]:
             continue
         for name, count in zip(tally.layout.classes, tally.classes, strict=True):
             if not count:
-                yield _warning("class-missing", "", f"no {name} in the {tally.name} split")
-
-
-def _warning(kind: str, path: str, message: str, hint: str = "") -> Finding:
-    return Finding(kind=kind, severity="warning", path=path, message=message, hint=hint)
+                yield Finding.warning("class-missing", "", f"no {name} in the {tally.name} split")

@@ -1,11 +1,20 @@
 """Find the label file of each image in a user's dataset, whatever the case of its name."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.labels import Finding, label_file, read_text
+
+_OTHER_TEXTS = frozenset(
+    f"{name}.txt"
+    for name in (
+        *("classes", "labels", "notes", "predefined_classes"),
+        *("train", "val", "valid", "test", "trainval"),
+    )
+)
+"""Text files that labelling tools write beside label files, in lower case."""
 
 
 class LabelFiles:
@@ -63,8 +72,15 @@ class LabelFiles:
         return self._folders[folder]
 
 
+def describe_stray(path: str) -> Iterator[Finding]:
+    """Yield a warning for a file that no image uses, if its name is that of a label file."""
+    name = PurePosixPath(path).name.lower()
+    if name.endswith(".txt") and name not in _OTHER_TEXTS:
+        yield Finding.warning("stray-label", path, "a label file without its image")
+
+
 def describe_several(labels: tuple[str, ...], image: str) -> Finding:
     """Return the finding for an image whose label file is not certain."""
     message = f"has {len(labels)} label files: {', '.join(labels)}"
     hint = f"keep one, called {PurePosixPath(labels[0]).with_name(PurePosixPath(image).stem)}.txt"
-    return Finding(kind="shared-label", severity="error", path=image, message=message, hint=hint)
+    return Finding.error("shared-label", image, message, hint)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Literal, Self
 
 from buildsys.steps.lib.files import foreign
 from buildsys.steps.lib.runtime.progress import fail
@@ -32,13 +33,34 @@ class Finding:
     """A problem in one file; line and column count from 1, 0 means the whole file."""
 
     kind: str
-    severity: str
-    """error | warning."""
+    severity: Literal["error", "warning"]
     path: str
     line: int = 0
     column: int = 0
     message: str
     hint: str = ""
+
+    @classmethod
+    def error(
+        cls, kind: str, path: str, message: str, hint: str = "", *, line: int = 0, column: int = 0
+    ) -> Self:
+        """Return a finding that ends the preparation; without a column, it is at the line's start."""
+        column = column or min(line, 1)
+        return cls(
+            kind=kind,
+            severity="error",
+            path=path,
+            line=line,
+            column=column,
+            message=message,
+            hint=hint,
+        )
+
+    @classmethod
+    def warning(cls, kind: str, path: str, message: str, hint: str = "", *, line: int = 0) -> Self:
+        """Return a finding about data that is used differently than it is written, or left out."""
+        found = cls.error(kind, path, message, hint, line=line)
+        return dataclasses.replace(found, severity="warning")
 
     def __str__(self) -> str:
         """Return the form used in a step's error: file:line: message; hint."""
@@ -49,15 +71,7 @@ class Finding:
 
 def mistake(path: str, message: str, hint: str = "", line: int = 0, column: int = 0) -> Finding:
     """Return an error about an annotation file."""
-    return Finding(
-        kind="broken-annotation",
-        severity="error",
-        path=path,
-        line=line,
-        column=column,
-        message=message,
-        hint=hint,
-    )
+    return Finding.error("broken-annotation", path, message, hint, line=line, column=column)
 
 
 def is_class_name(word: str) -> bool:
@@ -222,7 +236,7 @@ def _take_outline(path: str, line: int, count: int) -> Finding:
     hint = (
         f"where they are a box and keypoints, data.yaml needs `kpt_shape: [{(count - 5) // 2}, 2]`"
     )
-    return _warn(OUTLINE, path, line, message, hint)
+    return Finding.warning(OUTLINE, path, message, hint, line=line)
 
 
 def repeated(path: str, line: int, first: int, image: str = "") -> Finding:
@@ -231,7 +245,7 @@ def repeated(path: str, line: int, first: int, image: str = "") -> Finding:
     """
     place = f"the same as line {first}" if line else image
     message = f"{place}: one object is labelled twice, and counts once"
-    return _warn("repeated-line", path, line, message)
+    return Finding.warning("repeated-line", path, message, line=line)
 
 
 def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | Finding:
@@ -241,7 +255,7 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
         value = _number(word.group())
         if value is None:
             message = f"{word.group()[:_SHOWN]!r} is not a number"
-            return _err("broken-line", path, number, word.start() + 1, message)
+            return Finding.error("broken-line", path, message, line=number, column=word.start() + 1)
         values.append(value)
     shape = layout.shape
     if not layout.keypoints and shape in ("box", "outline"):
@@ -249,13 +263,17 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
         if points:
             message = f"{len(values)} numbers: a box and {points} keypoints with their visibility"
             hint = f"write `kpt_shape: [{points}, 3]` into data.yaml, or leave out the keypoints"
-            return _err("broken-line", path, number, words[0].start() + 1, message, hint)
+            return Finding.error(
+                "broken-line", path, message, hint, line=number, column=words[0].start() + 1
+            )
     if shape == "box" and not layout.keypoints and len(values) > 6 and len(values) % 2:
         shape = "outline"  # detection uses the enclosing box, as Ultralytics does
     message = count_problem(len(values), shape, layout.keypoints, layout.dims)
     if message:
         hint = _guess(values, layout)
-        return _err("broken-line", path, number, words[0].start() + 1, message, hint)
+        return Finding.error(
+            "broken-line", path, message, hint, line=number, column=words[0].start() + 1
+        )
     if not 0 <= values[0] < len(layout.classes) or values[0] != int(values[0]):
         last = len(layout.classes) - 1
         message = (
@@ -263,7 +281,9 @@ def _parse_line(line: str, path: str, number: int, layout: Layout) -> Object | F
             if last
             else (f"class {values[0]:g}; `names` has 0 alone")
         )
-        return _err("class-out-of-range", path, number, words[0].start() + 1, message)
+        return Finding.error(
+            "class-out-of-range", path, message, line=number, column=words[0].start() + 1
+        )
     found = make_object(values, shape, layout.keypoints, layout.dims)
     return found if shape == layout.shape else dataclasses.replace(found, outline=())
 
@@ -354,15 +374,3 @@ def _as_float32(line: str) -> bytes:
     """Return the numbers of a line as a trainer's float32 values."""
     values = [max(-3e38, min(3e38, float(word))) for word in line.split()]
     return struct.pack(f"<{len(values)}f", *values)
-
-
-def _err(kind: str, path: str, line: int, column: int, message: str, hint: str = "") -> Finding:
-    return Finding(
-        kind=kind, severity="error", path=path, line=line, column=column, message=message, hint=hint
-    )
-
-
-def _warn(kind: str, path: str, line: int, message: str, hint: str = "") -> Finding:
-    return Finding(
-        kind=kind, severity="warning", path=path, line=line, column=1, message=message, hint=hint
-    )

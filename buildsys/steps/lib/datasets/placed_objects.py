@@ -43,16 +43,16 @@ def place(
     problem = find_error(item, size, layout)
     if problem:
         hint = _PIXELS if _is_in_pixels(item) else _REMOVE
-        return item, (_finding("outside", "error", path, line, problem, hint),)
+        return item, (Finding.error("outside", path, problem, hint, line=line),)
     found = _clip(item, layout.shape)
     what = _what(layout)
     if found is None or _is_nothing(found.box, size):
         w, h = item.box[2:]
         why = f"has no extent: {w:g} x {h:g}" if min(w, h) <= 0 else "has nothing on the image"
         message = f"the {what} of this {name} {why}; it is left out"
-        return None, (_finding("left-out", "warning", path, line, message),)
+        return None, (Finding.warning("left-out", path, message, line=line),)
     findings = (
-        _finding(kind, "warning", path, line, message)
+        Finding.warning(kind, path, message, line=line)
         for kind, message in _describe(item, found, size, what, name)
     )
     return found, tuple(findings)
@@ -199,18 +199,4 @@ def _worst_edge(box: _Box) -> tuple[float, int, str]:
         (x + w / 2 - 1, 0, "right"),
         (-(y - h / 2), 1, "upper"),
         (y + h / 2 - 1, 1, "lower"),
-    )
-
-
-def _finding(
-    kind: str, severity: str, path: str, line: int, message: str, hint: str = ""
-) -> Finding:
-    return Finding(
-        kind=kind,
-        severity=severity,
-        path=path,
-        line=line,
-        column=min(line, 1),
-        message=message,
-        hint=hint,
     )

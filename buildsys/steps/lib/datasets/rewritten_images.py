@@ -54,18 +54,13 @@ def describe_rewritten(root: Path, names: Sequence[str]) -> Finding:
     number = f"{len(names)} images become" if len(names) > 1 else "1 image becomes"
     reasons = Counter(find_reason(root / name) for name in names)
     counts = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
-    return Finding(
-        kind="rewritten",
-        severity="warning",
-        path="",
-        message=(
-            f"{number} PNG for training and evaluation, about {_size(after)} instead of"
-            f" {_size(before)}; {'the first' if len(names) > 1 else 'that'} is {names[0]}"
-        ),
-        hint=(
-            "programs read such files differently: "
-            + "; ".join(f"{count} {reason}" for reason, count in counts)
-        ),
+    message = (
+        f"{number} PNG for training and evaluation, about {_size(after)} instead of"
+        f" {_size(before)}; {'the first' if len(names) > 1 else 'that'} is {names[0]}"
+    )
+    which = "; ".join(f"{count} {reason}" for reason, count in counts)
+    return Finding.warning(
+        "rewritten", "", message, f"programs read such files differently: {which}"
     )
 
 

@@ -35,20 +35,18 @@ def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, Sample, tu
     """
     photo = images.read(root / sample.image)
     if photo.image is None:
-        problem = _error("unreadable", sample.image, photo.problem)
+        problem = Finding.error("unreadable", sample.image, photo.problem)
         placed, findings = _place_objects(sample, None, layout)
         return photo, placed, (problem, *findings)
     height, width = photo.image.shape[:2]
     found: list[Finding] = []
     if photo.damaged:
         message = f"decodes, with a complaint: {photo.damaged}"
-        found.append(
-            Finding(kind="damaged", severity="warning", path=sample.image, message=message)
-        )
+        found.append(Finding.warning("damaged", sample.image, message))
     if min(height, width) < SMALLEST:
         message = f"is {width}x{height} px; an image has at least {SMALLEST} px a side"
         hint = "remove it: Ultralytics leaves it out"
-        found.append(_error("tiny-image", sample.image, message, hint))
+        found.append(Finding.error("tiny-image", sample.image, message, hint))
     if sample.size is not None and sample.size != (width, height):
         said = f"{sample.size[0]}x{sample.size[1]}"
         message = f"is {width}x{height} px; {sample.labels} says {said}"
@@ -58,7 +56,7 @@ def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, Sample, tu
             hint = "width and height are the other way round"
             if images.is_turned(root / sample.image):
                 hint = "it is shown turned (EXIF): label it as it is shown"
-        found.append(_error("other-size", sample.image, message, hint))
+        found.append(Finding.error("other-size", sample.image, message, hint))
     placed, findings = _place_objects(sample, (width, height), layout)
     return photo, placed, (*found, *findings)
 
@@ -88,13 +86,9 @@ def find_unlabelled(
                 hint = (
                     "no image has a label file: labels/… stands beside images/…, by the same names"
                 )
-            yield Finding(
-                kind="no-labels",
-                severity="error" if split.name in needed else "warning",
-                path=split.paths[-1] if split.paths else "",
-                message=message,
-                hint=hint,
-            )
+            report = Finding.error if split.name in needed else Finding.warning
+            path = split.paths[-1] if split.paths else ""
+            yield report("no-labels", path, message, hint)
 
 
 def shorten(findings: Sequence[Finding]) -> tuple[Sequence[Finding], str]:
@@ -127,7 +121,3 @@ def list_warnings(findings: Iterable[Finding]) -> Iterator[str]:
         if len(found) > SHOWN:
             more = f"{len(found) - SHOWN} more like it"
             yield f"warning: … and {more}; `buildsys check --data` lists them all"
-
-
-def _error(kind: str, path: str, message: str, hint: str = "") -> Finding:
-    return Finding(kind=kind, severity="error", path=path, message=message, hint=hint)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.label_files import LabelFiles, describe_several
+from buildsys.steps.lib.datasets.label_files import LabelFiles, describe_several, describe_stray
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Layout,
@@ -18,9 +18,6 @@ from buildsys.steps.lib.datasets.labels import (
 )
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
-
-_NOT_LABELS = frozenset({"classes.txt", "labels.txt", "obj.names", "notes.txt", "train.txt"})
-"""Other text files that labelling tools write into label folders."""
 
 
 def read_split(
@@ -45,7 +42,7 @@ def read_sample(
     labels = found[0]
     text, problem = read_text(root / labels)
     if problem:
-        finding = Finding(kind="broken-line", severity="error", path=labels, message=problem)
+        finding = Finding.error("broken-line", labels, problem)
         return Sample(image=image, labels=labels), (finding,)
     rows, findings = parse(text, labels, layout)
     return Sample(image=image, labels=labels, objects=tuple(rows)), findings
@@ -62,15 +59,12 @@ def find_strays(
     for name, group in groups.items():
         first, *others = sorted(group)
         for other in others:
-            yield _warn("shared-label", other, f"has its labels ({name}) from {first}, too")
+            yield Finding.warning(
+                "shared-label", other, f"has its labels ({name}) from {first}, too"
+            )
     lists = {entry for split in splits for entry in split.paths}
     folders = {str(label_path(PurePosixPath(entry))) for entry in lists}
     folders |= {os.path.dirname(name) or "." for name in groups}
     files = {name for folder in folders for name in list_files(root, folder)}
     for name in sorted(files - groups.keys() - lists):
-        if name.lower().endswith(".txt") and PurePosixPath(name).name not in _NOT_LABELS:
-            yield _warn("stray-label", name, "a label file without its image")
-
-
-def _warn(kind: str, path: str, message: str) -> Finding:
-    return Finding(kind=kind, severity="warning", path=path, message=message)
+        yield from describe_stray(name)

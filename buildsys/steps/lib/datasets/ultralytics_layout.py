@@ -46,11 +46,11 @@ def find_images(root: Path, split: Split) -> tuple[tuple[str, ...], tuple[Findin
                     f"the {split.name} split names this, and it is not a folder or a .txt list"
                 )
                 hint = "name the folder of its images, or a .txt file that lists one a line"
-            findings.append(_finding("missing-image", entry, message, hint, severity="error"))
+            findings.append(Finding.error("missing-image", entry, message, hint))
     told = (f.severity == "error" or f.kind == "no-images" for f in findings)
     if not found and not any(told):
         message = f"the {split.name} split has no images"
-        findings.append(_finding("no-images", ", ".join(split.paths), message))
+        findings.append(Finding.warning("no-images", ", ".join(split.paths), message))
     return tuple(sorted(found)), tuple(findings)
 
 
@@ -59,7 +59,7 @@ def describe_unread(name: str) -> Iterator[Finding]:
     suffix = PurePosixPath(name).suffix
     if suffix.lower() in UNREAD_SUFFIXES:
         message = f"images of the kind {suffix} are not read: it is left out"
-        yield _finding("unread-kind", name, message, "save it as JPEG or PNG")
+        yield Finding.warning("unread-kind", name, message, "save it as JPEG or PNG")
 
 
 def iterate_images(root: Path, split: Split) -> Iterator[str]:
@@ -95,14 +95,14 @@ def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
     findings = []
     text, problem = read_text(root / entry)
     if problem:
-        return found, [_finding("missing-image", entry, problem, severity="error")]
+        return found, [Finding.error("missing-image", entry, problem)]
     folder = os.path.dirname(entry)
     for number, line in enumerate(text.splitlines(), 1):
         written = line.strip()
         if not written:
             continue
         starts = [os.path.normpath(os.path.join(start, written)) for start in (folder, "")]
-        message, hint, severity = "", "", "error"
+        message, hint = "", ""
         if written.startswith("/") or all(path.split("/")[0] == ".." for path in starts):
             message = (
                 f"{written[:200]} lies outside the dataset; lists name images of the dataset, from"
@@ -110,7 +110,8 @@ def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
             )
             hint = _suggest_end(root, written)
         elif not is_image(PurePosixPath(written)):
-            message, severity = f"{written[:200]} is not an image by its name: left out", "warning"
+            other = f"{written[:200]} is not an image by its name: left out"
+            findings.append(Finding.warning("unread-kind", entry, other, line=number))
         else:
             inside = [path for path in starts if (root / path).is_file()]
             found |= set(inside[:1])
@@ -118,10 +119,9 @@ def _read_list(root: Path, entry: str) -> tuple[set[str], list[Finding]]:
                 message = f"lists {written[:200]}, which does not exist"
                 hint = _suggest_end(root, written)
         if message:
-            kind = "missing-image" if severity == "error" else "unread-kind"
-            findings.append(_finding(kind, entry, message, hint, number, severity))
+            findings.append(Finding.error("missing-image", entry, message, hint, line=number))
     if not text.strip():
-        findings.append(_finding("no-images", entry, "this list names no image"))
+        findings.append(Finding.warning("no-images", entry, "this list names no image"))
     return found, findings
 
 
@@ -146,10 +146,10 @@ def find_class(image: str, split: Split, classes: tuple[str, ...]) -> int | Find
             return classes.index(name)
         if rest:
             message = f"{name} is not a class: train has no such folder"
-            return _finding("class-out-of-range", image, message, severity="error")
+            return Finding.error("class-out-of-range", image, message)
     places = " or ".join(f"{place}/<class>/" for place in split.paths)
     message = f"is not in the folder of a class: {places}"
-    return _finding("no-class", image, message, severity="error")
+    return Finding.error("no-class", image, message)
 
 
 def class_of(image: Path, root: Path, split: Split, classes: tuple[str, ...]) -> int:
@@ -160,17 +160,3 @@ def class_of(image: Path, root: Path, split: Split, classes: tuple[str, ...]) ->
     if isinstance(found, Finding):
         fail(f"{found}.")
     return found
-
-
-def _finding(
-    kind: str, path: str, message: str, hint: str = "", line: int = 0, severity: str = "warning"
-) -> Finding:
-    return Finding(
-        kind=kind,
-        severity=severity,
-        path=path,
-        line=line,
-        column=min(line, 1),
-        message=message,
-        hint=hint,
-    )

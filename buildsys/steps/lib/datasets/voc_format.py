@@ -21,7 +21,7 @@ from buildsys.steps.lib.datasets.pixel_boxes import share_box, show
 from buildsys.steps.lib.datasets.placed_objects import find_error
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, describe_unread
-from buildsys.steps.lib.datasets.voc_file import VocFile, VocObject, parse
+from buildsys.steps.lib.datasets.voc_file import VocFile, parse
 
 _ANNOTATIONS = ("Annotations", "annotations")
 _IMAGES = ("JPEGImages", "images", "Images", "PNGImages")
@@ -184,7 +184,9 @@ def read_split(
     own = next((found for found in find_splits(root) if found.name == split.name), None)
     if own is None:
         place = ", ".join(split.paths)
-        return (), (_error("missing-image", place, "holds no annotation file in VOC's format"),)
+        return (), (
+            Finding.error("missing-image", place, "holds no annotation file in VOC's format"),
+        )
     entries, findings = read_entries(root, own)
     samples = []
     for entry in entries:
@@ -206,7 +208,7 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
     if content.size is None:
         message = "has no `size`, and boxes are in pixels"
         hint = "write <size><width>…</width><height>…</height></size>"
-        return [], [_error("broken-annotation", entry.file, message, hint=hint)]
+        return [], [Finding.error("broken-annotation", entry.file, message, hint=hint)]
     found: list[tuple[int, Object]] = []
     left_out = 0
     for item in content.objects:
@@ -214,7 +216,14 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
         if category is None:
             few = ", ".join(layout.classes[:12])
             message = f"{show(item.name)} is not one of the classes"
-            finding = _at(item, "class-out-of-range", entry.file, message, f"there are: {few}")
+            finding = Finding.error(
+                "class-out-of-range",
+                entry.file,
+                message,
+                f"there are: {few}",
+                line=item.line,
+                column=item.column,
+            )
             findings.append(finding)
             continue
         if item.difficult:
@@ -224,13 +233,15 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
         placed = Object(category=category, box=box, keypoints=())
         problem = find_error(placed, content.size, layout)
         if problem:
-            findings.append(_at(item, "outside", entry.file, problem))
+            findings.append(
+                Finding.error("outside", entry.file, problem, line=item.line, column=item.column)
+            )
         else:
             found.append((item.line, placed))
     if left_out:
         message = f"objects that are marked as difficult are left out: {left_out}"
         hint = "as Ultralytics' and darknet's converters do"
-        findings.append(_warning("difficult", entry.file, message, hint))
+        findings.append(Finding.warning("difficult", entry.file, message, hint))
     return found, findings
 
 
@@ -242,7 +253,7 @@ def find_strays(
     for folder in sorted({split.annotations for split in find_splits(root) if split.names}):
         for path in list_files(root, folder):
             if is_xml(path) and path not in used:
-                yield _warning("stray-label", path, "an annotation file that no list names")
+                yield Finding.warning("stray-label", path, "an annotation file that no list names")
 
 
 def _folders(root: Path, place: str) -> tuple[str, str]:
@@ -276,7 +287,7 @@ def _names(
         return [(name, 0) for name in _annotation_files(root, split)], False
     text, problem = read_text(root / split.names)
     if problem:
-        findings.append(_error("broken-list", split.names, problem))
+        findings.append(Finding.error("broken-list", split.names, problem))
         return [], True
     wanted: dict[str, int] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -285,7 +296,7 @@ def _names(
             name = name.rpartition(".")[0]
         if os.path.normpath(name).startswith("..") or name.startswith("/"):
             message = f"{show(name)} leads out of the dataset"
-            findings.append(_error("broken-list", split.names, message, number))
+            findings.append(Finding.error("broken-list", split.names, message, line=number))
         elif name:
             wanted.setdefault(name, number)
     return list(wanted.items()), True
@@ -295,7 +306,9 @@ def _read(root: Path, file: str, findings: list[Finding]) -> VocFile | None:
     try:
         data = (root / file).read_bytes()
     except OSError as error:
-        findings.append(_error("broken-annotation", file, f"cannot be read: {error.strerror}"))
+        findings.append(
+            Finding.error("broken-annotation", file, f"cannot be read: {error.strerror}")
+        )
         return None
     content, mistakes = parse(data, file)
     findings += mistakes
@@ -321,7 +334,7 @@ def _describe_namesakes(images: list[str], chosen: str, file: str) -> Iterator[F
         if image != chosen:
             message = f"has the name of {PurePosixPath(chosen).name}, which {file} belongs to"
             hint = "it counts as an image without objects; give it another name, or remove it"
-            yield _warning("shared-label", image, message, hint)
+            yield Finding.warning("shared-label", image, message, hint)
 
 
 def _describe_lost(lost: list[_Lost], wanted: int, split: VocSplit) -> Iterator[Finding]:
@@ -329,7 +342,7 @@ def _describe_lost(lost: list[_Lost], wanted: int, split: VocSplit) -> Iterator[
     where = split.images if split.images != "." else "the folder"
     if lost and len(lost) == wanted and not any(item.images for item in lost):
         message = f"none of its {wanted} images is in {where}, the first is {show(lost[0].name)}"
-        yield _error("missing-image", split.names or split.annotations, message)
+        yield Finding.error("missing-image", split.names or split.annotations, message)
         return
     for item in lost:
         message, hint = f"its image {show(item.name)} is not in {where}", ""
@@ -340,7 +353,7 @@ def _describe_lost(lost: list[_Lost], wanted: int, split: VocSplit) -> Iterator[
             message = f"{len(item.images)} images are called {show(item.name)}"
             hint = f"write which one as its `filename`: {', '.join(item.images[:5])}"
         line = 0 if item.file else item.line
-        yield _error("missing-image", item.file or split.names, message, line, hint)
+        yield Finding.error("missing-image", item.file or split.names, message, hint, line=line)
 
 
 def _holds_annotations(root: Path, place: str) -> bool:
@@ -365,34 +378,3 @@ def _stem(path: str, place: str) -> str:
 
 def _below(path: str, place: str) -> str:
     return path if place == "." else path.removeprefix(f"{place}/")
-
-
-def _at(
-    item: VocObject, kind: str, path: str, message: str, hint: str = "", severity: str = "error"
-) -> Finding:
-    return Finding(
-        kind=kind,
-        severity=severity,
-        path=path,
-        line=item.line,
-        column=item.column,
-        message=message,
-        hint=hint,
-    )
-
-
-def _error(kind: str, path: str, message: str, line: int = 0, hint: str = "") -> Finding:
-    column = min(line, 1)
-    return Finding(
-        kind=kind,
-        severity="error",
-        path=path,
-        line=line,
-        column=column,
-        message=message,
-        hint=hint,
-    )
-
-
-def _warning(kind: str, path: str, message: str, hint: str = "") -> Finding:
-    return Finding(kind=kind, severity="warning", path=path, message=message, hint=hint)
