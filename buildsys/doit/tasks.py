@@ -18,7 +18,6 @@ from doit.task import Task
 from buildsys.doit.names import REPORT, matches
 from buildsys.doit.run import Run
 from buildsys.errors import BuildsysError
-from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.package_publisher import PackagePublisher
 from buildsys.execution.session.session import Session
@@ -120,9 +119,9 @@ def make_tasks(run: Run, all_settled: bool) -> Iterator[Task]:
 
 def remove_package(publisher: PackagePublisher, build: str, dryrun: bool) -> None:
     """Remove a build's folder (`doit clean`); a later run restores it from the store."""
-    recipe, target = build.split("@")
-    if os.path.lexists(build_folder(publisher.workspace, build)):
-        print(f"build:{build} - removing build/{recipe}/{target}")
+    folder = publisher.workspace.package(build)
+    if os.path.lexists(folder):
+        print(f"build:{build} - removing {folder.relative_to(publisher.workspace.root)}")
         if not dryrun:
             publisher.clean(build)
 
@@ -199,14 +198,14 @@ def _package_files(current: Session, build: str, *, everything: bool) -> list[Sh
     """Return the package's files relative to the root: its manifest, or `everything` present."""
     if build in current.publisher.candidates:
         return []  # it has no folder
-    recipe, target = build.split("@")
-    folder = build_folder(current.workspace, build)
+    folder = current.workspace.package(build)
+    shown = folder.relative_to(current.workspace.root)
     found = {"manifest.json"}
     if everything:
         found |= {
             path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
         }
-    return [ShownFile(f"build/{recipe}/{target}/{name}") for name in sorted(found)]
+    return [ShownFile(f"{shown}/{name}") for name in sorted(found)]
 
 
 def _step_name(step: Step) -> str:

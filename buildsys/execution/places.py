@@ -109,6 +109,11 @@ class Workspace:
         """The packages to ship."""
         return self.root / "build"
 
+    def package(self, build: str) -> Path:
+        """Return the folder of a build's package: build/<recipe>/<target>."""
+        recipe, target = build.split("@")
+        return self.build / recipe / target
+
     def own(self, path: Path) -> Path:
         """Return a path below the root that may be written, replaced or removed.
 

@@ -203,7 +203,9 @@ def default_folder(workspace: Workspace, build: str) -> Path:
 
     Raises CannotWrite if a folder on the way is a link.
     """
-    return workspace.own(workspace.build / "bundles" / Path(*build.split("@")))
+    return workspace.own(
+        workspace.build / "bundles" / workspace.package(build).relative_to(workspace.build)
+    )
 
 
 def make(session: Session, remote: RemoteBuild, target: Path) -> Bundle:

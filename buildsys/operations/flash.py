@@ -14,7 +14,6 @@ from buildsys import typed_json
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, InputError, Waiting
 from buildsys.execution import children
-from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.tools import definitions
 from buildsys.files import read_regular
@@ -115,7 +114,7 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
         raise Waiting(f"{asked.build} waits for {asked.waiting_for}: there is no file to flash yet")
     plan = shipped_plan(session, asked)
     check_built(session, plan)
-    folder = build_folder(session.workspace, plan.build)
+    folder = session.workspace.package(plan.build)
     path = folder / PLAN
     if not os.path.isfile(path):
         raise InputError.at(plan.build, *_why_no_plan(session, plan))
@@ -148,7 +147,7 @@ def read_flashing(session: Session, asked: Plan) -> Flashing:
 
 def _why_no_plan(session: Session, plan: BuildPlan) -> tuple[str, str]:
     """Return why a package has no flash plan, and what to do instead."""
-    place = build_folder(session.workspace, plan.build).relative_to(session.workspace.root)
+    place = session.workspace.package(plan.build).relative_to(session.workspace.root)
     if not any(step.module == "package_flash" for step in plan.steps):
         message = f"it has no flash plan: its target {plan.target} is not flashed"
         return message, f"copy {place.as_posix()} to a computer that runs it"

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.errors import BuildsysError
-from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running.runner import finished_folders
 from buildsys.execution.session.loading import load_plans, make_plans
@@ -106,7 +105,7 @@ def _without_recipe(workspace: Workspace) -> tuple[Folder, ...]:
         return ()
     if loaded.common or not workspace.has_recipes:
         return ()
-    wanted = {build_folder(workspace, plan.build) for plan in loaded.plans}
+    wanted = {workspace.package(plan.build) for plan in loaded.plans}
     found = (path.parent for path in workspace.build.glob("[!.]*/*/manifest.json"))
     broken = tuple(f"{name}{end}" for name in loaded.broken for end in ("-", "/"))
     unused = sorted(

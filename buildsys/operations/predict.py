@@ -15,7 +15,7 @@ from buildsys.authoring.recipes.build import Build, Selection
 from buildsys.authoring.recipes.model import model_spec, on_reference_kernels
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting, errors_of
-from buildsys.execution.packages.publish import build_folder, red_verdicts
+from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.build_plans import plan_build
 from buildsys.execution.session.loading import read_recipes
@@ -258,7 +258,7 @@ def _give_back(session: Session, prediction: Prediction) -> None:
     )
     if digest is None or store.has(digest, tree=False):
         return
-    folder = build_folder(session.workspace, prediction.build.build)
+    folder = session.workspace.package(prediction.build.build)
     for path in folder.iterdir() if os.path.isdir(folder) else ():
         if os.path.isfile(path) and digest_file(path) == digest:
             store.put_file(path)
@@ -342,7 +342,7 @@ def find_build(workspace: Workspace, name: str) -> Build:
 
 def _shipped_variant(workspace: Workspace, selection: Selection) -> str:
     """Return the variant that a selection ships. Raises InputError if there is none."""
-    manifest = read_manifest(build_folder(workspace, selection.id))
+    manifest = read_manifest(workspace.package(selection.id))
     if manifest is not None and manifest.chosen in selection.candidates:
         return manifest.chosen
     hint = f"build it, or name a variant: {', '.join(selection.candidates)}"

@@ -8,7 +8,6 @@ from typing import assert_never
 from buildsys import typed_json
 from buildsys.errors import InputError
 from buildsys.execution.packages.model_file import Model, digest_model, find_model
-from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import make_plans
 from buildsys.execution.state.manifests import load_manifest, read_manifest
@@ -86,7 +85,7 @@ def find_published(workspace: Workspace, build: str, sha256: str = "") -> Publis
         if plan is not None:
             message, hint = _unpublished(plan)
         raise InputError.at(build, message, hint)
-    folder = build_folder(workspace, build)
+    folder = workspace.package(build)
     model = _shipped(folder, build)
     name, kind = model.name, model.format
     if sha256 in ("", model.sha256):
@@ -133,7 +132,7 @@ def find_arm_board(workspace: Workspace, build: str) -> str:
 
     Returns an empty text otherwise.
     """
-    manifest = read_manifest(build_folder(workspace, build))
+    manifest = read_manifest(workspace.package(build))
     packed = manifest and any(step.module == _FOR_ARM_LINUX for step in manifest.steps)
     return manifest.target.label if manifest and packed else ""
 

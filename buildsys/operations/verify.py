@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.errors import Diagnostic, InputError, Waiting
-from buildsys.execution.packages.publish import build_folder, check_whole
+from buildsys.execution.packages.publish import check_whole
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.made_on import describe_difference, find_made_on
 from buildsys.execution.running.process import CommandRunner, run_command
@@ -135,14 +135,14 @@ def shipped_plan(session: Session, plan: Plan) -> BuildPlan:
 
 
 def _read(workspace: Workspace, build: str) -> Manifest:
-    manifest = read_manifest(build_folder(workspace, build))
+    manifest = read_manifest(workspace.package(build))
     if manifest is None:
         raise _nothing_to_compare(workspace, build)
     return manifest
 
 
 def _nothing_to_compare(workspace: Workspace, build: str) -> InputError:
-    label = str((build_folder(workspace, build) / "manifest.json").relative_to(workspace.root))
+    label = str((workspace.package(build) / "manifest.json").relative_to(workspace.root))
     return InputError.at(label, "there is no manifest to compare with", f"doit build:{build}")
 
 
@@ -155,7 +155,7 @@ def _manifest(workspace: Workspace, plan: BuildPlan) -> tuple[BuildPlan, tuple[M
 
     Raises InputError if the recipe now has other steps.
     """
-    path = build_folder(workspace, plan.build) / "manifest.json"
+    path = workspace.package(plan.build) / "manifest.json"
     label = str(path.relative_to(workspace.root))
     check_whole(workspace, plan.build)
     steps = _read(workspace, plan.build).steps

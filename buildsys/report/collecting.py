@@ -13,7 +13,6 @@ from buildsys import __version__
 from buildsys.errors import BuildsysError
 from buildsys.escaping import plain_log
 from buildsys.execution.packages.model_file import files_below, find_model
-from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row
 from buildsys.files import read_regular
@@ -82,7 +81,7 @@ def _artifact(
 ) -> tuple[Artifact, Training | None]:
     """Return a build, and the training that it depends on."""
     plan = session.plans.get(build)
-    if plan is None and build in before and not build_folder(session.workspace, build).is_dir():
+    if plan is None and build in before and not session.workspace.package(build).is_dir():
         return before[build], None  # settled, and only a candidate: unchanged
     status, detail, differs = _fate(session, build, row, before.get(build))
     artifact = Artifact(
@@ -159,7 +158,7 @@ def _fate(
     if outcome is None and before is not None and before.status in _REMEMBERED:
         return before.status, before.detail, ()
     if outcome is None:
-        is_there = build_folder(session.workspace, build).is_dir()
+        is_there = session.workspace.package(build).is_dir()
         outcome = Outcome(kind=Kind.STALE if is_there else Kind.NOT_BUILT)
     if outcome.good:
         return SHIPPED, "", outcome.differs

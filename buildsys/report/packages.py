@@ -10,7 +10,6 @@ from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, InputError
 from buildsys.execution.packages import measurements
 from buildsys.execution.packages.model_file import Model, find_model
-from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.manifests import Manifest, ManifestStep, read_manifest
 from buildsys.files import read_regular
@@ -41,7 +40,7 @@ def find_package(
     session: Session, build: str, plan: BuildPlan | None
 ) -> tuple[Held | None, Manifest | None]:
     """Return the package and its manifest from the folder or, for a candidate, from the store."""
-    folder = build_folder(session.workspace, build)
+    folder = session.workspace.package(build)
     manifest = read_manifest(folder)
     if manifest is not None:
         files = manifest.sizes

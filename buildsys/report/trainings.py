@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from buildsys.errors import BuildsysError
-from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.manifests import Manifest, read_diary
 from buildsys.graph import BuildPlan
@@ -82,7 +81,7 @@ def join_trainings(found: Iterable[Training]) -> tuple[Training, ...]:
 
 def _of_manifest(session: Session, manifest: Manifest | None, build: str) -> tuple[Done, ...]:
     """Return the steps of a package; their times are in its diary."""
-    diary = read_diary(build_folder(session.workspace, build))
+    diary = read_diary(session.workspace.package(build))
     times = {row.stage: row.seconds or 0.0 for row in diary.steps} if diary is not None else {}
     return tuple(
         Done(

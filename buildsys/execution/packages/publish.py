@@ -30,12 +30,6 @@ from buildsys.operating_system import usable_cores
 from buildsys.spec import MODELS, TREES, Format
 
 
-def build_folder(workspace: Workspace, build: str) -> Path:
-    """build/<recipe>/<target>."""
-    recipe, target = build.split("@")
-    return workspace.build / recipe / target
-
-
 def is_published(workspace: Workspace, state: State, plan: BuildPlan) -> bool:
     """Return whether the folder contains exactly this plan's package, complete.
 
@@ -46,7 +40,7 @@ def is_published(workspace: Workspace, state: State, plan: BuildPlan) -> bool:
     record = published.read(workspace, plan.build)
     if record is None or record.of != _publication(plan, state):
         return False
-    folder = workspace.own(build_folder(workspace, plan.build))
+    folder = workspace.own(workspace.package(plan.build))
     differences, fresh = published.compare(folder, record)
     if differences:
         return False
@@ -69,7 +63,7 @@ def publish(
     Returns whether the next run has nothing to add. `print_line` gets a line about changed files in the
     old folder, and about files that were moved out of it.
     """
-    folder = workspace.own(build_folder(workspace, plan.build))
+    folder = workspace.own(workspace.package(plan.build))
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     for leftover in folder.parent.glob(f".{folder.name}.*"):  # from runs that were killed
         shutil.rmtree(leftover, ignore_errors=True)
@@ -102,7 +96,7 @@ def withdraw(workspace: Workspace, build: str, print_line: published.PrintLine) 
 
     Foreign files are moved to build/.kept; `print_line` gets a line for each.
     """
-    folder = workspace.own(build_folder(workspace, build))
+    folder = workspace.own(workspace.package(build))
     published.keep_aside(workspace, build, folder, published.read(workspace, build), print_line)
     published.forget(workspace, build)
     remove_folder(folder)
@@ -110,7 +104,7 @@ def withdraw(workspace: Workspace, build: str, print_line: published.PrintLine) 
 
 def withdraw_rejected(workspace: Workspace, build: str, print_line: published.PrintLine) -> None:
     """Remove the package of an earlier build, because a proof rejected this one."""
-    is_there = os.path.isdir(build_folder(workspace, build))
+    is_there = os.path.isdir(workspace.package(build))
     withdraw(workspace, build, print_line)
     if is_there:
         print_line(f"{build}: the earlier package is removed from build/, the new one is rejected")
@@ -118,7 +112,7 @@ def withdraw_rejected(workspace: Workspace, build: str, print_line: published.Pr
 
 def check_whole(workspace: Workspace, build: str) -> None:
     """Raise InputError if a build's folder differs from its record; one without a record passes."""
-    record, folder = published.read(workspace, build), build_folder(workspace, build)
+    record, folder = published.read(workspace, build), workspace.package(build)
     if record is None:
         return
     differences, _ = published.compare(workspace.own(folder), record)

@@ -8,7 +8,7 @@ from buildsys import typed_json
 from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.execution.packages.figures import Figures
 from buildsys.execution.packages.model_file import find_model
-from buildsys.execution.packages.publish import build_folder, red_verdicts
+from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.decide import State
 from buildsys.files import read_regular
@@ -21,7 +21,7 @@ _MEASURED = ("tflite", "quantized-onnx", "onnx", "checkpoint")
 
 def figures(workspace: Workspace, state: State, plan: Plan) -> Figures:
     """Return figures of the published folder, otherwise of the store; empty without either."""
-    folder = build_folder(workspace, plan.build)
+    folder = workspace.package(plan.build)
     if folder.is_dir():
         sizes = {
             path.relative_to(folder).as_posix(): path.stat().st_size

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from buildsys.errors import BuildsysError
-from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.session.interrupted_trainings import describe_resumption
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import EARLIER
@@ -155,7 +154,7 @@ def _explain_build(session: Session, plan: BuildPlan) -> BuildRow:
         return BuildRow(build=plan.build, state=Outcome(kind=Kind.BROKEN, detail=str(error)))
     state = _state(session, plan, steps)
     notes = [*state.differs, *training_notes(session.state, plan.steps)]
-    if state.kind == Kind.WAITING and build_folder(session.workspace, plan.build).is_dir():
+    if state.kind == Kind.WAITING and session.workspace.package(plan.build).is_dir():
         notes = [EARLIER, *notes]
     return BuildRow(build=plan.build, state=state, steps=steps, notes=tuple(notes))
 

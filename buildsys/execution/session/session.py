@@ -10,7 +10,6 @@ from pathlib import Path
 from buildsys.errors import BuildsysError, NotAsLocked
 from buildsys.execution.packages import variants
 from buildsys.execution.packages.figures import Figures, write_figures
-from buildsys.execution.packages.publish import build_folder
 from buildsys.execution.places import Workspace
 from buildsys.execution.running import isolation, process
 from buildsys.execution.running.durations import LastSeconds
@@ -314,7 +313,7 @@ class Session:
             candidate=plan.build in self.publisher.candidates,
         )
         if not row.good and not row.is_loser:
-            earlier = build_folder(self.workspace, plan.build).is_dir()
+            earlier = self.workspace.package(plan.build).is_dir()
             waits = row.outcome.kind == Kind.WAITING
             return dataclasses.replace(row, earlier=earlier and waits)
         return dataclasses.replace(row, proved=not isinstance(plan, BuildPlan) or plan.is_proved)

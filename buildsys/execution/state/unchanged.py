@@ -230,7 +230,7 @@ def _settle(
         if package is None and plan.build not in without:
             return None
         if package is not None:
-            folder = os.path.join(workspace.build, *plan.build.split("@"))
+            folder = workspace.package(plan.build)
             files |= {f"{folder}/{name}": file.stat for name, file in package.files.items()}
             folders |= {f"{folder}/{name}": text for name, text in package.folders.items()}
     builds = []
