@@ -42,17 +42,17 @@ def run(options: argparse.Namespace) -> int:
     import gc
 
     from buildsys.execution.places import Workspace
-    from buildsys.execution.state import unchanged
     from buildsys.execution.state.locked_variable import read_variable
+    from buildsys.execution.state.settled import is_whole, settled_recipes
     from buildsys.report import stamp
 
     read_variable()  # a wrong value of BUILDSYS_LOCKED is an error even if nothing is to be done
     gc.disable()  # thousands of objects stay alive, so a garbage collection finds nothing
     workspace = Workspace(options.folder.resolve())
-    settled = unchanged.settled_recipes(workspace)
+    settled = settled_recipes(workspace)
     known = {row.id: row for rows in settled.values() for row in rows}
     builds = sorted(known)
-    if unchanged.is_whole(workspace, settled) and stamp.is_current(workspace, builds):
+    if is_whole(workspace, settled) and stamp.is_current(workspace, builds):
         from buildsys.execution.session.summary import render_table, settled_row, write_summary
 
         chosen = _choose(options.builds, builds)

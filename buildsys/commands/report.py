@@ -29,11 +29,11 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.execution.state import unchanged
+    from buildsys.execution.state.settled import settled_recipes
     from buildsys.report import baselines, writing
 
     workspace = Workspace(options.folder.resolve())
-    session = Session(workspace.root, settled=unchanged.settled_recipes(workspace))
+    session = Session(workspace.root, settled=settled_recipes(workspace))
     children.end_on_signals(lambda: None)
     try:
         with exclusive(workspace):

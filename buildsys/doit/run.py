@@ -9,7 +9,7 @@ from buildsys.doit.names import matches
 from buildsys.errors import BuildsysError
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
-from buildsys.execution.state import unchanged
+from buildsys.execution.state.settled import Settled, settled_recipes
 from buildsys.graph import wanted_archives
 
 
@@ -26,7 +26,7 @@ class RunOptions:
     github: bool = False
     retrain: bool = False
     locked: bool = False
-    settled: unchanged.Settled | None = None
+    settled: Settled | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +84,11 @@ class Run:
             found.forget_trainings()
         return found
 
-    def _settled(self) -> unchanged.Settled:
+    def _settled(self) -> Settled:
         if self.options.retrain or self.request.every_plan:
             return {}
         known = self.options.settled
-        return unchanged.settled_recipes(self.workspace) if known is None else known
+        return settled_recipes(self.workspace) if known is None else known
 
     def _fetch_archives(self, current: Session) -> None:
         """Fetch the archives of the requested builds; builds wait for those that cannot be

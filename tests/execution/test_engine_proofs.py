@@ -11,7 +11,7 @@ import pytest
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import exit_code
-from buildsys.execution.state.unchanged import SettledBuild
+from buildsys.execution.state.settled import SettledBuild
 from buildsys.execution.tools import host_facts
 from buildsys.execution.tools.host_facts import HostLibrary
 from buildsys.report import writing

@@ -20,7 +20,7 @@ from buildsys.execution.session.step_executor import make_executor
 from buildsys.execution.session.step_order import remaining_seconds, run_seconds
 from buildsys.execution.session.summary import Row, render_not_as_locked, settled_row
 from buildsys.execution.session.workspace_lock import exclusive
-from buildsys.execution.state import published, unchanged
+from buildsys.execution.state import published
 from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.lock_differences import (
@@ -31,6 +31,7 @@ from buildsys.execution.state.lock_differences import (
 from buildsys.execution.state.locked_variable import read_variable
 from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.recording import training_notes
+from buildsys.execution.state.settled import Settled, forget_settled, keep_settled
 from buildsys.execution.store.store import Store
 from buildsys.execution.store.unpacked import used_folders
 from buildsys.execution.store.workspaces import register
@@ -64,7 +65,7 @@ class Session:
         root: Path,
         run: process.CommandRunner = process.run_command,
         ensure: EnsureEnv = environments.ensure,
-        settled: unchanged.Settled | None = None,
+        settled: Settled | None = None,
         plans: Plans | None = None,
         *,
         locked: bool = False,
@@ -186,7 +187,7 @@ class Session:
         with exclusive(self.workspace):
             for build in builds:
                 published.forget(self.workspace, build)
-            unchanged.forget_settled(self.workspace)
+            forget_settled(self.workspace)
 
     def whole_recipes(self, plans: Iterable[BuildPlan]) -> frozenset[str]:
         """Return the recipes, among the plans' own, whose builds are all planned.
@@ -253,7 +254,7 @@ class Session:
             self.is_recorded = False
             return  # the next run checks all these builds again
         done = {b for b, o in outcomes.items() if not o.differs} - self.publisher.incomplete
-        unchanged.keep_settled(
+        keep_settled(
             self.workspace,
             self.settled,
             self.loaded,

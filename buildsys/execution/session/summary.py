@@ -7,7 +7,7 @@ from pathlib import Path
 from buildsys.errors import NotAsLocked, Rejected, Waiting
 from buildsys.execution.packages.figures import Figures, read_figures
 from buildsys.execution.places import Workspace
-from buildsys.execution.state.unchanged import SettledBuild
+from buildsys.execution.state.settled import SettledBuild
 from buildsys.files import read_regular, write_atomic
 from buildsys.json_text import json_text
 from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome

@@ -11,7 +11,7 @@ import pytest
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.manifests import load_manifest
-from buildsys.execution.state.unchanged import settled_recipes
+from buildsys.execution.state.settled import settled_recipes
 from buildsys.execution.store.store import Store
 from buildsys.graph import Step, steps_of
 from tests.conftest import StandIn, no_environment

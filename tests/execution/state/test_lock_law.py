@@ -20,7 +20,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table
-from buildsys.execution.state import unchanged
+from buildsys.execution.state.settled import settled_recipes
 from buildsys.execution.store.store import Store
 from buildsys.lockfile import Training, read_lock
 from buildsys.outcome import BUILT, UP_TO_DATE, Kind, Outcome
@@ -105,7 +105,7 @@ def test_a_wrong_line_is_named_and_stays(workspace: Path, tools: StandIn, capsys
         assert tools.ran == []
         assert (workspace / "buildsys.lock").read_text() == text
     place = Workspace(workspace)
-    assert unchanged.settled_recipes(place) == {}, "the next run says it again"
+    assert settled_recipes(place) == {}, "the next run says it again"
     table = render_table(found)
     network = (
         "training of tags: buildsys.lock records the network abababababab (on an unknown device"
@@ -306,7 +306,7 @@ def test_a_line_that_could_not_be_written_is_added_by_the_next_run(
         full.setattr(os, "replace", refuse)
         assert main(command) == 1
     assert "buildsys.lock was not updated: " in capsys.readouterr().err
-    assert unchanged.settled_recipes(Workspace(workspace)) == {}
+    assert settled_recipes(Workspace(workspace)) == {}
     assert main(command) == 0
     assert (workspace / "buildsys.lock").read_text() == before
 
@@ -327,7 +327,7 @@ def test_a_lock_that_breaks_during_a_run_is_an_error_of_the_next_one(workspace: 
     session.build(list(session.plans))
     session.close()
     assert not session.is_recorded
-    assert unchanged.settled_recipes(Workspace(workspace)) == {}
+    assert settled_recipes(Workspace(workspace)) == {}
     assert main(["-C", str(workspace), "build", "--locked"]) == InputError.exit_code
 
 
@@ -356,7 +356,7 @@ def test_a_variable_that_says_nothing_is_refused_where_there_is_nothing_to_do(
     command = ["-C", str(workspace), "build"]
     assert main(command) == 0
     assert main(command) == 0  # the first may find files too new for their digests to be recorded
-    assert unchanged.settled_recipes(Workspace(workspace))
+    assert settled_recipes(Workspace(workspace))
     monkeypatch.setenv("BUILDSYS_LOCKED", "yes")
     assert main(command) == InputError.exit_code
     assert "BUILDSYS_LOCKED: error: `yes` is neither 0 nor 1" in capsys.readouterr().err
@@ -385,7 +385,7 @@ def test_a_training_of_the_store_that_is_not_recorded_is_named_in_a_locked_run(
     assert [text for text in annotate(found) if words in text]
     assert exit_code(found, named=False, locked=True) == NotAsLocked.exit_code
     assert (workspace / "buildsys.lock").read_text() == before
-    assert unchanged.settled_recipes(Workspace(workspace)) == {}
+    assert settled_recipes(Workspace(workspace)) == {}
 
 
 ALL_RECORDED = "buildsys.lock already records the results of the current tools and code"

@@ -15,7 +15,7 @@ from buildsys.cli import main
 from buildsys.digest import digest_bytes
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
-from buildsys.execution.state import unchanged
+from buildsys.execution.state.settled import is_whole, settled_recipes
 from buildsys.report import stamp, writing
 from tests.conftest import REPOSITORY, StandIn, no_environment
 
@@ -30,7 +30,7 @@ def settled(workspace: Path, built: None, tools: StandIn) -> Path:
     rows = session.build(list(session.plans))
     writing.finish_run(session, rows)
     session.close()
-    assert unchanged.is_whole(Workspace(workspace), unchanged.settled_recipes(Workspace(workspace)))
+    assert is_whole(Workspace(workspace), settled_recipes(Workspace(workspace)))
     return workspace
 
 
@@ -76,7 +76,7 @@ def test_builds_without_work_show_their_figures(
     expected = session.build(list(session.plans))
     session.close()
     assert all(row.file and row.bytes and row.metrics for row in expected)
-    session = Session(settled, settled=unchanged.settled_recipes(workspace))
+    session = Session(settled, settled=settled_recipes(workspace))
     assert session.plans == {}
     assert list(session.labels) == [row.id for row in expected]
     session.interrupted = True
@@ -103,7 +103,7 @@ def test_the_order_of_rows_is_the_same_without_work(settled: Path, tools: StandI
     ids = [row.id for row in session.build(list(session.plans))]
     session.close()
     assert ids == sorted(ids)
-    session = Session(settled, settled=unchanged.settled_recipes(Workspace(settled)))
+    session = Session(settled, settled=settled_recipes(Workspace(settled)))
     session.close()
     assert session.plans == {}
     assert list(session.labels) == ids
@@ -176,7 +176,7 @@ def test_any_change_is_looked_at(settled: Path, change: str) -> None:
     """Every kind of change is noticed."""
     CHANGES[change](settled)
     workspace = Workspace(settled)
-    assert not unchanged.is_whole(workspace, unchanged.settled_recipes(workspace))
+    assert not is_whole(workspace, settled_recipes(workspace))
 
 
 def _no_report(root: Path) -> None:
@@ -232,13 +232,13 @@ def test_a_damaged_cache_counts_as_empty(settled: Path) -> None:
         damaged.append(_signed(text.replace(old, new)))
     for data in damaged:
         path.write_bytes(data)
-        assert unchanged.settled_recipes(workspace) == {}
+        assert settled_recipes(workspace) == {}
     path.unlink()
     os.mkfifo(path)
-    assert unchanged.settled_recipes(workspace) == {}
+    assert settled_recipes(workspace) == {}
     path.unlink()
     path.write_bytes(_signed(text))
-    assert unchanged.settled_recipes(workspace).keys() == {"tags"}
+    assert settled_recipes(workspace).keys() == {"tags"}
 
 
 def _signed(text: str) -> bytes:
@@ -252,7 +252,7 @@ def test_one_stale_recipe_leaves_the_others_alone(
     """With one stale recipe, the others are not planned again."""
     _new_recipe(settled)
     workspace = Workspace(settled)
-    known = unchanged.settled_recipes(workspace)
+    known = settled_recipes(workspace)
     session = Session(settled, tools, no_environment, settled=known)
     assert list(known) == ["tags"]
     assert {plan.recipe for plan in session.loaded.plans} == {"more"}
@@ -260,7 +260,7 @@ def test_one_stale_recipe_leaves_the_others_alone(
     session.close()
     assert [row.status for row in rows] == ["built", "built"]
     time.sleep(0.06)
-    session = Session(settled, tools, no_environment, settled=unchanged.settled_recipes(workspace))
+    session = Session(settled, tools, no_environment, settled=settled_recipes(workspace))
     session.build(list(session.plans))
     session.close()
-    assert set(unchanged.settled_recipes(workspace)) == {"more", "tags"}
+    assert set(settled_recipes(workspace)) == {"more", "tags"}
