@@ -23,15 +23,15 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """
     from dataclasses import replace
 
-    from buildsys.steps.lib.families import yolox_network
+    from buildsys.steps.lib.families import yolox_checkpoint, yolox_network
 
     yolox_network.prepare()
     import numpy as np
     import torch
 
     source = inputs["checkpoint"]
-    model = yolox_network.load_model(
-        source, yolox_network.architecture_of(source), len(params.classes)
+    model = yolox_checkpoint.load_model(
+        source, yolox_checkpoint.architecture_of(source), len(params.classes)
     )
 
     def predict(picture: Any) -> dict[str, Any]:

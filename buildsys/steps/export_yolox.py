@@ -93,7 +93,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Export the network, and compare ONNX with upstream's network on sample images."""
-    from buildsys.steps.lib.families import onnx_export, yolox_head, yolox_network
+    from buildsys.steps.lib.families import onnx_export, yolox_checkpoint, yolox_head
     from buildsys.steps.lib.files import finite_weights
 
     source = inputs["checkpoint"], params.architecture, len(params.classes)
@@ -101,7 +101,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     finite_weights.require_finite_torch(model, inputs["checkpoint"])
     frame, names, target = params.preprocessing, params.output_names, outputs["onnx"]
     onnx_export.export(model, frame, params.opset, names, target, params.batch)
-    upstream = _upstream(yolox_network.load_model(*source), params.head)
+    upstream = _upstream(yolox_checkpoint.load_model(*source), params.head)
     onnx_export.compare(upstream, inputs.get("samples"), frame, names, target, params.batch)
 
 

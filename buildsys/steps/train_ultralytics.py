@@ -21,6 +21,9 @@ from buildsys.steps.lib.families import ultralytics_options
 from buildsys.steps.lib.families.training_settings import check_validation
 from buildsys.steps.lib.runtime.progress import StepError, fail, report
 
+OPTIMIZER = "AdamW"
+"""The optimizer of a training whose options name none."""
+
 
 def _check_settings(settings: "Settings", task: str) -> list[SettingProblem]:
     """Return what is wrong with validation and patience, settings of other tasks, and Ultralytics'
@@ -31,7 +34,9 @@ def _check_settings(settings: "Settings", task: str) -> list[SettingProblem]:
         message = f"`smooth_visibility` is for pose, not for {task}"
         hint = "leave it out"
         problems.append(SettingProblem(key=("smooth_visibility",), message=message, hint=hint))
-    return problems + ultralytics_options.check(settings.options, task)
+    optimizer = settings.options.get("optimizer", OPTIMIZER)
+    options = settings.options | {"optimizer": optimizer}
+    return problems + ultralytics_options.check(options, task)
 
 
 STEP = StepSpec(
@@ -178,7 +183,7 @@ def _make_trainer(inputs: dict[str, Path], params: Params, data: Path, scratch: 
     from buildsys.steps.lib.runtime import torch_setup
 
     overrides: dict[str, Any] = {
-        "optimizer": ultralytics_options.OPTIMIZER,
+        "optimizer": OPTIMIZER,
         "cos_lr": True,
         "warmup_epochs": min(1.0, params.epochs / 4),
         **params.options,

@@ -20,7 +20,8 @@ from buildsys.steps.lib.families import (
     training_state,
     yolox_validation,
 )
-from buildsys.steps.lib.families.training_settings import Best, check_validation, is_due
+from buildsys.steps.lib.families.best_epoch import Best, is_due
+from buildsys.steps.lib.families.training_settings import check_validation
 from buildsys.steps.lib.families.yolox_validation import FITNESS
 from buildsys.steps.lib.runtime.progress import fail, report
 

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 
 from buildsys.report.trainings import settings_of
-from buildsys.steps.lib.families import training_files
-from buildsys.steps.lib.report import training_charts
+from buildsys.steps.lib.report import training_charts, training_reading
 from tests.report import training_sample
 
 
@@ -37,6 +36,6 @@ def test_settings_are_those_that_were_chosen(params: dict[str, Any], shown: dict
 def test_a_chart_of_oriented_boxes_says_so(tmp_path: Path) -> None:
     """Charts name oriented boxes by the training's task, not by its architecture's name."""
     training_sample.make_training(tmp_path / "training")
-    rows, _ = training_files.read(tmp_path / "training")
+    rows, _ = training_reading.read(tmp_path / "training")
     assert list(training_charts.find_accuracies(rows, "pose")) == ["boxes", "keypoints"]
     assert next(iter(training_charts.find_accuracies(rows, "obb"))) == "turned boxes"

@@ -130,7 +130,8 @@ def test_limits_are_of_settings_that_a_recipe_can_write() -> None:
 )
 def test_momentum_is_one_that_the_optimizer_takes(options: dict[str, object], words: str) -> None:
     """Momentum out of the optimizer's range is refused before the training."""
-    problems = ultralytics_options.check(options, "detect")
+    settings = train_ultralytics.Settings(epochs=1, options=options)
+    problems = train_ultralytics._check_settings(settings, "detect")
     assert [words] * bool(words) == [
         problem.message.removeprefix("`momentum` is ").partition(",")[0] for problem in problems
     ]

@@ -18,7 +18,7 @@ from buildsys.execution.store.store import Store
 from buildsys.execution.tools import environments
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.registry import shipped_targets
-from buildsys.steps.lib.families import training_files
+from buildsys.steps.lib.report import training_reading
 from tests.tools.board_program import check_alike, report_both
 from tests.tools.places import (
     START,
@@ -129,7 +129,7 @@ def test_every_target_gets_its_package(built: Path) -> None:
 
 def test_the_training_leaves_its_curves(built: Path) -> None:
     """A training keeps losses, accuracy and labelled images, without times."""
-    rows, summary = training_files.read(built / "build/tiny/grove-vision-ai-v2/training")
+    rows, summary = training_reading.read(built / "build/tiny/grove-vision-ai-v2/training")
     (row,) = rows
     assert {"train/kobj_loss", "metrics/mAP50-95(P)", "val/pose_loss"} <= row.keys()
     assert (summary.best, summary.kept, summary.images, summary.validation_images) == (1, 1, 24, 12)

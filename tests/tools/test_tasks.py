@@ -14,8 +14,8 @@ import pytest
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import environments
-from buildsys.steps.lib.families import training_files
 from buildsys.steps.lib.metrics import curves
+from buildsys.steps.lib.report import training_reading
 from tests.conftest import REPOSITORY
 from tests.tools.board_program import check_alike, report_both
 from tests.tools.places import store_of, tool_environment
@@ -98,7 +98,7 @@ def figures(root: Path, task: str, target: str) -> dict[str, dict[str, float]]:
 def test_the_kept_epoch_has_the_accuracy_of_the_checkpoint(built: Path, task: str) -> None:
     """Every fifth of ten epochs is validated; the kept one has the accuracy measured afterwards."""
     folder = built / "build" / f"shapes-{task}" / "half"
-    rows, summary = training_files.read(folder / "training")
+    rows, summary = training_reading.read(folder / "training")
     validated = [n for n, row in enumerate(rows, 1) if HISTORY[task] in row]
     assert (len(rows), validated, summary.kept) == (10, [5, 10], summary.best)
     assert (summary.images, summary.validation_images) == (40, 48)

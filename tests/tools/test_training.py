@@ -11,7 +11,7 @@ import pytest
 
 from buildsys.execution.running.runner import LAUNCHER
 from buildsys.execution.tools import environments
-from buildsys.steps.lib.families import training_files
+from buildsys.steps.lib.report import training_reading
 from tests.conftest import REPOSITORY
 from tests.tools.places import tool_environment
 from tests.tools.yolox_place import CLASSES, draw_dataset
@@ -102,7 +102,7 @@ def test_a_killed_training_ends_in_the_same_bytes(tmp_path: Path, data: Path) ->
     for path in sorted(path for path in whole.rglob("*") if path.is_file()):
         if path.relative_to(whole).parts[0] in ("checkpoint", "training"):
             assert (pieces / path.relative_to(whole)).read_bytes() == path.read_bytes(), path
-    rows, summary = training_files.read(whole / "training")
+    rows, summary = training_reading.read(whole / "training")
     assert [n for n, row in enumerate(rows, 1) if "metrics/mAP50-95(B)" in row] == [2, 4, 5]
     assert (len(rows), summary.ran, summary.validated_every) == (5, 5, 2)
     assert summary.kept == summary.best

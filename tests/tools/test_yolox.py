@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from buildsys.steps.lib.families import training_files
+from buildsys.steps.lib.report import training_reading
 from tests.tools import yolox_place as place
 from tests.tools.yolox_place import CLASSES, FRAME, HEADS, TRAIN, ask, draw_dataset, refusal, run
 
@@ -71,7 +71,7 @@ def test_a_killed_training_ends_in_the_same_bytes(
     assert "epoch 1 of 2" not in said
     assert target[1].read_bytes() == trained.read_bytes()
     curves, whole = (place.curves_of(path) for path in (target[1], trained))
-    rows, summary = training_files.read(whole)
+    rows, summary = training_reading.read(whole)
     assert (len(rows), summary.kept, summary.images) == (2, summary.best, 8)
     assert {"train/total_loss", "train/iou_loss", "metrics/mAP50-95(B)", "lr/pg0"} <= rows[0].keys()
     files = [path.relative_to(whole) for path in whole.rglob("*") if path.is_file()]
@@ -96,11 +96,11 @@ def test_the_heads_say_the_same(trained: Path, exported: dict[str, Path]) -> Non
     script = """
 import numpy as np, onnxruntime, torch
 from pathlib import Path
-from buildsys.steps.lib.heads import yolox_decoding; from buildsys.steps.lib.families import yolox_network
+from buildsys.steps.lib.heads import yolox_decoding; from buildsys.steps.lib.families import yolox_checkpoint, yolox_network
 yolox_network.prepare()
 picture = np.random.default_rng(0).integers(0, 256, (1, 3, 96, 96)).astype(np.float32)
 with torch.no_grad():
-    theirs = yolox_network.load_model(Path(sys.argv[2]), "yolox-nano", 2)(torch.from_numpy(picture))[0].numpy()
+    theirs = yolox_checkpoint.load_model(Path(sys.argv[2]), "yolox-nano", 2)(torch.from_numpy(picture))[0].numpy()
 corners = np.concatenate([theirs[:, :2] - theirs[:, 2:4] / 2, theirs[:, :2] + theirs[:, 2:4] / 2], 1)
 answers = []
 for place in sys.argv[3:]:

@@ -57,6 +57,18 @@ class _Statement:
 @cache
 def code_digest(module: str, package: Path) -> str:
     """Return the sha256 of a step's tool side; `package`: the folder of the package `buildsys`."""
+    texts = _covered(module, package)
+    lines = (f"{name} {text}" for name, text in sorted(texts.items()))
+    return digest_bytes("\n".join(lines).encode())
+
+
+def covered_modules(module: str, package: Path) -> tuple[str, ...]:
+    """Return the names of the modules that a step's digest covers, wholly or in part."""
+    return tuple(sorted(_covered(module, package)))
+
+
+def _covered(module: str, package: Path) -> dict[str, str]:
+    """Return the modules of a step's tool side, with the notation of what counts in each."""
     step = f"buildsys.steps.{module}"
     used: dict[str, frozenset[str]] = {}
     texts: dict[str, str] = {}
@@ -79,8 +91,7 @@ def code_digest(module: str, package: Path) -> str:
             wanted.setdefault(other, set()).add(part)
             if attributes and source(f"{other}.{part}") is not None:
                 wanted.setdefault(f"{other}.{part}", set()).update(attributes)
-    lines = (f"{name} {texts[name]}" for name in sorted(texts) if texts[name])
-    return digest_bytes("\n".join(lines).encode())
+    return {name: text for name, text in texts.items() if text}
 
 
 def _source(name: str, package: Path) -> str | None:

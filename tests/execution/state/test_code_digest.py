@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.execution.state.code_digest import PACKAGE, code_digest
+from buildsys.execution.state.code_digest import PACKAGE, code_digest, covered_modules
 from buildsys.registry import get_step, step_names
 from buildsys.spec import StepSpec
 from tests.conftest import REPOSITORY
@@ -597,6 +597,52 @@ def test_a_formatter_changes_no_digest(tmp_path: Path) -> None:
     assert (formatted / "spec.py").read_text() != SPEC
     for step in step_names():
         assert code_digest(step, formatted) == code_digest(step, PACKAGE), step
+
+
+SHARED_BY_TRAININGS = {
+    "datasets.image_files",
+    "datasets.overlays",
+    "families.best_epoch",
+    "families.training_files",
+    "families.training_memory",
+    "families.training_state",
+    "runtime.launcher",
+    "runtime.pinned_arithmetic",
+    "runtime.progress",
+    "runtime.torch_setup",
+}
+MODULES_OF_TRAININGS = {
+    "train_ultralytics": {
+        "families.fake_quantization",
+        "families.ultralytics_batch",
+        "families.ultralytics_epochs",
+        "families.ultralytics_setup",
+        "heads.box_corners",
+    },
+    "train_yolox": {
+        "datasets.exif",
+        "datasets.hidden_files",
+        "datasets.images",
+        "datasets.jpeg_file",
+        "families.yolox_data",
+        "families.yolox_network",
+        "families.yolox_validation",
+        "files.foreign",
+        "runtime.native_stderr",
+    },
+}
+"""The modules of steps/lib that decide what each training's result is: every edit of one makes all
+users' trainings run again.
+"""
+
+
+@pytest.mark.parametrize("step", [name for name in step_names() if get_step(name).spec.trains])
+def test_the_digest_of_a_training_covers_what_it_runs(step: str) -> None:
+    """A training imports no module for a check, a message or a report: those may change."""
+    library = "buildsys.steps.lib."
+    covered = covered_modules(step, PACKAGE)
+    found = {name.removeprefix(library) for name in covered if name.startswith(library)}
+    assert found == SHARED_BY_TRAININGS | MODULES_OF_TRAININGS[step]
 
 
 SCRIPT = """

@@ -1,4 +1,4 @@
-"""Read and write the files of a training's artifact `training`, from which its curves are drawn.
+"""Write the files of a training's artifact `training`, from which its curves are drawn.
 
     history.csv    a row an epoch. `epoch`; `train/…` and `val/…` are losses, `metrics/…` accuracy on the
                    val split, `lr/…` learning rates: Ultralytics' names. A cell is empty where an epoch
@@ -12,7 +12,7 @@ its duration.
 
 import csv
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 HISTORY, SUMMARY, EXAMPLES = "history.csv", "training.json", "examples"
@@ -52,11 +52,6 @@ class Summary:
     images: int = 0
     validation_images: int = 0
 
-    @property
-    def stopped_early(self) -> bool:
-        """Return whether patience ended the training."""
-        return self.ran < self.epochs
-
 
 def write(folder: Path, rows: list[Row], summary: Summary) -> None:
     """Write history.csv and training.json, with six digits like Ultralytics."""
@@ -70,20 +65,6 @@ def write(folder: Path, rows: list[Row], summary: Summary) -> None:
             writer.writerow([number, *cells])
     text = json.dumps(asdict(summary), indent=1) + "\n"
     (folder / SUMMARY).write_text(text, encoding="utf-8")
-
-
-def read(folder: Path) -> tuple[list[Row], Summary]:
-    """Return the rows in order of epochs, and the summary. Raises OSError, ValueError, TypeError if
-    the folder has another format.
-    """
-    with (folder / HISTORY).open(encoding="utf-8", newline="") as stream:
-        rows = [
-            {name: float(cell) for name, cell in row.items() if name != "epoch" and cell}
-            for row in csv.DictReader(stream)
-        ]
-    found = json.loads((folder / SUMMARY).read_bytes())
-    known = {field.name for field in fields(Summary)}
-    return rows, Summary(**{name: value for name, value in found.items() if name in known})
 
 
 def describe(row: Row) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.steps.lib.families import training_files, training_state
+from buildsys.steps.lib.families.best_epoch import Best, is_due
 from buildsys.steps.lib.families.training_files import Row, Summary
-from buildsys.steps.lib.families.training_settings import Best, is_due
 
 
 class FinishedBefore(Exception):

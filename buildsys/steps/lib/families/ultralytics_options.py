@@ -72,8 +72,6 @@ _WORDS = {
 }
 _ANY_CASE = ("optimizer",)
 """Settings whose words Ultralytics compares case-insensitively."""
-OPTIMIZER = "AdamW"
-"""The optimizer of a training whose options name none."""
 _ADAMS = ("adam", "adamax", "adamw", "nadam", "radam")
 _LARGEST = 1e30
 """Largest accepted number: float32, in which a training computes, overflows soon above it."""
@@ -172,7 +170,7 @@ def _check_momentum(options: dict[str, object]) -> list[SettingProblem]:
     """Return problems that torch's optimizers would raise: Adam with momentum 1, Nesterov without
     momentum.
     """
-    optimizer, momentum = str(options.get("optimizer", OPTIMIZER)), options.get("momentum")
+    optimizer, momentum = str(options.get("optimizer")), options.get("momentum")
     if momentum == 1 and optimizer.lower() in _ADAMS:
         words = f"below 1 with the optimizer {optimizer}"
         reason = "at 1 its average of gradients never changes"

@@ -1,12 +1,12 @@
-"""Set up Ultralytics: no downloads, no installs, an optional torchvision, reproducible files."""
+"""Set up Ultralytics and save its networks: no downloads, no installs, an optional torchvision,
+reproducible files.
+"""
 
 import os
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.families.ultralytics_file import HEADS
 from buildsys.steps.lib.runtime import torch_setup
-from buildsys.steps.lib.runtime.progress import fail
 
 _QUIET = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false"}
 
@@ -41,29 +41,6 @@ def _let_warnings_pass() -> None:
         handler.addFilter(plain)
 
 
-def load_model(path: Path, task: str) -> Any:
-    """Return the float32 ``nn.Module`` of a checkpoint, in evaluation mode.
-
-    Loading a ``.pt`` can run code in it: the caller must have checked its digest against the
-    recipe's.
-    """
-    import torch
-
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=False)
-    except Exception as error:  # torch raises many unrelated types for a damaged file
-        fail(f"{path.name} is not a readable PyTorch checkpoint: {type(error).__name__}: {error}")
-    model: Any = None
-    if isinstance(checkpoint, dict):
-        model = checkpoint.get("ema") or checkpoint.get("model")
-    if model is None or not hasattr(model, "names"):
-        fail(f"{path.name} holds no Ultralytics model (neither 'model' nor 'ema').")
-    found = getattr(model, "task", None) or _task_of(model)
-    if found != task:
-        fail(f"{path.name} is a {found} checkpoint; the recipe says task: {task}.")
-    return model.float().eval()
-
-
 def save_model(model: Any, path: Path, task: str, size: int) -> None:
     """Write a checkpoint whose bytes depend only on the weights: no dates, paths or arguments.
 
@@ -85,7 +62,3 @@ def save_model(model: Any, path: Path, task: str, size: int) -> None:
     checkpoint = {"epoch": -1, "model": model, "ema": None, "train_args": train_args}
     with path.open("wb") as stream:  # torch would write a file's name into the archive
         torch.save(checkpoint, stream)
-
-
-def _task_of(model: Any) -> str:
-    return HEADS.get(type(model.model[-1]).__name__, "unknown")

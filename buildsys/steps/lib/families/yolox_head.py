@@ -8,7 +8,7 @@ exported files uses this module.
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.families import yolox_network
+from buildsys.steps.lib.families import yolox_checkpoint, yolox_network
 
 
 def load_network(checkpoint: Path, architecture: str, classes: int, head: str) -> Any:
@@ -16,7 +16,7 @@ def load_network(checkpoint: Path, architecture: str, classes: int, head: str) -
     the given head.
     """
     yolox_network.prepare()
-    model = yolox_network.load_model(checkpoint, architecture, classes).eval()
+    model = yolox_checkpoint.load_model(checkpoint, architecture, classes).eval()
     fold_input(model)
     set_head(model, head)
     return model

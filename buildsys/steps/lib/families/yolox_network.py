@@ -13,9 +13,7 @@ from typing import Any
 from buildsys.steps.lib.runtime import torch_setup
 from buildsys.steps.lib.runtime.progress import fail
 
-_STEMS = {16: "yolox-nano", 24: "yolox-tiny"}
-"""Output channels of the first convolution -> architecture."""
-ARCHITECTURES = tuple(_STEMS.values())
+ARCHITECTURES = ("yolox-nano", "yolox-tiny")
 _CLASS_HEAD = "head.cls_preds."
 """Prefix of the tensors whose shape depends on the number of classes."""
 
@@ -47,41 +45,15 @@ def make_model(architecture: str, classes: int) -> Any:
     return exp.get_model().train()
 
 
-def load_model(path: Path, architecture: str, classes: int) -> Any:
-    """Return the network of a checkpoint, float32, in evaluation mode; ends the step if it is
-    another architecture.
-    """
-    state = read_state(path)
-    model = make_model(architecture, classes)
-    other = _fill(model, state, path, architecture)
-    if other:
-        found = len(state[other[0]])
-        fail(f"{path.name} tells {found} classes apart; the recipe's network {classes}.")
-    return model.float().eval()
-
-
 def load_start(path: Path, architecture: str, classes: int) -> Any:
     """Return the network to train from a checkpoint; the class head is initialized anew if the
     classes differ.
     """
     model = make_model(architecture, classes)
-    anew = _fill(model, read_state(path), path, architecture)
+    anew = fill(model, read_state(path), path, architecture)
     if anew:
         print(f"{path.name} was trained on other classes: the class head begins anew.")
     return model.float().train()
-
-
-def architecture_of(path: Path) -> str:
-    """Return the architecture of a checkpoint by the channels of its stem, because upstream's files
-    do not state it.
-    """
-    state = read_state(path)
-    found = _STEMS.get(len(state.get("backbone.backbone.stem.conv.conv.weight", ())))
-    if found is None:
-        fail(
-            f"{path.name} holds no YOLOX network known here; there are {', '.join(ARCHITECTURES)}."
-        )
-    return str(found)
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -117,7 +89,7 @@ def _numpy_globals() -> list[Any]:
     return [scalar, (scalar, "numpy.core.multiarray.scalar"), np.dtype, *kinds]
 
 
-def _fill(model: Any, state: dict[str, Any], path: Path, architecture: str) -> list[str]:
+def fill(model: Any, state: dict[str, Any], path: Path, architecture: str) -> list[str]:
     """Load tensors into the network; returns the names of those omitted, all of the class head."""
     wanted = model.state_dict()
     other = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]

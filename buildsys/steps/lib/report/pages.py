@@ -13,7 +13,7 @@ from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.metrics.curves import Confusion, Measured
 from buildsys.steps.lib.report import engine_table as engines
 from buildsys.steps.lib.report import formatting as words
-from buildsys.steps.lib.report import training_charts
+from buildsys.steps.lib.report import training_charts, training_reading
 from buildsys.steps.lib.report.charts import Plot
 from buildsys.steps.lib.report.formatting import Group
 from buildsys.steps.lib.report.values import (
@@ -95,7 +95,7 @@ def _write_training(
     """Write the page of a training with its drawings; nothing if its files have another format."""
     source, place = files / training.files, training.page.removesuffix(".html")
     try:
-        rows, summary = training_files.read(source)
+        rows, summary = training_reading.read(source)
     except (OSError, ValueError, TypeError):
         return
     folder = target / place
