@@ -314,6 +314,21 @@ class Status(StrEnum):
     WAITING = "waiting"
     REJECTED = "rejected"
 
+    @property
+    def is_done(self) -> bool:
+        """Return whether there is a result, here or in the store."""
+        return self in (Status.UP_TO_DATE, Status.RESTORABLE)
+
+    @property
+    def is_due(self) -> bool:
+        """Return whether the step has to run."""
+        return self in (Status.STALE, Status.MISSING)
+
+    @property
+    def may_run(self) -> bool:
+        """Return whether the step has to run, or may have to once its inputs are made."""
+        return self.is_due or self == Status.PENDING
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reason:

@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.errors import Rejected
     from buildsys.execution import children
     from buildsys.execution.places import Workspace
-    from buildsys.execution.session.build_plans import plan_build
+    from buildsys.execution.session.build_planning import plan_build
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.operations.fit import fit
     from buildsys.operations.predict import find_build

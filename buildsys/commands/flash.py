@@ -26,19 +26,19 @@ def run(options: argparse.Namespace, send: "Send | None" = None) -> int:
     """
     from buildsys.execution import children
     from buildsys.execution.tools.environments import ensure
-    from buildsys.operations import flash as engine
+    from buildsys.operations import flash
 
     chosen = _read(options)
-    engine.check_together(chosen)
+    flash.check_together(chosen)
     _announce(chosen)
     if options.dry_run:
-        return _print_commands(chosen, engine.interpreter(), options.port or "PORT")
+        return _print_commands(chosen, flash.interpreter(), options.port or "PORT")
     children.end_on_signals(lambda: None)
-    _, python = ensure(engine.TOOL_ENV, lambda text: print(text, file=sys.stderr))
-    port = options.port or engine.choose_port(engine.find_ports(python))
+    _, python = ensure(flash.TOOL_ENV, lambda text: print(text, file=sys.stderr))
+    port = options.port or flash.choose_port(flash.find_ports(python))
     children.end_on_signals(_print_interrupted)
     for flashing in chosen:
-        if not _send(flashing, python, port, send or engine.run_tool):
+        if not _send(flashing, python, port, send or flash.run_tool):
             return 1
     return 0
 

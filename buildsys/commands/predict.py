@@ -40,20 +40,20 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.operations import predict as engine
+    from buildsys.operations import predict
     from buildsys.operations.destinations import find_folder
 
-    pictures = engine.find_images(options.images)
+    pictures = predict.find_images(options.images)
     workspace = Workspace(options.folder.resolve())
-    prediction = engine.plan_prediction(workspace, options.build, pictures, options.confidence)
+    prediction = predict.plan_prediction(workspace, options.build, pictures, options.confidence)
     own = workspace.own(workspace.build / ".predictions" / prediction.build.build)
     target = find_folder(options.out or own)
     session = Session(workspace.root, plans=prediction.plans)
     children.end_on_signals(lambda: None)
     with exclusive(workspace):
         try:
-            engine.check_built(session, prediction.build)
-            found = engine.predict(session, prediction, target, replaces=target == own)
+            predict.check_built(session, prediction.build)
+            found = predict.predict(session, prediction, target, replaces=target == own)
         except BuildsysError as error:
             if session.executor.failures:
                 return error.exit_code  # the failed step has printed its error
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         finally:
             session.close()
     for row in found.pictures:
-        print(engine.describe(row))
+        print(predict.describe(row))
     shipped = prediction.build.shipped
     if shipped is not None and shipped.name in _BEFORE:
         print(_BEFORE[shipped.name])

@@ -26,7 +26,7 @@ from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv
-from buildsys.execution.session.build_plans import host_of, plan_build
+from buildsys.execution.session.build_planning import host_of, plan_build
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.action_keys import Parts
 from buildsys.execution.state.completed_plans import complete_step

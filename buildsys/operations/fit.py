@@ -27,7 +27,7 @@ from buildsys.execution.packages import fits
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.running.runner import EnsureEnv
-from buildsys.execution.session.build_plans import fit_key_of, host_of
+from buildsys.execution.session.build_planning import fit_key_of, host_of
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.completed_plans import complete
 from buildsys.execution.state.plans import Plans

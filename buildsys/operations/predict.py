@@ -17,7 +17,7 @@ from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting, errors_of
 from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.places import Workspace
-from buildsys.execution.session.build_plans import plan_build
+from buildsys.execution.session.build_planning import plan_build
 from buildsys.execution.session.loading import read_recipes
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.build_patterns import select

@@ -17,7 +17,7 @@ from buildsys.execution.tools import environments as tool_environments
 from buildsys.execution.tools.definitions import ToolEnv
 from buildsys.execution.tools.uv_commands import Run
 from buildsys.execution.tools.watching import OnTick
-from buildsys.graph import Status, Step
+from buildsys.graph import Step
 from buildsys.operations import flash
 from buildsys.report import stamp
 from buildsys.text import duration
@@ -69,7 +69,7 @@ def remote_steps(steps: Iterable[Step]) -> tuple[Step, ...]:
 def is_here(session: Session, step: Step) -> bool:
     """Return whether the store has all bytes that a step would fetch."""
     session.state.require_bytes(step.id)
-    return session.state.decide(step).status in (Status.UP_TO_DATE, Status.RESTORABLE)
+    return session.state.decide(step).status.is_done
 
 
 def sizes(env: ToolEnv) -> str:

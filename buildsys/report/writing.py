@@ -22,7 +22,7 @@ from buildsys.execution.state import published
 from buildsys.execution.state.completed_plans import plan_beside
 from buildsys.execution.state.decide import State
 from buildsys.files import read_regular, replace_folder, temporary_file, write_atomic
-from buildsys.graph import BuildPlan, Input, Source, Status, Step
+from buildsys.graph import BuildPlan, Input, Source, Step
 from buildsys.records import Digest, find_record, write_record
 from buildsys.report import baselines, stamp
 from buildsys.report.collecting import collect
@@ -242,7 +242,7 @@ def _write_pages(session: Session) -> bool:
 
 
 def _digest(state: State, runner: Runner, step: Step) -> str:
-    if state.decide(step).status not in (Status.UP_TO_DATE, Status.RESTORABLE):
+    if not state.decide(step).status.is_done:
         runner.execute(step, lambda: None, lambda *_: None)
     result = state.result(step.id)
     assert result is not None

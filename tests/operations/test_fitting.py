@@ -13,7 +13,7 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.packages import fits
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
-from buildsys.execution.session.build_plans import plan_build
+from buildsys.execution.session.build_planning import plan_build
 from buildsys.execution.session.loading import make_plans
 from buildsys.graph import BuildPlan, build_plans
 from buildsys.operations import fit as fitting

@@ -112,7 +112,7 @@ def _steps(steps: tuple[StepRow, ...]) -> list[str]:
     for row in steps:
         if row.decision.status == Status.PENDING:
             pending.append(row)
-        elif row.decision.status in (Status.UP_TO_DATE, Status.RESTORABLE):
+        elif row.decision.status.is_done:
             idle += 1
         else:
             number = alike[row.status, row.why]
@@ -163,12 +163,11 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
     """Return a build's state, derived from its steps."""
     decisions = [row.decision for row in steps if not row.undone]
     waiting = [decision for decision in decisions if decision.status == Status.WAITING]
-    statuses = {decision.status for decision in decisions}
     if waiting:
         return Outcome(kind=Kind.WAITING, subject=waiting[0].reasons[0].subject)
-    if statuses & {Status.STALE, Status.PENDING, Status.MISSING}:
+    if any(decision.status.may_run for decision in decisions):
         return Outcome(kind=Kind.STALE)
-    if Status.REJECTED in statuses:
+    if any(decision.status == Status.REJECTED for decision in decisions):
         return session.publisher.compared(Outcome(kind=Kind.REJECTED), plan)
     return _published(session, plan)
 
@@ -193,7 +192,7 @@ def _published(session: Session, plan: Plan) -> Outcome:
 def _explain_step(session: Session, plan: BuildPlan, step: Step) -> StepRow:
     decision = session.state.decide(step)
     waits = decision.status == Status.WAITING
-    runs = decision.status in (Status.STALE, Status.MISSING)
+    runs = decision.status.is_due
     return StepRow(
         step=step,
         decision=decision,

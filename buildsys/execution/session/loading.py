@@ -142,7 +142,7 @@ def _read_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int)
 
 def _plan_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int) -> RecipePlans:
     from buildsys.authoring.recipes.families import network
-    from buildsys.execution.session.build_plans import complete_steps, fit_key_of, plan_build
+    from buildsys.execution.session.build_planning import complete_steps, fit_key_of, plan_build
     from buildsys.execution.tools import host_facts
     from buildsys.planning.local_gpu import is_local, needs_gpu_facts
 

@@ -107,7 +107,7 @@ class StepExecutor:
                 self._undecided.add(step.id)
                 self._fail(step, self.explain(error, f"checking {self.stages[step.id]}"))
             return True
-        return status in (Status.STALE, Status.PENDING, Status.MISSING)
+        return status.may_run
 
     def open(self, steps: Iterable[Step]) -> bool:
         """Connect to the cluster, if there is one and any of the steps has to run or waits.
@@ -115,8 +115,7 @@ class StepExecutor:
         Called before the first of these steps. Returns whether that may have changed what has to
         run. Raises BuildsysError.
         """
-        due = (Status.STALE, Status.PENDING, Status.MISSING, Status.WAITING)
-        if self.cluster is None or not any(self._status(step) in due for step in steps):
+        if self.cluster is None or not any(self._wants_machine(step) for step in steps):
             return False
         self.cluster.open()
         self.state.drop_undone()
@@ -127,10 +126,11 @@ class StepExecutor:
         if self.cluster is not None:
             self.cluster.close()
 
-    def _status(self, step: Step) -> Status | None:
+    def _wants_machine(self, step: Step) -> bool:
         with contextlib.suppress(BuildsysError, *UNEXPECTED):  # the step itself reports the error
-            return self.state.decide(step).status
-        return None
+            status = self.state.decide(step).status
+            return status.may_run or status == Status.WAITING
+        return False
 
     def run_step(self, step: Step) -> None:
         """Execute a step if it has to run. Raises BuildsysError, and records the failure."""
@@ -155,7 +155,7 @@ class StepExecutor:
 
     def _make(self, step: Step, name: str) -> None:
         decision = self._decide_with_inputs(step)
-        if decision.status not in (Status.STALE, Status.MISSING):
+        if not decision.status.is_due:
             return
         if step.trains:
             self._check_lock(step)
@@ -174,7 +174,7 @@ class StepExecutor:
             nonlocal decision
             # an input may have been made again in the meantime
             decision = self._decide_with_inputs(step)
-            if decision.status not in (Status.STALE, Status.MISSING):
+            if not decision.status.is_due:
                 return None
             result: StepResult | None = None
             try:

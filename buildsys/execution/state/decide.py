@@ -24,8 +24,7 @@ from buildsys.graph import BuildPlan, Decision, Input, Reason, Status, Step, Ste
 from buildsys.lockfile import Lock, Training
 from buildsys.spec import Format, Intermediate
 
-_TO_MAKE = frozenset({Status.STALE, Status.MISSING})
-_UNDECIDED = _TO_MAKE | {Status.PENDING}
+_UNDECIDED = frozenset(status for status in Status if status.may_run)
 """Decisions that a new result of an earlier step may change."""
 
 
@@ -105,7 +104,7 @@ class State:
             found = self._decisions.get(step.id)
             if found is None:
                 found = self._decisions[step.id] = self._decide(step)
-                if found.status in _TO_MAKE:
+                if found.status.is_due:
                     self._same_action.setdefault(found.key, set()).add(step.id)
             return found
 
@@ -157,12 +156,11 @@ class State:
         """Drop decisions on steps without a result: a machine that can run them may have come or
         gone.
         """
-        undone = (Status.WAITING, Status.PENDING, Status.STALE, Status.MISSING)
         with self._lock:
             self._decisions = {
                 key: decision
                 for key, decision in self._decisions.items()
-                if decision.status not in undone
+                if not (decision.status.may_run or decision.status == Status.WAITING)
             }
 
     def require_bytes(self, step_id: str) -> None:
@@ -284,7 +282,7 @@ class State:
         steps = {step.id: step for plan in plans for step in plan.steps}
         for step in reversed(steps.values()):
             with contextlib.suppress(BuildsysError):  # a bad source: its step reports it
-                if self.decide(step).status in (Status.STALE, Status.PENDING, Status.MISSING):
+                if self.decide(step).status.may_run:
                     for item in step.inputs:
                         if item.step:
                             self.require_bytes(item.step)

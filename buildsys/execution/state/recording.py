@@ -22,7 +22,7 @@ from buildsys.execution.state.lock_differences import (
     other_facts,
 )
 from buildsys.files import stat_text
-from buildsys.graph import BuildPlan, Status, Step
+from buildsys.graph import BuildPlan, Step
 from buildsys.lockfile import (
     Content,
     Line,
@@ -90,7 +90,7 @@ def trains_anew(state: State, step: Step) -> bool:
     status = state.decide(step).status
     recorded = state.trainings.get(slice_digest(step, action_key))
     other = recorded is None or recorded.action_key != action_key.key
-    return step.id in state.kept or (other and status in (Status.STALE, Status.MISSING))
+    return step.id in state.kept or (other and status.is_due)
 
 
 def training_note(state: State, step: Step) -> str:
@@ -107,7 +107,7 @@ def training_note(state: State, step: Step) -> str:
     if step.id in state.kept:
         since = f"since then {changed}" if changed else "it belongs to another action"
         return f"the recorded network is kept, {cost}; {since}; `buildsys update` trains again"
-    if status in (Status.STALE, Status.MISSING):
+    if status.is_due:
         if not changed:
             return (
                 f"the recorded network is not in this store: it is trained again ({cost});"
