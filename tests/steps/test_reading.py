@@ -361,10 +361,13 @@ def test_a_split_without_an_object_is_an_error_where_it_is_needed() -> None:
         "error: images/val: no object is labelled in the val split, in 2 images; no image has a label"
         " file: labels/… stands beside images/…, by the same names"
     ]
+    left_out = (Sample(image="images/val/a.jpg", labels="labels/val/a.txt"),)
+    (finding,) = find_unlabelled([(split, left_out)], ("val",))
+    assert finding.hint == "its label files hold no object that is on its image"
     empty = (Sample(image="images/val/a.jpg", labels="labels/val/a.txt"),)
     assert told(tuple(find_unlabelled([(split, empty), (split, ())], ("train",)))) == [
         "warning: images/val: no object is labelled in the val split, in 1 images; its label files hold"
-        " no object"
+        " no object that is on its image"
     ]
 
 

@@ -15,7 +15,8 @@ To add a format:
    `read_split` opens: they are the step's input and its digest.
 
 Nothing else changes: the planner puts `prepare_dataset` before every step that needs a dataset.
-Coordinates of objects are shares of the image's width and height. A format with labels in pixels
+Coordinates of objects are shares of the image's width and height, as they are written:
+`placed_objects` clips them, and judges them for every format. A format with labels in pixels
 takes the image size from the labels and states it as `Sample.size`; an image of another size is a
 finding.
 """

@@ -99,7 +99,10 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class Object:
-    """One labelled object; all coordinates are shares of the image's width or height, 0..1."""
+    """One labelled object; all coordinates are shares of the image's width or height.
+
+    They may be outside 0..1 until `placed_objects.place` has clipped them.
+    """
 
     category: int
     box: tuple[float, float, float, float]

@@ -81,7 +81,7 @@ def find_unlabelled(
     for split, samples in splits:
         if samples and not any(sample.objects for sample in samples):
             message = f"no object is labelled in the {split.name} split, in {len(samples)} images"
-            hint = "its label files hold no object"
+            hint = "its label files hold no object that is on its image"
             if not any(sample.labels for sample in samples):
                 hint = (
                     "no image has a label file: labels/… stands beside images/…, by the same names"
