@@ -9,7 +9,7 @@ import pytest
 
 from buildsys.spec import Preprocessing, Quantization
 from buildsys.steps import quantize_litert_torch
-from buildsys.steps.lib.datasets.images import is_cut_off
+from buildsys.steps.lib.datasets.image_headers import is_cut_off
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.families import yolov4_network

@@ -15,7 +15,8 @@ from buildsys.steps.lib.datasets import (
     prepared,
     prepared_names,
 )
-from buildsys.steps.lib.datasets.images import Photo, explain, is_cut_off, is_plain, is_turned
+from buildsys.steps.lib.datasets.image_headers import is_cut_off, is_plain, orientation_of
+from buildsys.steps.lib.datasets.images import Photo, clean_message, explain, is_turned
 from buildsys.steps.lib.datasets.label_files import LabelFiles
 from buildsys.steps.lib.datasets.labels import (
     Finding,
@@ -261,11 +262,53 @@ def test_pointers_of_git_lfs_are_recognised_in_data() -> None:
 
 
 def test_an_image_is_turned_where_its_exif_says_so(tmp_path: Path) -> None:
-    """The hint about EXIF is given only if width and height are swapped."""
-    for orientation, turned in ((6, True), (1, False), (None, False)):
-        segments = ((0xE1, _exif(orientation)),) if orientation else ()
-        (tmp_path / "a.jpg").write_bytes(_jpeg(*segments))
-        assert is_turned(tmp_path / "a.jpg") is turned
+    """The hint about EXIF is given only if width and height are swapped, in any format."""
+    for orientation, turned in ((6, True), (8, True), (3, False), (1, False), (0, False)):
+        exif = _exif(orientation).removeprefix(b"Exif\0\0")
+        webp = b"WEBPVP8X\1\0\0\0?\0EXIF" + struct.pack("<I", len(exif)) + exif
+        files = {
+            "a.jpg": _jpeg((0xE1, _exif(orientation))),
+            "a.png": _png(8, 2, (b"eXIf", exif)),
+            "a.webp": b"RIFF" + struct.pack("<I", len(webp)) + webp,
+            "a.tif": exif,
+        }
+        for name, data in files.items():
+            (tmp_path / name).write_bytes(data)
+            assert orientation_of(data) == (orientation or 1), name
+            assert is_turned(tmp_path / name) is turned, name
+    assert orientation_of(_jpeg() + _jpeg((0xE1, _exif(6)))) == 1
+    assert orientation_of(_jpeg((0xE1, _exif(9)))) is None
+    assert not is_turned(tmp_path / "missing.jpg")
+
+
+@pytest.mark.parametrize(
+    ("written", "cleaned"),
+    [
+        ("", ""),
+        (
+            "libpng warning: a\nlibpng error: Not enough image data\n",
+            "libpng error: Not enough image data",
+        ),
+        ("[ WARN:0@0.622] global grfmt_tiff.cpp:123 TIFF_Warning Unknown field\n", "Unknown field"),
+        ("[ERROR:1@1.5] global a.cpp:1 f can't read data: OpenCV(5.0.0) /io/a.cpp:8: error: b", ""),
+    ],
+)
+def test_a_decoders_message_has_no_clock_and_no_source_file(written: str, cleaned: str) -> None:
+    """The same image gives the same message in every run."""
+    assert clean_message(written) == cleaned
+
+
+def test_an_image_above_the_limits_is_not_damaged() -> None:
+    """What OpenCV and libpng write about their limits is explained; other reasons are added."""
+    for text in (
+        "OpenCV(5.0.0) a.cpp:79: error: (-215) pixels <= CV_IO_MAX_IMAGE_PIXELS in function 'f'",
+        "libpng warning: Image width exceeds user limit in IHDR\nlibpng error: Invalid IHDR data",
+    ):
+        assert explain(_png(8, 2), text).startswith("is too large: images of at most 1,000 million")
+    assert (
+        explain(_png(8, 2), "libpng error: a") == "is damaged: it does not decode (libpng error: a)"
+    )
+    assert explain(_png(8, 2)) == "is damaged: it does not decode"
 
 
 def test_images_that_are_not_read_are_reported(tmp_path: Path) -> None:
@@ -443,10 +486,10 @@ def _exif(orientation: int, order: str = "<") -> bytes:
     return b"Exif\0\0" + mark + struct.pack(f"{order}IH", 8, 1) + row
 
 
-def _png(depth: int, colour: int, *chunks: bytes) -> bytes:
+def _png(depth: int, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
     found = b"\x89PNG\r\n\x1a\n"
     header = struct.pack(">IIBBBBB", 16, 16, depth, colour, 0, 0, 0)
-    for name, body in ((b"IHDR", header), *((c, b"12") for c in chunks), (b"IEND", b"")):
+    for name, body in ((b"IHDR", header), *chunks, (b"IEND", b"")):
         found += struct.pack(">I", len(body)) + name + body + b"crc!"
     return found
 
@@ -468,8 +511,11 @@ KINDS: dict[str, tuple[bytes, str, bool]] = {
     "png of 16 bits": (_png(16, 2), ".png", False),
     "palette": (_png(8, 3), ".png", False),
     "alpha": (_png(8, 6), ".png", False),
-    "transparent": (_png(8, 2, b"tRNS"), ".png", False),
-    "turned png": (_png(8, 2, b"eXIf"), ".png", False),
+    "transparent": (_png(8, 2, (b"tRNS", b"12")), ".png", False),
+    "animated": (_png(8, 2, (b"acTL", b"12345678")), ".png", False),
+    "turned png": (_png(8, 2, (b"eXIf", _exif(6)[6:])), ".png", False),
+    "upright png": (_png(8, 2, (b"eXIf", _exif(1)[6:])), ".png", True),
+    "malformed exif": (_png(8, 2, (b"eXIf", b"12")), ".png", False),
     "png named jpg": (_png(8, 2), ".jpg", False),
     "bmp": (_BMP, ".bmp", True),
     "bmp of 32 bits": (_BMP.replace(b"\x18", b"\x20"), ".bmp", False),
@@ -526,14 +572,15 @@ def test_a_photograph_with_a_second_image_is_prepared_as_jpeg(tmp_path: Path) ->
 
 REASONS = {
     "JPEG with CMYK, 12 bits, or a rare coding": ("cmyk jpeg", "jpeg of 12 bits"),
-    "PNG with a palette, other than 8 bits, transparency, EXIF data or several frames": (
+    "PNG with a palette, other than 8 bits, transparency or several frames": (
         "png of 16 bits",
         "transparent",
     ),
     "BMP with other than 24 bits, or compressed": ("bmp of 32 bits",),
     "WebP without loss, or with transparency, metadata or several frames": ("webp with more",),
     "TIFF": ("tiff",),
-    "rotated by EXIF data": ("turned", "turned, other order"),
+    "rotated by EXIF data": ("turned", "turned, other order", "turned png"),
+    "with malformed EXIF data": ("malformed exif",),
     "with the file name ending of another format": ("png named jpg",),
 }
 

@@ -7,13 +7,15 @@ first of several pages or frames is used. A damaged image is a finding and does 
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from buildsys.steps.lib.datasets import jpeg_file
-from buildsys.steps.lib.datasets.exif import is_upright
+from buildsys.steps.lib.datasets.exif import SIDES_EXCHANGED
 from buildsys.steps.lib.datasets.hidden_files import is_hidden
+from buildsys.steps.lib.datasets.image_headers import is_cut_off, is_plain, orientation_of
 from buildsys.steps.lib.files import foreign
 from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 from buildsys.steps.lib.runtime.progress import fail
@@ -32,8 +34,16 @@ SMALLEST = 10
 
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 """The first bytes of a file format, and what its last bytes must contain."""
-_OTHER_KINDS = (b"BM", b"RIFF", b"II*\x00", b"MM\x00*")
+_TIFFS = (b"II*\x00", b"MM\x00*")
+_OTHER_KINDS = (b"BM", b"RIFF", *_TIFFS)
+_BITS = "save it with 8 bits a channel"
+_TOO_LARGE = ("CV_IO_MAX_IMAGE", "exceeds user limit")
+"""In what OpenCV and libpng write about an image above their limits."""
+_LARGEST = "images of at most 1,000 million pixels, and a million a side, are read; make it smaller"
+_ORIGIN = re.compile(r"^\[ *\w+:\d+@[\d.]+\] global \S+ \w+ ")
+"""Level, thread, clock, source file and function before a message of OpenCV."""
 _TAIL = 4096
+_LESS_MEMORY = "end other programs, or build with `-n 1`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +69,13 @@ def is_image(path: PurePath) -> bool:
 
 
 def read(path: Path) -> Photo:
-    """Read an image; never raises because of the file's content."""
+    """Read an image; never raises because of the file's content, ends the step if memory runs out."""
     try:
-        data = path.read_bytes()
+        return decode(path.read_bytes(), path.suffix)
     except OSError as error:
         return Photo(digest="", image=None, problem=f"cannot be read: {error.strerror}")
-    return decode(data, path.suffix)
+    except MemoryError:
+        fail(f"{path.name} does not fit into the memory that is left; {_LESS_MEMORY}.")
 
 
 def read_image(path: Path) -> "np.ndarray":
@@ -76,23 +87,15 @@ def read_image(path: Path) -> "np.ndarray":
 
 
 def decode(data: bytes, suffix: str) -> Photo:
-    """Decode a file's bytes; `suffix` is the ending of its name."""
-    import cv2
+    """Decode a file's bytes; `suffix` is the ending of its name. Raises MemoryError."""
     import numpy as np
 
     digest = hashlib.sha256(data).hexdigest()
     if not data:
         return Photo(digest=digest, image=None, problem="is an empty file")
-    with captured_stderr() as log:
-        try:
-            image = cv2.imdecode(
-                np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-            )
-        except cv2.error:  # a size above OpenCV's limits
-            image = None
-        text = _last_line(read_text(log))
+    image, text = _decode(data)
     if image is None:
-        return Photo(digest=digest, image=None, problem=explain(data))
+        return Photo(digest=digest, image=None, problem=explain(data, text))
     jpeg = jpeg_file.keep_image(data)
     if not jpeg and is_cut_off(data):
         problem = f"is cut off after {len(data)} bytes; fetch it again, or remove it"
@@ -100,86 +103,67 @@ def decode(data: bytes, suffix: str) -> Photo:
     if image.dtype == np.uint16:
         image = (image >> 8).astype(np.uint8)
     if image.dtype != np.uint8:
-        problem = f"has pixels of type {image.dtype}; save it with 8 bits a channel"
-        return Photo(digest=digest, image=None, problem=problem)
+        return Photo(
+            digest=digest, image=None, problem=f"has pixels of type {image.dtype}; {_BITS}"
+        )
     plain = is_plain(data, suffix, jpeg)
-    return Photo(digest=digest, image=np.asarray(image), damaged=text, plain=plain, jpeg=jpeg)
+    return Photo(digest=digest, image=image, damaged=clean_message(text), plain=plain, jpeg=jpeg)
 
 
-def explain(data: bytes) -> str:
-    """Return why bytes that no decoder accepts are not an image."""
+def _decode(data: bytes) -> "tuple[np.ndarray | None, str]":
+    """Return the pixels, or None if there are none, and what the decoder wrote about them.
+
+    Pixels of other types than 8 or 16 bits may be returned without a conversion to BGR.
+    """
+    import cv2
+    import numpy as np
+
+    found, image = np.frombuffer(data, np.uint8), None
+    with captured_stderr() as log:
+        try:
+            image = cv2.imdecode(found, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+            if image is None and data.startswith(_TIFFS):
+                other = cv2.imdecode(found, cv2.IMREAD_UNCHANGED)
+                if other is not None and other.dtype not in (np.uint8, np.uint16):
+                    image = other
+        except cv2.error as error:
+            if error.code == cv2.Error.StsNoMem:
+                raise MemoryError from error
+            return None, str(error)
+        return image, read_text(log)
+
+
+def clean_message(text: str) -> str:
+    """Return the last line that a decoder wrote, without OpenCV's clock and source file; empty for
+    a failed check in OpenCV's source.
+    """
+    lines = text.strip().splitlines()
+    last = _ORIGIN.sub("", lines[-1].strip()) if lines else ""
+    return "" if "OpenCV(" in last else last
+
+
+def explain(data: bytes, text: str = "") -> str:
+    """Return why bytes that no decoder accepts are not an image. `text`: what the decoder wrote."""
+    if any(word in text for word in _TOO_LARGE):
+        return f"is too large: {_LARGEST}"
+    message = clean_message(text)
+    more = f" ({message})" if message else ""
     for start, end in _ENDS.items():
         if data.startswith(start):
-            cut = end not in data[-_TAIL:]
-            return "is truncated: its end is missing" if cut else "is damaged: it does not decode"
+            if end not in data[-_TAIL:]:
+                return "is truncated: its end is missing"
+            return f"is damaged: it does not decode{more}"
     if data.startswith(_OTHER_KINDS):
-        return "is truncated or damaged: it does not decode"
+        return f"is truncated or damaged: it does not decode{more}"
     instead = foreign.stand_in(data[:64])
     if instead is not None:
         return f"cannot be read: {'; '.join(instead)}"
     return "is not an image, whatever its name says"
 
 
-def is_cut_off(data: bytes) -> bool:
-    """Return whether an image is truncated; decoders fill the rest with grey without an error."""
-    if data.startswith(jpeg_file.START):
-        return jpeg_file.is_cut_off(data)
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return len(data) < 8 + int.from_bytes(data[4:8], "little")
-    return False
-
-
 def is_turned(path: Path) -> bool:
-    """Return whether an image's EXIF data rotate it, or are malformed."""
+    """Return whether an image is shown with its width as its height, by its EXIF data."""
     try:
-        data = path.read_bytes()
+        return orientation_of(path.read_bytes()) in SIDES_EXCHANGED
     except OSError:
         return False
-    if data.startswith(jpeg_file.START):
-        return jpeg_file.is_turned(data)
-    mark = b"eXIf" if data.startswith(b"\x89PNG") else b"Exif\0\0"
-    return mark in data and not is_upright(data[data.find(mark) + len(mark) :])
-
-
-def is_plain(data: bytes, suffix: str, jpeg: bytes) -> bool:
-    """Return whether every decoder gives the same pixels for an image: 8 bits, grey or RGB,
-    upright, one frame, and with the right file name ending.
-
-    `jpeg`: what `jpeg_file.keep_image` returns for the image. Formats: see there; PNG 1.2, Windows'
-    BITMAPINFOHEADER, RFC 9649.
-    """
-    kind = suffix.lower()
-    if jpeg:
-        return kind in jpeg_file.SUFFIXES and jpeg == data
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return kind == ".png" and _is_plain_png(data)
-    if data.startswith(b"BM"):
-        bits, compression = data[28:30], data[30:34]
-        return kind == ".bmp" and bits == b"\x18\x00" and compression == bytes(4)
-    if data.startswith(b"RIFF"):
-        return kind == ".webp" and data[8:16] == b"WEBPVP8 "
-    return False
-
-
-def _is_plain_png(data: bytes) -> bool:
-    """Return whether a PNG is grey or RGB with 8 bits, without transparency, orientation or
-    animation.
-    """
-    if data[24:26] not in (b"\x08\x00", b"\x08\x02"):
-        return False
-    place = 8
-    while place + 8 <= len(data):
-        size, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
-        if name in (b"tRNS", b"eXIf", b"acTL"):
-            return False
-        if name == b"IEND":
-            return True
-        place += 12 + size
-    return False
-
-
-def _last_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else ""

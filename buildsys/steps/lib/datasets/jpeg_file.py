@@ -8,7 +8,7 @@ itself behind the first), a film, or data of their own behind the image.
 import re
 from collections.abc import Iterator
 
-from buildsys.steps.lib.datasets.exif import is_upright
+from buildsys.steps.lib.datasets.exif import UPRIGHT, read_orientation
 
 START = b"\xff\xd8"
 """The first bytes of a file."""
@@ -26,9 +26,10 @@ def is_cut_off(data: bytes) -> bool:
     return not _find_end(data)
 
 
-def is_turned(data: bytes) -> bool:
-    """Return whether EXIF data rotate the image, or are malformed."""
-    return any(_turns(marker, body) for marker, body, _ in _segments(data))
+def find_exif(data: bytes) -> bytes:
+    """Return the EXIF data of a file; empty if there are none."""
+    found = (_exif_of(marker, body) for marker, body, _ in _segments(data))
+    return next(filter(None, found), b"")
 
 
 def keep_image(data: bytes) -> bytes:
@@ -43,7 +44,8 @@ def keep_image(data: bytes) -> bytes:
     for marker, body, whole in _segments(data):
         if marker in (_BASELINE, _EXTENDED, _PROGRESSIVE):
             plain = body[:1] == b"\x08" and body[5:6] in (b"\x01", b"\x03")
-        if _turns(marker, body):
+        exif = _exif_of(marker, body)
+        if exif and read_orientation(exif) != UPRIGHT:
             return b""
         if marker == _SCAN:
             return b"".join((*kept, whole)) if plain else b""
@@ -52,8 +54,8 @@ def keep_image(data: bytes) -> bytes:
     return b""
 
 
-def _turns(marker: int, body: bytes) -> bool:
-    return marker == _APP1 and body.startswith(_EXIF) and not is_upright(body[len(_EXIF) :])
+def _exif_of(marker: int, body: bytes) -> bytes:
+    return body[len(_EXIF) :] if marker == _APP1 and body.startswith(_EXIF) else b""
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:

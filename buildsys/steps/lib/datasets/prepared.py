@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets import jpeg_file
+from buildsys.steps.lib.datasets.image_files import encode_png
 from buildsys.steps.lib.datasets.images import Photo
 from buildsys.steps.lib.datasets.labels import Object
 
@@ -51,12 +52,8 @@ def write_image(source: Path, target: Path, photo: Photo) -> None:
     if photo.jpeg:
         target.write_bytes(photo.jpeg)
         return
-    import cv2
-
     assert photo.image is not None
-    ok, data = cv2.imencode(".png", photo.image)
-    assert ok, target.name
-    target.write_bytes(data.tobytes())
+    target.write_bytes(encode_png(photo.image))
 
 
 def write_labels(target: Path, objects: Iterable[Object], dims: int = 3) -> None:

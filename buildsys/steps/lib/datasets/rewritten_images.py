@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildsys.steps.lib.datasets import images, jpeg_file
+from buildsys.steps.lib.datasets.exif import UPRIGHT
+from buildsys.steps.lib.datasets.image_files import encode_png
+from buildsys.steps.lib.datasets.image_headers import orientation_of
 from buildsys.steps.lib.datasets.labels import Finding
 
 _ENCODED = 8
@@ -14,7 +17,7 @@ _FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str], ...] = (
     (
         (b"\x89PNG\r\n\x1a\n",),
         (".png",),
-        "PNG with a palette, other than 8 bits, transparency, EXIF data or several frames",
+        "PNG with a palette, other than 8 bits, transparency or several frames",
     ),
     ((b"BM",), (".bmp",), "BMP with other than 24 bits, or compressed"),
     ((b"RIFF",), (".webp",), "WebP without loss, or with transparency, metadata or several frames"),
@@ -25,12 +28,13 @@ _FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str], ...] = (
 
 def find_reason(path: Path) -> str:
     """Return what kind of image a file is, of those that become PNG (see `images.Photo`)."""
-    if images.is_turned(path):
+    data = path.read_bytes()
+    if orientation_of(data) is None:
+        return "with malformed EXIF data"
+    if orientation_of(data) != UPRIGHT:
         return "rotated by EXIF data"
-    with path.open("rb") as file:
-        start = file.read(16)
     for starts, endings, kind in _FORMATS:
-        if start.startswith(starts) and path.suffix.lower() in endings:
+        if data.startswith(starts) and path.suffix.lower() in endings:
             return kind
     return "with the file name ending of another format"
 
@@ -40,15 +44,11 @@ def describe_rewritten(root: Path, names: Sequence[str]) -> Finding:
 
     Their size is estimated from a few of them.
     """
-    import cv2
-
     sizes = {name: (root / name).stat().st_size for name in names}
     chosen = names[:: -(-len(names) // _ENCODED)]
     encoded = 0
     for name in chosen:
-        ok, data = cv2.imencode(".png", images.read_image(root / name))
-        assert ok, name
-        encoded += data.size
+        encoded += len(encode_png(images.read_image(root / name)))
     before = sum(sizes.values())
     after = encoded * before / sum(sizes[name] for name in chosen)
     number = f"{len(names)} images become" if len(names) > 1 else "1 image becomes"
