@@ -7,12 +7,12 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from buildsys.execution.tools.host_facts import has_driver
 from buildsys.graph import Step
 from buildsys.operating_system import usable_cores, usable_memory
 
-_DRIVER = Path("/proc/driver/nvidia/gpus")
+_CARDS = "/proc/driver/nvidia/gpus"
 
 
 class Admission:
@@ -102,10 +102,13 @@ def visible_gpus() -> tuple[str, ...]:
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is not None:
         return tuple(name.strip() for name in wanted.split(",") if name.strip() not in ("", "-1"))
-    try:
-        return tuple(str(index) for index, _ in enumerate(sorted(_DRIVER.iterdir())))
-    except OSError:
+    if not has_driver():
         return ()
+    try:
+        count = len(os.listdir(_CARDS))
+    except OSError:  # a Jetson, or Windows' subsystem for Linux
+        count = 1
+    return tuple(map(str, range(count)))
 
 
 def memory_for_steps() -> int:

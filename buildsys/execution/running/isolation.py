@@ -83,6 +83,7 @@ _GPUS = (
     "/dev/nvmap",
     "/dev/nvgpu*",
     "/dev/nvsciipc",
+    "/dev/dxg",
     "/dev/dri",
 )
 _RESOLVING = (

@@ -2,7 +2,6 @@
 here.
 """
 
-import shutil
 import tomllib
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -11,6 +10,7 @@ from pathlib import Path
 from buildsys.digest import digest_bytes, digest_value
 from buildsys.errors import InternalError
 from buildsys.execution.places import cache_root
+from buildsys.execution.tools.host_facts import has_driver
 from buildsys.operating_system import TRIED, host_title, platform_name
 
 ENVS = Path(__file__).resolve().parents[2] / "envs"
@@ -144,7 +144,7 @@ def preferred_variants(env: ToolEnv) -> tuple[str, ...]:
     """
     if platform_name() != TRIED:
         return tuple(lock for host, lock in env.unverified if host == platform_name())
-    order = ("lock-cuda", "lock-cpu") if shutil.which("nvidia-smi") else ("lock-cpu", "lock-cuda")
+    order = ("lock-cuda", "lock-cpu") if has_driver() else ("lock-cpu", "lock-cuda")
     return env.variants if len(env.variants) == 1 else order
 
 

@@ -154,12 +154,9 @@ def choose_variant(
     missing = missing_package(env.name)
     if missing:
         raise ToolUnavailable(f"the tool environment {env.name} cannot be made here: {missing}.")
-    if platform_name() != TRIED:
-        return preferred_variants(env)[0], ()
-    if len(env.variants) == 1:
-        return env.variants[0], ()
-    if shutil.which("nvidia-smi"):
-        return "lock-cuda", ()
+    preferred = preferred_variants(env)[0]
+    if platform_name() != TRIED or len(env.variants) == 1 or preferred == "lock-cuda":
+        return preferred, ()
     pin = next(
         line.split(" ")[0]
         for line in env.lock("lock-cpu").read_text(encoding="utf-8").splitlines()

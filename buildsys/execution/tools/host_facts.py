@@ -18,9 +18,14 @@ from buildsys.steps.lib.tensorrt.host_library import interpreter
 if TYPE_CHECKING:  # not needed by a run without work
     from buildsys.graph import HostFacts
 
-MARKS = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/nvgpu")
-"""Files of an NVIDIA driver: of a card, and of a Jetson's old and new kernel. Querying the driver
-takes a second.
+MARKS = (
+    "/dev/nvidiactl",
+    "/dev/nvhost-gpu",
+    "/dev/nvgpu",
+    "/usr/lib/wsl/lib/libcuda.so.1",
+)
+"""Files of an NVIDIA driver: of a card, of a Jetson's old and new kernel, and of Windows' subsystem
+for Linux. Querying the driver takes a second.
 """
 _BOARD = Path("/proc/device-tree/model")
 _CPU = Path("/proc/cpuinfo")
@@ -131,7 +136,7 @@ def can_change_unseen(local: bool) -> bool:
     """
     library = find_library()
     known = bool(library.gpu and (library.version or not local))
-    return _has_driver() and not known
+    return has_driver() and not known
 
 
 def find_library(module: str = "tensorrt") -> HostLibrary:
@@ -139,10 +144,11 @@ def find_library(module: str = "tensorrt") -> HostLibrary:
 
     `module`: the library's Python package.
     """
-    return _ask(module, interpreter()) if _has_driver() else HostLibrary()
+    return _ask(module, interpreter()) if has_driver() else HostLibrary()
 
 
-def _has_driver() -> bool:
+def has_driver() -> bool:
+    """Return whether this machine has the driver of an NVIDIA GPU."""
     return any(os.path.exists(mark) for mark in MARKS)
 
 

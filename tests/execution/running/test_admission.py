@@ -5,10 +5,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from buildsys.execution.running.admission import Admission, visible_gpus
+from buildsys.execution.tools import host_facts
 from buildsys.graph import Input, Source, Step
 from buildsys.planning import plan_steps
 from buildsys.registry import read_step
@@ -178,6 +180,24 @@ def test_each_gpu_runs_one_step_at_a_time(monkeypatch: pytest.MonkeyPatch) -> No
         assert steps.slots == {"first": "3", "second": "5"}
         steps.end("second")
         assert steps.slots["third"] == "5"
+
+
+def test_a_driver_is_a_gpu_where_it_lists_no_cards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Jetson's driver, and that of Windows' subsystem for Linux, list no cards: they have one GPU,
+    of which steps take turns.
+    """
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("buildsys.execution.running.admission._CARDS", str(tmp_path / "cards"))
+    assert visible_gpus() == ()
+    (tmp_path / "driver").touch()
+    monkeypatch.setattr(host_facts, "MARKS", (str(tmp_path / "driver"),))
+    assert visible_gpus() == ("0",)
+    (tmp_path / "cards").mkdir()
+    for name in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / "cards" / name).mkdir()
+    assert visible_gpus() == ("0", "1")
 
 
 def test_small_steps_do_not_keep_a_large_one_waiting() -> None:

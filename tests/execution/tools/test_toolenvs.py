@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.errors import ToolUnavailable
-from buildsys.execution.tools import definitions, environments, uv_commands
+from buildsys.execution.tools import definitions, environments, host_facts, uv_commands
 
 
 class Uv:
@@ -99,16 +99,18 @@ def test_whether_uv_fetches_a_python_is_the_users_choice() -> None:
         assert "UV_PYTHON_DOWNLOADS" not in uv_commands.uv_settings({"HOME": "/nowhere", **environ})
 
 
-def test_torch_takes_the_cpu_build_where_it_can_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_takes_the_cpu_build_where_it_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a GPU torch's CPU build is used if it is available; otherwise, and with a GPU, the
     CUDA build.
     """
-    monkeypatch.setattr("shutil.which", lambda name: None)
     env = definitions.tool_env("ultralytics")
     monkeypatch.setattr(environments, "find_uv", lambda: "uv")
     assert environments.choose_variant(env, {}, Uv()) == ("lock-cpu", ())
     assert environments.choose_variant(env, {}, Uv(fail_at="pip")) == ("lock-cuda", ())
-    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/nvidia-smi")
+    (tmp_path / "driver").touch()
+    monkeypatch.setattr(host_facts, "MARKS", (str(tmp_path / "driver"),))
     assert environments.choose_variant(env, {}, Uv()) == ("lock-cuda", ())
 
 
