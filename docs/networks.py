@@ -9,7 +9,7 @@ from buildsys.authoring.recipes.families import networks
 from buildsys.authoring.recipes.loader import Loader, Unwritten
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.lockfile import Lock
-from buildsys.steps.lib.families.ultralytics_file import SUFFIXES
+from buildsys.steps.lib.families.ultralytics_tasks import SUFFIXES
 
 _EVERY_TASK = tuple(SUFFIXES)
 _VERSIONS: dict[str, tuple[str, ...]] = {

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Literal
 
 from buildsys.spec import BoardSpec, Family, Format, ModelSpec, Preprocessing, Resources, StepSpec
-from buildsys.steps.lib.families.ultralytics_architectures import architecture_strides
-from buildsys.steps.lib.families.ultralytics_file import SUFFIXES, architecture_task, example_of
-from buildsys.steps.lib.families.ultralytics_networks import (
+from buildsys.steps.lib.families.ultralytics_architectures import (
     ARCHITECTURES,
-    HEAD_TASKS,
-    HEADS,
     USUAL,
     architecture_problem,
+    architecture_strides,
+)
+from buildsys.steps.lib.families.ultralytics_file import read_checkpoint
+from buildsys.steps.lib.families.ultralytics_networks import (
+    HEAD_TASKS,
+    HEADS,
     branches_of,
     heads_of,
-    read_checkpoint,
     training_problem,
 )
+from buildsys.steps.lib.families.ultralytics_tasks import SUFFIXES, architecture_task, example_of
 from buildsys.steps.lib.heads.batch import Batch, memory_mib
 
 STEP = StepSpec(

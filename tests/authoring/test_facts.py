@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from buildsys.authoring.datasets.data_yaml import read_dataset
 from buildsys.errors import InputError
 from buildsys.spec import CheckpointFacts
-from buildsys.steps.lib.families.ultralytics_networks import read_checkpoint
+from buildsys.steps.lib.families.ultralytics_file import read_checkpoint
 from tests.authoring.sample_workspace import Data, Head, expecting, write_checkpoint, write_data
 from tests.authoring.spellings import STEADY
 from tests.repetitions import repetitions
@@ -149,6 +149,9 @@ def test_head_names_the_task(tmp_path: Path, kind: str, task: str) -> None:
             Head(kind="Pose26", classes=("tag",), keypoints=4),
             "its head is YOLO26's, and the file does not say",
         ),
+        (Head(kind="OBB26", classes=("tag",)), "its head is YOLO26's, and the file does not say"),
+        (Head(kind="Segment26", classes=("tag",)), "its head is YOLO26's, and the file does not"),
+        (Head(kind="YOLOESegment26", classes=("tag",)), "it gets its classes as words"),
         (Head(kind="Detect", classes=("tag",), levels=4), "its head has 4 grids of cells"),
     ],
     ids=lambda value: getattr(value, "kind", ""),

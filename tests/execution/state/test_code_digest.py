@@ -622,6 +622,7 @@ MODULES_OF_TRAININGS = {
     "train_yolox": {
         "datasets.exif",
         "datasets.hidden_files",
+        "datasets.image_headers",
         "datasets.images",
         "datasets.jpeg_file",
         "families.yolox_data",

@@ -1,13 +1,16 @@
 """Decide which of Ultralytics' networks are supported, by name and by a checkpoint's head.
 
 The exported heads (`heads.outputs`) have three or four grids of cells, and 16 bins per side of a
-box. Source: Ultralytics 8.4, cfg/models; tests/tools build each name and run its heads.
+box; those of YOLO26 have no bins. Source: Ultralytics 8.4, cfg/models; tests/tools build each name and run its heads.
 """
 
 import re
 
 from buildsys.spec import STRIDE_SETS, STRIDES
+from buildsys.steps.lib.families.ultralytics_tasks import HEADS
 
+YOLOV10 = r"yolov10[nsmblx]"
+YOLO26 = r"yolo26[nsmlx](-(seg|pose|obb|cls|p2|p6))?"
 _KNOWN = (
     r"yolov3[nsmlx]?(-spp)?",
     r"yolov5[nsmlx](-p6)?",
@@ -15,15 +18,16 @@ _KNOWN = (
     r"yolov8[nsmlx](-(ghost|seg|pose|obb|cls|cls-resnet50|cls-resnet101))?",
     r"yolov8[nsmlx](-(p2|p6|ghost-p2|ghost-p6|seg-p6|pose-p6))",
     r"yolov9[tsmce]|yolov9[ce]-seg",
-    r"yolov10[nsmblx]",
+    YOLOV10,
     r"yolo(11|12)[nsmlx](-(seg|pose|obb|cls))?",
+    YOLO26,
 )
 ARCHITECTURES = "|".join(_KNOWN)
 """Regular expression of supported names."""
 
 USUAL = tuple(
     f"{version}{size}{ending}"
-    for version in ("yolov8", "yolo11")
+    for version in ("yolov8", "yolo11", "yolo26")
     for size in "nsmlx"
     for ending in ("", "-seg", "-pose", "-obb", "-cls")
 )
@@ -47,9 +51,14 @@ _REFUSED = (
         "`architecture: {plain}`; or export it to ONNX elsewhere and give that file: `family: onnx`",
     ),
     (
-        r"yolo26.*",
-        "YOLO26's head has no step here: its box sides have no bins",
-        "`architecture: {plain}`; or export it to ONNX elsewhere and give that file: `family: onnx`",
+        r"yolo26.*-sem",
+        "no step here measures or decodes semantic segmentation",
+        "`architecture: {plain}-seg`",
+    ),
+    (
+        r"yolo26.*-depth",
+        "no step here measures or decodes depth",
+        "`architecture: {plain}`",
     ),
     (
         r".*-cls-resnet18",
@@ -66,13 +75,15 @@ _HEADS = {
     "YOLOESegment": "yoloe-11-seg",
     "YOLOESegment26": "yoloe-11-seg",
     "RTDETRDecoder": "rtdetr-l",
-    "OBB26": "yolo26n-obb",
-    "Pose26": "yolo26n-pose",
-    "Segment26": "yolo26n-seg",
 }
 """Class of a checkpoint's last module -> an architecture that uses it."""
 OTHER_HEADS = tuple(_HEADS)
 """Classes of heads that are not supported."""
+_HEADS_26 = tuple(name for name in HEADS if name.endswith("26"))
+_NAMELESS = (
+    "its head is YOLO26's, and the file does not say which of its networks it is",
+    "bring the checkpoint that Ultralytics' own training wrote; it holds the architecture's name",
+)
 
 
 def architecture_problem(name: str) -> tuple[str, str] | None:
@@ -104,6 +115,10 @@ def head_problem(head: str, levels: int, bins: int, architecture: str) -> tuple[
         return known
     if head in _HEADS:
         return architecture_problem(_HEADS[head])
+    if re.fullmatch(YOLO26, architecture):
+        return None
+    if head in _HEADS_26 or (bins == 1 and not architecture):
+        return _NAMELESS
     wanted = len(architecture_strides(architecture))
     if levels not in (0, wanted):
         return (

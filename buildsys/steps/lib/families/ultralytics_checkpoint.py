@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.families.ultralytics_file import HEADS
+from buildsys.steps.lib.families.ultralytics_tasks import HEADS
 from buildsys.steps.lib.runtime.progress import fail
 
 _SAFE = "ULTRALYTICS_SAFE_LOAD"
@@ -20,7 +20,6 @@ def load_model(path: Path, task: str) -> Any:
     up before. The file was checked before the step began; here it is loaded by torch's own
     restricted unpickler, with the classes that Ultralytics' loader allows.
     """
-    _name_tasks()
     if not os.environ.get(_SAFE):
         return _load(path, task)
     from ultralytics.nn.tasks import _SafeLoad
@@ -51,12 +50,3 @@ def _load(path: Path, task: str) -> Any:
 
 def _task_of(model: Any) -> str:
     return HEADS.get(type(model.model[-1]).__name__, "unknown")
-
-
-def _name_tasks() -> None:
-    """Set the task of networks whose file does not state it, and whose head class is new in YOLO26."""
-    from ultralytics.nn import tasks
-
-    tasks.SegmentationModel.task = "segment"
-    tasks.PoseModel.task = "pose"
-    tasks.OBBModel.task = "obb"

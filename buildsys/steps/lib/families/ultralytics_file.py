@@ -1,6 +1,4 @@
-"""Read the facts of an Ultralytics checkpoint from its pickle's opcodes, and names of
-architectures.
-"""
+"""Read the facts of an Ultralytics checkpoint from its pickle's opcodes."""
 
 from pathlib import Path
 from typing import Any
@@ -8,19 +6,9 @@ from typing import Any
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.families.torch_file import read_operations
 from buildsys.steps.lib.families.ultralytics_architectures import OTHER_HEADS, head_problem
+from buildsys.steps.lib.families.ultralytics_tasks import HEADS
 
-SUFFIXES = {"detect": "", "segment": "seg", "classify": "cls", "pose": "pose", "obb": "obb"}
-"""The task suffix in an architecture's name: yolov8n-seg."""
-HEADS = {
-    "Detect": "detect",
-    "v10Detect": "detect",
-    "Segment": "segment",
-    "Classify": "classify",
-    "Pose": "pose",
-    "OBB": "obb",
-}
-"""Class of the last module of a supported network -> its task."""
-_TASKS = HEADS | {name: HEADS.get(name.rstrip("0123456789"), "detect") for name in OTHER_HEADS}
+_TASKS = HEADS | dict.fromkeys(OTHER_HEADS, "detect")
 
 
 def read_checkpoint(path: Path) -> CheckpointFacts | None:
@@ -99,15 +87,3 @@ def _names(operations: list[tuple[str, Any]]) -> tuple[str, ...]:
                 break
         best = max(best, tuple(found), key=len)
     return best
-
-
-def example_of(task: str) -> str:
-    """Return a small architecture for the task, for hints."""
-    suffix = SUFFIXES.get(task, "")
-    return f"yolov8n-{suffix}" if suffix else "yolov8n"
-
-
-def architecture_task(architecture: str) -> str:
-    """Return the task in an architecture's name: yolov8n-seg -> segment, yolov8n -> detect."""
-    words = architecture.split("-")[1:]
-    return next((task for task, suffix in SUFFIXES.items() if suffix and suffix in words), "detect")
