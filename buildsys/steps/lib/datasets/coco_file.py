@@ -312,7 +312,7 @@ def read_object(
     item = _read_shape(row, where, known[category], box, layout, image, notes)
     problem = find_error(item, image.size, layout.label_layout) if item is not None else ""
     if problem:
-        notes.add(f"{where}: {problem}{_of(image)}")
+        notes.add(f"{where}: {problem}{_of(image)}", "coordinates are in pixels of that image")
     return None if problem else item
 
 

@@ -233,8 +233,11 @@ def place_objects(entry: Entry, layout: Layout) -> tuple[list[tuple[int, Object]
         placed = Object(category=category, box=box, keypoints=())
         problem = find_error(placed, content.size, layout)
         if problem:
+            hint = f"corners are in pixels of an image of {content.size[0]}x{content.size[1]}"
             findings.append(
-                Finding.error("outside", entry.file, problem, line=item.line, column=item.column)
+                Finding.error(
+                    "outside", entry.file, problem, hint, line=item.line, column=item.column
+                )
             )
         else:
             found.append((item.line, placed))
