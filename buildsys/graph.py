@@ -351,6 +351,10 @@ class Decision:
     status: Status
     key: str = ""
     reasons: tuple[Reason, ...] = ()
+    waits_for: str = ""
+    """The file or the part of a machine that is missing, of a step that waits."""
+    needs_machine: bool = False
+    """Whether this machine lacks what the step itself waits for."""
 
 
 @dataclass(frozen=True, kw_only=True)

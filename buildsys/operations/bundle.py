@@ -252,7 +252,7 @@ def timing_caches(folder: Path, params: build_engine.Params) -> list[Path]:
 def _demand(session: Session, remote: RemoteBuild, step: Step) -> None:
     decision = session.state.decide(step)
     if decision.status == Status.WAITING:
-        raise Waiting(f"{remote.build.id} waits for {decision.reasons[0].subject} ({step.stage})")
+        raise Waiting(f"{remote.build.id} waits for {decision.waits_for} ({step.stage})")
     result = session.state.result(step.id)
     if result is None:
         raise BuildsysError(

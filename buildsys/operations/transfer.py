@@ -183,8 +183,7 @@ def _find(
         return (decision.key, result), None
     if decision is not None and decision.status == Status.REJECTED:
         return None, None
-    waits = decision is not None and decision.status == Status.WAITING
-    subject = decision.reasons[0].subject if decision is not None and waits else ""
+    subject = decision.waits_for if decision is not None else ""
     return None, MissingResult(build=plan.build, stage=step.stage, lost=False, waits_for=subject)
 
 

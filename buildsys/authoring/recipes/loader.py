@@ -15,13 +15,13 @@ from buildsys.authoring.recipes.assembly import Assembler
 from buildsys.authoring.recipes.build import Build, Selection
 from buildsys.authoring.recipes.gates import check_selection
 from buildsys.authoring.recipes.other_mistakes import other_mistakes
-from buildsys.authoring.recipes.recipe import Select, TargetEntry
+from buildsys.authoring.recipes.recipe import Recipe, Select, TargetEntry
 from buildsys.authoring.recipes.reserved_names import name_problem
 from buildsys.authoring.recipes.variants import STRUCTURE, Variant, variants
 from buildsys.authoring.recipes.warnings import check_count, check_measured, find_warnings
 from buildsys.authoring.syntax.document import Document, parse_document, read_document
 from buildsys.authoring.syntax.scope import Layer, Scope
-from buildsys.authoring.syntax.validation import parse
+from buildsys.authoring.syntax.validation import nearest_key, parse
 from buildsys.authoring.syntax.values import NAME
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.authoring.workspace import WorkspaceFile, read_workspace_file
@@ -172,8 +172,10 @@ class _Reading:
             entries = self._entries(own)
         except InputError as error:
             others = self._without_target(own)
-            if any(found.hint == did_you_mean("targets", ["targets"]) for found in others):
-                raise InputError(*others) from error  # written, but misspelt
+            written = own.merged()
+            misspelt = any(nearest_key(Recipe, (key,)) == "targets" for key in written)
+            if others and misspelt and "targets" not in written:
+                raise InputError(*others) from error
             raise InputError(*error.diagnostics, *others) from error
         if not self._check_name(own):
             return  # every build would report the name again

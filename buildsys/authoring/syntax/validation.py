@@ -85,7 +85,7 @@ def parse(kind: type[T], data: object, path: KeyPath, locate: Locate) -> T:
         errors = _join_choices(error.errors())
         diagnostics = [_diagnose(kind, item, path, locate) for item in errors]
         unknown = (_place(item) for item in errors if item["type"] in _UNKNOWN)
-        meant = {_nearest_key(kind, place) for place in unknown}
+        meant = {nearest_key(kind, place) for place in unknown}
         shown = (
             diagnostic
             for item, diagnostic in zip(errors, diagnostics, strict=True)
@@ -113,7 +113,7 @@ def leave_out_mistakes(
         else:
             return data, frozenset(wrong)
         before = data
-        likely = {(*place[:-1], _nearest_key(kind, place) or "") for place in unknown}
+        likely = {(*place[:-1], nearest_key(kind, place) or "") for place in unknown}
         wrong |= {place for place in likely if place[-1] and not _holds(data, place)}
         for place in sorted(found, key=len):
             data = _without(data, place, instead)
@@ -276,7 +276,7 @@ def _suggest_key(kind: type, place: KeyPath) -> str:
     return elsewhere.get(name) or did_you_mean(name, known, most=_MOST_KEYS)
 
 
-def _nearest_key(kind: type, place: KeyPath) -> str | None:
+def nearest_key(kind: type, place: KeyPath) -> str | None:
     """Return the key that an unknown one was probably meant to be, if there is one."""
     name, known, elsewhere = _known_keys(kind, place)
     return None if name in elsewhere else nearest(name, known)

@@ -164,7 +164,7 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
     decisions = [row.decision for row in steps if not row.undone]
     waiting = [decision for decision in decisions if decision.status == Status.WAITING]
     if waiting:
-        return Outcome(kind=Kind.WAITING, subject=waiting[0].reasons[0].subject)
+        return Outcome(kind=Kind.WAITING, subject=waiting[0].waits_for)
     if any(decision.status.may_run for decision in decisions):
         return Outcome(kind=Kind.STALE)
     if any(decision.status == Status.REJECTED for decision in decisions):

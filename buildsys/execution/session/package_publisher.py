@@ -280,9 +280,8 @@ class PackagePublisher:
             with contextlib.suppress(BuildsysError):
                 decision = self.state.decide(step)
                 if decision.status == Status.WAITING:
-                    subject = decision.reasons[0].subject
-                    is_missing = subject in self.state.missing(step)
-                    portable = is_missing and is_portable(step.requires)
+                    portable = decision.needs_machine and is_portable(step.requires)
+                    subject = decision.waits_for
                     return Outcome(kind=Kind.WAITING, subject=subject, portable=portable)
         return None
 

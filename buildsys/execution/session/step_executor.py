@@ -277,7 +277,7 @@ class StepExecutor:
         """Return why a step was not made although nothing failed."""
         decision = self.state.decide(step)
         if decision.status == Status.WAITING:
-            return Waiting(f"{self.stages[step.id]} waits for {decision.reasons[0].subject}")
+            return Waiting(f"{self.stages[step.id]} waits for {decision.waits_for}")
         return StepFailed(f"{self.stages[step.id]} cannot be made: {decision.status}")
 
     def _check_lock(self, step: Step) -> None:

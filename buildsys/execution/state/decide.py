@@ -328,7 +328,10 @@ class State:
                 if (d := self.decide(self.steps[item.step])).status == Status.WAITING
             ]
             if waiting:
-                return Decision(status=Status.WAITING, reasons=waiting[0].reasons[:1])
+                subject = waiting[0].waits_for
+                return Decision(
+                    status=Status.WAITING, reasons=(Reason(subject=subject),), waits_for=subject
+                )
             stages = dict.fromkeys(self.steps[item.step].stage for item in blocked)
             reasons = tuple(Reason(subject=f"after {stage}") for stage in stages)
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
@@ -367,19 +370,23 @@ class State:
         self.database.record_result(f"{key}.{self.store.trust}" if foreign else key, result)
 
     def _to_make(self, step: Step, action_key: ActionKey, was_made: bool) -> Decision:
-        """Return the decision on a step without an output here; the first reason is what it waits
-        for.
-        """
-        missing = [
+        """Return the decision on a step without an output here."""
+        files = [
             item.source.name
             for item in step.inputs
             if item.source is not None and self.sources.is_missing(item.source)
         ]
-        missing += self.missing(step)
+        missing = [*files, *self.missing(step)]
         if missing:
             reasons = tuple(Reason(subject=subject) for subject in missing)
             reasons += self._differences(step, action_key) or ()
-            return Decision(status=Status.WAITING, key=action_key.key, reasons=reasons)
+            return Decision(
+                status=Status.WAITING,
+                key=action_key.key,
+                reasons=reasons,
+                waits_for=missing[0],
+                needs_machine=not files,
+            )
         if was_made:
             reason = Reason(subject="output missing from the store")
             return Decision(status=Status.MISSING, key=action_key.key, reasons=(reason,))
