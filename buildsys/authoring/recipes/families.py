@@ -1,4 +1,6 @@
-"""The model families, as their `export_` steps declare them; no other module names a family."""
+"""The model families, as their `export_` steps declare them; no module that reads recipes or plans
+names a family. What the runner knows of their tools: execution/running/durations.py, process.py.
+"""
 
 from functools import cache
 
