@@ -6,13 +6,14 @@ Imported when the first step is sent.
 import contextlib
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, Interrupted, MissingBytes, StepFailed
 from buildsys.execution.cluster import placement
+from buildsys.execution.cluster.answers import Answers
 from buildsys.execution.cluster.connections import MOST_DEATHS
 from buildsys.execution.cluster.orders import (
     Answer,
@@ -38,17 +39,14 @@ from buildsys.execution.cluster.scheduler_connection import (
     WorkersDied,
 )
 from buildsys.execution.running import process
-from buildsys.execution.running.durations import record_seconds
-from buildsys.execution.running.process import open_log
-from buildsys.execution.running.runner import LARGEST_VERDICT, Runner, describe_change
+from buildsys.execution.running.runner import Runner, describe_change
 from buildsys.execution.state.action_keys import ActionKey
-from buildsys.execution.state.step_outputs import is_checked, read_object, read_verdict
-from buildsys.execution.store.action_entry import WORKER, blob_name, machine_of, make_entry
+from buildsys.execution.state.step_outputs import is_checked
+from buildsys.execution.store.action_entry import blob_name
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.tree_index import encode_index
 from buildsys.graph import Input, Output, Step, StepResult
-from buildsys.spec import Format
 
 _LOOK_SECONDS = 0.5
 """Seconds between two looks at the workers, while a step waits for one or for its reply."""
@@ -56,8 +54,6 @@ _DELIVERY_PAUSES = (5.0, 30.0, 60.0)
 """Seconds before a worker is asked again for a result that it could not upload."""
 _MOST_REFUSALS = 20
 """Orders of one step that were refused, or whose reply could not be used."""
-_MOST_UNREAD = 3
-"""Times that a step is made again because a worker's result could not be read."""
 _MOST_SENT_AGAIN = 3
 """Rounds in which inputs of one step are uploaded again, beside one for each of its inputs."""
 _MOST_LOST = 5
@@ -160,10 +156,7 @@ class Dispatch:
         """Workers that refused a step, or whose reply could not be used: they get no more steps in
         this run.
         """
-        self._taken: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
-        """By action key: the worker that made it in this run, and its outputs."""
-        self._unread: Counter[str] = Counter()
-        """By action key: how often a worker's result could not be read."""
+        self._answers = Answers(runner, store, partial(self._exclude, is_refusal=False))
 
     def close(self) -> None:
         """End the run's connection."""
@@ -183,7 +176,8 @@ class Dispatch:
 
         Raises NoWorkerFits, StepFailed, MissingBytes, Interrupted.
         """
-        self._drop_unreadable(step, action_key.key)
+        if not self._answers.drop_unreadable(step, action_key.key):
+            raise NoWorkerFits
         try:
             self._await_worker(step, needs)  # inputs are uploaded only if a worker can take them
             sending = _Sending(
@@ -197,7 +191,7 @@ class Dispatch:
                 reply = self._ask(sending)
                 found = self._checked_answer(sending, reply) if reply is not None else None
                 if found is not None:
-                    return self._take(step, action_key, found, sending.events.begun)
+                    return self._answers.take(step, action_key, found, sending.events.begun)
                 sending.attempt += 1
             raise NoWorkerFits
         except NoWorkerFits:
@@ -263,12 +257,12 @@ class Dispatch:
                 rounds = sending.holders.count(reply.worker) - 1
                 refusal = None if self._await_delivery(step, reply, rounds) else reply.why
             case Answer():
-                found = self._checked(step, action_key, reply)
+                found = self._check(step, action_key, reply)
                 if isinstance(found, Answer):
                     return found
                 fault = found
             case Failed():
-                raise self._failure(action_key, reply)
+                raise self._answers.failure(action_key, reply)
         if refusal is not None:
             self._exclude(step, reply.worker, refusal, is_refusal=True)
             sending.refusals += 1
@@ -276,6 +270,14 @@ class Dispatch:
             self._exclude(step, reply.worker, fault, is_refusal=False)
             sending.refusals += 1
         return None
+
+    def _check(self, step: Step, action_key: ActionKey, reply: Answer) -> Answer | str:
+        """Return the answer as it is used, or what is wrong with it. Raises NoWorkerFits."""
+        try:
+            return self._answers.check(step, action_key, reply)
+        except RemoteFailure as failure:
+            self._require_store()
+            raise NoWorkerFits from failure
 
     def _print_gone(self, workers: list[str]) -> None:
         """Print, once for each, which of the workers that have started a step are gone."""
@@ -490,106 +492,6 @@ class Dispatch:
                 self.runner.print_line(f"{error}; steps run here")
             raise NoWorkerFits from error
 
-    def _checked(self, step: Step, action_key: ActionKey, reply: Answer) -> Answer | str:
-        """Return the answer as it is used, or what is wrong with it. Raises NoWorkerFits.
-
-        Where keys are trusted, the signed content decides. A verdict must match its file.
-        """
-        trees = {output.name: output.tree for output in step.outputs}
-        if sorted(name for name, _ in reply.outputs) != sorted(trees):
-            return f"it reports outputs that {step.stage} does not have"
-        store = self.store
-        try:
-            sizes = store.remote.each(store.remote.size, [digest for _, digest in reply.outputs])
-            if None in sizes:
-                return "the remote store does not have the files that the worker reports to have uploaded"
-            if store.settings.trusted:
-                signed = store.keep_signed(action_key.key, machine_of(step))
-                if signed is None:
-                    return "no key in `remote.trusted` has signed its result"
-                outputs = {(o.name, o.digest, o.tree) for o in signed.outputs}
-                if outputs != {(name, digest, trees[name]) for name, digest in reply.outputs}:
-                    return "its reported files differ from the signed ones"
-                if signed.passed != reply.passed:
-                    return "its reported verdict differs from the signed one"
-                reply = replace(
-                    reply,
-                    outputs=tuple((o.name, o.digest) for o in signed.outputs),
-                    seconds=signed.seconds,
-                    diary=signed.diary,
-                )
-            for name, digest in reply.outputs:
-                fault = store.find_fault(digest, trees[name])
-                if fault:
-                    return f"its `{name}` cannot be read from the remote store: {fault}"
-            if self._has_passed(step, reply) != reply.passed:
-                return "its reported verdict differs from its `verdict`"
-            self._require_figures(step, reply)
-        except StepFailed as error:
-            return str(error)
-        except RemoteFailure as failure:
-            self._require_store()
-            raise NoWorkerFits from failure
-        return reply
-
-    def _has_passed(self, step: Step, reply: Answer) -> bool:
-        """Return whether a verdict passes; a step without one passes.
-
-        Raises StepFailed, RemoteFailure.
-        """
-        verdict = dict(reply.outputs).get(Format.VERDICT)
-        if verdict is None:
-            return True
-        text = self._read("verdict", verdict, LARGEST_VERDICT)
-        return read_verdict(text, f"{step.stage} ({step.module})").passed
-
-    def _require_figures(self, step: Step, reply: Answer) -> None:
-        """Raise StepFailed if figures that a worker reports cannot be read. Raises RemoteFailure."""
-        digests = dict(reply.outputs)
-        for output in step.outputs:
-            size = self.store.remote.size(digests[output.name]) if is_checked(output, 0) else None
-            if size is not None and is_checked(output, size):
-                text = self._read(output.name, digests[output.name], size)
-                read_object(text, f"{step.stage} ({step.module})", output.name)
-
-    def _read(self, name: str, digest: str, largest: int) -> bytes:
-        """Return the bytes of an output that a worker reports. Raises StepFailed, RemoteFailure."""
-        try:
-            self.store.bring_new(digest, largest)
-            return self.store.read(digest)
-        except (Damaged, FileNotFoundError) as error:
-            raise StepFailed(
-                f"its `{name}` cannot be read from the remote store: it is damaged"
-            ) from error
-
-    def _drop_unreadable(self, step: Step, key: str) -> None:
-        """If a result of this run could not be read, remove its damaged files from the remote store,
-        and its worker from this run.
-
-        Raises NoWorkerFits if that happened too often.
-        """
-        worker, outputs = self._taken.pop(key, ("", ()))
-        name, trees = self.runner.name(step), {output.name: output.tree for output in step.outputs}
-        damaged = {d for o, digest in outputs for d in self.store.damaged(digest, trees[o])}
-        if damaged:
-            with contextlib.suppress(RemoteFailure):  # damaged files would not be uploaded again
-                self.store.remote.remove(*map(blob_name, damaged))
-            self._exclude(step, worker, "what it uploaded is damaged", is_refusal=False)
-        elif worker:
-            self.runner.print_line(
-                f"{self.store.settings.url} no longer has what worker {worker} made for {name}:"
-                " it is made again"
-            )
-        if worker:
-            self._unread[key] += 1
-        if self._unread[key] <= _MOST_UNREAD:
-            return
-        if worker:
-            self.runner.print_line(
-                f"{name} runs here: its results from workers could not be read {self._unread[key]} times"
-            )
-        raise NoWorkerFits
-
     def _keep_source(self, item: Input, digest: str, tree: bool) -> None:
         """Copy a source into the local store: workers cannot read folders of this machine."""
         source, store = item.source, self.runner.state.store
@@ -608,47 +510,6 @@ class Dispatch:
             raise StepFailed(f"{source.name} cannot be read: {error.strerror or error}") from error
         if found != digest:
             raise StepFailed(describe_change(source.name))
-
-    def _failure(self, action_key: ActionKey, reply: Failed) -> StepFailed:
-        """Return the error of a step that failed on a worker, with the path of its local log."""
-        log = self.runner.log(action_key.key)
-        self._fetch_log(reply.log, log)
-        is_path = reply.place.endswith(f"{action_key.key}.log")
-        text = reply.text.replace(reply.place, str(log)) if is_path else reply.text
-        return StepFailed(f"on worker {reply.worker}: {text}", refused=reply.refused)
-
-    def _take(
-        self, step: Step, action_key: ActionKey, reply: Answer, begun: list[str]
-    ) -> StepResult | None:
-        """Return the result of a step from a checked answer.
-
-        Returns None if its worker had it already; `begun`: workers that started it in this run.
-        """
-        self._fetch_log(reply.log, self.runner.log(action_key.key))
-        self._taken[action_key.key] = (reply.worker, reply.outputs)
-        result = StepResult(outputs=reply.outputs, seconds=reply.seconds, passed=reply.passed)
-        self.store.note_there(digest for _, digest in reply.outputs)
-        diary = dict(reply.diary) | {WORKER: reply.worker}
-        self.store.note(make_entry(step, action_key.key, result, diary))
-        if not reply.made and reply.worker not in begun:
-            self.runner.state.finish(step, action_key, result)
-            return None
-        self.runner.variants[step.tool_env] = reply.variant
-        self.runner.isolations[step.id] = reply.isolation
-        self.runner.state.finish(step, action_key, result)
-        if not step.trains:  # it may have continued on its worker
-            record_seconds(self.runner.state.database, step, reply.seconds)
-        return result
-
-    def _fetch_log(self, digest: str, log: Path) -> None:
-        """Fetch a step's log into this workspace, like those of local steps."""
-        if not digest:
-            return
-        try:
-            open_log(log).close()
-            self.store.remote.fetch(digest, log)
-        except (OSError, BuildsysError, RemoteFailure, Damaged):
-            log.unlink(missing_ok=True)
 
     def _exclude(self, step: Step, worker: str, why: str, *, is_refusal: bool) -> None:
         """Send a worker no more steps in this run, and print why, once.
