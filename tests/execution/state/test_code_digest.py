@@ -620,16 +620,9 @@ MODULES_OF_TRAININGS = {
         "heads.box_corners",
     },
     "train_yolox": {
-        "datasets.exif",
-        "datasets.hidden_files",
-        "datasets.image_headers",
-        "datasets.images",
-        "datasets.jpeg_file",
         "families.yolox_data",
         "families.yolox_network",
         "families.yolox_validation",
-        "files.foreign",
-        "runtime.native_stderr",
     },
 }
 """The modules of steps/lib that decide what each training's result is: every edit of one makes all

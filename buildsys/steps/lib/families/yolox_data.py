@@ -48,20 +48,21 @@ def open_split(root: Path, size: int, changes: Changes, split: str = "train") ->
     import cv2
     from yolox.data import COCODataset
 
-    from buildsys.steps.lib.datasets import images
-
     class Pictures(COCODataset):  # type: ignore[misc]
         """Upstream's dataset, with messages of ours for unusable images, of any shape."""
 
         def load_image(self, index: int) -> "np.ndarray":
             _, stated, _, name = self.annotations[index]
-            if not (root / "images" / name).is_file():
+            path = root / "images" / name
+            if not path.is_file():
                 fail(f"the annotations name {name}, which is not in the dataset's images.")
-            image = images.read_image(root / "images" / name)
+            image = cv2.imread(str(path))  # every decoder gives the pixels of a prepared image
+            if image is None:
+                fail(f"{name} does not decode, or does not fit into memory.")
             height, width = image.shape[:2]
             if (height, width) != tuple(stated):  # boxes are scaled by the annotated size
-                size = f"{width} x {height}"
-                fail(f"{name} is {size} pixels; the annotations say {stated[1]} x {stated[0]}.")
+                pixels = f"{width} x {height} pixels"
+                fail(f"{name} is {pixels}; the annotations say {stated[1]} x {stated[0]}.")
             return image
 
         def load_resized_img(self, index: int) -> "np.ndarray":
