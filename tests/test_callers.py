@@ -1,12 +1,15 @@
 """Every function and class of the modules that trainings rest on has a use in the package."""
 
 import ast
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from buildsys.execution.state.code_digest import covered_modules
 from buildsys.python_source import parse_source
+from buildsys.registry import get_step, step_names
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "buildsys"
@@ -24,8 +27,13 @@ def name_of(path: Path) -> str:
 @cache
 def used_by_others() -> set[tuple[str, str]]:
     """Each (module, name) that another module imports, or reads as an attribute of the module."""
+    return used_in(PACKAGE.rglob("*.py"))
+
+
+def used_in(paths: Iterable[Path]) -> set[tuple[str, str]]:
+    """Each (module, name) that one of the files imports, or reads as an attribute of the module."""
     found = set()
-    for path in PACKAGE.rglob("*.py"):
+    for path in paths:
         modules: dict[str, str] = {}
         tree = parse_source(path.read_text(encoding="utf-8"))
         for node in ast.walk(tree):
@@ -55,8 +63,22 @@ def protocol_members() -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_module_of_the_library_has_no_code_without_a_use(path: Path) -> None:
     """Code without a use is still part of the keys of the steps that import its module."""
+    assert unused_in(path, used_by_others()) - protocol_members() == set()
+
+
+def test_modules_of_trainings_hold_only_what_trainings_run() -> None:
+    """Code that another step uses is in another module, so that editing it repeats no training."""
+    steps = [name for name in step_names() if get_step(name).spec.trains]
+    names = {name for step in steps for name in covered_modules(step, PACKAGE)}
+    paths = [REPOSITORY.joinpath(*name.split(".")).with_suffix(".py") for name in sorted(names)]
+    used = used_in(paths)
+    library = [path for path in paths if "lib" in path.parts and path.stem != "launcher"]
+    assert {name_of(path): left for path in library if (left := unused_in(path, used))} == {}
+
+
+def unused_in(path: Path, used: set[tuple[str, str]]) -> set[str]:
+    """The functions and classes of a module that neither it nor the `used` names read."""
     tree = parse_source(path.read_text(encoding="utf-8"))
     read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    others = {name for module, name in used_by_others() if module == name_of(path)}
-    assert defined - read - others - protocol_members() == set()
+    return defined - read - {name for module, name in used if module == name_of(path)}

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 sys.path.insert(0, sys.argv[1])
 from buildsys.steps.lib.datasets import images
-from buildsys.steps.lib.datasets.image_files import encode_png
+from buildsys.steps.lib.datasets.png_file import encode_png
 from buildsys.steps.lib.runtime.progress import StepError
 
 def png(width, height):

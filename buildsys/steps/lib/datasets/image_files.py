@@ -19,13 +19,3 @@ def write(path: Path, image: "np.ndarray", options: "Sequence[int]" = ()) -> Non
     is_encoded, data = cv2.imencode(path.suffix, image, list(options))
     assert is_encoded, path.name
     path.write_bytes(data.tobytes())
-
-
-def encode_png(image: "np.ndarray") -> bytes:
-    """Return an image as PNG. Every filter is tried for each row: a tenth to a third smaller."""
-    import cv2
-
-    filters = [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_ALL_FILTERS]
-    is_encoded, data = cv2.imencode(".png", image, filters)
-    assert is_encoded
-    return bytes(data.tobytes())

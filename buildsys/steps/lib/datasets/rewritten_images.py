@@ -6,9 +6,9 @@ from pathlib import Path
 
 from buildsys.steps.lib.datasets import images, jpeg_file
 from buildsys.steps.lib.datasets.exif import UPRIGHT
-from buildsys.steps.lib.datasets.image_files import encode_png
 from buildsys.steps.lib.datasets.image_headers import orientation_of
 from buildsys.steps.lib.datasets.labels import Finding
+from buildsys.steps.lib.datasets.png_file import encode_png
 
 _ENCODED = 8
 """Images that are encoded to estimate the size of all."""
