@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     import gc
 
     from buildsys.execution.places import Workspace
-    from buildsys.execution.state.locked_variable import read_variable
+    from buildsys.execution.settings.locked_variable import read_variable
     from buildsys.execution.state.settled import is_whole, settled_recipes
     from buildsys.report import stamp
 

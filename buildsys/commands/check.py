@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
     from buildsys.execution.running import isolation
     from buildsys.execution.session.loading import make_plans
-    from buildsys.execution.state.configured_store import FILE, default_store
+    from buildsys.execution.settings.stores import default_store
+    from buildsys.execution.settings.workspace_file import FILE
     from buildsys.operating_system import TRIED, platform_name
     from buildsys.printing import guard
 

@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what was removed and how much is left."""
     from buildsys.execution.places import Workspace
-    from buildsys.execution.state.configured_store import default_store
+    from buildsys.execution.settings.stores import default_store
     from buildsys.execution.store.garbage_collection import Limits
     from buildsys.operations.gc import sweep
 

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
-    from buildsys.execution.state.configured_store import default_store
+    from buildsys.execution.settings.stores import default_store
     from buildsys.execution.store.shared_store import require_shared
     from buildsys.operations.sharing import check
     from buildsys.text import count_text, size_text
@@ -69,7 +69,7 @@ def _check(options: argparse.Namespace) -> int:
 def _gc(options: argparse.Namespace) -> int:
     from buildsys.commands.gc import read_age
     from buildsys.execution.places import Workspace
-    from buildsys.execution.state.configured_store import default_store
+    from buildsys.execution.settings.stores import default_store
     from buildsys.execution.store.shared_store import require_shared
     from buildsys.operations.sharing import sweep
     from buildsys.text import count_text, size_text

@@ -142,7 +142,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _import(options: argparse.Namespace) -> int:
     from buildsys.execution.places import Workspace
-    from buildsys.execution.state.configured_store import default_store
+    from buildsys.execution.settings.stores import default_store
     from buildsys.operations.transfer import take_in
     from buildsys.text import count_text, size_text
 

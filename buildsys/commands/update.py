@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.errors import NotAsLocked
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
-    from buildsys.execution.state.locked_variable import VARIABLE
+    from buildsys.execution.settings.locked_variable import VARIABLE
     from buildsys.graph import build_plans, candidates_of, steps_of
 
     session = Session(options.folder.resolve())

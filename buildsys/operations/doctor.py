@@ -9,7 +9,7 @@ from pathlib import Path
 from buildsys.errors import BuildsysError, IsolationUnavailable, ToolUnavailable
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import isolation
-from buildsys.execution.state.configured_store import default_store
+from buildsys.execution.settings.stores import default_store
 from buildsys.execution.tools import definitions, uv_commands
 from buildsys.execution.tools.host_facts import find_library
 from buildsys.execution.tools.host_tools import QEMU, find_qemu

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from buildsys.cluster_settings import is_loopback
 from buildsys.errors import CannotWrite, InputError, shorten
 from buildsys.execution.places import Workspace, cache_root, config_root
-from buildsys.execution.state.configured_store import is_inside
+from buildsys.execution.settings.stores import is_inside
 from buildsys.files import open_regular, write_new
 from buildsys.write_errors import writing
 

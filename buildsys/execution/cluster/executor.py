@@ -16,8 +16,8 @@ from buildsys.execution.cluster.connections import may_be_off, read_certificate
 from buildsys.execution.cluster.patience import Patience
 from buildsys.execution.running import process
 from buildsys.execution.running.runner import Runner, make_once
+from buildsys.execution.settings.cluster import certificate_source, find_certificate
 from buildsys.execution.state.action_keys import ActionKey
-from buildsys.execution.state.configured_cluster import certificate_source, find_certificate
 from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Step, StepResult

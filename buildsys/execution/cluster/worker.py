@@ -37,7 +37,7 @@ from buildsys.execution.cluster.orders import (
 from buildsys.execution.cluster.placement import THREADS
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import process
-from buildsys.execution.state.configured_store import default_store
+from buildsys.execution.settings.stores import default_store
 from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.files import remove_tree
 from buildsys.locks import locked

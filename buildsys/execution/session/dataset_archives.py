@@ -13,8 +13,8 @@ from buildsys.execution.places import Workspace, datasets_root
 from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_executor import StepExecutor, make_executor
+from buildsys.execution.settings.stores import default_store
 from buildsys.execution.state.completed_plans import plan_beside
-from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.state.database import Database
 from buildsys.execution.store import unpacked
 from buildsys.execution.store.archives import unpack_stream

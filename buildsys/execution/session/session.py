@@ -20,15 +20,15 @@ from buildsys.execution.session.step_executor import make_executor
 from buildsys.execution.session.step_order import remaining_seconds, run_seconds
 from buildsys.execution.session.summary import Row, render_not_as_locked, settled_row
 from buildsys.execution.session.workspace_lock import exclusive
+from buildsys.execution.settings.locked_variable import read_variable
+from buildsys.execution.settings.stores import default_store
 from buildsys.execution.state import published
-from buildsys.execution.state.configured_store import default_store
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.lock_differences import (
     differences,
     missing_lines,
     never_trained,
 )
-from buildsys.execution.state.locked_variable import read_variable
 from buildsys.execution.state.plans import Plans
 from buildsys.execution.state.recording import training_notes
 from buildsys.execution.state.settled import Settled, forget_settled, keep_settled

@@ -24,7 +24,7 @@ from buildsys.execution.running.runner import EnsureEnv, Runner
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_names import shorten, stage_names
 from buildsys.execution.session.step_times import StepTimes
-from buildsys.execution.state.configured_cluster import find_cluster
+from buildsys.execution.settings.cluster import find_cluster
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.lock_differences import no_line

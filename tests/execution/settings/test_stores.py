@@ -10,8 +10,9 @@ import pytest
 from buildsys.authoring.workspace import WorkspaceFile
 from buildsys.errors import BuildsysError, CannotWrite, InputError
 from buildsys.execution.places import Workspace
-from buildsys.execution.state.configured_cluster import find_cluster
-from buildsys.execution.state.configured_store import KEYS, default_store, find_remote
+from buildsys.execution.settings.cluster import find_cluster
+from buildsys.execution.settings.stores import default_store, find_remote
+from buildsys.execution.settings.workspace_file import KEYS
 from buildsys.execution.store.action_entry import WORKER, make_entry
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.store import Store

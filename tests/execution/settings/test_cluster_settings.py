@@ -16,7 +16,7 @@ from buildsys.errors import BuildsysError, InputError
 from buildsys.execution.cluster.connections import listening_host, read_certificate
 from buildsys.execution.cluster.slurm import remove_left
 from buildsys.execution.places import Workspace
-from buildsys.execution.state.configured_cluster import find_certificate, find_cluster
+from buildsys.execution.settings.cluster import find_certificate, find_cluster
 from tests.conftest import REPOSITORY, Sample
 
 

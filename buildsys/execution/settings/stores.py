@@ -8,37 +8,24 @@ remote store to read from. Other stores have to be named by environment variable
 import contextlib
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 from urllib.parse import unquote, urlsplit
 
-from buildsys.cluster_settings import ClusterSettings, check_file
-from buildsys.digest import plain
 from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
 from buildsys.escaping import hide_passwords
 from buildsys.execution.places import Workspace, absolute, cache_root
-from buildsys.execution.state import unchanged
+from buildsys.execution.settings.workspace_file import FILE, configured_places, position
 from buildsys.execution.store.store import REMOTES, Store, foreign_name
-from buildsys.files import may_change_again, read_written, stat_text
 from buildsys.remote_settings import (
-    MODE_MOVED,
     Mode,
     RemotePlace,
     RemoteSettings,
     trust_id,
     variables_of,
 )
-from buildsys.typed_json import Mismatch, decode
 from buildsys.write_errors import obstacle, way_out
 
-FILE = "buildsys.yaml"
-_SECTIONS = ("store", "remote", "cluster")
-KEYS = ("datasets", *_SECTIONS)
-"""The keys of the file; a run reads the sections here, recipes read their datasets."""
-_READER = "store, remote and cluster; no other key, no link, tcp:// or path of a certificate"
-"""What this release reads from the file; the cached values of another release are read again."""
-_CHECK = "run `buildsys check` to see the mistake"
 REMOTE, REMOTE_MODE = "BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"
 _INSIDE = "the store would lie in the repository, where a commit could fill it"
 _NO_STORE = (
@@ -146,7 +133,7 @@ def find_remote(workspace: Workspace, *, pushes: bool = False) -> RemoteSettings
         message = "the remote store would lie in the repository, where a commit could fill it"
         if place:
             raise BuildsysError(f"{REMOTE} is {place}: {message}")
-        line, column, source = _position(workspace.root / FILE, "remote")
+        line, column, source = position(workspace.root / FILE, "remote")
         hint = "name a folder outside of it"
         raise InputError.at(FILE, message, hint, line=line, column=column, source=source)
     return remote
@@ -174,7 +161,7 @@ def _find_root(workspace: Workspace, named: str) -> tuple[Path, bool]:
         found = Path(os.path.realpath(found))  # another user's link could lead elsewhere later
         problem = problem or _writers(found) or _writers_above(found)
     if problem is not None:
-        line, column, source = _position(workspace.root / FILE, "store")
+        line, column, source = position(workspace.root / FILE, "store")
         raise InputError.at(FILE, *problem, line=line, column=column, source=source)
     return _usable(found or cache_root() / "store"), found is not None
 
@@ -248,122 +235,3 @@ def is_inside(place: Path, workspace: Workspace) -> bool:
         repository = root
     names = (Path(os.path.abspath(place)), Path(os.path.realpath(place)))
     return any(name.is_relative_to(p) for name in names for p in (repository, repository.resolve()))
-
-
-def _position(file: Path, *place: str | int, of_key: bool = False) -> tuple[int, int, str]:
-    """Return line, column and text of the value at a path of keys and indexes, or of the last one
-    found.
-
-    `of_key`: of the keys themselves. Returns zeros where it cannot be found any more.
-    """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    line, column = 0, 0
-    try:
-        text = read_written(file, FILE).decode("utf-8-sig")
-        node = YAML(pure=True).load(text)
-        for part in place:
-            find = node.lc.item if isinstance(part, int) else node.lc.value
-            line, column = (node.lc.key if of_key else find)(part)
-            line, column, node = line + 1, column + 1, node[part]
-        return line, column, text.splitlines()[line - 1] if line else ""
-    except (InputError, UnicodeDecodeError, YAMLError, AttributeError, LookupError, TypeError):
-        return line, column, ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Places:
-    """The stores and the cluster that buildsys.yaml names."""
-
-    store: str = ""
-    remote: RemotePlace | None = None
-    cluster: ClusterSettings | None = None
-
-
-def configured_places(workspace: Workspace) -> Places:
-    """Return the stores and the cluster of buildsys.yaml; parsed once per change, since parsing is
-    slow.
-
-    Raises InputError for any mistake: otherwise a mistake could drop the list of trusted keys.
-    """
-    file, cache = workspace.root / FILE, workspace.state / "store.json"
-    now = stat_text(str(file))
-    if now == "absent":
-        return Places()
-    known = unchanged.find(cache, _READER)
-    # a record without the file's stat does not count
-    if known is not None and known.files.keys() == {str(file)}:
-        with contextlib.suppress(ValueError):
-            return decode(Places, known.value)
-    racy = may_change_again(now)  # decided before reading
-    found = _read_places(file)
-    if workspace.state.is_dir() and not racy:  # a run creates the folder
-        entry = unchanged.Entry(value=plain(found), text=_READER, files={str(file): now})
-        unchanged.keep(cache, entry)
-    return found
-
-
-def _read_places(file: Path) -> Places:
-    """Return the top-level keys `store`, `remote` and `cluster` of a YAML file.
-
-    Raises InputError.
-    """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    text = read_written(file, FILE)
-    try:
-        data = YAML(typ="safe", pure=True).load(text.decode("utf-8-sig"))
-    except (YAMLError, ValueError, RecursionError) as error:
-        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise InputError.at(
-            FILE, "it cannot be read as YAML", _CHECK, line=line, column=column
-        ) from error
-    sections = _sections(file, data)
-    try:
-        found = decode(Places, sections)
-        if found.cluster is not None:
-            _check_cluster(found.cluster)
-    except Mismatch as error:
-        line, column, source = _position(file, *error.place)
-        hint = MODE_MOVED if error.place == ("remote", "mode") else _CHECK
-        raise InputError.at(
-            FILE, error.text, hint, line=line, column=column, source=source
-        ) from error
-    return found
-
-
-def _sections(file: Path, data: object) -> dict[str, object]:
-    """Return the sections that have a value. Raises InputError for any other key.
-
-    A misspelled `remote` would otherwise drop the list of trusted keys.
-    """
-    if data is None:  # an empty file
-        return {}
-    if not isinstance(data, dict):
-        message = "the file must be a block of `key: value` lines"
-        raise InputError.at(FILE, message, _CHECK, line=1, column=1)
-    for key in data:
-        if key not in KEYS:
-            from buildsys.text import did_you_mean
-
-            line, column, source = _position(file, key, of_key=True)
-            name = shorten(str(key))
-            raise InputError.at(
-                FILE,
-                f"unknown key `{name}`",
-                did_you_mean(name, KEYS),
-                line=line,
-                column=column,
-                source=source,
-            )
-    return {key: data[key] for key in _SECTIONS if data.get(key) is not None}
-
-
-def _check_cluster(cluster: ClusterSettings) -> None:
-    try:
-        check_file(cluster)
-    except Mismatch as error:
-        raise Mismatch(error.what, ("cluster", *error.place)) from error

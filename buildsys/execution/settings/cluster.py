@@ -13,7 +13,8 @@ from pathlib import Path
 from buildsys.cluster_settings import CA_VARIABLE, VARIABLE, ClusterSettings
 from buildsys.errors import BuildsysError, InputError, shorten
 from buildsys.execution.places import Workspace, config_root
-from buildsys.execution.state.configured_store import FILE, configured_places, is_inside
+from buildsys.execution.settings.stores import is_inside
+from buildsys.execution.settings.workspace_file import FILE, configured_places
 
 
 def find_cluster(workspace: Workspace) -> ClusterSettings | None:

@@ -1,0 +1,1 @@
+"""What this machine and buildsys.yaml say about a run: its store, its cluster, its lock."""
