@@ -24,15 +24,16 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     from dataclasses import replace
 
     from buildsys.steps.lib.families import yolox_checkpoint, yolox_network
-
-    yolox_network.prepare()
-    import numpy as np
-    import torch
+    from buildsys.steps.lib.runtime import torch_light
 
     source = inputs["checkpoint"]
-    model = yolox_checkpoint.load_model(
-        source, yolox_checkpoint.architecture_of(source), len(params.classes)
-    )
+    with torch_light.without_torchvision():
+        yolox_network.prepare()
+        model = yolox_checkpoint.load_model(
+            source, yolox_checkpoint.architecture_of(source), len(params.classes)
+        )
+    import numpy as np
+    import torch
 
     def predict(picture: Any) -> dict[str, Any]:
         theirs = np.ascontiguousarray(picture[None, ..., ::-1].transpose(0, 3, 1, 2), np.float32)

@@ -44,10 +44,12 @@ STEP = StepSpec(
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Build the network and save it."""
     from buildsys.steps.lib.families import yolox_network
+    from buildsys.steps.lib.runtime import torch_light
 
-    yolox_network.prepare()
-    import torch
+    with torch_light.without_torchvision():
+        yolox_network.prepare()
+        import torch
 
-    torch.manual_seed(params.seed)
-    network = yolox_network.make_model(params.architecture, len(params.classes))
+        torch.manual_seed(params.seed)
+        network = yolox_network.make_model(params.architecture, len(params.classes))
     yolox_network.save_model(network, outputs["checkpoint"], params.architecture, params.classes)

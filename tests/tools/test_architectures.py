@@ -83,9 +83,11 @@ for path in sorted((Path(ultralytics.__file__).parent / "cfg" / "models").rglob(
     classes = getattr(last, "nc", 0) or last.linear.out_features
     facts = {"classes": [""] * classes, "keypoints": points[0], "keypoint_dims": points[1]}
     picture, outputs, apart = torch.rand(1, 3, side, side), {}, 0.0
-    for branch in branches_of(name):
+    branches = branches_of(name)
+    for branch in branches:
         decoded = {}
-        fused = ultralytics_head.fuse(copy.deepcopy(whole), of_branch("raw", branch))
+        own = whole if branch == branches[-1] else copy.deepcopy(whole)
+        fused = ultralytics_head.fuse(own, of_branch("raw", branch))
         head_before = dict(vars(fused.model[-1]))
         for word, plain in heads_of(name):
             if task not in dict(HEAD_TASKS).get(word, (task,)):

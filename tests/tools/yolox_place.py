@@ -35,6 +35,8 @@ TRAIN = {
     "patience": 0,
     "threads": 1,
 }
+_TELLS_IMPORTS = {"PYTHONPROFILEIMPORTTIME": "1"}
+"""Python prints each module that it imports to stderr."""
 
 
 def draw_dataset(root: Path, count: int = 8) -> Path:
@@ -105,10 +107,11 @@ def start(
     """Start a step in its scratch folder."""
     _, python = environments.ensure("yolox", print)
     scratch.mkdir(exist_ok=True)
+    trains = module == "train_yolox"
     request = {
         "inputs": {key: str(path) for key, path in inputs.items()},
         "outputs": {output[0]: str(output[1])}
-        | ({"training": str(curves_of(output[1]))} if module == "train_yolox" else {}),
+        | ({"training": str(curves_of(output[1]))} if trains else {}),
         "params": params,
         "error": str(scratch / "error.txt"),
     }
@@ -119,8 +122,14 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=tool_environment(python, scratch),
+        env={**tool_environment(python, scratch), **({} if trains else _TELLS_IMPORTS)},
     )
+
+
+def imported(errors: str) -> set[str]:
+    """The modules that a step of `start` imported, by what it printed."""
+    lines = (line for line in errors.splitlines() if line.startswith("import time:"))
+    return {line.rpartition("|")[2].strip() for line in lines}
 
 
 def run(
@@ -130,10 +139,14 @@ def run(
     output: tuple[str, Path],
     params: dict[str, Any],
 ) -> Path:
-    """Run a step; return its output."""
+    """Run a step; return its output. Only a training may import torchvision, which imports torch's
+    compiler and doubles the time to start.
+    """
     step = start(module, scratch, inputs, output, params)
     _, errors = step.communicate()
     assert step.returncode == 0, errors[-2000:]
+    if module != "train_yolox":
+        assert not {"torchvision", "torch._dynamo"} & imported(errors)
     return output[1]
 
 

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.steps.lib.families import yolox_checkpoint, yolox_network
+from buildsys.steps.lib.runtime import torch_light
 
 
 def load_network(checkpoint: Path, architecture: str, classes: int, head: str) -> Any:
     """Set up YOLOX, and return the checkpoint's network in evaluation mode, changed to RGB 0..1 and
     the given head.
     """
-    yolox_network.prepare()
-    model = yolox_checkpoint.load_model(checkpoint, architecture, classes).eval()
+    with torch_light.without_torchvision():
+        yolox_network.prepare()
+        model = yolox_checkpoint.load_model(checkpoint, architecture, classes).eval()
     fold_input(model)
     set_head(model, head)
     return model
