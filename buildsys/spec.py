@@ -113,6 +113,10 @@ HEADLINES = {
     "top1": "top-1",
 }
 """The main metrics, and their names in a column of a table."""
+SIZES = ("bytes", "sram_bytes")
+"""Figures of every file: its size, and the SRAM that Vela plans for it (with Dedicated_Sram the cache,
+not the arena in DRAM).
+"""
 
 
 def classes_without_objects(metrics: Mapping[str, float | None]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the steps before the engine, write the folder, print what to do with it."""
     from buildsys.errors import BuildsysError
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.operations import bundle
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     workspace = Workspace(options.folder.resolve())
     remote = bundle.plan_remote_build(workspace, options.build)
     target = options.out or bundle.default_folder(workspace, remote.build.id)
-    children.end_on_signals(lambda: None)
+    signals.end_on_signals(lambda: None)
     with exclusive(workspace):
         session = bundle.open_session(workspace, remote)
         try:

@@ -74,7 +74,7 @@ def _look(root: Path, asked: list[str], broken: tuple[str, ...]) -> int:
 
     `broken`: the recipes with mistakes, which were printed already.
     """
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
@@ -88,7 +88,7 @@ def _look(root: Path, asked: list[str], broken: tuple[str, ...]) -> int:
         print(f"{build}: its recipe has no dataset")
     plans = Plans.of(dataset.plan for dataset in datasets)
     session = Session(root, plans=plans)
-    children.end_on_signals(lambda: None)
+    signals.end_on_signals(lambda: None)
     with exclusive(session.workspace):
         try:
             return max([_show(session, dataset) for dataset in chosen], default=0)

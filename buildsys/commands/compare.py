@@ -42,12 +42,12 @@ def run(options: argparse.Namespace) -> int:
     or 11 (rejected).
     """
     from buildsys.errors import BuildsysError
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
 
     session = Session(options.folder.resolve())
-    children.end_on_signals(lambda: None)
+    signals.end_on_signals(lambda: None)
     try:
         with exclusive(session.workspace):
             return _compare(session, options)

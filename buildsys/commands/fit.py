@@ -17,7 +17,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the sizes that were tried and the result; exit code 11 if no size fits."""
     from buildsys.errors import Rejected
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.build_planning import plan_build
     from buildsys.execution.session.workspace_lock import exclusive
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     workspace = Workspace(options.folder.resolve())
     build = find_build(workspace, options.build)
     plan = None if build.waiting_for else plan_build(build, workspace)
-    children.end_on_signals(lambda: None)
+    signals.end_on_signals(lambda: None)
     with exclusive(workspace):
         found = fit(workspace, build, plan, lambda text: print(text, file=sys.stderr, flush=True))
     print(render(found))

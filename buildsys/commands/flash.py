@@ -24,7 +24,7 @@ def run(options: argparse.Namespace, send: "Send | None" = None) -> int:
     """Exit codes: 0 every model was sent, 1 the tool failed, 2 these builds cannot be flashed
     together.
     """
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.tools.environments import ensure
     from buildsys.operations import flash
 
@@ -33,10 +33,10 @@ def run(options: argparse.Namespace, send: "Send | None" = None) -> int:
     _announce(chosen)
     if options.dry_run:
         return _print_commands(chosen, flash.interpreter(), options.port or "PORT")
-    children.end_on_signals(lambda: None)
+    signals.end_on_signals(lambda: None)
     _, python = ensure(flash.TOOL_ENV, lambda text: print(text, file=sys.stderr))
     port = options.port or flash.choose_port(flash.find_ports(python))
-    children.end_on_signals(_print_interrupted)
+    signals.end_on_signals(_print_interrupted)
     for flashing in chosen:
         if not _send(flashing, python, port, send or flash.run_tool):
             return 1

@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.authoring.scaffold.draft import describe
     from buildsys.authoring.targets.lookup import Boards
     from buildsys.authoring.workspace import FILE
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.loading import make_plans
     from buildsys.files import write_new
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     path = _place(root, options.name)
     boards = Boards(root)
     label = f"recipes/{path.name}"
-    with contextlib.ExitStack() as undo, children.undone_on_signals(undo.close):
+    with contextlib.ExitStack() as undo, signals.undone_on_signals(undo.close):
         draft, file = _read_options(root, options, boards, undo)
         text = _write(draft, boards)
         plans = make_plans(

@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Draw, and print one line for each image; exit code 2 if an image cannot be read."""
     from buildsys.errors import BuildsysError
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     own = workspace.own(workspace.build / ".predictions" / prediction.build.build)
     target = find_folder(options.out or own)
     session = Session(workspace.root, plans=prediction.plans)
-    children.end_on_signals(lambda: None)
+    signals.end_on_signals(lambda: None)
     with exclusive(workspace):
         try:
             predict.check_built(session, prediction.build)

@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print where the report is and what got worse; exit code 1 if its pages could not be made."""
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
     workspace = Workspace(options.folder.resolve())
     session = Session(workspace.root, settled=settled_recipes(workspace))
-    children.end_on_signals(lambda: None)
+    signals.end_on_signals(lambda: None)
     try:
         with exclusive(workspace):
             if options.accept is not None:

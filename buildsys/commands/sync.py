@@ -109,7 +109,7 @@ def _work(
     options: argparse.Namespace,
     make_run: "MakeRun | None",
 ) -> int:
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.session.console import Console
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.execution.tools.watching import watched
@@ -120,7 +120,7 @@ def _work(
         return 0
     console = Console(line_every=_LINE_EVERY_SECONDS)
     if missing:
-        children.end_on_signals(lambda: None)
+        signals.end_on_signals(lambda: None)
     rows = list(_print(sync(envs, console, make_run or watched)))
     console.close()
     if session is not None and steps:

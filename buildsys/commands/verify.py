@@ -19,14 +19,14 @@ def run(options: argparse.Namespace) -> int:
     10 if another machine has to run one.
     """
     from buildsys.errors import InputError, Waiting
-    from buildsys.execution import children
+    from buildsys.execution import signals
     from buildsys.execution.session.session import Session
     from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.execution.state.lock_differences import differences
     from buildsys.operations.verify import Verdict, shipped_plan, verify
 
     session = Session(options.folder.resolve())
-    children.end_on_signals(lambda: None)
+    signals.end_on_signals(lambda: None)
     findings = []
     try:
         chosen = session.loaded.select([options.build])

@@ -15,7 +15,7 @@ from buildsys.doit.names import REPORT
 from buildsys.doit.run import UNKNOWN, Run
 from buildsys.doit.tasks import Reported
 from buildsys.errors import BuildsysError, CannotWrite, NotAsLocked
-from buildsys.execution import children
+from buildsys.execution import signals
 from buildsys.execution.session.interrupted_trainings import describe_trainings
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
@@ -100,7 +100,7 @@ class Reporter:
         """Take the lock, print mistakes in recipes, prepare the run."""
         current = self.run.session
         trainings = partial(describe_trainings, current.workspace, current.executor)
-        children.end_on_signals(self._interrupted, details=trainings)
+        signals.end_on_signals(self._interrupted, details=trainings)
         try:
             self._lock.enter_context(exclusive(current.workspace))
         except CannotWrite as error:

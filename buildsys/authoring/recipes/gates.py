@@ -11,14 +11,10 @@ from buildsys.authoring.recipes.recipe import Gate, Recipe
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
 from buildsys.errors import Diagnostic
-from buildsys.spec import HEADLINES, METRICS
+from buildsys.spec import HEADLINES, METRICS, SIZES
 from buildsys.text import did_you_mean
 
 _AT: KeyPath = ("evaluate", "gates")
-SIZES = ("bytes", "sram_bytes")
-"""Figures of every file: its size, and the SRAM that Vela plans for it (with Dedicated_Sram the cache,
-not the arena in DRAM).
-"""
 
 
 def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from buildsys.cluster_settings import SlurmSettings
 from buildsys.errors import BuildsysError, CannotReach
-from buildsys.execution import children
+from buildsys.execution import signals
 from buildsys.execution.cluster import connections
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.unexpected import UNEXPECTED
@@ -68,7 +68,7 @@ class Slurm:
         with contextlib.ExitStack() as undo:
             self.certificate.unlink(missing_ok=True)
             undo.callback(self.certificate.unlink, missing_ok=True)
-            children.remove_on_signals(self.certificate)
+            signals.remove_on_signals(self.certificate)
             connections.make_certificate(self.certificate, lambda text: None)
             words = (str(self.certificate), sys.executable, str(folder))
             if any(word != shlex.quote(word) for word in words):

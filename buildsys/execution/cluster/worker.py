@@ -18,7 +18,7 @@ from pathlib import Path
 from distributed import Reschedule, Status, Worker, WorkerPlugin, get_worker
 
 from buildsys.errors import CannotReach
-from buildsys.execution import children
+from buildsys.execution import children, signals
 from buildsys.execution.cluster import connections
 from buildsys.execution.cluster.connections import explain_failure
 from buildsys.execution.cluster.labels import describe, find_labels
@@ -186,7 +186,7 @@ def serve(options: WorkerOptions, workspace: Workspace, print_line: Callable[[st
     place.root.mkdir(parents=True, exist_ok=True)
     place.claim()
     leave = partial(remove_tree, place.root) if not options.keeps_folder else lambda: None
-    children.end_on_signals(leave, _left)
+    signals.end_on_signals(leave, _left)
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locked(place.root / "lock", f"process {os.getpid()}"))

@@ -4,13 +4,12 @@ from dataclasses import asdict, dataclass
 
 from buildsys import typed_json
 from buildsys.json_text import json_text
+from buildsys.spec import SIZES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """Figures of one package: its model's name and size, the SRAM planned by Vela (with
-    Dedicated_Sram the cache, not the arena in DRAM), its accuracy.
-    """
+    """Figures of one package: its model's name, its sizes (`spec.SIZES`), its accuracy."""
 
     file: str = ""
     bytes: int = 0
@@ -22,7 +21,7 @@ class Figures:
 
     def value(self, name: str) -> float | None:
         """Return a figure by its name in `select`; None if it is unknown."""
-        if name in ("bytes", "sram_bytes"):
+        if name in SIZES:
             return float(getattr(self, name)) or None
         return dict(self.metrics).get(name)
 

@@ -101,11 +101,11 @@ def test_a_signal_removes_the_private_key_of_a_run(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     program = (
         "import os, signal, sys, pathlib\n"
-        "from buildsys.execution import children\n"
+        "from buildsys.execution import signals\n"
         "key = pathlib.Path(sys.argv[1])\n"
         "key.write_text('secret')\n"
-        "children.remove_on_signals(key)\n"
-        "children.end_on_signals(lambda: None)\n"
+        "signals.remove_on_signals(key)\n"
+        "signals.end_on_signals(lambda: None)\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
     )
     words = (sys.executable, "-c", program, str(key))
