@@ -129,28 +129,19 @@ class OrderHandler:
                 f"its remote store is {store.remote.settings.url}, not {order.remote}"
             )
         try:
-            return self._make(order, step, store, send, run)
+            return self._carry_out(order, step, store, send, run)
         finally:
             store.print_line = _ignore  # transfers of one order are not the run's
             store.finish_run()
             self._before = store.remote
 
-    def _make(
+    def _carry_out(
         self, order: Order, step: Step, store: OrderStore, send: Send, run: process.CommandRunner
     ) -> Reply:
         """Run the step of an order that was accepted."""
-        try:
-            require_shared(store, writes=True)
-            if not store.remote.is_connected:
-                store.remote.prove_writing()
-            if order.proof not in self._proofs:
-                if store.remote.size(order.proof) is None:
-                    return InputsLost(blobs=(order.proof,), worker=self.name)
-                self._proofs.add(order.proof)
-        except (BuildsysError, RemoteFailure) as error:
-            if store.has_result(order.key):
-                return Undelivered(why=line_of(str(error)), worker=self.name)
-            return self._refused(str(error), lacks_store=True)
+        refusal = self._refuse_store(order, store)
+        if refusal is not None:
+            return refusal
         state = State((), self.database, store)
         for item in order.inputs:
             state.add_known(*_given(order, item))
@@ -164,46 +155,76 @@ class OrderHandler:
         runner = Runner(self.workspace, state, store.print_line, run_step, self.ensure)
         runner.admission, runner.warned = self.admission, self._warned
         self._warned = True
-        log = runner.log(order.key)
         try:
             self._look_up(store, step, order.key)
-            with contextlib.ExitStack() as held:
-
-                def start() -> None:
-                    send(Begun(key=order.key, worker=self.name))
-                    if step.trains:
-                        self._go_on(store, step, order.key)
-                        scratch = self.workspace.scratch / order.key
-                        held.enter_context(
-                            unfinished_trainings.kept(
-                                store.settings, step, order.key, scratch, store.print_line
-                            )
-                        )
-
-                result = runner.execute(
-                    step,
-                    start,
-                    lambda done, total, unit, note: send(
-                        Reported(
-                            key=order.key,
-                            done=done,
-                            total=total,
-                            unit=line_of(unit),
-                            note=line_of(note),
-                        )
-                    ),
-                )
+            result = self._execute(order, step, store, runner, send)
         except (RemoteFailure, BuildsysError) as error:
-            if not began and not store.remote.reads:
-                why = f"{store.remote.settings.url} can no longer be read"
-                return self._refused(why, lacks_store=True)
-            if isinstance(error, MissingBytes):
-                lost = {blob for i in order.inputs for blob in store.missed(i.digest, i.tree)}
-                if lost:
-                    return InputsLost(blobs=tuple(sorted(lost)), worker=self.name)
-            refused = isinstance(error, StepFailed) and error.refused
-            return self._failed(store, log, str(error), refused)
+            return self._reply_to(error, order, store, runner, has_begun=bool(began))
         return self._deliver(order, step, state, runner, made=result is not None)
+
+    def _refuse_store(self, order: Order, store: OrderStore) -> Reply | None:
+        """Return a reply where the remote store is not that of the order's sender, or cannot be
+        used.
+        """
+        try:
+            require_shared(store, writes=True)
+            if not store.remote.is_connected:
+                store.remote.prove_writing()
+            if order.proof not in self._proofs:
+                if store.remote.size(order.proof) is None:
+                    return InputsLost(blobs=(order.proof,), worker=self.name)
+                self._proofs.add(order.proof)
+        except (BuildsysError, RemoteFailure) as error:
+            if store.has_result(order.key):
+                return Undelivered(why=line_of(str(error)), worker=self.name)
+            return self._refused(str(error), lacks_store=True)
+        return None
+
+    def _execute(
+        self, order: Order, step: Step, store: OrderStore, runner: Runner, send: Send
+    ) -> StepResult | None:
+        """Run the step, and report its beginning and progress; a training's files are also kept in
+        the remote store while it runs.
+        """
+
+        def report(done: float, total: float, unit: str, note: str) -> None:
+            unit, note = line_of(unit), line_of(note)
+            send(Reported(key=order.key, done=done, total=total, unit=unit, note=note))
+
+        with contextlib.ExitStack() as held:
+
+            def start() -> None:
+                send(Begun(key=order.key, worker=self.name))
+                if step.trains:
+                    self._go_on(store, step, order.key)
+                    scratch = self.workspace.scratch / order.key
+                    held.enter_context(
+                        unfinished_trainings.kept(
+                            store.settings, step, order.key, scratch, store.print_line
+                        )
+                    )
+
+            return runner.execute(step, start, report)
+
+    def _reply_to(
+        self,
+        error: RemoteFailure | BuildsysError,
+        order: Order,
+        store: OrderStore,
+        runner: Runner,
+        *,
+        has_begun: bool,
+    ) -> Reply:
+        """Return the reply to an order whose step could not be made."""
+        if not has_begun and not store.remote.reads:
+            why = f"{store.remote.settings.url} can no longer be read"
+            return self._refused(why, lacks_store=True)
+        if isinstance(error, MissingBytes):
+            lost = {blob for i in order.inputs for blob in store.missed(i.digest, i.tree)}
+            if lost:
+                return InputsLost(blobs=tuple(sorted(lost)), worker=self.name)
+        refused = isinstance(error, StepFailed) and error.refused
+        return self._failed(store, runner.log(order.key), str(error), refused)
 
     def _go_on(self, store: OrderStore, step: Step, key: str) -> None:
         """Continue a training from the files of another worker."""

@@ -192,7 +192,7 @@ class Runner:
                     continue
                 if _is_made(self.state, step, action_key):
                     return None
-                return self._make(step, action_key, on_start, on_progress, python, gpu)
+                return self._run_and_publish(step, action_key, on_start, on_progress, python, gpu)
 
     def _room(self, step: Step) -> contextlib.AbstractContextManager[str]:
         return self.admission.admit(step, self.urgencies.get(step.id, 0.0))
@@ -220,7 +220,7 @@ class Runner:
 
         return print_line
 
-    def _make(
+    def _run_and_publish(
         self,
         step: Step,
         action_key: ActionKey,

@@ -138,7 +138,7 @@ class StepExecutor:
         if step.id in self._undecided:
             raise StepFailed(self.failures[step.id])
         try:
-            self._make(step, name)
+            self._run_if_due(step, name)
         except Interrupted as error:
             self.running.discard(step.id)
             self.interrupted.add(step.id)
@@ -153,7 +153,7 @@ class StepExecutor:
             self._fail(step, self.explain(error, f"making {name}"))
             raise StepFailed(self.failures[step.id]) from error
 
-    def _make(self, step: Step, name: str) -> None:
+    def _run_if_due(self, step: Step, name: str) -> None:
         decision = self._decide_with_inputs(step)
         if not decision.status.is_due:
             return
