@@ -9,7 +9,7 @@ import contextlib
 import os
 import stat
 from pathlib import Path
-from typing import cast
+from typing import get_args
 from urllib.parse import unquote, urlsplit
 
 from buildsys.errors import BuildsysError, CannotWrite, InputError, shorten
@@ -27,7 +27,7 @@ from buildsys.remote_settings import (
 from buildsys.write_errors import obstacle, way_out
 
 REMOTE, REMOTE_MODE = "BUILDSYS_REMOTE", "BUILDSYS_REMOTE_MODE"
-_INSIDE = "the store would lie in the repository, where a commit could fill it"
+_INSIDE = "the {} would lie in the repository, where a commit could fill it"
 _NO_STORE = (
     "this folder holds files that are not a store's (`{}`); buildsys removes old files from its"
     " store"
@@ -105,38 +105,50 @@ def find_remote(workspace: Workspace, *, pushes: bool = False) -> RemoteSettings
     place, mode = os.environ.get(REMOTE, ""), os.environ.get(REMOTE_MODE, "")
     if "none" in (place, mode):
         return None
-    if mode not in ("", "read", "read-write"):
-        raise BuildsysError(f"{REMOTE_MODE} is `{shorten(mode)}`; it is read, read-write or none")
+    wanted = _wanted_mode(mode, pushes=pushes)
     found = configured_places(workspace).remote
     if mode == "read-write" and not place and not pushes:
         raise BuildsysError(
             f"{REMOTE_MODE} is `read-write`, and {REMOTE} is not set: a run writes only to a store that your"
             f" environment names, {variables_of(found)}"
         )
-    wanted = cast(Mode, mode or ("read-write" if pushes else "read"))
-    trusted = found.trusted if found else ()
-    remote: RemoteSettings | None = None
-    try:
-        if place:
-            remote = RemoteSettings(url=place, mode=wanted, trusted=trusted)
-        elif found is not None:
-            remote = RemoteSettings(
-                url=found.url, endpoint=found.endpoint, mode=wanted, trusted=trusted
-            )
-    except ValueError as error:
-        named = f"{REMOTE} is" if place else f"`remote` in {FILE} is"
-        url = place or (found.url if found else "")
-        raise BuildsysError(
-            f"{named} `{shorten(hide_passwords(url.partition('?')[0]))}`: {error}"
-        ) from error
+    remote = _named_remote(place, found, wanted)
     if remote is not None and remote.scheme == "file" and is_inside(_folder(remote), workspace):
-        message = "the remote store would lie in the repository, where a commit could fill it"
+        message = _INSIDE.format("remote store")
         if place:
             raise BuildsysError(f"{REMOTE} is {place}: {message}")
         line, column, source = position(workspace.root / FILE, "remote")
         hint = "name a folder outside of it"
         raise InputError.at(FILE, message, hint, line=line, column=column, source=source)
     return remote
+
+
+def _wanted_mode(word: str, *, pushes: bool) -> Mode:
+    """Return what BUILDSYS_REMOTE_MODE, or else the command, asks for. Raises BuildsysError."""
+    usual: Mode = "read-write" if pushes else "read"
+    modes: dict[str, Mode] = {"": usual, **{mode: mode for mode in get_args(Mode)}}
+    if word not in modes:
+        raise BuildsysError(f"{REMOTE_MODE} is `{shorten(word)}`; it is read, read-write or none")
+    return modes[word]
+
+
+def _named_remote(place: str, found: RemotePlace | None, mode: Mode) -> RemoteSettings | None:
+    """Return the remote store at `place`, or else the one that buildsys.yaml names.
+
+    Raises BuildsysError.
+    """
+    if not place and found is None:
+        return None
+    trusted, endpoint = (found.trusted, found.endpoint) if found is not None else ((), "")
+    url = place or (found.url if found is not None else "")
+    try:
+        return RemoteSettings(
+            url=url, endpoint="" if place else endpoint, mode=mode, trusted=trusted
+        )
+    except ValueError as error:
+        named = REMOTE if place else f"`remote` in {FILE}"
+        shown = shorten(hide_passwords(url.partition("?")[0]))
+        raise BuildsysError(f"{named} is `{shown}`: {error}") from error
 
 
 def _find_root(workspace: Workspace, named: str) -> tuple[Path, bool]:
@@ -172,7 +184,7 @@ def _problem(place: Path, workspace: Workspace) -> tuple[str, str] | None:
     Returns None if it can.
     """
     if is_inside(place, workspace):
-        return _INSIDE, _ELSEWHERE
+        return _INSIDE.format("store"), _ELSEWHERE
     other = foreign_name(place)
     return (_NO_STORE.format(shorten(other)), _OWN) if other else None
 
