@@ -1,6 +1,7 @@
 """Annotation files in COCO format: mistakes with their ids, the facts, and when files are read."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from buildsys import cli
 from buildsys.authoring.datasets.blocks import Dataset
+from buildsys.authoring.datasets.coco_contents import read_contents
 from buildsys.authoring.datasets.coco_guess import choose_sheet
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.loading import load_plans
@@ -684,3 +686,14 @@ def test_new_parses_an_annotation_file_once_before_it_is_read(
     monkeypatch.setattr(json, "loads", count)
     assert cli.main(["-C", str(workspace), "new", "mine", "--data", "data/coco"]) == 0
     assert sorted(parsed) == [f"instances_{s}2017.json" for s in ("train", "val") for _ in range(3)]
+
+
+def test_annotations_that_are_replaced_are_read_again(tmp_path: Path) -> None:
+    """Also by a file of the same size and modification time, as copies of backups have."""
+    path = tmp_path / "a.json"
+    for name in ("a.jpg", "b.jpg"):
+        fresh = tmp_path / "fresh.json"
+        fresh.write_text(json.dumps({"images": [{"file_name": name}]}))
+        os.utime(fresh, (1, 1))
+        fresh.rename(path)
+        assert read_contents(path, "a.json").file_names == (name,)

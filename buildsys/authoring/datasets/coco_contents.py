@@ -5,12 +5,11 @@ A file may have hundreds of megabytes: it is parsed once for all these questions
 
 import functools
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.errors import InputError
-from buildsys.files import read_regular
+from buildsys.files import read_regular, stat_line
 from buildsys.steps.lib.datasets.coco_file import Notes, read_layout
 from buildsys.steps.lib.datasets.pixel_boxes import show
 
@@ -65,16 +64,14 @@ class Contents:
 def read_contents(path: Path, label: str) -> Contents:
     """Return the content of an annotation file. Raises InputError if it cannot be read."""
     try:
-        found = os.stat(path)
-        return _read(path, found.st_mtime_ns, found.st_size)
+        return _read(path, stat_line(path.stat()))
     except OSError as error:
         raise InputError.at(label, f"cannot be read: {error.strerror}") from error
 
 
 @functools.lru_cache(maxsize=16)
-def _read(path: Path, changed: int, size: int) -> Contents:
-    """Return the content of a file as it is now, which these numbers show."""
-    del changed, size
+def _read(path: Path, stat: str) -> Contents:
+    """Read once for all questions; `stat` changes when the file does."""
     return _parse(read_regular(path))
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from buildsys.authoring.recipes.families import holds_objects, network
+from buildsys.files import stat_line
 from buildsys.spec import CheckpointFacts
 from buildsys.steps.lib.datasets.labels import is_class_name
 from buildsys.steps.lib.families.pickled_code import NO_CODE, Code, find_untrusted
@@ -36,13 +37,11 @@ def read_checkpoint(path: Path, family: str, trust: bool = False) -> GivenCheckp
 
     Raises OSError, UnreadableModel.
     """
-    stat = path.stat()
-    identity = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)
-    return _read_once(path, family, trust, identity)
+    return _read_once(path, family, trust, stat_line(path.stat()))
 
 
 @lru_cache(maxsize=64)
-def _read_once(path: Path, family: str, trust: bool, stat: tuple[int, ...]) -> GivenCheckpoint:
+def _read_once(path: Path, family: str, trust: bool, stat: str) -> GivenCheckpoint:
     """Read once for all builds that name the file; `stat` changes when the file does."""
     if problem := checkpoint_problem(path):
         raise UnreadableModel(*problem)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from buildsys.files import stat_line
 from buildsys.spec import CheckpointFacts, Format
 from buildsys.steps.lib.families import exported_metadata
 from buildsys.steps.lib.files import onnx_header, tflite
@@ -91,11 +92,11 @@ def read_given(path: Path, form: Format) -> GivenFile:
     if stat.st_size > _LARGEST:
         what = f"the file has {stat.st_size} bytes; the limit is 2 GiB"
         raise UnreadableModel(what, "check that this is the right file")
-    return _read_once(path, form, (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino))
+    return _read_once(path, form, stat_line(stat))
 
 
 @lru_cache(maxsize=64)
-def _read_once(path: Path, form: Format, stat: tuple[int, ...]) -> GivenFile:
+def _read_once(path: Path, form: Format, stat: str) -> GivenFile:
     """Read once for all builds that name the file; `stat` changes when the file does."""
     return _read_tflite(path) if form == Format.TFLITE else _read_onnx(path)
 

@@ -3,8 +3,9 @@
 A run without work reads the names here: modules that only a search needs are imported there.
 """
 
-import os
 from functools import cache
+
+from buildsys.files import stat_text
 
 QEMU = "qemu-system-arm"
 LOCAL = "local"
@@ -82,13 +83,12 @@ def find_qemu(searched: str = SEARCHED) -> str:
     path = shutil.which(QEMU, path=searched)
     if path is None:
         return ""
-    state = os.stat(path)
-    return _ask(path, state.st_mtime_ns, state.st_size)
+    return _ask(path, stat_text(path))
 
 
 @cache
-def _ask(path: str, mtime_ns: int, size: int) -> str:
-    """Return the version; `mtime_ns` and `size` only distinguish a file from its successor."""
+def _ask(path: str, stat: str) -> str:
+    """Return the version; `stat` changes when the file does."""
     import re
     import subprocess
 
