@@ -327,7 +327,7 @@ class CheckpointFacts:
     """Why no step supports this network, and what to do; None if steps do."""
 
 
-def _says_nothing(path: Path) -> CheckpointFacts | None:
+def _no_facts(path: Path) -> CheckpointFacts | None:
     return None
 
 
@@ -351,7 +351,7 @@ class SettingProblem:
     at_key: bool = False
 
 
-def _refuses_nothing(architecture: str) -> tuple[str, str] | None:
+def _no_architecture_problem(architecture: str) -> tuple[str, str] | None:
     return None
 
 
@@ -359,7 +359,7 @@ def _one_branch(architecture: str) -> tuple[str, ...]:
     return ("one-to-many",)
 
 
-def _trains_so(architecture: str, train: Mapping[str, object]) -> SettingProblem | None:
+def _no_training_problem(architecture: str, train: Mapping[str, object]) -> SettingProblem | None:
     return None
 
 
@@ -391,9 +391,11 @@ class Family:
     """Returns the branches of an architecture's head (`steps.lib.heads.branches`), the default
     first.
     """
-    training_problem: Callable[[str, Mapping[str, object]], SettingProblem | None] = _trains_so
+    training_problem: Callable[[str, Mapping[str, object]], SettingProblem | None] = (
+        _no_training_problem
+    )
     """(architecture, `train` block) -> settings that this network cannot be trained with."""
-    architecture_problem: Callable[[str], tuple[str, str] | None] = _refuses_nothing
+    architecture_problem: Callable[[str], tuple[str, str] | None] = _no_architecture_problem
     """Returns why no step supports a network of the family, and what to do; None if steps do."""
     sizes: str = ""
     """How its architectures differ, in a few words, where `listed` does not show it."""
@@ -413,7 +415,7 @@ class Family:
     """Whether its checkpoints contain networks as objects, which run code when loaded, or tensors
     alone.
     """
-    read_checkpoint: Callable[[Path], CheckpointFacts | None] = _says_nothing
+    read_checkpoint: Callable[[Path], CheckpointFacts | None] = _no_facts
     """Returns the facts of a file, without running anything in it; None if it has none that are
     known.
     """

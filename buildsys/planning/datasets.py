@@ -157,15 +157,15 @@ def add_images(builder: PlanBuilder) -> None:
         places = (facts.split(split) if facts else None) or ()
     if dataset is None or not places:
         return
-    _prepare(builder, "samples", dataset, split, places, _SAMPLES, 0)
+    _prepare_images(builder, "samples", dataset, split, places, _SAMPLES, 0)
     if calibration is not None and builder.model.quantization.scheme in CALIBRATED:
         builder.artifacts["calibrated-from"] = dataset
-        _prepare(
+        _prepare_images(
             builder, "calibration", dataset, split, places, calibration.count, calibration.seed
         )
 
 
-def _prepare(
+def _prepare_images(
     builder: PlanBuilder,
     stage: str,
     dataset: Input,
