@@ -36,9 +36,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.doit.run import RunOptions
     from buildsys.errors import NotAsLocked
     from buildsys.execution.session.session import Session
-    from buildsys.execution.session.workspace_lock import exclusive
     from buildsys.execution.settings.locked_variable import VARIABLE
-    from buildsys.graph import build_plans, candidates_of, steps_of
 
     session = Session(options.folder.resolve())
     try:
@@ -47,40 +45,46 @@ def run(options: argparse.Namespace) -> int:
         errors = () if options.builds else session.loaded.errors
         for diagnostic in errors:
             print(session.loaded.render(diagnostic), file=sys.stderr)
-        chosen = [
-            session.plans[build] for build in session.loaded.select(options.builds, by_recipe=True)
-        ]
-        plans = build_plans(
-            (*chosen, *(each for plan in chosen for each in candidates_of(plan, session.plans)))
-        )
-        notes, anew = _trainings(session, plans)
-        recipes = session.whole_recipes(plans)
-        if not options.builds:
-            recipes |= _recipes_of_lines(session) - {r.name for r in session.loaded.recipes}
-        session.record.locked = options.dry_run
-        with exclusive(session.workspace):
-            changes = session.record.take(plans, recipes)
-        notes += _absences(session, chosen, plans)
+        lines, names = _record(session, options.builds, options.dry_run)
     finally:
         session.close()
-    for line in (*changes, *notes):
+    for line in lines:
         print(line)
     code = 1 if errors else 0
-    if not (changes or notes or anew or errors):
+    if not (lines or names or errors):
         print("buildsys.lock already records the results of the current tools and code")
-    if options.dry_run or not anew:
+    if options.dry_run or not names:
         return code
-    names = [
-        plan.build
-        for plan in chosen
-        if anew
-        & {
-            step.id
-            for each in (plan, *candidates_of(plan, session.plans))
-            for step in steps_of(each)
-        }
-    ]
     return run_builds(session.workspace.root, names, options.n, RunOptions(retrain=True)) or code
+
+
+def _record(
+    session: "Session", builds: "Sequence[str]", dry_run: bool
+) -> tuple[list[str], list[str]]:
+    """Record the results of these builds, or only find out what would change.
+
+    Returns lines to print, and the builds whose trainings are to be made again. Raises InputError,
+    CannotWrite.
+    """
+    from buildsys.execution.session.workspace_lock import exclusive
+    from buildsys.graph import build_plans, candidates_of, steps_of
+
+    chosen = [session.plans[build] for build in session.loaded.select(builds, by_recipe=True)]
+    members = {plan.build: (plan, *candidates_of(plan, session.plans)) for plan in chosen}
+    plans = build_plans((*chosen, *(each for plan in chosen for each in members[plan.build][1:])))
+    notes, anew = _trainings(session, plans)
+    recipes = session.whole_recipes(plans)
+    if not builds:
+        recipes |= _recipes_of_lines(session) - {r.name for r in session.loaded.recipes}
+    session.record.locked = dry_run
+    with exclusive(session.workspace):
+        changes = session.record.take(plans, recipes)
+    notes += _absences(session, chosen, plans)
+    steps = {
+        name: {step.id for each in found for step in steps_of(each)}
+        for name, found in members.items()
+    }
+    return [*changes, *notes], [name for name, own in steps.items() if anew & own]
 
 
 def _trainings(session: "Session", plans: "Sequence[BuildPlan]") -> tuple[list[str], set[str]]:
