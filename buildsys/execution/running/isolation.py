@@ -2,7 +2,7 @@
 
 A step may read its tool environment, this package, the system and its inputs, and write to its
 working folder and its outputs. It has no network, unless it is one of the steps that fetch. A
-mechanism counts as available if a trial succeeds. `confine` is the program for Landlock.
+mechanism counts as available if a trial succeeds. `landlock` is the program for Landlock.
 """
 
 import os
@@ -24,7 +24,7 @@ _MOST_SINGLE_FILES = 256
 """The most mounts of inputs: bubblewrap takes a quarter of a second for 500, a second for 1,000."""
 _MOST_FOLDERS = 256
 _ANSWER_SECONDS = 20.0
-_CONFINE = str(Path(__file__).with_name("confine.py"))
+_LANDLOCK = str(Path(__file__).with_name("landlock.py"))
 _BWRAP = str(Path(__file__).with_name("bwrap.sh"))
 
 _SYSTEM = (
@@ -173,9 +173,9 @@ def find() -> Isolation:
 def _find_one(mechanism: Mechanism) -> Isolation:
     if sys.platform != "linux":
         return _none(f"no mechanism of {host_title(platform_name())} is supported")
-    from buildsys.execution.running import confine
+    from buildsys.execution.running import landlock
 
-    if not confine.seccomp_filter(network=False, mounted=False):
+    if not landlock.seccomp_filter(network=False, mounted=False):
         return _none(f"the system calls of {os.uname().machine} are unknown")
     return _find_bubblewrap() if mechanism == Mechanism.BUBBLEWRAP else _find_landlock()
 
@@ -190,22 +190,22 @@ def _find_bubblewrap() -> Isolation:
 
 
 def _find_landlock() -> Isolation:
-    from buildsys.execution.running import confine
+    from buildsys.execution.running import landlock
 
-    abi = confine.landlock_abi()
-    if abi < confine.FIRST_ABI:
+    abi = landlock.landlock_abi()
+    if abi < landlock.FIRST_ABI:
         older = (
-            f"version {abi}; {confine.FIRST_ABI} is needed"
+            f"version {abi}; {landlock.FIRST_ABI} is needed"
             if abi
             else "the kernel does not support it"
         )
         return _none(f"Landlock does not work: {older}")
-    problem = _try((*_confine(os.devnull), "/bin/true"))
+    problem = _try((*_by_landlock(os.devnull), "/bin/true"))
     # with an empty policy nothing may run: a working Landlock gives that error
     if "Permission denied" not in problem:
         return _none(f"Landlock does not work: {problem or 'it blocks nothing'}")
     gap = f"{_SHARED_MEMORY} is shared with other programs"
-    if abi < confine.SIGNALS_ABI:
+    if abi < landlock.SIGNALS_ABI:
         gap += "; signals to them are not blocked"
     return Isolation(mechanism=Mechanism.LANDLOCK, gap=gap)
 
@@ -239,21 +239,21 @@ def isolate(
 
     `notes`: the folder for the policy; a step must not be able to write there.
     """
-    from buildsys.execution.running import confine
+    from buildsys.execution.running import landlock
 
     if isolation.mechanism == Mechanism.NONE:
         return arguments
     policy = notes / "access.policy"
     _write(policy, "\0".join(_policy(access)))
-    landlock = (*_confine(str(policy)), *arguments)
+    confined = (*_by_landlock(str(policy)), *arguments)
     if isolation.mechanism == Mechanism.LANDLOCK:
-        return landlock
+        return confined
     options = [*_namespaces(access.network), *_mounts(access.programs)]
     readable, narrowed = access.readable, False
     if len(readable) > _MOST_SINGLE_FILES:
-        readable, narrowed = joined_folders(readable), confine.landlock_abi() >= confine.FIRST_ABI
+        readable, narrowed = joined_folders(readable), landlock.landlock_abi() >= landlock.FIRST_ABI
         if narrowed:
-            own = (*python_folders(Path(sys.executable)), _CONFINE, str(policy))
+            own = (*python_folders(Path(sys.executable)), _LANDLOCK, str(policy))
             options += _pairs("--ro-bind-try", own)
     options += _pairs("--ro-bind-try", sorted(readable, key=_depth))
     if access.network:
@@ -262,14 +262,14 @@ def isolate(
     options += _pairs("--bind", sorted(access.writable, key=_depth))
     options += ["--remount-ro", "/", "--chdir", str(folder)]
     _write(notes / "bwrap.args", "\0".join(options))
-    (notes / "bwrap.filter").write_bytes(confine.seccomp_filter(access.network, mounted=True))
+    (notes / "bwrap.filter").write_bytes(landlock.seccomp_filter(access.network, mounted=True))
     files = (str(notes / "bwrap.args"), str(notes / "bwrap.filter"))
     return (
         "/bin/sh",
         _BWRAP,
         shutil.which("bwrap") or "bwrap",
         *files,
-        *(landlock if narrowed else arguments),
+        *(confined if narrowed else arguments),
     )
 
 
@@ -316,25 +316,25 @@ def link_targets(folder: Path) -> Iterator[str]:
                     pending.append(entry.path)
 
 
-def _confine(policy: str) -> tuple[str, ...]:
-    return (sys.executable, "-I", "-S", "-B", _CONFINE, policy)
+def _by_landlock(policy: str) -> tuple[str, ...]:
+    return (sys.executable, "-I", "-S", "-B", _LANDLOCK, policy)
 
 
 def _policy(access: Access) -> Iterator[str]:
-    from buildsys.execution.running import confine
+    from buildsys.execution.running import landlock
 
     if access.network:
-        yield confine.NETWORK
+        yield landlock.NETWORK
     for path in (*_SYSTEM, *access.programs):
-        yield confine.PROGRAMS + path
+        yield landlock.PROGRAMS + path
     more = _RESOLVING if access.network else ()
     for path in (*_HARDWARE, *_PROCESS, *access.readable, *more):
-        yield confine.READ + path
+        yield landlock.READ + path
     for path in (*_DEVICES, *_gpus()):
-        yield confine.DEVICE + path
-    yield confine.SHARED + _SHARED_MEMORY
+        yield landlock.DEVICE + path
+    yield landlock.SHARED + _SHARED_MEMORY
     for path in access.writable:
-        yield confine.WRITE + path
+        yield landlock.WRITE + path
 
 
 def _namespaces(network: bool) -> list[str]:

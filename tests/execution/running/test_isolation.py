@@ -17,7 +17,7 @@ import pytest
 
 from buildsys import cli
 from buildsys.errors import IsolationUnavailable
-from buildsys.execution.running import confine, isolation
+from buildsys.execution.running import isolation, landlock
 from buildsys.execution.running.isolation import Access, Isolation, Mechanism
 from buildsys.execution.running.process import Command, run_command
 from buildsys.operating_system import host_title, platform_name
@@ -220,7 +220,7 @@ def test_many_inputs_are_readable_and_their_neighbours_are_not(
         (place.scratch / "inputs" / str(index)).symlink_to(place.blobs / str(index))
     every = f"cat {place.scratch}/inputs/* >/dev/null"
     assert place.run(mechanism, "/bin/sh", "-c", every) == (0, "")
-    if mechanism.mechanism == Mechanism.LANDLOCK or confine.landlock_abi() >= confine.FIRST_ABI:
+    if mechanism.mechanism == Mechanism.LANDLOCK or landlock.landlock_abi() >= landlock.FIRST_ABI:
         assert place.run(mechanism, "/bin/cat", str(place.blobs / "other"))[0] == 1
 
 
@@ -264,7 +264,7 @@ def test_the_filter_is_one_program_for_each_kind_of_step() -> None:
     jump outside.
     """
     for network, mounted in product((True, False), repeat=2):
-        program = confine.seccomp_filter(network, mounted)
+        program = landlock.seccomp_filter(network, mounted)
         count = len(program) // 8
         for index in range(count):
             jump = max(program[index * 8 + 2 : index * 8 + 4])
@@ -310,7 +310,7 @@ def test_the_filter_reads_arguments_where_these_decide(
     always = {"clone3": 0x50026, "users": refused, "mounts": refused, "watch": refused}
     alone = dict.fromkeys(("limit", "priority", "priority of a user", "flags", "memory"), refused)
     for mounted, expected in ((True, always), (False, {**always, **alone, "cores": nothing})):
-        program = confine.seccomp_filter(network=False, mounted=mounted)
+        program = landlock.seccomp_filter(network=False, mounted=mounted)
         answers = {name: _answer(program, architecture, *call) for name, call in calls.items()}
         assert {name: code for name, code in answers.items() if code != 0x7FFF0000} == expected
 

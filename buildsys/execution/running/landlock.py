@@ -1,4 +1,4 @@
-"""Restricts itself by Landlock and seccomp, then becomes a step: `python -I -S confine.py POLICY
+"""Restricts itself by Landlock and seccomp, then becomes a step: `python -I -S landlock.py POLICY
 COMMAND...`.
 
 It runs under the Python of the core, before the step's own Python starts, and imports only the
