@@ -13,9 +13,9 @@ from buildsys.registry import get_step, step_names
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "buildsys"
-FOLDERS = ("datasets", "families", "files", "metrics", "runtime")
+FOLDERS = ("datasets", "families", "files", "images", "metrics", "runtime", "training")
 MODULES = sorted(
-    path for name in FOLDERS for path in (PACKAGE / "steps" / "lib" / name).glob("*.py")
+    path for name in FOLDERS for path in (PACKAGE / "steps" / "lib" / name).rglob("*.py")
 )
 
 

@@ -34,9 +34,9 @@ from buildsys.planning.plan_steps import make_step
 from buildsys.records import Digest, RelativeName, Size
 from buildsys.registry import find_step
 from buildsys.spec import MADE_FROM, READ_AS, Format
-from buildsys.steps.lib.datasets.hidden_files import is_hidden
-from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.files.hidden_files import is_hidden
+from buildsys.steps.lib.images.decoding import SUFFIXES
 from buildsys.steps.lib.metrics import accuracy, predictions
 
 _FILE = "predictions.json"

@@ -14,8 +14,8 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.manifests import Manifest, read_diary
 from buildsys.graph import BuildPlan
 from buildsys.spec import Format
-from buildsys.steps.lib.families.training_files import HISTORY, SUMMARY
 from buildsys.steps.lib.report.values import Artifact, Training
+from buildsys.steps.lib.training.training_files import HISTORY, SUMMARY
 from buildsys.text import duration
 
 _NO_SETTINGS = ("task", "options")

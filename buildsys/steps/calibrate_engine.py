@@ -64,7 +64,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """`inputs`: onnx, calibration, templates. `outputs`: calibration-cache."""
     import shutil
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.tensorrt import builder_process, calibration_images, host_library
 
     pictures = prepared_images.load(inputs["calibration"], params.preprocessing)

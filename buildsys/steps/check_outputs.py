@@ -74,7 +74,7 @@ def _find_problem(inputs: dict[str, Path], params: Params) -> str:
 
 def _run(inputs: dict[str, Path], frame: Preprocessing) -> "dict[str, np.ndarray]":
     """Return the outputs for a synthetic image, in the order of the file."""
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.networks import litert, onnx_session
 
     picture = prepared_images.load(None, frame)[0]

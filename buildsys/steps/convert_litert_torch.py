@@ -46,9 +46,9 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Convert the program, name inputs and outputs, compare with torch on sample images."""
-    from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.families import torch_program
     from buildsys.steps.lib.files import tflite_writing
+    from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.networks import litert
     from buildsys.steps.lib.parity import conversion
     from buildsys.steps.lib.runtime import torch_setup

@@ -100,7 +100,7 @@ def _configure(tf: Any, converter: Any, inputs: dict[str, Path], params: Params)
 
 
 def _representative(folder: Path, params: Params) -> Any:
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
 
     pictures = prepared_images.span_range(prepared_images.load(folder, params.preprocessing))
     passes = itertools.count(1)
@@ -119,7 +119,7 @@ def _compare(
     tf: Any, saved_model: Path, content: bytes, samples: Path | None, frame: Preprocessing
 ) -> None:
     """Compare a float32 file with the SavedModel on sample images; they must be equal."""
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.parity import conversion
     from buildsys.steps.lib.runtime import tensorflow_setup
 

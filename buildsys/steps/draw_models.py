@@ -124,13 +124,13 @@ def _pictures(inputs: dict[str, Path], params: Params) -> "Iterator[tuple[int, s
     """Yield (number, name, uint8 [h, w, 3] BGR); unreadable images are skipped, because evaluation
     reports them.
     """
-    from buildsys.steps.lib.datasets import images
+    from buildsys.steps.lib.images import decoding
 
     found = 0
     for number, name in enumerate(_names(inputs, params)):
         if found == params.count:
             return
-        photo = images.read(inputs["dataset"] / name)
+        photo = decoding.read(inputs["dataset"] / name)
         if photo.image is not None:
             found += 1
             yield number, name, photo.image
@@ -157,7 +157,8 @@ def _draw(
     params: Params,
     folder: Path,
 ) -> dict[str, Any]:
-    from buildsys.steps.lib.datasets import label_marks, overlays
+    from buildsys.steps.lib.datasets import label_marks
+    from buildsys.steps.lib.images import overlays
     from buildsys.steps.lib.metrics import predictions
 
     shown, scale = _fit(image)

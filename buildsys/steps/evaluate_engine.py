@@ -48,7 +48,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     import numpy as np
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.tensorrt import engine_process
 
     child = engine_process.find_child(params.library, inputs)

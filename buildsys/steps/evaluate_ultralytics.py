@@ -49,8 +49,8 @@ def open_network(checkpoint: Path, task: str, head: str = "decoded", classes: in
     """
     import torch
 
-    from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.families import ultralytics_checkpoint, ultralytics_head
+    from buildsys.steps.lib.images import prepared_images
 
     model = ultralytics_head.fuse(ultralytics_checkpoint.load_model(checkpoint, task), head)
 

@@ -159,7 +159,7 @@ def _write(
     """Write one image and its labels."""
     import cv2
 
-    from buildsys.steps.lib.datasets import image_files
+    from buildsys.steps.lib.images import image_files
 
     picture, tags = _draw_picture(params, split, index, backgrounds)
     stem = f"{index:05d}"

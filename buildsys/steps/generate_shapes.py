@@ -114,7 +114,7 @@ def _write(
     picture: "np.ndarray",
     shapes: "list[tuple[int, np.ndarray, np.ndarray]]",
 ) -> None:
-    from buildsys.steps.lib.datasets import image_files
+    from buildsys.steps.lib.images import image_files
 
     inside = f"{split}/{_NAMES[shapes[0][0]]}" if params.task == "classify" else f"images/{split}"
     (root / inside).mkdir(parents=True, exist_ok=True)

@@ -16,8 +16,8 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.runtime.progress import report
 
 if TYPE_CHECKING:
-    from buildsys.steps.lib.datasets.formats import Reading
     from buildsys.steps.lib.datasets.labels import Finding, Layout
+    from buildsys.steps.lib.datasets.readers import Reading
     from buildsys.steps.lib.datasets.samples import Sample
 
 STEP = StepSpec(
@@ -90,13 +90,13 @@ def choose(pictures: list[Labelled]) -> list[Labelled]:
 
 def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]:
     from buildsys.steps.lib.datasets import dataset_survey as survey
-    from buildsys.steps.lib.datasets import formats
+    from buildsys.steps.lib.datasets import readers
     from buildsys.steps.lib.datasets.rewritten_images import describe_rewritten
     from buildsys.steps.lib.datasets.samples import find_unlabelled, judge
 
     layout = _layout(params)
     rewritten: set[str] = set()
-    reading = formats.read(root, params.format, params.splits, layout)
+    reading = readers.read(root, params.format, params.splits, layout)
     findings = list(reading.findings)
     tallies, readable = [], []
     digests: dict[str, list[tuple[str, str]]] = {}
@@ -183,7 +183,7 @@ def _layout(params: Params) -> "Layout":
 def _draw_sheet(root: Path, chosen: list[Labelled], params: Params, target: Path) -> None:
     import numpy as np
 
-    from buildsys.steps.lib.datasets import overlays
+    from buildsys.steps.lib.images import overlays
 
     cells = [_draw_cell(root, item, params) for item in chosen]
     tall = [max(c.shape[0] for c in cells[i : i + _ROWS]) for i in range(0, len(cells), _ROWS)]
@@ -204,9 +204,10 @@ def _draw_cell(root: Path, item: Labelled, params: Params) -> Any:
     """Draw one labelled image scaled into its cell; names and lines keep their size."""
     import cv2
 
-    from buildsys.steps.lib.datasets import images, label_marks, overlays
+    from buildsys.steps.lib.datasets import label_marks
+    from buildsys.steps.lib.images import decoding, overlays
 
-    image = images.read(root / item.sample.image).image
+    image = decoding.read(root / item.sample.image).image
     assert image is not None
     high, wide = image.shape[:2]
     scale = (_CELL - 6) / max(high, wide)

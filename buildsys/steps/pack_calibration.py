@@ -24,7 +24,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Pack the images. `inputs`: calibration. `outputs`: pictures, .npy, float32 [n, 3, height,
     width] in 0..1.
     """
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.tensorrt import calibration_images
 
     pictures = prepared_images.load(inputs["calibration"], params.preprocessing)

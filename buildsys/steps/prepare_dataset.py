@@ -18,8 +18,8 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.runtime.progress import fail, report
 
 if TYPE_CHECKING:
-    from buildsys.steps.lib.datasets.images import Photo
     from buildsys.steps.lib.datasets.prepared import Description
+    from buildsys.steps.lib.images.decoding import Photo
 
 STEP = StepSpec(
     tool_env="evaluate",
@@ -58,7 +58,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """
     import cv2
 
-    from buildsys.steps.lib.datasets import formats, prepared
+    from buildsys.steps.lib.datasets import prepared, readers
     from buildsys.steps.lib.datasets.samples import (
         find_unlabelled,
         judge,
@@ -74,7 +74,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         dims=params.keypoint_dims,
         shape=params.shape,
     )
-    reading = formats.read(root, params.format, params.splits, layout)
+    reading = readers.read(root, params.format, params.splits, layout)
     findings = list(reading.findings)
     broken = bool(list_errors(findings))
     total, done = len(reading.samples), 0

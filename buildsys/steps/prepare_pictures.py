@@ -32,7 +32,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
     import numpy as np
 
-    from buildsys.steps.lib.datasets import images, prepared_images
+    from buildsys.steps.lib.images import decoding, prepared_images
 
     root = inputs["dataset"]
     found = list_images(root, params.split)
@@ -46,7 +46,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     prepared: list[np.ndarray] = []
     wrong = []
     for image in chosen:
-        photo = images.read(image)
+        photo = decoding.read(image)
         if photo.image is None:
             wrong.append(f"{image.relative_to(root)} {photo.problem}")
         else:

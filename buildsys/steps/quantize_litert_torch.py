@@ -175,7 +175,7 @@ def _interpreter(content: bytes) -> Any:
 
 def _samples(calibration: Path, params: Params) -> "Iterator[list[np.ndarray]]":
     """Yield the calibration images as inputs of the network, which has one."""
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
 
     images = prepared_images.span_range(prepared_images.load(calibration, params.preprocessing))
     for place in range(len(images)):

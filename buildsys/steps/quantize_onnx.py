@@ -287,7 +287,7 @@ class _Pictures:
     def __init__(self, model: str, folder: Path, params: Params) -> None:
         import onnx
 
-        from buildsys.steps.lib.datasets import prepared_images
+        from buildsys.steps.lib.images import prepared_images
 
         graph = onnx.load(model).graph
         constants = {tensor.name for tensor in graph.initializer}
@@ -304,7 +304,7 @@ class _Pictures:
         """Return one input float32 [n, 3, height, width] by its name; None after the last."""
         import numpy as np
 
-        from buildsys.steps.lib.datasets import prepared_images
+        from buildsys.steps.lib.images import prepared_images
 
         if self.done == len(self.pictures):
             return None

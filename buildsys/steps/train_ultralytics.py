@@ -18,8 +18,8 @@ from typing import Any, Literal, NoReturn
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, SettingProblem, StepSpec
 from buildsys.steps.lib.families import ultralytics_options
-from buildsys.steps.lib.families.training_settings import check_validation
 from buildsys.steps.lib.runtime.progress import StepError, fail, report
+from buildsys.steps.lib.training.training_settings import check_validation
 
 OPTIMIZER = "AdamW"
 """The optimizer of a training whose options name none."""
@@ -115,13 +115,9 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Train. `inputs`: dataset (folder with data.yaml), weights (unless random)."""
-    from buildsys.steps.lib.families import (
-        training_files,
-        training_memory,
-        ultralytics_epochs,
-        ultralytics_setup,
-    )
+    from buildsys.steps.lib.families import ultralytics_epochs, ultralytics_setup
     from buildsys.steps.lib.runtime import torch_setup
+    from buildsys.steps.lib.training import training_files, training_memory
 
     scratch = Path.cwd()
     ultralytics_setup.prepare(scratch)
@@ -227,7 +223,7 @@ def _trainer_of(task: str) -> Any:
 
 def _prepare_model(params: Params, trainer: Any) -> None:
     """Change the network being trained after the averaged copy exists, which stays unchanged."""
-    from buildsys.steps.lib.families import fake_quantization
+    from buildsys.steps.lib.training import fake_quantization
 
     if params.task == "pose":
         trainer.model.criterion = trainer.model.init_criterion()

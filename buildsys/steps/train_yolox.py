@@ -14,16 +14,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
-from buildsys.steps.lib.families import (
-    training_files,
-    training_memory,
-    training_state,
-    yolox_validation,
-)
-from buildsys.steps.lib.families.best_epoch import Best, is_due
-from buildsys.steps.lib.families.training_settings import check_validation
+from buildsys.steps.lib.families import yolox_validation
 from buildsys.steps.lib.families.yolox_validation import FITNESS
 from buildsys.steps.lib.runtime.progress import fail, report
+from buildsys.steps.lib.training import training_files, training_memory, training_state
+from buildsys.steps.lib.training.best_epoch import Best, is_due
+from buildsys.steps.lib.training.training_settings import check_validation
 
 STEP = StepSpec(
     tool_env="yolox",
@@ -159,7 +155,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
 
 def _draw(samples: Any, classes: tuple[str, ...], folder: Path, params: Params) -> None:
     """Draw the first batch of the first epoch as the network received it, with its labels."""
-    from buildsys.steps.lib.datasets import overlays
+    from buildsys.steps.lib.images import overlays
 
     folder.mkdir()
     samples.mosaic = 0.0 if _is_ending(0, params) else params.mosaic

@@ -92,12 +92,12 @@ class _Sheet:
 
     def add(self, image: Path, name: str, target: Path) -> None:
         """Add an image with its objects, and link to it below `target`."""
-        from buildsys.steps.lib.datasets import images
+        from buildsys.steps.lib.images import decoding
 
         params, place = self.params, target / "images" / name
         if not image.is_file():
             fail(f"{image.name} is listed and does not exist.")
-        height, width = images.read_image(image).shape[:2]
+        height, width = decoding.read_image(image).shape[:2]
         number = len(self.data["images"]) + 1
         row = {"id": number, "file_name": name, "width": width, "height": height}
         self.data["images"].append(row)

@@ -13,7 +13,7 @@ from buildsys import cli
 from buildsys.authoring.datasets.leftovers import is_visible
 from buildsys.graph import WaitingPlan
 from buildsys.names import is_junk
-from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.images.decoding import is_image
 from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import by_stage, plan_all, plan_good, write_recipe
 from tests.brought_sets import FORMS, Box, bring, share_line, voc_text

@@ -199,7 +199,7 @@ def test_annotations_are_parsed_when_they_changed(
     """Annotation files are parsed only after a change, and once for all builds."""
     import time
 
-    from buildsys.steps.lib.datasets import coco_file, coco_splits
+    from buildsys.steps.lib.datasets.formats import coco_file, coco_splits
 
     parsed: list[str] = []
 

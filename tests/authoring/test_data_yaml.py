@@ -6,7 +6,7 @@ import pytest
 
 from buildsys.authoring.datasets.data_yaml import DataYaml, read_dataset
 from buildsys.errors import InputError
-from buildsys.steps.lib.datasets import formats
+from buildsys.steps.lib.datasets import readers
 from buildsys.steps.lib.datasets.labels import Layout
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from tests.authoring.sample_workspace import TRAINED, plan_all, write_recipe
@@ -150,7 +150,7 @@ def test_labels_beside_their_images_are_the_same_to_check_and_steps(data: Path) 
     assert found.missing_parts == ()
     splits = tuple(Split(name=name, paths=paths) for name, paths in found.facts.given)
     layout = Layout(classes=found.facts.names, keypoints=0, dims=0)
-    reading = formats.read(data, "ultralytics", splits, layout)
+    reading = readers.read(data, "ultralytics", splits, layout)
     assert [(len(sample.objects), sample.labels) for sample in reading.samples] == [
         (1, "images/train/a.txt"),
         (1, "images/val/a.txt"),
@@ -159,7 +159,7 @@ def test_labels_beside_their_images_are_the_same_to_check_and_steps(data: Path) 
     (data / "images" / "val" / "a.txt").rename(data / "images" / "val" / "b.txt")
     (lack,) = read(data, PLAIN).missing_parts
     assert (lack.split, lack.what) == ("val", "labels")
-    reading = formats.read(data, "ultralytics", splits[1:], layout)
+    reading = readers.read(data, "ultralytics", splits[1:], layout)
     assert (reading.samples[0].objects, reading.samples[0].labels) == ((), "")
 
 

@@ -9,7 +9,7 @@ from buildsys.cli import main
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
 from buildsys.operations.inspect_data import choose, find_datasets, name_datasets
-from buildsys.steps.lib.datasets import formats
+from buildsys.steps.lib.datasets import readers
 from buildsys.steps.lib.datasets.labels import Layout, Object, label_file, parse
 from buildsys.steps.lib.datasets.placed_objects import place
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
@@ -206,7 +206,7 @@ def test_calibration_images_are_looked_at(workspace: Path) -> None:
     assert '"format":"images"' in datasets[1].plan.steps[-1].params
     split = Split(name="cam/*", paths=(".",))
     layout = Layout(classes=(), keypoints=0, dims=0, shape="folder")
-    reading = formats.read(workspace / "cam", "images", (split,), layout)
+    reading = readers.read(workspace / "cam", "images", (split,), layout)
     assert [sample.image for sample in reading.samples] == ["a.jpg", "b.JPG"]
     assert reading.findings == ()
 

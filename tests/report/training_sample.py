@@ -4,9 +4,9 @@ import hashlib
 import math
 from pathlib import Path
 
-from buildsys.steps.lib.families import training_files
 from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.report.values import Measured, Training
+from buildsys.steps.lib.training import training_files
 
 TRAINING = hashlib.sha256(b"training").hexdigest()
 CURVES = {

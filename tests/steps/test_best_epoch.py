@@ -2,7 +2,7 @@
 
 import pytest
 
-from buildsys.steps.lib.families.best_epoch import Best, is_due
+from buildsys.steps.lib.training.best_epoch import Best, is_due
 
 
 def after(*fitness: float) -> Best:

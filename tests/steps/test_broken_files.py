@@ -9,11 +9,11 @@ import pytest
 
 from buildsys.spec import Preprocessing, Quantization
 from buildsys.steps import quantize_litert_torch
-from buildsys.steps.lib.datasets.image_headers import is_cut_off
 from buildsys.steps.lib.datasets.labels import read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.families import yolov4_network
 from buildsys.steps.lib.files.tflite_bounds import demand_tflite
+from buildsys.steps.lib.images.image_headers import is_cut_off
 from buildsys.steps.lib.runtime.progress import StepError
 
 _SPLIT = Split(name="train", paths=("train.txt",))

@@ -11,7 +11,7 @@ from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.datasets.folder_sets import read_folder
 from buildsys.planning.datasets import given_splits
 from buildsys.steps import prepare_dataset
-from buildsys.steps.lib.datasets import formats, prepared
+from buildsys.steps.lib.datasets import prepared, readers
 from buildsys.steps.lib.datasets.labels import Layout
 from tests.brought_sets import FORMS, SPLITS, Box, bring
 
@@ -27,7 +27,7 @@ def prepare_text(root: Path, facts: DatasetFacts) -> dict[str, str]:
         format=facts.format, splits=given_splits(facts), classes=facts.names, shape="box"
     )
     layout = Layout(classes=facts.names, keypoints=0, dims=0)
-    reading = formats.read(root, params.format, params.splits, layout)
+    reading = readers.read(root, params.format, params.splits, layout)
     assert [f for f in reading.findings if f.severity == "error"] == []
     found = {"data.yaml": prepared.describe(prepared.Description(classes=facts.names), SPLITS)}
     for split, (name, samples) in zip(params.splits, reading.splits, strict=True):

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildsys.steps import prepare_dataset, write_coco
-from buildsys.steps.lib.datasets import coco_file, formats
-from buildsys.steps.lib.datasets.coco_file import AnnotationFile, parse
+from buildsys.steps.lib.datasets import readers
+from buildsys.steps.lib.datasets.formats import coco_file
+from buildsys.steps.lib.datasets.formats.coco_file import AnnotationFile, parse
 from buildsys.steps.lib.datasets.labels import Layout, Object, make_object
 from buildsys.steps.lib.datasets.prepared import Description, describe, label_line
 from buildsys.steps.lib.datasets.samples import Sample
@@ -151,7 +152,7 @@ def test_a_bbox_beside_its_outline_is_reported_once(tmp_path: Path) -> None:
     split = Split(name="train", paths=(".", "train.json"))
     layout = Layout(classes=("cell",), keypoints=0, dims=0, shape="outline")
     assert [
-        str(finding) for finding in formats.read(tmp_path, "coco", (split,), layout).findings
+        str(finding) for finding in readers.read(tmp_path, "coco", (split,), layout).findings
     ] == [
         "train.json: 2 `bbox` not around the `segmentation`, which counts; the first: annotation 4"
     ]
@@ -396,7 +397,7 @@ def test_anything_in_the_place_of_anything_is_a_mistake_or_fine(
         [label_line(item) for objects in found.objects for item in objects]
 
 
-def bring(root: Path, name: str, crowds: int = 0, file_name: str = "b.jpg") -> formats.Reading:
+def bring(root: Path, name: str, crowds: int = 0, file_name: str = "b.jpg") -> readers.Reading:
     """Read a split with one annotation file whose images exist."""
     (root / "images" / "day").mkdir(parents=True)
     for image in ("day/b.jpg", "a.jpg"):
@@ -412,7 +413,7 @@ def bring(root: Path, name: str, crowds: int = 0, file_name: str = "b.jpg") -> f
     }
     (root / "train.json").write_text(json.dumps(data))
     layout = Layout(classes=("cell",), keypoints=0, dims=0)
-    return formats.read(root, name, (Split(name="train", paths=("images", "train.json")),), layout)
+    return readers.read(root, name, (Split(name="train", paths=("images", "train.json")),), layout)
 
 
 def test_coco_is_read_like_every_other_format(tmp_path: Path) -> None:
@@ -452,6 +453,6 @@ def test_categories_that_are_not_the_classes(tmp_path: Path) -> None:
         (("cell", "egg"), "has 1 categories, and the dataset has 2"),
     ):
         layout = Layout(classes=classes, keypoints=0, dims=0)
-        reading = formats.read(tmp_path, "coco", (split,), layout)
+        reading = readers.read(tmp_path, "coco", (split,), layout)
         assert [finding.message for finding in reading.findings] == [told]
         assert reading.samples == []

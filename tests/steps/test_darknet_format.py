@@ -9,8 +9,8 @@ from buildsys.authoring.datasets import folder_sets
 from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.class_folders import read_class_folders
 from buildsys.authoring.datasets.data_yaml import read_dataset
-from buildsys.steps.lib.datasets import voc_format
-from buildsys.steps.lib.datasets.darknet_format import (
+from buildsys.steps.lib.datasets.formats import voc_format
+from buildsys.steps.lib.datasets.formats.darknet_format import (
     DarknetSet,
     Declared,
     find_set,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.steps import check_overlap, split_dataset
-from buildsys.steps.lib.datasets import class_folder_format
+from buildsys.steps.lib.datasets.formats import class_folder_format
 from buildsys.steps.lib.datasets.labels import Layout
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of
 from buildsys.steps.lib.runtime.progress import StepError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.steps.lib.datasets import formats
+from buildsys.steps.lib.datasets import readers
 from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, parse
 from buildsys.steps.lib.datasets.placed_objects import place
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
@@ -113,7 +113,7 @@ def test_a_box_has_one_meaning_in_every_format(
     """A box at the edge is kept, clipped, left out or refused, whatever the format."""
     (tmp_path / "a.jpg").touch()
     split = Split(name="train", paths=WRITERS[name](tmp_path, box))
-    reading = formats.read(tmp_path, name, (split,), BOXES)
+    reading = readers.read(tmp_path, name, (split,), BOXES)
     told = tell(reading.findings)
     found = None
     if not told:

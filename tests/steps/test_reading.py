@@ -7,16 +7,8 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from buildsys.steps.inspect_dataset import sound_splits
-from buildsys.steps.lib.datasets import (
-    coco_file,
-    dataset_survey,
-    formats,
-    jpeg_file,
-    prepared,
-    prepared_names,
-)
-from buildsys.steps.lib.datasets.image_headers import is_cut_off, is_plain, orientation_of
-from buildsys.steps.lib.datasets.images import Photo, clean_message, explain, is_turned
+from buildsys.steps.lib.datasets import dataset_survey, prepared, prepared_names, readers
+from buildsys.steps.lib.datasets.formats import coco_file
 from buildsys.steps.lib.datasets.label_files import LabelFiles
 from buildsys.steps.lib.datasets.labels import (
     Finding,
@@ -37,6 +29,9 @@ from buildsys.steps.lib.datasets.ultralytics_layout import (
     iterate_images,
     list_images,
 )
+from buildsys.steps.lib.images import jpeg_file
+from buildsys.steps.lib.images.decoding import Photo, clean_message, explain, is_turned
+from buildsys.steps.lib.images.image_headers import is_cut_off, is_plain, orientation_of
 from buildsys.steps.lib.metrics import keypoint_sigmas
 from buildsys.steps.lib.runtime.progress import StepError
 from tests.brought_sets import voc_text
@@ -129,7 +124,7 @@ def test_labels_in_capitals_are_found(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("0 .5 .5 .2 .2\n")
     splits = (Split(name="train", paths=("images",)),)
-    reading = formats.read(tmp_path, "ultralytics", splits, BOXES)
+    reading = readers.read(tmp_path, "ultralytics", splits, BOXES)
     assert [sample.labels for sample in reading.samples] == ["labels/a.TXT"]
     assert told(reading.findings) == ["warning: labels/b.TXT: a label file without its image"]
 
@@ -141,7 +136,7 @@ def test_a_label_file_is_found_in_any_case(tmp_path: Path) -> None:
     for name in ("labels/a.txt", "labels/B.Txt", "labels/c.txt", "labels/d.txt", "labels/d.TXT"):
         _write(tmp_path, name, "0 .5 .5 .2 .2\n")
     splits = (Split(name="train", paths=("images",)),)
-    reading = formats.read(tmp_path, "ultralytics", splits, BOXES)
+    reading = readers.read(tmp_path, "ultralytics", splits, BOXES)
     assert [(sample.image, sample.labels) for sample in reading.samples] == [
         ("images/A.jpg", "labels/a.txt"),
         ("images/C.jpg", ""),  # labels/c.txt belongs to images/c.jpg
@@ -187,7 +182,7 @@ def test_an_object_that_is_there_twice_counts_once_in_every_format(
     (tmp_path / "a.xml").write_text(text)
     (tmp_path / "a.jpg").touch()
     splits = (Split(name="train", paths=(".",)),)
-    reading = formats.read(tmp_path, "voc", splits, BOXES)
+    reading = readers.read(tmp_path, "voc", splits, BOXES)
     assert [len(sample.objects) for sample in reading.samples] == [1]
     twice = "one object is labelled twice, and counts once"
     assert [twice in finding for finding in told(reading.findings)] == [True, True]
@@ -345,7 +340,7 @@ def test_labels_without_their_image_and_labels_of_two(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "photos" / "e.txt").touch()
     splits = (Split(name="train", paths=("images", "photos")),)
-    assert told(formats.read(tmp_path, "ultralytics", splits, BOXES).findings) == [
+    assert told(readers.read(tmp_path, "ultralytics", splits, BOXES).findings) == [
         "warning: images/a.png: has its labels (labels/a.txt) from images/a.jpg, too",
         "warning: labels/b.txt: a label file without its image",
         "warning: photos/e.txt: a label file without its image",
@@ -358,7 +353,7 @@ def test_texts_beside_labels_are_the_same_in_every_format(tmp_path: Path, name: 
     for file in ("a.jpg", "a.txt", "z.TXT", "val.txt", "Classes.txt", "notes.txt", "obj.names"):
         _write(tmp_path, file, "")
     _write(tmp_path, "predefined_classes.txt", "")
-    reading = formats.read(tmp_path, name, (Split(name="train", paths=(".",)),), BOXES)
+    reading = readers.read(tmp_path, name, (Split(name="train", paths=(".",)),), BOXES)
     assert told(reading.findings) == ["warning: z.TXT: a label file without its image"]
 
 
@@ -384,7 +379,7 @@ def test_all_findings_of_a_dataset_come_at_once(tmp_path: Path) -> None:
         Split(name="train", paths=("images/train",)),
         Split(name="val", paths=("images/val",)),
     )
-    reading = formats.read(tmp_path, "ultralytics", splits, BOXES)
+    reading = readers.read(tmp_path, "ultralytics", splits, BOXES)
     assert [sample.image for sample in reading.samples] == [
         f"images/train/{name}.jpg" for name in "abc"
     ]
@@ -602,7 +597,7 @@ def test_labels_with_mistakes_are_not_missing_as_well(tmp_path: Path) -> None:
         _write(tmp_path, f"images/{split}/a.jpg", "")
         _write(tmp_path, f"labels/{split}/a.txt", text)
     splits = tuple(Split(name=name, paths=(f"images/{name}",)) for name in texts)
-    found = formats.read(tmp_path, "ultralytics", splits, BOXES)
+    found = readers.read(tmp_path, "ultralytics", splits, BOXES)
     assert [finding.severity for finding in found.findings] == ["error"]
     assert [split.name for split, _ in sound_splits(splits, found)] == ["val"]
 

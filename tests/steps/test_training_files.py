@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from buildsys.steps.lib.families import training_files
-from buildsys.steps.lib.families.training_files import Summary
 from buildsys.steps.lib.report import training_reading
+from buildsys.steps.lib.training import training_files
+from buildsys.steps.lib.training.training_files import Summary
 
 ROWS = [
     {"train/box_loss": 1.25, "lr/pg0": 0.001},

@@ -2,8 +2,8 @@
 
 import pytest
 
-from buildsys.steps.lib.families.training_memory import report_lack
 from buildsys.steps.lib.runtime.progress import StepError
+from buildsys.steps.lib.training.training_memory import report_lack
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
+from buildsys.steps.lib.datasets.formats.voc_file import LARGEST, VocFile, parse
 from buildsys.steps.lib.datasets.labels import Finding
-from buildsys.steps.lib.datasets.voc_file import LARGEST, VocFile, parse
 
 LABELIMG = """\
 <annotation>

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.steps.lib.datasets.labels import Layout
-from buildsys.steps.lib.datasets.samples import Sample
-from buildsys.steps.lib.datasets.ultralytics_layout import Split
-from buildsys.steps.lib.datasets.voc_format import (
+from buildsys.steps.lib.datasets.formats.voc_format import (
     class_names,
     find_splits,
     find_strays,
     read_entries,
     read_split,
 )
+from buildsys.steps.lib.datasets.labels import Layout
+from buildsys.steps.lib.datasets.samples import Sample
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from tests.brought_sets import voc_text
 
 CELL = (("cell", 16, 8, 48, 40),)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.spec import BoardSpec, ModelSpec, Quantization
-from buildsys.steps.lib.datasets import prepared_images
 from buildsys.steps.lib.heads import instance_masks, oriented_boxes, yolov8_decoding
 from buildsys.steps.lib.heads.branches import is_raw, layout
 from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.steps.lib.images import prepared_images
 from buildsys.steps.lib.metrics import predictions
 from buildsys.steps.lib.metrics.accuracy import Params as Reading
 from buildsys.steps.lib.packages import network_description

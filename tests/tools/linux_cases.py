@@ -13,12 +13,12 @@ from typing import Any
 from buildsys.spec import STRIDES, Preprocessing
 from buildsys.steps.check_operators import EVERY, judge_list
 from buildsys.steps.check_operators import Params as Registered
-from buildsys.steps.lib.datasets import prepared_images
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads import choosing, yolov8_decoding
 from buildsys.steps.lib.heads.branches import is_raw, layout
 from buildsys.steps.lib.heads.outputs import HEADS, head_outputs
 from buildsys.steps.lib.heads.placement import Placement, to_photo
+from buildsys.steps.lib.images import prepared_images
 from buildsys.steps.lib.metrics import accuracy
 from buildsys.steps.lib.runtime.tensorflow_setup import quantize
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.datasets import prepared_images
 from buildsys.steps.lib.firmware import arithmetic, emulated_decoders
 from buildsys.steps.lib.firmware.output_layout import Network
 from buildsys.steps.lib.heads.outputs import head_outputs
+from buildsys.steps.lib.images import prepared_images
 from buildsys.steps.lib.parity import (
     conversion,
     firmware_rung,

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.steps import prepare_dataset
-from buildsys.steps.lib.datasets import images, jpeg_file
 from buildsys.steps.lib.datasets.labels import Layout, parse
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.families import ultralytics_setup
+from buildsys.steps.lib.images import decoding, jpeg_file
 
 PROGRAM = Path(__file__).parents[2] / "buildsys" / "templates" / "common" / "pictures.py"
 LABELS = "\ufeff0 .5 .5 .3 .3\r\n1 .25 .25 .1 .1\r\n0 .50 .5 .3 .3\r\n1 .1 .2 .5 .2 .5 .6\r\n"
@@ -96,7 +96,7 @@ def main(root: Path) -> dict[str, Any]:
     for path in sorted((source / "images" / "train").iterdir()):
         label = source / "labels" / "train" / f"{path.stem}.txt"
         label.write_text(LABELS, encoding="utf-8", newline="")
-        photo = images.read(path)
+        photo = decoding.read(path)
         assert photo.image is not None, path.name
         ours = decoded[f"images/train/{path.name}"] = photo.image.astype(int)
         theirs = np.broadcast_to(imread(str(path)), ours.shape).astype(int)
@@ -141,7 +141,7 @@ def main(root: Path) -> dict[str, Any]:
         for label in theirs_.labels
     )
     found["plain"] = all(
-        images.read(path).plain for path in (target / "images" / "train").iterdir()
+        decoding.read(path).plain for path in (target / "images" / "train").iterdir()
     )
     return found
 

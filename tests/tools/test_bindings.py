@@ -60,7 +60,7 @@ _IMAGES = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 import numpy as np
-from buildsys.steps.lib.datasets import prepared_images
+from buildsys.steps.lib.images import prepared_images
 from buildsys.steps.lib.tensorrt import calibration_images
 images = np.arange(5 * 12, dtype=np.uint8).reshape(5, 2, 2, 3)
 prepared_images.save(Path("calibration"), images, [""] * 5)

@@ -18,8 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 sys.path.insert(0, sys.argv[1])
-from buildsys.steps.lib.datasets import images
-from buildsys.steps.lib.datasets.png_file import encode_png
+from buildsys.steps.lib.images import decoding
+from buildsys.steps.lib.images.png_file import encode_png
 from buildsys.steps.lib.runtime.progress import StepError
 
 def png(width, height):
@@ -31,7 +31,7 @@ def png(width, height):
     return found
 
 def problem(data, suffix=".png"):
-    return images.decode(data, suffix).problem
+    return decoding.decode(data, suffix).problem
 """
 _LIMITS = """
 tiff = cv2.imencode(".tiff", np.ones((20, 20), np.float32))[1].tobytes()
@@ -43,7 +43,7 @@ path.write_bytes(cv2.imencode(".bmp", np.zeros((3000, 4000, 3), np.uint8))[1].to
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 50 * 2**20, resource.RLIM_INFINITY))
 try:
-    images.read_image(path)
+    decoding.read_image(path)
 except StepError as error:
     print(json.dumps(str(error)))
 """

@@ -259,7 +259,7 @@ def test_images_to_classify_are_cut_in_their_middle() -> None:
 import sys; sys.path.insert(0, sys.argv[1])
 import json, numpy as np
 from buildsys.spec import Preprocessing
-from buildsys.steps.lib.datasets import prepared_images
+from buildsys.steps.lib.images import prepared_images
 photo = np.zeros((60, 120, 3), np.uint8); photo[:, 30:90] = 200; photo[:, 59:61, 0] = 50
 rule = Preprocessing(height=60, width=60, color="rgb", resize="center-crop")
 picture, place = prepared_images.letterbox(photo, rule)

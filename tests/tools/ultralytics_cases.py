@@ -17,11 +17,12 @@ from typing import Any
 
 from buildsys.spec import Preprocessing
 from buildsys.steps import evaluate_ultralytics
-from buildsys.steps.lib.datasets import images, labels
+from buildsys.steps.lib.datasets import labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, list_images
 from buildsys.steps.lib.families import ultralytics_setup
 from buildsys.steps.lib.heads import yolov8_decoding
 from buildsys.steps.lib.heads.branches import is_one_to_one
+from buildsys.steps.lib.images import decoding
 from buildsys.steps.lib.metrics import accuracy, predictions
 
 CONFIDENCE = 0.25
@@ -118,7 +119,7 @@ def count(
     tally = coco_metrics.Tally(params.classes, params.keypoints, yolov8_decoding.MOST_DETECTIONS)
     numbers: dict[int | str, int] = {}
     for path in list_images(root, params.split):
-        height, width = images.read_image(path).shape[:2]
+        height, width = decoding.read_image(path).shape[:2]
         objects = accuracy.labels_of(root, path, params)
         name = int(path.stem) if path.stem.isnumeric() else path.stem
         numbers[name] = tally.add_picture(width, height, objects)
@@ -151,7 +152,7 @@ def compare_detections(
     counts = {"images": 0, "ours": 0, "theirs": 0, "unmatched": 0}
     apart = {"box": 0.0, "score": 0.0, "keypoints": 0.0, "corners": 0.0}
     for path in list_images(root, params.split):
-        image = images.read_image(path)
+        image = decoding.read_image(path)
         ours = predictions.detect(image, network, params, CONFIDENCE)
         (result,) = theirs.predict(
             str(path), imgsz=request["size"], rect=False, conf=CONFIDENCE, verbose=False
@@ -252,7 +253,7 @@ def cut(source: Path, target: Path, split: str, keypoints: int, dims: int) -> No
     for number, path in enumerate(
         list_images(source, Split(name=split, paths=(f"images/{split}",)))
     ):
-        image = images.read_image(path)
+        image = decoding.read_image(path)
         h, w = image.shape[:2]
         label = labels.find_labels(source, path)
         text = label.read_text() if label.is_file() else ""

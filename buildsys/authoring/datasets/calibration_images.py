@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from buildsys.authoring.datasets.image_counts import ImageCount
 from buildsys.authoring.syntax.workspace_paths import hint_missing
 from buildsys.steps.lib.datasets.file_lists import list_parts
-from buildsys.steps.lib.datasets.images import SUFFIXES, is_image
 from buildsys.steps.lib.datasets.pixel_boxes import show
+from buildsys.steps.lib.images.decoding import SUFFIXES, is_image
 
 
 def split_glob(pattern: str) -> tuple[str, str]:

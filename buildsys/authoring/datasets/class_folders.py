@@ -11,9 +11,9 @@ from buildsys.authoring.datasets.leftovers import is_own, is_visible
 from buildsys.authoring.syntax.unicode_forms import hint_form, other_form
 from buildsys.errors import InputError
 from buildsys.steps.lib.datasets.file_lists import is_utf8, list_files
-from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import is_class_name
 from buildsys.steps.lib.datasets.split_names import SPLITS, find_splits
+from buildsys.steps.lib.images.decoding import is_image
 
 _LAYOUT = "a folder to classify contains train/<class>/*.jpg and val/<class>/*.jpg, or <class>/*.jpg alone"
 _OF_SPLITS = frozenset(word for names in SPLITS.values() for word in names)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from buildsys.errors import InputError
 from buildsys.files import read_regular, stat_line
-from buildsys.steps.lib.datasets.coco_file import Notes, read_layout
+from buildsys.steps.lib.datasets.formats.coco_file import Notes, read_layout
 from buildsys.steps.lib.datasets.pixel_boxes import show
 
 Row = dict[str, object]

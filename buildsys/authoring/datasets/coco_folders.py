@@ -13,8 +13,8 @@ from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.errors import Diagnostic, InputError
 from buildsys.files import read_regular
-from buildsys.steps.lib.datasets.coco_file import file_names
 from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.formats.coco_file import file_names
 
 
 def correct_folders(scope: Scope, place: Place, error: InputError) -> InputError:

@@ -18,8 +18,8 @@ from buildsys.authoring.syntax.scalars import scalar
 from buildsys.errors import Diagnostic, InputError
 from buildsys.files import read_regular
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
-from buildsys.steps.lib.datasets.coco_file import parse
 from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.formats.coco_file import parse
 from buildsys.steps.lib.datasets.split_names import SPLITS, spellings
 
 _PAIR = ("instances", "person_keypoints")

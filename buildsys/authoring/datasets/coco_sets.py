@@ -16,9 +16,9 @@ from buildsys.authoring.datasets.findings import diagnose
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.authoring.syntax.workspace_paths import FROM_ROOT, hint_missing
 from buildsys.errors import Diagnostic, InputError
-from buildsys.steps.lib.datasets import coco_format
-from buildsys.steps.lib.datasets.coco_file import AnnotationFile, Layout
-from buildsys.steps.lib.datasets.coco_splits import CocoSplit, read_splits
+from buildsys.steps.lib.datasets.formats import coco_format
+from buildsys.steps.lib.datasets.formats.coco_file import AnnotationFile, Layout
+from buildsys.steps.lib.datasets.formats.coco_splits import CocoSplit, read_splits
 from buildsys.steps.lib.datasets.labels import Finding
 from buildsys.text import did_you_mean
 

@@ -16,10 +16,10 @@ from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.authoring.syntax.workspace_paths import hint_missing
 from buildsys.errors import InputError
-from buildsys.steps.lib.datasets import darknet_format, voc_format
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.formats import darknet_format, voc_format
 from buildsys.steps.lib.datasets.labels import Finding
+from buildsys.steps.lib.images.decoding import is_image
 
 _KINDS = (
     "a data.yaml of Ultralytics' kind, COCO's JSON, Pascal VOC's folders (Annotations, JPEGImages),"

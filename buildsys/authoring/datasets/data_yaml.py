@@ -20,7 +20,6 @@ from buildsys.authoring.syntax.document import Document, KeyPath, read_document
 from buildsys.authoring.syntax.workspace_paths import WITHIN, check_inside, hint_missing
 from buildsys.errors import Diagnostic, InputError
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.images import SUFFIXES as SUFFIXES_OF_IMAGES
 from buildsys.steps.lib.datasets.label_files import LabelFiles
 from buildsys.steps.lib.datasets.labels import (
     OUTLINE,
@@ -34,6 +33,7 @@ from buildsys.steps.lib.datasets.labels import (
 from buildsys.steps.lib.datasets.split_names import find_splits
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images, iterate_images
 from buildsys.steps.lib.files import foreign
+from buildsys.steps.lib.images.decoding import SUFFIXES as SUFFIXES_OF_IMAGES
 
 NAMES = ("data.yaml", "data.yml")
 """The usual name of the file."""

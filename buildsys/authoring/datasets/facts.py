@@ -11,7 +11,8 @@ from pathlib import Path
 from buildsys.authoring.datasets.coco_contents import Group
 from buildsys.recorded_facts import Facts, RecordedDataset, RecordedModel
 from buildsys.spec import CheckpointFacts
-from buildsys.steps.lib.datasets import coco_format, prepared
+from buildsys.steps.lib.datasets import prepared
+from buildsys.steps.lib.datasets.formats import coco_format
 
 _IMPLIED = ("ultralytics", "folders")
 """Formats that are recognizable by their files, so that the lock line need not name them."""
@@ -24,7 +25,7 @@ class DatasetFacts:
     `splits`: (name, folders relative to the dataset of the steps); `file`: the yaml there that
     declares it, empty where classes are folders.
 
-    `format`: how a person wrote it, a key of `steps.lib.datasets.formats`; empty where a generator
+    `format`: how a person wrote it, a key of `steps.lib.datasets.readers`; empty where a generator
     draws it. `given`: (split, its places relative to `root`) in that format. `flip`: which keypoint
     is which in a mirror image. `crowds`: (split, number of omitted annotations of whole groups).
     `absent`: (split, classes without an object in it), and `images`: (split, number of images),

@@ -17,10 +17,10 @@ from buildsys.authoring.datasets.name_forms import explain_forms
 from buildsys.authoring.syntax.scope import Scope
 from buildsys.authoring.syntax.unicode_forms import hint_form
 from buildsys.errors import Diagnostic, InputError
-from buildsys.steps.lib.datasets import darknet_format, voc_format
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.formats import darknet_format, voc_format
 from buildsys.steps.lib.datasets.labels import Finding, Layout, label_path, read_text
+from buildsys.steps.lib.images.decoding import is_image
 
 FORMATS = ("voc", "darknet")
 

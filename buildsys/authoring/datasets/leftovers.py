@@ -7,7 +7,7 @@ into archives; the input of a step has no hidden files.
 from pathlib import PurePath
 
 from buildsys.names import is_junk
-from buildsys.steps.lib.datasets.hidden_files import is_hidden
+from buildsys.steps.lib.files.hidden_files import is_hidden
 
 
 def is_visible(name: str) -> bool:

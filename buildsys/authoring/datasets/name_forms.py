@@ -8,8 +8,8 @@ from unicodedata import is_normalized, normalize
 
 from buildsys.authoring.syntax.unicode_forms import hint_form
 from buildsys.errors import Diagnostic
-from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import label_file
+from buildsys.steps.lib.images.decoding import is_image
 
 _FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 

@@ -7,9 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.images import is_image
 from buildsys.steps.lib.datasets.labels import label_file, read_text
 from buildsys.steps.lib.datasets.split_names import SPLITS
+from buildsys.steps.lib.images.decoding import is_image
 
 _ROW = re.compile(r"(\d{1,4})((?:\s+[-+.\deE]+){4,})")
 """A line of a label file: the class, then numbers."""

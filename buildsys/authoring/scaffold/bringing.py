@@ -26,7 +26,7 @@ from buildsys.errors import InputError
 from buildsys.files import refuse_links, remove_folder
 from buildsys.lockfile import Lock
 from buildsys.steps.lib.datasets.file_lists import list_parts
-from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
+from buildsys.steps.lib.images.decoding import UNREAD_SUFFIXES, is_image
 
 _WEIGHTS, _DATA = "weights", "data"
 _READ = (".txt", ".xml", ".json", ".yaml", ".yml", ".data", ".names", ".labels", *UNREAD_SUFFIXES)

@@ -34,7 +34,7 @@ from buildsys.graph import Input, Output, Step, StepResult
 from buildsys.names import BadName
 from buildsys.records import is_digest
 from buildsys.spec import Format, Intermediate
-from buildsys.steps.lib.datasets.images import SUFFIXES as IMAGES
+from buildsys.steps.lib.images.decoding import SUFFIXES as IMAGES
 from buildsys.steps.lib.runtime import launcher
 from buildsys.steps.lib.tensorrt import host_library
 from buildsys.typed_json import parse

@@ -175,7 +175,7 @@ def test_shipped_steps_that_use_a_word(name: str, shipped: tuple[Path, dict[str,
 @pytest.mark.parametrize(
     "module",
     [
-        "datasets/prepared_images",
+        "images/prepared_images",
         "heads/oriented_boxes",
         "heads/placement",
         "heads/yolov8_decoding",
@@ -600,12 +600,12 @@ def test_a_formatter_changes_no_digest(tmp_path: Path) -> None:
 
 
 SHARED_BY_TRAININGS = {
-    "datasets.image_files",
-    "datasets.overlays",
-    "families.best_epoch",
-    "families.training_files",
-    "families.training_memory",
-    "families.training_state",
+    "images.image_files",
+    "images.overlays",
+    "training.best_epoch",
+    "training.training_files",
+    "training.training_memory",
+    "training.training_state",
     "runtime.launcher",
     "runtime.pinned_arithmetic",
     "runtime.progress",
@@ -613,7 +613,7 @@ SHARED_BY_TRAININGS = {
 }
 MODULES_OF_TRAININGS = {
     "train_ultralytics": {
-        "families.fake_quantization",
+        "training.fake_quantization",
         "families.ultralytics_batch",
         "families.ultralytics_epochs",
         "families.ultralytics_setup",

@@ -1,1 +1,1 @@
-"""Datasets and images: the formats that are read, labels, decoding, and our own prepared layout."""
+"""Datasets: labels, splits and surveys of any format, and our own prepared layout."""

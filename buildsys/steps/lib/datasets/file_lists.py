@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from buildsys.steps.lib.datasets.hidden_files import is_hidden
+from buildsys.steps.lib.files.hidden_files import is_hidden
 
 _RENAME = "rename it, or remove it"
 _REMOVE = "remove the link"

@@ -4,8 +4,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.labels import Finding, label_file, read_text
+from buildsys.steps.lib.images.decoding import SUFFIXES
 
 _OTHER_TEXTS = frozenset(
     f"{name}.txt"

@@ -1,7 +1,7 @@
 """Convert labels to marks that are drawn on their image."""
 
 from buildsys.steps.lib.datasets.labels import Object
-from buildsys.steps.lib.datasets.overlays import Mark
+from buildsys.steps.lib.images.overlays import Mark
 
 
 def mark(item: Object, size: tuple[int, int], classes: tuple[str, ...]) -> Mark:

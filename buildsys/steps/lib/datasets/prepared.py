@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from buildsys.steps.lib.datasets import jpeg_file
-from buildsys.steps.lib.datasets.images import Photo
 from buildsys.steps.lib.datasets.labels import Object
-from buildsys.steps.lib.datasets.png_file import encode_png
+from buildsys.steps.lib.images import jpeg_file
+from buildsys.steps.lib.images.decoding import Photo
+from buildsys.steps.lib.images.png_file import encode_png
 
 
 @dataclass(frozen=True, kw_only=True)

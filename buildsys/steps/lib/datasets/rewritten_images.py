@@ -4,16 +4,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from buildsys.steps.lib.datasets import images, jpeg_file
-from buildsys.steps.lib.datasets.exif import UPRIGHT
-from buildsys.steps.lib.datasets.image_headers import orientation_of
 from buildsys.steps.lib.datasets.labels import Finding
-from buildsys.steps.lib.datasets.png_file import encode_png
+from buildsys.steps.lib.images import decoding, jpeg_file
+from buildsys.steps.lib.images.exif import UPRIGHT
+from buildsys.steps.lib.images.image_headers import orientation_of
+from buildsys.steps.lib.images.png_file import encode_png
 
 _ENCODED = 8
 """Images that are encoded to estimate the size of all."""
 _FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str], ...] = (
-    ((jpeg_file.START,), tuple(images.SUFFIXES), "JPEG with CMYK, 12 bits, or a rare coding"),
+    ((jpeg_file.START,), tuple(decoding.SUFFIXES), "JPEG with CMYK, 12 bits, or a rare coding"),
     (
         (b"\x89PNG\r\n\x1a\n",),
         (".png",),
@@ -27,7 +27,7 @@ _FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str], ...] = (
 
 
 def find_reason(path: Path) -> str:
-    """Return what kind of image a file is, of those that become PNG (see `images.Photo`)."""
+    """Return what kind of image a file is, of those that become PNG (see `decoding.Photo`)."""
     data = path.read_bytes()
     if orientation_of(data) is None:
         return "with malformed EXIF data"
@@ -48,7 +48,7 @@ def describe_rewritten(root: Path, names: Sequence[str]) -> Finding:
     chosen = names[:: -(-len(names) // _ENCODED)]
     encoded = 0
     for name in chosen:
-        encoded += len(encode_png(images.read_image(root / name)))
+        encoded += len(encode_png(decoding.read_image(root / name)))
     before = sum(sizes.values())
     after = encoded * before / sum(sizes[name] for name in chosen)
     number = f"{len(names)} images become" if len(names) > 1 else "1 image becomes"

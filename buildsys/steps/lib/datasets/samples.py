@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from buildsys.steps.lib.datasets import images
-from buildsys.steps.lib.datasets.images import SMALLEST, Photo
 from buildsys.steps.lib.datasets.labels import Finding, Layout, Object
 from buildsys.steps.lib.datasets.placed_objects import place
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from buildsys.steps.lib.images import decoding
+from buildsys.steps.lib.images.decoding import SMALLEST, Photo
 
 SHOWN = 20
 """Maximum number of mistakes, and of warnings of a kind, that are listed one by one."""
@@ -33,7 +33,7 @@ def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, Sample, tu
     """Return the decoded image, the sample with its objects as they are on that image, and all
     findings about both.
     """
-    photo = images.read(root / sample.image)
+    photo = decoding.read(root / sample.image)
     if photo.image is None:
         problem = Finding.error("unreadable", sample.image, photo.problem)
         placed, findings = _place_objects(sample, None, layout)
@@ -54,7 +54,7 @@ def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, Sample, tu
         hint = ""
         if turned:
             hint = "width and height are the other way round"
-            if images.is_turned(root / sample.image):
+            if decoding.is_turned(root / sample.image):
                 hint = "it is shown turned (EXIF): label it as it is shown"
         found.append(Finding.error("other-size", sample.image, message, hint))
     placed, findings = _place_objects(sample, (width, height), layout)

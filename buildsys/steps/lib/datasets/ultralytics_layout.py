@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.images import UNREAD_SUFFIXES, is_image
 from buildsys.steps.lib.datasets.labels import Finding, read_text
+from buildsys.steps.lib.images.decoding import UNREAD_SUFFIXES, is_image
 from buildsys.steps.lib.runtime.progress import fail
 
 

@@ -88,7 +88,7 @@ def compare(
     """
     import onnxruntime
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.parity import conversion
 
     session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])

@@ -27,7 +27,7 @@ def save(
     """
     import torch
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.parity import conversion
 
     whole = _channels_last(model, len(names))

@@ -14,8 +14,8 @@ def record_torch(model: Any, names: tuple[str, ...], pictures: "np.ndarray", tar
     """Record a torch network whose outputs are named `names` in order. Further outputs are ignored:
     decoded heads also return their features.
     """
-    from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.families import onnx_export
+    from buildsys.steps.lib.images import prepared_images
 
     ask = onnx_export.ask(model)
 

@@ -4,12 +4,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.families import training_files
+from buildsys.steps.lib.training import training_files
 
 
 def draw(batch: dict[str, Any], names: dict[int, str], folder: Path) -> None:
     """Write 01.jpg, … as the network receives them, `img` [n, 3, h, w] of RGB 0..1."""
-    from buildsys.steps.lib.datasets import overlays
+    from buildsys.steps.lib.images import overlays
 
     fresh = folder.with_suffix(".tmp")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -27,7 +27,7 @@ def _marks(
     batch: dict[str, Any], number: int, names: dict[int, str], width: int, height: int
 ) -> tuple[Any, ...]:
     """Return the labels of one image as marks for `overlays`."""
-    from buildsys.steps.lib.datasets.overlays import Mark
+    from buildsys.steps.lib.images.overlays import Mark
 
     if "bboxes" not in batch:  # the label is for the whole image
         category = int(batch["cls"][number])

@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.families import training_files, training_state
-from buildsys.steps.lib.families.best_epoch import Best, is_due
-from buildsys.steps.lib.families.training_files import Row, Summary
+from buildsys.steps.lib.training import training_files, training_state
+from buildsys.steps.lib.training.best_epoch import Best, is_due
+from buildsys.steps.lib.training.training_files import Row, Summary
 
 
 class FinishedBefore(Exception):
@@ -131,7 +131,7 @@ class Epochs:
 
 
 def _state_of(trainer: Any) -> dict[str, Any]:
-    from buildsys.steps.lib.families import fake_quantization
+    from buildsys.steps.lib.training import fake_quantization
 
     stopper = trainer.stopper
     return {
@@ -157,7 +157,7 @@ def _number(value: Any) -> float | None:
 
 
 def _restore_network(trainer: Any, state: dict[str, Any]) -> None:
-    from buildsys.steps.lib.families import fake_quantization
+    from buildsys.steps.lib.training import fake_quantization
 
     trainer.model.load_state_dict(state["model"])
     fake_quantization.restore_ranges(trainer.model, state["ranges"])

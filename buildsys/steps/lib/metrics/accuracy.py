@@ -72,7 +72,7 @@ def measure(
     `curves_target`: the file for precision over recall and the confusion matrix. `processes`:
     number of processes that call `predict`, which must return the same in each.
     """
-    from buildsys.steps.lib.datasets import images, prepared_images
+    from buildsys.steps.lib.images import decoding, prepared_images
     from buildsys.steps.lib.runtime import ahead
 
     ways = {"segment": _measure_masks, "obb": _measure_turned, "classify": _measure_classes}
@@ -80,7 +80,9 @@ def measure(
     pictures = list_images(dataset, params.split)
 
     def answer(path: Path) -> "dict[str, np.ndarray]":
-        return predict(prepared_images.letterbox(images.read_image(path), params.preprocessing)[0])
+        return predict(
+            prepared_images.letterbox(decoding.read_image(path), params.preprocessing)[0]
+        )
 
     answers = ahead.in_order(answer, pictures, processes) if processes > 1 else None
 
@@ -199,16 +201,16 @@ def _measure_boxes(
 ) -> _Result:
     from dataclasses import replace
 
-    from buildsys.steps.lib.datasets import images, prepared_images
     from buildsys.steps.lib.heads import choosing, yolov8_decoding
     from buildsys.steps.lib.heads.placement import to_photo
+    from buildsys.steps.lib.images import decoding, prepared_images
     from buildsys.steps.lib.metrics import coco_metrics
 
     labels = [labels_of(dataset, path, params) for path in pictures]
     choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
     tally = coco_metrics.Tally(params.classes, params.keypoints, choice.most)
     for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
-        photo = images.read_image(path)
+        photo = decoding.read_image(path)
         picture, place = prepared_images.letterbox(photo, params.preprocessing)
         answer = decode(predict(picture), params)
         found = choosing.choose(params.head, *answer, choice=choice)
@@ -234,16 +236,16 @@ def _measure_masks(
 ) -> _Result:
     from dataclasses import replace
 
-    from buildsys.steps.lib.datasets import images, prepared_images
     from buildsys.steps.lib.heads import choosing, instance_masks, yolov8_decoding
     from buildsys.steps.lib.heads.placement import to_photo
+    from buildsys.steps.lib.images import decoding, prepared_images
     from buildsys.steps.lib.metrics import coco_metrics
 
     labels = [labels_of(dataset, path, params) for path in pictures]
     choice = replace(yolov8_decoding.MEASURED, most=_most_detections(labels))
     tally = coco_metrics.Tally(params.classes, 0, choice.most)
     for done, (path, objects) in enumerate(zip(pictures, labels, strict=True), 1):
-        photo = images.read_image(path)
+        photo = decoding.read_image(path)
         picture, place = prepared_images.letterbox(photo, params.preprocessing)
         outputs = predict(picture)
         boxes, scores, _ = decode(outputs, params)
@@ -266,16 +268,16 @@ def _measure_turned(
 
     import numpy as np
 
-    from buildsys.steps.lib.datasets import images, prepared_images
     from buildsys.steps.lib.heads import choosing, oriented_boxes
     from buildsys.steps.lib.heads.placement import turned_to_photo
+    from buildsys.steps.lib.images import decoding, prepared_images
     from buildsys.steps.lib.metrics import oriented_accuracy
 
     every = [labels_of(dataset, path, params) for path in pictures]
     choice = replace(oriented_boxes.MEASURED, most=_most_detections(every))
     tally = oriented_accuracy.Tally(params.classes)
     for done, (path, labels) in enumerate(zip(pictures, every, strict=True), 1):
-        photo = images.read_image(path)
+        photo = decoding.read_image(path)
         size = np.array([photo.shape[1], photo.shape[0]])
         picture, place = prepared_images.letterbox(photo, params.preprocessing)
         answer = decode_turned(predict(picture), params)
@@ -305,14 +307,14 @@ def _measure_classes(
     """
     import numpy as np
 
-    from buildsys.steps.lib.datasets import images, prepared_images
+    from buildsys.steps.lib.images import decoding, prepared_images
 
     places = np.zeros(len(pictures), int)
     truth = np.zeros(len(pictures), int)
     matrix = curves.Matrix(params.classes, whole=True)
     for index, path in enumerate(pictures):
         truth[index] = class_of(path, dataset, params.split, params.classes)
-        picture, *_ = prepared_images.letterbox(images.read_image(path), params.preprocessing)
+        picture, *_ = prepared_images.letterbox(decoding.read_image(path), params.preprocessing)
         scores = decode_classes(predict(picture), params)
         order = np.argsort(-scores, kind="stable")
         places[index] = np.flatnonzero(order == truth[index])[0]

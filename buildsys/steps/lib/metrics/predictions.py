@@ -51,13 +51,13 @@ def predict(model: Path, pictures: Path, run: Run, params: Params, target: Path)
     """Write <drawing>.jpg per readable image, and predictions.json, which also lists unreadable
     images.
     """
-    from buildsys.steps.lib.datasets import images, overlays
+    from buildsys.steps.lib.images import decoding, overlays
 
     target.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     unreadable: list[dict[str, str]] = []
     for done, picture in enumerate(params.pictures, 1):
-        photo = images.read(pictures / picture.path)
+        photo = decoding.read(pictures / picture.path)
         if photo.image is None:
             unreadable.append({"picture": picture.path, "problem": photo.problem})
         else:
@@ -96,7 +96,7 @@ def detect(
     photo: "np.ndarray", run: Run, reading: accuracy.Params, confidence: float
 ) -> tuple[Seen, ...]:
     """Return a network's detections on an image, uint8 [h, w, 3] BGR, best first."""
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
 
     params = Params(pictures=(), confidence=confidence, reading=reading)
     picture, place = prepared_images.letterbox(photo, reading.preprocessing)
@@ -185,7 +185,7 @@ def _named(category: Any, score: Any, params: Params) -> dict[str, Any]:
 
 def mark(item: Seen) -> Any:
     """Return a detection as a mark for `overlays`."""
-    from buildsys.steps.lib.datasets import overlays
+    from buildsys.steps.lib.images import overlays
 
     return overlays.Mark(
         text=f"{item.name} {item.score:.2f}",

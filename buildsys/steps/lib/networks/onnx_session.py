@@ -17,8 +17,8 @@ def network(path: Path) -> Callable[[Any], dict[str, Any]]:
     import numpy as np
     import onnxruntime
 
-    from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.files import model_files
+    from buildsys.steps.lib.images import prepared_images
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))

@@ -39,8 +39,8 @@ def expect(
     onnx_path: Path, samples: Path | None, params: Params
 ) -> "Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]":
     """Yield sample images float32 [1, h, w, 3] in 0..1, each with onnxruntime's outputs for it."""
-    from buildsys.steps.lib.datasets import prepared_images
     from buildsys.steps.lib.files import model_files
+    from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.networks import onnx_session
 
     session = model_files.open_session(onnx_path)

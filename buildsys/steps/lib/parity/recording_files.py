@@ -105,7 +105,7 @@ def load(path: Path) -> Recording:
 
 def pictures(folder: Path | None, frame: Preprocessing, count: int) -> "np.ndarray":
     """Return the first `count` prepared images, uint8 [n, h, w, 3]; synthetic ones without data."""
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
 
     return prepared_images.load(folder, frame)[:count]
 

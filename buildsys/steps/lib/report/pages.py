@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.escaping import terminal
-from buildsys.steps.lib.families import training_files
 from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.metrics.curves import Confusion, Measured
 from buildsys.steps.lib.report import engine_table as engines
@@ -25,6 +24,7 @@ from buildsys.steps.lib.report.values import (
     per_class,
     short,
 )
+from buildsys.steps.lib.training import training_files
 
 _VERDICTS = {True: ("good", "holds"), False: ("bad", "fails"), None: ("quiet", "not judged")}
 _MOST_CLASSES = 16

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.steps.lib.families.training_files import Row, Summary
 from buildsys.steps.lib.metrics import curves as measured_curves
 from buildsys.steps.lib.metrics.curves import ClassCurve, Curves, Measured
 from buildsys.steps.lib.report import formatting as words
 from buildsys.steps.lib.report import svg
 from buildsys.steps.lib.report.charts import Plot
+from buildsys.steps.lib.training.training_files import Row, Summary
 
 _WIDTH, _HEIGHT = 3.8, 2.2
 _SQUARE = 3.3

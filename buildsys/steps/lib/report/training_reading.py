@@ -5,7 +5,7 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
-from buildsys.steps.lib.families.training_files import HISTORY, SUMMARY, Row, Summary
+from buildsys.steps.lib.training.training_files import HISTORY, SUMMARY, Row, Summary
 
 
 def read(folder: Path) -> tuple[list[Row], Summary]:

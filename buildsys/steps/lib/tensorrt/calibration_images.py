@@ -22,7 +22,7 @@ def save(path: Path, pictures: "np.ndarray") -> None:
     """
     import numpy as np
 
-    from buildsys.steps.lib.datasets import prepared_images
+    from buildsys.steps.lib.images import prepared_images
 
     count, height, width, channels = pictures.shape
     shape = (count, channels, height, width)

@@ -15,13 +15,13 @@ from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets import split_names
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.formats.voc_file import VocFile, parse
 from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, read_text
 from buildsys.steps.lib.datasets.pixel_boxes import share_box, show
 from buildsys.steps.lib.datasets.placed_objects import find_error
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, describe_unread
-from buildsys.steps.lib.datasets.voc_file import VocFile, parse
+from buildsys.steps.lib.images.decoding import is_image
 
 _ANNOTATIONS = ("Annotations", "annotations")
 _IMAGES = ("JPEGImages", "images", "Images", "PNGImages")

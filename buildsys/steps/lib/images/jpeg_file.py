@@ -8,7 +8,7 @@ itself behind the first), a film, or data of their own behind the image.
 import re
 from collections.abc import Iterator
 
-from buildsys.steps.lib.datasets.exif import UPRIGHT, read_orientation
+from buildsys.steps.lib.images.exif import UPRIGHT, read_orientation
 
 START = b"\xff\xd8"
 """The first bytes of a file."""

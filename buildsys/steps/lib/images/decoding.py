@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from buildsys.steps.lib.datasets import jpeg_file
-from buildsys.steps.lib.datasets.exif import SIDES_EXCHANGED
-from buildsys.steps.lib.datasets.hidden_files import is_hidden
-from buildsys.steps.lib.datasets.image_headers import is_cut_off, is_plain, orientation_of
 from buildsys.steps.lib.files import foreign
+from buildsys.steps.lib.files.hidden_files import is_hidden
+from buildsys.steps.lib.images import jpeg_file
+from buildsys.steps.lib.images.exif import SIDES_EXCHANGED
+from buildsys.steps.lib.images.image_headers import is_cut_off, is_plain, orientation_of
 from buildsys.steps.lib.runtime.native_stderr import captured_stderr, read_text
 from buildsys.steps.lib.runtime.progress import fail
 

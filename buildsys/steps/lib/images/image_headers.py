@@ -7,8 +7,8 @@ Formats: see `jpeg_file` and `exif`; PNG 1.2 and its extensions 1.5, Windows' BI
 
 from collections.abc import Iterator
 
-from buildsys.steps.lib.datasets import jpeg_file
-from buildsys.steps.lib.datasets.exif import UPRIGHT, read_orientation
+from buildsys.steps.lib.images import jpeg_file
+from buildsys.steps.lib.images.exif import UPRIGHT, read_orientation
 
 PNG = b"\x89PNG\r\n\x1a\n"
 """The first bytes of a PNG."""

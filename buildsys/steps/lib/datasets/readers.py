@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from buildsys.steps.lib.datasets import (
+from buildsys.steps.lib.datasets.formats import (
     class_folder_format,
     coco_format,
     darknet_format,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.images import is_image
+from buildsys.steps.lib.datasets.formats.ultralytics_format import read_sample
 from buildsys.steps.lib.datasets.label_files import LabelFiles, describe_stray
 from buildsys.steps.lib.datasets.labels import (
     Finding,
@@ -25,8 +25,8 @@ from buildsys.steps.lib.datasets.labels import (
 from buildsys.steps.lib.datasets.pixel_boxes import show
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.split_names import SPLITS, find_splits
-from buildsys.steps.lib.datasets.ultralytics_format import read_sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
+from buildsys.steps.lib.images.decoding import is_image
 
 NAMES = ("obj.names", "classes.txt", "_darknet.labels", "classes.names")
 """Files of class names, if no obj.data names one."""

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.steps.lib.datasets import base_names
-from buildsys.steps.lib.datasets.coco_file import (
+from buildsys.steps.lib.datasets.file_lists import list_files
+from buildsys.steps.lib.datasets.formats.coco_file import (
     AnnotationFile,
     ImageEntry,
     file_names,
     parse,
 )
-from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.labels import Finding, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import show
 

@@ -90,7 +90,7 @@ def save(path: Any, image: "np.ndarray") -> None:
     """Write a JPEG."""
     import cv2
 
-    from buildsys.steps.lib.datasets import image_files
+    from buildsys.steps.lib.images import image_files
 
     image_files.write(path, image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
 

@@ -18,8 +18,6 @@ from typing import Any
 
 from buildsys.steps.lib.datasets import labels
 from buildsys.steps.lib.datasets.base_names import base_name
-from buildsys.steps.lib.datasets.hidden_files import is_hidden
-from buildsys.steps.lib.datasets.images import SUFFIXES
 from buildsys.steps.lib.datasets.labels import (
     Finding,
     Object,
@@ -30,6 +28,8 @@ from buildsys.steps.lib.datasets.labels import (
 from buildsys.steps.lib.datasets.pixel_boxes import share_box, show
 from buildsys.steps.lib.datasets.placed_objects import describe_excess, find_error
 from buildsys.steps.lib.files import foreign
+from buildsys.steps.lib.files.hidden_files import is_hidden
+from buildsys.steps.lib.images.decoding import SUFFIXES
 
 _RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
 _Point = tuple[float, float]

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.steps.lib.datasets.coco_file import AnnotationFile
-from buildsys.steps.lib.datasets.coco_splits import CocoSplit, read_file
+from buildsys.steps.lib.datasets.formats.coco_file import AnnotationFile
+from buildsys.steps.lib.datasets.formats.coco_splits import CocoSplit, read_file
 from buildsys.steps.lib.datasets.labels import Finding, Layout, mistake
 from buildsys.steps.lib.datasets.pixel_boxes import show
 from buildsys.steps.lib.datasets.samples import Sample
