@@ -65,8 +65,8 @@ def call(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def write_mice(root: Path) -> None:
-    """Write four training and two validation images."""
-    for split, count in (("train", 4), ("val", 2)):
+    """Write twenty training and two validation images."""
+    for split, count in (("train", 20), ("val", 2)):
         for index in range(count):
             image = root / "images" / split / f"{index}.bmp"
             labels = root / "labels" / split / f"{index}.txt"
@@ -96,7 +96,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         assert "epochs: 100, batch: 16" in text
         # the pose dataset needs a hundred steps, or its int8 file fails the signal check
         shorter = (
-            "epochs: 4, batch: 1, learning_rate: 0.004" if name in FORMS else "epochs: 25, batch: 1"
+            "epochs: 4, batch: 1, learning_rate: 0.004" if name in FORMS else "epochs: 5, batch: 1"
         )
         path.write_text(text.replace("epochs: 100, batch: 16", shorter))
     yield root

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.tools
 RECIPE = """\
 name: shapes-detect
 source: {family: ultralytics, task: detect, architecture: yolo26n, weights: random}
-dataset: {generator: shapes, train: 40, val: 40, size: 96}
+dataset: {generator: shapes, train: 150, val: 40, size: 96}
 input: {size: 96}
-train: {epochs: 15, batch: 4, learning_rate: 0.004}
+train: {epochs: 4, batch: 4, learning_rate: 0.004}
 quantization: {scheme: float32}
 targets:
   - {target: triton-onnx, as: one, export: {head: decoded}}
