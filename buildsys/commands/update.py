@@ -42,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         if session.locked and not options.dry_run:
             raise NotAsLocked(f"{VARIABLE} is set: buildsys.lock must not change")
-        errors = () if options.builds else session.loaded.errors
+        found = session.loaded.common if options.builds else session.loaded.errors
+        errors = tuple(diagnostic for diagnostic in found if diagnostic.is_error)
         for diagnostic in errors:
             print(session.loaded.render(diagnostic), file=sys.stderr)
         lines, names = _record(session, options.builds, options.dry_run)

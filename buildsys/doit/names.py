@@ -42,7 +42,7 @@ def check_names(
         for diagnostic in loaded.errors:
             print(loaded.render(diagnostic), file=guard(sys.stderr))
         shown = typed.get(name, name)
-        if matching(name, loaded.broken):
+        if matching(name, loaded.broken, builds):
             raise InvalidTask(f"`{shown}` {HAS_MISTAKE}.")
         bare = name in typed and not shown.startswith("build:")
         hint = suggest(shown, builds) if bare else suggest(_prefixed(shown), names)

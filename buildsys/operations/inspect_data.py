@@ -154,7 +154,7 @@ def choose(
         try:
             chosen |= set(select([name], tuple(builds), recipes=builds))
         except InputError:
-            if not matching(name, broken):
+            if not matching(name, broken, builds):
                 raise
     with_data = tuple(d for d in datasets if chosen & set(d.builds))
     known_builds = {build for d in datasets for build in d.builds}

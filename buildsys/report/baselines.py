@@ -16,6 +16,7 @@ from typing import Annotated
 from buildsys.committed_json import read_committed
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
+from buildsys.execution.state.build_patterns import is_variant
 from buildsys.files import write_atomic
 from buildsys.outcome import Kind
 from buildsys.steps.lib.report.values import Artifact, Regression, Report, headline
@@ -138,8 +139,10 @@ class Uncompared:
 def uncompared(known: Baselines, report: Report) -> tuple[Uncompared, ...]:
     """Return the builds whose accepted figures were compared with nothing, in the file's order."""
     found = []
+    here = {item.id: item for item in report.artifacts}
     for build, _ in known.builds:
-        item = next((a for a in report.artifacts if a.id == build or _of_broken(a, build)), None)
+        broken = (item for item in report.artifacts if _of_broken(item, build))
+        item = here.get(build) or next(broken, None)
         if item is None:
             reason = "it is not a build of this workspace"
             found.append(Uncompared(build=build, lost=False, reason=reason))
@@ -164,7 +167,8 @@ def outdated(known: Baselines, report: Report) -> tuple[str, ...]:
 
 def _of_broken(item: Artifact, build: str) -> bool:
     """Return whether a build's name begins like the builds of a recipe with a mistake."""
-    return not item.has_page and build.startswith((f"{item.recipe}@", f"{item.recipe}-"))
+    name = build.partition("@")[0]
+    return not item.has_page and (name == item.recipe or is_variant(name, item.recipe))
 
 
 def accept(known: Baselines, report: Report, builds: Iterable[str]) -> Baselines:

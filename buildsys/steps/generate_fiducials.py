@@ -38,6 +38,8 @@ _SPLIT_STREAM = {"train": 1, "val": 2}
 _SUPERSAMPLING = 3
 _MAX_TURN_DEGREES = 40.0  # on a small tag that is rotated further, the corners cannot be told apart
 _MAX_TAGS = 3
+_TURNED = 1.41
+"""Side of the square around a tag that is turned by 40 degrees, as a share of its side."""
 _MARGIN = 0.12
 """Distance of a tag from the image's edge, as a share of its side: room for the quiet zone."""
 _LEAST_BLUR = 0.3
@@ -69,10 +71,10 @@ class Settings:
             raise ValueError("`train` and `val` are at least 1; each split needs a picture")
         if not 4 <= self.min_side <= self.max_side <= self.size:
             raise ValueError("tags are 4 pixels or more: min_side <= max_side <= size")
-        if (1 + 2 * _MARGIN) * self.min_side + 2 > self.size:
+        if (_TURNED + 2 * _MARGIN) * self.min_side + 2 > self.size:
             raise ValueError(
-                f"a tag of {self.min_side:g} pixels (`min_side`) with its margin has no room in an"
-                f" image of {self.size}; `size` must be at least 1.24 times `min_side` plus 2"
+                f"a turned tag of {self.min_side:g} pixels (`min_side`) with its margin has no room"
+                f" in an image of {self.size}; `size` must be at least 1.65 times `min_side` plus 2"
             )
         if not 0 <= self.blur <= self.size:
             raise ValueError(f"`blur` must be from 0 (none) to `size`, not {self.blur:g}")

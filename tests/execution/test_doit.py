@@ -162,6 +162,7 @@ def test_a_broken_recipe_is_named_by_every_pattern_that_matches_it(
         ["update", "bro*"],
         ["predict", "broken", str(place / "a.jpg")],
     ]
+    words += [["plan", "broken-a@host"], ["build", "broken-a"], ["verify", "broken-a@host"]]
     (place / "a.jpg").touch()
     for command in words:
         assert main(["-C", str(place), *command]) == 2

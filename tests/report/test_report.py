@@ -446,8 +446,18 @@ def test_a_build_that_ships_no_more_is_worse_than_its_baseline(
     assert main(report) == 1
     rejected = capsys.readouterr().out.splitlines()[1]
     assert rejected.startswith(f"{GROVE}: nothing can be shipped any more: rejected by gate")
+    tools.metric = 0.5
+    add(workspace, "tags-v2", lambda text: text.replace("epochs: 2", "epochs: 3"))
+    other = GROVE.replace("tags@", "tags-v2@")
+    run(workspace, tools)
     recipe = workspace / "recipes" / "tags.yaml"
     recipe.write_text(recipe.read_text().replace("source:", "sorce:"))
+    figures = {name: {"bytes": 1000} for name in (other, "tags-v3@host", GROVE)}
+    (workspace / "baselines.json").write_text(json.dumps(figures))
+    capsys.readouterr()
+    assert main(report) == 1
+    lost = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert lost == ["tags-v3@host", GROVE]
     assert main(report) == 1
     assert f"{GROVE}: nothing can be shipped any more: recipes/tags.yaml:2:1" in (
         capsys.readouterr().out

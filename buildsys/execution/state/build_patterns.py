@@ -34,7 +34,7 @@ def select(
         name = pattern.removeprefix("build:")
         found = [build for build in builds if _matches(build, name, recipes)]
         if not found and patterns:
-            mistakes = {d for recipe in matching(name, broken) for d in broken[recipe]}
+            mistakes = {d for recipe in matching(name, broken, builds) for d in broken[recipe]}
             if mistakes:
                 raise InputError(*sorted(mistakes), Diagnostic(path=pattern, message=HAS_MISTAKE))
             message = "matches no build and no recipe" if recipes else "matches no build"
@@ -59,10 +59,21 @@ def _whole(name: str) -> str:
     return name if "@" in name or _WILDCARDS & set(name) else f"{name}@*"
 
 
-def matching(pattern: str, recipes: Iterable[str]) -> list[str]:
-    """Return the recipes that a pattern of builds may match."""
+def matching(pattern: str, broken: Iterable[str], builds: Iterable[str]) -> list[str]:
+    """Return the broken recipes whose builds a pattern that matches no build may mean; they may have
+    variants, which cannot be listed. `builds`: those that can be planned.
+    """
     wanted = pattern.removeprefix("build:").split("@")[0]
-    return [recipe for recipe in recipes if fnmatchcase(recipe, wanted)]
+    if any(build.startswith(f"{wanted}@") for build in builds):
+        return []
+    return [
+        recipe for recipe in broken if fnmatchcase(recipe, wanted) or is_variant(wanted, recipe)
+    ]
+
+
+def is_variant(name: str, recipe: str) -> bool:
+    """Return whether a name begins like those of a recipe's variants."""
+    return name.startswith(f"{recipe}-")
 
 
 def suggest(name: str, builds: Sequence[str], recipes: Iterable[str] = ()) -> str:
