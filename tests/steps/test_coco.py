@@ -167,6 +167,22 @@ def test_boxes_that_are_all_two_corners_are_a_mistake() -> None:
     assert read(bbox=[100, 300, 600, 200])[1] == []
 
 
+@pytest.mark.parametrize(("beyond", "is_mistake"), [(1, False), (2, True)])
+def test_boxes_of_large_objects_are_no_corners(beyond: int, is_mistake: bool) -> None:
+    """The size of a close-up is greater than its place, and few of them exceed the image."""
+    boxes = [[12, 8, 630, 466]] * beyond + [[20, 12, 610, 440]] * (4 - beyond)
+    data = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 640, "height": 480}],
+        "annotations": [
+            {"id": number, "image_id": 1, "category_id": 1, "bbox": box}
+            for number, box in enumerate(boxes)
+        ],
+        "categories": [{"id": 1, "name": "cell"}],
+    }
+    found, mistakes = parse(json.dumps(data).encode(), "train.json", "box")
+    assert (found is None, len(mistakes)) == ((True, 2) if is_mistake else (False, 0))
+
+
 def test_outlines_of_many_points_are_joined_at_once() -> None:
     """Outlines of a segmentation network have thousands of points."""
     circle = [(math.cos(turn / 1000) * 100, math.sin(turn / 1000) * 100) for turn in range(6283)]
@@ -234,12 +250,19 @@ def test_keypoints_with_what_their_names_say() -> None:
         ("left_eye right_eye left_ear", ()),
         ("nose tail", ()),
         ("k l m r", ()),  # letters
+        ("left_eye right_eye l1 r1", (1, 0, 3, 2)),
+        ("left_hip right_hip L1 L2", (1, 0, 2, 3)),  # vertebrae
+        ("left_eye right_eye leftear rigthear", ()),
+        ("left_a right_a leftb rightc", ()),
+        ("left_a right_a l_b r_c", ()),
+        ("lhip rhip left_knee right_knee", ()),
+        ("hipl hipr left_knee right_knee", ()),
     ],
 )
 def test_sides_in_names_of_keypoints_are_their_counterparts(
     names: str, flip: tuple[int, ...]
 ) -> None:
-    """Sides are words in any notation; a word that contains "right" is no side."""
+    """Sides are words in any notation; one without its counterpart makes the order unknown."""
     person = {"id": 1, "name": "person", "keypoints": names.split()}
     found = sheet("keypoints", person, keypoints=[0] * 3 * len(names.split()))
     assert found.layout.flip == flip

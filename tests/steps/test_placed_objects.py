@@ -14,6 +14,7 @@ SIZE = (100, 80)
 BOXES = Layout(classes=("cell",), keypoints=0, dims=0)
 OUTLINES = Layout(classes=("cell",), keypoints=0, dims=0, shape="outline")
 CORNERS = Layout(classes=("cell",), keypoints=0, dims=0, shape="corners")
+POSE = Layout(classes=("cell",), keypoints=2, dims=3)
 FLAT = Layout(classes=("cell",), keypoints=2, dims=2)
 
 
@@ -180,6 +181,10 @@ def test_corners_of_a_turned_box_stay_as_they_are() -> None:
             "0 1.1 .4 1.3 .4 1.3 .6 1.1 .6",
             "warning: the turned box of this cell has nothing on the image; it is left out",
         ),
+        (
+            "0 -.4 .3 .000005 .3 .000005 .6 -.4 .6",
+            "warning: the turned box of this cell has nothing on the image; it is left out",
+        ),
     ],
 )
 def test_a_turned_box_is_within_ultralytics_limits(line: str, message: str) -> None:
@@ -199,6 +204,31 @@ def test_a_keypoint_beyond_the_edge_is_moved_to_it() -> None:
     assert place_line("0 .5 .5 .9 .9 -.2 .5 .5 .5", FLAT)[1] == [
         "error: keypoint 0 of this cell is outside the image: -0.2, 0.5"
     ]
+
+
+def test_keypoints_of_an_object_outside_the_image_do_not_count() -> None:
+    """An object of which nothing is on the image is left out with its keypoints."""
+    assert place_line("0 1.2 .5 .2 .2 1.2 .5 1.2 .5", FLAT) == (
+        None,
+        ["warning: the box of this cell has nothing on the image; it is left out"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("0 .5 .5 .9 .9 .5 .5 -1 .5 .5 2", ""),
+        ("0 .5 .5 -.9 .9 .5 .5 2 .5 .5 2", ""),
+        (
+            "0 .5 .5 .9 .9 1.5 .5 2 .5 .5 2",
+            "cut it at the image's edge, or remove it: a trainer leaves the whole image out",
+        ),
+    ],
+)
+def test_only_what_is_outside_the_image_can_be_cut_at_its_edge(line: str, hint: str) -> None:
+    """A visibility or a size below 0 is not a place."""
+    (finding,) = place(parse_one(line, POSE), SIZE, "a.txt", 1, POSE)[1]
+    assert (finding.severity, finding.hint) == ("error", hint)
 
 
 def test_labels_in_pixels_are_an_error() -> None:

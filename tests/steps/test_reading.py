@@ -21,7 +21,7 @@ from buildsys.steps.lib.datasets.labels import (
 )
 from buildsys.steps.lib.datasets.placed_objects import place
 from buildsys.steps.lib.datasets.rewritten_images import find_reason
-from buildsys.steps.lib.datasets.samples import Sample, find_unlabelled, list_warnings
+from buildsys.steps.lib.datasets.samples import Sample, find_unlabelled, judge, list_warnings
 from buildsys.steps.lib.datasets.survey_text import render_table
 from buildsys.steps.lib.datasets.ultralytics_layout import (
     Split,
@@ -182,10 +182,27 @@ def test_an_object_that_is_there_twice_counts_once_in_every_format(
     (tmp_path / "a.xml").write_text(text)
     (tmp_path / "a.jpg").touch()
     splits = (Split(name="train", paths=(".",)),)
-    reading = readers.read(tmp_path, "voc", splits, BOXES)
-    assert [len(sample.objects) for sample in reading.samples] == [1]
+    (sample,) = readers.read(tmp_path, "voc", splits, BOXES).samples
+    assert len(sample.objects) == 3
+    (tmp_path / "a.jpg").unlink()  # labels are placed without their image, too
+    _, placed, findings = judge(tmp_path, sample, BOXES)
+    assert len(placed.objects) == 1
     twice = "one object is labelled twice, and counts once"
-    assert [twice in finding for finding in told(reading.findings)] == [True, True]
+    assert [twice in finding for finding in told(findings[1:])] == [True, True]
+
+
+def test_objects_that_differ_only_outside_the_image_are_one(tmp_path: Path) -> None:
+    """Ultralytics trains on one of equal rows, YOLOX and the evaluation would on each."""
+    lines = ("0 .5 .5 1.2 1.1", "0 .5 .5 1.4 1.3", "0 .9 .5 .3 .2", "0 .95 .5 .4 .2")
+    objects, problems = parse("\n".join(lines), "a.txt", BOXES)
+    sample = Sample(image="a.jpg", objects=tuple(objects), labels="a.txt")
+    _, placed, findings = judge(tmp_path, sample, BOXES)
+    assert [line for line, _ in placed.objects] == [1, 3]
+    assert [text for text in told((*problems, *findings)) if "twice" in text] == [
+        f"warning: a.txt:{line}: the same as line {first}: one object is labelled twice, and counts"
+        " once"
+        for line, first in ((2, 1), (4, 3))
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

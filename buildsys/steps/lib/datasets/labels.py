@@ -375,5 +375,15 @@ def _guess(values: list[float], layout: Layout) -> str:
 
 def _as_float32(line: str) -> bytes:
     """Return the numbers of a line as a trainer's float32 values."""
-    values = [max(-3e38, min(3e38, float(word))) for word in line.split()]
-    return struct.pack(f"<{len(values)}f", *values)
+    return _pack([float(word) for word in line.split()])
+
+
+def pack_object(item: Object) -> bytes:
+    """Return the numbers of an object as a trainer's float32 values; equal objects have equal ones."""
+    points: tuple[tuple[float, ...], ...] = item.outline or (item.box, *item.keypoints)
+    return _pack([item.category, *(value for point in points for value in point)])
+
+
+def _pack(values: list[float]) -> bytes:
+    within = [max(-3e38, min(3e38, value)) for value in values]
+    return struct.pack(f"<{len(within)}f", *within)

@@ -42,11 +42,12 @@ def place(
     name = layout.classes[item.category]
     problem = find_error(item, size, layout)
     if problem:
-        hint = _PIXELS if _is_in_pixels(item) else _REMOVE
+        hint = "" if _find_invalid(item, size, layout) else _REMOVE
+        hint = _PIXELS if _is_in_pixels(item) else hint
         return item, (Finding.error("outside", path, problem, hint, line=line),)
     found = _clip(item, layout.shape)
     what = _what(layout)
-    if found is None or _is_nothing(found.box, size):
+    if found is None or _is_nothing(_clip_box(found.box), size):
         w, h = item.box[2:]
         why = f"has no extent: {w:g} x {h:g}" if min(w, h) <= 0 else "has nothing on the image"
         message = f"the {what} of this {name} {why}; it is left out"
@@ -60,18 +61,36 @@ def place(
 
 def find_error(item: Object, size: Size | None, layout: Layout) -> str:
     """Return which part of an object cannot be meant so; "" if none."""
-    name, what = layout.classes[item.category], _what(layout)
-    x, y, w, h = item.box
+    return _find_invalid(item, size, layout) or _find_excess(item, size, layout)
+
+
+def _find_invalid(item: Object, size: Size | None, layout: Layout) -> str:
+    """Return which number of an object has no meaning, wherever the object is; "" if none."""
+    name, (w, h) = layout.classes[item.category], item.box[2:]
     if w < 0 or h < 0:
-        return f"the {what} of this {name} has a negative size: {w:g} x {h:g}"
-    if _worst_edge(item.box)[0] > _AWAY:
-        return f"the {what} of this {name} reaches {describe_excess(item.box, size)}"
-    for index, (px, py, visibility) in enumerate(item.keypoints):
+        return f"the {_what(layout)} of this {name} has a negative size: {w:g} x {h:g}"
+    if _is_nothing(_clip_box(item.box), size):
+        return ""
+    for index, (*_, visibility) in enumerate(item.keypoints):
         if visibility < 0:
             return f"keypoint {index} of this {name} has visibility {visibility:g}; it is 0, 1 or 2"
+    return ""
+
+
+def _find_excess(item: Object, size: Size | None, layout: Layout) -> str:
+    """Return which part of an object is too far outside the image; "" if none, or if the object is
+    left out.
+    """
+    name, what = layout.classes[item.category], _what(layout)
+    x, y, w, h = item.box
+    if _worst_edge(item.box)[0] > _AWAY:
+        return f"the {what} of this {name} reaches {describe_excess(item.box, size)}"
+    if _is_nothing(_clip_box(item.box), size):
+        return ""
+    for index, (px, py, visibility) in enumerate(item.keypoints):
         if visibility > 0 and (_is_far(px) or _is_far(py)):
             return f"keypoint {index} of this {name} is outside the image: {px:g}, {py:g}"
-    if layout.shape != "corners" or _is_nothing(_clip_box(item.box), size):
+    if layout.shape != "corners":
         return ""
     far = [f"{axis} {value:g}" for axis, value in (("x", x), ("y", y)) if _is_far(value)]
     if far:

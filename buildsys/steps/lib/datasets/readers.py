@@ -22,7 +22,7 @@ finding.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -34,7 +34,7 @@ from buildsys.steps.lib.datasets.formats import (
     ultralytics_format,
     voc_format,
 )
-from buildsys.steps.lib.datasets.labels import OUTLINE, Finding, Layout, Object, repeated
+from buildsys.steps.lib.datasets.labels import OUTLINE, Finding, Layout
 from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
@@ -88,21 +88,9 @@ def read(root: Path, name: str, splits: tuple[Split, ...], layout: Layout) -> Re
     for split in splits:
         samples, wrong = reader.read_split(root, split, layout)
         findings += wrong
-        chosen.append((split.name, tuple(_count_once(sample, findings) for sample in samples)))
+        chosen.append((split.name, samples))
     every = [sample for _, samples in chosen for sample in samples]
     findings += reader.find_strays(root, splits, every)
     outlines = [finding for finding in findings if finding.kind == OUTLINE]
     findings = [finding for finding in findings if finding.kind != OUTLINE] + outlines[:1]
     return Reading(splits=tuple(chosen), findings=tuple(findings))
-
-
-def _count_once(sample: Sample, findings: list[Finding]) -> Sample:
-    """Return the sample with each object once; a repeated object is a finding."""
-    lines: dict[Object, int] = {}
-    for line, item in sample.objects:
-        if item in lines:
-            findings.append(repeated(sample.labels, line, lines[item], sample.image))
-        lines.setdefault(item, line)
-    if len(lines) == len(sample.objects):
-        return sample
-    return replace(sample, objects=tuple((line, item) for item, line in lines.items()))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from buildsys.steps.lib.datasets.labels import Finding, Layout, Object
+from buildsys.steps.lib.datasets.labels import Finding, Layout, Object, pack_object, repeated
 from buildsys.steps.lib.datasets.placed_objects import place
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.images import decoding
@@ -30,8 +30,8 @@ class Sample:
 
 
 def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, Sample, tuple[Finding, ...]]:
-    """Return the decoded image, the sample with its objects as they are on that image, and all
-    findings about both.
+    """Return the decoded image, the sample with its objects as they are on that image, each once,
+    and all findings about both.
     """
     photo = decoding.read(root / sample.image)
     if photo.image is None:
@@ -64,14 +64,24 @@ def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, Sample, tu
 def _place_objects(
     sample: Sample, size: tuple[int, int] | None, layout: Layout
 ) -> tuple[Sample, tuple[Finding, ...]]:
-    objects: list[tuple[int, Object]] = []
+    """Return the sample with its objects as they are on the image, and findings.
+
+    Each counts once: Ultralytics leaves out repeated rows, YOLOX does not. Objects that differ only
+    outside the image are equal.
+    """
+    kept: dict[bytes, tuple[int, Object]] = {}
     findings: list[Finding] = []
     for line, item in sample.objects:
         path = sample.labels if line else sample.image
         placed, wrong = place(item, size, path, line, layout)
-        objects += [(line, placed)] if placed is not None else []
         findings += wrong
-    return replace(sample, objects=tuple(objects)), tuple(findings)
+        if placed is None:
+            continue
+        key = pack_object(placed)
+        if key in kept:
+            findings.append(repeated(sample.labels, line, kept[key][0], sample.image))
+        kept.setdefault(key, (line, placed))
+    return replace(sample, objects=tuple(kept.values())), tuple(findings)
 
 
 def find_unlabelled(

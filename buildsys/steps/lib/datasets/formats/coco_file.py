@@ -12,6 +12,7 @@ import math
 import posixpath
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -34,8 +35,10 @@ from buildsys.steps.lib.images.decoding import SUFFIXES
 _RLE = "a run-length mask; outlines are lists of points (`iscrowd: 1` leaves the annotation out)"
 _Point = tuple[float, float]
 _Box = tuple[float, float, float, float]
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-"""A word in a name, which begins after a separator or with a capital: left_eye, LeftEye, L-eye."""
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
+"""A word in a name, which begins after a separator, with a capital or with a digit: left_eye,
+LeftEye, L-eye, l1.
+"""
 _SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("l", "r"), ("L", "R"))
 _OTHER_SIDE = {one: other for pair in _SIDES for one, other in (pair, pair[::-1])}
 _SIDE = re.compile("|".join(word for word in _OTHER_SIDE if len(word) > 1))
@@ -114,8 +117,17 @@ class Notes:
     mistakes: list[tuple[str, str]] = field(default_factory=list)
     apart: list[str] = field(default_factory=list)
     beyond: list[str] = field(default_factory=list)
-    """Boxes that exceed their image, which is a mistake only if all boxes look like corners."""
-    corners: bool = True
+    """Boxes that exceed their image, which is a mistake only if they look like corners."""
+    boxes: int = 0
+    fits_corners: bool = True
+    """Whether every box can be two corners: it can for an object that fills most of its image."""
+
+    @property
+    def corners(self) -> bool:
+        """Return whether boxes look like two corners: each can be, and half of them exceed their
+        image as x, y, width, height, as those of objects in its right or lower half do.
+        """
+        return self.fits_corners and 2 * len(self.beyond) >= self.boxes
 
     def add(self, message: str, hint: str = "") -> None:
         """Add one mistake."""
@@ -361,7 +373,8 @@ def _read_box(
     box = share_box((x, y, x + w, y + h), image.size)
     far = describe_excess(box, image.size)
     notes.beyond += [f"{where}: its box reaches {far}{_of(image)}"] if far else []
-    notes.corners &= w > x >= 0 and h > y >= 0 and w <= image.width and h <= image.height
+    notes.boxes += 1
+    notes.fits_corners &= x >= 0 and y >= 0 and x < w <= image.width and y < h <= image.height
     return box
 
 
@@ -542,7 +555,8 @@ def _read_points(
 
 def _mirror(names: list[str], given: Any) -> tuple[int, ...]:
     """Return for each point its counterpart in a mirrored image; () if unknown. `flip_idx` is a key
-    of our own (`write_coco`); otherwise the words left, right, l and r in the names decide.
+    of our own (`write_coco`); otherwise the words left, right, l and r in the names decide. One
+    side without a counterpart makes all unknown, because a wrong order is worse than none.
     """
     if isinstance(given, list) and sorted(map(repr, given)) == sorted(map(repr, range(len(names)))):
         return tuple(given)
@@ -552,13 +566,30 @@ def _mirror(names: list[str], given: Any) -> tuple[int, ...]:
         words = _WORD.findall(name)
         swapped = (_swap_words(name) if len(words) > 1 else name, _swap_parts(name))
         other = next((text for text in swapped if text != name and text in places), name)
-        if other == name and {word.lower() for word in words} & {"left", "right"}:
-            return ()  # a side without its counterpart
+        if other == name and (_has_side(words) or not places.keys().isdisjoint(_twins(name))):
+            return ()
         pairs.append(places.get(other, index))
     unchanged = list(range(len(names)))
     if pairs == unchanged or [pairs[pair] for pair in pairs] != unchanged:
         return ()
     return tuple(pairs)
+
+
+def _has_side(words: list[str]) -> bool:
+    """Return whether a name has a side: a word that begins with left or right, or l or r beside
+    another word. L1 to L5 are vertebrae.
+    """
+    lower = [word.lower() for word in words if word.isalpha()]
+    return any(word.startswith(("left", "right")) for word in lower) or (
+        len(lower) > 1 and not {"l", "r"}.isdisjoint(lower)
+    )
+
+
+def _twins(name: str) -> Iterator[str]:
+    """Yield a name with each l or r in it exchanged: lhip, rhip."""
+    for index, letter in enumerate(name):
+        if letter in _OTHER_SIDE:
+            yield f"{name[:index]}{_OTHER_SIDE[letter]}{name[index + 1 :]}"
 
 
 def _swap_words(name: str) -> str:
