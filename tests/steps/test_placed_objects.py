@@ -218,7 +218,7 @@ def test_keypoints_of_an_object_outside_the_image_do_not_count() -> None:
     ("line", "hint"),
     [
         ("0 .5 .5 .9 .9 .5 .5 -1 .5 .5 2", ""),
-        ("0 .5 .5 -.9 .9 .5 .5 2 .5 .5 2", ""),
+        ("0 .5 .5 -.9 .9 .5 .5 2 .5 .5 2", "a box is centre x, centre y, width and height"),
         (
             "0 .5 .5 .9 .9 1.5 .5 2 .5 .5 2",
             "cut it at the image's edge, or remove it: a trainer leaves the whole image out",

@@ -2,6 +2,7 @@
 
 import struct
 import time
+import zlib
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -323,6 +324,17 @@ def test_an_image_above_the_limits_is_not_damaged() -> None:
     assert explain(_png(8, 2)) == "is damaged: it does not decode"
 
 
+def test_a_jpeg_of_12_bits_is_not_damaged() -> None:
+    """OpenCV does not decode it, and neither does Pillow."""
+    assert explain(_jpeg(precision=12)) == "has 12 bits a channel; save it with 8 bits a channel"
+    assert explain(_jpeg()) == "is damaged: it does not decode"
+
+
+def test_the_first_exif_data_of_a_png_count() -> None:
+    """OpenCV applies the first of several, which is an error in the file."""
+    assert [orientation_of(_png(8, 2, *_chunks(*order))) for order in ((6, 1), (1, 6))] == [6, 1]
+
+
 def test_images_that_are_not_read_are_reported(tmp_path: Path) -> None:
     """Files of unsupported image formats are reported."""
     for name in ("a.HEIC", "b.JPG", "d.jfif", "e.ppm", "c.mpo", ".hidden.jpg", "notes.txt"):
@@ -506,6 +518,23 @@ def _png(depth: int, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
     return found
 
 
+_XMP_START = b"http://ns.adobe.com/xap/1.0/\0"
+RAW, XMP = b"Raw profile type exif", b"XML:com.adobe.xmp"
+
+
+def _xmp(orientation: int) -> bytes:
+    return f'<rdf:Description tiff:Orientation="{orientation}"/>'.encode()
+
+
+def _raw(orientation: int) -> bytes:
+    exif = _exif(orientation)
+    return b"\nexif\n%8d\n%s\n" % (len(exif), exif.hex().encode())
+
+
+def _chunks(*orientations: int) -> list[tuple[bytes, bytes]]:
+    return [(b"eXIf", _exif(orientation)[6:]) for orientation in orientations]
+
+
 _BMP = b"BM" + bytes(26) + b"\x18\x00" + bytes(4)
 KINDS: dict[str, tuple[bytes, str, bool]] = {
     "jpeg": (_jpeg(), ".jpg", True),
@@ -518,6 +547,10 @@ KINDS: dict[str, tuple[bytes, str, bool]] = {
     "turned, other order": (_jpeg((0xE1, _exif(8, ">"))), ".jpg", False),
     "two images": (_jpeg((0xE2, b"MPF\0")), ".jpg", False),
     "something behind": (_jpeg() + b"more", ".jpg", False),
+    "arithmetic jpeg": (_jpeg().replace(b"\xff\xc0", b"\xff\xc9"), ".jpg", False),
+    "turned by xmp": (_jpeg((0xE1, _XMP_START + _xmp(6))), ".jpg", False),
+    "upright by xmp": (_jpeg((0xE1, _XMP_START + _xmp(1))), ".jpg", True),
+    "upright by exif": (_jpeg((0xE1, _exif(1)), (0xE1, _XMP_START + _xmp(6))), ".jpg", True),
     "png": (_png(8, 2), ".png", True),
     "grey png": (_png(8, 0), ".png", True),
     "png of 16 bits": (_png(16, 2), ".png", False),
@@ -527,6 +560,23 @@ KINDS: dict[str, tuple[bytes, str, bool]] = {
     "animated": (_png(8, 2, (b"acTL", b"12345678")), ".png", False),
     "turned png": (_png(8, 2, (b"eXIf", _exif(6)[6:])), ".png", False),
     "upright png": (_png(8, 2, (b"eXIf", _exif(1)[6:])), ".png", True),
+    "png turned by its first exif": (_png(8, 2, *_chunks(6, 1)), ".png", False),
+    "png turned by its second exif": (_png(8, 2, *_chunks(1, 6)), ".png", False),
+    "png turned by raw exif": (_png(8, 2, (b"tEXt", RAW + b"\0" + _raw(6))), ".png", False),
+    "png turned by compressed exif": (
+        _png(8, 2, (b"zTXt", RAW + b"\0\0" + zlib.compress(_raw(6)))),
+        ".png",
+        False,
+    ),
+    "png of malformed raw exif": (_png(8, 2, (b"zTXt", RAW + b"\0\0")), ".png", False),
+    "png upright by raw exif": (_png(8, 2, (b"tEXt", RAW + b"\0" + _raw(1))), ".png", True),
+    "png turned by xmp": (_png(8, 2, (b"iTXt", XMP + bytes(5) + _xmp(6))), ".png", False),
+    "png turned by compressed xmp": (
+        _png(8, 2, (b"iTXt", XMP + b"\0\x01\0\0\0" + zlib.compress(_xmp(6)))),
+        ".png",
+        False,
+    ),
+    "png upright by xmp": (_png(8, 2, (b"iTXt", XMP + bytes(5) + _xmp(1))), ".png", True),
     "malformed exif": (_png(8, 2, (b"eXIf", b"12")), ".png", False),
     "png named jpg": (_png(8, 2), ".jpg", False),
     "bmp": (_BMP, ".bmp", True),
@@ -583,7 +633,7 @@ def test_a_photograph_with_a_second_image_is_prepared_as_jpeg(tmp_path: Path) ->
 
 
 REASONS = {
-    "JPEG with CMYK, 12 bits, or a rare coding": ("cmyk jpeg", "jpeg of 12 bits"),
+    "JPEG with CMYK or a rare coding": ("cmyk jpeg", "arithmetic jpeg"),
     "PNG with a palette, other than 8 bits, transparency or several frames": (
         "png of 16 bits",
         "transparent",
@@ -592,6 +642,12 @@ REASONS = {
     "WebP without loss, or with transparency, metadata or several frames": ("webp with more",),
     "TIFF": ("tiff",),
     "rotated by EXIF data": ("turned", "turned, other order", "turned png"),
+    "with a rotation that only some programs apply (XMP, several EXIF data)": (
+        "turned by xmp",
+        "png turned by its second exif",
+        "png turned by raw exif",
+        "png turned by compressed xmp",
+    ),
     "with malformed EXIF data": ("malformed exif",),
     "with the file name ending of another format": ("png named jpg",),
 }

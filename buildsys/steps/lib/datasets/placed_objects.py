@@ -22,7 +22,7 @@ _ROUNDING = 1.0
 _LEAST = 0.01
 """Pixels below which an extent is none: annotation files are written with six digits."""
 _PIXELS = "these look like pixels; a label holds shares of the image's width and height"
-
+_ORDER = "a box is centre x, centre y, width and height"
 _REMOVE = "cut it at the image's edge, or remove it: a trainer leaves the whole image out"
 
 _Box = tuple[float, float, float, float]
@@ -42,8 +42,7 @@ def place(
     name = layout.classes[item.category]
     problem = find_error(item, size, layout)
     if problem:
-        hint = "" if _find_invalid(item, size, layout) else _REMOVE
-        hint = _PIXELS if _is_in_pixels(item) else hint
+        hint = _suggest(item, size, layout)
         return item, (Finding.error("outside", path, problem, hint, line=line),)
     found = _clip(item, layout.shape)
     what = _what(layout)
@@ -57,6 +56,15 @@ def place(
         for kind, message in _describe(item, found, size, what, name)
     )
     return found, tuple(findings)
+
+
+def _suggest(item: Object, size: Size | None, layout: Layout) -> str:
+    """Return what to do about an error; "" if its message says that."""
+    if _is_in_pixels(item):
+        return _PIXELS
+    if min(item.box[2:]) < 0:
+        return _ORDER
+    return "" if _find_invalid(item, size, layout) else _REMOVE
 
 
 def find_error(item: Object, size: Size | None, layout: Layout) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 from buildsys.steps.lib.datasets.labels import Finding
 from buildsys.steps.lib.images import decoding, jpeg_file
 from buildsys.steps.lib.images.exif import UPRIGHT
-from buildsys.steps.lib.images.image_headers import orientation_of
+from buildsys.steps.lib.images.image_headers import is_upright, orientation_of
 from buildsys.steps.lib.images.png_file import encode_png
 
 _ENCODED = 8
 """Images that are encoded to estimate the size of all."""
 _FORMATS: tuple[tuple[tuple[bytes, ...], tuple[str, ...], str], ...] = (
-    ((jpeg_file.START,), tuple(decoding.SUFFIXES), "JPEG with CMYK, 12 bits, or a rare coding"),
+    ((jpeg_file.START,), tuple(decoding.SUFFIXES), "JPEG with CMYK or a rare coding"),
     (
         (b"\x89PNG\r\n\x1a\n",),
         (".png",),
@@ -33,6 +33,8 @@ def find_reason(path: Path) -> str:
         return "with malformed EXIF data"
     if orientation_of(data) != UPRIGHT:
         return "rotated by EXIF data"
+    if not is_upright(data):
+        return "with a rotation that only some programs apply (XMP, several EXIF data)"
     for starts, endings, kind in _FORMATS:
         if data.startswith(starts) and path.suffix.lower() in endings:
             return kind

@@ -1,7 +1,7 @@
 """Decide which files are images, and decode them to 8-bit BGR.
 
 All steps use this module: the dataset check, calibration, evaluation, `predict` and the preparation
-for training. EXIF orientation is applied; 16-bit values keep their high byte; grey becomes three
+for training. OpenCV decides: the first EXIF orientation is applied, XMP is not; 16-bit values keep their high byte; grey becomes three
 equal channels; alpha is dropped (a TIFF is multiplied by it); CMYK is converted by OpenCV; the
 first of several pages or frames is used. A damaged image is a finding and does not end the step.
 """
@@ -37,6 +37,8 @@ _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 _TIFFS = (b"II*\x00", b"MM\x00*")
 _OTHER_KINDS = (b"BM", b"RIFF", *_TIFFS)
 _BITS = "save it with 8 bits a channel"
+_MOST_BITS = 8
+"""The most bits a channel of a JPEG that OpenCV decodes."""
 _TOO_LARGE = ("CV_IO_MAX_IMAGE", "exceeds user limit")
 """In what OpenCV and libpng write about an image above their limits."""
 _LARGEST = "images of at most 1,000 million pixels, and a million a side, are read; make it smaller"
@@ -152,6 +154,9 @@ def explain(data: bytes, text: str = "") -> str:
         if data.startswith(start):
             if end not in data[-_TAIL:]:
                 return "is truncated: its end is missing"
+            bits = jpeg_file.find_precision(data) if start.startswith(jpeg_file.START) else 0
+            if bits > _MOST_BITS:
+                return f"has {bits} bits a channel; {_BITS}"
             return f"is damaged: it does not decode{more}"
     if data.startswith(_OTHER_KINDS):
         return f"is truncated or damaged: it does not decode{more}"

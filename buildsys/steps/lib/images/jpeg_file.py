@@ -6,9 +6,9 @@ itself behind the first), a film, or data of their own behind the image.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from buildsys.steps.lib.images.exif import UPRIGHT, read_orientation
+from buildsys.steps.lib.images import exif
 
 START = b"\xff\xd8"
 """The first bytes of a file."""
@@ -16,9 +16,12 @@ SUFFIXES = (".jpg", ".jpeg")
 """File name endings, in lower case."""
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _START, _END, _SCAN, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2
-_EXIF, _FURTHER_IMAGES = b"Exif\0\0", b"MPF\0"
+_OTHER_FRAMES = (0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
+_EXIF, _XMP, _FURTHER_IMAGES = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"MPF\0"
 _MARK = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 """The marker at the start of a segment."""
+_Segment = tuple[int, bytes, bytes]
+"""A segment's marker, its content, and all its bytes."""
 
 
 def is_cut_off(data: bytes) -> bool:
@@ -28,8 +31,18 @@ def is_cut_off(data: bytes) -> bool:
 
 def find_exif(data: bytes) -> bytes:
     """Return the EXIF data of a file; empty if there are none."""
-    found = (_exif_of(marker, body) for marker, body, _ in _segments(data))
-    return next(filter(None, found), b"")
+    return next(iter(_metadata(_segments(data), _EXIF)), b"")
+
+
+def find_precision(data: bytes) -> int:
+    """Return the bits of each value of an image; 0 if no segment states it."""
+    frames = (_BASELINE, _EXTENDED, _PROGRESSIVE, *_OTHER_FRAMES)
+    return next((body[0] for marker, body, _ in _segments(data) if marker in frames and body), 0)
+
+
+def is_upright(data: bytes) -> bool:
+    """Return whether every decoder shows the image as it is stored: see `exif.is_upright`."""
+    return _is_upright(list(_segments(data)))
 
 
 def keep_image(data: bytes) -> bytes:
@@ -41,12 +54,12 @@ def keep_image(data: bytes) -> bytes:
     if not data.startswith(START):
         return b""
     kept, plain = [START], False
-    for marker, body, whole in _segments(data):
+    segments = list(_segments(data))
+    if not _is_upright(segments):
+        return b""
+    for marker, body, whole in segments:
         if marker in (_BASELINE, _EXTENDED, _PROGRESSIVE):
             plain = body[:1] == b"\x08" and body[5:6] in (b"\x01", b"\x03")
-        exif = _exif_of(marker, body)
-        if exif and read_orientation(exif) != UPRIGHT:
-            return b""
         if marker == _SCAN:
             return b"".join((*kept, whole)) if plain else b""
         if marker != _APP2 or not body.startswith(_FURTHER_IMAGES):
@@ -54,12 +67,17 @@ def keep_image(data: bytes) -> bytes:
     return b""
 
 
-def _exif_of(marker: int, body: bytes) -> bytes:
-    return body[len(_EXIF) :] if marker == _APP1 and body.startswith(_EXIF) else b""
+def _is_upright(segments: list[_Segment]) -> bool:
+    return exif.is_upright(_metadata(segments, _EXIF), _metadata(segments, _XMP))
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield each segment up to the first scan: its marker, its content, and all its bytes.
+def _metadata(segments: Iterable[_Segment], kind: bytes) -> list[bytes]:
+    found = [body for marker, body, _ in segments if marker == _APP1 and body.startswith(kind)]
+    return [body[len(kind) :] for body in found if len(body) > len(kind)]
+
+
+def _segments(data: bytes) -> Iterator[_Segment]:
+    """Yield each segment up to the first scan.
 
     The scan's bytes reach to the end of the image; a file that is cut off has no scan.
     """
