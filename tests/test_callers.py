@@ -1,6 +1,7 @@
 """Every function and class of the modules that trainings rest on has a use in the package."""
 
 import ast
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -13,7 +14,7 @@ from buildsys.registry import get_step, step_names
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "buildsys"
-FOLDERS = ("datasets", "families", "files", "images", "metrics", "runtime", "training")
+FOLDERS = ("datasets", "families", "files", "images", "metrics", "networks", "runtime", "training")
 MODULES = sorted(
     path for name in FOLDERS for path in (PACKAGE / "steps" / "lib" / name).rglob("*.py")
 )
@@ -74,6 +75,36 @@ def test_modules_of_trainings_hold_only_what_trainings_run() -> None:
     used = used_in(paths)
     library = [path for path in paths if "lib" in path.parts and path.stem != "launcher"]
     assert {name_of(path): left for path in library if (left := unused_in(path, used))} == {}
+
+
+def test_docstrings_name_code_that_exists() -> None:
+    """A class or constant that a docstring places in a module is still there after a move."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    named = {path.stem if path.stem != "__init__" else path.parent.name for path in paths}
+    defined = {(path.stem, name) for path in paths for name in constants_of(path)}
+    missing = [
+        f"{path.relative_to(REPOSITORY)}: {module}.{name}"
+        for path in paths
+        for text in strings_of(path)
+        for module, name in re.findall(r"`([a-z0-9_]+)\.([A-Z]\w*)", text)
+        if module in named and (module, name) not in defined
+    ]
+    assert missing == []
+
+
+def constants_of(path: Path) -> set[str]:
+    """The names in capitals that a module has, imported ones as well."""
+    tree = parse_source(path.read_text(encoding="utf-8"))
+    found = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    found |= {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef | ast.alias)}
+    return {name for name in found if name[0].isupper()}
+
+
+def strings_of(path: Path) -> list[str]:
+    """The strings that are statements of a module."""
+    tree = parse_source(path.read_text(encoding="utf-8"))
+    found = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+    return [str(one.value) for one in found if isinstance(one, ast.Constant)]
 
 
 def unused_in(path: Path, used: set[tuple[str, str]]) -> set[str]:

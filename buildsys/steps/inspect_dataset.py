@@ -45,7 +45,7 @@ class Params:
     shape: str = "box"
     """How objects are labelled: see `tasks.shape_of`."""
     format: str = "ultralytics"
-    """The format of the data: a key of `formats`."""
+    """The format of the data: a key of `readers.FORMATS`."""
     labelled: tuple[str, ...] = ()
     """Splits that must have labels."""
 

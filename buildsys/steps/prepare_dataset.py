@@ -1,6 +1,6 @@
 """Convert a user's dataset to our own layout, which every other step reads.
 
-Images and labels of any format (see `formats`) are written as described in `prepared`, which every
+Images and labels of any format (see `readers`) are written as described in `prepared`, which every
 trainer reads the same way. Images and labels that a trainer would reject or omit end the step, with
 all mistakes at once, as listed by `buildsys check --data`.
 """
@@ -33,7 +33,7 @@ STEP = StepSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`format`: a key of `formats`; `shape`: box | outline | corners | folder, see
+    """`format`: a key of `readers.FORMATS`; `shape`: box | outline | corners | folder, see
     `tasks.shape_of`. `with_keypoints`: whether labelled keypoints are kept; `flip`: for each
     keypoint its counterpart in a mirrored image.
     """

@@ -2,8 +2,8 @@
 
 It has images/<split>/** with labels/<split>/**.txt, or <split>/<class>/** if classes are folders,
 and a data.yaml. An image that every decoder reads alike keeps its bytes, a JPEG without other data
-behind it; any other is written as 8-bit PNG. Every image has a label file, which is empty if nothing is labelled; no two images share
-a stem.
+behind it; any other is written as 8-bit PNG. Every image has a label file, which is empty if
+nothing is labelled; no two images share a stem.
 """
 
 import json

@@ -6,8 +6,10 @@ Every format is read into the same two things: the samples of each split, and fi
 
 To add a format:
 
-1. A module `<name>_format.py` here with `read_split` and `find_strays` as `DatasetFormat` describes
-   them, and its line in `FORMATS`. It imports only the standard library and never raises because of a file's content: a wrong line is a `Finding` with its file and line, and the other lines are still read.
+1. A module `<name>_format.py` in `formats` with `read_split` and `find_strays` as `DatasetFormat`
+   describes them, and its line in `FORMATS`. It imports only the standard library and never raises
+   because of a file's content: a wrong line is a `Finding` with its file and line, and the other
+   lines are still read.
 2. In `authoring/datasets`, a reader that makes `DatasetFacts` of what the recipe's `dataset` block
    names: class names, `given` (each split and its places: what `Split.paths` will be, relative to
    `root`), and `format`, the key in `FORMATS`; `facts.prepare_splits` fills in the rest. It opens no

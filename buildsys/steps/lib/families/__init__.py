@@ -1,1 +1,1 @@
-"""Model families: architectures, reading checkpoints, exporting and running networks, and what trainings write."""
+"""Model families: architectures, reading checkpoints, exporting and running networks."""

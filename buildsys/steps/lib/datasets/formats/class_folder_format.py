@@ -13,7 +13,7 @@ _WHOLE = (0.5, 0.5, 1.0, 1.0)
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """Read a split; each whole image is one object of its folder's class. See `formats`."""
+    """Read a split; each whole image is one object of its folder's class. See `readers`."""
     names, findings = find_images(root, split)
     samples, wrong = [], []
     for name in names:

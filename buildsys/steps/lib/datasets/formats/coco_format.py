@@ -20,12 +20,12 @@ from buildsys.steps.lib.datasets.samples import Sample
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 
 NAMES = {False: "coco", True: "coco-base-name"}
-"""Keys in `formats.FORMATS`, by `CocoFormat.base_names`."""
+"""Keys in `readers.FORMATS`, by `CocoFormat.base_names`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CocoFormat:
-    """Implements `formats.DatasetFormat`; a split's paths are its image folder and its annotation
+    """Implements `readers.DatasetFormat`; a split's paths are its image folder and its annotation
     file.
 
     `base_names`: whether images are found by their names alone, anywhere in the folder.

@@ -113,7 +113,7 @@ def read_declared(root: Path, files: DarknetSet) -> tuple[Declared | None, list[
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """Read a split; see `formats.DatasetFormat`."""
+    """Read a split; see `readers.DatasetFormat`."""
     lists = [path for path in split.paths if path.endswith(".txt")]
     findings: list[Finding]
     if lists:

@@ -11,7 +11,7 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """Read a split of images without objects; see `formats`."""
+    """Read a split of images without objects; see `readers`."""
     del layout
     names, findings = find_images(root, split)
     return tuple(Sample(image=name) for name in names), findings

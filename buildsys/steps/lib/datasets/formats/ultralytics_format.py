@@ -23,7 +23,7 @@ from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """Read the images of folders or lists, and the objects of their label files; see `formats`."""
+    """Read the images of folders or lists, and the objects of their label files; see `readers`."""
     names, findings = find_images(root, split)
     samples, files = [], LabelFiles(root)
     for name in names:

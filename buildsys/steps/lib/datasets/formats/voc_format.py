@@ -180,7 +180,7 @@ def has_objects(entry: Entry) -> bool:
 def read_split(
     root: Path, split: Split, layout: Layout
 ) -> tuple[tuple[Sample, ...], tuple[Finding, ...]]:
-    """Read a split; see `formats.DatasetFormat`."""
+    """Read a split; see `readers.DatasetFormat`."""
     own = next((found for found in find_splits(root) if found.name == split.name), None)
     if own is None:
         place = ", ".join(split.paths)
