@@ -96,7 +96,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "device": "Where it trains; `auto` takes a GPU where there is one.",
         "size": "Input size of the training, where variants differ in `input.size`.",
         "learning_rate": "Initial learning rate.",
-        "mosaic": "Probability of mosaic augmentation.",
+        "mosaic": "Probability of mosaic augmentation: four images become one. 0: none.",
         "flip": "Probability of horizontal mirroring.",
         "scale": "Range of random scaling.",
         "threads": "CPU threads. The number decides the rounding, so it is the same on every machine.",

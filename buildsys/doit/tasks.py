@@ -5,8 +5,10 @@ up to date. Its files are listed for doit's own commands (`info`, `list --deps`)
 stays in memory, because it relies on file times and loses the state of a killed run.
 """
 
+import contextlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +26,7 @@ from buildsys.execution.session.session import Session
 from buildsys.execution.state.plans import RecipePlans
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import Plan, Step, build_plans, candidates_of, steps_of
+from buildsys.printing import guard
 from buildsys.report import stamp
 
 IN_PROCESSES = "steps are processes already, so `-n N` is enough: remove `-P process`."
@@ -123,7 +126,9 @@ def remove_package(publisher: PackagePublisher, build: str, dryrun: bool) -> Non
     if os.path.lexists(folder):
         print(f"build:{build} - removing {folder.relative_to(publisher.workspace.root)}")
         if not dryrun:
-            publisher.clean(build)
+            # doit keeps what an action prints until it ends: a wait would be silent
+            with contextlib.redirect_stderr(guard(sys.__stderr__)):
+                publisher.clean(build)
 
 
 def remove_report(workspace: Workspace, dryrun: bool) -> None:

@@ -18,6 +18,7 @@ from buildsys import cli
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.cli import main
 from buildsys.doit.loader import Loader
+from buildsys.locks import locked
 from tests.conftest import REPOSITORY
 from tests.given_models import MODEL, OTHER
 from tests.processes import make_environments, set_tool
@@ -385,6 +386,20 @@ def test_clean_takes_the_package_away_and_a_dry_run_says_so(
     assert (place / "build" / "plain" / "host").is_dir()
     assert sentence in ask("clean", "build:plain@host")
     assert not (place / "build" / "plain" / "host").exists()
+
+
+def test_clean_says_for_whom_it_waits(place: Path) -> None:
+    """`doit clean` prints at once that another run holds the workspace."""
+    build(place)
+    command = [sys.executable, "-m", "doit", "clean", "build:plain@host"]
+    with (
+        locked(place / ".buildsys" / "lock", "4711"),
+        subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, text=True) as waits,
+    ):
+        assert waits.stderr is not None
+        line = waits.stderr.readline()
+        waits.kill()
+    assert line == "waiting for another run in this workspace (process 4711)\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("build:plain@host",), ("--all",)])

@@ -224,7 +224,8 @@ def _source(draft: Draft) -> list[str]:
     if draft.decoder:
         lines.append(noted(f"  decoder: {draft.decoder}", "what decodes outputs of these shapes"))
     if draft.probe is None:
-        note = "trained from these; with weights: {path: weights/best.pt}, then run `buildsys pin`"
+        suffix = draft.network.suffixes[0] if draft.network and draft.network.suffixes else ".pt"
+        note = f"trained from these; with weights: {{path: weights/best{suffix}}}, then run `buildsys pin`"
         lines.append(noted("  weights: random", note))
     else:
         path = scalar(draft.probe.path)
