@@ -310,6 +310,7 @@ def _with_facts(data: "Data", block: str, given: str, draft: "Draft") -> "Draft"
 
 def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
     """Return the draft with a dataset that buildsys.yaml names. Raises InputError."""
+    from buildsys.authoring.datasets.found_data import demand_splits
     from buildsys.authoring.recipes.loader import Loader
     from buildsys.authoring.scaffold.named_data import read_named
     from buildsys.execution.places import Workspace, datasets_root
@@ -318,6 +319,7 @@ def _with_named(root: Path, name: str, draft: "Draft") -> "Draft":
     recorded = read_lock(Workspace(root).lock)
     found = read_named(Loader(root, recorded, datasets_root()), name, _fixed_task(draft))
     if found.dataset is not None:
+        demand_splits(found.dataset, found.missing_parts)
         return _with_facts(found, _name_line(name), name, draft)
     note = f"{found.waiting_for} does not exist yet: its task, classes and splits are unknown"
     draft = dataclasses.replace(draft, block=_name_line(name))

@@ -87,6 +87,28 @@ def test_a_path_of_another_machine_is_passed_over(data: Path, path: str) -> None
     assert (found.facts.root, found.missing_parts) == (str(data), ())
 
 
+@pytest.mark.parametrize("path", ["C:/Users/me/set", r"C:\Users\me\set", r"\\server\set"])
+def test_a_path_of_windows_is_passed_over_without_splits_too(data: Path, path: str) -> None:
+    """A drive or a server of Windows is ignored; the mistakes are those of the splits."""
+    assert not read(data, f"path: {path}\n{PLAIN}").missing_parts
+    text = "train: images\\train\nval: images\\val\nnames: [box]\n"
+    parts = read(data, f"path: {path}\n{text}").missing_parts
+    assert [(part.diagnostic.line, part.diagnostic.message) for part in parts] == [
+        (2, r"the path `images\train` has a backslash in it"),
+        (3, r"the path `images\val` has a backslash in it"),
+    ]
+
+
+def test_all_mistakes_of_a_data_yaml_come_at_once(data: Path) -> None:
+    """A mistake in one key does not hide those of others."""
+    text = (
+        "path: ..\\set\ntrain: images\\train\nval: images/val\nnames: [box, box]\nkpt_shape: [4]\n"
+    )
+    assert [line.partition(" ")[0] for line in told(data, text)] == ["4:14:", "5:12:", "2:8:"]
+    lines = told(data, text.replace("val: images/val", r"val: images\val"))
+    assert [line.partition(" ")[0] for line in lines] == ["4:14:", "5:12:", "1:7:", "2:8:", "3:6:"]
+
+
 def test_an_absolute_path_into_the_workspace_is_taken(data: Path) -> None:
     """An absolute path into the workspace is accepted."""
     (data.parent / "lists").mkdir()

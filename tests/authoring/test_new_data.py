@@ -554,3 +554,21 @@ def test_new_names_labels_that_are_longer_than_a_box(
     _label(workspace / "data" / "d", "0 .5 .5 .2 .2")
     assert new(workspace, *again) == 0
     assert "outline" not in capsys.readouterr().out
+
+
+def test_no_recipe_is_written_for_splits_that_are_not_found(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recipe without splits would measure nothing after data.yaml is corrected."""
+    data = workspace / "data" / "tags" / "data.yaml"
+    good = data.read_text()
+    data.write_text(good.replace("images/", "images\\"))
+    with (workspace / "buildsys.yaml").open("a") as file:
+        file.write("datasets: {mine: {format: ultralytics, path: data/tags/data.yaml}}\n")
+    for given in ("data/tags/data.yaml", "mine"):
+        assert new(workspace, "--data", given) == 2
+        assert r"the path `images\val` has a backslash in it" in capsys.readouterr().err
+        assert not (workspace / "recipes" / "mine.yaml").exists()
+    data.write_text(good)
+    assert new(workspace, "--data", "data/tags/data.yaml") == 0
+    assert "evaluate:\n  split: val\n" in recipe(workspace)

@@ -5,10 +5,11 @@ Paths are found as by Ultralytics 8.4 (`data/utils.py`, `check_det_dataset`): a 
 or in Ultralytics' folder of datasets, is ignored if the splits are beside the file itself.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -48,6 +49,8 @@ FLIPPED = (
 """The content of `flip_idx`."""
 _BOOLEANS = re.compile("(?i:true|false|yes|no|on|off)")
 """Words that YAML 1.1, which other tools read, or YAML 1.2 treat as booleans."""
+_OTHER_SYSTEM = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+"""The start of an absolute path of Windows: always that of another machine."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +99,7 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
         if instead is not None:
             raise InputError.at(label, *instead)
         raise InputError.at(label, "this file is not a data.yaml: it has no `key: value` lines")
+    _check_all(document, path.parent, inside)
     names = _read_names(document)
     keypoints, dims, sigmas = _read_keypoints(document)
     flip = _read_flip(document, keypoints)
@@ -148,6 +152,48 @@ def read_dataset(path: Path, label: str, inside: Path | None = None) -> DataYaml
         absent=absent,
         outlines=outlines,
     )
+
+
+def _check_all(document: Document, folder: Path, inside: Path | None) -> None:
+    """Raise InputError with the mistakes of every key, not only of the first one.
+
+    With a mistake, that includes the paths of splits that no machine can have.
+    """
+    problems: list[Diagnostic] = []
+    with _collected(problems):
+        _read_names(document)
+    with _collected(problems):
+        _read_flip(document, _read_keypoints(document)[0])
+    with _collected(problems):
+        _find_places(document, folder, inside)
+    if not problems:
+        return
+    with contextlib.suppress(InputError):
+        known = {problem.line for problem in problems}
+        wrong = _wrong_paths(document, folder, inside)
+        problems += [found for found in wrong if found.line not in known]
+    raise InputError(*problems)
+
+
+@contextlib.contextmanager
+def _collected(problems: list[Diagnostic]) -> Iterator[None]:
+    """Add the diagnostics of an InputError to `problems`."""
+    try:
+        yield
+    except InputError as error:
+        problems += error.diagnostics
+
+
+def _wrong_paths(document: Document, folder: Path, inside: Path | None) -> list[Diagnostic]:
+    """Return where splits name paths that cannot be in `inside`. Raises InputError."""
+    if inside is None:
+        return []
+    start = os.path.relpath(folder, inside)
+    return [
+        document.diagnose(place.at, *wrong)
+        for place in _resolve(str(folder), _entries(document))[1].values()
+        if (wrong := check_inside(inside, place.written, start=start, hint=WITHIN)) is not None
+    ]
 
 
 def dataset_parts(root: Path, given: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, ...]:
@@ -309,7 +355,7 @@ def _find_places(
     """
     written = document.get("path")
     bases = [str(folder)]
-    if written is not None and written != "":
+    if written is not None and written != "" and not _OTHER_SYSTEM.match(str(written)):
         bases = [os.path.normpath(folder / str(written)), str(folder)]
     entries = _entries(document)
     found = [_resolve(base, entries) for base in bases]
@@ -331,9 +377,9 @@ def _missing_images(
     message = f"the {split} split names {place.written}, which does not exist"
     looked = f"looked in {os.path.basename(base) or '.'}/"
     hint = hint_missing(Path(os.path.join(base, place.written)), place.written, looked)
-    if inside is not None:
-        start = os.path.relpath(base, inside)
-        outside = check_inside(inside, place.written, start=start, hint=WITHIN)
+    if inside is not None or "\\" in place.written:
+        start = os.path.relpath(base, inside or base)
+        outside = check_inside(inside or Path(base), place.written, start=start, hint=WITHIN)
         message, hint = outside or (message, hint)
     diagnostic = document.diagnose(place.at, message, hint)
     return MissingPart(split=split, what="images", diagnostic=diagnostic)
@@ -404,7 +450,7 @@ def _is_within(inside: Path, base: str) -> bool:
 def _demand_base(document: Document, base: str, folder: Path, inside: Path | None) -> None:
     """Raise InputError where `path` leads out of `inside`."""
     written = document.get("path")
-    if inside is None or written in (None, ""):
+    if inside is None or written in (None, "") or _OTHER_SYSTEM.match(str(written)):
         return
     relative = os.path.relpath(base, inside)
     if check_inside(inside, relative) is None:

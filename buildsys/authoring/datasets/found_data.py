@@ -53,8 +53,9 @@ def labelled(
 ) -> LabelledData:
     """Return the data with its block; with only a train split, a share of it becomes val.
 
-    Raises InputError where a val split is declared but missing.
+    Raises InputError where a val split is declared but missing, or both train and val are.
     """
+    demand_splits(facts, missing_parts)
     if [name for name, _ in facts.splits] != ["train"]:
         return LabelledData(keys=keys, facts=facts)
     for part in missing_parts:
@@ -66,3 +67,15 @@ def labelled(
     shared = dataclasses.replace(facts, splits=splits)
     line = f"split: {{val: {_SHARE.val:g}, seed: {_SHARE.seed}}}"
     return LabelledData(keys=(*keys, line), facts=shared, shares=_SHARE)
+
+
+def demand_splits(facts: DatasetFacts, missing_parts: tuple[MissingPart, ...]) -> None:
+    """Raise InputError if neither train nor val exists, and one of them is declared.
+
+    A recipe that is written without splits would measure nothing after the mistake is corrected.
+    """
+    if facts.split("train") is not None or facts.split("val") is not None:
+        return
+    missing = [part for part in missing_parts if part.what == "images"]
+    if any(part.split in ("train", "val") for part in missing):
+        raise InputError(*(part.diagnostic for part in missing))
