@@ -21,7 +21,7 @@ from buildsys.operations.predict import check_built
 from buildsys.outcome import UP_TO_DATE
 from buildsys.report import evidence, failure_logs, writing
 from buildsys.steps.lib.report import formatting, markdown, values
-from buildsys.steps.lib.report.values import Artifact, Failure, Report
+from buildsys.steps.lib.report.values import Artifact, Failure, Regression, Report
 from tests.authoring import golden
 from tests.conftest import StandIn, no_environment
 from tests.execution.test_doit import doit, place, statuses
@@ -425,6 +425,14 @@ def test_a_mistake_in_a_recipe_keeps_its_baselines(
         "removed the figures of gone@host: it is not a build of this workspace",
         "removed the figures of tags2@host: it is not a build of this workspace",
     ]
+
+
+def test_tolerated_bytes_are_whole() -> None:
+    """A share of a file's size is shown in bytes."""
+    found = Regression(metric="bytes", now=2_200_000.0, then=1_115_104.0, tolerance=11_151.04)
+    assert formatting.worse(found) == (
+        "bytes grew by 1,084,896: 1,115,104 → 2,200,000 (11,151 is tolerated)"
+    )
 
 
 def test_a_build_that_ships_no_more_is_worse_than_its_baseline(

@@ -324,7 +324,8 @@ def worse(regression: Regression) -> str:
     show = number if is_size else score
     change = regression.now - regression.then
     way = f"{'grew' if is_size else 'fell'} by {show(abs(change))}"
-    allowed = f"{show(regression.tolerance)} is tolerated"
+    tolerance = round(regression.tolerance) if is_size else regression.tolerance
+    allowed = f"{show(tolerance)} is tolerated"
     return (
         f"{regression.metric} {way}: {show(regression.then)} → {show(regression.now)} ({allowed})"
     )
