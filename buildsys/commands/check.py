@@ -117,7 +117,9 @@ def _show(session: "Session", dataset: "Dataset") -> int:
     errors, warnings = look.count("error"), look.count("warning")
     folder = report_folder(session.workspace, dataset.name).relative_to(session.workspace.root)
     files = f"{folder}/report.md" + (f", {folder}/sheet.jpg" if look.sheet else "")
-    print(f"{dataset.name}: {_number(errors, 'error')}, {_number(warnings, 'warning')}; {files}")
+    counts = f"{_number(errors, 'error')} and {_number(warnings, 'warning')}"
+    whose = "its images and labels" if look.classes else "its images"
+    print(f"{dataset.name}: {counts} in {whose}; {files}")
     return 2 if errors else 0
 
 

@@ -264,6 +264,35 @@ def test_new_says_what_it_cannot_find(workspace: Path, capsys: pytest.CaptureFix
     assert "does not exist" in capsys.readouterr().err
 
 
+def test_backslashes_in_names_are_one_mistake(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`new` and `check` count names with backslashes, if equal base names are in several folders."""
+    sheet = workspace / "data" / "cells" / "annotations" / "train.json"
+    images = workspace / "data" / "cells" / "images" / "train"
+    data = json.loads(sheet.read_text())
+    first = data["images"][0]
+    data["images"] = []
+    for number in (1, 2, 3):
+        folder = images / f"cam{number}"
+        folder.mkdir()
+        shutil.copy(images / first["file_name"], folder / "a.jpg")
+        data["images"].append(first | {"id": number, "file_name": f"cam{number}\\a.jpg"})
+    data["annotations"] = [data["annotations"][0] | {"image_id": 1}]
+    sheet.write_text(json.dumps(data))
+    help_ = r"in every `file_name`, replace `\`, which JSON writes as `\\`, by `/`"
+    given = "data/cells/annotations/train.json"
+    assert cli.main(["-C", str(workspace), "new", "mine", "--data", given]) == 2
+    printed = capsys.readouterr().err
+    assert "3 of 3 `file_name`s have a backslash in them, the first is cam1\\a.jpg" in printed
+    assert help_ in printed
+    write_recipe(workspace, "cells", ALONE)
+    (error,) = plan_all(workspace).errors
+    message = 'image 1: `file_name` "cam1\\a.jpg" has a backslash in it, as 2 others have'
+    assert error.message == message
+    assert error.hint.endswith(help_)
+
+
 @pytest.mark.parametrize(
     ("given", "offered"),
     [

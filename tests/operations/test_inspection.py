@@ -84,7 +84,10 @@ CORNERS = Layout(classes=("bar", "egg"), keypoints=0, dims=0, shape="corners")
                 "the outline of this bar reaches 0.200 of the width (20.0 px) beyond the right edge; it is clipped"
             ],
         ),
-        ("0 .1 .1 .5 .1 .3 .1", ["the outline of this bar has no extent: 0.4 x 0; it is left out"]),
+        (
+            "0 .1 .1 .5 .1 .3 .1",
+            ["the outline of this bar has no extent: 40 x 0 px; it is left out"],
+        ),
     ],
 )
 def test_an_outline_gives_a_finding(line: str, expected: list[str]) -> None:

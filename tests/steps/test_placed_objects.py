@@ -61,7 +61,7 @@ CASES = (
         None,
         "warning: the box of this cell has nothing on the image; it is left out",
     ),
-    ((20, 20, 0, 8), None, "warning: the box of this cell has no extent: 0 x 0.1; it is left out"),
+    ((20, 20, 0, 8), None, "warning: the box of this cell has no extent: 0 x 8 px; it is left out"),
     (
         (20, 20, 300, 8),
         None,

@@ -169,7 +169,7 @@ def test_a_box_is_prepared_as_far_as_it_is_on_the_image(place: Path) -> None:
     for text in (
         "reaches 0.250 of the width (8.0 px) beyond the right edge; it is clipped",
         "has nothing on the image; it is left out",
-        "has no extent: 0 x 0.25; it is left out",
+        "has no extent: 0 x 8 px; it is left out",
     ):
         assert f"cells/images/a.bmp: warning: the box of this egg {text}" in run.stdout
 

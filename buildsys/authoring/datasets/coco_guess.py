@@ -19,7 +19,7 @@ from buildsys.errors import Diagnostic, InputError
 from buildsys.files import read_regular
 from buildsys.steps.lib.datasets.base_names import LINE, base_name, index
 from buildsys.steps.lib.datasets.file_lists import list_files
-from buildsys.steps.lib.datasets.formats.coco_file import parse
+from buildsys.steps.lib.datasets.formats.coco_file import SLASHES, parse
 from buildsys.steps.lib.datasets.split_names import SPLITS, spellings
 
 _PAIR = ("instances", "person_keypoints")
@@ -222,6 +222,13 @@ def _images(root: Path, data: str, split: str) -> tuple[str, bool]:
             return folder.as_posix(), False
     message = f"its images were not found: no usual folder has {written[0]}"
     hint = "write the recipe's `splits` yourself: {train: {annotations: …, images: …}}"
+    windows = [name for name in written if "\\" in name]
+    if windows:
+        message = (
+            f"its images were not found: {len(windows)} of {len(written)} `file_name`s have a backslash in"
+            f" them, the first is {windows[0]}"
+        )
+        hint = SLASHES
     mistake = Diagnostic(path=data, message=message, hint=hint)
     for folder in folders:
         present = list_files(root / folder)

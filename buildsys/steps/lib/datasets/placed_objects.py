@@ -48,7 +48,8 @@ def place(
     what = _what(layout)
     if found is None or _is_nothing(_clip_box(found.box), size):
         w, h = item.box[2:]
-        why = f"has no extent: {w:g} x {h:g}" if min(w, h) <= 0 else "has nothing on the image"
+        extent = f"{w * size[0]:g} x {h * size[1]:g} px" if size is not None else f"{w:g} x {h:g}"
+        why = f"has no extent: {extent}" if min(w, h) <= 0 else "has nothing on the image"
         message = f"the {what} of this {name} {why}; it is left out"
         return None, (Finding.warning("left-out", path, message, line=line),)
     findings = (

@@ -108,6 +108,10 @@ class AnnotationFile:
     apart: tuple[str, ...] = ()
 
 
+SLASHES = r"write `/` between folders: in every `file_name`, replace `\`, which JSON writes as `\\`, by `/`"
+"""What to do about names with backslashes."""
+
+
 @dataclass(kw_only=True)
 class Notes:
     """The mistakes found so far, as (message, hint), and the readers that add to them. `apart`: see
@@ -116,6 +120,8 @@ class Notes:
 
     mistakes: list[tuple[str, str]] = field(default_factory=list)
     apart: list[str] = field(default_factory=list)
+    backslashes: list[tuple[str, str]] = field(default_factory=list)
+    """The images whose `file_name` has a backslash in it, as (place, name)."""
     beyond: list[str] = field(default_factory=list)
     """Boxes that exceed their image, which is a mistake only if they look like corners."""
     boxes: int = 0
@@ -252,6 +258,11 @@ def _read_images(
             names[name] = number
             if sides[0] and sides[1]:
                 images[number] = ImageEntry(id=number, name=name, width=sides[0], height=sides[1])
+    if notes.backslashes:
+        where, name = notes.backslashes[0]
+        count = len(notes.backslashes)
+        more = f", as {count - 1} others have" if count > 1 else ""
+        notes.add(f"{where}: `file_name` {show(name)} has a backslash in it{more}", SLASHES)
     return images, declared
 
 
@@ -263,6 +274,9 @@ def _image_name(row: dict[str, Any], where: str, notes: Notes, base_names: bool)
         notes.add(f"{where}: `file_name` {wrong}")
         return None
     name = base_name(name) if base_names else name
+    if "\\" in name:
+        notes.backslashes.append((where, name))
+        return None
     problem = name_problem(name)
     if problem:
         notes.add(f"{where}: `file_name` {show(name)} {problem[0]}", problem[1])
@@ -482,8 +496,6 @@ def name_problem(name: str) -> tuple[str, str] | None:
     parts = name.split("/")
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
         return "has a character in it that no file's name has", ""
-    if "\\" in name:
-        return "has a backslash in it", "folders are separated by `/` on every machine"
     if name.startswith("/") or name[1:3] in (":/", ":"):
         return "is absolute: it means nothing on another machine", "it starts at `images`"
     if posixpath.normpath(name).split("/")[0] == "..":
