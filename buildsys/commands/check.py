@@ -99,7 +99,12 @@ def _look(root: Path, asked: list[str], broken: tuple[str, ...]) -> int:
 def _show(session: "Session", dataset: "Dataset") -> int:
     """Print one dataset: its table, its findings, the path of its contact sheet."""
     from buildsys.errors import BuildsysError, StepFailed
-    from buildsys.operations.inspect_data import inspect, render_findings, report_folder
+    from buildsys.operations.inspect_data import (
+        describe_shares,
+        inspect,
+        render_findings,
+        report_folder,
+    )
 
     try:
         look = inspect(session, dataset)
@@ -112,6 +117,8 @@ def _show(session: "Session", dataset: "Dataset") -> int:
     classes = f", {_number(len(look.classes), 'class')}" if look.classes else ""
     print(f"\n{dataset.name}: {dataset.label}{classes}\n")
     print(look.table + "\n")
+    for line in describe_shares(dataset, look):
+        print(line + "\n")
     for line in render_findings(look.findings, dataset.place):
         print(line)
     errors, warnings = look.count("error"), look.count("warning")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildsys.authoring.datasets.blocks import Split as Shares
 from buildsys.authoring.datasets.calibration_images import split_glob
 from buildsys.authoring.datasets.findings import diagnose_one
 from buildsys.authoring.recipes.build import Build
@@ -26,6 +27,7 @@ from buildsys.planning.plan_steps import make_step
 from buildsys.registry import read_step
 from buildsys.steps import inspect_dataset
 from buildsys.steps.lib.datasets.labels import Finding
+from buildsys.steps.lib.datasets.split_shares import divide
 from buildsys.steps.lib.datasets.survey_text import render_table
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.heads.tasks import shape_of
@@ -38,7 +40,8 @@ _SHOWN = 10
 class Dataset:
     """One dataset with the builds that use it, and the plan that inspects it.
 
-    `place`: the prefix of its files' names in messages: its folder, relative to the workspace.
+    `place`: the prefix of its files' names in messages: its folder, relative to the workspace;
+    `shares`: how its builds divide the train split.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Dataset:
     place: str
     builds: tuple[str, ...]
     plan: BuildPlan
+    shares: tuple[Shares, ...] = ()
 
 
 def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, str]]:
@@ -199,9 +203,12 @@ class _Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """The result of inspecting a dataset; `sheet`: the drawn images, empty if none can be read."""
+    """The result of inspecting a dataset; `sheet`: the drawn images, empty if none can be read;
+    `different`: the number of different images in the first split.
+    """
 
     classes: tuple[str, ...]
+    different: int
     findings: tuple[Finding, ...]
     sheet: tuple[str, ...]
     table: str
@@ -286,9 +293,27 @@ def _dataset(
         name=name,
         label=label,
         builds=tuple(build.id for build in group),
+        shares=_unique_shares(group),
         place=os.path.relpath(data.source.path, workspace.root) if data.source else name,
         plan=plan,
     )
+
+
+def _unique_shares(group: Iterable[Build]) -> tuple[Shares, ...]:
+    """Return how builds divide the train split, each way once."""
+    shares = [build.split[1] for build in group if build.split is not None]
+    return tuple({(each.val, each.test): each for each in shares}.values())
+
+
+def describe_shares(dataset: Dataset, look: Inspection) -> list[str]:
+    """Return a line about each way in which the images are divided into splits."""
+    lines = []
+    for shares in dataset.shares:
+        numbers = divide(look.different, shares.val, shares.test)
+        if numbers["train"] > 0:
+            parts = ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
+            lines.append(f"`split` divides the {look.different} different images: {parts}")
+    return lines
 
 
 def _publish(session: Session, dataset: Dataset) -> Inspection:
@@ -317,8 +342,13 @@ def _read_look(folder: Path, stage: str) -> Inspection:
         table = render_table(read_object(text, stage, place.name))
     except (KeyError, IndexError) as error:
         raise malformed(stage, place.name, "a split lacks values that the others have") from error
+    copies = sum(finding.kind == "duplicate" for finding in report.findings)
     return Inspection(
-        classes=report.classes, findings=report.findings, sheet=report.sheet, table=table
+        classes=report.classes,
+        different=report.splits[0].pictures - copies if report.splits else 0,
+        findings=report.findings,
+        sheet=report.sheet,
+        table=table,
     )
 
 

@@ -123,6 +123,7 @@ def _survey(root: Path, params: Params) -> tuple[dict[str, Any], list[Labelled]]
         placed.append((name, tuple(kept)))
     pairs = sound_splits(params.splits, dataclasses.replace(reading, splits=tuple(placed)))
     findings += find_unlabelled(pairs, params.labelled) if params.classes else ()
+    findings += survey.find_alike(params.classes)
     findings += survey.find_gaps(tallies)
     findings += survey.find_copies(digests)
     if rewritten and params.classes:

@@ -8,7 +8,13 @@ import pytest
 from buildsys.cli import main
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
-from buildsys.operations.inspect_data import choose, find_datasets, name_datasets
+from buildsys.operations.inspect_data import (
+    Inspection,
+    choose,
+    describe_shares,
+    find_datasets,
+    name_datasets,
+)
 from buildsys.steps.lib.datasets import readers
 from buildsys.steps.lib.datasets.labels import Layout, Object, label_file, parse
 from buildsys.steps.lib.datasets.placed_objects import place
@@ -183,6 +189,28 @@ def test_targets_share_one_look(workspace: Path) -> None:
     assert str(error.value).count("tags@xiao-esp32s3") == 1
     for name in ("wade@host", "wade", "wad*"):  # `check` reports its mistakes
         assert choose([name], datasets, builds, ["wade"]) == ((), ())
+
+
+def test_the_images_of_each_split_are_stated(workspace: Path) -> None:
+    """With `split`, a line says how many of the different images each split gets."""
+    data = workspace / "data" / "mine"
+    for folder in ("images", "labels"):
+        (data / folder).mkdir(parents=True)
+    (data / "images" / "a.jpg").touch()
+    (data / "labels" / "a.txt").write_text("0 .5 .5 .1 .1\n")
+    (data / "data.yaml").write_text("train: images\nnames: [tag]\n")
+    (workspace / "recipes" / "mine.yaml").write_text(
+        "name: mine\n"
+        "source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}\n"
+        "dataset: {path: data/mine/data.yaml, split: {val: 0.2}}\n"
+        "input: {size: 64}\ntrain: {epochs: 1}\ntargets: [host]\n"
+    )
+    datasets, builds = find_datasets(Workspace(workspace))
+    ((dataset,), _) = choose(["mine"], datasets, builds)
+    look = Inspection(classes=("tag",), different=30, findings=(), sheet=(), table="")
+    assert describe_shares(dataset, look) == [
+        "`split` divides the 30 different images: 24 train, 6 val"
+    ]
 
 
 def test_a_misspelt_target_is_an_error(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

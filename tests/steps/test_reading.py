@@ -707,3 +707,10 @@ def test_a_folder_without_images_of_a_class_is_a_gap() -> None:
     tally.add_sample(Sample(image="val/pear/1.jpg", objects=((0, item),)), (8, 8), empty=False)
     (finding,) = dataset_survey.find_gaps([tally])
     assert finding.message == "no apple in the val split"
+
+
+def test_classes_that_differ_only_in_case_are_a_warning() -> None:
+    """A person or tool has likely written one class in two ways."""
+    (finding,) = dataset_survey.find_alike(["Ball", "cone", "ball", "Cones"])
+    assert finding.severity == "warning"
+    assert finding.message == "classes Ball, ball differ only in upper and lower case"

@@ -1,7 +1,7 @@
 """Count what a dataset contains, image by image, keeping only figures in memory."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -107,6 +107,18 @@ def find_copies(digests: dict[str, list[tuple[str, str]]]) -> Iterator[Finding]:
                     message = f"{same}: a leak from {first_split} into {split}"
                 hint = f"what is measured on {split} is partly what {first_split} has shown"
                 yield Finding.warning("leak", name, message, hint)
+
+
+def find_alike(classes: Iterable[str]) -> Iterator[Finding]:
+    """Yield classes whose names differ only in upper and lower case, which are likely one class."""
+    groups: dict[str, list[str]] = {}
+    for name in classes:
+        groups.setdefault(name.casefold(), []).append(name)
+    for names in groups.values():
+        if len(names) > 1:
+            message = f"classes {', '.join(names)} differ only in upper and lower case"
+            hint = "if they are one class, give it one name in the labels and the list of classes"
+            yield Finding.warning("class-alike", "", message, hint)
 
 
 def find_gaps(tallies: list[Tally]) -> Iterator[Finding]:
