@@ -217,6 +217,18 @@ def test_a_val_split_without_labels_is_reported_before_training(
     assert error.path.startswith("data/brought/")
 
 
+def test_folders_in_another_case_are_named_for_darknet(workspace: Path, brought: Path) -> None:
+    """`Images` and `Labels` of Windows are the reason why darknet's labels are not found."""
+    for name, text in (("Images/a.jpg", ""), ("Labels/a.txt", "0 .5 .5 .1 .1\n")):
+        (brought / name).parent.mkdir(parents=True)
+        (brought / name).write_text(text)
+    (brought / "classes.txt").write_text("tag\n")
+    new(workspace, "data/brought")
+    error = plan_all(workspace).errors[0]
+    assert error.message.startswith("no image of the train split has a label")
+    assert error.hint.startswith("rename Labels to labels and Images to images")
+
+
 def test_a_declared_split_is_not_replaced_by_a_random_share(
     workspace: Path, brought: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.authoring.datasets.data_yaml import DataYaml, read_dataset
+from buildsys.authoring.datasets.unnamed_labels import describe_unnamed
 from buildsys.errors import InputError
 from buildsys.steps.lib.datasets import readers
 from buildsys.steps.lib.datasets.labels import Layout
@@ -162,6 +163,27 @@ def test_a_split_without_labels_is_known_before_any_work(data: Path) -> None:
         (lack,) = read(data, PLAIN).missing_parts
         assert (lack.split, lack.what, lack.diagnostic.line) == ("val", "labels", 2)
     assert lack.diagnostic.message == "no image of the val split has a label: images/val"
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "hint"),
+    [
+        ("images", "Labels", "rename Labels to labels: "),
+        ("Images", "labels", "rename Images to images, also where its path is written: "),
+        ("IMAGES", "LABELS", "rename LABELS to labels and IMAGES to images, also where "),
+    ],
+)
+def test_folders_in_another_case_are_named(data: Path, images: str, labels: str, hint: str) -> None:
+    """`Images` and `Labels` of Windows are the reason why no label is found."""
+    (data / "images").rename(data / images)
+    (data / "labels").rename(data / labels)
+    (data / "data.yaml").unlink(missing_ok=True)
+    found = describe_unnamed(data, "data/set")
+    assert found is not None
+    assert found[1].startswith(hint)
+    parts = read(data, PLAIN.replace("images", images)).missing_parts
+    assert [part.what for part in parts] == ["labels", "labels"]
+    assert parts[0].diagnostic.hint.startswith(hint)
 
 
 def test_labels_beside_their_images_are_the_same_to_check_and_steps(data: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.datasets.findings import diagnose_one
+from buildsys.authoring.datasets.label_folders import suggest_names
 from buildsys.authoring.datasets.name_forms import explain_forms
 from buildsys.authoring.syntax.document import Document, KeyPath, read_document
 from buildsys.authoring.syntax.workspace_paths import WITHIN, check_inside, hint_missing
@@ -542,7 +543,9 @@ def _unlabelled(
     given = Split(name=split, paths=paths)
     message = f"no image of the {split} split has a label: {first.written}"
     hint = "labels belong into labels/… beside images/…, or each .txt beside its image"
-    if not any(True for _ in iterate_images(root, given)):
+    image = next(iter(iterate_images(root, given)), "")
+    hint = suggest_names(root, image) or hint
+    if not image:
         _, findings = find_images(root, given)
         listed = [finding for finding in findings if os.path.isfile(root / finding.path)]
         listed = [finding for finding in listed if finding.path in paths]

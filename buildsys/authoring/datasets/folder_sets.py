@@ -12,6 +12,7 @@ from buildsys.authoring.datasets.blocks import Dataset
 from buildsys.authoring.datasets.data_yaml import MissingPart
 from buildsys.authoring.datasets.facts import DatasetFacts, prepare_splits
 from buildsys.authoring.datasets.findings import diagnose, diagnose_one
+from buildsys.authoring.datasets.label_folders import suggest_names
 from buildsys.authoring.datasets.leftovers import is_own, is_visible
 from buildsys.authoring.datasets.name_forms import explain_forms
 from buildsys.authoring.syntax.scope import Scope
@@ -252,7 +253,7 @@ def _read_darknet(path: Path, label: str) -> FolderSet | list[Finding]:
     found = [place for place in beside if os.path.isdir(root / place)]
     parts = tuple(dict.fromkeys((*files.files, *places, *found)))
     missing_parts = tuple(
-        _missing_part(name, paths[-1], label)
+        _missing_part(name, paths[-1], label, _suggest_names(root))
         for name, paths in declared.splits
         if not darknet_format.has_labels(root, paths)
     ) + tuple(
@@ -283,8 +284,15 @@ def _facts(
     return prepare_splits(facts)
 
 
-def _missing_part(split: str, place: str, label: str) -> MissingPart:
-    finding = Finding.error("broken-list", place, f"no image of the {split} split has a label")
+def _suggest_names(root: Path) -> str:
+    """Return which folders to rename where no label is found; "" if none."""
+    image = next((path for path in list_files(root) if is_image(PurePosixPath(path))), "")
+    return suggest_names(root, image)
+
+
+def _missing_part(split: str, place: str, label: str, hint: str = "") -> MissingPart:
+    message = f"no image of the {split} split has a label"
+    finding = Finding.error("broken-list", place, message, hint)
     return MissingPart(split=split, what="labels", diagnostic=_diagnose(finding, label))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from buildsys.authoring.datasets.label_folders import suggest_names
 from buildsys.authoring.syntax.scalars import scalar
 from buildsys.steps.lib.datasets.file_lists import list_files
 from buildsys.steps.lib.datasets.labels import label_file, read_text
@@ -45,6 +46,11 @@ def describe_unnamed(folder: Path, data: str) -> tuple[str, str] | None:
     if rows.classes:
         message = "has label files beside the images, but no file that names their classes"
         return message, f"write {_join(data, 'classes.txt')}: {_lines(rows.classes)}"
+    lower = {path.lower(): path for path in present}
+    wanted = [str(label_file(PurePosixPath(str(image).lower()))) for image in images]
+    rows = _read(folder, [lower[path] for path in wanted if path in lower])
+    if rows.classes and (hint := suggest_names(folder, str(images[0]))):
+        return "has labels in Ultralytics' layout, but the names of the folders are others", hint
     return None
 
 
