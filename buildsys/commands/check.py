@@ -99,6 +99,7 @@ def _look(root: Path, asked: list[str], broken: tuple[str, ...]) -> int:
 def _show(session: "Session", dataset: "Dataset") -> int:
     """Print one dataset: its table, its findings, the path of its contact sheet."""
     from buildsys.errors import BuildsysError, StepFailed
+    from buildsys.operations.gated_classes import find_rejecting
     from buildsys.operations.inspect_data import (
         describe_shares,
         inspect,
@@ -121,7 +122,10 @@ def _show(session: "Session", dataset: "Dataset") -> int:
         print(line + "\n")
     for line in render_findings(look.findings, dataset.place):
         print(line)
-    errors, warnings = look.count("error"), look.count("warning")
+    rejecting = tuple(find_rejecting(dataset.gated, look.objects))
+    for diagnostic in rejecting:
+        print(diagnostic.render())
+    errors, warnings = look.count("error"), look.count("warning") + len(rejecting)
     folder = report_folder(session.workspace, dataset.name).relative_to(session.workspace.root)
     files = f"{folder}/report.md" + (f", {folder}/sheet.jpg" if look.sheet else "")
     counts = f"{_number(errors, 'error')} and {_number(warnings, 'warning')}"

@@ -22,6 +22,7 @@ from buildsys.execution.state.completed_plans import plan_beside
 from buildsys.execution.state.step_outputs import malformed, read_object, read_output
 from buildsys.files import replace_folder
 from buildsys.graph import BuildPlan, Input, Step
+from buildsys.operations.gated_classes import GatedClass, find_gated
 from buildsys.planning.datasets import given_splits, pattern_input, plan_inspection
 from buildsys.planning.plan_steps import make_step
 from buildsys.registry import read_step
@@ -41,7 +42,7 @@ class Dataset:
     """One dataset with the builds that use it, and the plan that inspects it.
 
     `place`: the prefix of its files' names in messages: its folder, relative to the workspace;
-    `shares`: how its builds divide the train split.
+    `shares`: how its builds divide the train split; `gated`: their gates on single classes.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Dataset:
     builds: tuple[str, ...]
     plan: BuildPlan
     shares: tuple[Shares, ...] = ()
+    gated: tuple[GatedClass, ...] = ()
 
 
 def find_datasets(workspace: Workspace) -> tuple[tuple[Dataset, ...], dict[str, str]]:
@@ -204,11 +206,12 @@ class _Report:
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
     """The result of inspecting a dataset; `sheet`: the drawn images, empty if none can be read;
-    `different`: the number of different images in the first split.
+    `different`: the number of different images in the first split; `objects`: by split and class.
     """
 
     classes: tuple[str, ...]
     different: int
+    objects: dict[str, dict[str, int]]
     findings: tuple[Finding, ...]
     sheet: tuple[str, ...]
     table: str
@@ -294,6 +297,7 @@ def _dataset(
         label=label,
         builds=tuple(build.id for build in group),
         shares=_unique_shares(group),
+        gated=find_gated(group),
         place=os.path.relpath(data.source.path, workspace.root) if data.source else name,
         plan=plan,
     )
@@ -346,6 +350,7 @@ def _read_look(folder: Path, stage: str) -> Inspection:
     return Inspection(
         classes=report.classes,
         different=report.splits[0].pictures - copies if report.splits else 0,
+        objects={split.name: split.classes for split in report.splits},
         findings=report.findings,
         sheet=report.sheet,
         table=table,

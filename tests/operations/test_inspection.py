@@ -8,7 +8,9 @@ import pytest
 from buildsys.cli import main
 from buildsys.errors import InputError
 from buildsys.execution.places import Workspace
+from buildsys.operations.gated_classes import find_rejecting
 from buildsys.operations.inspect_data import (
+    Dataset,
     Inspection,
     choose,
     describe_shares,
@@ -191,26 +193,45 @@ def test_targets_share_one_look(workspace: Path) -> None:
         assert choose([name], datasets, builds, ["wade"]) == ((), ())
 
 
-def test_the_images_of_each_split_are_stated(workspace: Path) -> None:
-    """With `split`, a line says how many of the different images each split gets."""
+def find_mine(workspace: Path, declared: str, key: str, blocks: str) -> Dataset:
+    """The dataset of a recipe: its data.yaml, a key of the `dataset` block, and further blocks."""
     data = workspace / "data" / "mine"
     for folder in ("images", "labels"):
         (data / folder).mkdir(parents=True)
     (data / "images" / "a.jpg").touch()
     (data / "labels" / "a.txt").write_text("0 .5 .5 .1 .1\n")
-    (data / "data.yaml").write_text("train: images\nnames: [tag]\n")
+    (data / "data.yaml").write_text(declared)
     (workspace / "recipes" / "mine.yaml").write_text(
         "name: mine\n"
         "source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}\n"
-        "dataset: {path: data/mine/data.yaml, split: {val: 0.2}}\n"
-        "input: {size: 64}\ntrain: {epochs: 1}\ntargets: [host]\n"
+        f"dataset: {{path: data/mine/data.yaml, {key}}}\n"
+        f"input: {{size: 64}}\ntrain: {{epochs: 1}}\ntargets: [host]\n{blocks}"
     )
     datasets, builds = find_datasets(Workspace(workspace))
     ((dataset,), _) = choose(["mine"], datasets, builds)
-    look = Inspection(classes=("tag",), different=30, findings=(), sheet=(), table="")
+    return dataset
+
+
+def test_the_images_of_each_split_are_stated(workspace: Path) -> None:
+    """With `split`, a line says how many of the different images each split gets."""
+    dataset = find_mine(workspace, "train: images\nnames: [tag]\n", "split: {val: 0.2}", "")
+    look = Inspection(classes=("tag",), different=30, objects={}, findings=(), sheet=(), table="")
     assert describe_shares(dataset, look) == [
         "`split` divides the 30 different images: 24 train, 6 val"
     ]
+
+
+def test_a_gate_on_a_class_without_objects_is_a_warning(workspace: Path) -> None:
+    """The inspection finds before the training that no build can pass a gate."""
+    gates = "evaluate: {gates: {box.mAP50-95: {min: 0.1}, box.mAP50-95.cone: {min: 0.1}}}\n"
+    dataset = find_mine(workspace, "train: images\nval: images\nnames: [tag, cone]\n", "", gates)
+    (found,) = find_rejecting(dataset.gated, {"val": {"tag": 3, "cone": 0}})
+    assert (found.path, found.severity) == ("mine", "warning")
+    assert found.message == (
+        "gate `box.mAP50-95.cone`: the val split has no objects of cone: the build will be rejected"
+    )
+    for counts in ({"tag": 3, "cone": 1}, {"tag": 0, "cone": 0}):  # without any: another mistake
+        assert not list(find_rejecting(dataset.gated, {"val": counts}))
 
 
 def test_a_misspelt_target_is_an_error(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

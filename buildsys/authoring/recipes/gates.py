@@ -1,6 +1,6 @@
 """Checks that gates and selections use figures that are measured."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
@@ -97,16 +97,25 @@ def absent_classes(build: Build) -> tuple[str, ...]:
     return absent if len(absent) < len(facts.names) else ()
 
 
+def class_of(metric: str, names: Iterable[str]) -> str:
+    """Return which of the classes a figure is of; "" if it is of none of them."""
+    return next((n for n in names if metric in {f"{figure}.{n}" for figure in HEADLINES}), "")
+
+
+def describe_rejected(split: str, name: str) -> tuple[str, str]:
+    """Return what a gate or a selection by a class without objects leads to, and what to do."""
+    message = f"the {split} split has no objects of {name}: the build will be rejected"
+    return message, "add images of this class to the split, or use another metric"
+
+
 def warn_absent(
     metric: str, at: KeyPath, build: Build, locate: Locate, key: bool = False
 ) -> list[Diagnostic]:
     """Warn about a gate or a selection by a class without objects: no build can pass it."""
-    absent = {f"{figure}.{name}": name for figure in HEADLINES for name in absent_classes(build)}
-    if metric not in absent:
+    name = class_of(metric, absent_classes(build))
+    if not name:
         return []
-    split = build.recipe.evaluate.split
-    message = f"the {split} split has no objects of {absent[metric]}: the build will be rejected"
-    hint = "add images of this class to the split, or use another metric"
+    message, hint = describe_rejected(build.recipe.evaluate.split, name)
     return [locate(at, message, hint, key=key, severity="warning")]
 
 
