@@ -166,12 +166,15 @@ def test_a_box_is_prepared_as_far_as_it_is_on_the_image(place: Path) -> None:
     assert prepare(place)["labels/train/a.txt"] == b"1 0.875 0.375 0.25 0.25\n"
     run = call(place, "check", "--data")
     assert run.returncode == 0, run.stdout + run.stderr
-    for text in (
-        "reaches 0.250 of the width (8.0 px) beyond the right edge; it is clipped",
-        "has nothing on the image; it is left out",
-        "has no extent: 0 x 8 px; it is left out",
+    for number, text in enumerate(
+        (
+            "reaches 0.250 of the width (8.0 px) beyond the right edge; it is clipped",
+            "has nothing on the image; it is left out",
+            "has no extent: 0 x 8 px; it is left out",
+        )
     ):
-        assert f"cells/images/a.bmp: warning: the box of this egg {text}" in run.stdout
+        where = f"cells/images/a.bmp: warning: annotation {number}"
+        assert f"{where}: the box of this egg {text}" in run.stdout
 
 
 def test_an_edited_annotation_runs_what_rests_on_it(place: Path) -> None:

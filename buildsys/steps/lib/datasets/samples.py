@@ -20,13 +20,14 @@ class Sample:
 
     `objects`: each with its line in the file `labels`, or 0 for formats without lines, whose
     messages name the image. `labels`: empty if the image has no label file. `size`: the (width,
-    height) that the labels state, or None.
+    height) that the labels state, or None. `ids`: of the objects, where their format has them.
     """
 
     image: str
     objects: tuple[tuple[int, Object], ...] = ()
     labels: str = ""
     size: tuple[int, int] | None = None
+    ids: tuple[int, ...] = ()
 
 
 def judge(root: Path, sample: Sample, layout: Layout) -> tuple[Photo, Sample, tuple[Finding, ...]]:
@@ -71,17 +72,18 @@ def _place_objects(
     """
     kept: dict[bytes, tuple[int, Object]] = {}
     findings: list[Finding] = []
-    for line, item in sample.objects:
+    for index, (line, item) in enumerate(sample.objects):
         path = sample.labels if line else sample.image
         placed, wrong = place(item, size, path, line, layout)
-        findings += wrong
+        where = f"annotation {sample.ids[index]}: " if sample.ids else ""
+        findings += [replace(finding, message=where + finding.message) for finding in wrong]
         if placed is None:
             continue
         key = pack_object(placed)
         if key in kept:
             findings.append(repeated(sample.labels, line, kept[key][0], sample.image))
         kept.setdefault(key, (line, placed))
-    return replace(sample, objects=tuple(kept.values())), tuple(findings)
+    return replace(sample, objects=tuple(kept.values()), ids=()), tuple(findings)
 
 
 def find_unlabelled(

@@ -98,13 +98,14 @@ class Layout:
 class AnnotationFile:
     """A correct annotation file. `objects`: by image, in the file's order, not clipped; `crowds`:
     number of annotations of groups (`iscrowd: 1`), which are omitted; `apart`: annotations whose
-    `bbox` is not around their outline, which counts.
+    `bbox` is not around their outline, which counts; `ids`: of the objects' annotations.
     """
 
     layout: Layout
     images: tuple[ImageEntry, ...]
     objects: tuple[tuple[Object, ...], ...]
     crowds: int
+    ids: tuple[tuple[int, ...], ...]
     apart: tuple[str, ...] = ()
 
 
@@ -204,7 +205,8 @@ def parse(
         images=order,
         crowds=crowds,
         apart=tuple(notes.apart),
-        objects=tuple(tuple(objects.get(image.id, ())) for image in order),
+        objects=tuple(tuple(item for _, item in objects.get(image.id, ())) for image in order),
+        ids=tuple(tuple(number for number, _ in objects.get(image.id, ())) for image in order),
     ), []
 
 
@@ -290,9 +292,11 @@ def _read_objects(
     images: dict[int, ImageEntry],
     declared: set[int],
     notes: Notes,
-) -> tuple[dict[int, list[Object]], int]:
-    """Return the objects by image, and the number of omitted crowd annotations."""
-    objects: dict[int, list[Object]] = {}
+) -> tuple[dict[int, list[tuple[int, Object]]], int]:
+    """Return the objects by image, each with its annotation's id, and the number of omitted crowd
+    annotations.
+    """
+    objects: dict[int, list[tuple[int, Object]]] = {}
     seen: set[int] = set()
     crowds, rows = 0, notes.rows(data, "annotations")
     outlined = any(row.get("segmentation") for _, row in rows)
@@ -313,8 +317,8 @@ def _read_objects(
             continue
         image = images.get(image_id) if image_id is not None else None
         item = read_object(row, where, layout, image, notes)
-        if item is not None and image is not None:
-            objects.setdefault(image.id, []).append(item)
+        if item is not None and image is not None and number is not None:
+            objects.setdefault(image.id, []).append((number, item))
     if notes.corners and layout is not None and layout.shape != "outline":
         hint = "a `bbox` is x, y, width, height; these look like two corners"
         notes.mistakes += [(message, hint) for message in notes.beyond]

@@ -54,8 +54,11 @@ class CocoFormat:
                 objects=tuple((0, item) for item in objects),
                 labels=file,
                 size=image.size,
+                ids=ids,
             )
-            for image, objects in zip(content.images, content.objects, strict=True)
+            for image, objects, ids in zip(
+                content.images, content.objects, content.ids, strict=True
+            )
         ]
         samples.sort(key=lambda sample: sample.image)
         return tuple(samples), tuple(_describe_left_out(content, file))
