@@ -46,7 +46,7 @@ def make_noise(folder: Path, side: int) -> Path:
     """Write four prepared images of smooth noise."""
     code = (
         "import sys, numpy as np; from pathlib import Path;"
-        "from buildsys.steps.lib.datasets import prepared_images;"
+        "from buildsys.steps.lib.images import prepared_images;"
         f"c = np.random.default_rng(0).integers(0, 256, (4, {side // 8}, {side // 8}, 3));"
         "p = np.kron(c, np.ones((1, 8, 8, 1))).astype(np.uint8);"
         "p[:, 0, 0], p[:, 0, 1] = 0, 255;"
