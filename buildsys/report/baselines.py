@@ -19,6 +19,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.state.build_patterns import is_variant
 from buildsys.files import write_atomic
 from buildsys.outcome import Kind
+from buildsys.steps.lib.metrics.limits import exceeds
 from buildsys.steps.lib.report.values import Artifact, Regression, Report, headline
 from buildsys.write_errors import writing
 
@@ -111,7 +112,7 @@ def _regressions(
         worse = -1.0 if current is None else value - current
         if current is not None and metric == _BYTES:
             worse = -worse
-        if current is None or worse > tolerance:
+        if current is None or exceeds(worse, tolerance):
             found.append(Regression(metric=metric, now=current, then=value, tolerance=tolerance))
     return tuple(found)
 

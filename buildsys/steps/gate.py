@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import METRICS, Format, StepSpec
+from buildsys.steps.lib.metrics.limits import exceeds
 
 STEP = StepSpec(
     consumes=(Format.METRICS,),
@@ -40,9 +41,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         if value is None:
             failures.append(_unmeasured(gate.metric, measured))
             continue
-        if gate.min is not None and value < gate.min:
+        if gate.min is not None and exceeds(gate.min - value, 0.0):
             failures.append(f"{gate.metric} is {value:.4f}, below {gate.min:g}")
-        if gate.max_drop is not None and baseline[gate.metric] - value > gate.max_drop:
+        if gate.max_drop is not None and exceeds(baseline[gate.metric] - value, gate.max_drop):
             failures.append(
                 f"{gate.metric} fell by {baseline[gate.metric] - value:.4f}"
                 f" ({baseline[gate.metric]:.4f} to {value:.4f}), at most {gate.max_drop:g} is allowed"

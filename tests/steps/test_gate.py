@@ -9,13 +9,35 @@ from buildsys.steps import gate
 
 def judge(place: Path, metric: str, **figures: float | None) -> dict[str, object]:
     """The verdict on one threshold, with the same metrics before and after."""
-    for name in ("metrics", "baseline"):
-        named = {key.replace("_", "."): value for key, value in figures.items()}
-        (place / name).write_text(json.dumps({"metrics": named}))
-    threshold = gate.Threshold(metric=metric, min=0.2, max_drop=0.1)
+    named = {key.replace("_", "."): value for key, value in figures.items()}
+    return decide(place, gate.Threshold(metric=metric, min=0.2, max_drop=0.1), named, named)
+
+
+def decide(
+    place: Path,
+    threshold: gate.Threshold,
+    before: dict[str, float | None],
+    after: dict[str, float | None],
+) -> dict[str, object]:
+    """The verdict on one threshold."""
+    for name, figures in (("metrics", after), ("baseline", before)):
+        (place / name).write_text(json.dumps({"metrics": figures}))
     inputs = {"metrics": place / "metrics", "baseline": place / "baseline"}
     gate.run(inputs, {"verdict": place / "verdict"}, gate.Params(thresholds=(threshold,)))
     return cast("dict[str, object]", json.loads((place / "verdict").read_text()))
+
+
+def test_a_drop_equal_to_the_limit_passes(tmp_path: Path) -> None:
+    """A drop of 0.01 passes `max_drop: 0.01` at every accuracy, one of 0.010001 does not; so does
+    a value equal to `min`.
+    """
+    for percent in range(2, 101):
+        before, after = percent / 100, (percent - 1) / 100
+        threshold = gate.Threshold(metric="top1", min=after, max_drop=0.01)
+        verdict = decide(tmp_path, threshold, {"top1": before}, {"top1": after})
+        assert verdict["failures"] == []
+        verdict = decide(tmp_path, threshold, {"top1": before}, {"top1": round(after - 1e-6, 6)})
+        assert len(cast("list[str]", verdict["failures"])) == 2
 
 
 def test_a_class_without_objects_cannot_pass(tmp_path: Path) -> None:
