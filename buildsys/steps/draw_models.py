@@ -203,9 +203,11 @@ def _fit(image: "np.ndarray") -> "tuple[np.ndarray, float]":
 
 
 def _scaled(item: "Seen", scale: float) -> "Seen":
+    """Return a detection in pixels of the scaled image."""
     x1, y1, x2, y2 = (value * scale for value in item.box)
     points = tuple((x * scale, y * scale, seen) for x, y, seen in item.keypoints)
-    return replace(item, box=(x1, y1, x2, y2), keypoints=points)
+    outline = tuple((x * scale, y * scale) for x, y in item.outline)
+    return replace(item, box=(x1, y1, x2, y2), keypoints=points, outline=outline)
 
 
 def _digest(path: Path) -> str:

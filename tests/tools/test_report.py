@@ -404,7 +404,7 @@ def drawn_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def draw(root: Path, work: Path, **more: str) -> dict[str, Any]:
+def draw(root: Path, work: Path, task: str = "detect", **more: str) -> dict[str, Any]:
     """Run the step and return its messages; drawings are in `work`."""
     frame = {"height": 32, "width": 32, "color": "rgb", "resize": "letterbox"}
     split = {"name": "val", "paths": ["images"]}
@@ -416,6 +416,7 @@ def draw(root: Path, work: Path, **more: str) -> dict[str, Any]:
         "sigmas": [],
         "head": "decoded",
         "preprocessing": frame,
+        "task": task,
     }
     files = {"onnx": "model.onnx", "shipped-onnx": "model.onnx", "dataset": "data", **more}
     request = {
@@ -455,3 +456,62 @@ def test_a_checkpoint_is_drawn_from_what_it_answered(drawn_from: Path, tmp_path:
     told = [(row["picture"], row["views"][1]) for row in found["pictures"]]
     assert [name for name, _ in told] == ["images/2.png", "images/0.png"]
     assert [(view["objects"], view["best"]["tag"]) for _, view in told] == [(1, 0.8), (0, 0.2)]
+
+
+TURNED = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np, cv2, onnx
+from onnx import TensorProto, helper, numpy_helper
+from pathlib import Path
+from buildsys.steps.lib.heads.box_corners import corners_of
+root, size = Path(sys.argv[2]), np.array([1280, 960])
+(root / "data" / "images").mkdir(parents=True)
+(root / "data" / "labels").mkdir()
+cv2.imwrite(str(root / "data" / "images" / "0.png"), np.full((960, 1280, 3), 90, np.uint8))
+corners = corners_of(np.array([[1000, 750, 240, 160, 0.3]]))[0] / size
+(root / "data" / "labels" / "0.txt").write_text(" ".join(map(str, [0, *corners.ravel()])))
+(root / "corners.json").write_text(json.dumps(corners.tolist()))
+# the same box in a frame of 32 x 32: a fortieth of its size, below a border of 4 pixels
+head = np.array([[[25], [22.75], [6], [4], [0.9], [0.3]]], np.float32)
+nodes = [helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+         helper.make_node("Add", ["nothing", "head"], ["detections"])]
+weights = [numpy_helper.from_array(head, "head"), numpy_helper.from_array(np.float32(0), "zero")]
+graph = helper.make_graph(nodes, "net", [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32])],
+                          [helper.make_tensor_value_info("detections", TensorProto.FLOAT, [1, 6, 1])], weights)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+model.ir_version = 8
+onnx.save(model, str(root / "model.onnx"))
+"""
+
+
+COLOURED = """
+import json, sys
+import cv2, numpy as np
+image = cv2.imread(sys.argv[1]).astype(int)
+corners = np.array(json.loads(open(sys.argv[2]).read())) * [image.shape[1], image.shape[0]]
+found = []
+for x, y in ((corners + np.roll(corners, 1, 0)) / 2).round().astype(int):
+    near = image[y - 1 : y + 2, x - 1 : x + 2]
+    found.append(int(np.ptp(near, axis=2).max()))
+print(json.dumps(found))
+"""
+"""Prints how colourful an image is at the middle of each side of an outline."""
+
+
+def test_an_oriented_box_is_drawn_where_it_is(tmp_path: Path) -> None:
+    """On an image that is larger than its drawing, the outline of a detection is where the label
+    is.
+    """
+    _, python = environments.ensure("evaluate", print)
+    environment = tool_environment(python, tmp_path)
+    command = [str(python), "-c", TURNED, str(REPOSITORY), str(tmp_path)]
+    subprocess.run(command, check=True, env=environment)
+    found = draw(tmp_path, tmp_path, "obb")
+    assert [view["objects"] for view in found["pictures"][0]["views"]] == [1, 1, 1]
+    for form in ("labels", "onnx", "shipped-onnx"):
+        drawing, corners = tmp_path / "drawings" / f"1-{form}.jpg", tmp_path / "corners.json"
+        command = [str(python), "-c", COLOURED, str(drawing), str(corners)]
+        run = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+        assert min(json.loads(run.stdout)) > 60, form
