@@ -206,6 +206,46 @@ def check_scores_lost() -> None:
     assert output_figures.head_cure("raw") in told[0]
 
 
+def check_scores_that_are_low_everywhere_are_not_compared() -> None:
+    """Scores below 0.2 in both files have no figure, and a note instead of a passed comparison; so
+    have detections that have no score of 0.25.
+    """
+    import numpy as np
+
+    def climb(highest: float, lost: tuple[str, ...]) -> parity_ladder.Rung:
+        values = answers(network())
+        peak = float(np.log(highest / (1 - highest)))
+        low = {n: np.minimum(v, peak) if n.startswith("cls") else v for n, v in values.items()}
+        after = {n: np.minimum(v, -9) if n in lost else v for n, v in low.items()}
+        given = {"onnx": floats(low), "tflite": floats(after)}
+        (rung,) = ladder(decoder="").climb(given)
+        return rung
+
+    scores = ("cls_s16", "cls_s32", "cls_s8")
+    rung = climb(0.19, scores)
+    assert not rung.failures
+    assert rung.note == "No score is above 0.2 on these images: scores were not compared."
+    for name in scores:
+        figure = rung.as_json()["outputs"][name]
+        assert (figure["value"], figure["limit"]) == (None, None)
+    rung = climb(0.22, ())
+    assert rung.outputs["cls_s8"].value == 0
+    assert rung.note == (
+        "No detection has a score of 0.25 before on these images: detections were not compared."
+    )
+    assert climb(0.22, scores).outputs["cls_s8"].value == 0.2199
+    assert climb(0.5, ()).note == ""
+
+
+def check_scores_of_one_stride_are_not_compared() -> None:
+    """The note names the outputs whose scores are low everywhere."""
+    values = answers(network())
+    values["cls_s32"] = values["cls_s32"] * 0 - 6
+    (rung,) = ladder(decoder="").climb({"onnx": floats(values), "tflite": floats(values)})
+    assert not rung.failures
+    assert rung.note == "No score of cls_s32 is above 0.2 on these images: they were not compared."
+
+
 def check_keypoints_lost() -> None:
     """Keypoints that moved by half a box are reported."""
     values = answers(network())

@@ -42,7 +42,9 @@ TRAIN = "if the checkpoint itself finds nothing, train longer"
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One measured value; `limit` is None if it is not judged, `value` is None if it is NaN."""
+    """One measured value; `limit` is None if it is not judged. `value` is None if it is NaN, or, of
+    a figure that passes, if there was nothing to compare.
+    """
 
     kind: str
     figure: str
@@ -158,9 +160,10 @@ def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
     import numpy as np
 
     if reference.kind == "score":
-        value = _probability_error(reference, found)
-        limit = None if decibels is None else tolerances.PROBABILITY
-        return _at_most("score", "mean difference of probability", value, limit)
+        name, error = "mean difference of probability", _probability_error(reference, found)
+        if error is None:
+            return Figure(kind="score", figure=name, value=None, limit=None, passed=True)
+        return _at_most("score", name, error, None if decibels is None else tolerances.PROBABILITY)
     noise = float(np.mean((found.values.astype(np.float64) - reference.values) ** 2))
     value = 10 * float(np.log10(max(float(reference.values.var()), 1e-12) / max(noise, 1e-12)))
     value = value if noise else max(value, _EXACT)  # an unchanged constant is not a loss
@@ -213,15 +216,15 @@ def number(value: float) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
-def _probability_error(reference: Part, found: Part) -> float:
+def _probability_error(reference: Part, found: Part) -> float | None:
     """Return the mean difference of probability over the cells where either model detects
-    something.
+    something; None if there is no such cell.
     """
     import numpy as np
 
     wanted, got = (_probabilities(part) for part in (reference, found))
-    seen = (wanted > tolerances.SEEN) | (got > tolerances.SEEN) | np.isnan(got)
-    return float(np.abs(wanted - got)[seen].mean()) if seen.any() else 0.0
+    seen = (wanted > tolerances.SEEN) | (got > tolerances.SEEN) | np.isnan(wanted) | np.isnan(got)
+    return float(np.abs(wanted - got)[seen].mean()) if seen.any() else None
 
 
 def _probabilities(part: Part) -> "np.ndarray":

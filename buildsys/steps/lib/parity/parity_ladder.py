@@ -151,7 +151,7 @@ class Ladder:
             outputs=figures,
             detections=detections,
             failures=(*rung.failures, *failures),
-            note="" if self.trained else NOT_JUDGED,
+            note=_not_compared(figures, detections) if self.trained else NOT_JUDGED,
         )
 
     def _unseen(self, pairs: list[tuple[output_figures.Part, output_figures.Part]]) -> set[str]:
@@ -203,6 +203,23 @@ def _rung(
         text += f" {cure}."
     failures = (text,) if bad else ()
     return Rung(start=start, end=end, outputs=figures, detections={}, failures=failures)
+
+
+def _not_compared(figures: dict[str, output_figures.Figure], detections: dict[str, Any]) -> str:
+    """Return which values were not compared because they are only where no form detects anything;
+    "" if there are none.
+    """
+    scores = {name: figure for name, figure in figures.items() if figure.kind == "score"}
+    low = sorted(name for name, figure in scores.items() if figure.passed and figure.value is None)
+    if low:
+        whose = "score" if len(low) == len(scores) else f"score of {', '.join(low)}"
+        rest = "scores" if len(low) == len(scores) else "they"
+        least = f"is above {tolerances.SEEN:g}"
+        return f"No {whose} {least} on these images: {rest} were not compared."
+    if detections and not detections["from"]:
+        least = f"a score of {tolerances.CONFIDENCE:g} before"
+        return f"No detection has {least} on these images: detections were not compared."
+    return ""
 
 
 def _sees(scores: output_figures.Part) -> bool:
