@@ -1,4 +1,4 @@
-"""Every function and class of the modules that trainings rest on has a use in the package."""
+"""Every function and class of the steps' library, and every constant of the steps, has a use."""
 
 import ast
 import re
@@ -14,9 +14,10 @@ from buildsys.registry import get_step, step_names
 from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "buildsys"
-FOLDERS = ("datasets", "families", "files", "images", "metrics", "networks", "runtime", "training")
+LOADED = PACKAGE / "steps" / "lib" / "tensorrt"
+"""The folder of the program whose modules load each other by name."""
 MODULES = sorted(
-    path for name in FOLDERS for path in (PACKAGE / "steps" / "lib" / name).rglob("*.py")
+    path for path in (PACKAGE / "steps" / "lib").rglob("*.py") if path.parent != LOADED
 )
 
 
@@ -67,6 +68,13 @@ def test_a_module_of_the_library_has_no_code_without_a_use(path: Path) -> None:
     assert unused_in(path, used_by_others()) - protocol_members() == set()
 
 
+def test_every_constant_of_a_step_or_of_the_library_has_a_use() -> None:
+    """A constant that nothing reads is still part of the keys of the steps with its module."""
+    paths = sorted((PACKAGE / "steps").rglob("*.py"))
+    left = {name_of(path): unread_in(path, used_by_others()) for path in paths}
+    assert {name: constants for name, constants in left.items() if constants} == {}
+
+
 def test_modules_of_trainings_hold_only_what_trainings_run() -> None:
     """Code that another step uses is in another module, so that editing it repeats no training."""
     steps = [name for name in step_names() if get_step(name).spec.trains]
@@ -112,4 +120,17 @@ def unused_in(path: Path, used: set[tuple[str, str]]) -> set[str]:
     tree = parse_source(path.read_text(encoding="utf-8"))
     read = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     defined = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
-    return defined - read - {name for module, name in used if module == name_of(path)}
+    own = name_of(path)
+    return defined - read - {name for module, name in used if module == own}
+
+
+def unread_in(path: Path, used: set[tuple[str, str]]) -> set[str]:
+    """The constants of a module that neither it nor the `used` names read; `STEP` is read of all."""
+    tree = parse_source(path.read_text(encoding="utf-8"))
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    assigned = [part for part in tree.body if isinstance(part, ast.Assign | ast.AnnAssign)]
+    stored = [node for part in assigned for node in ast.walk(part) if isinstance(node, ast.Name)]
+    constants = {node.id for node in stored if node.id.isupper()} - {"STEP"}
+    own = name_of(path)
+    return constants - read - {name for module, name in used if module == own}

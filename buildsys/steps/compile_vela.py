@@ -17,7 +17,6 @@ STEP = StepSpec(
     block="vela",
     resources=Resources(memory_mib=1000),
 )
-VERSIONS = ("3.9", "4.5", "5.2")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,8 +31,10 @@ STEP = StepSpec(
 _LONGEST_SIDE = 640
 _FLOAT = ("onnx", "float-tflite")
 """Inputs that may be the float model; the first that exists is used."""
-_SHIPPED = ("tflite", "shipped-onnx")
-"""Inputs that may be the shipped model."""
+_COUNT, _SEED = 4, 0
+"""Images that are drawn, and the seed of the shuffle that chooses them."""
+_CONFIDENCE = 0.25
+"""Detections below it are not drawn."""
 _LEAST = 0.05
 """Detections below this score are ignored; those between it and the confidence are listed, not
 drawn.
@@ -41,16 +43,11 @@ drawn.
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`count` images of a split, chosen by a seeded shuffle; detections below `confidence` are
-    omitted.
-
-    `reading`: how evaluation reads this network; reference kernels apply to the shipped model only.
+    """`split`: where the images are from. `reading`: how evaluation reads this network; reference
+    kernels apply to the shipped model only.
     """
 
     split: Split
-    count: int = 4
-    seed: int = 0
-    confidence: float = 0.25
     reading: accuracy.Params
 
 
@@ -61,14 +58,13 @@ Form = Callable[[int], "Run"]
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Draw. `inputs`: `onnx` or `float-tflite`; `tflite` (the shipped model before the NPU's
-    compiler) or `shipped-onnx`; `dataset`; optionally `checkpoint` with its `recording` and the
-    recorded `pictures`.
+    """Draw. `inputs`: `onnx` or `float-tflite`; `tflite`, the shipped model before the NPU's
+    compiler; `dataset`; optionally `checkpoint` with its `recording` and the recorded `pictures`.
 
     `outputs`: `drawings` with <k>-labels.jpg, <k>-<form>.jpg, and drawings.json with names, counts,
     digests and the highest score of every class.
     """
-    before, shipped = _first(_FLOAT, inputs), _first(_SHIPPED, inputs)
+    before, shipped = _float_model(inputs), "tflite"
     plain = replace(params.reading, reference_kernels=False)
     forms: dict[str, Form] = {}
     if "recording" in inputs:
@@ -82,17 +78,17 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         networks = {form: network(number) for form, network in forms.items()}
         labels = _read_labels(inputs["dataset"], name, params.reading)
         rows.append(_draw(len(rows) + 1, name, image, labels, networks, params, folder))
-        report(len(rows), params.count, "pictures")
+        report(len(rows), _COUNT, "pictures")
     models = [{"form": form, "sha256": _digest(inputs[form])} for form in forms]
-    found = {"models": models, "confidence": params.confidence, "pictures": rows}
+    found = {"models": models, "confidence": _CONFIDENCE, "pictures": rows}
     text = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / "drawings.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _first(kinds: tuple[str, ...], inputs: dict[str, Path]) -> str:
-    found = next((kind for kind in kinds if kind in inputs), "")
+def _float_model(inputs: dict[str, Path]) -> str:
+    found = next((kind for kind in _FLOAT if kind in inputs), "")
     if not found:
-        fail(f"there is no model to draw with: one of {', '.join(kinds)} is needed.")
+        fail(f"there is no model to draw with: one of {', '.join(_FLOAT)} is needed.")
     return found
 
 
@@ -101,7 +97,7 @@ def _open(kind: str, path: Path, reading: accuracy.Params) -> Form:
 
     network: Run = (
         onnx_session.network(path)
-        if kind.endswith("onnx")
+        if kind == "onnx"
         else litert.Runner(path, reading.reference_kernels)
     )
     return lambda number: network
@@ -128,7 +124,7 @@ def _pictures(inputs: dict[str, Path], params: Params) -> "Iterator[tuple[int, s
 
     found = 0
     for number, name in enumerate(_names(inputs, params)):
-        if found == params.count:
+        if found == _COUNT:
             return
         photo = decoding.read(inputs["dataset"] / name)
         if photo.image is not None:
@@ -144,7 +140,7 @@ def _names(inputs: dict[str, Path], params: Params) -> list[str]:
         names: list[str] = json.loads((inputs["pictures"] / "sources.json").read_text("utf-8"))
         return names
     order = list_images(inputs["dataset"], params.split)
-    random.Random(params.seed).shuffle(order)
+    random.Random(_SEED).shuffle(order)
     return [path.relative_to(inputs["dataset"]).as_posix() for path in order]
 
 
@@ -171,7 +167,7 @@ def _draw(
     ]
     for form, network in networks.items():
         found = predictions.detect(image, network, params.reading, _LEAST)
-        objects = [item for item in found if item.score >= params.confidence]
+        objects = [item for item in found if item.score >= _CONFIDENCE]
         marks = tuple(predictions.mark(_scaled(item, scale)) for item in objects)
         file = f"{number}-{form}.jpg"
         overlays.save(folder / file, overlays.draw(shown, marks))

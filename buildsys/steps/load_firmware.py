@@ -38,15 +38,16 @@ _COVERS = (
     " tensors. Not covered: whether the firmware on the board registers these operators (Arm's"
     " runner registers all), and what the NPU computes (its driver is stubbed, the machine has none)."
 )
+_SECONDS = 300.0
+"""Longest time for the emulated machine to load a model, which takes it seconds."""
 _STAGES = ("CPU ID", "Allocating tensors", "size used", "memory mode")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`accelerator`: Vela's name; `seconds`: timeout."""
+    """`accelerator`: Vela's name."""
 
     accelerator: str
-    seconds: float = 120.0
 
 
 def why_not(accelerator: str) -> str:
@@ -78,7 +79,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     if planned + _OWN_BYTES > runner.arena_bytes:
         verdict = _untested(planned, runner)
     else:
-        verdict = judge(_load(model, runner, params), planned)
+        verdict = judge(_load(model, runner), planned)
     found = {**verdict, "runner": _name(runner), "covers": _COVERS}
     remember(qemu=emulator.version())
     outputs["verdict"].write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -121,7 +122,7 @@ def _failures(found: RunnerReport, planned: int) -> list[str]:
     ]
 
 
-def _load(model: Path, runner: "Runner", params: Params) -> RunnerReport:
+def _load(model: Path, runner: "Runner") -> RunnerReport:
     """Boot the patched copy, which is deleted afterwards, and read its output."""
     from buildsys.steps.lib.firmware import emulator, inference_runner
 
@@ -129,13 +130,13 @@ def _load(model: Path, runner: "Runner", params: Params) -> RunnerReport:
     kernel.write_bytes(runner.patched)
     try:
         session = emulator.boot(
-            kernel, model.resolve(), params.seconds, inference_runner.is_last, _tell_progress
+            kernel, model.resolve(), _SECONDS, inference_runner.is_last, _tell_progress
         )
     finally:
         kernel.unlink()
     print("\n".join(session.lines))
     found = inference_runner.read_output(session.lines)
-    _check_end(model, session, found, params.seconds)
+    check_end(model, session, found)
     return found
 
 
@@ -154,7 +155,7 @@ def _check_host(model: Path) -> None:
         fail(f"{model.resolve().name} is larger than the emulated machine's memory, {most} MiB.")
 
 
-def _check_end(model: Path, session: "Session", found: RunnerReport, seconds: float) -> None:
+def check_end(model: Path, session: "Session", found: RunnerReport) -> None:
     """End the step on failures that are unrelated to the model: they give no verdict, and the next
     run tries again.
     """
@@ -166,7 +167,7 @@ def _check_end(model: Path, session: "Session", found: RunnerReport, seconds: fl
         fail(f"{emulator.QEMU} ended with exit code {session.code} while it loaded {name}:\n{last}")
     if session.end == "late":
         fail(
-            f"the firmware had not loaded {name} after {seconds:g} s. Run again when this machine is"
+            f"the firmware had not loaded {name} after {_SECONDS:g} s. Run again when this machine is"
             f" less busy. It said last:\n{last}"
         )
     if found.arena_bytes is None and not found.errors and not found.fault:

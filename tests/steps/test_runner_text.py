@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from buildsys.steps.lib.firmware import inference_runner
+from buildsys.steps.lib.firmware.emulator import Session
 from buildsys.steps.lib.firmware.inference_runner import RunnerReport, Tensor
-from buildsys.steps.load_firmware import judge, why_not
+from buildsys.steps.lib.runtime.progress import StepError
+from buildsys.steps.load_firmware import check_end, judge, why_not
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -87,6 +89,16 @@ def test_a_crash_is_reported_as_one() -> None:
     """A crash is reported as a crash, not as missing output."""
     (failure,) = judge(told("fault"), 299_792)["failures"]
     assert failure.startswith("the firmware crashed (HardFault_Handler) while it loaded the model;")
+
+
+def test_firmware_that_does_not_finish_gives_no_verdict() -> None:
+    """A timeout fails the step with the time and the last lines that the firmware printed."""
+    session = Session(lines=("CPU ID: 0x411fd220", "", "Allocating tensors"), end="late", code=None)
+    message = (
+        r"had not loaded person_vela.tflite after 300 s.*\n    CPU ID: .*\n    Allocating tensors$"
+    )
+    with pytest.raises(StepError, match=message):
+        check_end(Path("person_vela.tflite"), session, inference_runner.read_output([]))
 
 
 def test_where_no_load_test_exists_the_reason_is_a_sentence() -> None:

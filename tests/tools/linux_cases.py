@@ -169,8 +169,8 @@ def check_a_box_is_reported_as_one_class_and_measured_as_all() -> None:
     (told,) = vision.choose((boxes, scores, points), placed, 0.25, yolov8_decoding.IOU)
     assert (told.category, told.score) == (1, 0.6)
     choice = yolov8_decoding.prediction(0.25)
-    assert yolov8_decoding.suppress(boxes, scores, points, choice=choice).classes.tolist() == [1]
-    assert yolov8_decoding.suppress(boxes, scores, points).classes.tolist() == [1, 0, 2]
+    assert yolov8_decoding.select(boxes, scores, choice)[1].tolist() == [1]
+    assert yolov8_decoding.select(boxes, scores)[1].tolist() == [1, 0, 2]
 
 
 def check_nothing_is_suppressed_of_a_one_to_one_head() -> None:

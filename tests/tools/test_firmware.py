@@ -102,7 +102,7 @@ def load(folder: Path, model: Path, summary: dict[str, int], **params: Any) -> t
     (folder / "summary.json").write_text(json.dumps(summary))
     inputs = {"vela-tflite": model, "summary": folder / "summary.json"}
     outputs = {"verdict": folder / "verdict.json"}
-    settings = {"accelerator": "ethos-u55-64", "seconds": 300.0, **params}
+    settings = {"accelerator": "ethos-u55-64", **params}
     return try_run(folder, "load-test", "load_firmware", inputs, outputs, settings)
 
 
@@ -212,7 +212,7 @@ def test_a_model_too_large_for_the_runner_is_not_tested(built: Built, tmp_path: 
 
 @needs_qemu
 def test_what_is_no_verdict_fails_the_step(built: Built, tmp_path: Path) -> None:
-    """A truncated file, an accelerator without a runner, and a timeout fail the step."""
+    """A truncated file and an accelerator without a runner fail the step."""
     summary = {"sram_bytes": 100_000}
     half = tmp_path / "half.tflite"
     half.write_bytes(built.compiled.read_bytes()[:100_000])
@@ -220,15 +220,9 @@ def test_what_is_no_verdict_fails_the_step(built: Built, tmp_path: Path) -> None
     for code, told in (
         load(tmp_path, half, summary),
         load(tmp_path, model, summary, accelerator="ethos-u85-256"),
-        load(tmp_path, model, summary, seconds=0.001),
     ):
         assert code == 3
-        assert (
-            told.count("half.tflite: the file is damaged")
-            + told.count("Corstone-320")
-            + told.count("had not loaded person_vela.tflite after 0.001 s")
-            == 1
-        )
+        assert told.count("half.tflite: the file is damaged") + told.count("Corstone-320") == 1
     assert not (tmp_path / "verdict.json").exists()
 
 

@@ -373,6 +373,21 @@ graph = helper.make_graph(nodes, "net", [helper.make_tensor_value_info("images",
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
 model.ir_version = 8
 onnx.save(model, str(root / "model.onnx"))
+# the same boxes as a TFLite file without operators: its output is a constant
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+def tensor(name, shape, buffer):
+    made = schema.TensorT()
+    made.name, made.shape, made.buffer = name, shape, buffer
+    return made
+graph, model, buffers = schema.SubGraphT(), schema.ModelT(), [schema.BufferT(), schema.BufferT()]
+buffers[1].data = np.frombuffer(head.tobytes(), np.uint8)
+graph.tensors = [tensor("images", [1, 32, 32, 3], 0), tensor("detections", [1, 5, 2], 1)]
+graph.inputs, graph.outputs, graph.operators = [0], [1], []
+model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [], [graph], buffers
+builder = flatbuffers.Builder()
+builder.Finish(model.Pack(builder), b"TFL3")
+(root / "model.tflite").write_bytes(builder.Output())
 """
 
 
@@ -418,11 +433,11 @@ def draw(root: Path, work: Path, task: str = "detect", **more: str) -> dict[str,
         "preprocessing": frame,
         "task": task,
     }
-    files = {"onnx": "model.onnx", "shipped-onnx": "model.onnx", "dataset": "data", **more}
+    files = {"onnx": "model.onnx", "tflite": "model.tflite", "dataset": "data", **more}
     request = {
         "inputs": {name: str(root / path) for name, path in files.items()},
         "outputs": {"drawings": str(work / "drawings")},
-        "params": {"split": split, "count": 4, "reading": reading},
+        "params": {"split": split, "reading": reading},
     }
     run_step("draw_models", "evaluate", request, work / "step")
     found: dict[str, Any] = json.loads((work / "drawings" / "drawings.json").read_text())
@@ -441,9 +456,7 @@ def test_images_are_drawn_side_by_side(drawn_from: Path, tmp_path: Path) -> None
     assert {(view["objects"], view["best"]["tag"]) for view in views} == {(1, 0.9)}
     names = {path.name for path in (tmp_path / "drawings").iterdir()}
     assert names == {"drawings.json"} | {
-        f"{number}-{form}.jpg"
-        for number in (1, 2, 3)
-        for form in ("labels", "onnx", "shipped-onnx")
+        f"{number}-{form}.jpg" for number in (1, 2, 3) for form in ("labels", "onnx", "tflite")
     }
 
 
@@ -451,7 +464,7 @@ def test_a_checkpoint_is_drawn_from_what_it_answered(drawn_from: Path, tmp_path:
     """A checkpoint's detections are drawn from its recording, without its framework."""
     recorded = {"checkpoint": "checkpoint.pt", "recording": "recording.npz", "pictures": "probe"}
     found = draw(drawn_from, tmp_path, **recorded)
-    assert [row["form"] for row in found["models"]] == ["checkpoint", "onnx", "shipped-onnx"]
+    assert [row["form"] for row in found["models"]] == ["checkpoint", "onnx", "tflite"]
     assert found["models"][0]["sha256"] == hashlib.sha256(b"weights").hexdigest()
     told = [(row["picture"], row["views"][1]) for row in found["pictures"]]
     assert [name for name, _ in told] == ["images/2.png", "images/0.png"]

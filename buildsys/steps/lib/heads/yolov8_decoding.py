@@ -125,24 +125,12 @@ def prediction(confidence: float) -> Choice:
     return Choice(confidence=confidence, every_class=False)
 
 
-def suppress(
-    boxes: "np.ndarray",
-    scores: "np.ndarray",
-    keypoints: "np.ndarray",
-    *,
-    choice: Choice = MEASURED,
-) -> Detections:
-    """Return the candidates that no better one of their class overlaps by an IoU above 0.7."""
-    cells, classes, values = select(boxes, scores, choice)
-    return Detections(
-        boxes=boxes[cells], scores=values, classes=classes, keypoints=keypoints[cells]
-    )
-
-
 def select(
     boxes: "np.ndarray", scores: "np.ndarray", choice: Choice = MEASURED
 ) -> "tuple[np.ndarray, np.ndarray, np.ndarray]":
-    """Return what `suppress` keeps, best first: the cells [n], their classes [n] and scores [n]."""
+    """Return the candidates that no better one of their class overlaps by an IoU above 0.7, best
+    first: their cells [n], classes [n] and scores [n].
+    """
     cells, classes, values = candidates(scores, choice)
     kept = greedy(boxes[cells], classes, most=choice.most)
     return cells[kept], classes[kept], values[kept]

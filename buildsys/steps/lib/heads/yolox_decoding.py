@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-HEADS = ("yolox-decoded", "yolox-concatenated", "yolox-split")
 _LARGEST = 20.0
 """Maximum of the logarithm of a size, far beyond any image: an untrained network must not overflow.
 """
@@ -22,8 +21,8 @@ def decode(
     """Decode named outputs to (boxes [N, 4] x1 y1 x2 y2 in pixels, scores [N, classes], keypoints
     [N, 0, 3]).
 
-    `head`: one of HEADS; the outputs are those of one image as listed in `buildsys.spec`. The
-    results are float64.
+    `head`: yolox-decoded, yolox-concatenated or yolox-split; the outputs are those of one image as
+    listed in `buildsys.spec`. The results are float64.
     """
     import numpy as np
 

@@ -41,7 +41,6 @@ _FORMS = {
     "onnx": "ONNX",
     "float-tflite": "float TFLite",
     "tflite": "shipped TFLite",
-    "shipped-onnx": "shipped ONNX",
     "quantized-onnx": "ONNX before the engine",
 }
 _PLACES = ("log: ", "to repeat: ")
@@ -134,11 +133,6 @@ def counts(artifacts: Iterable[Artifact]) -> str:
     known = [*(n for n in _ORDER if n in found), *(n for n in sorted(found) if n not in _ORDER)]
     parts = ", ".join(f"{found[name]} {name}" for name in known)
     return f"{total} build{'' if total == 1 else 's'}: {parts}" if total else "no builds"
-
-
-def ordered(artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
-    """Return builds with figures, then builds without, each by id."""
-    return tuple(sorted(artifacts, key=lambda item: (not item.file, item.id)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,7 +121,7 @@ class Ladder:
 class View:
     """The labels of an image, or what one form of the network finds on it.
 
-    `form`: labels, checkpoint, onnx, float-tflite, tflite, shipped-onnx; `drawing`: a file's name;
+    `form`: labels, checkpoint, onnx, float-tflite, tflite; `drawing`: a file's name;
     `best`: (class, highest score) of every class with a score.
     """
 

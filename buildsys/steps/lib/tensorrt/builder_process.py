@@ -12,7 +12,7 @@ def programs() -> dict[str, Path]:
 
     modules = (engine_calibration, engine_program, engine_weakly_typed)
     paths = [Path(str(module.__file__)) for module in modules]
-    return {path.name.lstrip("_"): path for path in paths}
+    return {path.name: path for path in paths}
 
 
 def run_builder(python: str, request: dict[str, Any]) -> None:
