@@ -113,18 +113,14 @@ def _rung(row: dict[str, Any]) -> Rung:
 
 
 def _output(name: str, item: dict[str, Any]) -> Output:
-    """Return an output; whether it passes is in the proof, or follows from its limit.
-
-    Without it, a larger signal is better, and a smaller value of everything else.
-    """
-    figure, value, limit = str(item.get("figure", "")), item.get("value"), item.get("limit")
-    passed = item.get("passed")
-    if passed is None and value is not None and limit is not None:
-        passed = value >= limit if "signal" in figure else value <= limit
+    """Return an output; one without a limit is not judged, unless it is NaN, which fails."""
+    value, limit, passed = item.get("value"), item.get("limit"), item.get("passed")
+    if passed and limit is None:
+        passed = None
     return Output(
         name=str(name),
         kind=str(item.get("kind", "")),
-        figure=figure,
+        figure=str(item.get("figure", "")),
         value=None if value is None else float(value),
         limit=None if limit is None else float(limit),
         passed=None if passed is None else bool(passed),

@@ -568,14 +568,25 @@ def test_classes_without_objects_have_no_metrics() -> None:
     assert found.without_objects == ("egg",)
 
 
-def test_a_ladder_is_judged_by_its_figures() -> None:
-    """A ladder is judged by signal (more is better) and the rest (less is better); random weights
-    are not judged.
+def test_a_ladder_keeps_the_verdicts_of_its_proof() -> None:
+    """Each output of a ladder has the verdict of its proof, also one that is not a number; random
+    weights are not judged.
     """
+    box = {"kind": "box", "figure": "signal to noise, dB", "value": 4.0, "limit": 10.0}
+    cls = {"kind": "score", "figure": "largest difference", "value": 0.1, "limit": 0.2}
     outputs = {
-        "box": {"kind": "box", "figure": "signal to noise, dB", "value": 4.0, "limit": 10.0},
-        "cls": {"kind": "score", "figure": "largest difference", "value": 0.1, "limit": 0.2},
-        "odd": {"kind": "score", "figure": "unequal values", "value": 3, "limit": None},
+        "box": {**box, "passed": False},
+        "cls": {**cls, "passed": True},
+        "odd": {
+            "kind": "score",
+            "figure": "unequal values",
+            "value": 3,
+            "limit": None,
+            "passed": True,
+        },
+        "nan": {**cls, "value": None, "passed": False},
+        "nan without a limit": {**cls, "value": None, "limit": None, "passed": False},
+        "equal when rounded": {**cls, "value": 0.2, "passed": False},
     }
     rung = {
         "from": "onnx",
@@ -593,7 +604,14 @@ def test_a_ladder_is_judged_by_its_figures() -> None:
     }
     ladder = evidence.read_ladder(data)
     assert ladder is not None
-    assert [item.passed for item in ladder.rungs[0].outputs] == [False, True, None]
+    assert [item.passed for item in ladder.rungs[0].outputs] == [
+        False,
+        True,
+        None,
+        False,
+        False,
+        False,
+    ]
     assert ladder.rungs[0].detections == (("Matched", "5"), ("Boxes, mean", "0.9"))
     free = {**rung, "passed": True, "outputs": {"odd": outputs["odd"]}, "note": "not trained"}
     unjudged = evidence.read_ladder({**data, "passed": True, "rungs": [free]})

@@ -294,6 +294,29 @@ def check_no_number_fails_even_random_weights() -> None:
     json.dumps([rung.as_json() for rung in ladder(decoder="").climb(recordings)], allow_nan=False)
 
 
+def check_a_figure_is_judged_as_it_is_shown() -> None:
+    """A figure is judged with the digits that are shown, and the verdict states whether it passed."""
+    import numpy as np
+
+    def part(value: float) -> output_figures.Part:
+        return output_figures.Part(name="scores", kind="score", values=np.array([[value]]))
+
+    for before, value, passed in ((0.75004, 0.25, True), (0.7504, 0.2504, False)):
+        figure = output_figures.signal(part(before), part(0.5), 3.0)
+        assert figure.as_json() == {
+            "kind": "score",
+            "figure": "mean difference of probability",
+            "value": value,
+            "limit": 0.25,
+            "passed": passed,
+        }
+    assert output_figures.describe("scores", figure) == (
+        "scores differs by 0.2504 in probability (at most 0.25)"
+    )
+    nan = output_figures.signal(part(float("nan")), part(0.5), 3.0)
+    assert (nan.value, nan.passed) == (None, False)
+
+
 def check_random_weights_are_not_judged() -> None:
     """Random weights get figures and a note, but no verdict."""
     values = answers(network())

@@ -48,7 +48,7 @@ def judge(figures: dict[str, Any]) -> list[str]:
     for key, what, limit, unit in limits:
         if figures.get(key, 0.0) > limit:
             problems.append(
-                f"{figures['decoder']} reports {what} that are {figures[key]:.3g}{unit} from what"
+                f"{figures['decoder']} reports {what} that are {figures[key]:.4g}{unit} from what"
                 f" the outputs say (at most {limit:g}{unit})."
             )
     few = figures["ours"] < tolerances.FEWEST_OBJECTS

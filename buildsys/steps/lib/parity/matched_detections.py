@@ -12,7 +12,7 @@ from buildsys.steps.lib.firmware.output_layout import Network
 from buildsys.steps.lib.heads import decoders
 from buildsys.steps.lib.heads.decoders import Decoded
 from buildsys.steps.lib.parity import tolerances
-from buildsys.steps.lib.parity.output_figures import number
+from buildsys.steps.lib.parity.output_figures import distinct, number
 from buildsys.steps.lib.parity.recording_files import Recording
 
 if TYPE_CHECKING:
@@ -120,24 +120,24 @@ def _judge(figures: dict[str, Any], cure: str) -> list[str]:
     share = figures.get("keypoints", {"mean_share_of_box": 0.0})["mean_share_of_box"]
     if iou is None or iou < tolerances.BOX_IOU:
         problems.append(
-            f"boxes of the same detections overlap by {_say(iou)} on average (at least"
+            f"boxes of the same detections overlap by {_say(iou, tolerances.BOX_IOU)} on average (at least"
             f" {tolerances.BOX_IOU:g})"
         )
     if score is None or score > tolerances.PROBABILITY:
         problems.append(
-            f"scores of the same detections differ by {_say(score)} on average (at most"
+            f"scores of the same detections differ by {_say(score, tolerances.PROBABILITY)} on average (at most"
             f" {tolerances.PROBABILITY:g})"
         )
     if share is None or share > tolerances.KEYPOINT_SHARE:
         problems.append(
-            f"keypoints of the same detections are {_say(share)} of their box's side apart on"
-            f" average (at most {tolerances.KEYPOINT_SHARE:g})"
+            f"keypoints of the same detections are {_say(share, tolerances.KEYPOINT_SHARE)} of their"
+            f" box's side apart on average (at most {tolerances.KEYPOINT_SHARE:g})"
         )
     return [f"{problem}. Cure: {cure}." for problem in problems]
 
 
-def _say(value: float | None) -> str:
-    return "no number" if value is None else f"{value:.2f}"
+def _say(value: float | None, limit: float) -> str:
+    return "no number" if value is None else distinct(value, limit, 2)
 
 
 def found_again(

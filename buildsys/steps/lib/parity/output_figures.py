@@ -54,7 +54,7 @@ class Figure:
 
     def as_json(self) -> dict[str, Any]:
         """Return its JSON form in the verdict."""
-        return {key: value for key, value in asdict(self).items() if key != "passed"}
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,11 +167,12 @@ def signal(reference: Part, found: Part, decibels: float | None) -> Figure:
     noise = float(np.mean((found.values.astype(np.float64) - reference.values) ** 2))
     value = 10 * float(np.log10(max(float(reference.values.var()), 1e-12) / max(noise, 1e-12)))
     value = value if noise else max(value, _EXACT)  # an unchanged constant is not a loss
-    passed = number(value) is not None and (decibels is None or value >= decibels)
+    rounded = number(value)
+    passed = rounded is not None and (decibels is None or rounded >= decibels)
     return Figure(
         kind=reference.kind,
         figure="signal to noise, dB",
-        value=number(value),
+        value=rounded,
         limit=decibels,
         passed=passed,
     )
@@ -200,17 +201,30 @@ def describe(name: str, figure: Figure) -> str:
     if figure.figure == "unequal values":
         return f"{name} differs in {figure.value:.0f} values (none may)"
     if figure.kind == "score":
-        return f"{name} differs by {figure.value:.2f} in probability (at most {limit:g})"
-    return f"{name} keeps {figure.value:.1f} dB of signal (at least {limit:g})"
+        value = distinct(figure.value, limit, 2)
+        return f"{name} differs by {value} in probability (at most {limit:g})"
+    value = distinct(figure.value, limit, 1)
+    return f"{name} keeps {value} dB of signal (at least {limit:g})"
+
+
+def distinct(value: float, limit: float, decimals: int) -> str:
+    """Return a figure with these decimals, or with four significant digits if it would equal its
+    limit.
+    """
+    text = f"{value:.{decimals}f}"
+    return f"{value:.4g}" if float(text) == limit else text
 
 
 def _at_most(kind: str, figure: str, value: float, limit: float | None) -> Figure:
-    passed = number(value) is not None and (limit is None or value <= limit)
-    return Figure(kind=kind, figure=figure, value=number(value), limit=limit, passed=passed)
+    rounded = number(value)
+    passed = rounded is not None and (limit is None or rounded <= limit)
+    return Figure(kind=kind, figure=figure, value=rounded, limit=limit, passed=passed)
 
 
 def number(value: float) -> float | None:
-    """Return four significant digits, because machines differ beyond them; None for NaN."""
+    """Return four significant digits, which are judged and shown, because machines differ beyond
+    them; None for NaN.
+    """
     import math
 
     return float(f"{value:.4g}") if math.isfinite(value) else None
