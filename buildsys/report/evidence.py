@@ -29,8 +29,6 @@ ImageComparisons = tuple[tuple[ImageComparison, ...], tuple[tuple[str, str], ...
 """Images, and (form, sha256) of the files that ran on them."""
 _ORDER = ("start", "checkpoint", "onnx", "tflite", "quantized-onnx", "engine")
 _OF_LATENCY = ("mean_ms", "min_ms", "max_ms", "p50_ms", "p90_ms", "p99_ms")
-_OF_BOTH = ("boxes", "scores", "keypoints")
-"""Differences at the matched objects; meaningless if no object was matched."""
 Facts = tuple[tuple[str, str], ...]
 _MOST = 60
 _WORDS = {
@@ -249,12 +247,6 @@ def facts(data: Any) -> Facts:
     """Return a JSON object as lines of name and text, known names first, without empty values."""
     if not isinstance(data, dict):
         return ()
-    if data.get("in_both") == 0:
-        data = {
-            key: item
-            for key, item in data.items()
-            if not (key in _OF_BOTH and isinstance(item, dict))
-        }
     order = {name: place for place, name in enumerate(_WORDS)}
     known = sorted(_walk(data), key=lambda item: order.get(item[0], len(order)))
     rows = [(_WORDS.get(name, _plain(name)), _text(name, item)) for name, item in known]
