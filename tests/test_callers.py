@@ -100,6 +100,29 @@ def test_docstrings_name_code_that_exists() -> None:
     assert missing == []
 
 
+def test_docstrings_name_private_code_that_exists() -> None:
+    """A name such as `_helper` in a docstring is in the code of the package."""
+    paths = sorted(PACKAGE.rglob("*.py"))
+    exist = {name for path in paths for name in words_of(path)}
+    missing = [
+        f"{path.relative_to(REPOSITORY)}: {name}"
+        for path in paths
+        for text in strings_of(path)
+        for name in re.findall(r"`(_[a-z]\w*)`", text)
+        if name not in exist
+    ]
+    assert missing == []
+
+
+def words_of(path: Path) -> set[str]:
+    """The names that a module's code has, and the strings that are more than a statement."""
+    nodes = list(ast.walk(parse_source(path.read_text(encoding="utf-8"))))
+    found = {node.id for node in nodes if isinstance(node, ast.Name)}
+    found |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    found |= {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+    return found | {str(node.value) for node in nodes if isinstance(node, ast.Constant)}
+
+
 def constants_of(path: Path) -> set[str]:
     """The names in capitals that a module has, imported ones as well."""
     tree = parse_source(path.read_text(encoding="utf-8"))

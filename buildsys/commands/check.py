@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments: return whether to check the data as well, and of which builds."""
+    """Add the arguments: whether to check the data as well, and of which builds."""
     parser.add_argument("--data", action="store_true", help="also check the images and labels")
     parser.add_argument(
         "builds",

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments: return whether to write or enforce baselines.json."""
+    """Add the arguments: whether to write or enforce baselines.json."""
     parser.add_argument(
         "--accept",
         nargs="*",

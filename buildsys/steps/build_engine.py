@@ -8,7 +8,7 @@ restore the engine.
 
 Quantized files are strongly typed networks: the file itself says where float16 and int8 apply, and
 no builder flag changes a precision. Up to TensorRT 10, flags can lower a float file instead (see
-`_engine_weakly_typed`).
+`engine_weakly_typed`).
 
 Reproducibility: TensorRT-RTX writes the same bytes for float32 and int8 each time; for float16 see
 `engine_program`. TensorRT chooses kernels by measuring them, and two builds may choose differently:

@@ -11,7 +11,7 @@ more. The limit is the geometric mean of both.
 
 LEAST_SIGNAL = {"float16": 35.0, "dynamic-range": 10.0, "int8": 3.0, "int16x8": 15.0}
 """Signal to noise of boxes and keypoints per scheme, decibels. float16 and dynamic-range keep far
-more than these on any correct network; an output below 3 dB has more error than information.
+more than these on any correct network; the error of an output at 3 dB has half its power.
 """
 
 LEAST_SIGNAL_IN_HALF = 15.0

@@ -113,7 +113,7 @@ def lower(
     """Set up the request's scheme; returns (the calibrator, its Calibration), or None if none is
     needed. Raises ValueError, OSError, before anything is built.
 
-    `weak`: the module _engine_weakly_typed. A file with quantize operators needs no calibrator. A
+    `weak`: the module engine_weakly_typed. A file with quantize operators needs no calibrator. A
     network with a fixed batch is calibrated in that batch, one with a dynamic batch in at most the
     number of images.
     """

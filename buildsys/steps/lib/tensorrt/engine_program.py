@@ -6,7 +6,8 @@ builds. Steps run it, and bundles contain it. It supports:
 - TensorRT-RTX: builds ahead of time, for one compute capability or for all, without a GPU
 - TensorRT 11 and later: every network is strongly typed, and the flag for it is ignored
 - TensorRT 10: strongly typed if the request says so, by that flag; 8.6 has no such flag. Code for these
-  versions alone is in the modules beside: `calibration`, and `weakly_typed`, which was never run on a GPU
+  versions alone is in the modules beside: `engine_calibration`, and `engine_weakly_typed`, which was never
+  run on a GPU
 
 (https://docs.nvidia.com/deeplearning/tensorrt/11.4.0/api/migration/tensorrt-10x-to-11x.html).
 
