@@ -88,7 +88,7 @@ def render(found: "Comparison") -> str:
     """The table, fastest file first, and how it was measured."""
     from buildsys.steps.lib.report import formatting
 
-    header = ("build", "file", "bytes", "mean ms", "ratio", "accuracy")
+    header = ("build", "file", "bytes", "batch", "mean ms", "ratio", "accuracy")
     lines = [
         header,
         *(
@@ -96,6 +96,7 @@ def render(found: "Comparison") -> str:
                 formatting.sharers(row.builds),
                 " ".join(filter(None, (row.format, row.scheme, row.converter))),
                 str(row.bytes),
+                str(row.batch),
                 formatting.ms(row.mean_ms),
                 f"{row.ratio:.2f}",
                 formatting.accuracy(row),
@@ -104,7 +105,7 @@ def render(found: "Comparison") -> str:
         ),
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    numbers = {header.index(name) for name in ("bytes", "mean ms", "ratio")}
+    numbers = {header.index(name) for name in ("bytes", "batch", "mean ms", "ratio")}
     text = [
         "  ".join(
             cell.rjust(width) if index in numbers else cell.ljust(width)

@@ -15,6 +15,8 @@ from buildsys.files import read_regular
 from buildsys.report.evidence import tolerant
 from buildsys.steps.lib.report.values import LABELS, Artifact, Comparison, Timed, headline
 
+_COUNTS = ("bytes", "operators", "transposes", "batch")
+
 
 def comparison_file(workspace: Workspace, builds: Iterable[str]) -> Path:
     """Return the file for the comparison of a set of builds."""
@@ -46,7 +48,7 @@ def _read(place: Path, known: Mapping[str, Artifact]) -> Comparison | None:
     except OSError:
         return None
     counts = {name: int(data[name]) for name in ("threads", "runs", "warmup")}
-    rows = sorted((_timed(row, known) for row in data["rows"]), key=lambda row: row.mean_ms)
+    rows = sorted((_timed(row, known) for row in data["rows"]), key=lambda row: row.ratio)
     found = Comparison(
         label=str(data["label"]),
         device=str(data["device"]),
@@ -66,7 +68,7 @@ def _timed(row: dict[str, Any], known: Mapping[str, Artifact]) -> Timed:
     words: dict[str, Any] = {
         name: str(row[name]) for name in ("format", "scheme", "converter", "engine", "sha256")
     }
-    counts: dict[str, Any] = {name: int(row[name]) for name in ("bytes", "operators", "transposes")}
+    counts: dict[str, Any] = {name: int(row[name]) for name in _COUNTS}
     figures: dict[str, Any] = {
         name: float(row[name]) for name in ("mean_ms", "min_ms", "p50_ms", "ratio")
     }

@@ -60,7 +60,7 @@ def input_name(index: int) -> str:
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Measure. `inputs`: file-000, …. `outputs`: comparison, a JSON object with one row per file.
 
-    Times are in milliseconds; `ratio` is the mean divided by the fastest file's mean.
+    Times are in milliseconds, of a run with `batch` images; `ratio` compares the means per image.
     """
     from buildsys.steps.lib.metrics import timed_runs
 
@@ -77,6 +77,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
             "engine": engine.name,
             "version": engine.version,
             "kernels": engine.kernels,
+            "batch": engine.batch,
             **_describe(path, subject.format),
             **summarize(own),
         }
@@ -84,9 +85,10 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
             params.subjects, paths, ready, times, strict=True
         )
     ]
-    fastest = min(row["mean_ms"] for row in rows)
-    for row in rows:
-        row["ratio"] = round(row["mean_ms"] / fastest, _DIGITS)
+    for row, ratio in zip(
+        rows, ratios([(row["mean_ms"], row["batch"]) for row in rows]), strict=True
+    ):
+        row["ratio"] = ratio
     found = {
         "label": HERE,
         "device": params.machine,
@@ -99,6 +101,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     }
     text = json.dumps(found, indent=1, sort_keys=True)
     outputs["comparison"].write_text(text + "\n", encoding="utf-8")
+
+
+def ratios(means: list[tuple[float, int]]) -> list[float]:
+    """Return the mean per image divided by the least one, for each (milliseconds, batch)."""
+    per_image = [mean / batch for mean, batch in means]
+    return [round(mean / min(per_image), _DIGITS) for mean in per_image]
 
 
 def take_turns(inferences: list[Callable[[], object]], runs: int, warmup: int) -> list[list[float]]:

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
+from buildsys.commands.compare import render
 from buildsys.errors import StepFailed
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.operations.compare import Group, Rounds, compare, find_group
-from buildsys.report.comparisons import comparison_file, read_comparisons
+from buildsys.report.comparisons import comparison_file, read_comparison, read_comparisons
 from buildsys.steps import compare_latency
 from buildsys.steps.lib.report.values import Artifact, Measured
 from tests.conftest import StandIn, no_environment
@@ -59,6 +60,7 @@ class Timer(StandIn):
                 "bytes": path.stat().st_size,
                 "operators": 9,
                 "transposes": index,
+                "batch": 1,
                 "mean_ms": 5.0 + index,
                 "min_ms": 4.0,
                 "p50_ms": 4.5,
@@ -221,9 +223,18 @@ def test_the_command_prints_the_table_and_refreshes_the_report(
     left_out = "one@tensorflow-saved-model is left out: it ships saved-model"
     assert f"{left_out}, {NEITHER}" in printed.err
     lines = printed.out.splitlines()
-    assert lines[0].split() == ["build", "file", "bytes", "mean", "ms", "ratio", "accuracy"]
+    assert lines[0].split() == [
+        "build",
+        "file",
+        "bytes",
+        "batch",
+        "mean",
+        "ms",
+        "ratio",
+        "accuracy",
+    ]
     assert lines[1].split()[:2] == [ONE, "onnx"]
-    assert lines[1].split()[3:] == ["5.00", "1.00", "not", "measured"]
+    assert lines[1].split()[3:] == ["1", "5.00", "1.00", "not", "measured"]
     assert lines[4].split()[:5] == [TWO, "tflite", "float32", "onnx2tf", "64"]
     assert "1 thread: 10 runs after 3 to warm up" in lines[5]
     assert lines[6:] == ["report: build/report/report.md"]
@@ -338,6 +349,28 @@ def test_turns_are_taken_in_rounds() -> None:
     assert [len(own) for own in times] == [2, 2, 2]
 
 
+def test_times_are_compared_per_image(tmp_path: Path) -> None:
+    """A file that runs eight images at once in 40 ms is faster than one that runs one in 6 ms."""
+    assert compare_latency.ratios([(40.0, 8), (6.0, 1), (7.0, 1)]) == [1.0, 1.2, 1.4]
+    place = tmp_path / "record.json"
+    row = {
+        "builds": ["a@host"],
+        **dict.fromkeys(("format", "scheme", "converter", "engine", "sha256"), ""),
+        **dict.fromkeys(("bytes", "operators", "transposes", "min_ms", "p50_ms"), 1),
+    }
+    times = (
+        {"batch": 1, "mean_ms": 6.0, "ratio": 1.2},
+        {"batch": 8, "mean_ms": 40.0, "ratio": 1.0},
+    )
+    data = {"label": "measured here", "device": "a CPU", "threads": 1, "runs": 3, "warmup": 1}
+    place.write_text(json.dumps({**data, "rows": [row | figures for figures in times]}))
+    found = read_comparison(place, ())
+    assert found is not None
+    assert [(row.batch, row.mean_ms) for row in found.rows] == [(8, 40.0), (1, 6.0)]
+    lines = [line.split() for line in render(found).splitlines()]
+    assert [line[2:5] for line in lines[1:3]] == [["8", "40.0", "1.00"], ["1", "6.00", "1.20"]]
+
+
 def test_accuracy_is_that_of_the_same_file(tmp_path: Path) -> None:
     """The accuracy in the table belongs to the timed file."""
     root = Workspace(tmp_path)
@@ -352,6 +385,7 @@ def test_accuracy_is_that_of_the_same_file(tmp_path: Path) -> None:
         "bytes": 9,
         "operators": 2,
         "transposes": 1,
+        "batch": 1,
         "mean_ms": 2.0,
         "min_ms": 1.9,
         "p50_ms": 2.0,

@@ -50,7 +50,7 @@ def pair(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run.returncode == 0, run.stderr
     assert "compare (2 builds): done" in run.stderr
     assert re.search(
-        r"^two@host +tflite +\d+ +\d+\.\d+ +\d+\.\d\d +not measured$", run.stdout, re.M
+        r"^two@host +tflite +\d+ +1 +\d+\.\d+ +\d+\.\d\d +not measured$", run.stdout, re.M
     )
     return root
 

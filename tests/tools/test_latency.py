@@ -18,12 +18,13 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.state.completed_plans import complete
 from buildsys.execution.state.plans import Plans
-from buildsys.execution.tools import uv_commands
+from buildsys.execution.tools import environments, uv_commands
 from buildsys.execution.tools.host_facts import cpu_name
 from buildsys.graph import BuildPlan, Input, Source
 from buildsys.planning import plan_steps
 from buildsys.registry import get_step
-from tests.tools.places import copy_workspace
+from tests.tools.places import copy_workspace, read
+from tests.tools.single_steps import run_step
 
 pytestmark = pytest.mark.tools
 
@@ -96,6 +97,42 @@ def test_a_figure_says_what_it_is_of(bright: Path, kind: str, folder: str, engin
     assert order == sorted(order)
     assert 0 < entry["min_ms"] <= entry["mean_ms"] <= entry["max_ms"]
     assert benchmark(bright, kind, file) == entry, "the figure is kept, not measured again"
+
+
+_MEAN = """
+import sys
+import onnx
+from onnx import TensorProto, helper
+image = helper.make_tensor_value_info("images", TensorProto.FLOAT, [4, 3, 64, 64])
+result = helper.make_tensor_value_info("mean", TensorProto.FLOAT, [4, 3, 1, 1])
+node = helper.make_node("GlobalAveragePool", ["images"], ["mean"])
+graph = helper.make_graph([node], "g", [image], [result])
+made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+onnx.save(made, sys.argv[1])
+"""
+
+
+def test_a_file_for_four_images_has_a_batch(bright: Path, tmp_path: Path) -> None:
+    """The entry has the number of images per run; a comparison divides by it."""
+    four, one = tmp_path / "four.onnx", bright / "build" / "bright" / "host" / "bright.tflite"
+    _, python = environments.ensure("evaluate", print)
+    subprocess.run([str(python), "-c", _MEAN, str(four)], check=True)
+    assert benchmark(bright, "onnx", four)["batch"] == 4
+    assert benchmark(bright, "tflite", one)["batch"] == 1
+    known = {"builds": ["a@host"], "scheme": "", "converter": ""}
+    params = {"subjects": [{**known, "format": kind} for kind in ("onnx", "tflite")]}
+    counts = {"threads": 1, "runs": 5, "warmup": 1, "machine": "a CPU"}
+    record = tmp_path / "comparison.json"
+    files = {"file-000": four, "file-001": one}
+    run_step(
+        tmp_path, "evaluate", "compare_latency", files, {"comparison": record}, params | counts
+    )
+    rows = read(record)["rows"]
+    assert [row["batch"] for row in rows] == [4, 1]
+    means = [row["mean_ms"] / row["batch"] for row in rows]
+    assert [row["ratio"] for row in rows] == pytest.approx(
+        [mean / min(means) for mean in means], rel=0.01
+    )
 
 
 def test_a_file_that_cannot_run_is_a_sentence(bright: Path, tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ def resources(params: Params) -> Resources:
 def measure(
     model: Path, run: Callable[[], object], engine: Engine, params: Params, target: Path
 ) -> None:
-    """Warm up, time every run with the monotonic clock, and write the entry as JSON."""
+    """Warm up, time every run with the monotonic clock, and write the entry as JSON; its times are
+    of a whole batch.
+    """
     times = []
     for index in range(params.warmup + params.runs):
         started = time.perf_counter_ns()
@@ -62,6 +64,7 @@ def measure(
         "kernels": engine.kernels,
         "device": params.machine,
         "threads": params.threads,
+        "batch": engine.batch,
         "warmup": params.warmup,
         **summarize(times),
         "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),

@@ -18,12 +18,15 @@ _TYPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """The runtime that runs the file. `kernels`: which implementation of the operators it uses."""
+    """The runtime that runs the file. `kernels`: which implementation of the operators it uses;
+    `batch`: images per run.
+    """
 
     name: str
     version: str
     kernels: str
     format: str
+    batch: int
 
 
 def open_tflite(model: Path, threads: int) -> tuple[Callable[[], object], Engine]:
@@ -37,11 +40,13 @@ def open_tflite(model: Path, threads: int) -> tuple[Callable[[], object], Engine
 
     demand_tflite(model)
     interpreter = _interpreter(model, threads)
-    for detail in interpreter.get_input_details():
+    details = interpreter.get_input_details()
+    for detail in details:
         interpreter.set_tensor(detail["index"], fill(detail["shape"], detail["dtype"]))
     found = version("ai-edge-litert")
     kernels = litert.Kernels.DEFAULT  # as an application on this machine would use
-    engine = Engine(name="litert", version=found, kernels=kernels, format="tflite")
+    batch = int(details[0]["shape"][0]) if details and len(details[0]["shape"]) else 1
+    engine = Engine(name="litert", version=found, kernels=kernels, format="tflite", batch=batch)
     return interpreter.invoke, engine
 
 
@@ -72,10 +77,13 @@ def open_onnx(model: Path, threads: int) -> tuple[Callable[[], object], Engine]:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = model_files.open_session(model, options)
     feeds = {item.name: _fill_open(item) for item in session.get_inputs()}
-    found = onnxruntime.__version__
-    count = onnx_session.batch_of(session)
-    kernels = f"{_ONNX_KERNELS}, {count} pictures at once" if count > 1 else _ONNX_KERNELS
-    engine = Engine(name="onnxruntime", version=found, kernels=kernels, format="onnx")
+    engine = Engine(
+        name="onnxruntime",
+        version=onnxruntime.__version__,
+        kernels=_ONNX_KERNELS,
+        format="onnx",
+        batch=onnx_session.batch_of(session),
+    )
     return lambda: session.run(None, feeds), engine
 
 

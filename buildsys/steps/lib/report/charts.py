@@ -72,7 +72,8 @@ def _points(artifacts: Iterable[Artifact], metric: str, axis: str) -> tuple[Poin
         if axis == "size":
             x = item.bytes / 1024 if item.bytes else None
         else:
-            x = min((e.mean_ms for e in words.of_label(item, axis)), default=None)
+            entries = words.of_label(item, axis)
+            x = min((entry.mean_ms / max(entry.batch, 1) for entry in entries), default=None)
         if x is not None and y is not None:
             text = item.target_folder if single else item.id
             images = item.shipped.pictures if item.shipped else 0
@@ -84,7 +85,7 @@ def _points(artifacts: Iterable[Artifact], metric: str, axis: str) -> tuple[Poin
 
 
 def _draw(points: tuple[Point, ...], metric: str, axis: str, folder: Path) -> Plot:
-    unit = "KiB" if axis == "size" else f"ms, {axis}"
+    unit = "KiB" if axis == "size" else f"ms per image, {axis}"
     what = "size" if axis == "size" else f"latency, {axis}"
     name = f"{axis.replace(' ', '-')}-{_safe(metric)}.svg"
     folder.mkdir(parents=True, exist_ok=True)

@@ -297,7 +297,8 @@ def rounds(comparison: Comparison) -> str:
     threads = f"{comparison.threads} thread{'' if comparison.threads == 1 else 's'}"
     return (
         f"{comparison.label} on {comparison.device}, {threads}: {comparison.runs} runs after"
-        f" {comparison.warmup} to warm up, one run of each file in turn; the engine only"
+        f" {comparison.warmup} to warm up, one run of each file in turn; the engine only. Times are"
+        " of a whole batch; the ratio is that of the means per image"
     )
 
 
@@ -326,8 +327,11 @@ def worse(regression: Regression) -> str:
 
 
 def machine(entry: Latency, known: str = "") -> str:
-    """Return the engine, the machine and the number of runs. `known`: the device to omit."""
+    """Return the engine, the machine, the batch if it has several images, and the number of runs.
+    `known`: the device to omit.
+    """
     parts = [entry.engine, "" if entry.device == known else entry.device]
+    parts += [f"batch {entry.batch}"] if entry.batch > 1 else []
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
     parts += [f"{entry.runs} run{'s' * (entry.runs > 1)}"] if entry.runs else []
     return ", ".join(part for part in parts if part)

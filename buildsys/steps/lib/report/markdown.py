@@ -118,6 +118,7 @@ def _comparison(found: Comparison) -> list[str]:
         "KiB",
         "operators",
         "TRANSPOSE",
+        "batch",
         "mean ms",
         "min ms",
         "p50 ms",
@@ -134,6 +135,7 @@ def _comparison(found: Comparison) -> list[str]:
             words.kib(row.bytes),
             str(row.operators),
             str(row.transposes),
+            str(row.batch),
             words.ms(row.mean_ms),
             words.ms(row.min_ms),
             words.ms(row.p50_ms),
@@ -143,7 +145,7 @@ def _comparison(found: Comparison) -> list[str]:
         )
         for row in found.rows
     ]
-    text = f"{markdown(words.rounds(found))}. Ratio: of the mean to the fastest's."
+    text = f"{markdown(words.rounds(found))}."
     return ["## Comparison", text[:1].upper() + text[1:], _table(header, rows)]
 
 

@@ -404,9 +404,10 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Timed:
-    """One file of a comparison. `builds`: builds with this file; `ratio`: its mean divided by the
-    fastest mean; `transposes`: number of operators that only move data; `metrics`: accuracy, if
-    measured for this file. `earlier`: no build ships it any more.
+    """One file of a comparison. `builds`: builds with this file; times are of a run with `batch`
+    images; `ratio`: its mean per image divided by the least one; `transposes`: number of operators
+    that only move data; `metrics`: accuracy, if measured for this file. `earlier`: no build ships
+    it any more.
     """
 
     builds: tuple[str, ...]
@@ -418,6 +419,7 @@ class Timed:
     bytes: int
     operators: int
     transposes: int
+    batch: int
     mean_ms: float
     min_ms: float
     p50_ms: float
