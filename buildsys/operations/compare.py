@@ -156,12 +156,14 @@ def _make_step(session: Session, plans: Sequence[BuildPlan], rounds: Rounds) -> 
 
 
 def _files(session: Session, plan: BuildPlan) -> Iterator[tuple[Input, str]]:
-    """Yield the shipped file and the ONNX file that it was made from, with their digests."""
+    """Yield the shipped file and the ONNX file that was converted to it, with their digests; not
+    the given one that steps have changed, whose shape may be open.
+    """
     assert plan.shipped is not None
     items = [plan.shipped]
     if plan.shipped.name != Format.ONNX:
-        inputs = (item for step in plan.steps for item in step.inputs)
-        items += [item for item in inputs if item.name == Format.ONNX][:1]
+        steps = needed(list(plan.steps), (plan.shipped.step,))
+        items += [item for step in steps for item in step.inputs if item.name == Format.ONNX][-1:]
     for item in items:
         digest = session.state.input_digest(item)
         if digest is not None:

@@ -12,6 +12,7 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.commands.compare import render
+from buildsys.digest import digest_file
 from buildsys.errors import StepFailed
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
@@ -338,6 +339,19 @@ def test_variants_share_the_file_that_they_were_made_from(tmp_path: Path, timer:
     assert [row["format"] for row in rows] == ["tflite", "onnx", "tflite"]
     shared = next(row for row in rows if row["format"] == "onnx")
     assert shared["builds"] == ["one-float16@host", "one-float32@host"]
+
+
+def test_the_onnx_file_is_the_one_that_was_converted(tmp_path: Path, timer: Timer) -> None:
+    """Of a file with other pixels, the adapted ONNX file is timed, not the given one."""
+    place = tmp_path / "workspace"
+    write(place, "one")
+    write(place, "two")
+    edit(place, "one.onnx}}", "one.onnx}, pixels: {color: bgr}}")
+    build(place, timer)
+    rows = json.loads(run(place, timer)[0].read_text())["rows"]
+    digests = {row["builds"][0]: row["sha256"] for row in rows if row["format"] == "onnx"}
+    assert digests[TWO] == digest_file(place / "two.onnx")
+    assert digests[ONE] != digest_file(place / "one.onnx")
 
 
 def test_turns_are_taken_in_rounds() -> None:
