@@ -252,7 +252,12 @@ def _load_on_firmware(builder: PlanBuilder) -> tuple[str, ...]:
     """Run Arm's TFLite Micro on an emulated Cortex-M55, where this host can emulate one."""
     if Format.VELA not in builder.artifacts or load_firmware.why_not(builder.board.accelerator):
         return ()
-    params = load_firmware.Params(accelerator=builder.board.accelerator)
+    contract = builder.build.contract
+    params = load_firmware.Params(
+        accelerator=builder.board.accelerator,
+        firmware=contract.name if contract else "",
+        arena_kib=(contract.arena_kib if contract else None) or 0,
+    )
     inputs = {name: builder.artifacts[name] for name in (Format.VELA, "summary")}
     return (builder.judge("load", read_step(load_firmware), params, inputs).id,)
 

@@ -65,6 +65,7 @@ _WORDS = {
     "arena_bytes": "Arena used, bytes",
     "planned_bytes": "Arena planned by Vela, bytes",
     "difference_bytes": "Difference, bytes",
+    "has_bytes": "Arena of the firmware, bytes",
     "runner.file": "Firmware that loaded it",
     "runner.package": "Package of that firmware",
     "runner.sha256": "sha256 of that firmware",

@@ -11,6 +11,7 @@ from typing import Any
 
 from buildsys.spec import Format, Slot, StepSpec
 from buildsys.steps.lib.firmware import planned_arena
+from buildsys.steps.lib.firmware.arena_limit import find_excess
 
 _KINDS = (Format.VELA, Format.TFLITE)
 STEP = StepSpec(
@@ -65,11 +66,9 @@ def _read_need(inputs: dict[str, Path], model: Path) -> tuple[int, str] | None:
 def _judge_arena(verdict: dict[str, Any], need: int, by: str, params: Params) -> None:
     has = params.arena_kib * 1024
     verdict["arena"] = {"need_bytes": need, "has_bytes": has, "margin_bytes": has - need, "by": by}
-    if need > has:
-        verdict["failures"].append(
-            f"it needs {need / 1024:.0f} KiB of tensor arena (by {by}), {params.firmware} has"
-            f" {params.arena_kib} KiB"
-        )
+    excess = find_excess(need, by, params.firmware, params.arena_kib)
+    if excess:
+        verdict["failures"].append(excess)
         verdict["side"] = params.side
 
 

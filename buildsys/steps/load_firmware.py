@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.files.tflite_bounds import demand_tflite
+from buildsys.steps.lib.firmware.arena_limit import find_excess
 from buildsys.steps.lib.firmware.inference_runner import RunnerReport
 from buildsys.steps.lib.runtime.progress import fail, remember, report
 
@@ -29,7 +30,8 @@ STEP = StepSpec(
 
 MOST_DIFFERENCE_BYTES = 4096
 """Largest accepted difference from Vela's plan: TFLite Micro itself needs 0.5 to 1.5 KiB on every
-model tried.
+model tried. It shows that the plan is of this file; the arena that the firmware has is a limit of
+its own.
 """
 _OWN_BYTES = 16384
 """Memory reserved for the runner's TFLite Micro when its arena is compared with Vela's figure."""
@@ -40,14 +42,17 @@ _COVERS = (
 )
 _SECONDS = 300.0
 """Longest time for the emulated machine to load a model, which takes it seconds."""
+_SOURCE = "TFLite Micro on an emulated Cortex-M55"
 _STAGES = ("CPU ID", "Allocating tensors", "size used", "memory mode")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """`accelerator`: Vela's name."""
+    """`accelerator`: Vela's name; arena of the firmware in KiB (0: unknown)."""
 
     accelerator: str
+    firmware: str = ""
+    arena_kib: int = 0
 
 
 def why_not(accelerator: str) -> str:
@@ -79,15 +84,15 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     if planned + _OWN_BYTES > runner.arena_bytes:
         verdict = _untested(planned, runner)
     else:
-        verdict = judge(_load(model, runner), planned)
+        verdict = judge(_load(model, runner), planned, params)
     found = {**verdict, "runner": _name(runner), "covers": _COVERS}
     remember(qemu=emulator.version())
     outputs["verdict"].write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def judge(found: RunnerReport, planned: int) -> dict[str, Any]:
+def judge(found: RunnerReport, planned: int, params: Params) -> dict[str, Any]:
     """Return the verdict on the firmware's output; `planned`: Vela's figure in bytes."""
-    failures = _failures(found, planned)
+    failures = _failures(found, planned, params)
     used = found.arena_bytes
     return {
         "passed": not failures,
@@ -96,13 +101,14 @@ def judge(found: RunnerReport, planned: int) -> dict[str, Any]:
         "arena_bytes": used,
         "planned_bytes": planned,
         "difference_bytes": None if used is None else used - planned,
+        "has_bytes": params.arena_kib * 1024 or None,
         "operators": found.operators,
         "inputs": [asdict(tensor) for tensor in found.inputs],
         "outputs": [asdict(tensor) for tensor in found.outputs],
     }
 
 
-def _failures(found: RunnerReport, planned: int) -> list[str]:
+def _failures(found: RunnerReport, planned: int, params: Params) -> list[str]:
     words = "; ".join(found.errors)
     if found.fault:
         return [
@@ -112,14 +118,20 @@ def _failures(found: RunnerReport, planned: int) -> list[str]:
         ]
     if found.arena_bytes is None:
         return [f'the firmware refuses the model: "{words}"']
-    difference = found.arena_bytes - planned
+    excess = find_excess(found.arena_bytes, _SOURCE, params.firmware, params.arena_kib)
+    return [text for text in (_unplanned(found.arena_bytes, planned), excess) if text]
+
+
+def _unplanned(used: int, planned: int) -> str:
+    """Return the difference from Vela's figure, as a sentence, if it is too large."""
+    difference = used - planned
     if abs(difference) <= MOST_DIFFERENCE_BYTES:
-        return []
-    return [
-        f"TFLite Micro takes {found.arena_bytes} bytes of tensor arena, {abs(difference)}"
+        return ""
+    return (
+        f"TFLite Micro takes {used} bytes of tensor arena, {abs(difference)}"
         f" {'more' if difference > 0 else 'less'} than Vela's {planned}; they may differ by"
         f" {MOST_DIFFERENCE_BYTES}, so Vela's figure cannot be used for a budget"
-    ]
+    )
 
 
 def _load(model: Path, runner: "Runner") -> RunnerReport:

@@ -96,6 +96,16 @@ def test_two_firmwares_share_the_quantized_file(workspace: Path) -> None:
     assert order.index("box_s16") < order.index("keypoints") < order.index("box_s32")
 
 
+def test_the_load_test_has_the_limit_of_the_firmware(workspace: Path) -> None:
+    """`fit` and the load test judge with the arena of the same firmware."""
+    write_recipe(workspace, "person", GIVEN)
+    stages = by_stage(plan_good(workspace)["person@grove-vision-ai-v2"])
+    fit, load = (json.loads(stages[name].params) for name in ("fit", "load"))
+    limits = [(found["firmware"], found["arena_kib"]) for found in (fit, load)]
+    assert limits[0] == limits[1]
+    assert limits[0][1] > 0
+
+
 def test_a_board_of_one_yaml_file_shares_all_but_its_package(workspace: Path) -> None:
     """A board of one YAML file shares all steps but the package."""
     boards = "[linux-arm64-tflite, raspberry-pi-5, mine]"

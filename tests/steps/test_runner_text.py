@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.steps import fit_memory
 from buildsys.steps.lib.firmware import inference_runner
 from buildsys.steps.lib.firmware.emulator import Session
 from buildsys.steps.lib.firmware.inference_runner import RunnerReport, Tensor
 from buildsys.steps.lib.runtime.progress import StepError
-from buildsys.steps.load_firmware import check_end, judge, why_not
+from buildsys.steps.load_firmware import Params, check_end, judge, why_not
 
+UNLIMITED = Params(accelerator="ethos-u55-64")
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -52,7 +54,7 @@ def test_a_firmware_that_gives_up_is_not_waited_for(name: str) -> None:
 
 def test_a_loaded_model_within_4_kib_passes() -> None:
     """An arena within 4 KiB of Vela's figure (299,792) passes."""
-    verdict = judge(told("loads"), 299_792)
+    verdict = judge(told("loads"), 299_792, UNLIMITED)
     assert verdict["passed"]
     assert verdict["difference_bytes"] == 924
 
@@ -60,15 +62,33 @@ def test_a_loaded_model_within_4_kib_passes() -> None:
 @pytest.mark.parametrize(("planned", "word"), [(296_000, "4716 more"), (310_000, "9284 less")])
 def test_another_arena_than_planned_is_red(planned: int, word: str) -> None:
     """An arena that differs from the planned one is red."""
-    verdict = judge(told("loads"), planned)
+    verdict = judge(told("loads"), planned, UNLIMITED)
     assert not verdict["passed"]
     (failure,) = verdict["failures"]
     assert f"{word} than Vela's {planned}" in failure
 
 
+@pytest.mark.parametrize(("arena_kib", "failures"), [(294, 0), (293, 1)])
+def test_the_arena_of_the_firmware_is_a_limit(arena_kib: int, failures: int) -> None:
+    """A model that needs more arena (300,716 bytes) than the firmware has is red, although `fit`
+    estimates from Vela's plan that it fits.
+    """
+    planned = 293 * 1024 - fit_memory.ALLOCATOR_BYTES
+    params = Params(accelerator="ethos-u55-64", firmware="f", arena_kib=arena_kib)
+    verdict = judge(told("loads"), planned, params)
+    assert len(verdict["failures"]) == failures
+    assert verdict["passed"] is (not failures)
+    assert verdict["has_bytes"] == arena_kib * 1024
+    for failure in verdict["failures"]:
+        assert failure == (
+            "it needs 294 KiB of tensor arena (by TFLite Micro on an emulated Cortex-M55), f has"
+            " 293 KiB"
+        )
+
+
 def test_an_operator_that_is_not_resolved_is_reported_in_the_firmwares_words() -> None:
     """An unresolved operator is reported with the firmware's message."""
-    verdict = judge(told("unresolved"), 299_792)
+    verdict = judge(told("unresolved"), 299_792, UNLIMITED)
     assert verdict["failures"] == [
         'the firmware refuses the model: "Failed to get registration from op code CUSTOM; tensor'
         ' allocation failed!; Failed to initialise model"'
@@ -87,7 +107,7 @@ def test_two_errors_on_one_line_are_two() -> None:
 
 def test_a_crash_is_reported_as_one() -> None:
     """A crash is reported as a crash, not as missing output."""
-    (failure,) = judge(told("fault"), 299_792)["failures"]
+    (failure,) = judge(told("fault"), 299_792, UNLIMITED)["failures"]
     assert failure.startswith("the firmware crashed (HardFault_Handler) while it loaded the model;")
 
 
