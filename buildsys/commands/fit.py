@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from buildsys.authoring.recipes.build import Build
-    from buildsys.operations.fit import Fit, Trial
+    from buildsys.operations.fit import Fit, Room, Trial
+
+_UNSURE = (
+    "Its file has random weights, and is larger than its slot in flash; that of trained weights is up"
+    " to a fifth smaller: build it to find out"
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +50,7 @@ def render(found: "Fit") -> str:
         "fits",
         "seconds",
     )
-    lines = [header, *map(_cells, found.trials)]
+    lines = [header, *(_cells(trial, found.room) for trial in found.trials)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
@@ -53,14 +58,20 @@ def render(found: "Fit") -> str:
     )
 
 
-def _cells(trial: "Trial") -> tuple[str, ...]:
+def _cells(trial: "Trial", room: "Room") -> tuple[str, ...]:
     return (
         _frame(trial.frame),
         _kib(trial.need.arena_bytes),
         _kib(trial.need.flash_bytes),
-        "yes" if trial.fits else "no",
+        _verdict(trial, room),
         "known" if trial.seconds is None else f"{trial.seconds:.0f}",
     )
+
+
+def _verdict(trial: "Trial", room: "Room") -> str:
+    if not trial.fits:
+        return "no"
+    return "unsure" if room.may_flash(trial.need) else "yes"
 
 
 def answer(build: "Build", found: "Fit") -> str:
@@ -78,6 +89,7 @@ def answer(build: "Build", found: "Fit") -> str:
     best = next(trial for trial in found.trials if trial.side == found.side)
     over = next((t for t in found.trials if t.side > found.side and not t.fits), None)
     text = f"{build.id}: {_frame(best.frame)} px fits"
+    text += " into the arena" if found.file_unsure else ""
     if found.proven and over is not None:
         text += f", and {_frame(over.frame)} px does not: it is the largest"
     elif over is not None:
@@ -88,7 +100,7 @@ def answer(build: "Build", found: "Fit") -> str:
     if max(own) > found.side:
         wanted = best.frame[0] if best.frame[0] == best.frame[1] else list(best.frame)
         text += f". Write `input: {{size: {wanted}}}`"
-    return text
+    return f"{text}. {_UNSURE}" if found.file_unsure else text
 
 
 def _frame(frame: tuple[int, int]) -> str:

@@ -43,6 +43,8 @@ from buildsys.steps.lib.firmware.planned_arena import planned_arena
 from buildsys.text import join_sentences
 
 MOST_COMPILES = 3
+_TRAINED = 5 / 6
+"""The least size of a trained network's file of Vela, as a part of that with random weights."""
 _NOISE = ".buildsys/fit/noise.bmp"
 _NOISE_SIDE = 64
 
@@ -51,12 +53,14 @@ _NOISE_SIDE = 64
 class Need:
     """Memory that a model takes in bytes: tensors in the arena, the file in the flash.
 
-    Both are measured with random weights, which Vela packs worse than trained ones: slightly more
-    than the trained network takes (fiducial-pose at 192 px: 0.8 KiB of 293, and 17 % of the file).
+    `least_flash_bytes`: what the trained network's file takes at least. Vela packs random weights
+    worse than trained ones (fiducial-pose at 192 px: 0.8 KiB of 293 in the arena, and 17 % of the
+    file).
     """
 
     arena_bytes: int
     flash_bytes: int
+    least_flash_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +71,19 @@ class Room:
     slot_bytes: int | None
 
     def holds(self, need: Need) -> bool:
-        """Return whether arena and file fit."""
-        return need.arena_bytes <= self.arena_bytes and self.flash_holds(need)
+        """Return whether the arena fits, and the trained network's file can fit."""
+        return need.arena_bytes <= self.arena_bytes and self._can_flash(need.least_flash_bytes)
 
-    def flash_holds(self, need: Need) -> bool:
-        """Return whether the file fits."""
-        return self.slot_bytes is None or need.flash_bytes <= self.slot_bytes
+    def never_flashes(self, need: Need) -> bool:
+        """Return whether the file does not fit, whatever the weights."""
+        return not self._can_flash(need.least_flash_bytes)
+
+    def may_flash(self, need: Need) -> bool:
+        """Return whether the weights decide if the file fits."""
+        return not self.never_flashes(need) and not self._can_flash(need.flash_bytes)
+
+    def _can_flash(self, count: int) -> bool:
+        return self.slot_bytes is None or count <= self.slot_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,12 +105,14 @@ class Fit:
     """The result: the largest side that fits, or None.
 
     `proven` if the next size was tried and does not. `trials` by side; `file_too_large`: the file
-    alone is too large, at any size.
+    alone is too large, at any size. `file_unsure`: the arena fits, and the file does only if trained
+    weights make it smaller.
     """
 
     side: int | None
     proven: bool
     file_too_large: bool
+    file_unsure: bool
     room: Room
     trials: tuple[Trial, ...]
 
@@ -143,7 +156,8 @@ def fit(
         trials = (*trials, _try(workspace, build, side, room, run, ensure))
     found = conclude(trials, room)
     rows = [asdict(trial) for trial in found.trials]
-    fit = fits.Fit(build=build.id, side=found.side, proven=found.proven, tried=rows)
+    sure = None if found.file_unsure else found.side
+    fit = fits.Fit(build=build.id, side=sure, proven=found.proven, tried=rows)
     fits.record_fit(workspace, fit_key_of(build), fit)
     return found
 
@@ -171,7 +185,7 @@ def next_side(trials: tuple[Trial, ...], own: int, room: Room) -> int | None:
     low = max((trial.side for trial in trials if trial.fits), default=0)
     bad = [trial for trial in trials if not trial.fits]
     high = min((trial.side for trial in bad), default=LARGEST_SIDE + GRID)
-    if high - low <= GRID or any(not room.flash_holds(trial.need) for trial in bad):
+    if high - low <= GRID or any(room.never_flashes(trial.need) for trial in bad):
         return None
     return min(max(_guess(trials, room), low + GRID), high - GRID)
 
@@ -192,8 +206,14 @@ def conclude(trials: tuple[Trial, ...], room: Room) -> Fit:
     side = max((trial.side for trial in ordered if trial.fits), default=None)
     over = side + GRID if side is not None else GRID
     proven = any(trial.side == over and not trial.fits for trial in ordered)
-    file_too_large = side is None and any(not room.flash_holds(trial.need) for trial in ordered)
-    return Fit(side=side, proven=proven, file_too_large=file_too_large, room=room, trials=ordered)
+    return Fit(
+        side=side,
+        proven=proven,
+        file_too_large=side is None and any(room.never_flashes(trial.need) for trial in ordered),
+        file_unsure=any(trial.side == side and room.may_flash(trial.need) for trial in ordered),
+        room=room,
+        trials=ordered,
+    )
 
 
 def known_trials(
@@ -207,7 +227,7 @@ def known_trials(
         return ()
     session = Session(workspace.root, plans=Plans.of((plan,)))
     try:
-        need = _read_need(plan, session)
+        need = _read_need(plan, session, packed=1)
     except (BuildsysError, OSError):
         return ()  # a source is missing, or the store was cleared: the size is compiled again
     finally:
@@ -217,14 +237,14 @@ def known_trials(
 
 
 def measure_need(plan: BuildPlan, session: Session) -> Need:
-    """Run a plan's steps up to the one that reports its need. Raises BuildsysError."""
+    """Run a candidate's steps up to the one that reports its need. Raises BuildsysError."""
     session.prepare([plan.build])
 
     def measure() -> Need:
         for step in plan.steps:
             session.executor.run_step(step)
             _refuse_red(plan, step, session)
-        return _read_need(plan, session)
+        return _read_need(plan, session, packed=_TRAINED)
 
     return session.executor.retry_with_bytes(measure)
 
@@ -259,17 +279,23 @@ def _try(
     return Trial(side=side, frame=frame, need=need, fits=room.holds(need), seconds=seconds)
 
 
-def _read_need(plan: BuildPlan, session: Session) -> Need:
-    """Return the need from recorded results. Raises MissingBytes, StepFailed."""
+def _read_need(plan: BuildPlan, session: Session, packed: float) -> Need:
+    """Return the need from recorded results.
+
+    `packed`: the least part of a file of Vela that the trained network's file takes. Raises
+    MissingBytes, StepFailed.
+    """
     probe, state = find_memory_probe(plan), session.state
     assert probe is not None
     stage, text = state.steps[probe.step].stage, state.read(probe.step, probe.output)
     model = state.read(*probe.file)
     if probe.output == "arena":
         arena = round(read_figure(text, "arena_bytes", stage, probe.output))
+        least = len(model)  # TFLite files do not pack weights
     else:
         arena = planned_arena(_vela_figures(text, stage), model) + ALLOCATOR_BYTES
-    return Need(arena_bytes=arena, flash_bytes=len(model))
+        least = round(len(model) * packed)
+    return Need(arena_bytes=arena, flash_bytes=len(model), least_flash_bytes=least)
 
 
 def _vela_figures(text: bytes, stage: str) -> dict[str, float]:

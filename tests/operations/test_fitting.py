@@ -13,6 +13,7 @@ from buildsys.errors import BuildsysError
 from buildsys.execution.packages import fits
 from buildsys.execution.places import Workspace
 from buildsys.execution.running.process import Command, OnProgress
+from buildsys.execution.session import build_planning
 from buildsys.execution.session.build_planning import plan_build
 from buildsys.execution.session.loading import make_plans
 from buildsys.graph import BuildPlan, build_plans
@@ -164,6 +165,24 @@ def test_no_size_fits(
     monkeypatch.setattr(fitting, "fit", lambda *_: found)
     assert cli.main(["-C", str(workspace), "fit", BUILD]) == 11
     assert "32 px does not fit" in capsys.readouterr().out
+
+
+def test_a_file_that_trained_weights_may_make_small_enough_is_unsure(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights take up to a fifth more: within that, the arena decides and the answer says
+    so. Advice of failed builds does not claim that the size fits.
+    """
+    set_size(workspace, "640")
+    file_bytes = fit(workspace, Compiler(per_pixel=8)).trials[0].need.flash_bytes
+    monkeypatch.setattr(fitting, "slot_bytes", lambda build: file_bytes - 1)
+    found = fit(workspace, Compiler(per_pixel=8))
+    assert (found.side, found.proven, found.file_unsure) == (352, True, True)
+    golden.check("fit-unsure", told(workspace, found))
+    key = build_planning.fit_key_of(find_build(Workspace(workspace), BUILD))
+    assert fits.known_fit(Workspace(workspace), key) is None
+    monkeypatch.setattr(fitting, "slot_bytes", lambda build: file_bytes * 4 // 5)
+    assert fit(workspace, Compiler(per_pixel=8)).file_too_large
 
 
 def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(

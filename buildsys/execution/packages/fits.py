@@ -18,7 +18,8 @@ from buildsys.steps.lib.firmware.memory_estimate import estimate_size
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """The result of `buildsys fit` for a build: the larger side in pixels, or None.
+    """The result of `buildsys fit` for a build: the larger side in pixels; None if nothing is known
+    to fit.
 
     `proven`: a larger size was tried and does not fit. `tried`: every size with its need and
     verdict, for people.
