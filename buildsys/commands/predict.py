@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+from buildsys.steps.lib.heads.thresholds import CONFIDENCE
+
 _BEFORE = {
     "vela-tflite": "This ran the int8 TFLite file that Vela compiled; the arithmetic of the NPU itself"
     " was not run.",
@@ -27,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--confidence",
         type=_share,
-        default=0.25,
+        default=CONFIDENCE,
         metavar="SCORE",
         help="omit objects below this confidence",
     )

@@ -23,7 +23,7 @@ from buildsys.execution.packages.measurements import Measurement
 from buildsys.files import read_regular
 from buildsys.operations.published_model import Loads, Published
 from buildsys.steps.lib.metrics.latency import END_TO_END, ENGINE_ONLY, ON_A_DEVICE, summarize
-from buildsys.steps.lib.tensorrt.host_library import TITLES
+from buildsys.steps.lib.tensorrt.engine_program import TITLES
 
 _MOST_BYTES = 64 << 20
 _MIB = 1 << 20

@@ -15,6 +15,7 @@ from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.datasets.labels import Object, read_labels
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, class_of, list_images
 from buildsys.steps.lib.heads.tasks import shape_of
+from buildsys.steps.lib.heads.thresholds import CONFIDENCE
 from buildsys.steps.lib.metrics import accuracy
 from buildsys.steps.lib.runtime.progress import fail, report
 
@@ -33,8 +34,6 @@ _FLOAT = ("onnx", "float-tflite")
 """Inputs that may be the float model; the first that exists is used."""
 _COUNT, _SEED = 4, 0
 """Images that are drawn, and the seed of the shuffle that chooses them."""
-_CONFIDENCE = 0.25
-"""Detections below it are not drawn."""
 _LEAST = 0.05
 """Detections below this score are ignored; those between it and the confidence are listed, not
 drawn.
@@ -80,7 +79,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         rows.append(_draw(len(rows) + 1, name, image, labels, networks, params, folder))
         report(len(rows), _COUNT, "pictures")
     models = [{"form": form, "sha256": _digest(inputs[form])} for form in forms]
-    found = {"models": models, "confidence": _CONFIDENCE, "pictures": rows}
+    found = {"models": models, "confidence": CONFIDENCE, "pictures": rows}
     text = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False)
     (folder / "drawings.json").write_text(text + "\n", encoding="utf-8")
 
@@ -167,7 +166,7 @@ def _draw(
     ]
     for form, network in networks.items():
         found = predictions.detect(image, network, params.reading, _LEAST)
-        objects = [item for item in found if item.score >= _CONFIDENCE]
+        objects = [item for item in found if item.score >= CONFIDENCE]
         marks = tuple(predictions.mark(_scaled(item, scale)) for item in objects)
         file = f"{number}-{form}.jpg"
         overlays.save(folder / file, overlays.draw(shown, marks))

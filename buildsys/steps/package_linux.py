@@ -11,6 +11,7 @@ from buildsys.spec import BoardSpec, Format, ModelSpec, Preprocessing, StepSpec,
 from buildsys.steps.bind_outputs import bound_order
 from buildsys.steps.lib.heads import meanings, yolov8_decoding
 from buildsys.steps.lib.heads.bound_names import names_in_order
+from buildsys.steps.lib.heads.thresholds import CONFIDENCE
 from buildsys.steps.lib.packages.contents import (
     describe_preprocessing,
     write_companions,
@@ -39,8 +40,6 @@ STEP = StepSpec(
     templates=Templates(files=_PROGRAMS),
     unverified="Not verified: the package on the board itself; none was attached.",
 )
-_CONFIDENCE = 0.25
-"""Detections below it are omitted, as in `buildsys predict`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +82,7 @@ def plan(settings: Settings, model: ModelSpec, board: BoardSpec) -> Params:
         outputs=names_in_order(model, bound_order(board)),
         preprocessing=model.preprocessing,
         scheme=model.quantization.scheme,
-        confidence=_CONFIDENCE,
+        confidence=CONFIDENCE,
         iou=yolov8_decoding.IOU,
     )
 

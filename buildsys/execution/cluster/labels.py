@@ -17,7 +17,7 @@ from buildsys.execution.tools.host_facts import find_library
 from buildsys.execution.tools.host_tools import find_program
 from buildsys.operating_system import platform_name, usable_cores
 from buildsys.registry import get_step, step_names
-from buildsys.steps.lib.tensorrt.host_library import MODULES
+from buildsys.steps.lib.tensorrt.engine_program import MODULES
 
 
 def find_labels(given: Iterable[str], gpus: int | None) -> Mapping[str, int]:

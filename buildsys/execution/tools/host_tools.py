@@ -28,7 +28,8 @@ def missing_requirement(requires: str) -> str:
     if " " not in requires:
         return "" if not requires or find_program(requires) else requires
     from buildsys.execution.tools.host_facts import find_library
-    from buildsys.steps.lib.tensorrt.host_library import MODULES, TITLES, is_version
+    from buildsys.steps.lib.tensorrt.engine_program import MODULES, TITLES
+    from buildsys.steps.lib.tensorrt.host_library import is_version
 
     library, version, capability = requires.split(" ")
     host = find_library(MODULES[library])

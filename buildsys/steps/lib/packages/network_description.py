@@ -14,14 +14,13 @@ from typing import Any
 
 from buildsys.spec import ModelSpec, Preprocessing
 from buildsys.steps.lib.heads import yolov8_decoding
+from buildsys.steps.lib.heads.thresholds import CONFIDENCE
 from buildsys.steps.lib.packages.contents import (
     describe_preprocessing,
     write_companions,
     write_json,
 )
 
-CONFIDENCE = 0.25
-"""Detections below it are omitted, as in `buildsys predict`."""
 LOOKING = ("common/looking.py", "common/pictures.py", "common/shapes.py", "common/vision.py")
 """Programs in templates/ that prepare images, decode outputs and print detections."""
 

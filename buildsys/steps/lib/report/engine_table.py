@@ -19,7 +19,7 @@ from buildsys.steps.lib.report.values import (
     Report,
     headline,
 )
-from buildsys.steps.lib.tensorrt.host_library import TITLES
+from buildsys.steps.lib.tensorrt.engine_program import TITLES
 
 _FLOAT, _LOCAL, _ONNX = "float32", "local", "ONNX"
 _FILES = {"onnx": "ONNX file", "quantized-onnx": "quantized ONNX file"}

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from buildsys.spec import status_text
+from buildsys.steps.lib.heads.thresholds import CONFIDENCE
 from buildsys.steps.lib.metrics.latency import END_TO_END
 from buildsys.steps.lib.report.values import (
     LABELS,
@@ -373,7 +374,7 @@ def form(name: str) -> str:
 
 
 def confidences(
-    image: ImageComparison, confidence: float = 0.25
+    image: ImageComparison, confidence: float = CONFIDENCE
 ) -> tuple[tuple[str, tuple[float | None, ...]], ...]:
     """Return (class, its highest score in each view) of the classes above the confidence in any
     view.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.escaping import terminal
+from buildsys.steps.lib.heads.thresholds import CONFIDENCE
 from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.metrics.curves import Confusion, Measured
 from buildsys.steps.lib.report import engine_table as engines
@@ -243,6 +244,7 @@ def _environment(templates: Path) -> Any:
     environment.globals |= {
         "accuracy_rows": words.accuracy_rows,
         "confidences": words.confidences,
+        "CONFIDENCE": CONFIDENCE,
         "counts": words.counts,
         "labels": words.labels,
         "of_label": words.of_label,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.steps.lib.runtime.progress import fail
-from buildsys.steps.lib.tensorrt import engine_child, host_library
+from buildsys.steps.lib.tensorrt import engine_child, engine_program, host_library
 
 if TYPE_CHECKING:
     import numpy as np
@@ -162,7 +162,7 @@ def find_child(library: GpuLibrary, inputs: dict[str, Path]) -> Child:
 def describe(library: GpuLibrary) -> str:
     """Return what ran the engine: "NVIDIA A100-SXM4-40GB, TensorRT 11.4.0.15"."""
     version, gpu = about()
-    return f"{gpu}, {host_library.TITLES[library.name]} {version}"
+    return f"{gpu}, {engine_program.TITLES[library.name]} {version}"
 
 
 def about() -> tuple[str, str]:

@@ -46,8 +46,9 @@ from pathlib import Path
 from typing import Any
 
 MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
-"""What a library's Python package is called."""
+"""Name of a library's Python package."""
 TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+"""Names of the libraries that a target can request."""
 _CAPABILITY = (75, 76)
 """CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of CUDA's driver API."""
 _KEYS = (

@@ -11,10 +11,6 @@ import os
 VARIABLE = "BUILDSYS_TENSORRT_PYTHON"
 SEARCHED = "/usr/local/bin:/usr/bin:/bin"
 """The folders visible to steps."""
-TITLES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
-"""Names of the libraries that a target can request."""
-MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
-"""Name of a library's Python package."""
 
 
 def interpreter() -> str:
