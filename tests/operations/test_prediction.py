@@ -46,6 +46,18 @@ def predict(workspace: Path, *arguments: str) -> int:
     return main(["-C", str(workspace), "predict", *arguments])
 
 
+@pytest.mark.parametrize("text", ["abc", "1.5", "-0.1", "nan"])
+def test_a_confidence_is_a_number_from_0_to_1(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another value of --confidence is refused in a sentence that states the bounds."""
+    with pytest.raises(SystemExit) as ended:
+        predict(tmp_path, "net@board", "image.jpg", f"--confidence={text}")
+    assert ended.value.code == 2
+    told = f"argument --confidence: {text} is not a number from 0 to 1\n"
+    assert capsys.readouterr().err.endswith(told)
+
+
 def test_only_a_build_that_is_up_to_date_predicts(
     workspace: Path, build: Build, capsys: pytest.CaptureFixture[str]
 ) -> None:
