@@ -63,7 +63,7 @@ class Reporter:
     def initialize(self, task_list: dict[str, Task], selected: list[str]) -> None:
         """Prepare the run before the first task.
 
-        `selected`: names of tasks, with patterns expanded.
+        `selected`: names of tasks, with patterns expanded; doit repeats those that several match.
         """
         if not selected:  # our loader refuses that earlier; doit's default loader does not check
             self._refusal = _NO_SUCH_TASK
@@ -94,7 +94,7 @@ class Reporter:
             self.names = tuple(selected)
         if self.names:
             asked = [name for name in selected if name.startswith("build:")]
-            self.builds = [name.removeprefix("build:") for name in asked]
+            self.builds = [name.removeprefix("build:") for name in dict.fromkeys(asked)]
 
     def _begin(self) -> None:
         """Take the lock, print mistakes in recipes, prepare the run."""

@@ -152,6 +152,27 @@ def test_build_takes_a_recipe_s_name_and_repeats_what_was_typed(
     assert "build:" not in error
 
 
+@pytest.mark.parametrize("command", ["build", "doit"])
+def test_patterns_that_match_the_same_build_count_it_once(place: Path, command: str) -> None:
+    """Every build has one row, however many names match it."""
+    names = ("build:plain@host", "build:plain@*", "build:p*")
+    if command == "doit":
+        run = doit(place, *names)
+    else:
+        run = subprocess.run(
+            [sys.executable, "-m", "buildsys", "build", *names],
+            cwd=place,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert run.returncode == 0, run.stderr
+    rows = json.loads((place / "build" / "summary.json").read_text())["builds"]
+    assert [row["id"] for row in rows] == ["plain@host"]
+    assert run.stdout.count("plain@host: built") <= 1
+    assert len([line for line in run.stdout.splitlines() if line.startswith("plain@host ")]) == 1
+
+
 def test_a_broken_recipe_is_named_by_every_pattern_that_matches_it(
     place: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
