@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from buildsys import cli
+from buildsys.authoring.recipes import model
 from buildsys.authoring.recipes.given_checks import guess_decoder
 from buildsys.authoring.recipes.given_file import UnreadableModel, read_given
 from buildsys.authoring.targets.lookup import Boards
 from buildsys.spec import Format
+from buildsys.steps import quantize_onnx
 from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import plan_good, write_recipe
 from tests.checkpoints import archive_of
@@ -102,6 +104,12 @@ CASES: dict[str, tuple[bytes, str, str]] = {
     "no-opset-onnx": (onnx_bytes((IMAGE,), opset=0), "", "input: {size: 64}"),
     "new-opset-onnx": (onnx_bytes((IMAGE,), opset=99), "", "input: {size: 64}"),
     "old-opset-onnx": (onnx_bytes((IMAGE,), opset=5), "", "input: {size: 64}"),
+    "opset-of-int8-onnx": (
+        onnx_bytes((IMAGE,), opset=11),
+        "",
+        "input: {size: 64}\nquantization: {scheme: int8, calibration: {images: 'data/cam/*.jpg',"
+        " count: 1}}\ntargets: [triton-onnx]",
+    ),
     "new-format-onnx": (onnx_bytes((IMAGE,), ir=99), "", "input: {size: 64}"),
     "domain-onnx": (
         onnx_bytes((IMAGE,), operators=("Foo",), domain="my.dom"),
@@ -211,6 +219,11 @@ def test_every_mistake_is_reported_at_check(
     compare(told, HERE / "given.yaml", ())
     silent = [name for name in CASES if f"recipes/{name}.yaml" not in told]
     assert not silent
+
+
+def test_int8_needs_the_opset_that_its_step_takes() -> None:
+    """`check` and the step that quantizes ONNX files have the same limit."""
+    assert model.INT8_OPSET == quantize_onnx._LEAST_OPSET
 
 
 @pytest.mark.parametrize("form", [Format.TFLITE, Format.ONNX])

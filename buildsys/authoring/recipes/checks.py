@@ -8,6 +8,7 @@ from buildsys.authoring.recipes.families import network
 from buildsys.authoring.recipes.firmware_checks import check_decoder, check_firmware
 from buildsys.authoring.recipes.gates import check_gates
 from buildsys.authoring.recipes.given_checks import check_given
+from buildsys.authoring.recipes.model import least_opset
 from buildsys.authoring.recipes.pipelines import is_finished
 from buildsys.authoring.recipes.recipe import (
     CALIBRATED,
@@ -84,11 +85,21 @@ def _check_settings(build: Build, locate: Locate) -> list[Diagnostic]:
         problems += check_training(vars(train), "size" in (recipe.train or {}), locate)
         problems += check_step_settings(recipe.source, train, locate)
     problems += _check_network(build, locate)
-    opset = build.export.opset if build.export is not None else _OPSETS[0]
+    return problems + _check_opset(build, locate)
+
+
+def _check_opset(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Check the opset of the exported file against the exporter, the readers and int8."""
+    if build.export is None:
+        return []
+    opset, least = build.export.opset, least_opset(build)
     if not _OPSETS[0] <= opset <= _OPSETS[1]:
         message = f"`opset` must be from {_OPSETS[0]} to {_OPSETS[1]}, not {opset}"
-        problems.append(locate(("export", "opset"), message))
-    return problems
+    elif opset < least:
+        message = f"`opset` must be at least {least} for int8 on {build.target.name}, not {opset}"
+    else:
+        return []
+    return [locate(("export", "opset"), message)]
 
 
 def _check_network(build: Build, locate: Locate) -> list[Diagnostic]:

@@ -2,7 +2,7 @@
 
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.given_file import GivenFile, OnnxFile, TfliteFile
-from buildsys.authoring.recipes.model import board_spec, runs_on_micro
+from buildsys.authoring.recipes.model import board_spec, least_opset, runs_on_micro
 from buildsys.authoring.recipes.pipelines import made_on_the_way
 from buildsys.spec import Format
 from buildsys.steps.lib.files import onnx_operators, tflite_schema
@@ -62,6 +62,9 @@ def _find_version(build: Build, file: OnnxFile) -> tuple[str, str] | None:
             f"uses opset {file.opset}; onnxruntime needs at least {onnx_operators.LEAST_OPSET}"
         )
         return message, "export it again with opset 13 or higher"
+    if file.opset < least_opset(build):
+        message = f"uses opset {file.opset}; int8 on {build.target.name} needs {least_opset(build)}"
+        return message, f"export it again with opset {least_opset(build)} or higher"
     if file.ir > most.ir:
         message = f"has ONNX file version (IR) {file.ir}; {what} supports at most {most.ir}"
         return message, f"{again}, or by an older release of onnx"

@@ -30,6 +30,9 @@ from buildsys.steps.lib.heads.outputs import head_outputs
 _head_outputs = cache(head_outputs)
 """Outputs by head: evaluating formulas is slow, and all builds of a recipe have the same."""
 
+INT8_OPSET = 13
+"""The least opset that `quantize_onnx` takes for int8: it has scales per channel."""
+
 
 class KnownModel(Protocol):
     """Facts about a network, or about the data that it is trained on: classes and keypoints."""
@@ -210,6 +213,17 @@ def on_reference_kernels(build: Build) -> bool:
     (XNNPACK), which round differently.
     """
     return build.recipe.quantization.scheme in CALIBRATED and runs_on_micro(build)
+
+
+def least_opset(build: Build) -> int:
+    """Return the least opset of the ONNX file that the pipeline takes; 0 without a limit of its own.
+
+    With `int8: calibrator` TensorRT finds the scales, and any file will do.
+    """
+    pipeline = build.target.pipelines.get(build.recipe.quantization.scheme, ())
+    by_device = build.tensorrt is not None and build.tensorrt.int8 == "calibrator"
+    int8 = build.recipe.quantization.scheme == "int8"
+    return INT8_OPSET if int8 and "quantize_onnx" in pipeline and not by_device else 0
 
 
 def runs_on_micro(build: Build) -> bool:
