@@ -21,7 +21,7 @@ from buildsys.outcome import Kind
 from buildsys.planning.plan_steps import make_step, needed
 from buildsys.registry import read_step
 from buildsys.report.comparisons import comparison_file
-from buildsys.spec import Format, Intermediate
+from buildsys.spec import READ_AS, Format, Intermediate
 from buildsys.steps import compare_latency
 from buildsys.write_errors import writing
 
@@ -112,7 +112,7 @@ def _left_out(session: Session, plan: BuildPlan | WaitingPlan) -> LeftOut | None
     """Return why a build has no file to time; None if it has one."""
     if isinstance(plan, WaitingPlan):
         return LeftOut(build=plan.build, reason=f"it waits for {plan.waiting_for}", kind=Waiting)
-    if plan.shipped is None or plan.shipped.name not in _TIMED:
+    if plan.shipped is None or _format(plan.shipped) not in _TIMED:
         kind = plan.shipped.name if plan.shipped else "no model"
         reason = f"it ships {kind}, which LiteRT and onnxruntime cannot run"
         return LeftOut(build=plan.build, reason=reason, kind=InputError)
@@ -174,14 +174,21 @@ def _subject(item: Input, owners: Sequence[BuildPlan]) -> compare_latency.Subjec
     """Describe how the file was made, from the steps that it depends on."""
     scheme = converter = ""
     for step in needed(list(owners[0].steps), (item.step,)):
-        quantization = json.loads(step.params).get("quantization")
-        scheme = quantization["scheme"] if isinstance(quantization, dict) else scheme
-        if any(output.name in _CONVERTED for output in step.outputs):
+        made = {output.name for output in step.outputs}
+        params = json.loads(step.params)
+        settings = params if Format.QUANTIZED_ONNX in made else params.get("quantization")
+        scheme = settings["scheme"] if isinstance(settings, dict) else scheme
+        if not made.isdisjoint(_CONVERTED):
             converter = step.tool_env
     builds = tuple(plan.build for plan in owners)
     return compare_latency.Subject(
-        builds=builds, format=item.name, scheme=scheme, converter=converter
+        builds=builds, format=_format(item), scheme=scheme, converter=converter
     )
+
+
+def _format(item: Input) -> str:
+    """Return the format of a file as the runtimes read it: a quantized ONNX file is an ONNX file."""
+    return READ_AS.get(item.name, item.name)
 
 
 def _digest(session: Session, step: Step) -> str:

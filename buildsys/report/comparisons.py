@@ -91,10 +91,14 @@ def _mark_earlier(rows: list[Timed], known: Mapping[str, Artifact]) -> list[Time
         name
         for row in rows
         for name in row.builds
-        if name not in known
-        or (
-            known[name].file.endswith(f".{row.format}")
-            and known[name].sha256 not in ("", row.sha256)
-        )
+        if name not in known or _ships_another(known[name], rows)
     }
     return [replace(row, earlier=replaced.issuperset(row.builds)) for row in rows]
+
+
+def _ships_another(item: Artifact, rows: Iterable[Timed]) -> bool:
+    """Return whether no timed file of the shipped file's format is that file; of a quantized ONNX
+    file, two files of its format are timed.
+    """
+    own = [row for row in rows if item.id in row.builds and item.file.endswith(f".{row.format}")]
+    return bool(own) and item.sha256 not in ("", *(row.sha256 for row in own))

@@ -354,6 +354,38 @@ def test_the_onnx_file_is_the_one_that_was_converted(tmp_path: Path, timer: Time
     assert digests[ONE] != digest_file(place / "one.onnx")
 
 
+def test_a_quantized_onnx_file_is_timed(tmp_path: Path, timer: Timer) -> None:
+    """onnxruntime runs every ONNX file; the float32 file is shared, and no row is an earlier file."""
+    place = tmp_path / "workspace"
+    write(place, "one", "matrix: {quantization.scheme: [float16, float32]}\n")
+    edit(place, "targets: [host]", "targets: [triton-onnx]")
+    build(place, timer)
+    names = ("one-float16@triton-onnx", "one-float32@triton-onnx")
+    assert group_of(place, "one*").left_out == ()
+    path, _ = run(place, timer, *names)
+    rows = json.loads(path.read_text())["rows"]
+    found = {tuple(row["builds"]): (row["format"], row["scheme"], row["sha256"]) for row in rows}
+    assert found[names] == ("onnx", "", digest_file(place / "one.onnx"))
+    assert found[names[:1]][:2] == ("onnx", "float16")
+    shipped = dict(zip(names, (found[names[:1]][2], found[names][2]), strict=True))
+    now = {name: dataclasses.replace(_SHIPPED, id=name, sha256=shipped[name]) for name in names}
+    assert _earlier(path, now) == {names: False, names[:1]: False}
+    now[names[0]] = dataclasses.replace(now[names[0]], sha256="another")
+    assert _earlier(path, now) == {names: False, names[:1]: True}
+
+
+_SHIPPED = Artifact(
+    id="", recipe="one", target="triton-onnx", label="", status="ready", detail="", file="1/m.onnx"
+)
+
+
+def _earlier(path: Path, artifacts: dict[str, Artifact]) -> dict[tuple[str, ...], bool]:
+    """Which rows of a comparison are of an earlier file."""
+    found = read_comparison(path, artifacts.values())
+    assert found is not None
+    return {row.builds: row.earlier for row in found.rows}
+
+
 def test_turns_are_taken_in_rounds() -> None:
     """Files are timed in alternating rounds, so that a warming machine does not favour one."""
     calls: list[str] = []
