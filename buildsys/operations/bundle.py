@@ -50,7 +50,8 @@ from buildsys.registry import PACKAGE, read_step
 from buildsys.spec import Format
 from buildsys.steps import build_engine, pack_calibration
 from buildsys.steps.build_engine import JETSONS, Params
-from buildsys.steps.lib.heads.batch import calibration_batch
+from buildsys.steps.lib.files.onnx_header import read_header
+from buildsys.steps.lib.heads.batch import Batch, calibration_batch, is_open
 from buildsys.steps.lib.runtime.launcher import rebuild
 from buildsys.steps.lib.tensorrt import builder_process, bundle_program, separate_process
 from buildsys.steps.lib.tensorrt.bundle_program import BUNDLE, RESULT
@@ -133,7 +134,8 @@ class Bundle:
 class BundleReadme:
     """The values in a bundle's README.
 
-    `gpu`: its name, or ""; `files`: names of the bundle's files.
+    `gpu`: its name, or ""; `shapes`: trtexec's option for a dynamic batch, or ""; `files`: names of
+    the bundle's files.
     """
 
     build: str
@@ -141,6 +143,7 @@ class BundleReadme:
     install: str
     params: Params
     gpu: str
+    shapes: str
     files: tuple[str, ...]
 
     @property
@@ -348,6 +351,7 @@ def _fill(session: Session, remote: RemoteBuild, folder: Path) -> str:
         install=install,
         params=remote.params,
         gpu=request["gpu"],
+        shapes=shapes_option(folder / request["onnx"], remote.params.batch),
         files=tuple(sorted(fixed)),
     )
     (folder / _README).write_text(describe(readme), encoding="utf-8")
@@ -471,11 +475,27 @@ def how_to_install(params: Params, locked: str) -> str:
     return f"pip install tensorrt=={params.version}.*, or NVIDIA's container with that version"
 
 
+def shapes_option(onnx: Path, batch: Batch) -> str:
+    """Return trtexec's option to run the optimum of a dynamic batch, "" for a fixed batch.
+
+    Without it trtexec runs dynamic axes with 1 (https://github.com/NVIDIA/TensorRT/issues/1111);
+    for fixed axes it is an error (https://github.com/NVIDIA/TensorRT/issues/2043).
+    """
+    if not is_open(batch):
+        return ""
+    edges = read_header(onnx).inputs
+    shapes = (
+        f"{edge.name}:{'x'.join(str(side or batch[1]) for side in edge.shape or ())}"
+        for edge in edges
+    )
+    return f"--shapes={','.join(shapes)}"
+
+
 def describe(readme: BundleReadme) -> str:
     """Return the README's text."""
     rows = [f"| {code_cell(name)} | {_WHAT.get(name, '')} |" for name in readme.files]
     rows.append("| `bundle.json` | the request, and the keys that the result belongs to |")
-    timings = (_figures(readme.params),) if readme.params.library == "tensorrt" else ()
+    timings = _figures(readme) if readme.params.library == "tensorrt" else ()
     back = f"    buildsys import FOLDER\n    doit build:{readme.build}"
     paragraphs = (
         f"The engine of {code_span(readme.build)} for {markdown(readme.label)} is built on a machine with"
@@ -498,10 +518,15 @@ def describe(readme: BundleReadme) -> str:
     )
 
 
-def _figures(params: Params) -> str:
-    where = f" (JetPack has it in {_TRTEXEC})" if params.compute_capability in JETSONS else ""
+def _figures(readme: BundleReadme) -> tuple[str, ...]:
+    """Return the paragraphs about timings and figures."""
+    jetson = readme.params.compute_capability in JETSONS
+    where = f" JetPack has trtexec in {_TRTEXEC}." if jetson else ""
+    command = "trtexec --loadEngine=result/model.engine --exportTimes=result/benchmark.json"
+    best = f" `--shapes` states the batch, {readme.params.batch[1]}." if readme.shapes else ""
     return (
-        "Timings that the builder takes are kept in `timing-caches` for the next build, and go back with"
-        " the result. So do figures, where `trtexec --loadEngine=result/model.engine"
-        f" --exportTimes=result/benchmark.json` writes them{where}."
+        "Timings that the builder takes are kept in `timing-caches` for the next build, and go back"
+        " with the result. So do figures, if this command writes them before:",
+        f"    {command} {readme.shapes}".rstrip(),
+        *((f"{where}{best}".strip(),) if where or best else ()),
     )

@@ -242,6 +242,9 @@ def _trtexec(path: str, data: list[Any], device: str, published: Published) -> M
     older = any("endToEndMs" in item for item in data)
     note = f"{NO_DIGEST}; the times are of computeMs, without transfers"
     note += ", the warm-up's iterations among them" if older else ""
+    batch = _fixed_batch(published.loads)
+    if batch is None:
+        note += ", of an unknown batch"
     figures = summarize(times)
     return Measurement(
         label=ON_A_DEVICE,
@@ -252,7 +255,7 @@ def _trtexec(path: str, data: list[Any], device: str, published: Published) -> M
         runs=int(figures.pop("runs")),
         warmup=None,
         p95_ms=None,
-        batch=None,
+        batch=batch,
         **figures,
         sha256=published.sha256,
         format=published.format,
@@ -260,6 +263,12 @@ def _trtexec(path: str, data: list[Any], device: str, published: Published) -> M
         source="trtexec",
         note=note,
     )
+
+
+def _fixed_batch(loads: Loads | None) -> int | None:
+    """Return the batch of an engine that has only one; trtexec's file does not state it."""
+    least, most = loads.batch if loads is not None else (0, 0)
+    return least if least == most and least else None
 
 
 def _reader(path: str, fields: dict[str, Any]) -> Callable[[str], float]:

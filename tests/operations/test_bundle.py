@@ -24,6 +24,8 @@ from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running.process import Command, OnProgress
 from buildsys.execution.session.session import Session
 from buildsys.operations import bundle as bundles
+from buildsys.steps import build_engine
+from tests import given_models
 from tests.conftest import StandIn, no_environment
 from tests.execution.packages.test_judged_again import contradict
 from tests.operations import golden
@@ -152,6 +154,40 @@ def test_a_bundle_has_all_that_the_device_needs(
     again = bundle(workspace, tools, JETSON, folder)
     assert {path.name: path.read_bytes() for path in again.glob("*.*")} == first
     golden.check("bundle-readme", (folder / "README.md").read_text())
+
+
+def test_trtexec_runs_the_optimum_of_a_dynamic_batch(tmp_path: Path) -> None:
+    """trtexec runs a dynamic batch with 1 unless its shape is given, and refuses that of a fixed
+    one.
+    """
+    edge = given_models.Edge(name="input.1", shape=("batch", 3, 64, 96))
+    (tmp_path / "model.onnx").write_bytes(given_models.onnx_bytes(inputs=(edge,)))
+    option = bundles.shapes_option(tmp_path / "model.onnx", (1, 4, 8))
+    assert option == "--shapes=input.1:4x3x64x96"
+    assert bundles.shapes_option(tmp_path / "model.onnx", (4, 4, 4)) == ""
+    params = build_engine.Params(
+        library="tensorrt",
+        version="10.3",
+        compute_capability="8.7",
+        workspace_gib=1,
+        optimization_level=3,
+        version_compatible=False,
+        hardware_compatibility="none",
+        scheme="float16",
+        batch=(1, 4, 8),
+    )
+    readme = bundles.BundleReadme(
+        build=JETSON,
+        label="Orin",
+        install="JetPack",
+        params=params,
+        gpu="Orin",
+        shapes=option,
+        files=(),
+    )
+    text = bundles.describe(readme)
+    assert f"--exportTimes=result/benchmark.json {option}\n" in text
+    assert "`--shapes` states the batch, 4." in text
 
 
 def test_a_device_that_calibrates_gets_the_images(

@@ -166,6 +166,16 @@ def test_trtexec_names_no_model_so_the_build_has_to_fit(
     assert "no digest" in new.note
     assert "warm-up" not in new.note
     assert "warm-up" in old.note
+    assert (new.batch, "unknown batch" in new.note) == (None, True)
+
+
+def test_trtexec_times_an_engine_of_a_fixed_batch(published: Path) -> None:
+    """trtexec's file states no batch: it is recorded where the engine has only one."""
+    Path("times.json").write_text(TRTEXEC)
+    publish_engine(published, batch=[4, 4, 4])
+    assert run("net@orin", "times.json", device="Orin NX") == 0
+    (found,) = measurements.read(Workspace(published), "net@orin")
+    assert (found.batch, "unknown batch" in found.note) == (4, False)
 
 
 @pytest.mark.parametrize(

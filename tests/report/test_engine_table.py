@@ -182,6 +182,26 @@ def test_the_index_shows_the_engine_alone() -> None:
     assert [(entry.batch, entry.what) for entry in entries] == [(1, "engine only")]
 
 
+def test_times_of_an_unknown_batch_have_no_ratio() -> None:
+    """trtexec's times of an engine with a dynamic batch belong to an unknown batch."""
+
+    def timed(scheme: str, batch: tuple[int, ...]) -> Artifact:
+        item = ready("detect", scheme)
+        assert item.engine is not None
+        latency = tuple(dataclasses.replace(e, batch=0) for e in item.latency)
+        engine = dataclasses.replace(item.engine, batch=batch)
+        return dataclasses.replace(item, latency=latency, engine=engine)
+
+    found = row(only(timed("float32", (1, 4, 8)), timed("int8", (1, 4, 8))), "int8")
+    assert found.ratios is not None
+    assert found.ratios.latency is None
+    assert engine_table.batch(found) == "unknown (1 to 8)"
+    fixed = row(only(timed("float32", (4, 4, 4)), timed("int8", (4, 4, 4))), "int8")
+    assert fixed.ratios is not None
+    assert fixed.ratios.latency == pytest.approx(0.5)
+    assert engine_table.batch(fixed) == "4"
+
+
 def test_what_a_baseline_holds_is_what_every_machine_measures() -> None:
     """The baseline holds the ONNX file's accuracy, which every machine measures."""
     item = ready("detect", "int8")

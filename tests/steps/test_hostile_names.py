@@ -186,6 +186,7 @@ def test_the_readme_of_a_bundle() -> None:
         install="pip install tensorrt",
         params=params,
         gpu="Orin",
+        shapes="",
         files=("model.onnx",),
     )
     kept = frozenset({"params", "build", "install"})

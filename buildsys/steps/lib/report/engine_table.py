@@ -39,7 +39,8 @@ class Ratios:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One engine with one batch size on one machine; `batch` 0: nothing was timed.
+    """One engine with one batch size on one machine; `batch` 0: nothing was timed, or the timed
+    batch is unknown.
 
     `alone`, `whole`: without and with the copies to and from the GPU. `file`: engine or ONNX, the
     file of size `bytes`; 0 if neither exists here.
@@ -179,7 +180,8 @@ def _ratios(item: Artifact, alone: Latency | None, items: list[Artifact]) -> Rat
     base = next((other for other in items if _is_base(other, item)), None)
     if base is None or item.engine is None or item.engine.scheme == _FLOAT:
         return None
-    slow = [e for e in base.latency if alone is not None and _alike(e, alone)]
+    known = alone is not None and (alone.batch or len(set(item.engine.batch)) == 1)
+    slow = [e for e in base.latency if alone is not None and known and _alike(e, alone)]
     (kind, count), (other_kind, other_count) = _file(item), _file(base)
     one_file = not count or (kind == _ONNX and item.engine.lowered)
     return Ratios(
@@ -295,7 +297,8 @@ def source(row: Row) -> str:
 def batch(row: Row) -> str:
     """Return the batch size that was timed, otherwise those that the engine is built for."""
     least, _, most = row.facts.batch
-    return str(row.batch or (least if least == most else f"{least} to {most}"))
+    several = f"unknown ({least} to {most})" if row.timed else f"{least} to {most}"
+    return str(row.batch or (least if least == most else several))
 
 
 def side(row: Row) -> str:
