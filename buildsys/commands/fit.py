@@ -59,10 +59,12 @@ def render(found: "Fit") -> str:
 
 
 def _cells(trial: "Trial", room: "Room") -> tuple[str, ...]:
+    from buildsys.steps.lib.firmware.memory_limits import needed_kib
+
     return (
         _frame(trial.frame),
-        _kib(trial.need.arena_bytes),
-        _kib(trial.need.flash_bytes),
+        str(needed_kib(trial.need.arena_bytes)),
+        str(needed_kib(trial.need.flash_bytes)),
         _verdict(trial, room),
         "known" if trial.seconds is None else f"{trial.seconds:.0f}",
     )
@@ -108,4 +110,4 @@ def _frame(frame: tuple[int, int]) -> str:
 
 
 def _kib(count: int) -> str:
-    return f"{count / 1024:.0f}"
+    return str(count // 1024)

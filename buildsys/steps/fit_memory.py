@@ -11,7 +11,7 @@ from typing import Any
 
 from buildsys.spec import Format, Slot, StepSpec
 from buildsys.steps.lib.firmware import planned_arena
-from buildsys.steps.lib.firmware.arena_limit import find_excess
+from buildsys.steps.lib.firmware.memory_limits import find_excess, needed_kib
 
 _KINDS = (Format.VELA, Format.TFLITE)
 STEP = StepSpec(
@@ -81,6 +81,6 @@ def _judge_flash(verdict: dict[str, Any], size: int, slot: Slot, params: Params)
     }
     if size > slot.size:
         verdict["failures"].append(
-            f"the file has {size / 1024:.0f} KiB, {params.firmware} keeps {slot.size / 1024:.0f} KiB"
+            f"the file has {needed_kib(size)} KiB, {params.firmware} keeps {slot.size // 1024} KiB"
             f" for it at 0x{slot.address:08X}; a smaller network needs less"
         )

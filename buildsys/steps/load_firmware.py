@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources, StepSpec
 from buildsys.steps.lib.files.tflite_bounds import demand_tflite
-from buildsys.steps.lib.firmware.arena_limit import find_excess
 from buildsys.steps.lib.firmware.inference_runner import RunnerReport
+from buildsys.steps.lib.firmware.memory_limits import find_excess
 from buildsys.steps.lib.runtime.progress import fail, remember, report
 
 if TYPE_CHECKING:

@@ -620,6 +620,14 @@ def test_a_ladder_keeps_the_verdicts_of_its_proof() -> None:
     assert unjudged.rungs[0].note == "not trained"
 
 
+def test_a_budget_that_is_exceeded_is_not_shown_as_met() -> None:
+    """Only a share of 1 is 100 %, and what is needed is rounded up."""
+    shares = [formatting.percent(value) for value in (0.5, 0.999, 1.0, 1.004, 1.5)]
+    assert shares == ["50%", "99%", "100%", "101%", "150%"]
+    needs = [formatting.need_kib(count) for count in (1024, 1025, 10 * 1024, 256 * 1024 + 1)]
+    assert needs == ["1.0", "1.1", "10", "257"]
+
+
 def test_evidence_reads_like_words() -> None:
     """Evidence is shown as text, not as JSON, without empty lists."""
     tensor = {

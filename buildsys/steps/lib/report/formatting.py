@@ -61,6 +61,14 @@ def kib(count: int) -> str:
     return f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
 
 
+def need_kib(count: int) -> str:
+    """Return needed bytes as KiB like `kib`, rounded up, so that a budget that is exceeded is never
+    equal to its limit.
+    """
+    tenths = -(-count * 10 // 1024)
+    return f"{tenths / 10:,.1f}" if tenths < 100 else f"{-(-count // 1024):,}"
+
+
 def first_lines(message: str, most: int = 6) -> str:
     """Return the beginning of an error; the build's page has the rest, the log, and the command to
     repeat it.
@@ -121,8 +129,9 @@ def share(budget: Budget) -> float | None:
 
 
 def percent(value: float) -> str:
-    """Return a share as a percentage; a share below 1 is never rounded to 100 %."""
-    return f"{min(value, 0.99) if value < 1 else value:.0%}"
+    """Return a share as a percentage; only a share of 1 is 100 %."""
+    shown = min(value, 0.99) if value < 1 else max(value, 1.01) if value > 1 else value
+    return f"{shown:.0%}"
 
 
 def counts(artifacts: Iterable[Artifact]) -> str:

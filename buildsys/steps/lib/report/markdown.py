@@ -184,7 +184,7 @@ def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
 def _budget(item: Artifact, name: str) -> str:
     for budget in item.budgets:
         if budget.name == name:
-            need = words.kib(budget.need_bytes)
+            need = words.need_kib(budget.need_bytes)
             return f"{need} of {words.kib(budget.has_bytes)}" if budget.has_bytes else need
     return ""
 

@@ -217,6 +217,7 @@ def _environment(templates: Path) -> Any:
         "sigmas": words.sigmas,
         "drop": lambda pair: words.drop(*pair),
         "kib": words.kib,
+        "need_kib": words.need_kib,
         "machine": words.machine,
         "ms": words.ms,
         "number": words.number,
