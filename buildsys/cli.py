@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildsys import __version__
-from buildsys.errors import BuildsysError, InputError
+from buildsys.errors import BuildsysError, InputError, annotations
 from buildsys.printing import Printed, guard
 from buildsys.write_errors import FOLDER_GONE, is_folder_gone
 
@@ -78,6 +78,9 @@ def _run(words: list[str]) -> int:
         return int(options.run(options))
     except BuildsysError as error:
         print(error, file=sys.stderr)
+        if getattr(options, "format", "") == "github":
+            for line in annotations(error):
+                guard(sys.stdout).command(line)
         return error.exit_code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)

@@ -155,6 +155,11 @@ class InputError(BuildsysError):
         )
 
 
+def annotations(error: BuildsysError) -> list[str]:
+    """Return GitHub's workflow commands for the mistakes of an error; none without a place."""
+    return [each.annotate() for each in error.diagnostics] if isinstance(error, InputError) else []
+
+
 class StepFailed(BuildsysError):
     """A step's process ended with an error or without its outputs.
 

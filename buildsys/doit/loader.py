@@ -26,7 +26,7 @@ from buildsys.doit.names import check_names, check_variables
 from buildsys.doit.reporter import Reporter, make_reporter
 from buildsys.doit.run import UNKNOWN, Request, Run, RunOptions
 from buildsys.doit.tasks import IN_PROCESSES, Checker, make_tasks
-from buildsys.errors import BuildsysError
+from buildsys.errors import BuildsysError, annotations
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import Row, render_table
 from buildsys.execution.state.build_patterns import task_pattern
@@ -228,6 +228,8 @@ def _explained(run: Run, runs: bool) -> Iterator[None]:
         raise
     except BuildsysError as error:  # doit would exit with 3, its code for wrong names
         print(f"ERROR: {printed(str(error))}", file=guard(sys.stderr))
+        for line in annotations(error) if run.options.github else ():
+            guard(sys.stdout).command(line)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("\ninterrupted: nothing was started", file=guard(sys.stderr))

@@ -14,7 +14,7 @@ from doit.task import Task
 from buildsys.doit.names import REPORT
 from buildsys.doit.run import UNKNOWN, Run
 from buildsys.doit.tasks import Reported
-from buildsys.errors import BuildsysError, CannotWrite, NotAsLocked
+from buildsys.errors import BuildsysError, CannotWrite, NotAsLocked, annotations
 from buildsys.execution import signals
 from buildsys.execution.session.interrupted_trainings import describe_trainings
 from buildsys.execution.session.session import Session
@@ -82,6 +82,8 @@ class Reporter:
         except BuildsysError as error:
             self._refusal = error.exit_code
             self.run.session.stopped_at = _PREPARATION
+            for line in annotations(error) if self.run.options.github else ():
+                self.out.command(line)
             raise InvalidTask(printed(str(error))) from error
         except UNEXPECTED as error:
             self.run.session.stop(error, _PREPARATION, "preparing the run")

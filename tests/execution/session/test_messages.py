@@ -378,3 +378,25 @@ def test_the_estimate_of_a_run_goes_by_epochs(
     session.close()
     guess = re.search(r"steps to run, about 180 min 0\d s by earlier", capsys.readouterr().err)
     assert guess is not None
+
+
+@pytest.mark.parametrize("command", ["check", "plan", "build"])
+@pytest.mark.parametrize(
+    ("file", "text", "place"),
+    [
+        ("buildsys.lock", "# merged\n<<<<<<< ours\n", "file=buildsys.lock,line=2,col=1::"),
+        ("buildsys.yaml", "remote: {urll: x}\n", "file=buildsys.yaml,line=1,col="),
+    ],
+)
+def test_format_github_annotates_mistakes_in_files_of_the_workspace(
+    workspace: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    file: str,
+    text: str,
+    place: str,
+) -> None:
+    """A mistake that prevents reading the recipes is annotated as well, by each command."""
+    (workspace / file).write_text(text)
+    assert main(["-C", str(workspace), command, "--format", "github"]) == 2
+    assert f"::error {place}" in capsys.readouterr().out
