@@ -472,7 +472,10 @@ def how_to_install(params: Params, locked: str) -> str:
         return f"pip install tensorrt-rtx-cu13=={locked}"
     if params.compute_capability in JETSONS:
         return "it comes with JetPack, as the Debian package python3-libnvinfer"
-    return f"pip install tensorrt=={params.version}.*, or NVIDIA's container with that version"
+    return (
+        f"pip install tensorrt=={params.version}.*, or, if Triton is to serve the engine, the"
+        " container nvcr.io/nvidia/tensorrt:YY.MM-py3 of the server's month"
+    )
 
 
 def shapes_option(onnx: Path, batch: Batch) -> str:

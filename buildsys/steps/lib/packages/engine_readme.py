@@ -140,13 +140,17 @@ def _serving(package: Described) -> str:
 
 For a Jetson with JetPack 6 use the containers whose names end with `-igpu`:
 {triton_readme.IGPU}"""
+    suffix = "-igpu" if package.jetson else ""
     return f"""
 ## Serve it
 
 {triton_readme.JETSON if package.jetson else triton_readme.DOCKER}
 
-YY.MM is a month whose container has TensorRT {package.version}; a server with another version cannot
-load the engine. The versions in each container:
+YY.MM is a month whose container has TensorRT {package.version}. A server with another version cannot
+load the engine, even if only the fourth number differs, which Python may not report
+({triton_readme.FOURTH}). The containers of a month have the same version: for this
+server, build the engine in `nvcr.io/nvidia/tensorrt:YY.MM-py3{suffix}` of its month
+({triton_readme.SAME}). The versions in each container:
 {triton_readme.CONTAINERS}{jetson if package.jetson else ""}
 
 {triton_readme.batching(package.network, package.largest_batch)}"""

@@ -10,6 +10,10 @@ from buildsys.steps.lib.packages.network_description import Network
 
 CONTAINERS = "https://docs.nvidia.com/deeplearning/frameworks/support-matrix/index.html"
 """NVIDIA's list of the software in each month's container."""
+FOURTH = "https://github.com/NVIDIA/TensorRT/issues/3071"
+"""A server of 8.6.1.2 refuses an engine of 8.6.1.6."""
+SAME = "https://github.com/triton-inference-server/server/issues/5812"
+"""Triton's maintainers: the TensorRT container of the same month has the server's version."""
 RELEASES = (
     "https://github.com/triton-inference-server/server/blob/main/docs/introduction/compatibility.md"
 )

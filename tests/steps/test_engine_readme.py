@@ -1,0 +1,19 @@
+"""The README of a package with an engine: which TensorRT loads it."""
+
+import dataclasses
+
+import pytest
+
+from buildsys.steps.lib.packages import engine_readme
+from tests.steps.test_hostile_names import ENGINE
+
+
+@pytest.mark.parametrize(("jetson", "suffix"), [(False, ""), (True, "-igpu")])
+def test_the_server_has_the_container_of_the_same_month(jetson: bool, suffix: str) -> None:
+    """An engine loads only with all four numbers of its version, which containers of one month
+    share.
+    """
+    text = engine_readme.describe(dataclasses.replace(ENGINE, jetson=jetson))
+    assert "even if only the fourth number differs" in text
+    assert f"`nvcr.io/nvidia/tensorrt:YY.MM-py3{suffix}` of its month" in text
+    assert f"nvcr.io/nvidia/tritonserver:YY.MM-py3{suffix} tritonserver" in text
