@@ -121,7 +121,7 @@ MEANINGS: dict[str, dict[str, str]] = {
         "scheme": "Number format of weights and activations.",
         "granularity": "One scale for a whole tensor, or one for each channel of the weights."
         " Default: `per-channel`.",
-        "io": "Number format of inputs and outputs of an int8 file. Default: what the contract needs.",
+        "io": "Number format of inputs and outputs of an int8 TFLite file. Default: what the contract needs.",
         "unquantized": "Number format of the layers of an int8 ONNX file that are not quantized. Default:"
         " `float16` for engines, `float32` for files that ONNX Runtime runs.",
         "calibration": "Images that determine the value ranges of int8 and int16x8.",

@@ -9,7 +9,7 @@ from buildsys.authoring.recipes.firmware_checks import check_decoder, check_firm
 from buildsys.authoring.recipes.gates import check_gates
 from buildsys.authoring.recipes.given_checks import check_given
 from buildsys.authoring.recipes.model import least_opset
-from buildsys.authoring.recipes.pipelines import is_finished
+from buildsys.authoring.recipes.pipelines import is_finished, made_on_the_way
 from buildsys.authoring.recipes.recipe import (
     CALIBRATED,
     LARGEST_SIDE,
@@ -26,7 +26,7 @@ from buildsys.authoring.targets.lookup import Boards
 from buildsys.authoring.targets.target import Target
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
-from buildsys.spec import GRID, Family
+from buildsys.spec import GRID, Family, Format
 from buildsys.text import did_you_mean
 
 _OPSETS = (11, 20)
@@ -211,6 +211,7 @@ def _check_pipeline(build: Build, locate: Locate, index: int) -> list[Diagnostic
     return problems or [
         *check_calibrated(recipe, build.calibration_images, locate),
         *_check_unquantized(recipe, build.target, locate),
+        *_check_io(recipe, build.target, locate),
     ]
 
 
@@ -251,6 +252,23 @@ def _check_unquantized(recipe: Recipe, board: Target, locate: Locate) -> list[Di
     message = f"`unquantized` is for int8 ONNX files, and {board.name} takes none"
     hint = "leave it out, or write it below the target that takes one"
     return [locate(("quantization", "unquantized"), message, hint)]
+
+
+def _check_io(recipe: Recipe, board: Target, locate: Locate) -> list[Diagnostic]:
+    """Warn about `io: int8` where inputs and outputs stay float32: only int8 TFLite files have a
+    choice.
+    """
+    scheme = recipe.quantization.scheme
+    if recipe.quantization.io != "int8":
+        return []
+    if scheme != "int8":
+        message = f"`io` has no effect: inputs and outputs are float32 with scheme {scheme}"
+    elif Format.TFLITE not in made_on_the_way(board, recipe):
+        message = "`io` has no effect: inputs and outputs of int8 ONNX files are float32"
+    else:
+        return []
+    hint = "remove it; if other builds need it, write `io: float32` for this one"
+    return [locate(("quantization", "io"), message, hint, key=True, severity="warning")]
 
 
 def labelled_splits(build: Build) -> set[str]:
