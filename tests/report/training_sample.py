@@ -79,10 +79,10 @@ def _measured(name: str) -> curves.Measured:
     worse = 0.06 if name == "tflite" else 0.0
     found = []
     for kind in ("box", "keypoints"):
-        classes = [
-            _curve(word, worse + 0.1 * (i + (kind != "box"))) for i, word in enumerate(_KINDS)
+        rankings = [
+            _ranking(word, worse + 0.1 * (i + (kind != "box"))) for i, word in enumerate(_KINDS)
         ]
-        found.append(curves.join(kind, classes))
+        found.append(curves.join(kind, rankings))
     counts = ((288, 6, 11), (2, 214, 7), (10, 21, 0))
     confusion = curves.Confusion(
         classes=_KINDS, confidence=curves.CONFIDENCE, overlap=curves.OVERLAP, counts=counts
@@ -96,9 +96,13 @@ def _measured(name: str) -> curves.Measured:
     )
 
 
-def _curve(name: str, worse: float) -> curves.ClassCurve:
-    steps = [step / (curves.STEPS - 1) for step in range(curves.STEPS)]
-    last = 0.98 - worse
-    precision = [max(0.0, 1 - worse - 0.4 * x**5) if x <= last else 0.0 for x in steps]
-    scores = [max(0.0, 0.97 - 0.9 * x**3) if x <= last else 0.0 for x in steps]
-    return curves.curve(name, 270, precision, scores)
+def _ranking(name: str, worse: float, objects: int = 270) -> curves.Ranking:
+    """Detections whose precision and score fall with recall."""
+    right: list[bool] = []
+    scores: list[float] = []
+    for hit in range(1, round((0.98 - worse) * objects)):
+        recall = hit / objects
+        wrong = round(hit / (1 - worse - 0.4 * recall**5)) - hit - right.count(False)
+        right += [False] * wrong + [True]
+        scores += [0.97 - 0.9 * recall**3] * (wrong + 1)
+    return curves.Ranking(name=name, objects=objects, right=tuple(right), scores=tuple(scores))

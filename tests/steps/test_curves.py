@@ -8,9 +8,16 @@ from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.metrics.curves import Found
 
 
+def rank(name: str, objects: int, found: dict[float, bool]) -> curves.Ranking:
+    """Detections by score, best first: whether each is correct."""
+    return curves.Ranking(
+        name=name, objects=objects, right=tuple(found.values()), scores=tuple(found)
+    )
+
+
 def test_a_curve_has_the_best_precision_that_still_has_a_recall() -> None:
     """At each recall the curve has the best precision that still reaches it."""
-    found = curves.trace("tag", 3, [True, False, True], [0.9, 0.6, 0.3])
+    found = curves.trace(rank("tag", 3, {0.9: True, 0.6: False, 0.3: True}))
     assert (found.precision[0], found.confidence[0]) == (1.0, 0.9)
     assert (found.precision[33], found.confidence[33]) == (1.0, 0.9)
     assert (found.precision[34], found.confidence[34]) == (0.6667, 0.3)
@@ -20,13 +27,24 @@ def test_a_curve_has_the_best_precision_that_still_has_a_recall() -> None:
 
 def test_the_best_confidence_is_that_of_the_highest_f1() -> None:
     """The best confidence has the highest F1; a class without objects does not count."""
-    good = curves.trace("tag", 2, [True, True, False], [0.9, 0.6, 0.3])
-    absent = curves.trace("cup", 0, [False], [0.5])
+    good = rank("tag", 2, {0.9: True, 0.6: True, 0.3: False})
+    absent = rank("cup", 0, {0.5: False})
     found = curves.join("box", [good, absent])
     assert [item.name for item in found.classes] == ["tag"]
     assert (found.best.f1, found.best.precision, found.best.recall) == (1.0, 1.0, 1.0)
     assert found.best.confidence == 0.6
     assert curves.join("box", [absent]).best.f1 == 0.0
+
+
+def test_the_figures_at_a_confidence_are_of_the_detections_from_it_on() -> None:
+    """Correct detections below a confidence do not raise the precision at it, as they raise that of
+    the curve.
+    """
+    mixed = rank("tag", 4, {0.9: True, 0.85: False, 0.8: False, 0.6: True, 0.5: True, 0.4: True})
+    clear = rank("cup", 2, {0.95: True, 0.6: True, 0.55: False, 0.54: False, 0.53: False})
+    found = curves.join("box", [mixed, clear])
+    assert found.classes[0].precision[50] == 0.6667  # reached at 0.4
+    assert found.best == curves.Threshold(confidence=0.6, precision=0.75, recall=0.75, f1=0.75)
 
 
 def test_a_matrix_counts_what_was_found_as_what() -> None:
@@ -64,7 +82,7 @@ def test_the_file_is_read_as_it_was_written(tmp_path: Path) -> None:
         sha256="0" * 64,
         split="val",
         pictures=2,
-        curves=(curves.join("box", [curves.trace("tag", 1, [True], [0.9])]),),
+        curves=(curves.join("box", [rank("tag", 1, {0.9: True})]),),
         confusion=curves.Matrix(("tag",)).result(),
     )
     curves.write(tmp_path / "curves.json", measured)

@@ -319,6 +319,45 @@ print(json.dumps([seen((0, 50), (1, 20), (2, 50)), seen(), seen(labelled=False),
     assert whole == {"top1": 1, "top5": 1, "top1.a": 1, "top1.b": None}
 
 
+def test_the_best_confidence_is_of_the_detections_from_it_on() -> None:
+    """For boxes, keypoints and oriented boxes: the curves have the counted mean precision, and the
+    best confidence the precision of all detections from it on.
+    """
+    script = """
+import sys; sys.path.insert(0, sys.argv[1])
+import dataclasses, json, numpy as np
+from buildsys.steps.lib.datasets.labels import Object
+from buildsys.steps.lib.heads import oriented_boxes
+from buildsys.steps.lib.metrics import coco_metrics, oriented_accuracy
+# class, score, number of the object; objects 0 to 3 are of class 0, 4 and 5 of class 1, others are none
+found = [(0, .9, 0), (0, .85, 6), (0, .8, 7), (0, .6, 1), (0, .5, 2), (0, .4, 3),
+         (1, .95, 4), (1, .6, 5), (1, .55, 8), (1, .54, 9), (1, .53, 10)]
+place = lambda number: (50 + 100 * number, 40)
+tally = coco_metrics.Tally(("a", "b"), 1, 300)
+turned = oriented_accuracy.Tally(("a", "b"))
+objects = [Object(category=int(n > 3), box=((50 + 100 * n) / 2000, .4, .01, .2),
+                  keypoints=(((50 + 100 * n) / 2000, .4, 2),)) for n in range(6)]
+number = tally.add_picture(2000, 100, objects)
+for category, score, at in found:
+    x, y = place(at)
+    tally.rows.append({"image_id": number, "category_id": category, "score": score,
+                       "bbox": [x - 10, y - 10, 20, 20], "keypoints": [x, y, 1]})
+found.sort(key=lambda row: -row[1])
+boxes = lambda numbers: np.array([[*place(number), 30, 10, 0.3] for number in numbers])
+turned.add_picture(
+    oriented_boxes.Turned(boxes=boxes([row[2] for row in found]), scores=np.array([row[1] for row in found]),
+                          classes=np.array([row[0] for row in found])), list(boxes(range(6))), [0, 0, 0, 0, 1, 1])
+metrics = tally.measure("bbox", "box") | tally.measure("keypoints", "keypoints", (0.25,)) | turned.measure("obb")
+print(json.dumps([[metrics[each.kind + ".mAP50"], np.mean([item.precision for item in each.classes]),
+                   dataclasses.asdict(each.best)] for each in (*tally.curves, *turned.curves)]))
+"""
+    kinds = json.loads(in_evaluate(script))
+    assert len(kinds) == 3
+    for counted, drawn, best in kinds:
+        assert drawn == pytest.approx(counted, abs=0.01)
+        assert best == {"confidence": 0.6, "precision": 0.75, "recall": 0.75, "f1": 0.75}
+
+
 def test_masks_come_back_to_the_photograph() -> None:
     """Masks are at the photograph's size, without padding, inside the box."""
     script = """

@@ -64,13 +64,20 @@ class Tally:
         """
         counts = self._counts(kind)
         if self.rows:
-            precision, scores = self._evaluate(kind, sigmas)
+            evaluation = self._evaluate(kind, sigmas)
+            # [thresholds, recalls, classes, area ranges, detections per image]: all areas
+            precision = evaluation.eval["precision"][:, :, :, 0, -1]
+            ranked = [_rank(evaluation, index) for index in range(len(self.classes))]
         else:
             import numpy as np
 
             precision = np.zeros((10, curves.STEPS, len(self.classes)))
-            scores = precision
-        self.curves.append(self._trace(prefix, counts, precision[0], scores[0]))
+            ranked = [((), ())] * len(self.classes)
+        rankings = [
+            curves.Ranking(name=name, objects=count, right=right, scores=scores)
+            for name, count, (right, scores) in zip(self.classes, counts, ranked, strict=True)
+        ]
+        self.curves.append(curves.join(prefix, rankings))
         result = {
             f"{prefix}.mAP50": _mean(precision[0], sum(counts)),
             f"{prefix}.mAP50-95": _mean(precision, sum(counts)),
@@ -107,18 +114,9 @@ class Tally:
             counts[row["category_id"]] += kind != "keypoints" or row["num_keypoints"] > 0
         return counts
 
-    def _trace(
-        self, prefix: str, counts: list[int], precision: "np.ndarray", scores: "np.ndarray"
-    ) -> curves.Curves:
-        each = [
-            curves.curve(name, counts[index], precision[:, index], scores[:, index])
-            for index, name in enumerate(self.classes)
-        ]
-        return curves.join(prefix, each)
-
-    def _evaluate(self, kind: str, sigmas: tuple[float, ...]) -> tuple["np.ndarray", "np.ndarray"]:
-        """Return precision and scores [IoU thresholds, recalls, classes]; -1 for a class without
-        objects to be found.
+    def _evaluate(self, kind: str, sigmas: tuple[float, ...]) -> Any:
+        """Return pycocotools' evaluation; its precision is -1 for a class without objects to be
+        found.
         """
         import contextlib
         import io
@@ -139,10 +137,28 @@ class Tally:
             evaluation.params.maxDets = [self._most]
             evaluation.evaluate()
             evaluation.accumulate()
-        # [thresholds, recalls, classes, area ranges, detections per image]: all areas
-        found = evaluation.eval
-        precision, scores = (found[name][:, :, :, 0, -1] for name in ("precision", "scores"))
-        return np.asarray(precision), np.asarray(scores)
+        return evaluation
+
+
+def _rank(evaluation: Any, index: int) -> tuple[tuple[bool, ...], tuple[float, ...]]:
+    """Return of a class's detections, best first, whether each is correct, and its score: those that
+    `accumulate` counts at the lowest overlap.
+    """
+    import numpy as np
+
+    params = evaluation.params  # results are in the order class, area range, image
+    start = index * len(params.areaRng) * len(params.imgIds)
+    images = [
+        item for item in evaluation.evalImgs[start : start + len(params.imgIds)] if item is not None
+    ]
+    if not images:
+        return (), ()
+    scores = np.concatenate([item["dtScores"] for item in images])
+    right = np.concatenate([item["dtMatches"][0] for item in images]) > 0
+    counted = ~np.concatenate([item["dtIgnore"][0] for item in images])
+    order = np.argsort(-scores, kind="mergesort")
+    order = order[counted[order]]
+    return tuple(right[order].tolist()), tuple(scores[order].tolist())
 
 
 def _annotation(item: Object, width: int, height: int) -> dict[str, Any]:

@@ -7,8 +7,11 @@ overlap of 0.45 on, largest overlap first.
 """
 
 import json
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
+from operator import neg
 from pathlib import Path
 
 CONFIDENCE, OVERLAP = 0.25, 0.45
@@ -16,6 +19,16 @@ STEPS = 101
 """Number of points of a curve: recalls 0, 0.01, … 1."""
 Box = Sequence[float]
 """x, y of the upper left corner, width, height."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """The detections of one class in a split, best first: whether each is correct, and its score."""
+
+    name: str
+    objects: int
+    right: tuple[bool, ...]
+    scores: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +45,8 @@ class ClassCurve:
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """The confidence with the highest mean F1 over the classes, and the figures at it; the highest
-    of several, because lower ones only add false detections.
+    """The confidence with the highest mean F1 over the classes, and the mean figures of the
+    detections from it on; the highest of several, because lower ones only add false detections.
     """
 
     confidence: float
@@ -99,65 +112,48 @@ def read(path: Path) -> Measured:
     return found
 
 
-def curve(
-    name: str, objects: int, precision: Sequence[float], scores: Sequence[float]
-) -> ClassCurve:
-    """Return a class's curve from values at the 101 recalls, rounded to 1e-4."""
-    return ClassCurve(
-        name=name,
-        objects=objects,
-        precision=tuple(round(max(float(value), 0.0), 4) for value in precision),
-        confidence=tuple(round(max(float(value), 0.0), 4) for value in scores),
-    )
-
-
-def trace(name: str, objects: int, right: Sequence[bool], scores: Sequence[float]) -> ClassCurve:
-    """Return a class's curve from its detections, best first: whether each is correct, and its
-    score.
-    """
-    recalls, precisions, hits = [], [], 0
-    for number, hit in enumerate(right, 1):
-        hits += bool(hit)
-        recalls.append(hits / objects if objects else 0.0)
-        precisions.append(hits / number)
+def trace(ranking: Ranking) -> ClassCurve:
+    """Return a class's curve at the 101 recalls, rounded to 1e-4."""
+    hits, scores = tuple(accumulate(ranking.right)), ranking.scores
+    precisions = [hit / number for number, hit in enumerate(hits, 1)]
     for index in range(len(precisions) - 2, -1, -1):
         precisions[index] = max(precisions[index], precisions[index + 1])
     precision, confidence, place = [0.0] * STEPS, [0.0] * STEPS, 0
     for step in range(STEPS):
-        while place < len(recalls) and recalls[place] < step / (STEPS - 1) - 1e-12:
+        while place < len(hits) and hits[place] / ranking.objects < step / (STEPS - 1) - 1e-12:
             place += 1
-        if place == len(recalls):
+        if place == len(hits):
             break
-        precision[step], confidence[step] = precisions[place], scores[place]
-    return curve(name, objects, precision, confidence)
+        precision[step], confidence[step] = round(precisions[place], 4), round(scores[place], 4)
+    return ClassCurve(
+        name=ranking.name,
+        objects=ranking.objects,
+        precision=tuple(precision),
+        confidence=tuple(confidence),
+    )
 
 
-def join(kind: str, classes: Sequence[ClassCurve]) -> Curves:
+def join(kind: str, rankings: Sequence[Ranking]) -> Curves:
     """Return the curves of a kind, with the confidence of the highest mean F1."""
-    shown = tuple(item for item in classes if item.objects)
-    choices = [_at(shown, step / (STEPS - 1)) for step in range(STEPS)] if shown else []
+    shown = tuple(item for item in rankings if item.objects)
     nothing = Threshold(confidence=0.0, precision=0.0, recall=0.0, f1=0.0)
-    best = max(choices, key=lambda item: (item.f1, item.confidence), default=nothing)
-    return Curves(kind=kind, classes=shown, best=best)
+    best = max(_thresholds(shown), key=lambda item: (item.f1, item.confidence), default=nothing)
+    return Curves(kind=kind, classes=tuple(map(trace, shown)), best=best)
 
 
-def _at(classes: tuple[ClassCurve, ...], confidence: float) -> Threshold:
-    """Return the mean precision and recall of the classes for detections from a confidence on."""
-    points = []
-    for item in classes:
-        reached = [
-            step
-            for step, (precision, score) in enumerate(
-                zip(item.precision, item.confidence, strict=True)
-            )
-            if precision > 0 and score >= confidence
-        ]
-        recall = reached[-1] / (STEPS - 1) if reached else 0.0
-        precision = item.precision[reached[-1]] if reached else 0.0
-        both = precision + recall
-        points.append((precision, recall, 2 * precision * recall / both if both else 0.0))
-    mean = [round(sum(values) / len(points), 4) for values in zip(*points, strict=True)]
-    return Threshold(confidence=round(confidence, 2), precision=mean[0], recall=mean[1], f1=mean[2])
+def _thresholds(rankings: tuple[Ranking, ...]) -> Iterator[Threshold]:
+    """Yield the mean figures of the classes at the confidences 0, 0.01, … 1. They are those of all
+    detections from a confidence on; the precision of a curve is the best of any lower confidence.
+    """
+    hits = [(0, *accumulate(item.right)) for item in rankings]
+    for step in range(STEPS if rankings else 0):
+        confidence, points = step / (STEPS - 1), []
+        for item, right in zip(rankings, hits, strict=True):
+            kept = bisect_right(item.scores, -confidence, key=neg)
+            precision, recall = right[kept] / max(kept, 1), right[kept] / item.objects
+            points.append((precision, recall, 2 * right[kept] / (kept + item.objects)))
+        mean = [round(sum(values) / len(points), 4) for values in zip(*points, strict=True)]
+        yield Threshold(confidence=confidence, precision=mean[0], recall=mean[1], f1=mean[2])
 
 
 class Matrix:

@@ -60,11 +60,16 @@ class Tally:
         right, scores, classes = (np.concatenate(part) for part in zip(*self._found, strict=True))
         order = np.argsort(-scores, kind="stable")
         right, classes, scores = right[order], classes[order], scores[order]
-        traced = [
-            curves.trace(name, count, right[classes == number, 0], scores[classes == number])
+        rankings = [
+            curves.Ranking(
+                name=name,
+                objects=count,
+                right=tuple(right[classes == number, 0].tolist()),
+                scores=tuple(scores[classes == number].tolist()),
+            )
             for number, (name, count) in enumerate(zip(self.classes, self._counts, strict=True))
         ]
-        self.curves.append(curves.join(prefix, traced))
+        self.curves.append(curves.join(prefix, rankings))
         each = [
             average_precision(right[classes == number], count)
             for number, count in enumerate(self._counts)
