@@ -48,7 +48,7 @@ def test_the_figures_at_a_confidence_are_of_the_detections_from_it_on() -> None:
 
 
 def test_a_matrix_counts_what_was_found_as_what() -> None:
-    """The matrix pairs the largest overlaps; the rest is missed or false."""
+    """The matrix pairs objects with detections regardless of class; the rest is missed or false."""
     matrix = curves.Matrix(("cat", "dog"))
     seen = [
         Found(category=1, score=0.9),  # a cat detected as a dog
@@ -58,6 +58,21 @@ def test_a_matrix_counts_what_was_found_as_what() -> None:
     matrix.add([0, 1], seen, [[0.9, 0.6, 0.0], [0.0, 0.0, 0.9]])
     matrix.add([], [Found(category=0, score=0.5)], [])
     assert matrix.result().counts == ((0, 0, 2), (1, 0, 0), (0, 1, 0))
+
+
+def test_the_best_detection_takes_its_object_first() -> None:
+    """Among detections of one object the score decides, not the overlap; what remains without an
+    object takes another one that it overlaps. A score of exactly the confidence does not count.
+    """
+    matrix = curves.Matrix(("cat", "dog"))
+    seen = [
+        Found(category=0, score=0.8),  # overlaps the first object most, and then the second
+        Found(category=1, score=0.9),
+        Found(category=0, score=curves.CONFIDENCE),
+    ]
+    matrix.add([0, 1], seen, [[0.9, 0.5, 0.0], [0.5, 0.0, 0.9]])
+    matrix.add([0], seen[:2], [[0.9, 0.5]])
+    assert matrix.result().counts == ((0, 1, 1), (2, 0, 0), (0, 0, 0))
 
 
 def test_whole_images_have_no_background() -> None:

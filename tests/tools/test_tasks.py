@@ -251,6 +251,47 @@ print(json.dumps([o.overlap(box, other)[0].tolist(), back[0, 0], right.all(1).to
     assert precision == pytest.approx([0.995, 0.5, 0.5, 0], abs=0.01)
 
 
+def test_a_confusion_matrix_is_that_of_ultralytics() -> None:
+    """On crowded images with random objects and detections, of boxes and of oriented boxes."""
+    script = """
+import sys; sys.path.insert(0, sys.argv[1])
+import json, numpy as np, torch
+from ultralytics.utils.metrics import ConfusionMatrix
+from buildsys.steps.lib.datasets.labels import Object
+from buildsys.steps.lib.heads.oriented_boxes import Turned
+from buildsys.steps.lib.metrics import coco_metrics, oriented_accuracy
+rng, names, result = np.random.default_rng(0), ("a", "b", "c"), []
+def draw(count, angles):
+    boxes = np.concatenate([rng.uniform(20, 60, (count, 2)), rng.uniform(10, 40, (count, 2))], 1)
+    return np.concatenate([boxes, rng.uniform(0, 1, (count, 1))], 1) if angles else boxes
+for turned in (False, True):
+    theirs = ConfusionMatrix(names=dict(enumerate(names)), task="obb" if turned else "detect")
+    tally = oriented_accuracy.Tally(names) if turned else coco_metrics.Tally(names, 0, 300)
+    for _ in range(100):
+        truth, found = draw(rng.integers(0, 9), turned), draw(rng.integers(0, 20), turned)
+        kinds, seen = rng.integers(0, 3, len(truth)), rng.integers(0, 3, len(found))
+        scores = rng.permutation(np.arange(2, 34))[:len(found)] / 32
+        if turned:
+            order = np.argsort(-scores)
+            tally.add_picture(Turned(boxes=found[order], scores=scores[order], classes=seen[order]), list(truth), kinds.tolist())
+        else:
+            number = tally.add_picture(100, 100, [Object(category=int(kind), box=tuple(box / 100), keypoints=())
+                                                  for kind, box in zip(kinds, truth)])
+            tally.rows += [{"image_id": number, "category_id": int(kind), "score": float(score),
+                            "bbox": [x - w / 2, y - h / 2, w, h]}
+                           for kind, score, (x, y, w, h) in zip(seen, scores, found)]
+            truth, found = (np.concatenate([b[:, :2] - b[:, 2:] / 2, b[:, :2] + b[:, 2:] / 2], 1) for b in (truth, found))
+        tensor = lambda values: torch.as_tensor(values, dtype=torch.float32)
+        theirs.process_batch({"cls": tensor(seen), "conf": tensor(scores), "bboxes": tensor(found)},
+                             {"cls": tensor(kinds), "bboxes": tensor(truth)})
+    result.append([tally.confuse().counts, theirs.matrix.astype(int).tolist()])
+print(json.dumps(result))
+"""
+    for ours, theirs in json.loads(run_in("ultralytics", script)):
+        assert ours == theirs
+        assert min(map(min, theirs[:3])) > 0
+
+
 def test_images_to_classify_are_cut_in_their_middle() -> None:
     """As Ultralytics prepares them; a wide photograph loses its sides, not its height. A pixel of
     the network's image is the mean of all that it covers.
@@ -448,10 +489,15 @@ print(json.dumps([told, filled.ravel().tolist(), real.tolist()]))
 
 
 def in_evaluate(script: str, *words: str) -> str:
-    """Run a script in the evaluation environment; return its output. Its last argument is the
-    repository.
+    """Run a script in the evaluation environment; see `run_in`."""
+    return run_in("evaluate", script, *words)
+
+
+def run_in(environment: str, script: str, *words: str) -> str:
+    """Run a script in a tool environment; return the last line of its output. Its last argument is
+    the repository.
     """
-    _, python = environments.ensure("evaluate", print)
+    _, python = environments.ensure(environment, print)
     run = subprocess.run(
         [str(python), "-c", script, *words, str(REPOSITORY)],
         env=tool_environment(python),

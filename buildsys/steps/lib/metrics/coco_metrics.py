@@ -92,10 +92,11 @@ class Tally:
         matrix = curves.Matrix(self.classes)
         truth: dict[int, list[dict[str, Any]]] = {}
         found: dict[int, list[dict[str, Any]]] = {}
-        for rows, kept in ((self.truth["annotations"], truth), (self.rows, found)):
-            for row in rows:
-                if row.get("score", 1.0) >= curves.CONFIDENCE:
-                    kept.setdefault(row["image_id"], []).append(row)
+        for row in self.truth["annotations"]:
+            truth.setdefault(row["image_id"], []).append(row)
+        for row in self.rows:
+            if curves.is_counted(row["score"]):
+                found.setdefault(row["image_id"], []).append(row)
         for image in truth.keys() | found.keys():
             objects, answers = truth.get(image, []), found.get(image, [])
             matrix.add(

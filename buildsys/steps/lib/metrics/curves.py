@@ -2,8 +2,8 @@
 `curves`.
 
 An object counts as found from an overlap of 0.5 on (for keypoints, object keypoint similarity). The
-confusion matrix is Ultralytics': detections of at least 0.25, matched regardless of class from an
-overlap of 0.45 on, largest overlap first.
+confusion matrix is Ultralytics' (`ConfusionMatrix.process_batch`, utils/metrics.py): detections
+above 0.25, each matched regardless of class to the object that it overlaps most, by more than 0.45.
 """
 
 import json
@@ -156,6 +156,11 @@ def _thresholds(rankings: tuple[Ranking, ...]) -> Iterator[Threshold]:
         yield Threshold(confidence=confidence, precision=mean[0], recall=mean[1], f1=mean[2])
 
 
+def is_counted(score: float) -> bool:
+    """Return whether a confusion matrix counts a detection with this score."""
+    return score > CONFIDENCE
+
+
 class Matrix:
     """A confusion matrix that is being counted."""
 
@@ -168,27 +173,19 @@ class Matrix:
         self, truth: Sequence[int], found: Sequence[Found], overlaps: Sequence[Sequence[float]]
     ) -> None:
         """Add one image: classes of its objects, its detections, and overlaps
-        [objects][detections].
+        [objects][detections]. The detection with the highest score takes its object first.
         """
         nothing = len(self.classes)
-        pairs = [
-            (-overlaps[row][column], row, column)
-            for row in range(len(truth))
-            for column in range(len(found))
-            if found[column].score >= CONFIDENCE and overlaps[row][column] > OVERLAP
-        ]
-        rows: set[int] = set()
-        columns: set[int] = set()
-        for _, row, column in sorted(pairs):
-            if row not in rows and column not in columns:
-                rows.add(row)
-                columns.add(column)
-                self.counts[found[column].category][truth[row]] += 1
-        for row, category in enumerate(truth):
-            self.counts[nothing][category] += row not in rows
-        for column, item in enumerate(found):
-            if item.score >= CONFIDENCE and column not in columns:
+        free = dict(enumerate(truth))
+        sure = [(item, column) for column, item in enumerate(found) if is_counted(item.score)]
+        for item, column in sorted(sure, key=lambda pair: -pair[0].score):
+            row = max(free, key=lambda row: overlaps[row][column], default=None)
+            if row is not None and overlaps[row][column] > OVERLAP:
+                self.counts[item.category][free.pop(row)] += 1
+            else:
                 self.counts[item.category][nothing] += 1
+        for category in free.values():
+            self.counts[nothing][category] += 1
 
     def add_whole(self, truth: int, found: int) -> None:
         """Add one image that has a class as a whole."""

@@ -39,12 +39,11 @@ class Tally:
         truth = np.array(boxes).reshape(-1, 5)
         right = match(found, truth, np.array(categories, int))
         self._found.append((right, found.scores, found.classes))
-        sure = found.scores >= curves.CONFIDENCE
-        answers = zip(found.classes[sure].tolist(), found.scores[sure].tolist(), strict=True)
+        answers = zip(found.classes.tolist(), found.scores.tolist(), strict=True)
         self._matrix.add(
             categories,
             [curves.Found(category=category, score=score) for category, score in answers],
-            oriented_boxes.overlap(truth, found.boxes[sure]).tolist(),
+            oriented_boxes.overlap(truth, found.boxes).tolist(),
         )
 
     def confuse(self) -> curves.Confusion:
