@@ -5,6 +5,7 @@ Networks are trained for seconds on generated shapes: enough that the figures ar
 """
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from buildsys.authoring.scaffold.starters import LOADER_CONFIG
 from buildsys.execution.tools import environments
+from buildsys.steps.lib.heads import meanings
 from buildsys.steps.lib.metrics import curves
 from buildsys.steps.lib.report import training_reading
 from tests.conftest import REPOSITORY
@@ -290,6 +292,49 @@ print(json.dumps(result))
     for ours, theirs in json.loads(run_in("ultralytics", script)):
         assert ours == theirs
         assert min(map(min, theirs[:3])) > 0
+
+
+CELLS = """
+import sys; sys.path.insert(0, sys.argv[1])
+import json, numpy as np
+from buildsys.steps.lib.heads import decoders, yolo26_decoding, yolov8_decoding
+from buildsys.steps.lib.heads.box_corners import corners_of
+rng, cells, result = np.random.default_rng(0), {8: 8, 16: 4, 32: 2}, []
+order = [(stride, row, column) for stride, n in cells.items() for row in range(n) for column in range(n)]
+for head, channels, decoding in (("raw", 64, yolov8_decoding), ("yolo26-raw", 4, yolo26_decoding)):
+    outputs = {f"{kind}_s{stride}": rng.normal(0, 2, (1, n * n, count))
+               for kind, count in (("box", channels), ("cls", 1)) for stride, n in cells.items()}
+    outputs["angles"] = rng.normal(0, 2, (1, len(order), 1))
+    logits = np.concatenate([outputs[f"cls_s{stride}"][0, :, 0] for stride in cells])
+    boxes, scores = decoders.decode_turned(outputs, head, 64, 64, 1)
+    sides = decoding.decode_sides(outputs)
+    for cell, place in enumerate(order):
+        name = "value" if head == "raw" else "angle"
+        given = dict(zip(("stride", "row", "column"), place)) | {name: outputs["angles"][0, cell, 0]}
+        given |= dict(zip(("left", "top", "right", "bottom"), sides[cell].tolist())) | {"logit": logits[cell]}
+        result.append([head, given, boxes[cell].tolist(), scores[cell, 0], corners_of(boxes)[cell].tolist()])
+print(json.dumps(result))
+"""
+"""Prints random cells of raw oriented boxes: what the formula is of, and what our decoder finds."""
+
+
+def test_the_formula_of_oriented_boxes_gives_what_is_decoded() -> None:
+    """The formula that a package prints has the boxes, scores and corners of our decoder."""
+    for head, given, box, score, corners in json.loads(in_evaluate(CELLS)):
+        values = given | {"sigmoid": lambda x: 1 / (1 + math.exp(-x)), "pi": math.pi}
+        values |= {"sin": math.sin, "cos": math.cos, "u": box[2] / 2, "v": -box[3] / 2}
+        for line in meanings.tell_formula(head, "obb").splitlines():
+            names, _, expression = line.partition(" = ")
+            try:
+                found = eval(expression.strip(), values)
+            except SyntaxError:
+                continue  # a sentence
+            each = [name.strip() for name in names.split(",")]
+            values |= zip(each, found, strict=True) if len(each) > 1 else [(each[0], found)]
+        told = [values[name] for name in ("cx", "cy", "w", "h", "angle")]
+        assert told == pytest.approx(box)
+        assert values["score"] == pytest.approx(score)
+        assert values["corner"] == pytest.approx(corners[1])
 
 
 def test_images_to_classify_are_cut_in_their_middle() -> None:

@@ -91,16 +91,26 @@ _BINS = f"""\
     side    = sum of i * p[i], i = 0 .. {REG_MAX - 1}"""
 _SIDES = """\
     x1, y1  = (column + 0.5 - left) * stride, (row + 0.5 - top) * stride
-    x2, y2  = (column + 0.5 + right) * stride, (row + 0.5 + bottom) * stride
-    score   = sigmoid(logit)"""
+    x2, y2  = (column + 0.5 + right) * stride, (row + 0.5 + bottom) * stride"""
+_SCORE = "    score   = sigmoid(logit)"
 _ANGLE = "    angle   = (sigmoid(value) - 0.25) * pi"
-_TURNED = "    left, top, right, bottom are along the rotated axes"
+_TURNED_SIDES = """\
+    left, top, right, bottom are along the axes of the box, which are rotated by its angle
+    dx, dy  = (right - left) / 2, (bottom - top) / 2
+    cx      = (column + 0.5 + dx * cos(angle) - dy * sin(angle)) * stride
+    cy      = (row + 0.5 + dx * sin(angle) + dy * cos(angle)) * stride
+    w, h    = (left + right) * stride, (top + bottom) * stride"""
+_CORNERS = """\
+    angle: from the x axis towards the y axis, clockwise in the image; w is along it
+    corner  = cx + u * cos(angle) - v * sin(angle), cy + u * sin(angle) + v * cos(angle)
+              with u = -w / 2 or w / 2, and v = -h / 2 or h / 2"""
 _POINTS = """\
     point   = (2 * x + column) * stride, (2 * y + row) * stride; visibility = sigmoid(third value)"""
 _POINTS_26 = """\
     point   = (x + column + 0.5) * stride, (y + row + 0.5) * stride; visibility = sigmoid(third value)"""
 _ONE_TO_ONE = "    an object is in one cell: no suppression is needed"
 _CENTRE = "    x1, y1, x2, y2 = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2"
+_FROM_SHARES = "    cx, w   = share * width of the input; cy, h = share * its height"
 _CELLS = """\
     cx, cy  = (column + offset x) * stride, (row + offset y) * stride
     w, h    = exp(log w) * stride, exp(log h) * stride"""
@@ -128,23 +138,30 @@ def tell_formula(head: str, task: str) -> str:
     """Return the formula from a cell's values to a box in input pixels, as an indented block; "" if
     there is none.
     """
-    text = "" if task == "classify" else _way_to_boxes(layout(head), task)
-    return f"{text}\n{_ONE_TO_ONE}" if text and is_one_to_one(head) else text
+    if task == "classify" or layout(head) not in _MEANINGS:
+        return ""
+    text = _way_to_corners(layout(head)) if task == "obb" else _way_to_boxes(layout(head), task)
+    return f"{text}\n{_ONE_TO_ONE}" if is_one_to_one(head) else text
+
+
+def _way_to_corners(head: str) -> str:
+    ways = {
+        "raw": (_BINS, _ANGLE, _TURNED_SIDES, _SCORE),
+        "yolo26-raw": (_TURNED_SIDES, _SCORE),
+        "normalized": (_FROM_SHARES,),
+    }
+    return "\n".join((*ways.get(head, ()), _CORNERS))
 
 
 def _way_to_boxes(head: str, task: str) -> str:
-    if head not in _MEANINGS:
-        return ""
     if head == "raw":
-        more = {"pose": (_POINTS,), "obb": (_ANGLE, _TURNED)}.get(task, ())
-        return "\n".join((_BINS, _SIDES, *more))
+        return "\n".join((_BINS, _SIDES, _SCORE, *((_POINTS,) if task == "pose" else ())))
     if head == "yolo26-raw":
-        return "\n".join((_SIDES, *{"pose": (_POINTS_26,), "obb": (_TURNED,)}.get(task, ())))
+        return "\n".join((_SIDES, _SCORE, *((_POINTS_26,) if task == "pose" else ())))
     if head.startswith("yolox-"):
         cells = () if head == "yolox-decoded" else (_CELLS,)
         return "\n".join((*cells, _CENTRE, _PRODUCT))
     if head == "decoded":
         return _CENTRE
-    shares = ("    cx, w   = share * width of the input; cy, h = share * its height", _CENTRE)
     points = ("    point   = x * width of the input, y * its height",) if task == "pose" else ()
-    return "\n".join((*shares, *points))
+    return "\n".join((_FROM_SHARES, _CENTRE, *points))
