@@ -69,6 +69,11 @@ _LEFTOVERS = (".work", f".{RESULT}.")
 """What build.py leaves where it is killed: its working folder, and the beginning of a result."""
 _TRTEXEC = "/usr/src/tensorrt/bin"
 """Path of trtexec in the Debian package libnvinfer-bin, which is on no PATH."""
+_OUTSIDE_JETPACK = (
+    "trtexec is in NVIDIA's Debian package libnvinfer-bin and in its TensorRT containers; the"
+    " package of pip does not contain it."
+)
+"""Where trtexec comes from (https://github.com/NVIDIA/TensorRT/issues/2780)."""
 _MOST_NAMED = 3
 """The most files that a message names."""
 _WHAT = {
@@ -524,12 +529,12 @@ def describe(readme: BundleReadme) -> str:
 def _figures(readme: BundleReadme) -> tuple[str, ...]:
     """Return the paragraphs about timings and figures."""
     jetson = readme.params.compute_capability in JETSONS
-    where = f" JetPack has trtexec in {_TRTEXEC}." if jetson else ""
+    where = f"JetPack has trtexec in {_TRTEXEC}." if jetson else _OUTSIDE_JETPACK
     command = "trtexec --loadEngine=result/model.engine --exportTimes=result/benchmark.json"
     best = f" `--shapes` states the batch, {readme.params.batch[1]}." if readme.shapes else ""
     return (
         "Timings that the builder takes are kept in `timing-caches` for the next build, and go back"
         " with the result. So do figures, if this command writes them before:",
         f"    {command} {readme.shapes}".rstrip(),
-        *((f"{where}{best}".strip(),) if where or best else ()),
+        f"{where}{best}",
     )

@@ -4,6 +4,7 @@ The tools and the device are stand-ins; the engine is arbitrary bytes. The real 
 environment without buildsys, is tested in tests/tools/test_bundle.py.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -188,6 +189,10 @@ def test_trtexec_runs_the_optimum_of_a_dynamic_batch(tmp_path: Path) -> None:
     text = bundles.describe(readme)
     assert f"--exportTimes=result/benchmark.json {option}\n" in text
     assert "`--shapes` states the batch, 4." in text
+    elsewhere = dataclasses.replace(
+        readme, params=dataclasses.replace(params, compute_capability="8.0")
+    )
+    assert "libnvinfer-bin" in bundles.describe(elsewhere)
 
 
 def test_a_device_that_calibrates_gets_the_images(

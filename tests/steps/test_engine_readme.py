@@ -17,3 +17,9 @@ def test_the_server_has_the_container_of_the_same_month(jetson: bool, suffix: st
     assert "even if only the fourth number differs" in text
     assert f"`nvcr.io/nvidia/tensorrt:YY.MM-py3{suffix}` of its month" in text
     assert f"nvcr.io/nvidia/tritonserver:YY.MM-py3{suffix} tritonserver" in text
+
+
+def test_the_library_can_come_from_pip() -> None:
+    """Outside JetPack the README installs the version that loads the engine."""
+    text = engine_readme.describe(dataclasses.replace(ENGINE, version="11.4.0.12"))
+    assert "\n    .venv/bin/python -m pip install tensorrt==11.4.0.12\n" in text

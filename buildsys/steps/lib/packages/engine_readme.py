@@ -95,10 +95,11 @@ def _loading(package: Described) -> str:
         venv = "python3 -m venv .venv"
     else:
         library = ""
-        where = (
-            "The library must be installed on the system: it is part of JetPack; elsewhere install NVIDIA's"
-            "\nTensorRT packages."
-        )
+        where = f"""The library is part of JetPack. Elsewhere, unless it is installed on the system:
+
+    .venv/bin/python -m pip install tensorrt=={version}
+
+A version that the package index does not have is in NVIDIA's Debian packages and containers."""
         venv = "python3 -m venv --system-site-packages .venv"
     install = f".venv/bin/python -m pip install -r requirements.txt {library}".rstrip()
     return f"""
