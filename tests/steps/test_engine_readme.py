@@ -23,3 +23,12 @@ def test_the_library_can_come_from_pip() -> None:
     """Outside JetPack the README installs the version that loads the engine."""
     text = engine_readme.describe(dataclasses.replace(ENGINE, version="11.4.0.12"))
     assert "\n    .venv/bin/python -m pip install tensorrt==11.4.0.12\n" in text
+
+
+def test_the_readme_tells_how_to_time_other_batches() -> None:
+    """An engine of a dynamic batch is timed once for each batch of interest."""
+    network = dataclasses.replace(ENGINE.network, batch=(1, 4, 8))
+    text = engine_readme.describe(dataclasses.replace(ENGINE, network=network))
+    assert "It runs a batch of 4; `--batch N` runs another one from 1 to 8." in text
+    fixed = dataclasses.replace(ENGINE.network, batch=(4, 4, 4))
+    assert "--batch" not in engine_readme.describe(dataclasses.replace(ENGINE, network=fixed))

@@ -121,7 +121,14 @@ library or a Python package is missing."""
 
 
 def _timing(package: Described) -> str:
-    return """
+    least, best, most = package.network.batch
+    batches = ""
+    if least != most:
+        batches = f"""
+It runs a batch of {best}; `--batch N` runs another one from {least} to {most}. Run it once for each, with a JSON of
+its own: `import-benchmark` reads several.
+"""
+    return f"""
 ## Measure the latency
 
     .venv/bin/python benchmark.py --json figures.json
@@ -131,7 +138,7 @@ end to end, with the batch size. The JSON has the engine's sha256, `engine` (the
 `gpu`, `compute_capability`, `machine`, `python`, `batch`, `warmup` and `runs`; `mean_ms`, `min_ms`,
 `p50_ms` to `p99_ms` and `max_ms` are milliseconds per batch for the engine alone, and
 `end_to_end` has the same including the copies to and from the GPU.
-
+{batches}
 In the workspace, `buildsys import-benchmark BUILD figures.json --device NAME` adds the engine's figures
 to the report; BUILD is named in `manifest.json`."""
 
