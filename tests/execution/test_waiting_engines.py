@@ -184,6 +184,7 @@ def test_beside_what_is_waited_for_stands_what_changed(
     session.close()
     assert f"{A100}: an earlier package stays in build/" in table
     assert table.count("buildsys bundle ") == 1
+    assert "2 engines wait for their machines; carry each there, the first: " in table
     assert "earlier" not in (workspace / "build/tags/nvidia-a100/manifest.json").read_text()
 
 

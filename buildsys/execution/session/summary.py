@@ -18,6 +18,7 @@ from buildsys.write_errors import writing
 
 EARLIER = "an earlier package stays in build/ until the new one is built"
 _CARRY = "an engine waits for its machine; carry it there: buildsys bundle {}"
+_CARRY_EACH = "{} engines wait for their machines; carry each there, the first: buildsys bundle {}"
 _WIDEST = 40
 _MOST_ALIKE = 3
 """More rows with one cause than this share a row."""
@@ -134,7 +135,11 @@ def render_table(rows: list[Row]) -> str:
     why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
     why += _without_objects(shown)
     why += _differences(rows)
-    why += [_CARRY.format(name) for name in portable[:1]]
+    if portable:
+        each = len(portable) > 1
+        why.append(
+            _CARRY_EACH.format(len(portable), portable[0]) if each else _CARRY.format(portable[0])
+        )
     rest = f"{idle} build{'s are' if idle > 1 else ' is'} up-to-date" if idle else ""
     return "\n".join(filter(None, (text, *why, rest)))
 
