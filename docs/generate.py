@@ -360,7 +360,8 @@ _JSON_MEANINGS = {
         "build": "Id of the build.",
         "target": "What it was built for.",
         "files": "Every other file of the package, by its name.",
-        "preprocessing": "How an image becomes the input.",
+        "preprocessing": "How an image becomes the input; `used_by`: the stages that prepare images"
+        " so.",
         "steps": "Every step that led to the file, in order.",
         "evidence": "Figures and verdicts of the proofs, by stage.",
         "unverified": "What was not verified, in sentences.",

@@ -22,12 +22,15 @@ from buildsys.planning.local_gpu import settle_local
 from buildsys.planning.plan_builder import PlanBuilder
 from buildsys.planning.plan_steps import KnownSteps, needed, output, shipped_files
 from buildsys.registry import StepDefinition, find_step, get_step, read_step
-from buildsys.spec import MODELS, AnyFormat, CheckpointFacts, Format
+from buildsys.spec import MODELS, AnyFormat, CheckpointFacts, Format, Preprocessing
 from buildsys.steps import adapt_onnx, bind_outputs, calibrate_engine, fetch_file, quantize_onnx
 from buildsys.steps.lib.packages.contents import describe_preprocessing
 
 _OF_EVERY_PACKAGE = ("verdict", "metrics")
 """The package depends on its proofs, even if its step does not request them."""
+
+_ON_IMAGES = (("train", "training"), ("calibration", "calibration"), ("evaluate", "evaluation"))
+"""The first part of a stage's name, and what the manifest calls it."""
 
 
 def plan(
@@ -47,23 +50,34 @@ def plan(
     add_images(builder)
     package = _follow_pipeline(builder)
     aside = (*proofs.add_proofs(builder), *add_engine_proofs(builder))
+    steps = needed(builder.steps, (package.id, *builder.verdicts(), *aside))
     return BuildPlan(
         build=build.id,
         recipe=recipe.name,
         target=build.target.name,
         label=build.target.label,
-        steps=needed(builder.steps, (package.id, *builder.verdicts(), *aside)),
+        steps=steps,
         package=package.id,
         shipped=next(i for i in package.inputs if i.name in MODELS),
         verdicts=builder.verdicts(),
         proofs=aside,
         notes=(*proofs.notes(builder), *engine_notes(builder)),
         facts=build.facts,
-        preprocessing=canonical(describe_preprocessing(builder.model.preprocessing))
-        if builder.model.preprocessing is not None
-        else "",
+        preprocessing=_describe_images(builder.model.preprocessing, steps),
         licences=_licences(build),
     )
+
+
+def _describe_images(frame: Preprocessing | None, steps: tuple[Step, ...]) -> str:
+    """Return how an image becomes the input, and which of the plan's steps prepare images so; empty
+    if unknown.
+    """
+    described = describe_preprocessing(frame)
+    if described is None:
+        return ""
+    stages = {step.stage.partition("-")[0] for step in steps}
+    used_by = [name for stage, name in _ON_IMAGES if stage in stages]
+    return canonical(described | {"used_by": used_by})
 
 
 def _licences(build: Build) -> tuple[str, ...]:

@@ -57,6 +57,20 @@ def test_two_boards_share_all_but_the_last_steps(workspace: Path) -> None:
     assert set(_stages(xiao)) - _shared(grove, xiao) == own
 
 
+def test_the_manifest_lists_what_used_the_preprocessing(workspace: Path) -> None:
+    """A given file is not trained, and without labels not measured."""
+    write_recipe(workspace, "tags", TRAINED)
+    write_recipe(workspace, "given", ONNX)
+    plans = plan_good(workspace)
+    used_by = {
+        plan.recipe: json.loads(plan.preprocessing)["used_by"]
+        for plan in plans.values()
+        if plan.preprocessing
+    }
+    assert used_by["tags"] == ["training", "calibration", "evaluation"]
+    assert used_by["given"] == ["calibration"]
+
+
 def test_a_users_dataset_is_prepared_once_for_every_step(workspace: Path) -> None:
     """A user's dataset is prepared once for all steps; a generated one needs no preparation."""
     write_recipe(workspace, "tags", TRAINED)

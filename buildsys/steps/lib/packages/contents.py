@@ -38,7 +38,6 @@ def describe_preprocessing(contract: Preprocessing | None) -> dict[str, Any] | N
         **({"padding": [PAD_GREY] * 3, "padding_placement": "centred"} if padded else {}),
         "values": "0..255 divided by 255; an int8 input of scale 1/255 and zero point -128 is u8 - 128",
         "layout": "NHWC",
-        "used_by": ["training", "calibration", "evaluation"],
     }
 
 
