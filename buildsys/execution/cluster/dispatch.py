@@ -46,6 +46,7 @@ from buildsys.execution.store.action_entry import blob_name
 from buildsys.execution.store.remote_failure import Damaged, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore
 from buildsys.execution.store.tree_index import encode_index
+from buildsys.execution.tools.requirements import missing_here
 from buildsys.graph import Input, Output, Step, StepResult
 
 _LOOK_SECONDS = 0.5
@@ -58,6 +59,9 @@ _MOST_SENT_AGAIN = 3
 """Rounds in which inputs of one step are uploaded again, beside one for each of its inputs."""
 _MOST_LOST = 5
 """Rounds of deaths after which a step that nobody started fails."""
+
+
+_ALL_EXCLUDED = "the connected workers that fit get no more steps in this run"
 
 
 class NoWorkerFits(Exception):
@@ -146,6 +150,7 @@ class Dispatch:
         self._is_store_lost = False
         """Whether uploads to the remote store have failed for good."""
         self._reported_left_out: set[str] = set()
+        self._reported_excluded = False
         self._gone: set[str] = set()
         self._proof = store.put_bytes(os.urandom(32))
         """The digest of random bytes that this run has uploaded: a worker that cannot read them
@@ -296,7 +301,8 @@ class Dispatch:
         """
         patience = self.patience
         while True:
-            places = [p for p in self.connection.places() if p.name not in self._excluded]
+            connected = self.connection.places()
+            places = [place for place in connected if place.name not in self._excluded]
             for address in self.connection.left_out.keys() - self._reported_left_out:
                 self._reported_left_out.add(address)
                 self.runner.print_line(self.connection.left_out[address])
@@ -308,16 +314,31 @@ class Dispatch:
             if fitting:
                 patience.note_there(needs)
                 return fitting
+            if not missing_here(step) and self._are_excluded(needs, connected):
+                raise NoWorkerFits
             # without any worker, all steps share one time limit and one printed line
             missed = needs if places else {}
             if patience.begin(missed):
+                without = _ALL_EXCLUDED if connected else "none is connected"
                 self.runner.print_line(
-                    f"{self.runner.name(step)} waits for a worker: {placement.described(missed) or 'none is connected'}"
+                    f"{self.runner.name(step)} waits for a worker: {placement.described(missed) or without}"
                     f" (at most {self.patience.seconds:g} s)"
                 )
             if patience.is_over(missed):
                 raise NoWorkerFits
             time.sleep(min(_LOOK_SECONDS, self.patience.seconds))
+
+    def _are_excluded(self, needs: Needs, connected: tuple[Place, ...]) -> bool:
+        """Return whether the workers that meet the requirements get no more steps; prints it once.
+
+        It is pointless to wait for them: a step that this machine can run runs here.
+        """
+        if not any(placement.fits(needs, place.has) for place in connected):
+            return False
+        if not self._reported_excluded:
+            self._reported_excluded = True
+            self.runner.print_line(f"{_ALL_EXCLUDED}: steps run here")
+        return True
 
     def _await_reply(
         self, ordered: Ordered, asked: Needs, only: tuple[str, ...], events: _StepEvents
@@ -352,6 +373,7 @@ class Dispatch:
             tool_identity=step.tool_identity,
             remote=self.store.remote.settings.url,
             proof=self._proof,
+            trusted=self.store.settings.trusted,
         )
 
     def _send(self, item: Input, action_key: ActionKey) -> WireInput:

@@ -8,6 +8,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, InternalError, MissingBytes, StepFailed
@@ -41,7 +42,7 @@ from buildsys.execution.state.database import Database
 from buildsys.execution.state.decide import State
 from buildsys.execution.state.fingerprint import look_at_package
 from buildsys.execution.store.action_entry import ActionEntry, machine_of
-from buildsys.execution.store.remote import Remote
+from buildsys.execution.store.remote import Remote, signing_key
 from buildsys.execution.store.remote_failure import RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore, require_shared
 from buildsys.execution.store.store import Store
@@ -164,8 +165,12 @@ class OrderHandler:
 
     def _refuse_store(self, order: Order, store: OrderStore) -> Reply | None:
         """Return a reply where the remote store is not that of the order's sender, or cannot be
-        used.
+        used, or its sender would not accept what this worker signs.
         """
+        try:
+            signing_key(replace(store.settings, trusted=order.trusted or store.settings.trusted))
+        except BuildsysError as error:
+            return self._refused(f"{error} (on the worker)")
         try:
             require_shared(store, writes=True)
             if not store.remote.is_connected:

@@ -143,6 +143,8 @@ class Order:
     """The URL of the store for the bytes; the worker must use the same one."""
     proof: Digest
     """A blob that the coordinator has uploaded, since one URL may mean two stores."""
+    trusted: tuple[Line, ...] = ()
+    """Public keys; if there are any, one of them must sign the result."""
     format: Literal[1] = 1
 
 

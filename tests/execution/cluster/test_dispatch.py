@@ -644,6 +644,38 @@ def unsigned(near: NearConnection, order: Order) -> Answer:
     )
 
 
+def test_a_worker_without_a_trusted_key_refuses_and_nothing_waits_for_it(
+    workspace: Path,
+    near: NearConnection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Where results are signed, a worker without the key does no work in vain: it names what is
+    missing, and steps run here at once.
+    """
+    key = tmp_path / "key.pem"
+    trusted = make_key(key)
+    (workspace / "buildsys.yaml").write_text(
+        f"remote: {{url: '{near.settings.url}', trusted: ['{trusted}']}}\n"
+    )
+    monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(key))
+    near.before = lambda order: monkeypatch.delenv("BUILDSYS_SIGNING_KEY")
+
+    def sign_again(order: Order, reply: Reply) -> Reply:
+        monkeypatch.setenv("BUILDSYS_SIGNING_KEY", str(key))
+        return reply
+
+    near.alter = sign_again
+    build(workspace, near)
+    assert [(worker, kind) for worker, _, kind in near.took] == [("w0", "refused")]
+    printed = capsys.readouterr().err
+    missing = "signed results, but BUILDSYS_SIGNING_KEY names no key (on the worker)"
+    assert re.search(rf"worker w0 refused .*{re.escape(missing)}", printed)
+    assert "waits for a worker" not in printed
+    assert printed.count("get no more steps in this run: steps run here") == 1
+
+
 def test_a_second_coordinator_gets_signed_results_and_sends_no_order(
     workspace: Path,
     near: NearConnection,
