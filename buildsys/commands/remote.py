@@ -14,7 +14,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument(
         "--every-byte",
         action="store_true",
-        help="read every file; with BUILDSYS_REMOTE_MODE=read-write, remove damaged ones",
+        help="read every result and file; with BUILDSYS_REMOTE_MODE=read-write, remove damaged files",
     )
     text = "remove results that were uploaded long ago, and files that no result names"
     gc = actions.add_parser("gc", help=text, description=text)
@@ -47,23 +47,30 @@ def _check(options: argparse.Namespace) -> int:
     require_shared(store, settings.writes)
     found = check(store, options.every_byte)
     print(f"{settings.url} answers in {1000 * found.seconds:.0f} ms; mode {settings.mode}")
-    if not settings.scheme.startswith("http"):  # http has no listing
-        print(
-            f"{count_text(found.results, 'result')} and {count_text(found.blobs, 'file')},"
-            f" {size_text(found.bytes)}"
-        )
-    _print_odd(found.odd)
+    content = found.content
+    if content is None:
+        print("a web server cannot be listed: results, signatures and files are not checked")
+        return 0
+    print(
+        f"{count_text(content.results, 'result')} and {count_text(content.blobs, 'file')},"
+        f" {size_text(content.bytes)}"
+    )
+    _print_odd(content.odd)
     if settings.trusted:
         print(
             f"{count_text(len(settings.trusted), 'trusted key')};"
-            f" {count_text(found.untrusted, 'result')} not signed by one"
+            f" {count_text(content.untrusted, 'result')} not signed by one"
+        )
+    if content.invalid:
+        print(
+            f"{count_text(content.invalid, 'result')} ignored by every run of this release: in the place of"
+            " another result, damaged, or of another release"
         )
     if options.every_byte:
         what = "removed" if settings.writes else "they count as absent"
-        print(
-            f"{count_text(len(found.damaged), 'damaged file')}{f', {what}' * bool(found.damaged)}"
-        )
-    return 1 if found.damaged else 0
+        count = len(content.damaged)
+        print(f"{count_text(count, 'damaged file')}{f', {what}' * bool(count)}")
+    return 1 if content.damaged or content.invalid else 0
 
 
 def _gc(options: argparse.Namespace) -> int:

@@ -30,7 +30,7 @@ from buildsys.execution.store.tree_index import Tree, all_blobs, read_index
 from buildsys.graph import BuildPlan
 from buildsys.lockfile import Training, read_lock
 from buildsys.operations.transfer import MissingResult, gather, lost_file
-from buildsys.remote_settings import describe_remote
+from buildsys.remote_settings import READ_ONLY_SCHEMES, describe_remote
 from buildsys.spec import Format
 
 _YOUNG_SECONDS = 24 * 3600.0
@@ -53,16 +53,30 @@ class Moved:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looked:
-    """The result of `buildsys remote check`; `odd`: see `_Inventory`."""
+class Content:
+    """What a remote store contains; `odd`: see `_Inventory`.
 
-    seconds: float
+    `untrusted`: results without a trusted signature; `invalid`: entries that every run ignores,
+    which are known only if all entries were read.
+    """
+
     results: int
     blobs: int
     bytes: int
     untrusted: int
+    invalid: int
     odd: int
     damaged: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """The result of `buildsys remote check`; `content`: None for a web server, which has no
+    listing.
+    """
+
+    seconds: float
+    content: Content | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +161,7 @@ def pull(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
 def check(store: SharedStore, every_byte: bool) -> Looked:
     """Check whether a remote store answers and, if it should be, is writable, and list its content.
 
-    `every_byte`: read all blobs; damaged ones are removed where writing is allowed, so that they
+    `every_byte`: read all entries and blobs; damaged blobs are removed where writing is allowed, so that they
     are made again. Raises BuildsysError.
     """
     settings = store.remote.settings
@@ -158,26 +172,27 @@ def check(store: SharedStore, every_byte: bool) -> Looked:
         if settings.writes:
             objects.write("check", b"buildsys remote check\n")
             objects.delete(["check"])
-        if settings.scheme.startswith("http"):
-            return Looked(
-                seconds=seconds, results=0, blobs=0, bytes=0, untrusted=0, odd=0, damaged=()
-            )
-        there = _take_stock(store.remote, objects)
-        actions, blobs = there.actions, there.blobs
-        trust = store.remote.settings.trusted
-        untrusted = sum(_is_untrusted(objects, each, trust) for each in actions) if trust else 0
-        damaged = tuple(_damaged(store.remote, objects, blobs)) if every_byte else ()
-        if settings.writes:
-            objects.delete(map(blob_name, damaged))
+        listed = settings.scheme not in READ_ONLY_SCHEMES
+        content = _look_at(store.remote, objects, every_byte) if listed else None
     except RemoteFailure as failure:
         raise BuildsysError(f"{settings.url}: {failure}") from failure
-    size = sum(each.size for each in (*actions, *blobs))
-    return Looked(
-        seconds=seconds,
-        results=len(actions),
-        blobs=len(blobs),
-        bytes=size,
+    return Looked(seconds=seconds, content=content)
+
+
+def _look_at(remote: Remote, objects: RemoteObjects, every_byte: bool) -> Content:
+    there, trust = _take_stock(remote, objects), remote.settings.trusted
+    names = [each.name for each in there.actions] if trust or every_byte else []
+    faults = remote.each(lambda name: _fault(objects, name, trust), names)
+    damaged = tuple(_damaged(remote, objects, there.blobs)) if every_byte else ()
+    if remote.settings.writes:
+        objects.delete(map(blob_name, damaged))
+    untrusted = sum(isinstance(fault, NotTrusted) for fault in faults)
+    return Content(
+        results=len(there.actions),
+        blobs=len(there.blobs),
+        bytes=sum(each.size for each in (*there.actions, *there.blobs)),
         untrusted=untrusted,
+        invalid=sum(fault is not None for fault in faults) - untrusted,
         odd=there.odd,
         damaged=damaged,
     )
@@ -308,14 +323,15 @@ def _read(objects: RemoteObjects, name: str, trusted: Iterable[str] = ()) -> Act
     return read_remote_entry(data, *parts, trusted)
 
 
-def _is_untrusted(objects: RemoteObjects, found: Listed, trusted: Iterable[str]) -> bool:
+def _fault(objects: RemoteObjects, name: str, trusted: Iterable[str]) -> ValueError | None:
+    """Return why runs ignore an entry; None if they use it, or if it was removed meanwhile."""
     try:
-        _read(objects, found.name, trusted)
-    except NotTrusted:
-        return True
-    except ValueError:
-        return False
-    return False
+        _read(objects, name, trusted)
+    except NotTrusted as error:
+        return error
+    except ValueError as error:
+        return error if objects.size(name) is not None else None
+    return None
 
 
 def _named(objects: RemoteObjects, name: str) -> set[str] | None:

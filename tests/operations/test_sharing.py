@@ -10,12 +10,15 @@ import pytest
 
 from buildsys.cli import main
 from buildsys.execution.session.session import Session
+from buildsys.execution.store.remote import write_mark
+from buildsys.execution.store.remote_entry import MARK
 from buildsys.execution.store.store import Store
 from buildsys.execution.store.tree_index import all_blobs
 from buildsys.graph import Status
 from buildsys.lockfile import read_lock
 from buildsys.report import writing
 from tests.conftest import StandIn, no_environment
+from tests.object_servers import http_server
 from tests.operations import golden
 from tests.processes import shipped
 
@@ -189,6 +192,44 @@ def test_a_remote_is_looked_at_and_cleaned_up(
         Store(tmp_path / "store").index,
     )
     assert (remote / "notes.txt").exists()
+
+
+def test_results_in_the_place_of_others_are_counted(
+    built: None, workspace: Path, remote: Path, capsys: Capture
+) -> None:
+    """One valid entry copied over all others leaves a store that no run can use; `check` fails."""
+    assert say(workspace, capsys, "store", "push")[0] == 0
+    first, *others = sorted((remote / "actions").glob("*/*"))
+    for path in others:
+        path.write_bytes(first.read_bytes())
+    code, text = say(workspace, capsys, "remote", "check", "--every-byte")
+    assert (code, f"{len(others)} results ignored by every run" in text) == (1, True)
+    assert "0 damaged files" in text
+
+
+def test_a_web_server_is_only_asked_for_the_mark(
+    workspace: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`check` states that a web server is not listed, and rejects one whose mark is a page."""
+    (workspace / "buildsys.yaml").write_text(
+        f"remote: {{url: 'file:///nowhere', trusted: ['ed25519:{'A' * 43}=']}}\n"
+    )
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with http_server(folder) as url:
+        monkeypatch.setenv("BUILDSYS_REMOTE", url)
+        (folder / MARK).write_text("<html>log in</html>")
+        code, text = say(workspace, capsys, "remote", "check")
+        assert (code, text) == (
+            1,
+            f"{url}: it is not a remote store of buildsys ({MARK} is another file there)\n",
+        )
+        (folder / MARK).write_bytes(write_mark())
+        code, text = say(workspace, capsys, "remote", "check", "--every-byte")
+    assert (code, text.splitlines()[1:]) == (
+        0,
+        ["a web server cannot be listed: results, signatures and files are not checked"],
+    )
 
 
 def test_no_file_goes_where_a_result_does_not_say_which_it_needs(

@@ -442,7 +442,7 @@ def write_mark() -> bytes:
 def _has_mark(objects: RemoteObjects) -> bool:
     """Return whether the store has a valid mark; a store without one is empty or has lost it.
 
-    Raises RemoteFailure for a store of another layout, and for http without a mark.
+    Raises RemoteFailure for a store of another layout, and for http without a valid mark.
     """
     data = objects.read(MARK, LARGEST_ENTRY)
     if data is None:
@@ -456,7 +456,10 @@ def _has_mark(objects: RemoteObjects) -> bool:
             "it has the layout of another release of buildsys: use the same release everywhere"
         )
         raise RemoteFailure(message) from error
-    except ValueError:  # a damaged record: a writer replaces it
+    except ValueError as error:  # a damaged record: a writer replaces it
+        if objects.url.startswith("http"):  # such as a page to log in, at every address
+            message = f"it is not a remote store of buildsys ({MARK} is another file there)"
+            raise RemoteFailure(message) from error
         return False
     return True
 

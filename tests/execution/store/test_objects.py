@@ -176,7 +176,9 @@ def test_an_odd_name_hides_its_own_folder_alone(tmp_path: Path, credentials: Non
             list(Objects(s3(url)).list("blobs"))
         read_only = RemoteSettings(url="s3://results", endpoint=url)
         found = check(SharedStore(tmp_path / "store", read_only), every_byte=False)
-    assert (found.results, found.blobs, found.bytes, found.odd) == (0, 1, 0, 2)
+    there = found.content
+    assert there is not None
+    assert (there.results, there.blobs, there.bytes, there.odd) == (0, 1, 0, 2)
 
 
 @pytest.mark.parametrize(
