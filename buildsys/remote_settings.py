@@ -12,6 +12,7 @@ from buildsys.typed_json import Mismatch, check_at
 
 SCHEMES = ("s3", "gs", "az", "file", "https", "http")
 READ_ONLY_SCHEMES = ("https", "http")
+ONLY_READ = "a remote store at http:// or https:// can only be read"
 _KEY = "ed25519:"
 
 Mode = Literal["read", "read-write"]
@@ -134,7 +135,7 @@ class RemoteSettings(RemotePlace):
         """Raise Mismatch, see `RemotePlace`; also for writing to a store that can only be read."""
         super().__post_init__()
         if self.writes and self.scheme in READ_ONLY_SCHEMES:
-            raise Mismatch("a remote store at http:// or https:// can only be read", ("mode",))
+            raise Mismatch(ONLY_READ, ("mode",))
 
     @property
     def writes(self) -> bool:

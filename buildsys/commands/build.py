@@ -1,6 +1,11 @@
 """buildsys build: build what is stale, as `doit` does. If nothing is stale, doit is not loaded."""
 
 import argparse
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildsys.execution.places import Workspace
 
 _NO_SUCH_TASK = 3
 """doit's exit code for an unknown name; buildsys exits with 2 (wrong input)."""
@@ -46,9 +51,11 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.execution.state.settled import is_whole, settled_recipes
     from buildsys.report import stamp
 
-    read_variable()  # a wrong value of BUILDSYS_LOCKED is an error even if nothing is to be done
+    # wrong values of variables are errors even if nothing is to be done
+    read_variable()
     gc.disable()  # thousands of objects stay alive, so a garbage collection finds nothing
     workspace = Workspace(options.folder.resolve())
+    _check_remote(workspace)
     settled = settled_recipes(workspace)
     known = {row.id: row for rows in settled.values() for row in rows}
     builds = sorted(known)
@@ -69,6 +76,14 @@ def run(options: argparse.Namespace) -> int:
     meant = RunOptions(strict=options.strict, github=github, locked=options.locked, settled=settled)
     code = run_builds(workspace.root, options.builds, options.n, meant)
     return 2 if code == _NO_SUCH_TASK else code
+
+
+def _check_remote(workspace: "Workspace") -> None:
+    """Raise BuildsysError for variables that name no remote store, or one that cannot be written."""
+    if any(name.startswith("BUILDSYS_REMOTE") for name in os.environ):
+        from buildsys.execution.settings.stores import find_remote
+
+        find_remote(workspace)
 
 
 def _choose(names: list[str], builds: list[str]) -> list[str]:

@@ -2,6 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildsys.remote_settings import RemoteSettings
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +65,8 @@ def _check(options: argparse.Namespace) -> int:
             f"{count_text(len(settings.trusted), 'trusted key')};"
             f" {count_text(content.untrusted, 'result')} not signed by one"
         )
+    if settings.writes:
+        _print_unsigned(settings)
     if content.invalid:
         print(
             f"{count_text(content.invalid, 'result')} ignored by every run of this release: in the place of"
@@ -71,6 +77,17 @@ def _check(options: argparse.Namespace) -> int:
         count = len(content.damaged)
         print(f"{count_text(count, 'damaged file')}{f', {what}' * bool(count)}")
     return 1 if content.damaged or content.invalid else 0
+
+
+def _print_unsigned(settings: "RemoteSettings") -> None:
+    """Print why no run could upload from here, although it may write."""
+    from buildsys.errors import BuildsysError
+    from buildsys.execution.store.remote import signing_key
+
+    try:
+        signing_key(settings)
+    except BuildsysError as error:
+        print(f"runs upload nothing from here: {error}")
 
 
 def _gc(options: argparse.Namespace) -> int:

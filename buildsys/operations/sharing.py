@@ -22,7 +22,7 @@ from buildsys.execution.store.action_entry import (
 from buildsys.execution.store.folder_objects import Listed, is_leftover
 from buildsys.execution.store.garbage_collection import files_of
 from buildsys.execution.store.objects import LARGEST, RemoteObjects
-from buildsys.execution.store.remote import Remote
+from buildsys.execution.store.remote import Remote, signing_key
 from buildsys.execution.store.remote_entry import NotTrusted, read_remote_entry
 from buildsys.execution.store.remote_failure import OddName, RemoteFailure
 from buildsys.execution.store.shared_store import SharedStore, require_shared
@@ -100,6 +100,7 @@ class Swept:
 def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     """Upload everything that these builds consist of. Raises BuildsysError."""
     store, state = require_shared(session.state.store, writes=True), session.state
+    signing_key(store.settings)
     _connect(store.remote)
     state.look_up(plans)
     found = gather(state, plans, packages_only=False)

@@ -11,7 +11,7 @@ import pytest
 from buildsys.cli import main
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.remote import write_mark
-from buildsys.execution.store.remote_entry import MARK
+from buildsys.execution.store.remote_entry import MARK, make_key
 from buildsys.execution.store.store import Store
 from buildsys.execution.store.tree_index import all_blobs
 from buildsys.graph import Status
@@ -230,6 +230,38 @@ def test_a_web_server_is_only_asked_for_the_mark(
         0,
         ["a web server cannot be listed: results, signatures and files are not checked"],
     )
+
+
+def test_looking_and_cleaning_up_need_no_signing_key(
+    built: None, workspace: Path, remote: Path, capsys: Capture, tmp_path: Path
+) -> None:
+    """`check` and `gc` sign nothing; `check` states that runs upload nothing without the key, and
+    `push` ends with that error.
+    """
+    trusted = make_key(tmp_path / "key.pem")
+    (workspace / "buildsys.yaml").write_text(
+        f"remote: {{url: 'file://{remote}', trusted: ['{trusted}']}}\n"
+    )
+    why = "`remote.trusted` requires signed results, but BUILDSYS_SIGNING_KEY names no key"
+    code, text = say(workspace, capsys, "remote", "check", "--every-byte")
+    assert (code, f"runs upload nothing from here: {why}" in text) == (0, True)
+    assert say(workspace, capsys, "remote", "gc", "--max-age", "90d", "--dry-run")[0] == 0
+    assert say(workspace, capsys, "store", "push") == (1, f"{why}\n")
+
+
+def test_no_variable_lets_a_web_server_be_written(
+    built: None, workspace: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`gc` names no variables that would allow uploads, and a mode that cannot be is an error even
+    if nothing is to be done.
+    """
+    monkeypatch.setenv("BUILDSYS_REMOTE", "http://127.0.0.1:9")
+    code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d")
+    only = "a remote store at http:// or https:// can only be read"
+    assert (code, text) == (1, f"http://127.0.0.1:9: {only}\n")
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
+    code, text = say(workspace, capsys, "build")
+    assert (code, f"{only}\n" in text) == (1, True)
 
 
 def test_no_file_goes_where_a_result_does_not_say_which_it_needs(

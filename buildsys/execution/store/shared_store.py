@@ -23,7 +23,14 @@ from buildsys.execution.store.store import UNPUSHED, Store, seal
 from buildsys.execution.store.tree_index import Tree
 from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.records import is_digest
-from buildsys.remote_settings import RemoteSettings, remote_id, trust_id, variables_of
+from buildsys.remote_settings import (
+    ONLY_READ,
+    READ_ONLY_SCHEMES,
+    RemoteSettings,
+    remote_id,
+    trust_id,
+    variables_of,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -576,8 +583,8 @@ class SharedStore(Store):
 def require_shared(store: Store, writes: bool = False) -> SharedStore:
     """Return the store as one with a remote store behind it, without connecting to it.
 
-    `writes`: it must accept uploads. Raises BuildsysError where it has no remote or must not
-    upload.
+    `writes`: it is to be changed. Raises BuildsysError where it has no remote or must not be
+    changed.
     """
     if not isinstance(store, SharedStore):
         if store.trust:
@@ -588,9 +595,9 @@ def require_shared(store: Store, writes: bool = False) -> SharedStore:
             "no remote store is configured: `remote: {url: …}` in buildsys.yaml, or BUILDSYS_REMOTE"
         )
     if writes:
-        from buildsys.execution.store.remote import signing_key
-
         settings = store.settings
+        if settings.scheme in READ_ONLY_SCHEMES:
+            raise BuildsysError(f"{settings.url}: {ONLY_READ}")
         if not settings.writes:
             shorter = ""
             if os.environ.get("BUILDSYS_REMOTE_MODE") == "read":
@@ -599,5 +606,4 @@ def require_shared(store: Store, writes: bool = False) -> SharedStore:
                 f"{settings.url} is only read: {variables_of(settings)} and"
                 f" BUILDSYS_REMOTE_MODE=read-write in your environment allow uploads{shorter}"
             )
-        signing_key(settings)
     return store
