@@ -389,7 +389,7 @@ def _gather(paths: tuple[Path, ...]) -> tuple[tuple[str, ...], Source]:
     root = os.path.commonpath([path.parent for path in absolute])
     places = tuple(path.relative_to(root).as_posix() for path in absolute)
     parts = tuple(escape(place) for place in places)
-    return places, Source(path=root, label="the pictures", parts=parts)
+    return places, Source(path=root, label="the images", parts=parts)
 
 
 def _is_image(inside: Path, path: Path) -> bool:

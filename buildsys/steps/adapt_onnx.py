@@ -63,7 +63,7 @@ def _feeds(model: "onnx.ModelProto") -> tuple[str, ...]:
     constants = {tensor.name for tensor in model.graph.initializer}
     names = tuple(value.name for value in model.graph.input if value.name not in constants)
     if len(names) != 1:
-        fail(f"the file has {len(names)} inputs; a picture is one.")
+        fail(f"the file has {len(names)} inputs; a network here takes one image.")
     return names
 
 

@@ -95,7 +95,7 @@ def _check_input(file: "File", params: Params) -> list[str]:
         )
     if contract.square and height != width:
         failures.append(
-            f"the input is {height} x {width}; firmware {contract.name} takes square pictures"
+            f"the input is {height} x {width}; firmware {contract.name} takes square images"
         )
     failures += _check_dtype(image, "input", contract.input_dtype, contract)
     if contract.input_scale and image.dtype == contract.input_dtype and image.scales:
@@ -110,9 +110,9 @@ def _check_scale(image: "Tensor", contract: ContractSpec) -> list[str]:
         return []
     usual = shift == -128
     cure = (
-        "calibrate on pictures that span 0 to 255"
+        "calibrate on images that span 0 to 255"
         if usual
-        else "pictures in 0..1 are quantized to -128..127 here; does the contract say it rightly?"
+        else "images in 0..1 are quantized to -128..127 here; check the contract's scale and zero point"
     )
     return [
         f"the input's scale is {scale:.8f} and its zero point {zero}; firmware {contract.name}"

@@ -38,7 +38,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     names = json.loads((inputs["calibration"] / "sources.json").read_text(encoding="utf-8"))
     missing = [name for name in names if not (drawn_from / name).is_file()]
     if missing:
-        fail(f"the calibration picture {missing[0]} is not where it was drawn from.")
+        fail(f"the calibration image {missing[0]} is not where it was drawn from.")
     calibration = {name: _digest(drawn_from / name) for name in names}
     root = inputs["dataset"]
     measured = {str(p.relative_to(root)): _digest(p) for p in list_images(root, params.split)}

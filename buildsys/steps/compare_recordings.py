@@ -50,7 +50,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     }
     counts = {form: len(recording[0].values) for form, recording in recordings.items()}
     if len(set(counts.values())) != 1:
-        fail(f"the recordings are not of the same pictures: {counts}")
+        fail(f"the recordings are not of the same images: {counts}")
     network = output_layout.Network(
         height=params.preprocessing.height,
         width=params.preprocessing.width,

@@ -84,7 +84,9 @@ def _write_copy(graph: Any, target: Path) -> None:
     constants = {tensor.name for tensor in graph.graph.initializer}
     feeds = [item for item in graph.graph.input if item.name not in constants]
     if len(feeds) != 1:
-        fail(f"this network has {len(feeds)} inputs; what is converted here takes one picture.")
+        fail(
+            f"this network has {len(feeds)} inputs; onnx-tf converts networks that take one image."
+        )
     (feed,) = feeds
     for node in graph.graph.node:
         for place, name in enumerate(node.input):

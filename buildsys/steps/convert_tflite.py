@@ -109,7 +109,7 @@ def _representative(folder: Path, params: Params) -> Any:
         # some schemes need two passes
         note = "" if (number := next(passes)) == 1 else f"pass {number}"
         for index in range(len(pictures)):
-            report(index + 1, len(pictures), "calibration pictures", note)
+            report(index + 1, len(pictures), "calibration images", note)
             yield [prepared_images.to_nhwc(pictures[index : index + 1])]
 
     return generate

@@ -77,7 +77,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         networks = {form: network(number) for form, network in forms.items()}
         labels = _read_labels(inputs["dataset"], name, params.reading)
         rows.append(_draw(len(rows) + 1, name, image, labels, networks, params, folder))
-        report(len(rows), _COUNT, "pictures")
+        report(len(rows), _COUNT, "images")
     models = [{"form": form, "sha256": _digest(inputs[form])} for form in forms]
     found = {"models": models, "confidence": CONFIDENCE, "pictures": rows}
     text = json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False)

@@ -180,10 +180,10 @@ def check_end(model: Path, session: "Session", found: RunnerReport) -> None:
     if session.end == "late":
         fail(
             f"the firmware had not loaded {name} after {_SECONDS:g} s. Run again when this machine is"
-            f" less busy. It said last:\n{last}"
+            f" less busy. Its last lines:\n{last}"
         )
     if found.arena_bytes is None and not found.errors and not found.fault:
-        fail(f"the firmware ended without a word about {name}. It said last:\n{last}")
+        fail(f"the firmware ended without reporting on {name}. Its last lines:\n{last}")
 
 
 def _untested(planned: int, runner: "Runner") -> dict[str, Any]:

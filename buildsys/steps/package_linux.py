@@ -160,7 +160,7 @@ def _facts(params: Params, name: str, sha256: str) -> dict[str, Any]:
 def _edges(file: "File", params: Params) -> dict[str, Any]:
     """Return the tensors for model.json, in file order, with their meanings."""
     pictures = params.preprocessing is not None and len(file.inputs) == 1
-    meaning = "one picture, NHWC: red, green, blue, each 0..255 divided by 255" if pictures else ""
+    meaning = "one image, NHWC: red, green, blue, each 0..255 divided by 255" if pictures else ""
     names = _named(tuple(tensor.name for tensor in file.outputs), params.outputs)
     known = params.head if params.outputs else "none"
     return {

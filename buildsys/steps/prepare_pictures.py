@@ -38,7 +38,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     found = list_images(root, params.split)
     if params.count > len(found):
         print(
-            f"{params.count} pictures wanted, the {params.split.name} split has {len(found)}: all taken"
+            f"the {params.split.name} split has {len(found)} images, fewer than {params.count}: all are used"
         )
     order = sorted(found)
     random.Random(params.seed).shuffle(order)
@@ -52,7 +52,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         else:
             prepared.append(prepared_images.letterbox(photo.image, params.preprocessing)[0])
         short = f"all there are, {params.count} were wanted" if params.count > len(found) else ""
-        report(len(prepared) + len(wrong), len(chosen), "pictures", short)
+        report(len(prepared) + len(wrong), len(chosen), "images", short)
     if wrong:
         listed = "\n".join(wrong[:_SHOWN])
         more = f"\nand {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""

@@ -298,7 +298,7 @@ class _Pictures:
         room = _MOST_PIXELS // (params.preprocessing.height * params.preprocessing.width)
         self.settled, self.size = settled, settled or max(1, min(wanted, room))
         few = f"; {RECOMMENDED} are recommended" if len(self.pictures) < RECOMMENDED else ""
-        print(f"calibrated on {len(self.pictures)} pictures{few}")
+        print(f"calibrated on {len(self.pictures)} images{few}")
 
     def get_next(self) -> "dict[str, np.ndarray] | None":
         """Return one input float32 [n, 3, height, width] by its name; None after the last."""
@@ -310,7 +310,7 @@ class _Pictures:
             return None
         chosen = self.pictures[self.done : self.done + self.size]
         self.done += len(chosen)
-        report(self.done, len(self.pictures), "calibration pictures")
+        report(self.done, len(self.pictures), "calibration images")
         if self.settled:
             chosen = np.resize(chosen, (self.size, *chosen.shape[1:]))
         return {self.feed: prepared_images.to_nchw(chosen)}

@@ -111,7 +111,7 @@ def explain(text: str, custom: tuple[str, ...]) -> str:
     if re.search(r"missing: \d+", text):
         return f"the model takes more than {_MOST_ARENA_BYTES >> 20} MiB of tensor arena"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " ".join(lines[:3]) or "it says no more than that"
+    return " ".join(lines[:3]) or "it printed no reason"
 
 
 def own_operators(file: "File") -> tuple[str, ...]:
@@ -129,7 +129,7 @@ def measure_arena(
         fail(
             f"TFLite Micro aborts on {path.resolve().name}, and a device would, too: a kernel finds"
             " scales that it cannot compute with, as those of a tensor that hardly moves. A network"
-            " that was never trained does that; so does calibration on pictures that show nothing."
+            " that was never trained does that; so does calibration on images that show nothing."
         )
     interpreter = _open(path, custom, _MOST_ARENA_BYTES)
     with captured_stderr() as errors:

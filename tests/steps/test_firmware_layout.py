@@ -82,8 +82,8 @@ def test_64_classes_look_like_boxes() -> None:
     network = _network(classes=64)
     told = assign("sscma-world", tuple(_named(network).values()), network)
     assert told == (
-        "sscma-world tells boxes from classes by the last axis, and with 64 classes both are 64"
-        " wide: it recognizes no such model. Train with another number of classes."
+        "sscma-world distinguishes boxes and classes by the last axis, and with 64 classes both"
+        " are 64 wide. Train with another number of classes."
     )
 
 

@@ -36,4 +36,4 @@ def test_an_arena_without_end_is_reported_as_such() -> None:
 def test_other_words_are_handed_on() -> None:
     """Other output is passed on."""
     assert explain("Type FLOAT16 (10) not supported.\n\n", ()) == "Type FLOAT16 (10) not supported."
-    assert explain("", ()) == "it says no more than that"
+    assert explain("", ()) == "it printed no reason"

@@ -290,7 +290,9 @@ def check_no_number_fails_even_random_weights() -> None:
     broken[0, 0, 0] = float("nan")
     recordings["tflite"] = replace(floats(values), "keypoints", broken)
     told = failing(recordings, trained=False, scheme="float16", decoder="")
-    assert told[0].startswith("float-tflite → tflite: keypoints holds values that are no numbers")
+    assert told[0].startswith(
+        "float-tflite → tflite: keypoints has values that are NaN or infinite"
+    )
     json.dumps([rung.as_json() for rung in ladder(decoder="").climb(recordings)], allow_nan=False)
 
 
@@ -769,7 +771,7 @@ def check_what_stands_still_is_named() -> None:
     values = np.full((2, 64, 3), -128, np.int8)
     (told,) = signal.standstill("cls_s8", values, 1)
     assert told.startswith(
-        "cls_s8 is constant: the same in all 64 cells of 2 pictures (-128 int8). Cure: "
+        "cls_s8 is constant: the same in all 64 cells of 2 images (-128 int8). Cure: "
     )
     values[1, 5, 0] = 3
     assert not signal.standstill("cls_s8", values, 1)
@@ -795,7 +797,7 @@ def check_no_numbers_are_named() -> None:
 
     values = np.array([1.0, np.nan, np.inf, 2.0], np.float16)
     (told,) = signal.not_numbers("box_s8", values)
-    assert told.startswith("box_s8: 50% of the values are no numbers.")
+    assert told.startswith("box_s8: 50% of the values are NaN or infinite.")
 
 
 def write(folder: Path) -> None:

@@ -252,7 +252,7 @@ def test_weights_of_other_classes_and_networks(tmp_path: Path, data: Path, train
     target = ("onnx", tmp_path / "x.onnx")
     inputs = {"checkpoint": trained}
     said = refusal("export_yolox", tmp_path / "scratch", inputs, target, params)
-    assert said == "trained.pt tells 2 classes apart; the recipe's network 1."
+    assert said == "trained.pt has 2 classes; the recipe names 1."
     tiny = params | {"architecture": "yolox-tiny"}
     said = refusal("export_yolox", tmp_path / "scratch", inputs, target, tiny)
     assert said.startswith("trained.pt holds no yolox-tiny network")

@@ -19,7 +19,7 @@ def load_model(path: Path, architecture: str, classes: int) -> Any:
     other = yolox_network.fill(model, state, path, architecture)
     if other:
         found = len(state[other[0]])
-        fail(f"{path.name} tells {found} classes apart; the recipe's network {classes}.")
+        fail(f"{path.name} has {found} classes; the recipe names {classes}.")
     return model.float().eval()
 
 

@@ -41,7 +41,9 @@ def version() -> str:
         fail(f"{QEMU} is not on this machine: {_INSTALL}.")
     found = re.search(r"version (\d+(?:\.\d+)*)", answer.stdout)
     if found is None:
-        fail(f"{QEMU} does not tell its version: {(answer.stderr or answer.stdout).strip()[:300]}")
+        fail(
+            f"{QEMU} --version prints no version: {(answer.stderr or answer.stdout).strip()[:300]}"
+        )
     return found[1] if found else ""
 
 

@@ -57,7 +57,7 @@ def assign(decoder: str, shapes: tuple[Shape, ...], network: Network) -> Roles |
     """
     if network.height != network.width or network.height % 32:
         size = f"{network.width}x{network.height}"
-        return f"{decoder} wants a square input, a multiple of 32; the network's is {size}."
+        return f"{decoder} takes a square input whose side is a multiple of 32; the network's is {size}."
     rules = {
         "himax-od": _himax_od,
         "himax-pose": _himax_pose,
@@ -109,8 +109,8 @@ def _sscma_world(shapes: tuple[Shape, ...], network: Network) -> Roles | str:
     wanted = _raw_shapes(network)
     if network.classes == 4 * REG_MAX:
         return (
-            "sscma-world tells boxes from classes by the last axis, and with 64 classes both are"
-            " 64 wide: it recognizes no such model. Train with another number of classes."
+            "sscma-world distinguishes boxes and classes by the last axis, and with 64 classes both"
+            " are 64 wide. Train with another number of classes."
         )
     places = _by_stride(shapes, network, network.classes)
     if len(shapes) != 6 or places is None:

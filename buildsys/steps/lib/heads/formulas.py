@@ -26,7 +26,7 @@ def evaluate(formula: str, values: Mapping[str, int]) -> int:
     try:
         tree = ast.parse(formula, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError(f"`{formula[:60]}` is no formula") from None
+        raise ValueError(f"`{formula[:60]}` is not a formula") from None
     return _value(tree.body, values, formula)
 
 
@@ -43,7 +43,7 @@ def _value(node: ast.expr, values: Mapping[str, int], formula: str) -> int:
         if isinstance(node.op, ast.FloorDiv) and right == 0:
             raise ValueError(f"`{formula[:60]}` divides by nothing")
         return operation(left, right)
-    raise ValueError(f"`{formula[:60]}` is no formula of +, -, *, // and {', '.join(NAMES)}")
+    raise ValueError(f"`{formula[:60]}` is not a formula of +, -, *, // and {', '.join(NAMES)}")
 
 
 def count_cells(height: int, width: int, strides: tuple[int, ...] = STRIDES) -> int:

@@ -220,7 +220,7 @@ def _measure_boxes(
         points[..., :2] = to_photo(points[..., :2], place)
         for index, row in enumerate(_rows(number, boxes, found.classes, found.scores)):
             tally.rows.append(row | {"keypoints": points[index].ravel().tolist()})
-        report(done, len(pictures), "pictures")
+        report(done, len(pictures), "images")
     metrics = tally.measure("bbox", "box")
     if params.keypoints:
         metrics |= tally.measure(
@@ -256,7 +256,7 @@ def _measure_masks(
         masks = instance_masks.draw_masks(rows, outputs["prototypes"][0], boxes, place)
         for row, mask in zip(_rows(number, boxes, classes, values), masks, strict=True):
             tally.rows.append(row | {"segmentation": instance_masks.encode(mask)})
-        report(done, len(pictures), "pictures")
+        report(done, len(pictures), "images")
     metrics = tally.measure("bbox", "box") | tally.measure("segm", "masks")
     return len(tally.truth["annotations"]), metrics, tally.curves, tally.confuse()
 
@@ -285,7 +285,7 @@ def _measure_turned(
         found = replace(found, boxes=turned_to_photo(found.boxes, place))
         corners = [oriented_boxes.fit_corners(np.array(item.outline) * size) for item in labels]
         tally.add_picture(found, corners, [item.category for item in labels])
-        report(done, len(pictures), "pictures")
+        report(done, len(pictures), "images")
     found_classes = {item.category for labels in every for item in labels}
     metrics = present(tally.measure("obb"), "obb.mAP50-95", params.classes, found_classes)
     return tally.objects, metrics, tally.curves, tally.confuse()
@@ -319,7 +319,7 @@ def _measure_classes(
         order = np.argsort(-scores, kind="stable")
         places[index] = np.flatnonzero(order == truth[index])[0]
         matrix.add_whole(int(truth[index]), int(order[0]))
-        report(index + 1, len(pictures), "pictures")
+        report(index + 1, len(pictures), "images")
     metrics = shares(places, truth, params.classes)
     return len(pictures), metrics, [], matrix.result()
 

@@ -65,7 +65,7 @@ def predict(model: Path, pictures: Path, run: Run, params: Params, target: Path)
             marks = tuple(mark(item) for item in objects)
             overlays.save(target / picture.drawing, overlays.draw(photo.image, marks))
             rows.append(_row(picture, photo.image, objects, params))
-        report(done, len(params.pictures), "pictures")
+        report(done, len(params.pictures), "images")
     found = {
         "model": {"sha256": hashlib.sha256(model.read_bytes()).hexdigest()},
         "confidence": params.confidence,

@@ -92,9 +92,11 @@ def _fill_open(item: Any) -> Any:
     first, *rest = item.shape or (1,)
     shape = (first if isinstance(first, int) else 1, *rest)
     if not all(isinstance(side, int) for side in shape):
-        fail(f"its input {item.name} has no settled size ({item.shape}): nothing to measure with.")
+        fail(
+            f"its input `{item.name}` has open sides, {item.shape}: give the file fixed sides to time it."
+        )
     if item.type not in _TYPES:
-        fail(f"its input {item.name} holds {item.type}; pictures are {', '.join(_TYPES)}.")
+        fail(f"its input `{item.name}` is {item.type}; images are one of {', '.join(_TYPES)}.")
     return fill(shape, _TYPES[item.type])
 
 

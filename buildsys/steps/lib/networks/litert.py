@@ -74,7 +74,7 @@ def demand_picture(path: Path, wanted: Any, picture: Any) -> None:
     shape = [int(side) for side in wanted]
     if shape != [1, *picture.shape]:
         fail(
-            f"{path.resolve().name} takes {shape}; the recipe's pictures are [1,"
+            f"{path.resolve().name} takes {shape}; the recipe's images are [1,"
             f" {', '.join(map(str, picture.shape))}]: `input` gives their size."
         )
 

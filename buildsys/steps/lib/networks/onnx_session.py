@@ -72,7 +72,7 @@ def ask(session: Any, path: Path, feed: str, given: Any) -> Any:
         (image,) = session.get_inputs()[:1]
         fail(
             f"onnxruntime cannot run {path.resolve().name}, which takes {image.shape}"
-            f" {image.type}, on pictures of {list(given.shape)}: {str(error).splitlines()[0][:200]}"
+            f" {image.type}, on images of {list(given.shape)}: {str(error).splitlines()[0][:200]}"
         )
 
 
@@ -85,7 +85,8 @@ def batch_of(session: Any) -> int:
 def _first(name: str, value: Any, count: int) -> Any:
     if value.shape[:1] != (count,):
         fail(
-            f"the file takes {count} pictures at once, and its output {name} {value.shape} does not"
-            " say which part of it is of which picture; export it for one picture."
+            f"the file takes {count} images at once, but the first side of its output {name}"
+            f" {value.shape} is not {count}: the part of each image is unknown. Export the file for"
+            " one image."
         )
     return value[:1]

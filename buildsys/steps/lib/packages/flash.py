@@ -95,7 +95,7 @@ def slot_faults(slot: Slot, firmware: str) -> tuple[str, ...]:
         )
     if slot.address % slot.alignment:
         faults.append(
-            f"{firmware} expects the model at {_hex(slot.address)}, which is no multiple of"
+            f"{firmware} expects the model at {_hex(slot.address)}, which is not a multiple of"
             f" {slot.alignment} bytes: {_hex(slot.address - slot.address % slot.alignment)} or"
             f" {_hex(slot.address - slot.address % slot.alignment + slot.alignment)} would be"
         )

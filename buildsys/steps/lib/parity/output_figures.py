@@ -36,7 +36,7 @@ DECODED = "detections"
 _JOINT = (DECODED, "predictions")
 """Outputs that hold all values in one tensor."""
 
-CALIBRATE = "calibrate on more pictures of the real scene"
+CALIBRATE = "calibrate on more images of the real scene"
 TRAIN = "if the checkpoint itself finds nothing, train longer"
 
 
@@ -192,7 +192,7 @@ def steps_apart(kind: str, reference: "np.ndarray", found: "np.ndarray") -> Figu
 def describe(name: str, figure: Figure) -> str:
     """Return an exceeded figure as the middle of a sentence."""
     if figure.value is None:
-        return f"{name} holds values that are no numbers"
+        return f"{name} has values that are NaN or infinite"
     limit = figure.limit or 0.0
     if figure.figure == "largest difference":
         return f"{name} differs by {figure.value:.4g} (at most {limit:g})"

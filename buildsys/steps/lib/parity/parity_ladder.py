@@ -181,7 +181,7 @@ class Ladder:
         problems = problems or firmware_rung.judge(figures)
         note = ""
         if not problems and not figures["candidates"]:
-            note = "Nothing reaches the firmware's threshold on these pictures."
+            note = "Nothing reaches the firmware's threshold on these images."
         return Rung(
             start=start,
             end="decoder",
@@ -246,4 +246,4 @@ def _unlike(wanted: dict[str, Output], found: dict[str, Output]) -> str:
     if shapes[0] == shapes[1]:
         return ""
     listed = [", ".join(f"{n} {s}" for n, s in sorted(side.items())) for side in shapes]
-    return f"the outputs are {listed[0]} before and {listed[1]} after (pictures first)."
+    return f"the outputs are {listed[0]} before and {listed[1]} after (images first)."

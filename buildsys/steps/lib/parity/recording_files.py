@@ -51,7 +51,7 @@ def record(run: Run, pictures: "np.ndarray", target: Path) -> None:
     answers = []
     for index, picture in enumerate(pictures):
         answers.append(tuple(run(picture)))
-        report(index + 1, len(pictures), "pictures")
+        report(index + 1, len(pictures), "images")
     save(target, gather(answers))
 
 

@@ -65,7 +65,7 @@ def not_numbers(name: str, values: "np.ndarray") -> list[str]:
         return []
     share = 1 - float(np.isfinite(values).mean())
     return [
-        f"{name}: {share:.0%} of the values are no numbers. Cure: look for a division or an"
+        f"{name}: {share:.0%} of the values are NaN or infinite. Cure: look for a division or an"
         " exponential that overflows in float16; keep float32."
     ]
 
@@ -81,7 +81,7 @@ def standstill(name: str, values: "np.ndarray", axis: int, cure: str = RAW_HEAD)
     value = f"{values.flat[0]:.3g}" if values.dtype.kind == "f" else f"{int(values.flat[0])}"
     return [
         f"{name} is constant: the same in all {values.shape[axis]} cells of {values.shape[0]}"
-        f" pictures ({value} {values.dtype}). Cure: {cure}."
+        f" images ({value} {values.dtype}). Cure: {cure}."
     ]
 
 

@@ -29,5 +29,5 @@ def save(path: Path, pictures: "np.ndarray") -> None:
     array = np.lib.format.open_memmap(path, mode="w+", dtype="<f4", shape=shape, version=(1, 0))
     for index in range(count):
         array[index : index + 1] = prepared_images.to_nchw(pictures[index : index + 1])
-        report(index + 1, count, "calibration pictures")
+        report(index + 1, count, "calibration images")
     array.flush()

@@ -101,7 +101,7 @@ class Child:
             fail(f"the engine cannot be run here: {refused.read_text(encoding='utf-8')}.")
         if code:
             fail(
-                f"the program that runs the engine ended with exit code {code}; the log tells why."
+                f"the program that runs the engine ended with exit code {code}; the reason is in the log."
             )
 
 
