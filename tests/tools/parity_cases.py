@@ -187,7 +187,7 @@ def check_boxes_lost_keypoints_fine() -> None:
     assert "box_s8 keeps -" in told[0]
     assert "keypoints" not in told[0].split("Cure")[0]
     assert "cls" not in told[0]
-    assert "calibrate on more pictures" in told[0]
+    assert "calibrate on more images" in told[0]
     assert any("boxes of the same detections overlap by" in text for text in told)
     assert not any("keypoints of the same" in text for text in told)
 

@@ -135,7 +135,7 @@ def test_a_file_that_fails_the_signal_check_is_rejected_before_an_engine_is_buil
     """No engine is built from a file that fails the signal check."""
     told = statuses(judged)
     assert told["spots-light@nvidia-rtx-aot"] == "built"
-    constant = "cls_s8 is constant: the same in all 144 cells of 4 pictures"
+    constant = "cls_s8 is constant: the same in all 144 cells of 4 images"
     assert told["spots-dark@nvidia-rtx-aot"].startswith(f"rejected by signal: {constant}")
     logs = judged / "build" / "spots-dark" / "nvidia-rtx-aot" / "logs"
     assert not (logs / "engine.log").exists()
@@ -143,7 +143,7 @@ def test_a_file_that_fails_the_signal_check_is_rejected_before_an_engine_is_buil
     assert sorted(path.name for path in folder.iterdir()) == ["spots-dark.onnx", "verdict.json"]
     (failure,) = read(folder / "verdict.json")["failures"]
     assert failure.startswith(constant)
-    assert "Cure: keep more digits (`scheme: float16`); or calibrate on more pictures" in failure
+    assert "Cure: keep more digits (`scheme: float16`); or calibrate on more images" in failure
 
 
 def test_what_the_precision_costs_is_reported_for_a_sound_file(judged: Path) -> None:
