@@ -157,6 +157,37 @@ def test_the_recorded_network_is_found_by_its_digest(
     assert statuses == {Status.UP_TO_DATE}
 
 
+def test_what_was_restored_stays_up_to_date_without_the_remote(
+    built: None,
+    workspace: Path,
+    remote: Path,
+    tools: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    """Switched off or lost: no step runs, although the recorded network was never fetched. If the
+    workspace no longer names the remote, `plan` says why its results do not count.
+    """
+    assert say(workspace, capsys, "store", "push")[0] == 0
+    leave(workspace, tmp_path)
+    monkeypatch.delenv("BUILDSYS_REMOTE")
+    monkeypatch.delenv("BUILDSYS_REMOTE_MODE")
+    (workspace / "buildsys.yaml").write_text(f"remote: {{url: 'file://{remote}'}}\n")
+    assert (build(workspace, tools), tools.ran) == ({"restored"}, [])
+    (training,) = read_lock(workspace / "buildsys.lock").trainings().values()
+    assert not Store(tmp_path / "store").has(training.checkpoint, tree=False)
+    monkeypatch.setenv("BUILDSYS_REMOTE", "none")
+    assert (build(workspace, tools), tools.ran) == ({"up-to-date"}, [])
+    monkeypatch.delenv("BUILDSYS_REMOTE")
+    remote.rename(tmp_path / "away")
+    assert (build(workspace, tools), tools.ran) == ({"up-to-date"}, [])
+    (workspace / "buildsys.yaml").write_text("")
+    code, text = say(workspace, capsys, "plan")
+    assert code == 0
+    assert "prepare              its result is of a remote store or key not trusted here" in text
+
+
 def test_a_remote_is_looked_at_and_cleaned_up(
     built: None, workspace: Path, remote: Path, tmp_path: Path, capsys: Capture
 ) -> None:

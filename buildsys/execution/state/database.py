@@ -174,6 +174,10 @@ class Database:
         outputs = canonical(result.outputs)
         self._put("results", key, outputs, float(result.seconds), int(result.passed))
 
+    def has_foreign_results(self, key: str) -> bool:
+        """Return whether an action has results of remote stores or workers, of whatever trust."""
+        return bool(self._select("results", "WHERE key >= ? AND key < ?", (f"{key}.", f"{key}/")))
+
     def role(self, role: str) -> Role | None:
         """Return what `build-id/stage` was last made from."""
         row = self._get("roles", role)

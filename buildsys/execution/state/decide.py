@@ -120,6 +120,7 @@ class State:
             before = self.known_result(action_key.key)
             self._record(action_key.key, result)
             self._wanted.discard(step.id)
+            self.kept.pop(step.id, None)
             self._unusable.pop(action_key.key, None)
             self._note_roles(step, action_key)
             same = self._same_action.pop(action_key.key, set())
@@ -398,7 +399,7 @@ class State:
         )
 
     def _training(self, step: Step, action_key: ActionKey) -> Training | None:
-        """Return the recorded training of this recipe and data, if its checkpoint is in the store.
+        """Return the recorded training of this recipe and data, if its checkpoint is or was here.
 
         Host, tool versions and our code are not compared: a recorded training is used until
         `buildsys update`.
@@ -406,10 +407,25 @@ class State:
         if not step.trains or step.id in self._wanted:
             return None
         recorded = self.trainings.get(slice_digest(step, action_key))
-        if recorded is None or not self.store.has(recorded.checkpoint, tree=False):
+        if recorded is None or not self._was_here(recorded):
             return None
         other = recorded.action_key != action_key.key
         return None if other and self.retrain else recorded
+
+    def _was_here(self, recorded: Training) -> bool:
+        """Return whether the store has or had the checkpoint of a recorded training.
+
+        Like any result, it is used without its bytes until a step needs them: a remote store that
+        had it may be away.
+        """
+        name = _note_of(recorded)
+        if self.database.result(name) is not None:
+            return True
+        if not self.store.has(recorded.checkpoint, tree=False):
+            return False
+        outputs = ((str(Format.CHECKPOINT), recorded.checkpoint),)
+        self.database.record_result(name, StepResult(outputs=outputs, seconds=recorded.seconds))
+        return True
 
     def recorded(self, step: Step) -> Training | None:
         """Return the record of the training that is a step's result, or None."""
@@ -483,6 +499,8 @@ class State:
 
     def _explain(self, step: Step, action_key: ActionKey) -> tuple[Reason, ...]:
         """Return why a step has to run that waits for nothing."""
+        if self.database.has_foreign_results(action_key.key):
+            return (Reason(subject="its result is of a remote store or key not trusted here"),)
         found = self._differences(step, action_key)
         if found is None:
             return (Reason(subject="no recorded result"),)
@@ -495,6 +513,15 @@ class State:
         if before is None:
             return None
         return compare(step, before.parts, action_key.parts, self.steps, self.store)
+
+
+def _note_of(recorded: Training) -> str:
+    """Return the name under which the database notes that a recorded checkpoint was here.
+
+    It contains the digest: another record of the same action, for example on another branch, is
+    another one.
+    """
+    return f"{recorded.action_key}:{recorded.checkpoint}"
 
 
 def _find_fault(step: Step, result: StepResult, output: str, text: bytes) -> str:
