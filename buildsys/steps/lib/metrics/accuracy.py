@@ -72,24 +72,10 @@ def measure(
     `curves_target`: the file for precision over recall and the confusion matrix. `processes`:
     number of processes that call `predict`, which must return the same in each.
     """
-    from buildsys.steps.lib.images import decoding, prepared_images
-    from buildsys.steps.lib.runtime import ahead
-
     ways = {"segment": _measure_masks, "obb": _measure_turned, "classify": _measure_classes}
     way = ways.get(params.task, _measure_boxes)
     pictures = list_images(dataset, params.split)
-
-    def answer(path: Path) -> "dict[str, np.ndarray]":
-        return predict(
-            prepared_images.letterbox(decoding.read_image(path), params.preprocessing)[0]
-        )
-
-    answers = ahead.in_order(answer, pictures, processes) if processes > 1 else None
-
-    def named(picture: "np.ndarray") -> "dict[str, np.ndarray]":
-        """Return one image's outputs by name; called once per image, in order."""
-        return name_outputs(next(answers) if answers else predict(picture), params)
-
+    named = _name_in_order(predict, pictures, params, processes)
     objects, metrics, traced, confusion = way(dataset, pictures, named, params)
     if not objects:
         fail(f"the {params.split.name} split has no labels: there is nothing to measure against.")
@@ -113,6 +99,28 @@ def measure(
             confusion=confusion,
         )
         curves.write(curves_target, found)
+
+
+def _name_in_order(
+    predict: Predict, pictures: list[Path], params: Params, processes: int
+) -> Predict:
+    """Return a function that gives one image's outputs by name. It is called once per image, in
+    order; several processes run `predict` on the images that follow.
+    """
+    from buildsys.steps.lib.images import decoding, prepared_images
+    from buildsys.steps.lib.runtime import ahead
+
+    def answer(path: Path) -> "dict[str, np.ndarray]":
+        return predict(
+            prepared_images.letterbox(decoding.read_image(path), params.preprocessing)[0]
+        )
+
+    answers = ahead.in_order(answer, pictures, processes) if processes > 1 else None
+
+    def named(picture: "np.ndarray") -> "dict[str, np.ndarray]":
+        return name_outputs(next(answers) if answers else predict(picture), params)
+
+    return named
 
 
 def name_outputs(found: "dict[str, np.ndarray]", params: Params) -> "dict[str, np.ndarray]":
