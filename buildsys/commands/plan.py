@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     for diagnostic in diagnostics:
         print(session.loaded.render(diagnostic), file=sys.stderr)
     if options.format == "github":
-        _annotate(diagnostics, rows)
+        _annotate(diagnostics, rows, failing)
     session.close()
     code = error_code(session.loaded.common if options.builds else session.loaded.errors)
     if code:
@@ -78,12 +78,18 @@ def _states(text: str) -> list[str]:
     return words
 
 
-def _annotate(diagnostics: "Iterable[Diagnostic]", rows: "Iterable[BuildRow]") -> None:
-    """Print GitHub workflow commands: errors at their lines, and builds that wait or are stale."""
+def _annotate(
+    diagnostics: "Iterable[Diagnostic]", rows: "Iterable[BuildRow]", failing: Collection[str]
+) -> None:
+    """Print GitHub workflow commands: errors at their lines, and builds that wait or are stale.
+
+    `failing`: the states that end the command with 1.
+    """
     from buildsys.printing import annotation, guard
 
     for diagnostic in diagnostics:
         guard(sys.stdout).command(diagnostic.annotate())
     for row in rows:
         if row.state.kind not in ("up-to-date", "restorable"):
-            guard(sys.stdout).command(annotation("notice", str(row.state), title=row.build))
+            kind = "error" if row.state.kind in failing else "notice"
+            guard(sys.stdout).command(annotation(kind, str(row.state), title=row.build))

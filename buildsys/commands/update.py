@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from buildsys.graph import BuildPlan, Plan
 
 
+_UNCHANGED = "buildsys.lock already records the results of the current tools and code"
+_NOTHING_TO_RECORD = "there are no results of data, models or trainings to record in buildsys.lock"
+
+
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments: which builds, how many steps at a time, and whether to change nothing."""
     parser.add_argument(
@@ -53,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         print(line)
     code = 1 if errors else 0
     if not (lines or names or errors):
-        print("buildsys.lock already records the results of the current tools and code")
+        print(_UNCHANGED if session.record.lock.lines else _NOTHING_TO_RECORD)
     if options.dry_run or not names:
         return code
     return run_builds(session.workspace.root, names, options.n, RunOptions(retrain=True)) or code

@@ -78,6 +78,7 @@ class Reporter:
             self._refusal = 1 if mistakes else error.exit_code
             if self.run.options.github:
                 self.out.command(annotation("error", str(error), file="buildsys.lock"))
+            self.run.session.stopped_at = _PREPARATION
             raise InvalidTask(printed(str(error))) from error
         except BuildsysError as error:
             self._refusal = error.exit_code
@@ -117,8 +118,8 @@ class Reporter:
                 self.out.command(diagnostic.annotate())
         if self.run.request is UNKNOWN and wanted_archives(plans):
             print(_NO_LOADER, file=guard(sys.stderr))
-        current.check_lock(self.builds)
         self._runs = True
+        current.check_lock(self.builds)
         current.prepare(self.builds)
 
     def _interrupted(self) -> None:

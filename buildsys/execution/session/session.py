@@ -110,6 +110,8 @@ class Session:
         self.interrupted = False
         self.stopped_at = ""
         """The stage at which an unexpected error ended the run for all unfinished builds."""
+        self._refused: dict[str, str] = {}
+        """Why a locked run may not begin, by build."""
         self.asked: list[str] = []
         self._first_builds: dict[Step, str] = {}
         self._figures: dict[str, Figures] = {}
@@ -146,11 +148,18 @@ class Session:
         self.record.read()
         plans = build_plans(self._with_candidates(builds))
         self.look_up(builds)
+        found = self._unlike_lock(plans)
+        if found:
+            for plan in plans:
+                own = self._unlike_lock((plan,))
+                self._refused |= {plan.build: own[0]} if own else {}
+            raise NotAsLocked(render_not_as_locked(found))
+
+    def _unlike_lock(self, plans: tuple[BuildPlan, ...]) -> list[str]:
+        """Return which lines buildsys.lock lacks, or has with other values."""
         found = [f"it has no line `{key}`" for key in missing_lines(self.state, plans)]
         found += [f"it has no training of {recipe}" for recipe in never_trained(self.state, plans)]
-        found += differences(self.state, plans)
-        if found:
-            raise NotAsLocked(render_not_as_locked(found))
+        return [*found, *differences(self.state, plans)]
 
     def prepare(self, builds: list[str]) -> None:
         """Request the input files of a run's steps and print how many steps will run."""
@@ -338,6 +347,13 @@ class Session:
             self._first_builds = {s: plan.build for plan in plans for s in steps_of(plan)}
         return self._first_builds.get(step)
 
+    def _not_begun(self, plan: Plan) -> Outcome:
+        """Return the outcome of a build in a run that buildsys.lock does not allow to begin."""
+        for each in (plan, *candidates_of(plan, self.plans)):
+            if each.build in self._refused:
+                return Outcome(kind=Kind.NOT_IN_LOCK, detail=self._refused[each.build])
+        return Outcome(kind=Kind.NOT_FINISHED, detail="other builds are not in buildsys.lock")
+
     def _unfinished(self, plan: Plan) -> Outcome:
         """Return why a build has no outcome: it failed, a shared step failed, or a signal ended the
         run.
@@ -365,6 +381,8 @@ class Session:
                     detail = self.executor.details.get(step.id, "")
                     return Outcome(kind=Kind.FAILED, subject=step.stage, detail=detail)
                 return Outcome(kind=Kind.BLOCKED, subject=first)
+        if self._refused:
+            return self._not_begun(plan)
         if self.stopped_at:
             return Outcome(kind=Kind.FAILED, subject=self.stopped_at)
         return Outcome(kind=Kind.NOT_FINISHED, detail="the run ended before it started")

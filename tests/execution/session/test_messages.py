@@ -380,6 +380,18 @@ def test_the_estimate_of_a_run_goes_by_epochs(
     assert guess is not None
 
 
+def test_what_fails_a_plan_is_annotated_as_an_error(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With `--fail-on`, builds in one of its states are errors; others stay notices."""
+    words = ["-C", str(workspace), "plan", "--format", "github"]
+    assert main(words) == 0
+    assert "::notice title=" in capsys.readouterr().out
+    assert main([*words, "--fail-on", "waiting,stale"]) == 1
+    printed = capsys.readouterr().out
+    assert ("::error title=" in printed, "::notice" in printed) == (True, False)
+
+
 @pytest.mark.parametrize("command", ["check", "plan", "build"])
 @pytest.mark.parametrize(
     ("file", "text", "place"),

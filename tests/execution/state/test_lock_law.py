@@ -220,7 +220,7 @@ def test_another_cpu_leaves_the_lock_and_says_so_until_the_network_arrives(
 def test_a_locked_run_refuses_what_the_lock_lacks_before_anything_runs(
     workspace: Path, tools: StandIn, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """A locked run rejects missing lines before anything runs."""
+    """A locked run rejects missing lines before anything runs; its summary names the builds."""
     before = edit(workspace, line_of(workspace, "training") + "\n", "")
     forget(workspace)
     monkeypatch.setenv("BUILDSYS_LOCKED", "1")
@@ -231,8 +231,12 @@ def test_a_locked_run_refuses_what_the_lock_lacks_before_anything_runs(
     command = ["build", "--locked", "tags@xiao-esp32s3"]
     assert main(["-C", str(workspace), *command]) == NotAsLocked.exit_code
     assert "help: `buildsys build` adds lines" in capsys.readouterr().err
+    why = "not in buildsys.lock: it has no line `training tags "
+    (row,) = json.loads((workspace / "build" / "summary.json").read_text())["builds"]
+    assert (row["id"], row["status"].startswith(why)) == ("tags@xiao-esp32s3", True)
     monkeypatch.setenv("BUILDSYS_LOCKED", "1")
-    assert not (workspace / "build").exists()
+    folders = [path.name for path in (workspace / "build").iterdir() if path.is_dir()]
+    assert folders == ["report"]
     assert (workspace / "buildsys.lock").read_text() == before
     assert main(["-C", str(workspace), "update"]) == NotAsLocked.exit_code
     monkeypatch.setenv("BUILDSYS_LOCKED", "0")
@@ -388,7 +392,29 @@ def test_a_training_of_the_store_that_is_not_recorded_is_named_in_a_locked_run(
     assert settled_recipes(Workspace(workspace)) == {}
 
 
+UNRECORDED = """\
+name: tags
+source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}
+dataset: {generator: fiducials, train: 20, val: 4, size: 96}
+input: {size: 96}
+quantization: {scheme: int8, calibration: {split: train, count: 5}}
+evaluate: none
+targets: [host]
+"""
 ALL_RECORDED = "buildsys.lock already records the results of the current tools and code"
+
+
+def test_update_without_a_lock_and_results_claims_no_record(
+    workspace: Path, capsys: Capture
+) -> None:
+    """Without a buildsys.lock and without anything to record, `update` does not claim that the file
+    records it.
+    """
+    (workspace / "recipes" / "tags.yaml").write_text(UNRECORDED)
+    (workspace / "buildsys.lock").unlink(missing_ok=True)
+    assert main(["-C", str(workspace), "update"]) == 0
+    assert capsys.readouterr().out.startswith("there are no results of data, models or trainings")
+    assert not (workspace / "buildsys.lock").exists()
 
 
 @pytest.mark.usefixtures("built")
