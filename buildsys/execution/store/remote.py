@@ -46,6 +46,7 @@ _LARGE = 8 << 20
 _ENOUGH = 2
 """Failures after which this run makes no more requests, see `Direction`."""
 _LINE_EVERY_SECONDS = 10.0
+UPLOADED_LATER = "a later run, or `buildsys store push`, uploads"
 
 
 @dataclass(kw_only=True)
@@ -70,7 +71,9 @@ class Remote:
         self._reading, self._writing = Direction(), Direction()
         self._without = "this run continues with the store of this machine"
         if settings.writes:
-            self._without += "; a later run, or `buildsys store push`, uploads its results"
+            self._without += f"; {UPLOADED_LATER} its results"
+        self.is_given_up = False
+        """Whether the line was printed that this run continues without it."""
         self._objects: RemoteObjects | None = None
         self._signing: SigningKey | None = None
         self._opening, self._counting = threading.RLock(), threading.Lock()
@@ -277,6 +280,7 @@ class Remote:
                     self._signing = self._key()
                 self._objects = self.objects()
             except (RemoteFailure, BuildsysError) as error:
+                self.is_given_up = True
                 self._reading.on = self._writing.on = False
                 self.print_line(f"{describe_remote(self.settings)}: {error}; {self._without}")
 
@@ -340,7 +344,7 @@ class Remote:
             first = counts and direction.failures == 1
             last = counts and direction.failures == _ENOUGH
             if last:
-                direction.on = False
+                direction.on, self.is_given_up = False, True
         if first:
             self._print_once(f"{self.settings.url}: {failure}")
         if last:

@@ -31,6 +31,7 @@ from buildsys.remote_settings import (
     trust_id,
     variables_of,
 )
+from buildsys.text import count_text
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
@@ -370,6 +371,18 @@ class SharedStore(Store):
         self._remote.close(wait)
         for line in self._remote.describe_traffic() if wait else ():
             self.print_line(line)
+        if wait and not self._remote.is_given_up:
+            self._print_left(self._remote)
+
+    def _print_left(self, remote: "Remote") -> None:
+        """Print how many results of this run were not uploaded; the reason was printed."""
+        from buildsys.execution.store.remote import UPLOADED_LATER
+
+        with self._lock:
+            left = sum(self._mark_of(key).exists() for key in self._queued)
+        if left:
+            were = f"{count_text(left, 'result')} {'was' if left == 1 else 'were'} not uploaded"
+            self.print_line(f"{remote.settings.url}: {were}; {UPLOADED_LATER} what is missing")
 
     def _print_line(self, text: str) -> None:
         """Print a line to the current output."""

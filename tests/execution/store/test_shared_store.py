@@ -338,6 +338,29 @@ def test_a_mark_goes_where_the_bytes_are_lost(connect: Connect, tmp_path: Path) 
     assert not mark.exists()
 
 
+def test_a_failed_upload_is_named_with_what_makes_up_for_it(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """After a reason such as a full disk, the end of the run states how many results are not there
+    yet, and what uploads them; a later run does.
+    """
+    store, lines = connect("one", "read-write"), list[str]()
+    store.print_line = lines.append
+    (tmp_path / "remote" / "actions").write_text("")
+    publish(store, tmp_path)
+    assert lines[0].endswith("its folder actions is a link or not a folder")
+    assert lines[-1].endswith(
+        "/remote: 1 result was not uploaded; a later run, or `buildsys store push`, uploads what is missing"
+    )
+    (tmp_path / "remote" / "actions").unlink()
+    again = connect("one", "read-write")
+    again.print_line = lines.append
+    lines.clear()
+    again.finish_run()
+    assert [line for line in lines if "not uploaded" in line] == []
+    assert list((tmp_path / "remote" / "actions").glob("*/*"))
+
+
 def test_uploads_end_after_two_failures_in_a_row(connect: Connect, tmp_path: Path) -> None:
     """Two failures end the uploads only when no upload succeeds between them; each reason is printed
     once.
