@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from buildsys.cli import main
+from buildsys.execution.session.dataset_archives import fetch_step
+from buildsys.graph import Archive
 from buildsys.steps import split_dataset
 from buildsys.steps.lib.datasets.prepared import Description
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
@@ -50,6 +52,12 @@ def archived_place(tmp_path: Path, server: str, digest: str = "") -> Path:
     text = recipe.read_text()
     recipe.write_text(text.replace("{format: ultralytics, path: tags/data.yaml}", said))
     return place
+
+
+def test_a_fetched_archive_is_named_by_the_keys_of_its_dataset() -> None:
+    """A changed digest of a dataset is reported under its own key, not as that of weights."""
+    step = fetch_step(Archive(url="http://127.0.0.1/d.tar", sha256="a" * 64))
+    assert [origin.label for origin in step.origins] == ["dataset.sha256", "dataset.url"]
 
 
 @pytest.mark.slow

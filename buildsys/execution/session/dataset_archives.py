@@ -6,6 +6,7 @@ A folder that changed after it was unpacked does not match the recipe's pin; it 
 import contextlib
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from buildsys.errors import BuildsysError, MissingBytes
@@ -35,8 +36,7 @@ def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command
     """
     if (datasets_root() / archive.sha256).is_dir():
         return
-    params = fetch_file.Params(url=archive.url, sha256=archive.sha256)
-    step = make_step("fetch", read_step(fetch_file), params, {}, {"archive": False})
+    step = fetch_step(archive)
     plan = plan_beside(archive.url.rsplit("/", 1)[-1], archive.url, (step,))
     (step,) = plan.steps
     workspace = Workspace(root.resolve())
@@ -50,6 +50,14 @@ def fetch_archive(root: Path, archive: Archive, run: CommandRunner = run_command
         executor.state.require_bytes(step.id)
         executor.run_step(step)
         executor.retry_with_bytes(lambda: _unpack_fetched(executor, step, archive))
+
+
+def fetch_step(archive: Archive) -> Step:
+    """Return the step that fetches an archive: its settings are those of the recipe's dataset."""
+    definition = read_step(fetch_file)
+    of_data = replace(definition, spec=replace(definition.spec, block="dataset"))
+    params = fetch_file.Params(url=archive.url, sha256=archive.sha256)
+    return make_step("fetch", of_data, params, {}, {"archive": False})
 
 
 def unpack_changed(

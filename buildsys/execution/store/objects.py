@@ -57,6 +57,8 @@ _REASONS = (
     ),
     ("SignatureDoesNotMatch", "the server refuses the credentials"),
     ("InvalidAccessKeyId", "the server refuses the credentials"),
+    ("Missing AccessKeyId", "no credentials: AWS_ACCESS_KEY_ID is not set"),
+    ("Missing SecretAccessKey", "no credentials: AWS_SECRET_ACCESS_KEY is not set"),
     ("ConnectionRefused", "the connection is refused"),
     ("dns error", "the host name {host} is unknown"),
     ("TimedOut", "it does not answer in time"),

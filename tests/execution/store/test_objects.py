@@ -262,6 +262,18 @@ def test_an_unknown_host_is_named_without_credentials() -> None:
     assert explain_error(ValueError(text)) == "the host name s3.example.com is unknown"
 
 
+@pytest.mark.parametrize("missing", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
+def test_half_of_the_credentials_names_the_other_half(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Credentials of S3 with one of the two variables are named as missing, with the other."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.delenv(missing)
+    with pytest.raises(RemoteFailure, match=f"^no credentials: {missing} is not set$"):
+        Objects(RemoteSettings(url="s3://team", endpoint="http://127.0.0.1:9")).probe()
+
+
 def test_lines_on_transfers_say_which_way_and_count_the_time_of_transfers_alone() -> None:
     """Transfer lines state the direction, and rates count only the time of transfers."""
     lines: list[str] = []
