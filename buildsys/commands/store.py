@@ -90,7 +90,7 @@ def _share(options: argparse.Namespace) -> int:
         print(
             f"{url}: {count_text(moved.results, 'result')} and"
             f" {count_text(traffic.blobs_written, 'file')} uploaded,"
-            f" {size_text(traffic.bytes_written)}; {count_text(moved.known, 'result')} were already there"
+            f" {size_text(traffic.bytes_written)}; {count_text(moved.known, 'result')} already there"
         )
     else:
         print(
@@ -151,6 +151,6 @@ def _import(options: argparse.Namespace) -> int:
     print(
         f"{store.root}: {count_text(done.actions, 'result')} and {count_text(done.blobs, 'file')}"
         f" imported, {size_text(done.bytes)}; {count_text(done.actions_known, 'result')} and"
-        f" {count_text(done.blobs_known, 'file')} were already here"
+        f" {count_text(done.blobs_known, 'file')} already here"
     )
     return 0

@@ -33,7 +33,7 @@ from buildsys.execution.state.build_patterns import task_pattern
 from buildsys.execution.state.fingerprint import recipe_names
 from buildsys.execution.unexpected import UNEXPECTED, explain
 from buildsys.outcome import Kind, Outcome
-from buildsys.printing import guard, printed
+from buildsys.printing import guard
 from buildsys.write_errors import FOLDER_GONE
 
 _DEFAULTS: Mapping[str, object] = {
@@ -227,7 +227,7 @@ def _explained(run: Run, runs: bool) -> Iterator[None]:
     except (InvalidTask, InvalidDodoFile, InvalidCommand):
         raise
     except BuildsysError as error:  # doit would exit with 3, its code for wrong names
-        print(f"ERROR: {printed(str(error))}", file=guard(sys.stderr))
+        print(error, file=guard(sys.stderr))
         for line in annotations(error) if run.options.github else ():
             guard(sys.stdout).command(line)
         raise SystemExit(error.exit_code) from None

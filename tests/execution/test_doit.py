@@ -508,7 +508,7 @@ def test_a_run_that_cannot_begin_has_the_exit_code_of_buildsys(
     monkeypatch.setenv("BUILDSYS_STORE", str(place / "store"))
     run = doit(place)
     assert run.returncode == main(["-C", str(place), "build"]) == 1
-    assert run.stderr.startswith("ERROR: BUILDSYS_STORE is ")
+    assert run.stderr.startswith("BUILDSYS_STORE is ")
 
 
 @pytest.mark.parametrize("config", ["doit.cfg", "dodo.py"])
