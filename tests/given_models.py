@@ -41,15 +41,26 @@ def onnx_bytes(
     opset: int = 17,
     ir: int = 8,
     domain: str = "",
+    chain: bool = False,
 ) -> bytes:
     """The bytes of an ONNX file. `external`: the file with the weights; `domain`: its operators'
-    domain.
+    domain; `chain`: whether each operator takes what the one before it makes, up to the output.
     """
     place = [field(13, field(1, b"location") + field(2, external.encode()))] if external else []
     weights = field(8, b"weights") + b"".join(place or [field(9, bytes(300))])
+    named = list(operators)
+    ends = [inputs[0].name, *(f"t{place}" for place in range(len(named) - 1)), outputs[0].name]
     graph = b"".join(
         (
-            *(field(1, field(4, name.encode()) + _text(7, domain)) for name in operators),
+            *(
+                field(
+                    1,
+                    (_text(1, ends[place]) + _text(2, ends[place + 1]) if chain else b"")
+                    + field(4, name.encode())
+                    + _text(7, domain),
+                )
+                for place, name in enumerate(named)
+            ),
             field(5, weights),
             *(field(11, _value(edge)) for edge in inputs),
             field(11, _value(Edge(name="weights", shape=(4,)))),

@@ -26,6 +26,7 @@ from buildsys.steps.bind_outputs import bound_order, contract_params
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.files.edge import Edge
 from buildsys.steps.lib.heads.branches import layout
+from buildsys.steps.lib.heads.given_outputs import CLASSIFIED
 from buildsys.steps.lib.metrics import accuracy
 
 _NPU_NOTE = (
@@ -86,13 +87,15 @@ def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> ac
 
 
 def judge_given(builder: PlanBuilder, kind: Format) -> None:
-    """Check a given file's outputs when it is opened, as far as they are unknown before.
+    """Check a given file's outputs when it is opened, as far as they are unknown before, and
+    whether a classifier gives probabilities.
 
     Of a file whose outputs are reordered for a firmware, the contract's check decides.
     """
     model, board, given = builder.model, builder.board, builder.build.given
     reordered = kind == Format.TFLITE and bool(bound_order(board))
     known = given is not None and not _is_open(given.outputs) and not _may_be_pixels(builder, kind)
+    known = known and tuple(tensor.name for tensor in model.outputs) != CLASSIFIED[0]
     if known or reordered or not model.outputs or model.preprocessing is None:
         return
     build = builder.build

@@ -1,4 +1,5 @@
-"""Check that the outputs of a given file are those that the plan has.
+"""Check that the outputs of a given file are those that the plan has, and those of a classifier
+probabilities where the decoder reads probabilities.
 
 A plan is made before a file with a `url` exists, and the shapes of an ONNX file may be open. Steps
 that find outputs by their position would take one for another.
@@ -44,14 +45,15 @@ class Params:
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """Check the file on one image; `inputs` has either `onnx` or `tflite`."""
+    """Check the file; `inputs` has either `onnx` or `tflite`."""
     problem = _find_problem(inputs, params)
     verdict = {"passed": not problem, "failures": [f"the file {problem}"] if problem else []}
     outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
 
 
 def _find_problem(inputs: dict[str, Path], params: Params) -> str:
-    frame, answer = params.preprocessing, _run(inputs, params.preprocessing)
+    frame, answers = params.preprocessing, _run(inputs, params.preprocessing)
+    answer = answers[0]
     found = [(name, value.shape) for name, value in answer.items()]
     counts = (params.classes, params.keypoints, params.keypoint_dims)
     wanted = given_outputs.expect(
@@ -69,15 +71,28 @@ def _find_problem(inputs: dict[str, Path], params: Params) -> str:
     named = dict(zip(assign(wanted, found) or answer, answer.values(), strict=True))
     if given_outputs.has_pixel_keypoints(named, params.head, params.classes, params.keypoint_dims):
         return f"{given_outputs.PIXEL_KEYPOINTS}: {given_outputs.PIXEL_KEYPOINTS_CURE}"
-    return ""
+    return _explain_logits(answers, params, Format.TFLITE in inputs) if len(named) == 1 else ""
 
 
-def _run(inputs: dict[str, Path], frame: Preprocessing) -> "dict[str, np.ndarray]":
-    """Return the outputs for a synthetic image, in the order of the file."""
+def _explain_logits(
+    answers: "list[dict[str, np.ndarray]]", params: Params, is_rounded: bool
+) -> str:
+    """Return why the values of a classifier are not probabilities; "" if they are."""
+    if params.order != given_outputs.CLASSIFIED[0]:
+        return ""
+    rows = [next(iter(answer.values())).reshape(-1).tolist() for answer in answers]
+    problem = given_outputs.explain_logits(rows, is_rounded)
+    return f"{problem}: {given_outputs.LOGITS_CURE}" if problem else ""
+
+
+def _run(inputs: dict[str, Path], frame: Preprocessing) -> "list[dict[str, np.ndarray]]":
+    """Return the outputs for each synthetic image, in the order of the file."""
     from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.networks import litert, onnx_session
 
-    picture = prepared_images.load(None, frame)[0]
+    pictures = prepared_images.load(None, frame)
     if Format.ONNX in inputs:
-        return onnx_session.network(inputs[Format.ONNX])(picture)
-    return litert.Runner(inputs[Format.TFLITE])(picture)
+        ask = onnx_session.network(inputs[Format.ONNX])
+    else:
+        ask = litert.Runner(inputs[Format.TFLITE])
+    return [ask(picture) for picture in pictures]

@@ -437,3 +437,34 @@ def test_no_decoder_is_offered_for_keypoints_in_pixels(
     content = tflite_bytes((image,), (_decoded(17),), metadata=_POSE % version)
     (tmp_path / "x.tflite").write_bytes(content)
     assert guess_decoder(read_given(tmp_path / "x.tflite", Format.TFLITE)) == decoder
+
+
+def _classifier(*operators: str, outputs: tuple[int, ...] = (1, 3)) -> bytes:
+    edge = Edge(name="y", shape=outputs)
+    return onnx_bytes((IMAGE,), (edge,), operators, chain=True)
+
+
+@pytest.mark.parametrize(
+    ("operators", "decoder", "told"),
+    [
+        (("Conv", "Gemm"), "yolov8-decoded", "ends in Gemm, not in Softmax"),
+        (("Gemm", "Flatten"), "yolov8-decoded", "ends in Gemm, not in Softmax"),
+        (("Gemm", "Softmax", "Reshape"), "yolov8-decoded", ""),
+        (("Gemm", "Softmax"), "yolov8-raw", "ends in Softmax"),
+        (("Conv", "Gemm"), "yolov8-raw", ""),
+    ],
+)
+def test_a_classifier_whose_last_operator_contradicts_its_decoder_is_reported(
+    operators: tuple[str, ...],
+    decoder: str,
+    told: str,
+    workspace: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Whether a classifier gives logits or probabilities is compared with the decoder."""
+    words = f"task: classify, decoder: {decoder}, classes: [a, b, c]"
+    recipe = _place(workspace, "kind-onnx", (_classifier(*operators), words, "input: {size: 64}"))
+    (workspace / "recipes" / "kind-onnx.yaml").write_text(recipe)
+    assert cli.main(["-C", str(workspace), "check"]) == 0
+    text = capsys.readouterr().out
+    assert (f"warning: weights/kind-onnx.onnx {told}" in text) if told else "warning" not in text

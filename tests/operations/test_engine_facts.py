@@ -17,6 +17,7 @@ def test_another_network_is_reported() -> None:
         opset=17,
         external=(),
         metadata={},
+        makers=(),
     )
     images = Tensor(name="images", dtype="FLOAT", shape=(-1, 3, 8, 8))
     boxes = Tensor(name="boxes", dtype="FLOAT", shape=(1, 4))

@@ -4,6 +4,7 @@ import pytest
 
 from buildsys.steps.lib.heads.given_outputs import (
     expect,
+    explain_logits,
     explain_others,
     find_contradiction,
     find_order,
@@ -73,3 +74,20 @@ def test_names_that_contradict_the_shapes_are_a_problem() -> None:
         problem = find_problem(WANTED, found, by_order)
         assert problem.startswith("has an output cls_s8 with the shape of box_s8")
     assert find_contradiction(("a", "b"), ("b", "c")) == ""
+
+
+@pytest.mark.parametrize(
+    ("row", "is_rounded", "told"),
+    [
+        ((0.25, 0.25, 0.5), False, ""),
+        ((-3.0, 0.5, 2.0), False, "gives -3 as the probability of a class, which is below 0"),
+        ((0.0, 0.5, 2.0), False, "gives 2 as the probability of a class, which is above 1"),
+        ((0.5, 0.5, 0.5), False, "gives probabilities with the sum 1.5, not 1"),
+        ((0.4,) * 2 + (0.002,) * 98, True, ""),
+        ((0.4,) * 2 + (0.0,) * 98, True, ""),
+        ((0.4,) * 2 + (0.0,) * 98, False, "gives probabilities with the sum 0.8, not 1"),
+    ],
+)
+def test_logits_are_not_probabilities(row: tuple[float, ...], is_rounded: bool, told: str) -> None:
+    """Negative values, values above 1 and other sums are reported; integers may be rounded."""
+    assert explain_logits([row], is_rounded) == told

@@ -290,6 +290,35 @@ def test_a_fetched_file_is_rejected_where_its_order_would_be_mistaken(tmp_path: 
     assert "list every class" in problem
 
 
+_CLASSIFIER = """
+import sys
+import numpy as np
+from onnx import TensorProto as T, helper as h, numpy_helper as n, save
+nodes = [h.make_node("ReduceMean", ["images"], ["mean"], axes=[2, 3], keepdims=0),
+         h.make_node("Add", ["mean", "rows"], ["output0" if sys.argv[2] == "raw" else "logits"])]
+nodes += [h.make_node("Softmax", ["logits"], ["output0"])] * (sys.argv[2] != "raw")
+images = [h.make_tensor_value_info("images", T.FLOAT, [1, 3, 96, 96])]
+outputs = [h.make_tensor_value_info("output0", T.FLOAT, [1, 3])]
+rows = n.from_array(np.array([[-2, 0, 3]], np.float32), "rows")
+graph = h.make_graph(nodes, "kinds", images, outputs, [rows])
+save(h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8), sys.argv[1])
+"""
+
+
+def test_logits_of_a_classifier_are_rejected_as_probabilities(tmp_path: Path) -> None:
+    """A decoder that reads probabilities rejects a file that gives logits."""
+    _, python = environments.ensure("evaluate", print)
+    words = {"head": "decoded", "task": "classify", "order": ["probabilities"], "classes": 3}
+    for ending, problems in (("softmax", 0), ("raw", 1)):
+        model = tmp_path / f"{ending}.onnx"
+        command = [str(python), "-c", _CLASSIFIER, str(model), ending]
+        subprocess.run(command, check=True, env=tool_environment(python))
+        found = _judge(tmp_path, model, **words)
+        assert len(found) == problems
+        assert all("as the probability of a class" in text for text in found)
+        assert all("write `decoder: yolov8-raw`" in text for text in found)
+
+
 def test_keypoints_in_pixels_are_found_in_the_file_itself(tmp_path: Path) -> None:
     """Old exports without a version are rejected by the values that they give."""
     _, python = environments.ensure("evaluate", print)

@@ -26,6 +26,7 @@ from buildsys.steps.lib.files.edge import settled_sides
 from buildsys.steps.lib.files.tflite import Tensor
 from buildsys.steps.lib.heads.formulas import find_strides
 from buildsys.steps.lib.heads.given_outputs import (
+    CLASSIFIED,
     CONTRADICTION_CURE,
     PIXEL_KEYPOINTS,
     PIXEL_KEYPOINTS_CURE,
@@ -39,6 +40,7 @@ _MOST_CLASSES = 1200
 """Largest number of classes that is tried, above that of any known dataset."""
 _SHOWN = 5
 _ANEW = "export it again"
+_SOFTMAX = "Softmax"
 _OTHER_FILE = (
     "give the .pt file or an ONNX file: TFLite files that Ultralytics exports from 8.4.83 take"
     " channels first (NCHW)"
@@ -74,7 +76,8 @@ def check_given(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     given = _Given(build=build, file=build.given, locate=locate, index=index)
     problems = [*_check_whole(given), *_check_input(given), *_check_words(given)]
     problems = problems or _check_outputs(given)
-    return problems or _check_firmware(given)
+    problems = problems or _check_firmware(given)
+    return problems or _check_last_operator(given)
 
 
 def _check_whole(given: _Given) -> list[Diagnostic]:
@@ -278,6 +281,24 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
     return [given.locate(at, message, hint)]
 
 
+def _check_last_operator(given: _Given) -> list[Diagnostic]:
+    """Compare the last operator of a classifier with the decoder: logits or probabilities."""
+    source, model = given.build.recipe.source, model_spec(given.build)
+    names = tuple(output.name for output in model.outputs)
+    maker = next(iter(given.file.makers), "")
+    has_softmax = maker.upper() == _SOFTMAX.upper()
+    if source.decoder == "none" or names not in CLASSIFIED or not maker:
+        return []
+    if has_softmax == (names == CLASSIFIED[0]):
+        return []
+    word = classify_decoder(given.file)
+    ends = f"ends in {maker}, not in {_SOFTMAX}" if not has_softmax else f"ends in {_SOFTMAX}"
+    reads = "probabilities" if not has_softmax else "logits, and applies another Softmax"
+    message = f"{given.name} {ends}: decoder {source.decoder} reads {reads}"
+    hint = f"decoder: {word}"
+    return [given.locate(("source", "decoder"), message, hint, severity="warning")]
+
+
 def _own_classes(given: _Given, keypoints: int, dims: int) -> int:
     """Return the number of classes in the outputs under the recipe's decoder; 0 if none fits."""
     source, block = given.build.recipe.source, given.build.recipe.input
@@ -341,6 +362,12 @@ def _check_firmware(given: _Given) -> list[Diagnostic]:
 
 def _counted(classes: int) -> str:
     return f"{classes} class{'es' if classes != 1 else ''}"
+
+
+def classify_decoder(file: GivenFile) -> str:
+    """Return the decoder of a classifier: by whether its last operator is Softmax."""
+    maker = next(iter(file.makers), "")
+    return "yolov8-decoded" if maker.upper() == _SOFTMAX.upper() else "yolov8-raw"
 
 
 def guess_decoder(file: GivenFile) -> str:

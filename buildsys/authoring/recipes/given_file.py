@@ -34,7 +34,8 @@ class OnnxFile:
 
     `stated`: facts that its exporter wrote, None without any; `suppresses`: whether it contains
     non-maximum suppression; `external`: files beside it with its weights; `ir`, `opset`,
-    `operators`: from its header; `licence`: from its metadata, empty without one.
+    `operators`: from its header; `licence`: from its metadata, empty without one; `makers`: the operator
+    that computes the values of each output.
     """
 
     inputs: tuple[Edge, ...]
@@ -46,6 +47,7 @@ class OnnxFile:
     opset: int | None
     operators: tuple[tuple[str, str], ...]
     licence: str
+    makers: tuple[str, ...]
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -60,7 +62,7 @@ class OnnxFile:
 class TfliteFile:
     """A TFLite file's content.
 
-    `stated`, `suppresses` and `licence`: as for an ONNX file; `file`: the same for the steps that
+    `stated`, `suppresses`, `licence` and `makers`: as for an ONNX file; `file`: the same for the steps that
     check it; `layers`: its operators, with their origins; `pixel_keypoints`: whether its exporter
     gave keypoints in pixels beside boxes as shares of the image.
     """
@@ -73,6 +75,7 @@ class TfliteFile:
     layers: tuple[tuple[str, tuple[str, ...]], ...]
     licence: str
     pixel_keypoints: bool
+    makers: tuple[str, ...]
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -114,6 +117,7 @@ def _read_onnx(path: Path) -> OnnxFile:
         opset=header.opset,
         operators=header.operators,
         licence=_licence(header.metadata),
+        makers=header.makers,
     )
 
 
@@ -133,6 +137,7 @@ def _read_tflite(path: Path) -> TfliteFile:
         layers=tuple(tflite.read_operators(path).items()),
         licence=_licence(metadata),
         pixel_keypoints=exported_metadata.has_pixel_keypoints(metadata),
+        makers=file.makers,
     )
 
 

@@ -1,7 +1,10 @@
 """Inputs and outputs of a model file in any format."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,3 +31,19 @@ class Edge:
 def settled_sides(edges: Iterable[Edge]) -> list[int]:
     """Return the length of every fixed axis."""
     return [side for edge in edges for side in edge.sides if side is not None]
+
+
+def find_maker(
+    output: Name, made: Mapping[Name, tuple[str, Name]], unchanging: tuple[str, ...]
+) -> str:
+    """Return the operator that computes the values of an output; empty if none does.
+
+    `made`: the operator that makes each tensor, and the operator's first input; `unchanging`:
+    operators that keep values.
+    """
+    for _ in made:
+        operator, first = made.get(output, ("", output))
+        if operator not in unchanging:
+            return operator
+        output = first
+    return ""

@@ -4,7 +4,8 @@
 numbers are those of the file's protobuf messages
 (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto): ModelProto.ir_version 1, graph 7,
 opset_import 8, metadata_props 14, functions 25; OperatorSetIdProto.domain 1, version 2;
-GraphProto.node 1, initializer 5, input 11, output 12; NodeProto.op_type 4, attribute 5, domain 7;
+GraphProto.node 1, initializer 5, input 11, output 12; NodeProto.input 1, output 2, op_type 4,
+attribute 5, domain 7;
 AttributeProto.g 6, graphs 11; FunctionProto.name 1, node 7, domain 10; TensorProto.name 8,
 external_data 13; ValueInfoProto.name 1, type 2; TypeProto.tensor_type 1; Tensor.elem_type 1, shape
 2; TensorShapeProto.dim 1; Dimension.dim_value 1.
@@ -14,12 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys.steps.lib.files.edge import Edge
+from buildsys.steps.lib.files.edge import Edge, find_maker
 from buildsys.steps.lib.files.foreign import AGAIN, UnreadableModel, recognize
 
 _IR, _GRAPH, _OPSET, _METADATA, _FUNCTION = 1, 7, 8, 14, 25
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
-_OPERATOR, _ATTRIBUTE, _DOMAIN = 4, 5, 7
+_TAKES, _MAKES, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 4, 5, 7
+_UNCHANGING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+"""Operators that keep the values of their first input."""
 _SUBGRAPHS = (6, 11)
 _FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 7, 10
 _OWN_DOMAIN = "ai.onnx"
@@ -54,7 +57,8 @@ class Header:
     """The facts of an ONNX file. `operators`: (domain, name) of all operators that the file does
     not define itself, with an empty domain for ONNX's own; `opset`: that of ONNX's own operators,
     None if the file does not state it; `external`: other files that hold its weights; `metadata`:
-    the exporter's metadata as text.
+    the exporter's metadata as text; `makers`: the operator that computes the values of each output,
+    empty if none does.
     """
 
     ir: int
@@ -64,6 +68,7 @@ class Header:
     operators: tuple[tuple[str, str], ...]
     external: tuple[str, ...]
     metadata: dict[str, str]
+    makers: tuple[str, ...]
 
 
 def read_header(file: Path) -> Header:
@@ -132,7 +137,19 @@ def _parse(data: memoryview) -> Header:
         operators=_operators(nodes, functions),
         external=tuple(external),
         metadata=metadata,
+        makers=_makers(nodes, tuple(edge.name for edge in outputs)),
     )
+
+
+def _makers(nodes: list[_Value], outputs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the operator that computes the values of each output."""
+    made: dict[str, tuple[str, str]] = {}
+    for node in nodes:
+        operator, takes = _text(node, _OPERATOR), _all(node, _TAKES)
+        first = bytes(_message(takes[0])).decode() if takes else ""
+        for name in _all(node, _MAKES):
+            made[bytes(_message(name)).decode()] = (operator, first)
+    return tuple(find_maker(name, made, _UNCHANGING) for name in outputs)
 
 
 def _operators(nodes: list[_Value], functions: list[_Value]) -> tuple[tuple[str, str], ...]:

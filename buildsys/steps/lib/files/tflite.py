@@ -9,6 +9,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildsys.steps.lib.files.edge import find_maker
 from buildsys.steps.lib.files.flatbuffer import FlatBuffer
 from buildsys.steps.lib.files.tflite_bounds import (
     BUFFER,
@@ -33,6 +34,9 @@ from buildsys.steps.lib.files.tflite_bounds import (
 )
 from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS, TENSOR_TYPES
 
+_UNCHANGING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "TRANSPOSE")
+"""Operators that keep the values of their first input."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
@@ -48,13 +52,15 @@ class Tensor:
 @dataclass(frozen=True, kw_only=True)
 class File:
     """The facts of a TFLite file; `operators`: counts by name, custom operators by their code.
-    `signatures`: shapes of the inputs, with -1 for a dynamic axis.
+    `signatures`: shapes of the inputs, with -1 for a dynamic axis. `makers`: the operator that computes the
+    values of each output, empty if none does.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     operators: tuple[tuple[str, int], ...]
     signatures: tuple[tuple[int, ...], ...] = ()
+    makers: tuple[str, ...] = ()
 
 
 def parse(data: bytes) -> File:
@@ -68,18 +74,21 @@ def _describe(flat: FlatBuffer, model: int) -> File:
     graph = flat.tables(flat.field(model, SUBGRAPHS))[0]
     tensors, names = flat.tables(flat.field(graph, TENSORS)), _signature_names(flat, model)
     counts: dict[str, int] = {}
+    made: dict[int, tuple[str, int]] = {}
     for operator in flat.tables(flat.field(graph, OPERATORS)):
         name = _operator_name(flat, model, operator)
         counts[name] = counts.get(name, 0) + 1
+        takes = flat.integers(flat.field(operator, 1))
+        for index in flat.integers(flat.field(operator, 2)):
+            made[index] = (name, takes[0] if takes else -1)
     given = flat.integers(flat.field(graph, INPUTS))
+    outputs = flat.integers(flat.field(graph, OUTPUTS))
     return File(
         inputs=tuple(_tensor(flat, tensors, index, names) for index in given),
-        outputs=tuple(
-            _tensor(flat, tensors, index, names)
-            for index in flat.integers(flat.field(graph, OUTPUTS))
-        ),
+        outputs=tuple(_tensor(flat, tensors, index, names) for index in outputs),
         operators=tuple(sorted(counts.items())),
         signatures=tuple(_signature_shape(flat, tensors[index]) for index in given),
+        makers=tuple(find_maker(index, made, _UNCHANGING) for index in outputs),
     )
 
 
