@@ -12,7 +12,7 @@ from pathlib import Path
 
 from buildsys import typed_json
 from buildsys.authoring.recipes.build import Build, Selection
-from buildsys.authoring.recipes.model import model_spec, on_reference_kernels
+from buildsys.authoring.recipes.model import describe_outputs, model_spec, on_reference_kernels
 from buildsys.digest import digest_file
 from buildsys.errors import BuildsysError, Diagnostic, InputError, Rejected, Waiting, errors_of
 from buildsys.execution.packages.publish import red_verdicts
@@ -357,9 +357,8 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
         message = f"ships a {kind}, which predict does not support"
         raise InputError.at(build.id, message, hint)
     if not spec.outputs or spec.preprocessing is None:
-        hint = "write `input`, `source.decoder` and `source.classes` into the recipe"
         message = "the recipe does not describe this network's input and outputs"
-        raise InputError.at(build.id, message, hint)
+        raise InputError.at(build.id, message, describe_outputs(spec))
     places, source = _gather(paths)
     params = predictions.Params(
         pictures=tuple(

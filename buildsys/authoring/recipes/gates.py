@@ -6,7 +6,7 @@ from buildsys.authoring.datasets.facts import DatasetFacts
 from buildsys.authoring.recipes.build import Build
 from buildsys.authoring.recipes.families import network
 from buildsys.authoring.recipes.firmware_checks import is_unseen
-from buildsys.authoring.recipes.model import model_fits, model_spec
+from buildsys.authoring.recipes.model import describe_outputs, model_fits, model_spec
 from buildsys.authoring.recipes.recipe import Gate, Recipe
 from buildsys.authoring.syntax.document import KeyPath
 from buildsys.authoring.syntax.validation import Locate
@@ -21,7 +21,7 @@ def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
     """Check that gates have limits, and are on figures that are measured."""
     recipe, facts = build.recipe, build.dataset
     if not recipe.evaluate.gates:
-        return []
+        return _check_described(build, locate)
     if facts is None or not recipe.evaluate.measure:
         why = "without a `dataset`" if facts is None else "with `measure: false`"
         message = f"`gates` have no effect: {why} accuracy is not measured"
@@ -34,9 +34,19 @@ def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
     unknown = model.head == "none" or network(recipe.source.family) is None
     if not problems and unknown and not model.outputs:
         message = "`gates` have no effect: the meaning of the outputs is not given"
-        hint = "add `input`, and `decoder` and `classes` to `source`"
-        problems.append(locate(_AT, message, hint, key=True))
+        problems.append(locate(_AT, message, describe_outputs(model), key=True))
     return problems
+
+
+def _check_described(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Check that a given file is described where the recipe requests its accuracy."""
+    evaluate, source, model = build.recipe.evaluate, build.recipe.source, model_spec(build)
+    requested = evaluate.measure and "split" in evaluate.model_fields_set
+    if not requested or network(source.family) is not None or model.outputs or is_unseen(build):
+        return []
+    message = "accuracy is not measured: the meaning of the outputs is not given"
+    hint = f"{describe_outputs(model)}, or write `evaluate: none`"
+    return [locate(("evaluate", "split"), message, hint, key=True)]
 
 
 def check_each_gate(

@@ -118,6 +118,16 @@ def model_spec(build: Build) -> ModelSpec:
     )
 
 
+def describe_outputs(model: ModelSpec) -> str:
+    """Return the advice on what is missing to decode a network's outputs."""
+    missing = {
+        "`input`": model.preprocessing is None,
+        "`source.decoder`, other than `none`": model.head == "none",
+        "`source.classes`": not model.classes,
+    }
+    return f"write {' and '.join(key for key, is_missing in missing.items() if is_missing)}"
+
+
 def assign_outputs(
     outputs: tuple[TensorSpec, ...], file: GivenFile
 ) -> tuple[TensorSpec, ...] | None:
