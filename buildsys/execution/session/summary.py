@@ -127,11 +127,7 @@ def render_table(rows: list[Row]) -> str:
     shown = fold(shown)
     text = _render(shown) if shown else ""
     why = [f"{row.id}: {row.status}" for row in shown if _short(row.outcome) != row.status]
-    why += [
-        f"{row.id}: {found}: {_TRAIN_LONGER}"
-        for row in shown
-        if row.good and (found := _untrained(row))
-    ]
+    why += _inaccurate(shown)
     why += [f"{row.id}: {EARLIER}" for row in shown if row.earlier]
     why += _without_objects(shown)
     why += _differences(rows)
@@ -146,11 +142,23 @@ def render_table(rows: list[Row]) -> str:
 
 def _without_objects(rows: Iterable[Row]) -> list[str]:
     """Return which classes could not be measured, once for all builds that lack the same."""
+    return _once(
+        (row.id, describe_unmeasured(row.split, row.without_objects))
+        for row in rows
+        if row.without_objects
+    )
+
+
+def _inaccurate(rows: Iterable[Row]) -> list[str]:
+    """Return which networks are as good as untrained ones, once for all builds that are alike."""
+    return _once((row.id, f"{found}: {_ADVICE}") for row in rows if (found := _untrained(row)))
+
+
+def _once(texts: Iterable[tuple[str, str]]) -> list[str]:
+    """Return each of several texts about builds once for all builds that share it."""
     builds: dict[str, list[str]] = {}
-    for row in rows:
-        if row.without_objects:
-            text = describe_unmeasured(row.split, row.without_objects)
-            builds.setdefault(text, []).append(row.id)
+    for build, text in texts:
+        builds.setdefault(text, []).append(build)
     return [f"{_and_more(names)}: {text}" for text, names in builds.items()]
 
 
@@ -232,7 +240,10 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
 
 
-_TRAIN_LONGER = "train longer, and check the data by `buildsys check --data`"
+_ADVICE = (
+    "check the data by `buildsys check --data`; train longer, or check of a given file the order of"
+    " `classes`, `pixels` and `decoder`"
+)
 
 
 def _untrained(row: Row) -> str:
@@ -240,7 +251,7 @@ def _untrained(row: Row) -> str:
 
     A build without gates does not report it otherwise.
     """
-    metrics = dict(row.metrics)
+    metrics = dict(row.metrics) if row.good else {}
     classes = {name: value for name, value in metrics.items() if name.startswith("top1.")}
     if len(classes) > 1 and "top1" in metrics:
         right = [name.removeprefix("top1.") for name, value in classes.items() if value]
@@ -254,7 +265,7 @@ def _untrained(row: Row) -> str:
     if not zero:
         return ""
     if len(zero) == len(labels):
-        return "it detects nothing, every metric is 0"
+        return "no detection matches a label, every metric is 0"
     return f"{' and '.join(zero)} {'is' if len(zero) == 1 else 'are'} 0"
 
 

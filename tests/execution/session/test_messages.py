@@ -332,8 +332,8 @@ def test_a_package_without_any_evidence_says_so() -> None:
 @pytest.mark.parametrize(
     ("metrics", "found"),
     [
-        ({"box.mAP50-95": 0.0}, "it detects nothing, every metric is 0"),
-        ({"box.mAP50-95": 0.00003}, "it detects nothing, every metric is 0"),
+        ({"box.mAP50-95": 0.0}, "no detection matches a label, every metric is 0"),
+        ({"box.mAP50-95": 0.00003}, "no detection matches a label, every metric is 0"),
         ({"box.mAP50-95": 0.1}, ""),
         ({"box.mAP50-95": 0.1, "box.mAP50-95.tag": 0.0}, ""),
         ({"box.mAP50-95": 0.00004, "keypoints.mAP50-95": 0.01}, "box mAP50-95 is 0"),
@@ -358,6 +358,10 @@ def test_a_network_as_good_as_an_untrained_one_is_reported(
     text = render_table([row])
     assert f"a@host: {found}" in text if found else "train longer" not in text
     assert "train longer" not in render_table([replace(row, outcome=FAILED)])
+    others = [replace(row, id=name) for name in ("a@triton-onnx", "b@host")]
+    text = render_table([row, *others])
+    assert not found or f"a@host and 2 more: {found}" in text
+    assert text.count("`pixels` and `decoder`") == bool(found)
 
 
 def test_the_estimate_of_a_run_goes_by_epochs(
