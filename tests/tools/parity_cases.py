@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from buildsys.spec import Preprocessing
+from buildsys.steps import examine_onnx
 from buildsys.steps.lib.firmware import arithmetic, emulated_decoders
 from buildsys.steps.lib.firmware.output_layout import Network
 from buildsys.steps.lib.heads.outputs import head_outputs
@@ -550,6 +552,38 @@ def check_maps_may_have_their_channels_last() -> None:
         assert failing(recordings, **net) == []
         recordings["float-tflite"] = floats({"map": last + np.float32(0.1)})
         assert "map differs by 0.1" in failing(recordings, **net)[0]
+
+
+def check_outputs_that_hardly_vary_need_a_longer_training() -> None:
+    """In float16 the advice is to train longer where the outputs of a hardly trained network vary
+    by its steps alone, and to look for an overflow elsewhere.
+    """
+    import numpy as np
+
+    params = examine_onnx.Params(
+        names=("other",),
+        head="none",
+        classes=1,
+        keypoints=0,
+        keypoint_dims=0,
+        preprocessing=Preprocessing(height=SIDE, width=SIDE, color="rgb", resize="letterbox"),
+        scheme="float16",
+        trained=True,
+        count=1,
+    )
+    noise = np.random.default_rng(0).standard_normal((1, 4, 84)).astype(np.float32)
+
+    def advice(before: Any, after: Any) -> str:
+        recordings = {"onnx": floats({"other": before}), "quantized-onnx": floats({"other": after})}
+        (text,) = examine_onnx.climb(recordings, params).failures
+        return str(text)
+
+    faint = 2 + 0.0005 * noise
+    assert "train longer" in advice(faint, faint.astype(np.float16).astype(np.float32))
+    assert "overflow" in advice(noise, noise[:, ::-1])
+    broken = faint.copy()
+    broken[0, 0, 0] = np.nan
+    assert "overflow" in advice(faint, broken)
 
 
 def check_a_stock_files_outputs_are_named() -> None:
