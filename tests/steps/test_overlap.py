@@ -60,7 +60,8 @@ def test_a_copy_under_another_name_is_the_same_image(tmp_path: Path) -> None:
 
 def test_overlap_is_a_matter_of_bytes() -> None:
     """Overlap is determined by bytes, not names."""
-    assert check_overlap.find_overlap({"a": "1", "b": "2"}, {"c": "2", "a": "3"}) == ("b",)
+    one, two, three = (check_overlap.Image(path=Path(name), digest=name) for name in "123")
+    assert check_overlap.find_overlap({"a": one, "b": two}, {"c": two, "a": three}) == ("b",)
 
 
 def test_folders_of_classes_stay_folders_of_classes(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ import pytest
 
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
-from tests.tools.places import bitmap, doit, make_workspace, read, store_of, tool_environment
+from tests.tools.places import (
+    WARNINGS_ARE_ERRORS,
+    bitmap,
+    doit,
+    make_workspace,
+    read,
+    store_of,
+    tool_environment,
+)
 from tests.tools.prepared_cases import CUT, KEPT
 
 pytestmark = pytest.mark.tools
@@ -45,6 +53,57 @@ def test_ultralytics_has_nothing_left_to_decide(tmp_path: Path) -> None:
     assert {name: far for name, far in found["prepared"].items() if far} == {}
     assert (sorted(found["kept"]), sorted(found["cut"])) == (sorted(KEPT), sorted(CUT))
     assert (found["images"], found["labels"], found["plain"]) == (found["sources"], True, True)
+
+
+OVERLAP = """\
+import json, sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+from PIL import Image
+
+from buildsys.steps import check_overlap, prepare_dataset
+from buildsys.steps.lib.datasets.ultralytics_layout import Split
+from tests.tools.prepared_cases import draw
+
+root, split = Path(sys.argv[2]), Split(name="train", paths=("images/train",))
+camera, target = root / "set" / "images" / "train", root / "prepared"
+draw(camera)
+(root / "set" / "labels" / "train").mkdir(parents=True)
+for path in camera.iterdir():
+    (root / "set" / "labels" / "train" / f"{path.stem}.txt").touch()
+target.mkdir()
+params = prepare_dataset.Params(
+    format="ultralytics", splits=(split,), classes=("no", "yes"), shape="box"
+)
+prepare_dataset.run({"dataset": root / "set"}, {"dataset": target}, params)
+turned = Image.Exif()
+turned[0x0112] = 6
+Image.new("RGB", (64, 48), (9, 99, 200)).save(camera / "unmeasured.jpg", exif=turned)
+(root / "sources.json").write_text(json.dumps(sorted(path.name for path in camera.iterdir())))
+inputs = {"calibration": root, "pictures": camera, "dataset": target}
+params = check_overlap.Params(split=split)
+check_overlap.run(inputs, {"evidence": root / "evidence.json"}, params)
+"""
+
+
+def test_an_image_is_found_again_after_it_was_prepared(tmp_path: Path) -> None:
+    """Calibration images that the measured dataset holds in another form, such as a photo that EXIF
+    data rotate and that became a PNG, are counted as overlap; other such photos are not.
+    """
+    _, python = environments.ensure("evaluate", print)
+    run = subprocess.run(
+        [str(python), *WARNINGS_ARE_ERRORS, "-c", OVERLAP, str(REPOSITORY), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=tool_environment(python, tmp_path),
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    evidence, names = read(tmp_path / "evidence.json"), read(tmp_path / "sources.json")
+    assert evidence["calibration_overlap"] == evidence["measured_pictures"] == len(names) - 1
+    assert len(names) > len((*KEPT, *CUT, "unmeasured.jpg"))
+    assert "unmeasured.jpg" not in evidence["overlapping"]
 
 
 WITHOUT_ROOM = """\
