@@ -39,6 +39,10 @@ def run(options: argparse.Namespace) -> int:
             import_bundle.keep_figures(workspace, remote, figures)
     print(f"{remote.build.id}: engine built by {result.machine}")
     for item in figures:
-        print(f"figures of {item.device}: mean {item.mean_ms:g} ms of {item.runs} runs")
+        batch = f", batch {item.batch}" if item.batch else ""
+        print(
+            f"figures of {item.device}{batch}, {item.what}:"
+            f" mean {item.mean_ms:g} ms of {item.runs} runs"
+        )
     print(f"`doit build:{remote.build.id}` packages it without building it")
     return 0

@@ -531,10 +531,15 @@ def _figures(readme: BundleReadme) -> tuple[str, ...]:
     jetson = readme.params.compute_capability in JETSONS
     where = f"JetPack has trtexec in {_TRTEXEC}." if jetson else _OUTSIDE_JETPACK
     command = "trtexec --loadEngine=result/model.engine --exportTimes=result/benchmark.json"
+    named = (
+        " `buildsys import --device NAME` names the device; by default it has the name of the GPU"
+    )
+    if jetson:
+        named += ", which Orin Nano, NX and AGX share"
     best = f" `--shapes` states the batch, {readme.params.batch[1]}." if readme.shapes else ""
     return (
         "Timings that the builder takes are kept in `timing-caches` for the next build, and go back"
         " with the result. So do figures, if this command writes them before:",
         f"    {command} {readme.shapes}".rstrip(),
-        f"{where}{best}",
+        f"{where}{best}{named}.",
     )

@@ -193,6 +193,10 @@ def test_trtexec_runs_the_optimum_of_a_dynamic_batch(tmp_path: Path) -> None:
         readme, params=dataclasses.replace(params, compute_capability="8.0")
     )
     assert "libnvinfer-bin" in bundles.describe(elsewhere)
+    assert all(
+        "import --device NAME" in " ".join(bundles.describe(each).split())
+        for each in (readme, elsewhere)
+    )
 
 
 def test_a_device_that_calibrates_gets_the_images(
