@@ -36,6 +36,8 @@ _NPU_NOTE = (
 _FLASHED = (Format.VELA, Format.TFLITE)
 _REAL = (Format.ONNX, Intermediate.FLOAT_TFLITE)
 """Floating-point forms of the model for drawing detections; the first one available is used."""
+_TIMED = (Format.ONNX, Format.QUANTIZED_ONNX, Format.TFLITE)
+"""Formats that run on this machine, in the order in which a build makes them."""
 _EXAMINED = (Format.TFLITE, Format.QUANTIZED_ONNX)
 """Formats whose outputs a lower precision may have destroyed."""
 
@@ -269,8 +271,8 @@ def _measure_latency(builder: PlanBuilder) -> tuple[str, ...]:
     """Add the latency steps that `benchmark` requests, for every file that this machine can run."""
     block = builder.build.recipe.benchmark
     found = []
-    for kind in (Format.ONNX, Format.TFLITE) if block is not None else ():
-        definition = find_step("benchmark", kind)
+    for kind in _TIMED if block is not None else ():
+        definition = find_step("benchmark", READ_AS.get(kind, kind))
         if definition is None or kind not in builder.artifacts or block is None:
             continue
         params = definition.params(

@@ -2,6 +2,7 @@
 depends on.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from buildsys.spec import Format, StepSpec
@@ -11,7 +12,7 @@ __all__ = ["STEP", "Params", "run"]
 
 STEP = StepSpec(
     tool_env="evaluate",
-    consumes=(Format.ONNX,),
+    consumes=(Format.ONNX, Format.QUANTIZED_ONNX),
     produces=Format.LATENCY,
     resources=resources,
     local=True,
@@ -19,8 +20,9 @@ STEP = StepSpec(
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
-    """`inputs`: onnx. `outputs`: latency, one entry as JSON."""
+    """`inputs`: onnx or quantized-onnx. `outputs`: latency, one entry as JSON."""
     from buildsys.steps.lib.metrics.timed_runs import open_onnx
 
-    infer, engine = open_onnx(inputs["onnx"], params.threads)
-    measure(inputs["onnx"], infer, engine, params, outputs["latency"])
+    ((kind, model),) = inputs.items()
+    infer, engine = open_onnx(model, params.threads)
+    measure(model, infer, replace(engine, format=kind), params, outputs["latency"])

@@ -202,7 +202,11 @@ def test_what_a_gpu_alone_can_show_is_in_no_key_but_its_own(workspace: Path) -> 
     assert {name: step.id for name, step in after.items() if name in before} == {
         name: step.id for name, step in before.items()
     }
-    assert after.keys() - before.keys() == {"benchmark-engine", "benchmark-onnx"}
+    assert after.keys() - before.keys() == {
+        "benchmark-engine",
+        "benchmark-onnx",
+        "benchmark-quantized-onnx",
+    }
     timed, measured = after["benchmark-engine"], after["evaluate-engine"]
     assert {timed.id, measured.id} <= set(plan.proofs)
     assert not {timed.id, measured.id} & set(plan.verdicts)
@@ -210,6 +214,20 @@ def test_what_a_gpu_alone_can_show_is_in_no_key_but_its_own(workspace: Path) -> 
     assert (measured.local, measured.gpu) == (False, True)
     assert timed.requires == measured.requires == "tensorrt-rtx 1.7 any"
     assert not any(item.step in (timed.id, measured.id) for s in plan.steps for item in s.inputs)
+
+
+def test_a_quantized_onnx_file_is_timed_as_it_ships(workspace: Path) -> None:
+    """`benchmark` times the ONNX file that ships, beside the float32 file that it was made from."""
+    head = TRAINED.partition("targets:")[0] + "benchmark: {runs: 20}\n"
+    write_recipe(workspace, "tags", f"{head}targets: [triton-onnx]\n")
+    plan = plan_good(workspace)["tags@triton-onnx"]
+    stages = by_stage(plan)
+    (timed,) = stages["benchmark-quantized-onnx"].inputs
+    assert (timed.step, timed.output) == (stages["quantize"].id, "quantized-onnx")
+    assert plan.shipped is not None
+    assert plan.shipped.step == timed.step
+    (source,) = stages["benchmark-onnx"].inputs
+    assert source.step != timed.step
 
 
 def test_an_open_batch_is_timed_at_its_ends_and_at_its_best(workspace: Path) -> None:

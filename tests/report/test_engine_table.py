@@ -202,6 +202,24 @@ def test_times_of_an_unknown_batch_have_no_ratio() -> None:
     assert engine_table.batch(fixed) == "4"
 
 
+def test_a_latency_of_another_file_names_the_file() -> None:
+    """Where only the ONNX file before the engine was timed, the figure says so."""
+    item = unmeasured()
+    common = {"label": "measured here", "engine": "onnxruntime", "mean_ms": 4.32}
+    files = {"onnx": "05dbf709", "quantized-onnx": "de4c4f65", "engine": item.sha256}
+    rows = [{**common, "format": name, "sha256": sha256} for name, sha256 in files.items()]
+    latency = evidence.read_latency({"entries": rows}, frozenset(files.values()))
+    found = {entry.format: formatting.other_file(item, entry) for entry in latency}
+    assert found == {
+        "onnx": "float32 ONNX file",
+        "quantized-onnx": "quantized ONNX file",
+        "engine": "",
+    }
+    timed = dataclasses.replace(item, latency=latency[:1])
+    text = markdown.render(report(timed))
+    assert "4.32 (onnxruntime, float32 ONNX file `05dbf709`)" in text
+
+
 def test_what_a_baseline_holds_is_what_every_machine_measures() -> None:
     """The baseline holds the ONNX file's accuracy, which every machine measures."""
     item = ready("detect", "int8")

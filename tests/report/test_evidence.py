@@ -174,6 +174,8 @@ def test_latency_lies_beside_the_manifest(workspace: Path, build: Build, tools: 
     for name in (GROVE, XIAO):
         entries = published(workspace, "latency.json", name)["entries"]
         assert len(entries) == 2
+        # the stand-in's figures are of no file
+        assert {entry["of"] for entry in entries} == {"a file from which the shipped one was made"}
         manifest = published(workspace, build=name)
         assert "latency.json" not in manifest["files"]
         assert not {step["module"] for step in manifest["steps"]} & set(ran)

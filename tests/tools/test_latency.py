@@ -39,11 +39,12 @@ def bright(bright_place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return copy_workspace(bright_place, root)
 
 
-def benchmark(root: Path, kind: str, file: Path) -> dict[str, Any]:
-    """The step's entry for a file."""
+def benchmark(root: Path, kind: str, file: Path, name: str = "") -> dict[str, Any]:
+    """The step's entry for a file; `name`: the name of the step's input, if not its kind."""
     definition = get_step(f"benchmark_{kind}")
     params = definition.params(threads=1, runs=20, warmup=3, machine=cpu_name())
-    given = {kind: Input(name=kind, source=Source(path=str(file), label=file.name))}
+    name = name or kind
+    given = {name: Input(name=name, source=Source(path=str(file), label=file.name))}
     step = plan_steps.make_step("benchmark", definition, params, given, {"latency": False})
     plan = complete(
         BuildPlan(
@@ -118,6 +119,8 @@ def test_a_file_for_four_images_has_a_batch(bright: Path, tmp_path: Path) -> Non
     _, python = environments.ensure("evaluate", print)
     subprocess.run([str(python), "-c", _MEAN, str(four)], check=True)
     assert benchmark(bright, "onnx", four)["batch"] == 4
+    quantized = benchmark(bright, "onnx", four, "quantized-onnx")
+    assert (quantized["format"], quantized["engine"]) == ("quantized-onnx", "onnxruntime")
     known = {"builds": ["a@host"], "scheme": "", "converter": ""}
     params = {"subjects": [{**known, "format": kind} for kind in ("onnx", "tflite")]}
     counts = {"threads": 1, "runs": 5, "warmup": 1, "machine": "a CPU"}

@@ -26,6 +26,7 @@ from buildsys.typed_json import decode
 
 EMBEDDED_OUTPUTS = ("verdict", "evidence", "arena")
 """Outputs that are embedded in a manifest."""
+_OF = {True: "the shipped file", False: "a file from which the shipped one was made"}
 
 
 def make_manifest(plan: BuildPlan, state: State, package: Path) -> Manifest:
@@ -77,7 +78,7 @@ def find_evidence(plan: BuildPlan, state: State) -> dict[str, object]:
 
 def find_latency(plan: BuildPlan, state: State, folder: Path) -> list[dict[str, object]]:
     """Return every latency figure with its label: the compiler's estimate, and this machine's
-    figures.
+    figures. `of` says whether it is one of the shipped file.
 
     They are kept beside the manifest, since other machines measure other figures. Raises
     MissingBytes, StepFailed.
@@ -99,10 +100,12 @@ def find_latency(plan: BuildPlan, state: State, folder: Path) -> list[dict[str, 
                     "what": "engine only",
                 }
             )
+    shipped = state.input_digest(plan.shipped) if plan.shipped is not None else None
     for step in (step for step in plan.steps if step.local):
         if state.result(step.id) is None:
             continue
-        found += read_entries(state.read(step.id, "latency"), step.stage, "latency")
+        rows = read_entries(state.read(step.id, "latency"), step.stage, "latency")
+        found += [row | {"of": _OF[row.get("sha256") == shipped]} for row in rows]
     return found
 
 

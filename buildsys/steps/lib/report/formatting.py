@@ -44,6 +44,12 @@ _FORMS = {
     "tflite": "shipped TFLite",
     "quantized-onnx": "ONNX before the engine",
 }
+_FILES = {
+    "onnx": "float32 ONNX file",
+    "quantized-onnx": "quantized ONNX file",
+    "tflite": "TFLite file",
+}
+"""Files that are timed here before a compiler or a converter makes the shipped one."""
 _PLACES = ("log: ", "to repeat: ")
 """Beginnings of error lines that do not state the cause."""
 _MOST_CLASSES = 12
@@ -345,6 +351,11 @@ def machine(entry: Latency, known: str = "") -> str:
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
     parts += [f"{entry.runs} run{'s' * (entry.runs > 1)}"] if entry.runs else []
     return ", ".join(part for part in parts if part)
+
+
+def other_file(artifact: Artifact, entry: Latency) -> str:
+    """Return which file a latency is of; "" if it is the shipped one."""
+    return "" if entry.sha256 == artifact.sha256 else _FILES.get(entry.format, "")
 
 
 def percentiles(entry: Latency) -> tuple[tuple[str, float], ...]:

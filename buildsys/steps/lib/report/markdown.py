@@ -9,6 +9,7 @@ from buildsys.steps.lib.report.values import (
     Artifact,
     Comparison,
     ImageComparison,
+    Latency,
     Measured,
     Metrics,
     Published,
@@ -163,7 +164,7 @@ def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
         accuracy.append(f"{of}{words.unmeasured(item)}")
     speeds = [
         "; ".join(
-            f"{words.ms(entry.mean_ms)} ({markdown(words.machine(entry, item.label))}, {code_cell(short(entry.sha256))})"
+            f"{words.ms(entry.mean_ms)} ({markdown(words.machine(entry, item.label))}, {_timed(item, entry)})"
             for entry in words.of_label(item, label)
         )
         for label in labels
@@ -179,6 +180,11 @@ def _row(item: Artifact, labels: tuple[str, ...]) -> tuple[str, ...]:
         _budget(item, "arena"),
         _budget(item, "flash"),
     )
+
+
+def _timed(item: Artifact, entry: Latency) -> str:
+    """Return the digest of the timed file, and what it is if it is not the shipped one."""
+    return " ".join(filter(None, (words.other_file(item, entry), code_cell(short(entry.sha256)))))
 
 
 def _budget(item: Artifact, name: str) -> str:

@@ -249,6 +249,7 @@ def _environment(templates: Path) -> Any:
         "counts": words.counts,
         "labels": words.labels,
         "of_label": words.of_label,
+        "other_file": words.other_file,
         "by_recipe": words.by_recipe,
         "by_status": words.by_status,
         "causes": words.causes,
