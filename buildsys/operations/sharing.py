@@ -143,6 +143,8 @@ def pull(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     for plan in plans:
         for step in plan.steps:
             result = state.result(step.id)
+            if result is None and state.is_undone(plan, step):
+                continue
             if result is None:
                 missing.append(MissingResult(build=plan.build, stage=step.stage, lost=False))
                 continue

@@ -173,7 +173,9 @@ def _is_unmade(row: MissingResult) -> bool:
 def _find(
     state: State, plan: BuildPlan, step: Step
 ) -> tuple[tuple[str, StepResult] | None, MissingResult | None]:
-    """Return (action key, result) of a step, or what is missing; neither after a failed gate."""
+    """Return (action key, result) of a step, or what is missing; neither after a failed gate, and for
+    a proof that this machine cannot give.
+    """
     try:
         decision = state.decide(step)
         result = state.result(step.id)
@@ -182,6 +184,8 @@ def _find(
     if decision is not None and result is not None:
         return (decision.key, result), None
     if decision is not None and decision.status == Status.REJECTED:
+        return None, None
+    if decision is not None and state.is_undone(plan, step):
         return None, None
     subject = decision.waits_for if decision is not None else ""
     return None, MissingResult(build=plan.build, stage=step.stage, lost=False, waits_for=subject)

@@ -111,6 +111,21 @@ def test_the_gpu_appears_and_others_restore(
     assert engine["tool"] == "TensorRT 11.4"
 
 
+def test_a_built_engine_is_exported_without_its_waiting_proofs(
+    workspace: Path, tools: StandIn, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A build that is done without proofs on a GPU is also exported without them."""
+    assert run(workspace, tools, RTX) == {RTX: "built"}
+    assert "evaluate_engine" not in tools.ran
+    for option in ((), ("--packages-only",)):
+        archive = tmp_path / f"results{len(option)}.tar"
+        command = ["-C", str(workspace), "store", "export", RTX, "-o", str(archive), *option]
+        assert main(command) == 0, capsys.readouterr().err
+        assert archive.exists()
+    assert main(["-C", str(workspace), "store", "export", A100, "-o", str(archive)]) == 1
+    assert "waits for TensorRT 11.4" in capsys.readouterr().err
+
+
 def test_a_red_gate_is_reported_before_what_is_waited_for(
     workspace: Path, tools: StandIn, capsys: pytest.CaptureFixture[str]
 ) -> None:

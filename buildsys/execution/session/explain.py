@@ -191,12 +191,11 @@ def _published(session: Session, plan: Plan) -> Outcome:
 
 def _explain_step(session: Session, plan: BuildPlan, step: Step) -> StepRow:
     decision = session.state.decide(step)
-    waits = decision.status == Status.WAITING
     runs = decision.status.is_due
     return StepRow(
         step=step,
         decision=decision,
-        undone=bool(step.id in plan.proofs and waits and decision.key),
+        undone=session.state.is_undone(plan, step),
         seconds=session.executor.usual_seconds(step, decision.key),
         continues=describe_resumption(session.workspace, step, decision.key) if runs else "",
     )

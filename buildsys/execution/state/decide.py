@@ -108,6 +108,14 @@ class State:
                     self._same_action.setdefault(found.key, set()).add(step.id)
             return found
 
+    def is_undone(self, plan: BuildPlan, step: Step) -> bool:
+        """Return whether a step is a proof that this machine cannot give: no build waits for it.
+
+        Raises BuildsysError for a bad source.
+        """
+        decision = self.decide(step)
+        return step.id in plan.proofs and decision.status == Status.WAITING and bool(decision.key)
+
     def result(self, step_id: str) -> StepResult | None:
         """Return the outputs of a step that has run or needs no run; None otherwise."""
         with self._lock:
