@@ -113,7 +113,20 @@ def _pin_block(root: Path, path: Path, index: int, update: bool) -> bool | None:
     line = home.document.diagnose((*block.at, block.key), "").line
     print(f"pinned  {home.document.path}:{line}  {block.named}  {digest}")
     _warn_of_code(root, block, home)
+    if block.is_archive:
+        _unpack(root, block, digest)
     return True
+
+
+def _unpack(root: Path, block: "Pinnable", digest: str) -> None:
+    """Unpack an archive that was just fetched, so that `check` can read the dataset."""
+    import contextlib
+
+    from buildsys.execution.session.dataset_archives import fetch_archive
+    from buildsys.graph import Archive
+
+    with contextlib.suppress(BuildsysError):  # the error was printed, and the digest is right
+        fetch_archive(root, Archive(url=block.url or "", sha256=digest))
 
 
 def _warn_of_code(root: Path, block: "Pinnable", home: _Read) -> None:
@@ -168,7 +181,7 @@ def _digest(root: Path, block: "Pinnable", home: _Read, update: bool) -> str | N
     at = (*block.at, block.key)
     if not block.path:
         known = block.sha256 is not None and not update
-        return None if known else _digest_remote(block.url or "")
+        return None if known else _digest_remote(root, block)
     try:
         file = root / block.path
         if os.path.isfile(file):
@@ -217,12 +230,18 @@ def _write(root: Path, home: _Read, block: "Pinnable", digest: str) -> None:
         raise BuildsysError(message) from error
 
 
-def _digest_remote(url: str) -> str:
-    """Return the sha256 of a remote file, which is not kept. Raises BuildsysError."""
+def _digest_remote(root: Path, block: "Pinnable") -> str:
+    """Return the sha256 of a remote file; the store keeps a dataset's archive, which is large.
+
+    Raises BuildsysError.
+    """
+    import contextlib
     import hashlib
 
+    from buildsys.execution.session.dataset_archives import kept_archive
     from buildsys.steps.lib.files.download import DownloadError, download
 
+    url = block.url or ""
     state, shown = hashlib.sha256(), 0
     print(f"fetching {url}", file=sys.stderr, flush=True)
 
@@ -233,9 +252,17 @@ def _digest_remote(url: str) -> str:
             of = f" of {total / 1e6:.0f}" if total else ""
             print(f"  {done / 1e6:.0f}{of} MB", file=sys.stderr, flush=True)
 
-    try:
-        download(url, state.update, show_progress)
-    except DownloadError as error:
-        message = f"{url} could not be fetched: {error}. Check the address and the network."
-        raise BuildsysError(message) from error
+    with contextlib.ExitStack() as held:
+        file = held.enter_context(kept_archive(root, url)) if block.is_archive else None
+
+        def keep(piece: bytes) -> None:
+            state.update(piece)
+            if file is not None:
+                file.write(piece)
+
+        try:
+            download(url, keep, show_progress)
+        except DownloadError as error:
+            message = f"{url} could not be fetched: {error}. Check the address and the network."
+            raise BuildsysError(message) from error
     return state.hexdigest()

@@ -1,7 +1,10 @@
 """Datasets in archives, and datasets without splits."""
 
 import hashlib
+import re
 import shutil
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -75,6 +78,26 @@ def test_an_archive_is_fetched_once_and_built_from(tmp_path: Path, server: str) 
     shutil.rmtree(place / "build")
     assert run_doit(place).returncode == 0, "the lock knows its facts, the store its results"
     assert set(processes.statuses(place).values()) == {"restored"}
+
+
+@pytest.mark.slow
+def test_an_archive_that_was_pinned_is_not_fetched_again(tmp_path: Path, server: str) -> None:
+    """`pin` keeps and unpacks the archive that it fetches to find the digest: `check` reads it, and
+    no build fetches it again.
+    """
+    place = archived_place(tmp_path, server)
+    recipe = place / "recipes" / "tags.yaml"
+    recipe.write_text(re.sub(r", sha256: [0-9a-f]{64}", "", recipe.read_text()))
+    command = [sys.executable, "-m", "buildsys", "pin"]
+    subprocess.run(command, cwd=place, env=processes.environment(tmp_path), check=True)
+    (tmp_path / "served" / "tags.zip").unlink()
+    command[-1] = "check"
+    environment = processes.environment(tmp_path)
+    done = subprocess.run(command, cwd=place, env=environment, capture_output=True, check=True)
+    assert b"has not been fetched" not in done.stdout
+    run = run_doit(place)
+    assert run.returncode == 0, run.stdout
+    assert set(processes.statuses(place).values()) == {"built"}
 
 
 @pytest.mark.slow

@@ -42,6 +42,11 @@ class Pinnable:
         return self.path or self.url or ""
 
     @property
+    def is_archive(self) -> bool:
+        """Return whether the file is a dataset's archive."""
+        return self.at[-1:] == ("dataset",)
+
+    @property
     def key(self) -> str:
         """Return the key that names the file."""
         return "path" if self.path else "url"

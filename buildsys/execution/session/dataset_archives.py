@@ -5,9 +5,12 @@ A folder that changed after it was unpacked does not match the recipe's pin; it 
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from buildsys.errors import BuildsysError, MissingBytes
 from buildsys.execution.places import Workspace, datasets_root
@@ -15,13 +18,15 @@ from buildsys.execution.running.process import CommandRunner, run_command
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_executor import StepExecutor, make_executor
 from buildsys.execution.settings.stores import default_store
-from buildsys.execution.state.completed_plans import plan_beside
+from buildsys.execution.state.action_keys import make_key
+from buildsys.execution.state.completed_plans import complete_step, plan_beside
 from buildsys.execution.state.database import Database
 from buildsys.execution.store import unpacked
+from buildsys.execution.store.action_entry import make_entry
 from buildsys.execution.store.archives import unpack_stream
 from buildsys.execution.store.store import Store
 from buildsys.execution.tools.environments import ensure
-from buildsys.graph import Archive, Step
+from buildsys.graph import Archive, Step, StepResult
 from buildsys.lockfile import Lock
 from buildsys.planning.plan_steps import make_step
 from buildsys.registry import read_step
@@ -58,6 +63,29 @@ def fetch_step(archive: Archive) -> Step:
     of_data = replace(definition, spec=replace(definition.spec, block="dataset"))
     params = fetch_file.Params(url=archive.url, sha256=archive.sha256)
     return make_step("fetch", of_data, params, {}, {"archive": False})
+
+
+@contextlib.contextmanager
+def kept_archive(root: Path, url: str) -> Iterator[IO[bytes]]:
+    """Yield a file to fetch an archive into; what it contains at the end, no build fetches again.
+
+    Raises CannotWrite.
+    """
+    workspace = Workspace(root.resolve())
+    workspace.claim()
+    folder = workspace.own(workspace.scratch)
+    with writing(url, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder) as file:
+            began = time.monotonic()
+            yield file
+            file.flush()
+            store = default_store(workspace)
+            digest = store.put_file(Path(file.name))
+            step = complete_step(fetch_step(Archive(url=url, sha256=digest)))
+            outputs = ((step.outputs[0].name, digest),)
+            result = StepResult(outputs=outputs, seconds=time.monotonic() - began)
+            store.record(make_entry(step, make_key(step, []).key, result))
 
 
 def unpack_changed(
