@@ -156,8 +156,9 @@ def take_back(session: Session, remote: RemoteBuild, result: Result, path: Path)
     for step in remote.local_steps:
         if session.state.result(step.id) is None:
             message = f"{step.stage}, which runs before the engine, has not run here"
+            why = "; ".join(map(str, session.state.decide(step).reasons))
             raise BuildsysError(
-                f"{remote.build.id}: {message} for the present recipe; nothing was imported."
+                f"{remote.build.id}: {message} for the present recipe ({why}); nothing was imported."
                 f" `doit build:{remote.build.id}` makes it."
             )
     with writing(f"the engine of {remote.build.id}", session.workspace.state):

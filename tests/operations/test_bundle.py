@@ -407,6 +407,20 @@ def test_a_recipe_that_changed_meanwhile(
     golden.check(f"import-engine-changed-{name}", capsys.readouterr().err, folder)
 
 
+def test_a_step_before_the_engine_that_has_not_run_is_named_with_the_change(
+    recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
+) -> None:
+    """Where a step before the engine is stale, the message names what changed, as `plan` does."""
+    folder = bundle(workspace, tools, JETSON, tmp_path / "away")
+    build_there(folder)
+    text = recipe.read_text()
+    assert "count: 3" in text
+    recipe.write_text(text.replace("count: 3", "count: 2"))
+    capsys.readouterr()
+    assert main(["import", str(folder)]) == 1
+    golden.check("import-engine-stale-calibration", capsys.readouterr().err, folder)
+
+
 def test_a_cache_that_was_lost_is_reported(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path, capsys: Capture
 ) -> None:
