@@ -5,6 +5,7 @@ tests/tools/test_bundle.py.
 """
 
 import ast
+import enum
 import json
 import subprocess
 import sys
@@ -53,6 +54,36 @@ def build(monkeypatch: pytest.MonkeyPatch, installed: str = "10.3.0.30", **chang
     Path("engine.json").write_text(json.dumps(request))
     monkeypatch.setattr(sys, "argv", ["engine_program.py", "engine.json"])
     return engine_program.main()
+
+
+def test_a_repeated_warning_is_printed_once_and_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """TensorRT-RTX repeats a warning dozens of times: it is printed at once, and its number at the
+    end.
+    """
+
+    class Severity(enum.IntEnum):
+        ERROR = 1
+        WARNING = 2
+        INFO = 3
+
+    class ILogger:
+        pass
+
+    trt: Any = ModuleType("tensorrt")
+    trt.ILogger = ILogger
+    ILogger.Severity = Severity  # type: ignore[attr-defined]
+    logger = engine_program._make_logger(trt)
+    for _ in range(3):
+        logger.log(Severity.WARNING, "scales become fp32.")
+    logger.log(Severity.ERROR, "no memory")
+    logger.log(Severity.INFO, "slow")
+    logger.print_repeated()
+    assert capsys.readouterr().out.splitlines() == [
+        "warning: scales become fp32.",
+        "error: no memory",
+        "warning: scales become fp32. (3 times)",
+    ]
+    assert logger.last == "no memory"
 
 
 @pytest.mark.parametrize(

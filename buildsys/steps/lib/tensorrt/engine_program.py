@@ -195,6 +195,7 @@ def build(
         calibrated = _weaken(trt, builder, network, config, request)
     cache, before = _attach_timing(config, timings)
     engine = builder.build_serialized_network(network, config)
+    logger.print_repeated()
     spoilt = calibrated[1].fault() if calibrated else ""
     if engine is None or spoilt:
         why = spoilt or logger.last or "it does not say why"
@@ -377,18 +378,30 @@ def one_line(text: str) -> str:
 
 
 def _make_logger(trt: Any) -> Any:
-    """Return a logger that prints errors and warnings, and keeps the last error."""
+    """Return a logger that prints each error and warning once, and keeps the last error.
+
+    `print_repeated` prints those that came several times with their number.
+    """
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.last = ""
+            self.counts: dict[str, int] = {}
 
         def log(self, severity: Any, message: str) -> None:
             if severity <= trt.ILogger.Severity.ERROR:
                 self.last = one_line(message)
             if severity <= trt.ILogger.Severity.WARNING:
-                print(f"{severity.name.lower()}: {message}", flush=True)  # it may abort next
+                line = f"{severity.name.lower()}: {message}"
+                self.counts[line] = self.counts.get(line, 0) + 1
+                if self.counts[line] == 1:
+                    print(line, flush=True)  # it may abort next
+
+        def print_repeated(self) -> None:
+            for line, count in self.counts.items():
+                if count > 1:
+                    print(f"{line} ({count} times)", flush=True)
 
     return Logger()
 
