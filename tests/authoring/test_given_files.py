@@ -1,6 +1,7 @@
 """Given model files: what `check` reports about them for recipe and target before any work."""
 
 import hashlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -468,3 +469,51 @@ def test_a_classifier_whose_last_operator_contradicts_its_decoder_is_reported(
     assert cli.main(["-C", str(workspace), "check"]) == 0
     text = capsys.readouterr().out
     assert (f"warning: weights/kind-onnx.onnx {told}" in text) if told else "warning" not in text
+
+
+def test_suppression_is_reported_before_a_decoder_is_written(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file with NMS is a warning; `decoder: none` accepts it."""
+    content = onnx_bytes(
+        (IMAGE,),
+        (Edge(name="output0", shape=(1, 300, 6)),),
+        metadata=_WORDS | {"args": "{'nms': True}"},
+    )
+    for words, warnings in (("task: detect", 1), ("task: detect, decoder: none", 0)):
+        recipe = _place(workspace, "nms-onnx", (content, words, "input: {size: 64}"))
+        (workspace / "recipes" / "nms-onnx.yaml").write_text(recipe)
+        assert cli.main(["-C", str(workspace), "check"]) == 0
+        assert capsys.readouterr().out.count("no decoder reads its outputs") == warnings
+    (workspace / "weights" / "nms.onnx").write_bytes(content)
+    command = ["new", "own", "--from", "weights/nms.onnx", "--target", "host"]
+    assert cli.main(["-C", str(workspace), *command]) == 0
+    assert "no decoder reads its outputs" in capsys.readouterr().out
+    text = (workspace / "recipes" / "own.yaml").read_text()
+    assert "export it with nms=False" in " ".join(text.replace("#", "").split())
+    assert "classes: [" not in text
+
+
+@pytest.mark.parametrize(
+    ("operators", "told"),
+    [
+        (
+            ("Gemm", "Softmax"),
+            "yolov8-decoded: the file ends in Softmax, which gives probabilities",
+        ),
+        (("Conv", "Gemm"), "yolov8-raw: the file ends in Gemm, which gives logits"),
+    ],
+)
+def test_new_names_the_decoder_of_a_classifier(
+    operators: tuple[str, ...], told: str, workspace: Path
+) -> None:
+    """Only decoders of classifiers are listed, and the last operator names one."""
+    (workspace / "weights" / "kind.onnx").write_bytes(_classifier(*operators))
+    for split, name in itertools.product(("train", "val"), ("a", "b", "c")):
+        (workspace / "data" / "kinds" / split / name).mkdir(parents=True)
+        (workspace / "data" / "kinds" / split / name / "0.jpg").write_bytes(b"")
+    command = ["new", "own", "--from", "weights/kind.onnx", "--data", "data/kinds"]
+    assert cli.main(["-C", str(workspace), *command, "--target", "host"]) == 0
+    text = " ".join((workspace / "recipes" / "own.yaml").read_text().replace("#", "").split())
+    assert f"decoder: {told}; there are: " in text
+    assert "yolox" not in text.partition("there are: ")[2].partition("classes")[0]

@@ -77,7 +77,7 @@ def check_given(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     problems = [*_check_whole(given), *_check_input(given), *_check_words(given)]
     problems = problems or _check_outputs(given)
     problems = problems or _check_firmware(given)
-    return problems or _check_last_operator(given)
+    return problems or [*_warn_suppression(given), *_check_last_operator(given)]
 
 
 def _check_whole(given: _Given) -> list[Diagnostic]:
@@ -139,7 +139,9 @@ def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
         hint = f"{_ANEW}, channels first (NCHW)" if first else _OTHER_FILE
         return given.at_file(f"takes {image}; buildsys gives images as {wanted}", hint)
     message = f"takes images of {channels} channel{'s' if channels != 1 else ''} ({image});"
-    hint = f"{_ANEW} for three channels, or remove `input` if another program feeds it"
+    hint = f"{_ANEW} for three channels"
+    if Format.SAVED_MODEL not in made_on_the_way(given.build.target, given.build.recipe):
+        hint += ", or remove `input` if another program feeds it"
     return given.at_file(f"{message} buildsys gives three: RGB", hint)
 
 
@@ -281,6 +283,15 @@ def _check_outputs(given: _Given) -> list[Diagnostic]:
     return [given.locate(at, message, hint)]
 
 
+def _warn_suppression(given: _Given) -> list[Diagnostic]:
+    """Warn about NMS in the file before a decoder is written: none reads what it gives."""
+    if not given.file.suppresses or "decoder" in given.build.recipe.source.model_fields_set:
+        return []
+    message = "suppresses overlapping boxes itself (NMS): no decoder reads its outputs, and accuracy is not measured"
+    hint = f"{_ANEW} with nms=False, or write `decoder: none`"
+    return [given.at_file(message, hint, severity="warning")]
+
+
 def _check_last_operator(given: _Given) -> list[Diagnostic]:
     """Compare the last operator of a classifier with the decoder: logits or probabilities."""
     source, model = given.build.recipe.source, model_spec(given.build)
@@ -391,5 +402,7 @@ def guess_decoder(file: GivenFile) -> str:
         for word, head in decoders().items()
         if head != "none" and _has_head(file, head, size, *counts, stated.task)
     ]
+    if stated.task == "classify" and any(file.makers):
+        return classify_decoder(file)
     usual = "yolov8-normalized" if isinstance(file, TfliteFile) else "yolov8-decoded"
     return usual if usual in found else next(iter(found), "")

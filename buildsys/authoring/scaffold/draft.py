@@ -15,7 +15,7 @@ from buildsys.authoring.recipes.families import (
     source_format,
     source_names,
 )
-from buildsys.authoring.recipes.given_checks import guess_decoder
+from buildsys.authoring.recipes.given_checks import classify_decoder, guess_decoder
 from buildsys.authoring.recipes.given_file import GivenFile
 from buildsys.authoring.recipes.pipelines import follow
 from buildsys.authoring.recipes.recipe import CALIBRATED, USUAL_COUNT, Recipe
@@ -27,6 +27,7 @@ from buildsys.authoring.targets.lookup import Board
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
 from buildsys.spec import GRID, CheckpointFacts, Family, Format
+from buildsys.steps.lib.heads.outputs import HEADS
 
 _FIRST = source_names()[0]
 """The family to start with if no model is given."""
@@ -237,13 +238,40 @@ def _source(draft: Draft) -> list[str]:
     if found is not None and not found.names and not draft.trains:
         lines.append(noted("  # classes: [person, …]", "FILL IN the classes, in the file's order"))
     if draft.network is None and not draft.decoder:
-        names = [scalar(name) for name in draft.facts.names] if draft.facts else ["tag"]
-        lines += [
-            "  # Not in the file, but needed to measure accuracy (fill in, then `evaluate`):",
-            *_comment(f"decoder: {' | '.join(decoders())}"),
-            f"  # classes: [{', '.join(names)}]",
-        ]
+        lines += _undescribed(draft, bool(found is not None and found.names))
     return lines
+
+
+def _undescribed(draft: Draft, has_names: bool) -> list[str]:
+    """Return the comment on a given file whose outputs no decoder is known for."""
+    if draft.given is not None and draft.given.suppresses:
+        return _comment(
+            "The file suppresses overlapping boxes itself (NMS), which no decoder reads: export it"
+            " with nms=False to measure accuracy."
+        )
+    names = [scalar(name) for name in draft.facts.names] if draft.facts else ["tag"]
+    return [
+        "  # Not in the file, but needed to measure accuracy (fill in, then `evaluate`):",
+        *_comment(_decoder_comment(draft)),
+        *([] if has_names else [f"  # classes: [{', '.join(names)}]"]),
+    ]
+
+
+def _decoder_comment(draft: Draft) -> str:
+    """Return the possible decoders; for a classifier, which one its last operator suggests."""
+    listed = " | ".join(_decoders_of(draft.task))
+    if draft.task != "classify" or draft.given is None or not any(draft.given.makers):
+        return f"decoder: {listed}"
+    word, maker = classify_decoder(draft.given), draft.given.makers[0]
+    gives = "probabilities" if word == "yolov8-decoded" else "logits"
+    return f"decoder: {word}: the file ends in {maker}, which gives {gives}; there are: {listed}"
+
+
+def _decoders_of(task: str) -> tuple[str, ...]:
+    """Return the decoders for a task; all of them if it is unknown."""
+    listed = decoders()
+    heads = {head for head, tasks in HEADS.items() if not task or task in tasks}
+    return tuple(word for word, head in listed.items() if head in heads or head == "none")
 
 
 def _licence(family: Family) -> list[str]:
@@ -288,7 +316,8 @@ def _input(draft: Draft) -> list[str]:
     small = any(target.vela is not None or target.flash is not None for target in targets)
     small = small or not (draft.probe or draft.facts)
     usual = draft.network.side_for(draft.task) if draft.network else 0
-    size = _SMALL if small else known or usual
+    own = not draft.trains and 0 < known < _SMALL
+    size = _SMALL if small and not own else known or usual
     note = f"pixels, a multiple of {GRID}: smaller is faster and less accurate"
     if known and known != size:
         note = f"trained at {known}; smaller is faster and less accurate"
@@ -301,7 +330,9 @@ def _given_input(draft: Draft) -> list[str]:
     side = draft.probe.checkpoint.size if draft.probe and draft.probe.checkpoint else 0
     note = "the file's own"
     if size is None and side and not side % GRID:
-        size, note = (side, side), "the file takes any; it was exported for this one"
+        is_open = draft.given is not None and any(None in edge.sides for edge in draft.given.inputs)
+        size = (side, side)
+        note = "the file takes any; it was exported for this one" if is_open else note
     known = size is not None and not (size[0] % GRID or size[1] % GRID)
     text = "192"
     if size is not None and known:
