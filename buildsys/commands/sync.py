@@ -29,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
-    """Print one line for each thing; exit code 1 if one failed, 10 if a named build waits."""
+    """Print one line for each thing; exit code 1 if one failed, 10 if a chosen build waits."""
     from buildsys.execution.places import Workspace
     from buildsys.execution.session.session import Session
     from buildsys.execution.tools.definitions import all_tool_envs
@@ -44,15 +44,21 @@ def run(options: argparse.Namespace, make_run: "MakeRun | None" = None) -> int:
         hint = "`buildsys sync --all` syncs every tool environment, from any folder"
         hint = workspace.hint_without_recipes(hint)
         raise InputError.at(str(root), "contains no recipes", hint)
-    session = _with_archives(Session(root), options, root)
+    session, failed = _with_archives(Session(root), options, root)
     try:
-        return _sync_workspace(session, options, make_run)
+        code = _sync_workspace(session, options, make_run)
+        return 1 if failed else code
     finally:
         session.close()
 
 
-def _with_archives(session: "Session", options: argparse.Namespace, root: "Path") -> "Session":
-    """Return the session, read again after fetching the archives of the chosen builds' datasets."""
+def _with_archives(
+    session: "Session", options: argparse.Namespace, root: "Path"
+) -> tuple["Session", bool]:
+    """Fetch the archives of the chosen builds' datasets.
+
+    Returns the session, read again, and whether an archive could not be fetched.
+    """
     from buildsys.errors import BuildsysError
     from buildsys.execution.session.dataset_archives import fetch_archive
     from buildsys.execution.session.session import Session
@@ -63,14 +69,14 @@ def _with_archives(session: "Session", options: argparse.Namespace, root: "Path"
     if not wanted or options.dry_run:
         for archive in wanted:
             print(f"would fetch     {archive.url}")
-        return session
+        return session, False
     session.close()
+    fetched = 0
     for archive in wanted:
-        with contextlib.suppress(
-            BuildsysError
-        ):  # the error was printed; builds that need the archive wait
+        with contextlib.suppress(BuildsysError):  # the error was printed; builds that need it wait
             fetch_archive(root, archive)
-    return Session(root)
+            fetched += 1
+    return Session(root), fetched < len(wanted)
 
 
 def _sync_workspace(
@@ -86,20 +92,20 @@ def _sync_workspace(
     steps = [step for plan in plans for step in steps_of(plan)]
     envs = all_tool_envs() if options.all else environments(steps)
     code = _work(envs, remote_steps(steps), session, options, make_run)
-    waiting = _print_waiting_builds(plans, options.builds)
+    waiting = _print_waiting_builds(plans) and options.builds
     if not code and session.loaded.errors and not options.builds:
         return 2
     return code or (10 if waiting else 0)
 
 
-def _print_waiting_builds(plans: "Iterable[Plan]", named: list[str]) -> bool:
-    """Print the builds that wait; returns whether one of them was named by its id."""
+def _print_waiting_builds(plans: "Iterable[Plan]") -> bool:
+    """Print the builds that wait; returns whether there is one."""
     from buildsys.graph import WaitingPlan
 
     rows = [plan for plan in plans if isinstance(plan, WaitingPlan)]
     for plan in rows:
         print(f"{plan.build} waits for {plan.waiting_for}: its requirements are not known yet")
-    return any(plan.build in named for plan in rows)
+    return bool(rows)
 
 
 def _work(

@@ -148,12 +148,16 @@ def test_an_archive_of_another_digest_is_refused(tmp_path: Path, server: str) ->
 def test_sync_says_what_it_would_fetch(
     tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`sync` announces what it would download."""
+    """`sync` announces what it would download, and ends with 1 if it could not."""
     place = archived_place(tmp_path, server)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     main(["-C", str(place), "sync", "--dry-run"])
     assert f"would fetch     {server}/tags.zip" in capsys.readouterr().out
     assert not (tmp_path / "cache" / "buildsys" / "datasets").exists()
+    archive = tmp_path / "served" / "tags.zip"
+    archive.rename(tmp_path / "tags.zip")
+    assert main(["-C", str(place), "sync"]) == 1
+    (tmp_path / "tags.zip").rename(archive)
     assert main(["-C", str(place), "sync"]) == 0
     assert len(list((tmp_path / "cache" / "buildsys" / "datasets").glob("?" * 64))) == 1
 

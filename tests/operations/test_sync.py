@@ -136,13 +136,14 @@ def test_wrong_arguments(
 
 
 def test_a_build_that_waits_is_reported(workspace: Path, capsys: Capture) -> None:
-    """A waiting build that was requested by name gives exit code 10."""
+    """A waiting build that was requested, by its id or its recipe's name, gives exit code 10."""
     recipe = workspace / "recipes" / "later.yaml"
     recipe.write_text(
         VELA.replace("straight", "later").replace(
             "model.tflite", f"absent.tflite, sha256: {'0' * 64}"
         )
     )
+    assert main(["-C", str(workspace), "sync", "later"]) == 10
     assert main(["-C", str(workspace), "sync", "later@grove-vision-ai-v2"]) == 10
     assert "later@grove-vision-ai-v2 waits for absent.tflite" in capsys.readouterr().out
 
