@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.spec import Preprocessing
 from buildsys.steps.lib.files import tflite
 from buildsys.steps.lib.packages.edges import describe_file, name_layouts
 from tests.given_models import Edge, tflite_bytes
@@ -43,3 +44,6 @@ def test_a_file_is_described(tmp_path: Path) -> None:
         ("b", None),
     ]
     assert told["operators"] == {"CONV_2D": 1}
+    frame = Preprocessing(height=64, width=64, color="rgb", resize="letterbox")
+    values = describe_file(file, (), frame, None)["preprocessing"]["values"]
+    assert "divided by its scale, plus its zero point" in values, "true for every integer input"

@@ -36,7 +36,8 @@ def describe_preprocessing(contract: Preprocessing | None) -> dict[str, Any] | N
         "resize": contract.resize,
         "interpolation": "bilinear" if padded else "bilinear, antialiased (as Pillow's)",
         **({"padding": [PAD_GREY] * 3, "padding_placement": "centred"} if padded else {}),
-        "values": "0..255 divided by 255; an int8 input of scale 1/255 and zero point -128 is u8 - 128",
+        "values": "0..255 divided by 255; an integer input is that divided by its scale, plus its zero"
+        " point: u8 - 128 for int8 with 1/255 and -128, u8 for uint8 with 1/255 and 0",
         "layout": "NHWC",
     }
 
