@@ -195,6 +195,14 @@ def test_several_targets_are_one_recipe(
     assert set(plan_good(workspace)) == set(schemes)
 
 
+def test_calibration_is_for_schemes_of_the_targets(workspace: Path) -> None:
+    """The comment on calibration names only schemes that the targets have."""
+    assert _new(workspace, "mine", *_words("", "tags", "nvidia-rtx-aot")) == 0
+    text = (workspace / "recipes" / "mine.yaml").read_text()
+    assert "# int8 also needs `calibration:" in text
+    assert "int16x8" not in text
+
+
 def test_weights_are_used_or_trained_as_the_data_asks(workspace: Path) -> None:
     """Weights with the data's classes are used unchanged, others are trained."""
     for name, data in (("same", "tags"), ("other", "hands"), ("boxes", "boxes")):

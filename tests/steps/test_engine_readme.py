@@ -32,3 +32,10 @@ def test_the_readme_tells_how_to_time_other_batches() -> None:
     assert "It runs a batch of 4; `--batch N` runs another one from 1 to 8." in text
     fixed = dataclasses.replace(ENGINE.network, batch=(4, 4, 4))
     assert "--batch" not in engine_readme.describe(dataclasses.replace(ENGINE, network=fixed))
+
+
+def test_the_readme_describes_a_printed_line() -> None:
+    """What run.py and client.py print is described, and what Triton does with labels.txt."""
+    text = engine_readme.describe(ENGINE)
+    assert text.count("one line per detection, best first: the image, the class, its score") == 2
+    assert "uses `labels.txt` in it for classification" in text

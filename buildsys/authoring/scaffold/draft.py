@@ -26,7 +26,7 @@ from buildsys.authoring.targets.contract import Contract
 from buildsys.authoring.targets.lookup import Board
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
-from buildsys.spec import GRID, CheckpointFacts, Family, Format
+from buildsys.spec import GRID, SCHEMES, CheckpointFacts, Family, Format
 from buildsys.steps.lib.heads.outputs import HEADS
 
 _FIRST = source_names()[0]
@@ -375,6 +375,14 @@ def _conversion(draft: Draft) -> list[str]:
     return lines
 
 
+def _calibrated(draft: Draft, listed: list[tuple[Scheme, ...]]) -> list[str]:
+    """Return the comment on the schemes of the targets that need calibration, if there are any."""
+    names = [name for name in SCHEMES if name in CALIBRATED and any(name in own for own in listed)]
+    needs = "needs" if len(names) == 1 else "need"
+    text = f"  # {' and '.join(names)} also {needs} `calibration: {{split: train, count: {draft.count}}}`"
+    return [text] if names else []
+
+
 def _quantization(draft: Draft) -> list[str]:
     if draft.format == Format.TFLITE:
         return ["# quantization: the file is as it is"]
@@ -384,10 +392,7 @@ def _quantization(draft: Draft) -> list[str]:
     note = f"{whose}: {common}" if common else "a target that lacks it uses its own"
     lines = ["quantization:", noted(f"  scheme: {draft.scheme}", note)]
     if draft.scheme not in CALIBRATED:
-        return [
-            *lines,
-            f"  # int8 and int16x8 also need `calibration: {{split: train, count: {draft.count}}}`",
-        ]
+        return [*lines, *_calibrated(draft, listed)]
     lines.append(
         "  # granularity: per-tensor         # default: per-channel; try which is more accurate"
     )

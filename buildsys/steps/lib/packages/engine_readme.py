@@ -60,7 +60,8 @@ def _contents(package: Described) -> str:
         ""
         if package.rtx
         else (
-            f"\n| `triton/` | a model repository of Triton Inference Server: this engine as {code_cell(net.name)} |"
+            f"\n| `triton/` | a model repository of Triton Inference Server: this engine as {code_cell(net.name)};"
+            " Triton uses `labels.txt` in it for classification |"
             "\n| `client.py` | sends images to a Triton server instead |"
         )
     )
@@ -113,7 +114,8 @@ It needs {name} {which} and an NVIDIA GPU of {markdown(package.gpus)}:
 
 {where}
 
-`run.py` prints one line per detection, best first, or JSON with `--json`. Without an image it runs the
+`run.py` prints one line per detection, best first: {triton_readme.LINE}.
+With `--json` it prints JSON. Without an image it runs the
 engine once on zeros. Another version, another GPU and a damaged file are rejected with a message.
 
 Exit codes: 0 done, 2 an image or an option is wrong, 3 the engine cannot be used on this machine, 4 a

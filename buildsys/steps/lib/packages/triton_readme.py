@@ -14,6 +14,11 @@ FOURTH = "https://github.com/NVIDIA/TensorRT/issues/3071"
 """A server of 8.6.1.2 refuses an engine of 8.6.1.6."""
 SAME = "https://github.com/triton-inference-server/server/issues/5812"
 """Triton's maintainers: the TensorRT container of the same month has the server's version."""
+LINE = (
+    "the image, the class, its score, and the left edge, top edge, width and"
+    "\nheight of its box in pixels of the image"
+)
+"""What templates/common/pictures.py prints for a detection."""
 RELEASES = (
     "https://github.com/triton-inference-server/server/blob/main/docs/introduction/compatibility.md"
 )
@@ -70,6 +75,7 @@ def _contents(package: Described) -> str:
 | `triton/` | a model repository with one model, {code_cell(net.name)} |
 | {code_cell(package.file)} | the network, {markdown(net.scheme)}, {package.bytes:,} bytes, sha256 `{package.sha256}` |
 | {code_cell(f"triton/{net.name}/config.pbtxt")} | the server's configuration, made with Triton's own schema |
+| {code_cell(f"triton/{net.name}/labels.txt")} | the classes, if known; Triton uses them for classification |
 | `client.py` | sends images to the server and prints the detections |
 | `looking.py`, `shapes.py`, `pictures.py`, `vision.py`, `requirements.txt` | modules and requirements of the client |
 | `model.json`, `labels.txt` | task, head, inputs and outputs, classes, thresholds |
@@ -137,7 +143,7 @@ def asking(folder: str, more: str) -> str:
     {folder}/bin/python -m pip install -r requirements.txt{more}
     {folder}/bin/python client.py photo.jpg --url localhost:8000 --draw detections.jpg
 
-prints one line per detection, best first. A request has float32 values [batch, 3, height, width] as
+prints one line per detection, best first: {LINE}. A request has float32 values [batch, 3, height, width] as
 described in `preprocessing.json`; `client.py` is an example."""
 
 
