@@ -20,7 +20,9 @@ RAW_HEAD = (
 )
 """The advice for a head that int8 cannot represent; all messages use these words."""
 
-_MORE_DIGITS = "keep more digits (`scheme: int16x8` or float16)"
+_MORE_DIGITS = (
+    "keep more digits, if the target has a pipeline for that (`scheme: int16x8` or float16)"
+)
 """The advice for heads that already give each kind of value its own scale."""
 _CURES = {
     "yolox-decoded": "export boxes, objectness and classes apart (`export: {head: split}`), which"
