@@ -163,13 +163,24 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
     """Return a build's state, derived from its steps."""
     decisions = [row.decision for row in steps if not row.undone]
     waiting = [decision for decision in decisions if decision.status == Status.WAITING]
-    if waiting:
-        return Outcome(kind=Kind.WAITING, subject=waiting[0].waits_for)
+    subject = waiting[0].waits_for if waiting else _lacks_later(session, plan, steps)
+    if subject:
+        return Outcome(kind=Kind.WAITING, subject=subject)
     if any(decision.status.may_run for decision in decisions):
         return Outcome(kind=Kind.STALE)
     if any(decision.status == Status.REJECTED for decision in decisions):
         return session.publisher.compared(Outcome(kind=Kind.REJECTED), plan)
     return _published(session, plan)
+
+
+def _lacks_later(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> str:
+    """Return what this machine lacks for a step whose inputs are not made yet; "" if nothing.
+
+    A run makes these inputs and then waits for it.
+    """
+    pending = [row.step for row in steps if row.decision.status == Status.PENDING]
+    found = (session.state.missing(step) for step in pending if step.id not in plan.proofs)
+    return next((subjects[0] for subjects in found if subjects), "")
 
 
 def _state_of_selection(session: Session, plan: SelectionPlan) -> Outcome:
