@@ -44,6 +44,9 @@ def _check_described(build: Build, locate: Locate) -> list[Diagnostic]:
     requested = evaluate.measure and "split" in evaluate.model_fields_set
     if not requested or network(source.family) is not None or model.outputs or is_unseen(build):
         return []
+    facts = build.dataset
+    if facts is None or (model.classes and not model_fits(model, facts)):
+        return []  # other checks name that cause
     message = "accuracy is not measured: the meaning of the outputs is not given"
     hint = f"{describe_outputs(model)}, or write `evaluate: none`"
     return [locate(("evaluate", "split"), message, hint, key=True)]
