@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import METRICS, Format, StepSpec
-from buildsys.steps.lib.metrics.limits import exceeds
+from buildsys.steps.lib.metrics.limits import decimals, exceeds
 
 STEP = StepSpec(
     consumes=(Format.METRICS,),
@@ -41,13 +41,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         if value is None:
             failures.append(_unmeasured(gate.metric, measured))
             continue
-        if gate.min is not None and exceeds(gate.min - value, 0.0):
-            failures.append(f"{gate.metric} is {value:.4f}, below {gate.min:g}")
-        if gate.max_drop is not None and exceeds(baseline[gate.metric] - value, gate.max_drop):
-            failures.append(
-                f"{gate.metric} fell by {baseline[gate.metric] - value:.4f}"
-                f" ({baseline[gate.metric]:.4f} to {value:.4f}), at most {gate.max_drop:g} is allowed"
-            )
+        failures += _exceeded(gate, value, baseline)
     figures = {
         gate.metric: {"value": measured[gate.metric], "baseline": baseline.get(gate.metric)}
         for gate in params.thresholds
@@ -55,6 +49,23 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     }  # without the thresholds, so that a new threshold that is met changes no later artifact
     verdict = {"passed": not failures, "failures": failures, "figures": figures}
     outputs["verdict"].write_text(json.dumps(verdict, indent=1) + "\n", encoding="utf-8")
+
+
+def _exceeded(gate: Threshold, value: float, baseline: dict[str, float]) -> list[str]:
+    """Return a sentence for each limit of a threshold that a value exceeds."""
+    found = []
+    if gate.min is not None and exceeds(gate.min - value, 0.0):
+        shown = f"{value:.{decimals(value, gate.min)}f}"
+        found.append(f"{gate.metric} is {shown}, below {gate.min:g}")
+    if gate.max_drop is not None and exceeds(baseline[gate.metric] - value, gate.max_drop):
+        before = baseline[gate.metric]
+        drop = before - value
+        digits = decimals(drop, gate.max_drop)
+        found.append(
+            f"{gate.metric} fell by {drop:.{digits}f} ({before:.{digits}f} to {value:.{digits}f}),"
+            f" at most {gate.max_drop:g} is allowed"
+        )
+    return found
 
 
 def _unmeasured(metric: str, measured: dict[str, float | None]) -> str:

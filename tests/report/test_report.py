@@ -427,6 +427,24 @@ def test_a_mistake_in_a_recipe_keeps_its_baselines(
     ]
 
 
+def test_a_regression_states_more_than_is_tolerated() -> None:
+    """Where the usual digits equal the tolerance, an accuracy has six; tolerated bytes are never
+    rounded up.
+    """
+    found = Regression(metric="top1", now=0.83998, then=0.85, tolerance=0.01)
+    assert formatting.worse(found) == (
+        "top1 fell by 0.010020: 0.850000 → 0.839980 (0.0100 is tolerated)"
+    )
+    found = Regression(metric="top1", now=0.83997, then=0.85, tolerance=0.01002)
+    assert formatting.worse(found) == (
+        "top1 fell by 0.010030: 0.850000 → 0.839970 (0.01002 is tolerated)"
+    )
+    found = Regression(metric="bytes", now=1_034_306.0, then=1_024_065.0, tolerance=10_240.65)
+    assert formatting.worse(found) == (
+        "bytes grew by 10,241: 1,024,065 → 1,034,306 (10,240 is tolerated)"
+    )
+
+
 def test_tolerated_bytes_are_whole() -> None:
     """A share of a file's size is shown in bytes."""
     found = Regression(metric="bytes", now=2_200_000.0, then=1_115_104.0, tolerance=11_151.04)

@@ -40,6 +40,21 @@ def test_a_drop_equal_to_the_limit_passes(tmp_path: Path) -> None:
         assert len(cast("list[str]", verdict["failures"])) == 2
 
 
+def test_a_failure_states_the_digits_that_make_it_one(tmp_path: Path) -> None:
+    """A sentence never states a value that passes: where four digits equal the limit, it has six."""
+    cases = [
+        (0.83998, "fell by 0.010020 (0.850000 to 0.839980)", "is 0.839980"),
+        (0.8398, "fell by 0.0102 (0.8500 to 0.8398)", "is 0.8398"),
+    ]
+    for after, drop, value in cases:
+        threshold = gate.Threshold(metric="top1", min=0.84, max_drop=0.01)
+        verdict = decide(tmp_path, threshold, {"top1": 0.85}, {"top1": after})
+        assert verdict["failures"] == [
+            f"top1 {value}, below 0.84",
+            f"top1 {drop}, at most 0.01 is allowed",
+        ]
+
+
 def test_a_class_without_objects_cannot_pass(tmp_path: Path) -> None:
     """A gate on a class without objects fails with this reason, not with a value of 0."""
     verdict = judge(tmp_path, "top1.pear", top1=0.5, top1_pear=None)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from buildsys.spec import status_text
 from buildsys.steps.lib.heads.thresholds import CONFIDENCE
 from buildsys.steps.lib.metrics.latency import END_TO_END
+from buildsys.steps.lib.metrics.limits import decimals
 from buildsys.steps.lib.report.values import (
     LABELS,
     SHIPPED,
@@ -329,17 +330,21 @@ def accuracy(row: Timed) -> str:
 
 def worse(regression: Regression) -> str:
     """Return one regression as a sentence."""
-    is_size = regression.metric == "bytes"
     if regression.now is None:
         return f"{regression.metric} was {number(regression.then)} and is not measured any more"
-    show = number if is_size else score
-    change = regression.now - regression.then
-    way = f"{'grew' if is_size else 'fell'} by {show(abs(change))}"
-    tolerance = round(regression.tolerance) if is_size else regression.tolerance
-    allowed = f"{show(tolerance)} is tolerated"
-    return (
-        f"{regression.metric} {way}: {show(regression.then)} → {show(regression.now)} ({allowed})"
-    )
+    change, tolerance = abs(regression.now - regression.then), regression.tolerance
+    if regression.metric == "bytes":
+        way, digits, allowed = "grew", 0, f"{math.floor(round(tolerance, 9)):,}"
+    else:
+        way, digits, allowed = "fell", decimals(change, tolerance), _exact(tolerance)
+    by, then, now = (f"{value:,.{digits}f}" for value in (change, regression.then, regression.now))
+    return f"{regression.metric} {way} by {by}: {then} → {now} ({allowed} is tolerated)"
+
+
+def _exact(limit: float) -> str:
+    """Return a limit of an accuracy with the usual digits, or with all of its own."""
+    usual = score(limit)
+    return usual if float(usual) == limit else f"{limit:g}"
 
 
 def machine(entry: Latency, known: str = "") -> str:
