@@ -102,7 +102,13 @@ def answer(build: "Build", found: "Fit") -> str:
     if max(own) > found.side:
         wanted = best.frame[0] if best.frame[0] == best.frame[1] else list(best.frame)
         text += f". Write `input: {{size: {wanted}}}`"
-    return f"{text}. {_UNSURE}" if found.file_unsure else text
+    return f"{text}. {_unsure(found)}" if found.file_unsure else text
+
+
+def _unsure(found: "Fit") -> str:
+    """Return what an unsure file means, and the largest size without that doubt, if one was tried."""
+    sure = next((trial for trial in found.trials if trial.side == found.sure_side), None)
+    return f"{_UNSURE}; {_frame(sure.frame)} px fits with any weights" if sure else _UNSURE
 
 
 def _frame(frame: tuple[int, int]) -> str:

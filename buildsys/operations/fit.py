@@ -105,16 +105,21 @@ class Fit:
     """The result: the largest side that fits, or None.
 
     `proven` if the next size was tried and does not. `trials` by side; `file_too_large`: the file
-    alone is too large, at any size. `file_unsure`: the arena fits, and the file does only if trained
-    weights make it smaller.
+    alone is too large, at any size. `sure_side`: the largest side that fits whatever the weights; a
+    larger `side` fits the arena, and the flash only if trained weights make the file smaller.
     """
 
     side: int | None
+    sure_side: int | None
     proven: bool
     file_too_large: bool
-    file_unsure: bool
     room: Room
     trials: tuple[Trial, ...]
+
+    @property
+    def file_unsure(self) -> bool:
+        """Return whether the weights decide if the file of the largest side fits."""
+        return self.side != self.sure_side
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +161,7 @@ def fit(
         trials = (*trials, _try(workspace, build, side, room, run, ensure))
     found = conclude(trials, room)
     rows = [asdict(trial) for trial in found.trials]
-    sure = None if found.file_unsure else found.side
-    fit = fits.Fit(build=build.id, side=sure, proven=found.proven, tried=rows)
+    fit = fits.Fit(build=build.id, side=found.sure_side, proven=found.proven, tried=rows)
     fits.record_fit(workspace, fit_key_of(build), fit)
     return found
 
@@ -203,14 +207,16 @@ def _guess(trials: tuple[Trial, ...], room: Room) -> int:
 def conclude(trials: tuple[Trial, ...], room: Room) -> Fit:
     """Return the result of the trials."""
     ordered = tuple(sorted(trials, key=lambda trial: trial.side))
-    side = max((trial.side for trial in ordered if trial.fits), default=None)
+    fitting = [trial for trial in ordered if trial.fits]
+    side = max((trial.side for trial in fitting), default=None)
+    sure = [trial.side for trial in fitting if not room.may_flash(trial.need)]
     over = side + GRID if side is not None else GRID
     proven = any(trial.side == over and not trial.fits for trial in ordered)
     return Fit(
         side=side,
+        sure_side=max(sure, default=None),
         proven=proven,
         file_too_large=side is None and any(room.never_flashes(trial.need) for trial in ordered),
-        file_unsure=any(trial.side == side and room.may_flash(trial.need) for trial in ordered),
         room=room,
         trials=ordered,
     )

@@ -33,12 +33,14 @@ ARENA_KIB = 1110
 
 class Compiler(StandIn):
     """Reports `per_pixel` bytes of arena per pixel plus `fixed`, in `memory`; the size is read from
-    the export.
+    the export. `grows`: the file takes a byte more per pixel.
     """
 
-    def __init__(self, per_pixel: float, fixed: int = 0, memory: str = "sram_bytes") -> None:
+    def __init__(
+        self, per_pixel: float, fixed: int = 0, memory: str = "sram_bytes", grows: bool = False
+    ) -> None:
         super().__init__()
-        self.memory = memory
+        self.memory, self.grows = memory, grows
         self.per_pixel, self.fixed, self.pixels = per_pixel, fixed, 0
         self.sides: list[int] = []
 
@@ -55,6 +57,8 @@ class Compiler(StandIn):
             figures = {"sram_bytes": 1024, "off_chip_flash_bytes": 1024}
             figures[self.memory] = round(self.pixels * self.per_pixel) + self.fixed
             Path(outputs["summary"]).write_text(json.dumps(figures))
+            with Path(outputs["vela-tflite"]).open("ab") as file:
+                file.write(bytes(self.pixels if self.grows else 0))
         return code
 
 
@@ -183,6 +187,21 @@ def test_a_file_that_trained_weights_may_make_small_enough_is_unsure(
     assert fits.known_fit(Workspace(workspace), key) is None
     monkeypatch.setattr(fitting, "slot_bytes", lambda build: file_bytes * 4 // 5)
     assert fit(workspace, Compiler(per_pixel=8)).file_too_large
+
+
+def test_a_smaller_size_that_fits_with_any_weights_is_advised(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the largest size depends on the weights, the answer names the largest that does not,
+    and advice of failed builds names that one.
+    """
+    set_size(workspace, "320")
+    monkeypatch.setattr(fitting, "slot_bytes", lambda build: 110_000)
+    found = fit(workspace, Compiler(per_pixel=8, grows=True))
+    assert (found.side, found.file_unsure, found.sure_side) == (352, True, 320)
+    golden.check("fit-unsure-and-sure", told(workspace, found))
+    key = build_planning.fit_key_of(find_build(Workspace(workspace), BUILD))
+    assert fits.known_fit(Workspace(workspace), key) == 320
 
 
 def test_a_file_that_is_larger_than_its_slot_needs_no_second_compile(
