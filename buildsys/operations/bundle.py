@@ -20,8 +20,8 @@ from typing import NoReturn
 import buildsys
 from buildsys.authoring.recipes.build import Build
 from buildsys.digest import digest_file
-from buildsys.errors import BuildsysError, InputError, MissingBytes, Rejected, Waiting
-from buildsys.escaping import code_cell, code_span, markdown
+from buildsys.errors import BuildsysError, InputError, MissingBytes, Rejected, Waiting, shorten
+from buildsys.escaping import code_cell, code_span, markdown, one_line
 from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running.process import CommandRunner, run_command
@@ -487,11 +487,16 @@ def shapes_option(onnx: Path, batch: Batch) -> str:
     """Return trtexec's option to run the optimum of a dynamic batch, "" for a fixed batch.
 
     Without it trtexec runs dynamic axes with 1 (https://github.com/NVIDIA/TensorRT/issues/1111);
-    for fixed axes it is an error (https://github.com/NVIDIA/TensorRT/issues/2043).
+    for fixed axes it is an error (https://github.com/NVIDIA/TensorRT/issues/2043). Raises InputError
+    for the name of an input that no command can contain.
     """
     if not is_open(batch):
         return ""
     edges = read_header(onnx).inputs
+    for edge in edges:
+        if not edge.name.isprintable():
+            message = f"the input {shorten(repr(edge.name))} has control characters in its name"
+            raise InputError.at(onnx.name, message, "rename the input of the network")
     shapes = (
         f"{edge.name}:{'x'.join(str(side or batch[1]) for side in edge.shape or ())}"
         for edge in edges
@@ -530,7 +535,8 @@ def _figures(readme: BundleReadme) -> tuple[str, ...]:
     """Return the paragraphs about timings and figures."""
     jetson = readme.params.compute_capability in JETSONS
     where = f"JetPack has trtexec in {_TRTEXEC}." if jetson else _OUTSIDE_JETPACK
-    command = "trtexec --loadEngine=result/model.engine --exportTimes=result/benchmark.json"
+    words = ["trtexec", "--loadEngine=result/model.engine", "--exportTimes=result/benchmark.json"]
+    command = one_line(shlex.join([*words, readme.shapes] if readme.shapes else words))
     named = (
         " `buildsys import --device NAME` names the device; by default it has the name of the GPU"
     )
@@ -540,6 +546,6 @@ def _figures(readme: BundleReadme) -> tuple[str, ...]:
     return (
         "Timings that the builder takes are kept in `timing-caches` for the next build, and go back"
         " with the result. So do figures, if this command writes them before:",
-        f"    {command} {readme.shapes}".rstrip(),
+        f"    {command}",
         f"{where}{best}{named}.",
     )

@@ -199,6 +199,16 @@ def test_trtexec_runs_the_optimum_of_a_dynamic_batch(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["x\n\n# y", "x\x1b[2J", "x\u202ey"])
+def test_an_input_that_no_command_can_name_is_refused(tmp_path: Path, name: str) -> None:
+    """A line break or a control character in the name of an input does not get into the README."""
+    edge = given_models.Edge(name=name, shape=("batch", 3, 64, 96))
+    (tmp_path / "model.onnx").write_bytes(given_models.onnx_bytes(inputs=(edge,)))
+    with pytest.raises(InputError, match=r"input 'x.* has control characters in its name") as error:
+        bundles.shapes_option(tmp_path / "model.onnx", (1, 4, 8))
+    assert str(error.value).splitlines()[0].isprintable()
+
+
 def test_a_device_that_calibrates_gets_the_images(
     recipe: Path, workspace: Path, tools: StandIn, tmp_path: Path
 ) -> None:

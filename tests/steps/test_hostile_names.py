@@ -4,6 +4,7 @@ A page has the same headings, lists, cells and code with any names in it.
 """
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def test_the_readme_of_a_flash_plan(given: flash.FlashParams, tmp_path: Path) ->
 
 
 def test_the_readme_of_a_bundle() -> None:
-    """Hostile names of the board and the GPU in a bundle's README."""
+    """Hostile names of the board, the GPU and an input in a bundle's README."""
     params = EngineParams(
         library="tensorrt",
         version="10.3",
@@ -186,11 +187,14 @@ def test_the_readme_of_a_bundle() -> None:
         install="pip install tensorrt",
         params=params,
         gpu="Orin",
-        shapes="",
+        shapes="--shapes=images:1x3x8x8",
         files=("model.onnx",),
     )
     kept = frozenset({"params", "build", "install"})
-    same(*(bundle.describe(planted(given, word, kept)) for word in (PLAIN, HOSTILE)))
+    plain, hostile = (bundle.describe(planted(given, word, kept)) for word in (PLAIN, HOSTILE))
+    same(plain, hostile)
+    command = next(line for line in hostile.split("\n") if "--loadEngine" in line)
+    assert len(shlex.split(command)) == 4
 
 
 def test_the_report() -> None:
