@@ -153,7 +153,8 @@ def _explain_build(session: Session, plan: BuildPlan) -> BuildRow:
     except BuildsysError as error:
         return BuildRow(build=plan.build, state=Outcome(kind=Kind.BROKEN, detail=str(error)))
     state = _state(session, plan, steps)
-    notes = [*state.differs, *training_notes(session.state, plan.steps)]
+    notes = [*state.differs, *_lacks_later(session, plan, steps)]
+    notes += training_notes(session.state, plan.steps)
     if state.kind == Kind.WAITING and session.workspace.package(plan.build).is_dir():
         notes = [EARLIER, *notes]
     return BuildRow(build=plan.build, state=state, steps=steps, notes=tuple(notes))
@@ -163,9 +164,8 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
     """Return a build's state, derived from its steps."""
     decisions = [row.decision for row in steps if not row.undone]
     waiting = [decision for decision in decisions if decision.status == Status.WAITING]
-    subject = waiting[0].waits_for if waiting else _lacks_later(session, plan, steps)
-    if subject:
-        return Outcome(kind=Kind.WAITING, subject=subject)
+    if waiting:
+        return Outcome(kind=Kind.WAITING, subject=waiting[0].waits_for)
     if any(decision.status.may_run for decision in decisions):
         return Outcome(kind=Kind.STALE)
     if any(decision.status == Status.REJECTED for decision in decisions):
@@ -173,14 +173,15 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
     return _published(session, plan)
 
 
-def _lacks_later(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> str:
-    """Return what this machine lacks for a step whose inputs are not made yet; "" if nothing.
+def _lacks_later(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> list[str]:
+    """Return a note about what this machine lacks for a step whose inputs are not made yet.
 
-    A run makes these inputs and then waits for it.
+    The build may need nothing of it: if the inputs come out as before, the step's result is known.
     """
     pending = [row.step for row in steps if row.decision.status == Status.PENDING]
     found = (session.state.missing(step) for step in pending if step.id not in plan.proofs)
-    return next((subjects[0] for subjects in found if subjects), "")
+    subject = next((subjects[0] for subjects in found if subjects), "")
+    return [f"a later step may wait for {subject}"] if subject else []
 
 
 def _state_of_selection(session: Session, plan: SelectionPlan) -> Outcome:

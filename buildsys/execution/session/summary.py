@@ -241,8 +241,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 _ADVICE = (
-    "check the data by `buildsys check --data`; train longer, or check of a given file the order of"
-    " `classes`, `pixels` and `decoder`"
+    "look at the data with `buildsys check --data`; train longer, or, for a given file, check"
+    " `pixels`, `decoder` and the order of `classes`"
 )
 
 

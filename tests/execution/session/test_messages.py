@@ -361,7 +361,7 @@ def test_a_network_as_good_as_an_untrained_one_is_reported(
     others = [replace(row, id=name) for name in ("a@triton-onnx", "b@host")]
     text = render_table([row, *others])
     assert not found or f"a@host and 2 more: {found}" in text
-    assert text.count("`pixels` and `decoder`") == bool(found)
+    assert text.count("`pixels`, `decoder` and") == bool(found)
 
 
 def test_the_estimate_of_a_run_goes_by_epochs(
