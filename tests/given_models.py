@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS, TENSOR_TYPES
 
@@ -42,9 +43,11 @@ def onnx_bytes(
     ir: int = 8,
     domain: str = "",
     chain: bool = False,
+    constants: Sequence[tuple[str, bytes]] = (),
 ) -> bytes:
     """The bytes of an ONNX file. `external`: the file with the weights; `domain`: its operators'
-    domain; `chain`: whether each operator takes what the one before it makes, up to the output.
+    domain; `chain`: whether each operator takes what the one before it makes, up to the output, and
+    the constants; `constants`: names, and fields of their TensorProto.
     """
     place = [field(13, field(1, b"location") + field(2, external.encode()))] if external else []
     weights = field(8, b"weights") + b"".join(place or [field(9, bytes(300))])
@@ -55,13 +58,14 @@ def onnx_bytes(
             *(
                 field(
                     1,
-                    (_text(1, ends[place]) + _text(2, ends[place + 1]) if chain else b"")
+                    (_linked(ends[place], constants, ends[place + 1]) if chain else b"")
                     + field(4, name.encode())
                     + _text(7, domain),
                 )
                 for place, name in enumerate(named)
             ),
             field(5, weights),
+            *(field(5, _text(8, name) + content) for name, content in constants),
             *(field(11, _value(edge)) for edge in inputs),
             field(11, _value(Edge(name="weights", shape=(4,)))),
             *(field(12, _value(edge)) for edge in outputs),
@@ -71,6 +75,11 @@ def onnx_bytes(
     properties = [field(14, field(1, k.encode()) + field(2, v.encode())) for k, v in words]
     known = field(8, field(2, opset)) if opset else b""
     return field(1, ir) + field(7, graph) + known + b"".join(properties)
+
+
+def _linked(first: str, constants: Sequence[tuple[str, bytes]], output: str) -> bytes:
+    """The inputs and the output of a NodeProto."""
+    return b"".join(_text(1, name) for name in (first, *dict(constants))) + _text(2, output)
 
 
 def _text(number: int, value: str) -> bytes:
@@ -103,20 +112,26 @@ def tflite_bytes(
     outputs: Sequence[Edge] = (Edge(name="output0", shape=(1, 8)),),
     operators: Sequence[str] = ("CONV_2D",),
     metadata: str = "",
+    between: Sequence[Edge] = (),
 ) -> bytes:
     """The bytes of a TFLite file; a shape with -1 is a signature. `metadata`: text in an appended
-    archive.
+    archive; `between`: the tensors between the operators, which are then a chain up to the output.
     """
-    edges = [*inputs, *outputs]
+    edges = [*inputs, *outputs, *between]
     numbers = list(range(len(edges)))
+    ends = [0, *numbers[len(inputs) + len(outputs) :], len(inputs)]
+    links = list(pairwise(ends)) if between else [(0, len(inputs))] * len(operators)
     known = [(name, _number(name)) for name in operators]
     codes = [_Table({0: ("b", min(n, 127)), 1: _code(name, n), 3: ("i", n)}) for name, n in known]
     graph = _Table(
         {
             0: [_tensor(edge) for edge in edges],
             1: numbers[: len(inputs)],
-            2: numbers[len(inputs) :],
-            3: [_Table({0: ("I", place), 1: [0], 2: [len(inputs)]}) for place in range(len(codes))],
+            2: numbers[len(inputs) :][: len(outputs)],
+            3: [
+                _Table({0: ("I", place), 1: [start], 2: [end]})
+                for place, (start, end) in enumerate(links)
+            ],
         }
     )
     model = _Table({0: ("I", 3), 1: codes, 2: [graph], 4: [_Table({})]})

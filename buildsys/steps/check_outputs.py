@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.spec import Format, Preprocessing, Resources, StepSpec
+from buildsys.steps.lib.files import onnx_header, tflite_rounding
 from buildsys.steps.lib.heads import given_outputs
+from buildsys.steps.lib.heads.classifier_values import explain_logits
 from buildsys.steps.lib.heads.output_names import assign
 
 if TYPE_CHECKING:
@@ -71,18 +73,21 @@ def _find_problem(inputs: dict[str, Path], params: Params) -> str:
     named = dict(zip(assign(wanted, found) or answer, answer.values(), strict=True))
     if given_outputs.has_pixel_keypoints(named, params.head, params.classes, params.keypoint_dims):
         return f"{given_outputs.PIXEL_KEYPOINTS}: {given_outputs.PIXEL_KEYPOINTS_CURE}"
-    return _explain_logits(answers, params, Format.TFLITE in inputs) if len(named) == 1 else ""
+    return _explain_logits(answers, inputs, params) if len(named) == 1 else ""
 
 
 def _explain_logits(
-    answers: "list[dict[str, np.ndarray]]", params: Params, is_rounded: bool
+    answers: "list[dict[str, np.ndarray]]", inputs: dict[str, Path], params: Params
 ) -> str:
     """Return why the values of a classifier are not probabilities; "" if they are."""
     if params.order != given_outputs.CLASSIFIED[0]:
         return ""
     rows = [next(iter(answer.values())).reshape(-1).tolist() for answer in answers]
-    problem = given_outputs.explain_logits(rows, is_rounded)
-    return f"{problem}: {given_outputs.LOGITS_CURE}" if problem else ""
+    if Format.ONNX in inputs:
+        steps = onnx_header.read_header(inputs[Format.ONNX]).steps
+    else:
+        steps = tflite_rounding.read_steps(inputs[Format.TFLITE])
+    return explain_logits(rows, steps[0])
 
 
 def _run(inputs: dict[str, Path], frame: Preprocessing) -> "list[dict[str, np.ndarray]]":

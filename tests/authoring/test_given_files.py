@@ -453,6 +453,21 @@ def _classifier(*operators: str, outputs: tuple[int, ...] = (1, 3)) -> bytes:
         (("Gemm", "Softmax", "Reshape"), "yolov8-decoded", ""),
         (("Gemm", "Softmax"), "yolov8-raw", "ends in Softmax"),
         (("Conv", "Gemm"), "yolov8-raw", ""),
+        (("Gemm", "Softmax", "QuantizeLinear", "DequantizeLinear"), "yolov8-decoded", ""),
+        (
+            ("Gemm", "Softmax", "QuantizeLinear", "DequantizeLinear"),
+            "yolov8-raw",
+            "ends in Softmax",
+        ),
+        (
+            ("QLinearConv", "DequantizeLinear"),
+            "yolov8-decoded",
+            "ends in QLinearConv, not in Softmax",
+        ),
+        (("Gemm", "Exp", "Div"), "yolov8-decoded", ""),
+        (("Gemm", "Exp", "Div"), "yolov8-raw", ""),
+        (("Gemm", "Sigmoid"), "yolov8-decoded", "ends in Sigmoid, not in Softmax"),
+        (("Gemm", "Sigmoid"), "yolov8-raw", "ends in Sigmoid, not in Softmax"),
     ],
 )
 def test_a_classifier_whose_last_operator_contradicts_its_decoder_is_reported(
@@ -502,6 +517,10 @@ def test_suppression_is_reported_before_a_decoder_is_written(
             "yolov8-decoded: the file ends in Softmax, which gives probabilities",
         ),
         (("Conv", "Gemm"), "yolov8-raw: the file ends in Gemm, which gives logits"),
+        (
+            ("Gemm", "Sigmoid"),
+            "none: the file ends in Sigmoid, which gives each class a probability of its own",
+        ),
     ],
 )
 def test_new_names_the_decoder_of_a_classifier(
@@ -517,3 +536,25 @@ def test_new_names_the_decoder_of_a_classifier(
     text = " ".join((workspace / "recipes" / "own.yaml").read_text().replace("#", "").split())
     assert f"decoder: {told}; there are: " in text
     assert "yolox" not in text.partition("there are: ")[2].partition("classes")[0]
+
+
+@pytest.mark.parametrize(
+    ("operators", "shape", "decoder"),
+    [
+        (("Gemm", "Softmax"), (1, 3), "yolov8-decoded"),
+        (("Gemm", "Softmax", "QuantizeLinear", "DequantizeLinear"), (1, 3), "yolov8-decoded"),
+        (("Conv", "Gemm"), (1, 3), "yolov8-raw"),
+        (("Gemm", "Exp", "Div"), (1, 3), ""),
+        (("Gemm", "Sigmoid"), (1, 3), ""),
+        (("Gemm", "Softmax"), (1, 5), ""),
+        (("Conv",), (1, 3, 7, 7), ""),
+    ],
+)
+def test_a_classifiers_decoder_is_offered_where_it_fits(
+    operators: tuple[str, ...], shape: tuple[int, ...], decoder: str, tmp_path: Path
+) -> None:
+    """A decoder is offered if it reads what the last operator gives, and outputs of that shape."""
+    edge, words = Edge(name="y", shape=shape), _WORDS | {"task": "classify"}
+    content = onnx_bytes((IMAGE,), (edge,), operators, words, chain=True)
+    (tmp_path / "x.onnx").write_bytes(content)
+    assert guess_decoder(read_given(tmp_path / "x.onnx", Format.ONNX)) == decoder

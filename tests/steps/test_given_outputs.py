@@ -2,9 +2,9 @@
 
 import pytest
 
+from buildsys.steps.lib.heads.classifier_values import explain_logits
 from buildsys.steps.lib.heads.given_outputs import (
     expect,
-    explain_logits,
     explain_others,
     find_contradiction,
     find_order,
@@ -77,17 +77,24 @@ def test_names_that_contradict_the_shapes_are_a_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "is_rounded", "told"),
+    ("row", "step", "told"),
     [
-        ((0.25, 0.25, 0.5), False, ""),
-        ((-3.0, 0.5, 2.0), False, "gives -3 as the probability of a class, which is below 0"),
-        ((0.0, 0.5, 2.0), False, "gives 2 as the probability of a class, which is above 1"),
-        ((0.5, 0.5, 0.5), False, "gives probabilities with the sum 1.5, not 1"),
-        ((0.4,) * 2 + (0.002,) * 98, True, ""),
-        ((0.4,) * 2 + (0.0,) * 98, True, ""),
-        ((0.4,) * 2 + (0.0,) * 98, False, "gives probabilities with the sum 0.8, not 1"),
+        ((0.25, 0.25, 0.5), 0, ""),
+        ((-3.0, 0.5, 2.0), 0, "gives -3 as the probability of a class, which is below 0"),
+        ((0.0, 0.5, 2.0), 0, "gives 2 as the probability of a class, which is above 1"),
+        ((0.5, 0.5, 0.5), 0, "gives probabilities with the sum 1.5, not 1"),
+        ((0.5, 0.5, 0.5), 1 / 256, "gives probabilities with the sum 1.5, not 1"),
+        ((0.4,) * 2 + (0.002,) * 98, 1 / 256, ""),
+        ((0.4,) * 2 + (0.0,) * 98, 1 / 256, ""),
+        ((0.4,) * 2 + (0.0,) * 98, 0, "gives probabilities with the sum 0.8, not 1"),
+        ((0.0001,) * 1000, 0, "gives probabilities with the sum 0.1, not 1"),
+        ((0.0001,) * 1000, 1 / 32768, "gives probabilities with the sum 0.1, not 1"),
     ],
 )
-def test_logits_are_not_probabilities(row: tuple[float, ...], is_rounded: bool, told: str) -> None:
-    """Negative values, values above 1 and other sums are reported; integers may be rounded."""
-    assert explain_logits([row], is_rounded) == told
+def test_logits_are_not_probabilities(row: tuple[float, ...], step: float, told: str) -> None:
+    """Negative values, values above 1 and other sums are reported; values may be rounded."""
+    problem, _, cure = explain_logits([row], step).partition(": ")
+    assert problem == told
+    assert bool(cure) == bool(told)
+    assert ("decoder: none" in cure) == ("sum" in told)
+    assert ("decoder: yolov8-raw" in cure) == ("probability of a class" in told)

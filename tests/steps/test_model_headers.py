@@ -1,6 +1,7 @@
 """ONNX and TFLite files read with the standard library, and files of other kinds."""
 
 import random
+import struct
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from buildsys.steps.lib.files import tflite
 from buildsys.steps.lib.files.edge import Edge as FileEdge
 from buildsys.steps.lib.files.foreign import UnreadableModel
 from buildsys.steps.lib.files.onnx_header import read_header
+from buildsys.steps.lib.files.tflite_rounding import read_steps
 from tests.given_models import Edge, field, onnx_bytes, tflite_bytes
 
 ONNX = onnx_bytes(
@@ -69,6 +71,62 @@ def test_a_tflite_file_computes_in_integers_whatever_it_gives_in_the_end(tmp_pat
     assert computes(("CONV_2D", "ethos-u"), whole)
     assert computes(("DEQUANTIZE",), real)
     assert not computes(("CONV_2D",), real)
+
+
+@pytest.mark.parametrize(
+    ("operators", "scale", "maker", "step"),
+    [
+        (("Gemm", "Softmax"), field(2, 1) + field(9, struct.pack("<f", 0.5)), "Softmax", 0),
+        (
+            ("Gemm", "Softmax", "QuantizeLinear", "DequantizeLinear"),
+            field(2, 1) + field(9, struct.pack("<f", 0.125)),
+            "Softmax",
+            0.125,
+        ),
+        (
+            ("QLinearSoftmax", "DequantizeLinear", "Reshape"),
+            field(2, 1) + field(4, struct.pack("<2f", 0.125, 0.25)),
+            "QLinearSoftmax",
+            0.25,
+        ),
+        (("Softmax", "DequantizeLinear"), field(2, 10) + field(9, b"\x00\x30"), "Softmax", 0.125),
+        (("Softmax", "DequantizeLinear"), field(2, 16) + field(9, b"\0\0"), "Softmax", 1 / 256),
+        (("Softmax", "DequantizeLinear"), field(2, 1) + field(9, b"\0"), "Softmax", 1 / 256),
+        (("Softmax", "DequantizeLinear"), field(2, 1), "Softmax", 1 / 256),
+        (("QuantizeLinear", "DequantizeLinear", "Gemm"), field(2, 1), "Gemm", 0),
+    ],
+)
+def test_an_onnx_file_states_how_its_outputs_are_rounded(
+    operators: tuple[str, ...], scale: bytes, maker: str, step: float, tmp_path: Path
+) -> None:
+    """Operators that quantize keep values, rounded to multiples of a constant."""
+    content = onnx_bytes(operators=operators, chain=True, constants=(("scale", scale),))
+    (tmp_path / "x.onnx").write_bytes(content)
+    header = read_header(tmp_path / "x.onnx")
+    assert header.makers == (maker,)
+    assert header.steps == (step,)
+
+
+@pytest.mark.parametrize(
+    ("operators", "dtypes", "step"),
+    [
+        (("CONV_2D", "SOFTMAX"), ("int8", "float32"), 0),
+        (("CONV_2D", "SOFTMAX"), ("int8", "int8"), 0.125),
+        (("SOFTMAX", "DEQUANTIZE"), ("int8", "float32"), 0.125),
+        (("DEQUANTIZE", "SOFTMAX"), ("int8", "float32"), 0),
+    ],
+)
+def test_a_tflite_file_states_how_its_outputs_are_rounded(
+    operators: tuple[str, ...], dtypes: tuple[str, str], step: float, tmp_path: Path
+) -> None:
+    """The integers that an output is, or is made of without another operator, round it."""
+    inner, output = (
+        Edge(name=name, shape=(1, 8), dtype=dtype, scale=0.125 if dtype == "int8" else 0)
+        for name, dtype in zip(("inner", "y"), dtypes, strict=True)
+    )
+    content = tflite_bytes(outputs=(output,), operators=operators, between=(inner,))
+    (tmp_path / "x.tflite").write_bytes(content)
+    assert read_steps(tmp_path / "x.tflite") == (step,)
 
 
 def test_outputs_are_reordered_in_place() -> None:

@@ -296,20 +296,25 @@ import numpy as np
 from onnx import TensorProto as T, helper as h, numpy_helper as n, save
 nodes = [h.make_node("ReduceMean", ["images"], ["mean"], axes=[2, 3], keepdims=0),
          h.make_node("Add", ["mean", "rows"], ["output0" if sys.argv[2] == "raw" else "logits"])]
-nodes += [h.make_node("Softmax", ["logits"], ["output0"])] * (sys.argv[2] != "raw")
+last = "values" if sys.argv[2] == "rounded" else "output0"
+nodes += [h.make_node("Softmax", ["logits"], [last])] * (sys.argv[2] != "raw")
+pairs = (("QuantizeLinear", "values", "integers"), ("DequantizeLinear", "integers", "output0"))
+nodes += [h.make_node(name, [take, "step", "zero"], [make]) for name, take, make in pairs
+          if sys.argv[2] == "rounded"]
 images = [h.make_tensor_value_info("images", T.FLOAT, [1, 3, 96, 96])]
 outputs = [h.make_tensor_value_info("output0", T.FLOAT, [1, 3])]
-rows = n.from_array(np.array([[-2, 0, 3]], np.float32), "rows")
-graph = h.make_graph(nodes, "kinds", images, outputs, [rows])
+weights = [n.from_array(np.array([[-2, 0, 3]], np.float32), "rows"),
+           n.from_array(np.array(0.1, np.float32), "step"), n.from_array(np.array(0, np.int8), "zero")]
+graph = h.make_graph(nodes, "kinds", images, outputs, weights)
 save(h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8), sys.argv[1])
 """
 
 
 def test_logits_of_a_classifier_are_rejected_as_probabilities(tmp_path: Path) -> None:
-    """A decoder that reads probabilities rejects a file that gives logits."""
+    """A decoder that reads probabilities rejects a file that gives logits, not rounded ones."""
     _, python = environments.ensure("evaluate", print)
     words = {"head": "decoded", "task": "classify", "order": ["probabilities"], "classes": 3}
-    for ending, problems in (("softmax", 0), ("raw", 1)):
+    for ending, problems in (("softmax", 0), ("rounded", 0), ("raw", 1)):
         model = tmp_path / f"{ending}.onnx"
         command = [str(python), "-c", _CLASSIFIER, str(model), ending]
         subprocess.run(command, check=True, env=tool_environment(python))

@@ -41,6 +41,17 @@ _MOST_CLASSES = 1200
 _SHOWN = 5
 _ANEW = "export it again"
 _SOFTMAX = "Softmax"
+_ENDINGS = {
+    "yolov8-decoded": ("softmax",),
+    "yolov8-raw": (
+        *("add", "batchmatmul", "conv", "conv2d", "depthwiseconv2d", "fullyconnected", "gemm"),
+        *("logsoftmax", "matmul"),
+    ),
+    "none": ("logistic", "sigmoid"),
+}
+"""The last operators of classifiers by the decoder that reads what they give; `none`: a probability of
+its own for each class. What other operators give is unknown.
+"""
 _OTHER_FILE = (
     "give the .pt file or an ONNX file: TFLite files that Ultralytics exports from 8.4.83 take"
     " channels first (NCHW)"
@@ -296,18 +307,19 @@ def _check_last_operator(given: _Given) -> list[Diagnostic]:
     """Compare the last operator of a classifier with the decoder: logits or probabilities."""
     source, model = given.build.recipe.source, model_spec(given.build)
     names = tuple(output.name for output in model.outputs)
-    maker = next(iter(given.file.makers), "")
-    has_softmax = maker.upper() == _SOFTMAX.upper()
-    if source.decoder == "none" or names not in CLASSIFIED or not maker:
-        return []
-    if has_softmax == (names == CLASSIFIED[0]):
-        return []
     word = classify_decoder(given.file)
-    ends = f"ends in {maker}, not in {_SOFTMAX}" if not has_softmax else f"ends in {_SOFTMAX}"
-    reads = "probabilities" if not has_softmax else "logits, and applies another Softmax"
-    message = f"{given.name} {ends}: decoder {source.decoder} reads {reads}"
-    hint = f"decoder: {word}"
-    return [given.locate(("source", "decoder"), message, hint, severity="warning")]
+    if source.decoder == "none" or names not in CLASSIFIED or not word:
+        return []
+    reads_probabilities = names == CLASSIFIED[0]
+    if word == ("yolov8-decoded" if reads_probabilities else "yolov8-raw"):
+        return []
+    has_softmax = word == "yolov8-decoded"
+    ending = _SOFTMAX if has_softmax else f"{given.file.makers[0]}, not in {_SOFTMAX}"
+    reads = "probabilities with the sum 1"
+    if not reads_probabilities:
+        reads = f"logits, and applies {'another' if has_softmax else 'a'} {_SOFTMAX}"
+    message = f"{given.name} ends in {ending}: decoder {source.decoder} reads {reads}"
+    return [given.locate(("source", "decoder"), message, f"decoder: {word}", severity="warning")]
 
 
 def _own_classes(given: _Given, keypoints: int, dims: int) -> int:
@@ -376,9 +388,10 @@ def _counted(classes: int) -> str:
 
 
 def classify_decoder(file: GivenFile) -> str:
-    """Return the decoder of a classifier: by whether its last operator is Softmax."""
-    maker = next(iter(file.makers), "")
-    return "yolov8-decoded" if maker.upper() == _SOFTMAX.upper() else "yolov8-raw"
+    """Return the decoder of a classifier by its last operator; empty if that does not decide."""
+    maker = next(iter(file.makers), "").removeprefix("QLinear").removeprefix("Q")
+    plain = maker.replace("_", "").lower()
+    return next((word for word, endings in _ENDINGS.items() if plain in endings), "")
 
 
 def guess_decoder(file: GivenFile) -> str:
@@ -403,6 +416,7 @@ def guess_decoder(file: GivenFile) -> str:
         if head != "none" and _has_head(file, head, size, *counts, stated.task)
     ]
     if stated.task == "classify" and any(file.makers):
-        return classify_decoder(file)
+        word = classify_decoder(file)
+        return word if word in found else ""
     usual = "yolov8-normalized" if isinstance(file, TfliteFile) else "yolov8-decoded"
     return usual if usual in found else next(iter(found), "")

@@ -42,6 +42,12 @@ _GATED = {
     "pose": "keypoints.mAP50-95",
 }
 """The metric to gate on first, by task."""
+_GIVEN_BY_CLASSIFIERS = {
+    "yolov8-decoded": "probabilities",
+    "yolov8-raw": "logits",
+    "none": "each class a probability of its own",
+}
+"""What a classifier gives, by the decoder for it."""
 _COMMENT_COLUMN = 36
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9.-]*")
 
@@ -260,10 +266,10 @@ def _undescribed(draft: Draft, has_names: bool) -> list[str]:
 def _decoder_comment(draft: Draft) -> str:
     """Return the possible decoders; for a classifier, which one its last operator suggests."""
     listed = " | ".join(_decoders_of(draft.task))
-    if draft.task != "classify" or draft.given is None or not any(draft.given.makers):
+    word = classify_decoder(draft.given) if draft.given is not None else ""
+    if draft.task != "classify" or draft.given is None or not word:
         return f"decoder: {listed}"
-    word, maker = classify_decoder(draft.given), draft.given.makers[0]
-    gives = "probabilities" if word == "yolov8-decoded" else "logits"
+    maker, gives = draft.given.makers[0], _GIVEN_BY_CLASSIFIERS[word]
     return f"decoder: {word}: the file ends in {maker}, which gives {gives}; there are: {listed}"
 
 

@@ -6,28 +6,39 @@ numbers are those of the file's protobuf messages
 opset_import 8, metadata_props 14, functions 25; OperatorSetIdProto.domain 1, version 2;
 GraphProto.node 1, initializer 5, input 11, output 12; NodeProto.input 1, output 2, op_type 4,
 attribute 5, domain 7;
-AttributeProto.g 6, graphs 11; FunctionProto.name 1, node 7, domain 10; TensorProto.name 8,
-external_data 13; ValueInfoProto.name 1, type 2; TypeProto.tensor_type 1; Tensor.elem_type 1, shape
+AttributeProto.g 6, graphs 11; FunctionProto.name 1, node 7, domain 10; TensorProto.data_type 2,
+float_data 4, name 8, raw_data 9, external_data 13; ValueInfoProto.name 1, type 2; TypeProto.tensor_type 1; Tensor.elem_type 1, shape
 2; TensorShapeProto.dim 1; Dimension.dim_value 1.
 """
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.steps.lib.files.edge import Edge, find_maker
 from buildsys.steps.lib.files.foreign import AGAIN, UnreadableModel, recognize
+from buildsys.steps.lib.files.rounding import passed_tensors
 
 _IR, _GRAPH, _OPSET, _METADATA, _FUNCTION = 1, 7, 8, 14, 25
 _NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
 _TAKES, _MAKES, _OPERATOR, _ATTRIBUTE, _DOMAIN = 1, 2, 4, 5, 7
-_UNCHANGING = ("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-"""Operators that keep the values of their first input."""
+_ROUNDING = ("DequantizeLinear", "QuantizeLinear")
+"""Operators that round to multiples of their second input."""
+_UNCHANGING = (
+    *("Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"),
+    *_ROUNDING,
+)
+"""Operators that keep the values of their first input, maybe rounded."""
 _SUBGRAPHS = (6, 11)
 _FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 7, 10
 _OWN_DOMAIN = "ai.onnx"
 """The domain name of ONNX's own operators; most files omit it."""
-_TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
+_TENSOR_TYPE, _TENSOR_FLOATS, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 2, 4, 8, 9, 13
+_FLOATS = {1: "f", 10: "e"}
+"""Codes of `struct` for the types of scales."""
+_USUAL_STEP = 1 / 256
+"""Step of probabilities in 8 bits, where the file does not state it as a constant."""
 _LONGEST_NUMBER = 10
 """Maximum number of bytes of a varint."""
 _TYPES = {
@@ -58,7 +69,7 @@ class Header:
     not define itself, with an empty domain for ONNX's own; `opset`: that of ONNX's own operators,
     None if the file does not state it; `external`: other files that hold its weights; `metadata`:
     the exporter's metadata as text; `makers`: the operator that computes the values of each output,
-    empty if none does.
+    empty if none does; `steps`: the step to whose multiples each output is rounded, 0 if it is not.
     """
 
     ir: int
@@ -69,6 +80,7 @@ class Header:
     external: tuple[str, ...]
     metadata: dict[str, str]
     makers: tuple[str, ...]
+    steps: tuple[float, ...]
 
 
 def read_header(file: Path) -> Header:
@@ -107,7 +119,7 @@ def _parse(data: memoryview) -> Header:
             metadata[_text(value, 1)] = _text(value, 2)
     if len(graphs) != 1:
         raise ValueError("it has no graph")
-    weights: set[str] = set()
+    weights: dict[str, _Value] = {}
     nodes: list[_Value] = []
     inputs, outputs = [], []
     external: dict[str, None] = {}
@@ -115,7 +127,7 @@ def _parse(data: memoryview) -> Header:
         if number == _NODE:
             nodes.append(value)
         elif number == _INITIALIZER:
-            weights.add(_text(value, _TENSOR_NAME))
+            weights[_text(value, _TENSOR_NAME)] = value
             for entry in _all(value, _TENSOR_EXTERNAL):
                 if _text(entry, 1) == "location":
                     external[_text(entry, 2)] = None
@@ -129,6 +141,8 @@ def _parse(data: memoryview) -> Header:
         raise UnreadableModel(
             "this is an ONNX file without an operator", "export the network again"
         )
+    nodes_by_output = _nodes_by_output(nodes)
+    made = {name: (operator, takes[0]) for name, (operator, takes) in nodes_by_output.items()}
     return Header(
         ir=ir,
         opset=opset,
@@ -137,19 +151,47 @@ def _parse(data: memoryview) -> Header:
         operators=_operators(nodes, functions),
         external=tuple(external),
         metadata=metadata,
-        makers=_makers(nodes, tuple(edge.name for edge in outputs)),
+        makers=tuple(find_maker(edge.name, made, _UNCHANGING) for edge in outputs),
+        steps=tuple(_step(edge.name, nodes_by_output, weights) for edge in outputs),
     )
 
 
-def _makers(nodes: list[_Value], outputs: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the operator that computes the values of each output."""
-    made: dict[str, tuple[str, str]] = {}
+def _nodes_by_output(nodes: list[_Value]) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return the operator that makes each tensor, and the tensors that it takes, at least one."""
+    made: dict[str, tuple[str, tuple[str, ...]]] = {}
     for node in nodes:
-        operator, takes = _text(node, _OPERATOR), _all(node, _TAKES)
-        first = bytes(_message(takes[0])).decode() if takes else ""
+        operator = _text(node, _OPERATOR)
+        takes = tuple(bytes(_message(name)).decode() for name in _all(node, _TAKES))
         for name in _all(node, _MAKES):
-            made[bytes(_message(name)).decode()] = (operator, first)
-    return tuple(find_maker(name, made, _UNCHANGING) for name in outputs)
+            made[bytes(_message(name)).decode()] = (operator, takes or ("",))
+    return made
+
+
+def _step(
+    output: str,
+    nodes: Mapping[str, tuple[str, tuple[str, ...]]],
+    weights: Mapping[str, _Value],
+) -> float:
+    """Return the step to whose multiples an output is rounded; 0 if it is not."""
+    made = {name: (operator, takes[0]) for name, (operator, takes) in nodes.items()}
+    for tensor in passed_tensors(output, made, _UNCHANGING):
+        operator, takes = nodes.get(tensor, ("", ()))
+        if operator in _ROUNDING:
+            return _scale(weights.get(takes[1])) if len(takes) > 1 else _USUAL_STEP
+    return 0.0
+
+
+def _scale(tensor: _Value | None) -> float:
+    """Return the largest number in a constant tensor; the usual step where it is unknown."""
+    code = _FLOATS.get(_number(tensor, _TENSOR_TYPE) or 0) if tensor is not None else None
+    if tensor is None or code is None:
+        return _USUAL_STEP
+    number = _TENSOR_RAW if _all(tensor, _TENSOR_RAW) else _TENSOR_FLOATS
+    data = b"".join(bytes(_message(piece)) for piece in _all(tensor, number))
+    size = struct.calcsize(code)
+    if not data or len(data) % size:
+        return _USUAL_STEP
+    return float(max(struct.unpack(f"<{len(data) // size}{code}", data)))
 
 
 def _operators(nodes: list[_Value], functions: list[_Value]) -> tuple[tuple[str, str], ...]:

@@ -23,11 +23,6 @@ PIXEL_KEYPOINTS = (
 PIXEL_KEYPOINTS_CURE = "give the .pt file or an ONNX file, or write `decoder: none`"
 CLASSIFIED = (("probabilities",), ("logits",))
 """The outputs of the heads for classification."""
-LOGITS_CURE = (
-    "write `decoder: yolov8-raw` if the values are logits, or give a file that ends in Softmax"
-)
-_OFF = 0.02
-"""How far a sum of probabilities may be from 1; rounded to 256 steps, each adds half a step."""
 CONTRADICTION_CURE = "name its outputs as their shapes say"
 _LARGEST_SHARE = 4.0
 """Half of the keypoints that are shares of the image are below it; in pixels, they are near half of
@@ -115,21 +110,6 @@ def has_pixel_keypoints(
     points = outputs["detections"][0][4 + classes :].astype(np.float64)
     places = np.abs(points.reshape(-1, dims, points.shape[-1])[:, :2])
     return bool(places.size and np.median(places) > _LARGEST_SHARE)
-
-
-def explain_logits(rows: Sequence[Sequence[float]], is_rounded: bool) -> str:
-    """Return why rows of one value per class are not probabilities; "" if they are.
-
-    `is_rounded`: whether the values may have 256 steps.
-    """
-    off = _OFF + (len(rows[0]) / 512 if is_rounded else 0)
-    low, high = min(map(min, rows)), max(map(max, rows))
-    worst = max(map(sum, rows), key=lambda total: abs(total - 1))
-    if low < -_OFF:
-        return f"gives {low:.3g} as the probability of a class, which is below 0"
-    if high > 1 + _OFF:
-        return f"gives {high:.3g} as the probability of a class, which is above 1"
-    return "" if abs(worst - 1) <= off else f"gives probabilities with the sum {worst:.3g}, not 1"
 
 
 def _text(shape: Shape) -> str:
