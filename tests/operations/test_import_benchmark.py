@@ -178,6 +178,35 @@ def test_trtexec_times_an_engine_of_a_fixed_batch(published: Path) -> None:
     assert (found.batch, "unknown batch" in found.note) == (4, False)
 
 
+def test_a_time_of_a_known_batch_replaces_that_of_an_unknown_one(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of trtexec that was imported while the batch was not recorded leaves no second row;
+    another tool's figure stays.
+    """
+    Path("times.json").write_text(TRTEXEC)
+    sha256 = publish_engine(published, batch=[4, 4, 4])
+    assert run("net@orin", "times.json", device="Orin NX") == 0
+    path = published / "measurements" / "net@orin.json"
+    (row,) = json.loads(path.read_text())["measurements"]
+    del row["batch"]
+    path.write_text(json.dumps({"measurements": [row]}))
+    Path("4.json").write_text(json.dumps({**ENGINE, "sha256": sha256, "batch": 4}))
+    assert run("net@orin", "4.json", device="Orin NX") == 0
+    known = measurements.read(Workspace(published), "net@orin")
+    assert [(row.source, row.batch) for row in known if row.what == "engine only"] == [
+        ("trtexec", None),
+        ("benchmark.py", 4),
+    ]
+    capsys.readouterr()
+    assert run("net@orin", "times.json", device="Orin NX") == 0
+    assert "replaced: 3 ms, tensorrt on Orin NX, measured before" in capsys.readouterr().out
+    known = measurements.read(Workspace(published), "net@orin")
+    assert [(row.source, row.batch) for row in known if row.what == "engine only"] == [
+        ("trtexec", 4)
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "library", "told"),
     [

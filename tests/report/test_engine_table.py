@@ -8,7 +8,8 @@ import pytest
 
 from buildsys.report import baselines, evidence
 from buildsys.report.vendor_figures import read_published
-from buildsys.steps.lib.report import engine_table, formatting, markdown, values
+from buildsys.steps.lib.metrics.latency import END_TO_END
+from buildsys.steps.lib.report import charts, engine_table, formatting, markdown, values
 from buildsys.steps.lib.report.engine_table import Group, Row, groups
 from buildsys.steps.lib.report.values import Artifact, Report
 from tests.authoring import golden
@@ -200,6 +201,31 @@ def test_times_of_an_unknown_batch_have_no_ratio() -> None:
     assert fixed.ratios is not None
     assert fixed.ratios.latency == pytest.approx(0.5)
     assert engine_table.batch(fixed) == "4"
+
+
+def test_an_unknown_batch_is_named_and_not_in_a_chart(tmp_path: Path) -> None:
+    """A time of an unknown batch is not shown where one of a known batch is, has no point in a
+    chart per image, and is marked on every page; an engine's only batch counts as known.
+    """
+
+    def timed(scheme: str, batch: tuple[int, ...], **changes: int) -> Artifact:
+        item = ready("detect", scheme)
+        assert item.engine is not None
+        alone = next(e for e in item.latency if e.what != END_TO_END)
+        latency = (dataclasses.replace(alone, batch=0), *item.latency)[: changes.get("most", 9)]
+        engine = dataclasses.replace(item.engine, batch=batch)
+        return dataclasses.replace(item, latency=latency, engine=engine)
+
+    (entry,) = formatting.of_label(timed("int8", (1, 4, 8)), "measured here")
+    assert entry.batch == 1
+    unknown = timed("int8", (1, 4, 8), most=1)
+    (entry,) = formatting.of_label(unknown, "measured here")
+    assert formatting.machine(entry).split(", ")[-2:] == ["batch unknown", "50 runs"]
+    (entry,) = formatting.of_label(timed("int8", (4, 4, 4), most=1), "measured here")
+    assert formatting.batch(entry) == "batch 4"
+    both = [dataclasses.replace(timed(s, (1, 4, 8), most=1), bytes=0) for s in ("float32", "int8")]
+    assert charts.draw(report(*both), tmp_path) == ()
+    assert "batch unknown" in markdown.render(report(*both))
 
 
 def test_a_latency_of_another_file_names_the_file() -> None:

@@ -5,7 +5,7 @@ as one of an earlier file and no longer counts.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from buildsys.committed_json import read_committed
@@ -55,6 +55,12 @@ class Measurement:
         """Return what can have only one figure; unknown threads or an unknown batch count as 0."""
         of = self.device, self.engine, self.threads or 0, self.sha256
         return *of, self.batch or 0, self.what
+
+    def replaces(self, other: "Measurement") -> bool:
+        """Return whether an older figure is of the same; its batch may have been unknown."""
+        if self.batch is not None and other.batch is None and self.source == other.source:
+            return replace(other, batch=self.batch).identity == self.identity
+        return other.identity == self.identity
 
     def row(self) -> dict[str, object]:
         """Return the figure as it is written; without a batch if it has none."""
@@ -111,8 +117,9 @@ def record(
     workspace: Workspace, build: str, fresh: tuple[Measurement, ...]
 ) -> tuple[Measurement, ...]:
     """Add figures; returns those that they replace. Raises InputError, CannotWrite."""
-    kept = {item.identity: item for item in read(workspace, build)}
-    replaced = tuple(kept[item.identity] for item in fresh if item.identity in kept)
+    known = read(workspace, build)
+    replaced = tuple(old for old in known if any(new.replaces(old) for new in fresh))
+    kept = {item.identity: item for item in known if item not in replaced}
     kept |= {item.identity: item for item in fresh}
     rows = [kept[identity].row() for identity in sorted(kept)]
     text = json.dumps(

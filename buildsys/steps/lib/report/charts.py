@@ -62,7 +62,7 @@ def draw(report: Report, folder: Path) -> tuple[Plot, ...]:
 
 def _points(artifacts: Iterable[Artifact], metric: str, axis: str) -> tuple[Point, ...]:
     """Return the points; a build's fastest figure under a label is used, the others are on its
-    page.
+    page, as are times of an unknown batch.
     """
     found = []
     rows = [item for item in artifacts if item.shipped is not None and not item.unmeasured]
@@ -73,7 +73,7 @@ def _points(artifacts: Iterable[Artifact], metric: str, axis: str) -> tuple[Poin
             x = item.bytes / 1024 if item.bytes else None
         else:
             entries = words.of_label(item, axis)
-            x = min((entry.mean_ms / max(entry.batch, 1) for entry in entries), default=None)
+            x = min((entry.mean_ms / entry.batch for entry in entries if entry.batch), default=None)
         if x is not None and y is not None:
             text = item.target_folder if single else item.id
             images = item.shipped.pictures if item.shipped else 0

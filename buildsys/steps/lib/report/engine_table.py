@@ -180,7 +180,7 @@ def _ratios(item: Artifact, alone: Latency | None, items: list[Artifact]) -> Rat
     base = next((other for other in items if _is_base(other, item)), None)
     if base is None or item.engine is None or item.engine.scheme == _FLOAT:
         return None
-    known = alone is not None and (alone.batch or len(set(item.engine.batch)) == 1)
+    known = alone is not None and (alone.batch or item.engine.only_batch)
     slow = [e for e in base.latency if alone is not None and known and _alike(e, alone)]
     (kind, count), (other_kind, other_count) = _file(item), _file(base)
     one_file = not count or (kind == _ONNX and item.engine.lowered)
@@ -298,7 +298,7 @@ def batch(row: Row) -> str:
     """Return the batch size that was timed, otherwise those that the engine is built for."""
     least, _, most = row.facts.batch
     several = f"unknown ({least} to {most})" if row.timed else f"{least} to {most}"
-    return str(row.batch or (least if least == most else several))
+    return str(row.batch or row.facts.only_batch or several)
 
 
 def side(row: Row) -> str:

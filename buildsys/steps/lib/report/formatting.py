@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from buildsys.spec import status_text
 from buildsys.steps.lib.heads.thresholds import CONFIDENCE
@@ -293,14 +293,28 @@ def unmeasured(artifact: Artifact) -> str:
 
 def of_label(artifact: Artifact, label: str) -> tuple[Latency, ...]:
     """Return the latencies of the shipped file with a label: of the engine only, at the smallest
-    batch.
+    known batch, each with its batch where `images` knows it.
     """
     own = [e for e in artifact.latency if e.label == label and not e.earlier]
     shipped = {artifact.sha256, artifact.shipped.sha256 if artifact.shipped else ""}
     own = [e for e in own if e.sha256 in shipped] or own
     alone = [e for e in own if e.what != END_TO_END] or own
-    least = min((e.batch for e in alone), default=0)
-    return tuple(e for e in alone if e.batch == least)
+    sized = [replace(e, batch=images(artifact, e)) for e in alone]
+    least = min((e.batch for e in sized if e.batch), default=0)
+    return tuple(e for e in sized if e.batch == least)
+
+
+def images(artifact: Artifact, entry: Latency) -> int:
+    """Return the images per inference; 0 if unknown, as for trtexec's times of an engine that has
+    several batches.
+
+    A file that is not an engine has one batch: that of its other figures, else 1.
+    """
+    if entry.batch:
+        return entry.batch
+    if entry.format == "engine":
+        return artifact.engine.only_batch if artifact.engine and not entry.earlier else 0
+    return max((e.batch for e in artifact.latency if e.sha256 == entry.sha256), default=0) or 1
 
 
 def labels(artifacts: Iterable[Artifact]) -> tuple[str, ...]:
@@ -348,14 +362,19 @@ def _exact(limit: float) -> str:
 
 
 def machine(entry: Latency, known: str = "") -> str:
-    """Return the engine, the machine, the batch if it has several images, and the number of runs.
+    """Return the engine, the machine, the batch unless it is 1, and the number of runs.
     `known`: the device to omit.
     """
     parts = [entry.engine, "" if entry.device == known else entry.device]
-    parts += [f"batch {entry.batch}"] if entry.batch > 1 else []
+    parts += [batch(entry)]
     parts += [f"{entry.threads} thread{'' if entry.threads == 1 else 's'}"] if entry.threads else []
     parts += [f"{entry.runs} run{'s' * (entry.runs > 1)}"] if entry.runs else []
     return ", ".join(part for part in parts if part)
+
+
+def batch(entry: Latency) -> str:
+    """Return the batch of an entry of `of_label`; "" for one image."""
+    return "" if entry.batch == 1 else f"batch {entry.batch or 'unknown'}"
 
 
 def other_file(artifact: Artifact, entry: Latency) -> str:

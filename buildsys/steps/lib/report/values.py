@@ -177,6 +177,11 @@ class EngineFacts:
     source_bytes: int = 0
     lowered: bool = False
 
+    @property
+    def only_batch(self) -> int:
+        """Return the batch of an engine that has only one, otherwise 0."""
+        return self.batch[0] if len(set(self.batch)) == 1 else 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow:
