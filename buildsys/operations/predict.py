@@ -358,7 +358,7 @@ def _make_step(build: Build, model: Input, paths: tuple[Path, ...], confidence: 
         raise InputError.at(build.id, message, hint)
     if not spec.outputs or spec.preprocessing is None:
         message = "the recipe does not describe this network's input and outputs"
-        raise InputError.at(build.id, message, describe_outputs(spec))
+        raise InputError.at(build.id, message, describe_outputs(build))
     places, source = _gather(paths)
     params = predictions.Params(
         pictures=tuple(

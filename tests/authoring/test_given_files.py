@@ -510,6 +510,33 @@ def test_suppression_is_reported_before_a_decoder_is_written(
 
 
 @pytest.mark.parametrize(
+    ("requested", "word"),
+    [("{split: val}", ""), ("{gates: {box.mAP50-95: {min: 0.1}}}", ""), ("{split: val}", "none")],
+)
+def test_accuracy_of_a_file_with_suppression_needs_another_export(
+    requested: str, word: str, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No decoder is advised where none reads the outputs."""
+    content = onnx_bytes(
+        (IMAGE,), (Edge(name="output0", shape=(1, 300, 6)),), ("NonMaxSuppression",)
+    )
+    (workspace / "weights" / "nms.onnx").write_bytes(content)
+    decoder = f"decoder: {word}, " if word else ""
+    write_recipe(
+        workspace,
+        "nms",
+        f"source: {{family: onnx, {decoder}task: detect, weights: {{path: weights/nms.onnx}}}}\n"
+        "dataset: {format: ultralytics, path: data/boxes/data.yaml}\n"
+        f"input: {{size: 64}}\nevaluate: {requested}\ntargets: [host]\n",
+    )
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    text = capsys.readouterr().out
+    assert "the meaning of the outputs is not given" in text
+    assert "export the file again with nms=False" in text
+    assert "source.decoder" not in text
+
+
+@pytest.mark.parametrize(
     ("operators", "told"),
     [
         (

@@ -34,7 +34,7 @@ def check_gates(build: Build, locate: Locate) -> list[Diagnostic]:
     unknown = model.head == "none" or network(recipe.source.family) is None
     if not problems and unknown and not model.outputs:
         message = "`gates` have no effect: the meaning of the outputs is not given"
-        problems.append(locate(_AT, message, describe_outputs(model), key=True))
+        problems.append(locate(_AT, message, describe_outputs(build), key=True))
     return problems
 
 
@@ -48,7 +48,7 @@ def _check_described(build: Build, locate: Locate) -> list[Diagnostic]:
     if facts is None or (model.classes and not model_fits(model, facts)):
         return []  # other checks name that cause
     message = "accuracy is not measured: the meaning of the outputs is not given"
-    hint = f"{describe_outputs(model)}, or write `evaluate: none`"
+    hint = f"{describe_outputs(build)}, or write `evaluate: none`"
     return [locate(("evaluate", "split"), message, hint, key=True)]
 
 

@@ -118,8 +118,11 @@ def model_spec(build: Build) -> ModelSpec:
     )
 
 
-def describe_outputs(model: ModelSpec) -> str:
+def describe_outputs(build: Build) -> str:
     """Return the advice on what is missing to decode a network's outputs."""
+    if build.given is not None and build.given.suppresses:
+        return "export the file again with nms=False"  # no decoder reads what NMS gives
+    model = model_spec(build)
     missing = {
         "`input`": model.preprocessing is None,
         "`source.decoder`, other than `none`": model.head == "none",
