@@ -1,5 +1,6 @@
 """Which modules may import which: startup time and isolation depend on it."""
 
+import ast
 import pkgutil
 import subprocess
 import sys
@@ -19,6 +20,19 @@ def test_step_modules_need_the_standard_library_alone() -> None:
         [sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_no_module_imports_a_private_name_of_another() -> None:
+    """A name with a leading underscore is used in its own module alone."""
+    found = [
+        f"{path.relative_to(REPOSITORY)}:{node.lineno} {name.name}"
+        for path in sorted((REPOSITORY / "buildsys").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("buildsys")
+        for name in node.names
+        if name.name.startswith("_")
+    ]
+    assert found == []
 
 
 def test_a_new_module_of_the_core_is_out_of_the_steps_reach() -> None:

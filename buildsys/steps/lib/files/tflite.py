@@ -34,7 +34,7 @@ from buildsys.steps.lib.files.tflite_bounds import (
 )
 from buildsys.steps.lib.files.tflite_schema import BUILTIN_OPERATORS, TENSOR_TYPES
 
-_UNCHANGING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "TRANSPOSE")
+UNCHANGING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "TRANSPOSE")
 """Operators that keep the values of their first input."""
 
 
@@ -76,7 +76,7 @@ def _describe(flat: FlatBuffer, model: int) -> File:
     counts: dict[str, int] = {}
     made: dict[int, tuple[str, int]] = {}
     for operator in flat.tables(flat.field(graph, OPERATORS)):
-        name = _operator_name(flat, model, operator)
+        name = operator_name(flat, model, operator)
         counts[name] = counts.get(name, 0) + 1
         takes = flat.integers(flat.field(operator, 1))
         for index in flat.integers(flat.field(operator, 2)):
@@ -84,11 +84,11 @@ def _describe(flat: FlatBuffer, model: int) -> File:
     given = flat.integers(flat.field(graph, INPUTS))
     outputs = flat.integers(flat.field(graph, OUTPUTS))
     return File(
-        inputs=tuple(_tensor(flat, tensors, index, names) for index in given),
-        outputs=tuple(_tensor(flat, tensors, index, names) for index in outputs),
+        inputs=tuple(read_tensor(flat, tensors, index, names) for index in given),
+        outputs=tuple(read_tensor(flat, tensors, index, names) for index in outputs),
         operators=tuple(sorted(counts.items())),
         signatures=tuple(_signature_shape(flat, tensors[index]) for index in given),
-        makers=tuple(find_maker(index, made, _UNCHANGING) for index in outputs),
+        makers=tuple(find_maker(index, made, UNCHANGING) for index in outputs),
     )
 
 
@@ -111,7 +111,7 @@ def _layers(flat: FlatBuffer, model: int) -> dict[str, tuple[str, ...]]:
     for graph in flat.tables(flat.field(model, SUBGRAPHS)):
         tensors = flat.tables(flat.field(graph, TENSORS))
         for place, operator in enumerate(flat.tables(flat.field(graph, OPERATORS))):
-            name = _operator_name(flat, model, operator)
+            name = operator_name(flat, model, operator)
             outputs = flat.integers(flat.field(operator, 2))
             name_of = flat.text(flat.field(tensors[outputs[0]], NAME)) if outputs else f"#{place}"
             layer = name_of.partition(";")[0]  # names of fused layers are joined by semicolons
@@ -129,7 +129,7 @@ def _computes_in_integers(flat: FlatBuffer, model: int) -> bool:
     for graph in flat.tables(flat.field(model, SUBGRAPHS)):
         tensors = flat.tables(flat.field(graph, TENSORS))
         for operator in flat.tables(flat.field(graph, OPERATORS)):
-            if _operator_name(flat, model, operator) == "DEQUANTIZE":
+            if operator_name(flat, model, operator) == "DEQUANTIZE":
                 continue
             made = [index for index in flat.integers(flat.field(operator, 2)) if index >= 0]
             if any(_type(flat, tensors[index]).startswith("float") for index in made):
@@ -150,7 +150,7 @@ def _payloads(flat: FlatBuffer, model: int, custom: str) -> tuple[bytes, ...]:
     found = []
     for operator in flat.tables(flat.field(graph, OPERATORS)):
         inputs = flat.integers(flat.field(operator, 1))
-        if _operator_name(flat, model, operator) == custom and inputs:
+        if operator_name(flat, model, operator) == custom and inputs:
             buffer = buffers[flat.scalar(tensors[inputs[0]], BUFFER, "I")]
             found.append(flat.content(flat.field(buffer, 0)))
     return tuple(found)
@@ -169,7 +169,8 @@ def reorder_outputs(data: bytes, order: tuple[int, ...]) -> bytes:
     return bytes(changed)
 
 
-def _tensor(flat: FlatBuffer, tensors: list[int], index: int, names: dict[int, str]) -> Tensor:
+def read_tensor(flat: FlatBuffer, tensors: list[int], index: int, names: dict[int, str]) -> Tensor:
+    """Return a tensor of a graph; `names`: those of the signature, by index."""
     tensor = tensors[index]
     quantization = flat.table(flat.field(tensor, QUANTIZATION))
     scales = flat.floats(flat.field(quantization, SCALES)) if quantization else []
@@ -199,7 +200,7 @@ def _signature_names(flat: FlatBuffer, model: int) -> dict[int, str]:
     return {index: name for name, index in signature_entries(flat, model)}
 
 
-def _operator_name(flat: FlatBuffer, model: int, operator: int) -> str:
+def operator_name(flat: FlatBuffer, model: int, operator: int) -> str:
     """Return the operator's name in the schema, or a custom operator's code."""
     code = flat.tables(flat.field(model, CODES))[flat.scalar(operator, 0, "I")]
     number = max(flat.scalar(code, 3, "i"), flat.scalar(code, 0, "b"))

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from buildsys.steps.lib.files.rounding import passed_tensors
 from buildsys.steps.lib.files.tflite import (
-    _UNCHANGING,
-    _operator_name,
-    _tensor,
+    UNCHANGING,
+    operator_name,
+    read_tensor,
 )
 from buildsys.steps.lib.files.tflite_bounds import (
     OPERATORS,
@@ -26,11 +26,11 @@ def read_steps(path: Path) -> tuple[float, ...]:
         for operator in flat.tables(flat.field(graph, OPERATORS)):
             takes = flat.integers(flat.field(operator, 1))
             for index in flat.integers(flat.field(operator, 2)):
-                made[index] = (_operator_name(flat, model, operator), takes[0] if takes else -1)
+                made[index] = (operator_name(flat, model, operator), takes[0] if takes else -1)
         steps = []
         for output in flat.integers(flat.field(graph, OUTPUTS)):
-            passed = passed_tensors(output, made, _UNCHANGING)
-            found = (_tensor(flat, tensors, index, {}) for index in passed if index >= 0)
+            passed = passed_tensors(output, made, UNCHANGING)
+            found = (read_tensor(flat, tensors, index, {}) for index in passed if index >= 0)
             steps.append(
                 next(
                     (max(each.scales) for each in found if each.scales and "int" in each.dtype), 0.0
