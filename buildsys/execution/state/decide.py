@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Set
 from pathlib import Path
 
-from buildsys.errors import BuildsysError, MissingBytes, StepFailed
+from buildsys.errors import BuildsysError, CannotWrite, MissingBytes, StepFailed
 from buildsys.execution.state.action_keys import ActionKey, Parts, make_key, parts_of, slice_digest
 from buildsys.execution.state.database import Database
 from buildsys.execution.state.inputs import Sources
@@ -432,7 +432,9 @@ class State:
         if not self.store.has(recorded.checkpoint, tree=False):
             return False
         outputs = ((str(Format.CHECKPOINT), recorded.checkpoint),)
-        self.database.record_result(name, StepResult(outputs=outputs, seconds=recorded.seconds))
+        noted = StepResult(outputs=outputs, seconds=recorded.seconds)
+        with contextlib.suppress(CannotWrite):  # a full disk: a run first makes room on it
+            self.database.record_result(name, noted)
         return True
 
     def recorded(self, step: Step) -> Training | None:
