@@ -23,6 +23,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """`inputs`: onnx or quantized-onnx. `outputs`: latency, one entry as JSON."""
     from buildsys.steps.lib.metrics.timed_runs import open_onnx
 
-    ((kind, model),) = inputs.items()
-    infer, engine = open_onnx(model, params.threads)
-    measure(model, infer, replace(engine, format=kind), params, outputs["latency"])
+    kind = next(name for name in (Format.QUANTIZED_ONNX, Format.ONNX) if name in inputs)
+    infer, engine = open_onnx(inputs[kind], params.threads)
+    measure(inputs[kind], infer, replace(engine, format=kind), params, outputs["latency"])
