@@ -349,6 +349,35 @@ def test_an_empty_workspace_has_a_report(tmp_path: Path) -> None:
     assert "no builds" in (folder / "index.html").read_text()
 
 
+NETWORKS = """
+nodes = [helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+         helper.make_node("Add", ["nothing", "head"], ["detections"])]
+weights = [numpy_helper.from_array(head, "head"), numpy_helper.from_array(np.float32(0), "zero")]
+graph = helper.make_graph(nodes, "net", [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32])],
+                          [helper.make_tensor_value_info("detections", TensorProto.FLOAT, list(head.shape))], weights)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+model.ir_version = 8
+onnx.save(model, str(root / "model.onnx"))
+# the same boxes as a TFLite file without operators: its output is a constant
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+def tensor(name, shape, buffer):
+    made = schema.TensorT()
+    made.name, made.shape, made.buffer = name, shape, buffer
+    return made
+graph, model, buffers = schema.SubGraphT(), schema.ModelT(), [schema.BufferT(), schema.BufferT()]
+buffers[1].data = np.frombuffer(head.tobytes(), np.uint8)
+graph.tensors = [tensor("images", [1, 32, 32, 3], 0), tensor("detections", list(head.shape), 1)]
+graph.inputs, graph.outputs, graph.operators = [0], [1], []
+model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [], [graph], buffers
+builder = flatbuffers.Builder()
+builder.Finish(model.Pack(builder), b"TFL3")
+(root / "model.tflite").write_bytes(builder.Output())
+"""
+"""Writes an ONNX and a TFLite file whose output is always `head`, into the folder `root`."""
+
+
 DRAW = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
@@ -364,30 +393,6 @@ for index in range(3):
 (root / "data" / "images" / "broken.png").write_bytes(b"no picture")
 # two boxes of a decoded head [1, 4 + 1, 2]: one sure, one not
 head = np.array([[[16, 8], [16, 8], [20, 4], [12, 4], [0.9, 0.1]]], np.float32)
-nodes = [helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
-         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
-         helper.make_node("Add", ["nothing", "head"], ["detections"])]
-weights = [numpy_helper.from_array(head, "head"), numpy_helper.from_array(np.float32(0), "zero")]
-graph = helper.make_graph(nodes, "net", [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32])],
-                          [helper.make_tensor_value_info("detections", TensorProto.FLOAT, [1, 5, 2])], weights)
-model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
-model.ir_version = 8
-onnx.save(model, str(root / "model.onnx"))
-# the same boxes as a TFLite file without operators: its output is a constant
-import flatbuffers
-from ai_edge_litert import schema_py_generated as schema
-def tensor(name, shape, buffer):
-    made = schema.TensorT()
-    made.name, made.shape, made.buffer = name, shape, buffer
-    return made
-graph, model, buffers = schema.SubGraphT(), schema.ModelT(), [schema.BufferT(), schema.BufferT()]
-buffers[1].data = np.frombuffer(head.tobytes(), np.uint8)
-graph.tensors = [tensor("images", [1, 32, 32, 3], 0), tensor("detections", [1, 5, 2], 1)]
-graph.inputs, graph.outputs, graph.operators = [0], [1], []
-model.version, model.operatorCodes, model.subgraphs, model.buffers = 3, [], [graph], buffers
-builder = flatbuffers.Builder()
-builder.Finish(model.Pack(builder), b"TFL3")
-(root / "model.tflite").write_bytes(builder.Output())
 """
 
 
@@ -413,7 +418,7 @@ def drawn_from(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network, images of which one is broken, and recorded results of a checkpoint for two."""
     root = tmp_path_factory.mktemp("drawn")
     _, python = environments.ensure("evaluate", print)
-    for program in (DRAW, RECORD):
+    for program in (DRAW + NETWORKS, RECORD):
         command = [str(python), "-c", program, str(REPOSITORY), str(root)]
         subprocess.run(command, check=True, env=tool_environment(python, root))
     return root
@@ -487,15 +492,6 @@ corners = corners_of(np.array([[1000, 750, 240, 160, 0.3]]))[0] / size
 (root / "corners.json").write_text(json.dumps(corners.tolist()))
 # the same box in a frame of 32 x 32: a fortieth of its size, below a border of 4 pixels
 head = np.array([[[25], [22.75], [6], [4], [0.9], [0.3]]], np.float32)
-nodes = [helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
-         helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
-         helper.make_node("Add", ["nothing", "head"], ["detections"])]
-weights = [numpy_helper.from_array(head, "head"), numpy_helper.from_array(np.float32(0), "zero")]
-graph = helper.make_graph(nodes, "net", [helper.make_tensor_value_info("images", TensorProto.FLOAT, [1, 3, 32, 32])],
-                          [helper.make_tensor_value_info("detections", TensorProto.FLOAT, [1, 6, 1])], weights)
-model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
-model.ir_version = 8
-onnx.save(model, str(root / "model.onnx"))
 """
 
 
@@ -519,11 +515,11 @@ def test_an_oriented_box_is_drawn_where_it_is(tmp_path: Path) -> None:
     """
     _, python = environments.ensure("evaluate", print)
     environment = tool_environment(python, tmp_path)
-    command = [str(python), "-c", TURNED, str(REPOSITORY), str(tmp_path)]
+    command = [str(python), "-c", TURNED + NETWORKS, str(REPOSITORY), str(tmp_path)]
     subprocess.run(command, check=True, env=environment)
     found = draw(tmp_path, tmp_path, "obb")
     assert [view["objects"] for view in found["pictures"][0]["views"]] == [1, 1, 1]
-    for form in ("labels", "onnx", "shipped-onnx"):
+    for form in ("labels", "onnx", "tflite"):
         drawing, corners = tmp_path / "drawings" / f"1-{form}.jpg", tmp_path / "corners.json"
         command = [str(python), "-c", COLOURED, str(drawing), str(corners)]
         run = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
