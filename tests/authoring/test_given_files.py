@@ -19,6 +19,7 @@ from tests.authoring.golden import HERE, compare
 from tests.authoring.sample_workspace import plan_good, write_recipe
 from tests.checkpoints import archive_of
 from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
+from tests.tools.places import draw
 
 _WORDS = {"task": "detect", "names": "{0: 'person', 1: 'bicycle', 2: 'car'}", "imgsz": "[64, 64]"}
 
@@ -507,6 +508,53 @@ def test_suppression_is_reported_before_a_decoder_is_written(
     text = (workspace / "recipes" / "own.yaml").read_text()
     assert "export it with nms=False" in " ".join(text.replace("#", "").split())
     assert "classes: [" not in text
+
+
+INTEGERS = """\
+input: {size: 64}
+quantization: {scheme: int8, calibration: {images: calibration/*.bmp, count: 2}}
+targets: [linux-arm64-tflite]
+"""
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        (INTEGERS, True),
+        (INTEGERS.replace("scheme: int8", "scheme: int16x8"), False),
+        (
+            "input: {size: 64}\nquantization: {scheme: float16}\ntargets: [linux-arm64-tflite]",
+            False,
+        ),
+    ],
+)
+def test_pixels_and_scores_in_one_int8_output_are_reported_before_the_conversion(
+    rest: str, told: bool, workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An ONNX file with Ultralytics' decoded head, for an int8 TFLite file: a warning with the cure."""
+    draw(workspace / "calibration", 64, 2)
+    words = "task: detect, decoder: yolov8-decoded, classes: [a, b, c]"
+    content = onnx_bytes((IMAGE,), (_decoded(7),))
+    recipe = _place(workspace, "joint-onnx", (content, words, rest))
+    (workspace / "recipes" / "joint-onnx.yaml").write_text(recipe)
+    assert cli.main(["-C", str(workspace), "check"]) == 0
+    text = capsys.readouterr().out
+    assert ("a score has about 4 of 255 steps, and nothing is detected" in text) == told
+    assert ("give the .pt file, whose raw head is exported here" in text) == told
+
+
+def test_a_decoded_head_of_ones_own_for_int8_is_reported_at_its_line(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`export: {head: decoded}` for an int8 TFLite file: a warning before the training."""
+    draw(workspace / "calibration", 64, 2)
+    source = "{family: ultralytics, task: detect, architecture: yolov8n, weights: random}"
+    text = f"source: {source}\nevaluate: none\nexport: {{head: decoded}}\n{INTEGERS}"
+    write_recipe(workspace, "own", text)
+    assert cli.main(["-C", str(workspace), "check"]) == 0
+    told = capsys.readouterr().out
+    assert "own.yaml:4:16: warning: one int8 output would hold boxes in pixels and scores" in told
+    assert "help: remove `head`" in told
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_one_scale_for_boxes_and_scores_is_refused(stock: Path) -> None:
     assert told.startswith(
         "rejected by signal: detections [1, 84, 189] holds boxes and scores in one int8 tensor with"
     )
-    assert "Cure: export the raw head (leave `export.head` out)" in told
+    assert "Cure: export the raw head, as buildsys does from a .pt file" in told
     assert "normalized to 0..1" in told
 
 
@@ -218,7 +218,7 @@ def test_int8_destroys_the_outputs_of_a_stock_export(
     verdict = examine(tmp_path, stock / "stock.tflite", noise, classes=80, trained=trained)
     (told,) = verdict["failures"]
     assert told.startswith("detections [1, 84, 189] holds boxes and scores in one int8 tensor")
-    assert "export the raw head (leave `export.head` out)" in told
+    assert "export the raw head, as buildsys does from a .pt file" in told
     assert verdict["outputs"][0]["score_steps"] < 16
 
 

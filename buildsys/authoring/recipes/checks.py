@@ -8,7 +8,7 @@ from buildsys.authoring.recipes.families import network
 from buildsys.authoring.recipes.firmware_checks import check_decoder, check_firmware
 from buildsys.authoring.recipes.gates import check_gates
 from buildsys.authoring.recipes.given_checks import check_given
-from buildsys.authoring.recipes.model import least_opset
+from buildsys.authoring.recipes.model import least_opset, model_spec
 from buildsys.authoring.recipes.pipelines import is_finished, made_on_the_way
 from buildsys.authoring.recipes.recipe import (
     CALIBRATED,
@@ -27,6 +27,9 @@ from buildsys.authoring.targets.target import Target
 from buildsys.errors import Diagnostic
 from buildsys.registry import find_step
 from buildsys.spec import GRID, Family, Format
+from buildsys.steps.lib.heads.branches import usual
+from buildsys.steps.lib.heads.outputs import IN_PIXELS
+from buildsys.steps.lib.parity.tolerances import SCORE_STEPS
 from buildsys.text import did_you_mean
 
 _OPSETS = (11, 20)
@@ -42,6 +45,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     problems += check_given(build, locate, index) if not _has_error(problems) else []
     problems += _check_settings(build, locate)
     problems += _check_pipeline(build, locate, index)
+    problems += [] if _has_error(problems) else _warn_shared_scale(build, locate)
     problems += check_takes_batch(build, locate)
     if build.archive is not None and build.dataset is None:
         return [
@@ -132,6 +136,29 @@ def _check_head(build: Build, family: Family, locate: Locate) -> list[Diagnostic
     ]
     hint = f"remove `head`, or write one of: {', '.join(known)}"
     return [locate(("export", "head"), message, hint)]
+
+
+def _warn_shared_scale(build: Build, locate: Locate) -> list[Diagnostic]:
+    """Warn about one int8 output that holds pixels and scores: all its values share one scale."""
+    recipe, frame = build.recipe, model_spec(build).preprocessing
+    head = model_spec(build).head
+    if frame is None or recipe.quantization.scheme != "int8" or usual(head) not in IN_PIXELS:
+        return []
+    if recipe.source.task == "classify" or Format.TFLITE not in made_on_the_way(
+        build.target, recipe
+    ):
+        return []
+    steps = 255 / max(frame.height, frame.width)
+    if steps >= SCORE_STEPS:
+        return []
+    message = (
+        "one int8 output would hold boxes in pixels and scores from 0 to 1: a score has about"
+        f" {max(round(steps), 1)} of 255 steps, and nothing is detected"
+    )
+    if build.export is not None and build.asked_head:
+        return [locate(("export", "head"), message, "remove `head`", severity="warning")]
+    hint = "give the .pt file, whose raw head is exported here, or an export with boxes and scores apart"
+    return [locate(("source", "weights", "path"), message, hint, severity="warning")]
 
 
 def check_step_settings(

@@ -73,6 +73,8 @@ objectness, class probabilities; yolox-concatenated: boxes as offset from the ce
 and logarithm of the size in cells; yolox-split: the same three things apart. Of networks with two
 branches each head is there once more, with the ending -one-to-one.
 """
+IN_PIXELS = ("decoded", "yolox-decoded")
+"""Heads with boxes in pixels and scores in one output."""
 _OF_TWO_BRANCHES = tuple(head for head in HEADS if not head.startswith("yolox-"))
 HEADS |= {
     of_branch(head, ONE_TO_ONE): {

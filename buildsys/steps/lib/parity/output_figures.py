@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 RAW_HEAD = (
-    "export the raw head (leave `export.head` out), which gives boxes, scores and keypoints a scale"
-    " each, or let the network put out boxes normalized to 0..1"
+    "export the raw head, as buildsys does from a .pt file without `export.head`: it gives boxes,"
+    " scores and keypoints a scale each; or let the network put out boxes normalized to 0..1"
 )
 """The advice for a head that int8 cannot represent; all messages use these words."""
 
