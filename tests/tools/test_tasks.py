@@ -35,14 +35,14 @@ pytestmark = pytest.mark.tools
 RECIPE = """\
 name: shapes
 source: {family: ultralytics, task: segment, architecture: yolov8n-seg, weights: random}
-dataset: {generator: shapes, train: 40, val: 48, size: 96}
-input: {size: 96}
+dataset: {generator: shapes, train: 40, val: 48, size: 64}
+input: {size: 64}
 train: {epochs: 10, batch: 4, learning_rate: 0.004, validate: 5}
 matrix:
   task:
     segment: {}
     obb: {source: {task: obb, architecture: yolov8n-obb}}
-    classify: {source: {task: classify, architecture: yolov8n-cls}, input: {size: 64}}
+    classify: {source: {task: classify, architecture: yolov8n-cls}}
 targets:
   - {target: host, as: half, quantization: {scheme: float16}}
   - {target: raspberry-pi-5, as: board, quantization: {scheme: float16}}
