@@ -539,8 +539,8 @@ def test_pixels_and_scores_in_one_int8_output_are_reported_before_the_conversion
     (workspace / "recipes" / "joint-onnx.yaml").write_text(recipe)
     assert cli.main(["-C", str(workspace), "check"]) == 0
     text = capsys.readouterr().out
-    assert ("a score has about 4 of 255 steps, and nothing is detected" in text) == told
-    assert ("give the .pt file, whose raw head is exported here" in text) == told
+    assert ("one scale for both leaves the scores too few steps" in text) == told
+    assert ("give the checkpoint, whose outputs are exported apart" in text) == told
 
 
 def test_a_decoded_head_of_ones_own_for_int8_is_reported_at_its_line(

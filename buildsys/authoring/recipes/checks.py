@@ -29,7 +29,6 @@ from buildsys.registry import find_step
 from buildsys.spec import GRID, Family, Format
 from buildsys.steps.lib.heads.branches import usual
 from buildsys.steps.lib.heads.outputs import IN_PIXELS
-from buildsys.steps.lib.parity.tolerances import SCORE_STEPS
 from buildsys.text import did_you_mean
 
 _OPSETS = (11, 20)
@@ -45,7 +44,7 @@ def check(build: Build, locate: Locate, index: int, boards: Boards) -> list[Diag
     problems += check_given(build, locate, index) if not _has_error(problems) else []
     problems += _check_settings(build, locate)
     problems += _check_pipeline(build, locate, index)
-    problems += [] if _has_error(problems) else _warn_shared_scale(build, locate)
+    problems += [] if _has_error(problems) else _warn_shared_scale(build, locate, index)
     problems += check_takes_batch(build, locate)
     if build.archive is not None and build.dataset is None:
         return [
@@ -138,27 +137,26 @@ def _check_head(build: Build, family: Family, locate: Locate) -> list[Diagnostic
     return [locate(("export", "head"), message, hint)]
 
 
-def _warn_shared_scale(build: Build, locate: Locate) -> list[Diagnostic]:
+def _warn_shared_scale(build: Build, locate: Locate, index: int) -> list[Diagnostic]:
     """Warn about one int8 output that holds pixels and scores: all its values share one scale."""
-    recipe, frame = build.recipe, model_spec(build).preprocessing
-    head = model_spec(build).head
-    if frame is None or recipe.quantization.scheme != "int8" or usual(head) not in IN_PIXELS:
+    recipe, model = build.recipe, model_spec(build)
+    if recipe.quantization.scheme != "int8" or usual(model.head) not in IN_PIXELS:
         return []
-    if recipe.source.task == "classify" or Format.TFLITE not in made_on_the_way(
-        build.target, recipe
-    ):
-        return []
-    steps = 255 / max(frame.height, frame.width)
-    if steps >= SCORE_STEPS:
+    makes_tflite = Format.TFLITE in made_on_the_way(build.target, recipe)
+    if model.preprocessing is None or model.task == "classify" or not makes_tflite:
         return []
     message = (
-        "one int8 output would hold boxes in pixels and scores from 0 to 1: a score has about"
-        f" {max(round(steps), 1)} of 255 steps, and nothing is detected"
+        "one int8 output would hold boxes in pixels and scores from 0 to 1: one scale for both leaves"
+        " the scores too few steps, and the build is rejected"
     )
-    if build.export is not None and build.asked_head:
-        return [locate(("export", "head"), message, "remove `head`", severity="warning")]
-    hint = "give the .pt file, whose raw head is exported here, or an export with boxes and scores apart"
-    return [locate(("source", "weights", "path"), message, hint, severity="warning")]
+    at: KeyPath = ("source", "weights", "path")
+    hint = "give the checkpoint, whose outputs are exported apart, or an export with boxes and scores apart"
+    if build.contract is not None and build.contract.head:
+        at = ("firmware",) if recipe.firmware else ("targets", index)
+        hint = f"firmware {build.contract.name} decodes this head: choose another firmware"
+    elif build.asked_head:
+        at, hint = ("export", "head"), "remove `head`"
+    return [locate(at, message, hint, severity="warning")]
 
 
 def check_step_settings(
