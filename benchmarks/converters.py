@@ -40,10 +40,7 @@ _TARGET = "grove-vision-ai-v2"
 _GRANULARITIES = ("per-tensor", "per-channel")
 _WAY = ("export", "trace", "convert", "quantize")
 """Stages from the checkpoint to the quantized file."""
-_FOR_PARITY = "float"
-"""The stage that makes a float file for the parity ladder alone; litert-torch needs none."""
-_MEASURED = (*_WAY, _FOR_PARITY)
-_SHOWN = (*_MEASURED, "evaluate-checkpoint", "evaluate-tflite", "compile")
+_SHOWN = (*_WAY, "evaluate-checkpoint", "evaluate-tflite", "compile")
 """Stages whose cost or result is printed."""
 _NPU = "ethos-u"
 """The operator by which Vela replaces all operators that run on the NPU."""
@@ -95,7 +92,7 @@ class _Bench:
         action_key = self.state.key(step)
         if action_key is None:
             raise BuildsysError(f"{step.id} cannot run: an input of it has no result")
-        known = self.known.recall(step, action_key.key) if step.stage not in _MEASURED else None
+        known = self.known.recall(step, action_key.key) if step.stage not in _WAY else None
         if known is not None and self.known.holds(step, known):
             trees = {output.name: output.tree for output in step.outputs}
             for name, digest in known.outputs:
@@ -151,7 +148,7 @@ def _measure(bench: _Bench, plan: BuildPlan, tool: str, granularity: str) -> Row
     return Row(
         tool=tool,
         granularity=granularity,
-        costs={stage: bench.costs[steps[stage].id] for stage in _MEASURED if stage in steps},
+        costs={stage: bench.costs[steps[stage].id] for stage in _WAY if stage in steps},
         operators=dict(tflite.parse(bench.read(steps["quantize"], Format.TFLITE)).operators),
         metrics=_headlines(metrics, "") | _headlines(checkpoint, "checkpoint "),
         sram_kib=summary.get("sram_bytes", 0) / 1024,
@@ -183,14 +180,10 @@ def _headlines(metrics: dict[str, Any], prefix: str) -> dict[str, float]:
 
 
 def _print(row: Row) -> None:
-    way = {stage: cost for stage, cost in row.costs.items() if stage in _WAY}
-    total = sum(cost.seconds for cost in way.values())
-    peak = max(cost.memory for cost in way.values())
-    parts = ", ".join(f"{stage} {cost.seconds:.1f}" for stage, cost in way.items())
+    total = sum(cost.seconds for cost in row.costs.values())
+    peak = max(cost.memory for cost in row.costs.values())
+    parts = ", ".join(f"{stage} {cost.seconds:.1f}" for stage, cost in row.costs.items())
     print(f"{row.tool} {row.granularity}: {total:.1f} CPU s ({parts}), peak {peak:.0f} MiB")
-    apart = row.costs.get(_FOR_PARITY)
-    if apart is not None:
-        print(f"    float file for parity alone: {apart.seconds:.1f} CPU s, {apart.memory:.0f} MiB")
     if row.metrics:
         print(
             "   ", ", ".join(f"{name} {value:.4f}" for name, value in sorted(row.metrics.items()))

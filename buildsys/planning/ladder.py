@@ -4,19 +4,16 @@ Pure. checkpoint → ONNX → float TFLite → the file that ships → TFLite Mi
 decoder; without ONNX where torch is converted to TFLite at once.
 """
 
-import dataclasses
-
 from buildsys.authoring.recipes.families import step_for
 from buildsys.authoring.recipes.model import on_reference_kernels, runs_on_micro
 from buildsys.graph import Input
 from buildsys.planning.plan_builder import PlanBuilder
 from buildsys.planning.plan_steps import output
 from buildsys.registry import read_step
-from buildsys.spec import Format, Intermediate, Quantization
+from buildsys.spec import Format, Intermediate
 from buildsys.steps import (
     allocate_tflm,
     compare_recordings,
-    convert_tflite,
     prepare_pictures,
     record_tflm,
 )
@@ -116,24 +113,9 @@ def probe(builder: PlanBuilder) -> Input | None:
 
 def _float_file(builder: PlanBuilder) -> Input | None:
     """Return the same network as float TFLite, if the shipped file is quantized from it."""
-    if (
-        builder.model.quantization.scheme != "float32"
-        and Intermediate.FLOAT_TFLITE in builder.artifacts
-    ):
-        return builder.artifacts[Intermediate.FLOAT_TFLITE]
-    saved = builder.artifacts.get(Format.SAVED_MODEL)
-    if saved is None or builder.model.quantization.scheme == "float32":
+    if builder.model.quantization.scheme == "float32":
         return None
-    exact = Quantization(scheme="float32", granularity="per-channel", io="float32")
-    params = convert_tflite.plan(
-        convert_tflite.Settings(),
-        dataclasses.replace(builder.model, quantization=exact),
-        builder.board,
-    )
-    inputs: dict[str, Input] = {Format.SAVED_MODEL: saved}
-    inputs |= {"samples": builder.artifacts["samples"]} if "samples" in builder.artifacts else {}
-    step = builder.add("float", read_step(convert_tflite), params, inputs)
-    return output(step, Format.TFLITE)
+    return builder.artifacts.get(Intermediate.FLOAT_TFLITE)
 
 
 def _record(

@@ -1,5 +1,5 @@
-"""Convert ONNX to a TensorFlow SavedModel with onnx2tf: float32, NHWC, outputs under their ONNX
-names.
+"""Convert ONNX to a TensorFlow SavedModel with onnx2tf, and that to TFLite: float32, NHWC, outputs
+under their ONNX names.
 
 onnx2tf converts the network only. Its calibration option is never used: with `-cind` it infers
 shapes from an NHWC array on an NCHW graph and can return a wrong model without an error.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
+from buildsys.spec import BoardSpec, Format, Intermediate, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.networks import saved_model
 from buildsys.steps.lib.networks.saved_model import Params
 from buildsys.steps.lib.runtime.progress import fail, report
@@ -22,7 +22,7 @@ STEP = StepSpec(
     tool_env="onnx2tf",
     consumes=(Format.ONNX,),
     produces=Format.SAVED_MODEL,
-    also_produces=("layouts",),
+    also_produces=("layouts", Intermediate.FLOAT_TFLITE),
     needs=("samples",),
     block="convert",
     resources=Resources(memory_mib=3000),
@@ -51,7 +51,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     tf = tensorflow_setup.prepare()
     # onnx2tf downloads this array if it does not find it.
     tensorflow_setup.write_placeholder_pictures()
-    report(0, 2, "stages", "onnx2tf")
+    report(0, 3, "stages", "onnx2tf")
     # onnx2tf makes an AddN of a Sum, and AddN has no quantized kernel; with two operands it is an
     # Add.
     tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
@@ -61,17 +61,21 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     for error in failures:
         raise error
     network = saved_model.freeze(tf, lambda image: _listed(layers(image)), params.preprocessing)
-    report(1, 2, "stages", "comparing with the ONNX")
+    report(1, 3, "stages", "comparing with the ONNX")
     matches = _compare(network, inputs["onnx"], inputs.get("samples"), params)
 
     def answer(images: Any) -> dict[str, Any]:
         values = network(images)
         return {name: values[int(match.key)] for name, match in matches.items()}
 
-    saved_model.save(tf, answer, params.preprocessing, outputs["saved-model"])
+    frame, folder = params.preprocessing, outputs["saved-model"]
+    saved = saved_model.save(tf, answer, frame, folder)
+    report(2, 3, "stages", "float32 TFLite")
+    target = outputs[Intermediate.FLOAT_TFLITE]
+    saved_model.save_tflite(tf, saved, folder, inputs.get("samples"), frame, target)
     turned = {name for name, match in matches.items() if match.turned}
     saved_model.write_layouts(outputs["layouts"], turned)
-    report(2, 2, "stages")
+    report(3, 3, "stages")
 
 
 def _write_copy(source: Path, target: Path) -> None:

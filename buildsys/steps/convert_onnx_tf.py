@@ -1,4 +1,5 @@
-"""Convert ONNX to a TensorFlow SavedModel with onnx-tf 1.10: float32, same signature as onnx2tf's.
+"""Convert ONNX to a TensorFlow SavedModel with onnx-tf 1.10, and that to TFLite: float32, same
+signature as onnx2tf's.
 
 onnx-tf keeps ONNX's channels-first layout and adds a transpose before and after every convolution:
 its files compute the same and are a little slower on a CPU.
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from buildsys.spec import BoardSpec, Format, ModelSpec, Resources, StepSpec
+from buildsys.spec import BoardSpec, Format, Intermediate, ModelSpec, Resources, StepSpec
 from buildsys.steps.lib.networks import saved_model
 from buildsys.steps.lib.networks.saved_model import Params
 from buildsys.steps.lib.runtime.progress import fail, report
@@ -19,10 +20,10 @@ STEP = StepSpec(
     tool_env="onnx-tf",
     consumes=(Format.ONNX,),
     produces=Format.SAVED_MODEL,
-    also_produces=("layouts",),
+    also_produces=("layouts", Intermediate.FLOAT_TFLITE),
     needs=("samples",),
     block="convert",
-    resources=Resources(memory_mib=2000),
+    resources=Resources(memory_mib=3000),
 )
 _NEWEST_IR = 9
 """The newest IR version that onnxruntime 1.17 opens; later ones only add number types."""
@@ -52,7 +53,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     copy = Path("model.onnx")
     _write_copy(graph, copy)  # an unreadable file is reported before TensorFlow is imported
     tf = tensorflow_setup.prepare()
-    report(0, 2, "stages", "onnx-tf")
+    report(0, 3, "stages", "onnx-tf")
     made = _prepare(graph)
     # without its tf.function, whose AutoGraph would translate all of onnx-tf, which takes 10 s
     call = vars(type(made.tf_module))["__call__"].python_function
@@ -63,14 +64,18 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         return {name: values[key] for key, name in names.items()}
 
     network = _try(graph, lambda frame: saved_model.freeze(tf, answer, frame), params.preprocessing)
-    report(1, 2, "stages", "comparing with the ONNX")
+    report(1, 3, "stages", "comparing with the ONNX")
     for picture, wanted in saved_model.expect(copy, inputs.get("samples"), params):
         values = {name: value.numpy() for name, value in network(picture).items()}
         worst = conversion.require_close("onnx-tf", wanted, values)
     print("largest difference, ONNX against SavedModel:", worst)
-    saved_model.save(tf, network, params.preprocessing, outputs["saved-model"])
+    frame, folder = params.preprocessing, outputs["saved-model"]
+    saved = saved_model.save(tf, network, frame, folder)
+    report(2, 3, "stages", "float32 TFLite")
+    target = outputs[Intermediate.FLOAT_TFLITE]
+    saved_model.save_tflite(tf, saved, folder, inputs.get("samples"), frame, target)
     saved_model.write_layouts(outputs["layouts"], set())  # onnx-tf keeps the order of axes
-    report(2, 2, "stages")
+    report(3, 3, "stages")
 
 
 def _write_copy(graph: Any, target: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.spec import Format, Preprocessing, Resources, StepSpec
+from buildsys.steps.lib.files import float_tflite
 from buildsys.steps.lib.parity import recording_files
 
 STEP = StepSpec(
@@ -34,6 +35,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Record the outputs in file order."""
     from buildsys.steps.lib.networks import litert_raw
 
+    float_tflite.demand(inputs["tflite"])
     model = litert_raw.Raw(inputs["tflite"], params.reference_kernels)
     names = recording_files.name_outputs(model.names, params.names, inputs["tflite"])
     pictures = recording_files.pictures(inputs.get("pictures"), params.preprocessing, params.count)

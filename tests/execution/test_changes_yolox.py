@@ -38,8 +38,8 @@ SHIPPED = (
     "draw_models",
     "package_linux",
 )
-PER_CONVERTER = ("convert_tflite", "record_tflite", *SHIPPED)
-"""The ladder's float32 file is one step more."""
+PER_CONVERTER = ("record_tflite", *SHIPPED)
+"""The converter's own float32 file is recorded, too."""
 AFTER_TRAINING = (
     "evaluate_yolox",
     "record_yolox",

@@ -22,7 +22,7 @@ def test_every_step_in_tensorflow_runs_where_its_converter_does(workspace: Path,
     write_recipe(workspace, "tags", TRAINED + f"convert: {{tool: {tool}}}\n")
     stages = by_stage(plan_good(workspace)["tags@xiao-esp32s3"])
     assert stages["convert"].module == f"convert_{tool.replace('-', '_')}"
-    assert {stages[stage].tool_env for stage in ("convert", "quantize", "float")} == {tool}
+    assert {stages[stage].tool_env for stage in ("convert", "quantize")} == {tool}
 
 
 def test_onnx2tf_is_the_default(workspace: Path) -> None:
@@ -44,7 +44,7 @@ def test_two_converters_side_by_side_share_what_goes_before(workspace: Path) -> 
     one, other = (by_stage(plans[f"tags-{tool}@xiao-esp32s3"]) for tool in ("onnx2tf", "onnx-tf"))
     shared = {stage for stage in one if one[stage].id == other[stage].id}
     assert {"train", "export", "samples", "calibration", "record-onnx"} <= shared
-    assert not {"convert", "float", "quantize", "bind", "parity", "package"} & shared
+    assert not {"convert", "quantize", "bind", "parity", "package"} & shared
 
 
 def test_a_saved_model_ships_as_it_is(workspace: Path) -> None:
@@ -70,7 +70,7 @@ def test_torch_is_converted_without_onnx(workspace: Path) -> None:
         "convert": "convert_litert_torch",
         "quantize": "quantize_litert_torch",
     }
-    assert not {"export", "evaluate-onnx", "record-onnx", "float"} & set(stages)
+    assert not {"export", "evaluate-onnx", "record-onnx"} & set(stages)
     assert {item.name for item in stages["parity"].inputs} == {
         "checkpoint",
         "float-tflite",

@@ -258,7 +258,6 @@ def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
         "signal",
         "compile",
         "record-onnx",
-        "float",
         "record-float-tflite",
         "record-tflite",
         "tflm",

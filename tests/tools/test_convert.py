@@ -10,6 +10,7 @@ from buildsys.execution.running.runner import LAUNCHER, NO_MEMORY
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.tools.places import tool_environment
+from tests.tools.single_steps import make_noise
 
 pytestmark = pytest.mark.tools
 
@@ -85,7 +86,9 @@ def test_a_layout_that_shapes_do_not_tell(
     run = _convert(network, size, tmp_path)
     assert run.returncode == 0, run.stderr[-2000:]
     assert (tmp_path / "saved" / "saved_model.pb").is_file()
-    assert "largest difference" in run.stdout
+    assert "largest difference, ONNX against SavedModel" in run.stdout
+    assert "largest difference, SavedModel against float32 TFLite" in run.stdout
+    assert (tmp_path / "float.tflite").read_bytes()[4:8] == b"TFL3"
     assert json.loads((tmp_path / "layouts.json").read_text()) == layouts
 
 
@@ -137,17 +140,79 @@ assert float(answer(np.full((1, 4, 6, 3), 3.0, np.float32))["doubled"]) == 6.0
 saved_model.save(tf, answer, frame, Path("assigning"))
 saved = tf.saved_model.load("assigning").signatures["serving_default"]
 assert float(saved(images=tf.fill((1, 4, 6, 3), 4.0))["doubled"]) == 8.0
+
+foreign = saved_model.freeze(tf, lambda images: {"q": tf.linalg.qr(images)[0]}, frame)
+network = saved_model.save(tf, foreign, frame, Path("foreign"))
+saved_model.save_tflite(tf, network, Path("foreign"), None, frame, Path("foreign.tflite"))
+assert "Qr" in Path("foreign.tflite").read_text()
 """
 
 
 @pytest.mark.parametrize("converter", ["onnx2tf", "onnx-tf"])
 def test_a_frozen_network_may_branch_and_assign(converter: str, tmp_path: Path) -> None:
-    """Its weights are constants, in the saved file as well, unless it changes variables."""
+    """Its weights are constants, in the saved file as well, unless it changes variables. Operators
+    that TFLite lacks leave its file empty: the SavedModel may ship.
+    """
     _, python = environments.ensure(converter, print)
     (tmp_path / "branch.py").write_text(_BRANCH)
     environment = tool_environment(python, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
     command = [str(python), "branch.py"]
     subprocess.run(command, check=True, env=environment, cwd=tmp_path)
+
+
+_LIGHT = """
+import sys
+from pathlib import Path
+from buildsys.steps import convert_tflite
+from buildsys.steps.lib.runtime.progress import StepError
+from buildsys.steps.lib.runtime.launcher import rebuild
+quantization = {"scheme": "int8", "granularity": "per-channel", "io": "int8"}
+frame = {"height": 16, "width": 16, "color": "rgb", "resize": "letterbox"}
+params = {"quantization": quantization, "preprocessing": frame}
+inputs = {"saved-model": Path("saved"), "float-tflite": Path("float.tflite"), "calibration": Path("noise")}
+for scheme in ("int8", "int16x8", "float16", "dynamic-range", "float32"):
+    quantization["scheme"] = scheme
+    quantization["io"] = {"int8": "int8", "int16x8": "int16"}.get(scheme, "float32")
+    target = Path(f"{scheme}.tflite")
+    convert_tflite.run(inputs, {"tflite": target}, rebuild(convert_tflite.Params, params))
+    assert target.read_bytes()[4:8] == b"TFL3", scheme
+from tensorflow.python import tf2
+from tensorflow.python.eager import context
+assert tf2.enabled() and context.executing_eagerly()
+assert "tensorflow._api" not in sys.modules
+import tensorflow as tf
+assert tf.constant([1.0]).numpy()[0] == 1.0
+assert tf.DeviceSpec is sys.modules["tensorflow.python.framework.device"].DeviceSpec
+Path("float.tflite").write_text("no float32 TFLite file: TF Select ops: Qr")
+for scheme in ("int8", "float32"):
+    quantization["scheme"] = scheme
+    try:
+        convert_tflite.run(inputs, {"tflite": target}, rebuild(convert_tflite.Params, params))
+    except StepError as error:
+        assert str(error) == "TFLite cannot compute this network: TF Select ops: Qr"
+    else:
+        raise AssertionError(scheme)
+"""
+
+
+@pytest.mark.parametrize("converter", ["onnx2tf", "onnx-tf"])
+def test_quantizing_imports_a_part_of_tensorflow(converter: str, tmp_path: Path) -> None:
+    """No scheme runs the code of the package `tensorflow`, which is there for whoever needs it; a
+    converter's reason for not making the float file ends every scheme.
+    """
+    assert _convert(_MAP, 16, tmp_path).returncode == 0
+    make_noise(tmp_path / "noise", 16)
+    _, python = environments.ensure(converter, print)
+    environment = tool_environment(python, tmp_path) | {"PYTHONPATH": str(REPOSITORY)}
+    run = subprocess.run(
+        [str(python), "-c", _LIGHT],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
 
 
 def _convert(
@@ -161,7 +226,11 @@ def _convert(
     frame = {"height": size, "width": size, "color": "rgb", "resize": "letterbox"}
     request = {
         "inputs": {"onnx": str(source)},
-        "outputs": {"saved-model": str(target), "layouts": str(folder / "layouts.json")},
+        "outputs": {
+            "saved-model": str(target),
+            "layouts": str(folder / "layouts.json"),
+            "float-tflite": str(folder / "float.tflite"),
+        },
         "params": {"output_names": ["answer"], "preprocessing": frame},
         "error": str(folder / "error.txt"),
     }

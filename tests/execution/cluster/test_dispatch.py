@@ -176,7 +176,7 @@ def test_what_the_remote_loses_during_a_run_is_sent_or_made_again(
     lost: list[str] = []
 
     def lose(order: Order) -> None:
-        if order.stage == "float" and not lost:
+        if order.stage == "record-float-tflite" and not lost:
             lost.append(order.key)
             shutil.rmtree(tmp_path / "remote" / "blobs")
             near.remove("w0")
@@ -184,8 +184,8 @@ def test_what_the_remote_loses_during_a_run_is_sent_or_made_again(
 
     near.before = lose
     build(workspace, near)
-    assert kinds(near, "float")[0] == ("w1", "lost")
-    assert kinds(near, "float")[-1] == ("w1", "answer")
+    assert kinds(near, "record-float-tflite")[0] == ("w1", "lost")
+    assert kinds(near, "record-float-tflite")[-1] == ("w1", "answer")
     assert near.tools.ran.count("train_ultralytics") == 2
     again = shipped(workspace)
     shutil.rmtree(workspace / "build")
@@ -295,7 +295,7 @@ def test_without_the_remote_store_every_step_runs_here_after_one_line(
     place = tmp_path / "remote"
 
     def lose(order: Order) -> None:
-        if order.stage == "float" and place.is_dir():
+        if order.stage == "record-float-tflite" and place.is_dir():
             place.rename(tmp_path / "away")
             place.write_text("")
 

@@ -28,7 +28,7 @@ from tests.sample_steps import make_step
 PLAN = """\
 tags@grove-vision-ai-v2: stale
     stale     train                train.epochs 2 → 3, recipes/tags.yaml:9
-    pending   23 steps             after train
+    pending   22 steps             after train
     5 other steps need nothing
 """
 FAILED = Outcome(kind=Kind.FAILED, subject="prepare")

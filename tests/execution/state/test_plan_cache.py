@@ -76,29 +76,31 @@ def test_second_run_parses_nothing(workspace: Path) -> None:
     assert _run(workspace) == "5 pydantic ruamel ruamel.yaml"
 
 
-_PRECISIONS = """\
-source: {family: onnx, weights: {path: weights/model.onnx}}
-input: {size: 96}
-matrix: {quantization.scheme: [float32, float16]}
+_TWO_NAMES = """\
+matrix:
+  use:
+    calibrates:
+      quantization: {scheme: int8, calibration: {split: val, count: 20, seed: 0}}
+      evaluate: none
+    measures:
+      quantization: {scheme: float16}
+      evaluate: {split: val}
 targets: [host]
 """
-"""Two builds that share a step under two stage names."""
+"""Two builds that share prepared images, the calibration images of one and the probe of the other."""
 
 
 def test_a_shared_step_keeps_each_builds_name_for_it(workspace: Path) -> None:
     """A shared step keeps each build's name for it in the cache."""
-    write_recipe(workspace, "both", _PRECISIONS)
-    stages = [
-        [step.stage for step in steps_of(plan)] for plan in load_plans(Workspace(workspace)).plans
-    ]
-    kept = [
-        [step.stage for step in steps_of(plan)] for plan in load_plans(Workspace(workspace)).plans
-    ]
-    assert kept == stages
-    assert [("float" in names, "quantize" in names) for names in kept] == [
-        (True, True),
-        (False, True),
-    ]
+    write_recipe(workspace, "both", TRAINED.partition("quantization:")[0] + _TWO_NAMES)
+    made, kept = (
+        [{step.id: step.stage for step in steps_of(plan)} for plan in load_plans(place).plans]
+        for place in (Workspace(workspace), Workspace(workspace))
+    )
+    assert kept == made
+    one, other = kept
+    named = {(one[step], other[step]) for step in one.keys() & other.keys()}
+    assert ("calibration", "probe") in named
 
 
 def test_every_kind_of_plan_comes_back_as_what_it_was(workspace: Path) -> None:

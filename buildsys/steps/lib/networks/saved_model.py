@@ -1,4 +1,5 @@
-"""Write the SavedModel that every converter from ONNX produces, and compare it with its ONNX file.
+"""Write the SavedModel that every converter from ONNX produces, and its float32 TFLite file, and
+compare both with the ONNX file.
 
 Signature `serving_default`: input `images` float32 [1, height, width, 3] in 0..1, outputs float32
 under their canonical names. Later steps do not depend on which tool made it.
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import ModelSpec, Preprocessing
+from buildsys.steps.lib.files import float_tflite
+from buildsys.steps.lib.runtime.progress import StepError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,14 +93,53 @@ def _assigns(graph: Any) -> bool:
     return any(node.op.startswith("Assign") for nodes in (graph.node, *functions) for node in nodes)
 
 
-def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> None:
-    """Write the SavedModel of a function that calls a frozen network."""
+def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> Any:
+    """Write the SavedModel of a function that calls a frozen network, and return the function that is
+    in it.
+    """
     module = tf.Module()
     module.serve = _trace(tf, answer, frame)
     module.kept = list(module.serve.graph.variables)  # of a network that assigns them
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     # It only holds a random identifier, which would make the bytes of equal models differ.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
+    return module.serve
+
+
+def save_tflite(
+    tf: Any, network: Any, folder: Path, samples: Path | None, frame: Preprocessing, target: Path
+) -> None:
+    """Write the float32 TFLite file of a SavedModel, which computes the same as `network`, the
+    SavedModel's function, on sample images.
+
+    Where TFLite cannot, the file has the reason instead: the SavedModel itself may ship, and only steps
+    that read the file end with it.
+    """
+    from tensorflow.lite.python.convert import ConverterError
+
+    try:
+        content = tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
+        _compare(tf, network, content, samples, frame)
+    except (ConverterError, StepError, RuntimeError, ValueError) as error:
+        float_tflite.write_reason(target, error)
+    else:
+        target.write_bytes(content)
+
+
+def _compare(
+    tf: Any, network: Any, content: bytes, samples: Path | None, frame: Preprocessing
+) -> None:
+    from buildsys.steps.lib.images import prepared_images
+    from buildsys.steps.lib.parity import conversion
+    from buildsys.steps.lib.runtime import tensorflow_setup
+
+    figures: dict[str, float] = {}
+    for picture in prepared_images.load(samples, frame):
+        image = prepared_images.to_nhwc(picture[None])
+        wanted = {name: value.numpy() for name, value in network(tf.constant(image)).items()}
+        found = tensorflow_setup.run_tflite(content, image, reference_kernels=False)
+        figures = conversion.require_close("TFLite conversion", wanted, found)
+    print("largest difference, SavedModel against float32 TFLite:", figures)
 
 
 def _trace(tf: Any, function: Callable[[Any], Any], frame: Preprocessing) -> Any:

@@ -55,11 +55,11 @@ def _calibrate(self: Any, samples: Samples) -> bytes:
 
 
 def _interpreter(content: bytes) -> Any:
-    import tensorflow as tf
+    from tensorflow.lite.python import interpreter
 
-    return tf.lite.Interpreter(
+    return interpreter.Interpreter(
         model_content=content,
         num_threads=1,
-        experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_REF,
+        experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_REF,
         experimental_preserve_all_tensors=True,
     )

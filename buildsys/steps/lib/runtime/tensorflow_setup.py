@@ -8,15 +8,34 @@ from typing import Any
 
 def prepare() -> Any:
     """Set up this process and return the tensorflow module."""
-    os.environ.update(TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="")
-    # TensorFlow 2.15 contains Keras 2 and would not find it with this variable
-    if find_spec("tf_keras") is not None:
-        os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    _set_environment()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf
+
+
+def prepare_lite() -> Any:
+    """Set up this process for TFLite's converter, and return its module, without the rest of
+    TensorFlow.
+    """
+    from buildsys.steps.lib.runtime import tensorflow_light
+
+    _set_environment()
+    lite = tensorflow_light.import_lite()
+    from tensorflow.python.framework import config
+
+    config.set_intra_op_parallelism_threads(1)
+    config.set_inter_op_parallelism_threads(1)
+    return lite
+
+
+def _set_environment() -> None:
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="2", CUDA_VISIBLE_DEVICES="")
+    # TensorFlow 2.15 contains Keras 2 and would not find it with this variable
+    if find_spec("tf_keras") is not None:
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 
 def write_placeholder_pictures() -> None:
