@@ -790,7 +790,7 @@ def check_one_scale_for_pixels_and_scores() -> None:
     assert told.startswith(
         f"output0 [1, 84, {cells}] holds boxes and scores in one int8 tensor with the scale 3.2: a"
         " score from 0 to 1 has 0.3 steps (at least 16), so nothing is detected. Cure: export the"
-        " raw head (leave `export.head` out)"
+        " raw head, as buildsys does from a .pt file"
     )
     assert signal.shared_scale((_edge("output0", (1, cells, 84), 3.2),), cells)
     assert not signal.shared_scale((_edge("output0", (1, 84, cells), 1 / 255),), cells)
