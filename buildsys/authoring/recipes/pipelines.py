@@ -77,8 +77,8 @@ def follow(board: Target, recipe: Recipe) -> tuple[Leg, ...]:
             continue  # the source is already past this step
         if between is None or produced is None:
             wanted = " or ".join(step.spec.consumes)
-            before = "step before it makes" if legs else "source is"
-            message = f"{name} consumes {wanted}, but the {before} {current}"
+            before = "the step before it makes" if legs else "the recipe begins with"
+            message = f"{name} consumes {wanted}, but {before} {current}"
             raise UnfitError(scheme, position, message)
         legs.append(Leg(between=between, step=step))
         current = produced
