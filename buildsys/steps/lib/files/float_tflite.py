@@ -11,7 +11,7 @@ _LONGEST = 300
 
 
 def write_reason(target: Path, error: Exception) -> None:
-    """Write why there is no file, in one line, and print it."""
+    """Write the reason to the file and to the log, as one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if _OPERATORS in line] or lines or [type(error).__name__]
     reason = f"{_MARK}{named[0][:_LONGEST]}"

@@ -93,7 +93,7 @@ def _assigns(graph: Any) -> bool:
     return any(node.op.startswith("Assign") for nodes in (graph.node, *functions) for node in nodes)
 
 
-def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> Any:
+def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> Answer:
     """Write the SavedModel of a function that calls a frozen network, and return the function that is
     in it.
     """
@@ -103,11 +103,12 @@ def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> Any:
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     # It only holds a random identifier, which would make the bytes of equal models differ.
     (folder / "fingerprint.pb").unlink(missing_ok=True)
-    return module.serve
+    saved: Answer = module.serve
+    return saved
 
 
 def save_tflite(
-    tf: Any, network: Any, folder: Path, samples: Path | None, frame: Preprocessing, target: Path
+    tf: Any, network: Answer, folder: Path, samples: Path | None, frame: Preprocessing, target: Path
 ) -> None:
     """Write the float32 TFLite file of a SavedModel, which computes the same as `network`, the
     SavedModel's function, on sample images.
@@ -120,14 +121,14 @@ def save_tflite(
     try:
         content = tf.lite.TFLiteConverter.from_saved_model(str(folder)).convert()
         _compare(tf, network, content, samples, frame)
-    except (ConverterError, StepError, RuntimeError, ValueError) as error:
+    except (ConverterError, StepError) as error:  # others, as of memory, may not come again
         float_tflite.write_reason(target, error)
     else:
         target.write_bytes(content)
 
 
 def _compare(
-    tf: Any, network: Any, content: bytes, samples: Path | None, frame: Preprocessing
+    tf: Any, network: Answer, content: bytes, samples: Path | None, frame: Preprocessing
 ) -> None:
     from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.parity import conversion
