@@ -25,7 +25,7 @@ from buildsys.steps import (
 from buildsys.steps.bind_outputs import bound_order, contract_params
 from buildsys.steps.lib.datasets.ultralytics_layout import Split
 from buildsys.steps.lib.files.edge import Edge
-from buildsys.steps.lib.heads.branches import layout
+from buildsys.steps.lib.heads.branches import branch_of, layout, of_branch
 from buildsys.steps.lib.heads.given_outputs import CLASSIFIED
 from buildsys.steps.lib.metrics import accuracy
 
@@ -71,8 +71,12 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
 
 
 def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> accuracy.Params:
-    """Return how a file of this kind is run and decoded, and on which images."""
+    """Return how a file of this kind is run and decoded, and on which images.
+
+    A checkpoint is measured with its own decoded head, whatever is exported: once for all targets.
+    """
     facts, model = builder.build.dataset, builder.model
+    exported = kind != Format.CHECKPOINT
     split = builder.build.recipe.evaluate.split
     assert model.preprocessing is not None  # known outputs have a size
     return accuracy.Params(
@@ -81,7 +85,7 @@ def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> ac
         keypoints=model.keypoints,
         keypoint_dims=model.keypoint_dims,
         sigmas=facts.sigmas if facts and model.keypoints else (),
-        head=model.head,
+        head=model.head if exported else of_branch("decoded", branch_of(model.head)),
         preprocessing=model.preprocessing,
         reference_kernels=kind == Format.TFLITE and on_reference_kernels(builder.build),
         task=model.task,

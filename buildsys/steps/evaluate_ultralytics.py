@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import Format, Resources, StepSpec
-from buildsys.steps.lib.heads.branches import branch_of, is_one_to_one, of_branch
+from buildsys.steps.lib.heads.branches import is_one_to_one
 from buildsys.steps.lib.metrics.accuracy import Params, Predict, measure
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ STEP = StepSpec(
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
     """Measure; decoding is Ultralytics' own, so that it checks our decoding of the exported files."""
-    from dataclasses import replace
-
     from buildsys.steps.lib.families import ultralytics_setup
     from buildsys.steps.lib.runtime import torch_light
 
@@ -35,10 +33,9 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         ultralytics_setup.prepare(Path.cwd())
     source = inputs["checkpoint"]
     task = "pose" if params.keypoints else params.task or "detect"
-    decoded = replace(params, head=of_branch("decoded", branch_of(params.head)))
-    network = open_network(source, task, decoded.head, len(params.classes))
+    network = open_network(source, task, params.head, len(params.classes))
     data, target, curves = inputs["dataset"], outputs["metrics"], outputs.get("curves")
-    measure(source, data, network, decoded, target, "checkpoint", curves_target=curves)
+    measure(source, data, network, params, target, "checkpoint", curves_target=curves)
 
 
 def open_network(checkpoint: Path, task: str, head: str = "decoded", classes: int = 0) -> Predict:

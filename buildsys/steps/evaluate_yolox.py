@@ -21,8 +21,6 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """Measure; network and decoding are upstream's, on BGR 0..255, so that they check the input
     folding of the export and our decoding of the exported files.
     """
-    from dataclasses import replace
-
     from buildsys.steps.lib.families import yolox_checkpoint, yolox_network
     from buildsys.steps.lib.runtime import torch_light
 
@@ -42,6 +40,5 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
         scores = rows[..., 4:5] * rows[..., 5:]
         return {"detections": np.concatenate([rows[..., :4], scores], 2).transpose(0, 2, 1)}
 
-    decoded = replace(params, head="decoded")
     data, target, curves = inputs["dataset"], outputs["metrics"], outputs.get("curves")
-    measure(source, data, predict, decoded, target, "checkpoint", curves_target=curves)
+    measure(source, data, predict, params, target, "checkpoint", curves_target=curves)

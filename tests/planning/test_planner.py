@@ -86,6 +86,17 @@ def test_two_targets_share_the_steps_before_they_part(workspace: Path) -> None:
     assert grove["package"].id != xiao["package"].id
 
 
+def test_a_checkpoint_is_measured_once_for_all_heads(workspace: Path) -> None:
+    """Whatever head targets export, a checkpoint decodes its own output."""
+    targets = "targets: [xiao-esp32s3, {target: host, export: {head: decoded},"
+    targets += " quantization: {scheme: float16}}]\n"
+    builds = read(workspace, f"{_HEAD}{targets}")
+    raw, decoded = (by_stage(plan(builds[name])) for name in ("xiao-esp32s3", "host"))
+    assert raw["export"].id != decoded["export"].id
+    assert raw["evaluate-onnx"].id != decoded["evaluate-onnx"].id
+    assert raw["evaluate-checkpoint"].id == decoded["evaluate-checkpoint"].id
+
+
 @pytest.mark.parametrize(
     ("old", "new", "first", "kept"),
     [

@@ -23,12 +23,10 @@ EMULATED = frozenset(
     {
         "train_ultralytics",
         "train_yolox",
-        "quantize_onnx",
         "convert_tflite",
         "evaluate_onnx",
         "evaluate_tflite",
         "compile_vela",
-        "record_tflm",
     }
 )
 """Those that compute most, each once: an emulated step takes twenty times as long as a native one, and a

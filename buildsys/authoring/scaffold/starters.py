@@ -30,7 +30,7 @@ RECIPE = f"""\
 #
 # A first recipe: everything it needs is made here, so that `doit` shows the whole way within minutes:
 # images, training, export, int8, the board's compiler, accuracy after each conversion, a package.
-# The network is a toy: it trains for about a minute, on drawn tags only. The steps are the real ones.
+# The network is a toy: it trains for half a minute, on drawn tags only. The steps are the real ones.
 #
 # What to change first, to make it yours:
 #   1. `dataset`: your own images. `{{path: data/my/data.yaml}}` names a data.yaml of Ultralytics' kind
@@ -45,9 +45,10 @@ source:
   task: detect                      # boxes with classes; `pose` adds keypoints
   architecture: yolov8n
   weights: random                   # it starts from nothing: fine for a first look, poor for real images
-dataset: {{generator: fiducials, train: 200, val: 60, size: 96, min_side: 24}}   # draws QR codes, ArUco markers
-input: {{size: 96}}                   # pixels; smaller is faster on the board and less accurate
-train: {{epochs: 12, batch: 8, seed: 0}}   # real images need ten times as much
+dataset:                            # draws QR codes and ArUco markers
+  {{generator: fiducials, train: 120, val: 40, size: 64, min_side: 28, max_side: 60}}
+input: {{size: 64}}                   # pixels; smaller is faster on the board and less accurate
+train: {{epochs: 12, batch: 8, learning_rate: 0.004, seed: 0}}   # real images need ten times as many epochs
 quantization:
   scheme: int8                      # what the board's NPU computes with
   granularity: per-tensor
