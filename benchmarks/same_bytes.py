@@ -1,6 +1,6 @@
 """Every artifact of a tiny chain of both families, made natively and under emulated CPUs: one table.
 
-`python benchmarks/same_bytes.py [--cpu EPYC-Rome] [--size 64] [--keep FOLDER] [MODULE …]`
+`python benchmarks/same_bytes.py [--cpu EPYC-Rome] [--size 64] [--once] [--keep FOLDER] [MODULE …]`
 
 Each step runs on the artifacts that were made natively, so that each row stands for itself. Emulation is
 qemu's of user programs (Debian: qemu-user); it takes ten to twenty times as long.
@@ -220,10 +220,13 @@ def make_workspace(root: Path, size: int) -> Path:
 
 
 def main() -> int:
-    """Print the table as it grows; 1 where an artifact differs, 2 without an emulator."""
+    """Print the table as it grows; 1 where an artifact differs or a module has no step, 2 without an
+    emulator.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cpu", action="append", help="of qemu's, Haswell if none is given")
     parser.add_argument("--size", type=int, default=64, help="of the pictures, in pixels")
+    parser.add_argument("--once", action="store_true", help="of each module only its first step")
     parser.add_argument("--keep", type=Path, help="a folder to work in, which is left there")
     parser.add_argument(
         "modules", nargs="*", metavar="MODULE", help="steps to emulate, all if none"
@@ -236,10 +239,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         differ = 0
         root, modules = options.keep or Path(folder), frozenset(options.modules)
-        for row in compare(root, cpus, options.size, modules):
+        without = set(modules)
+        for row in compare(root, cpus, options.size, modules, options.once):
             differ += not row.equal
+            without.discard(row.module)
             _print(row, ("native", *cpus))
-    return 1 if differ else 0
+        for module in sorted(without):
+            print(f"{module}: no step of it in these builds", file=sys.stderr)
+    return 1 if differ or without else 0
 
 
 def _print(row: Compared, cpus: tuple[str, ...]) -> None:

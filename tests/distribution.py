@@ -6,7 +6,6 @@ from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
 LONGEST_FIRST = (
-    "test_same_bytes",
     "test_examples",
     "test_tasks",
     "test_pipeline",

@@ -1,4 +1,7 @@
-"""A small build of both families has the same bytes on this CPU and on an emulated one."""
+"""What libraries compute differently by the CPU is the same on this one and on an emulated one.
+
+`.ci/run` compares trainings and conversions: `benchmarks/same_bytes.py`.
+"""
 
 import shutil
 import subprocess
@@ -6,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.same_bytes import EMULATOR, compare
+from benchmarks.same_bytes import EMULATOR
 from buildsys.execution.tools import environments
 from tests.conftest import REPOSITORY
 from tests.tools.places import tool_environment
@@ -18,31 +21,6 @@ pytestmark = [
         reason=f"{EMULATOR} is not installed (Debian: qemu-user): no other CPU can be emulated here",
     ),
 ]
-
-EMULATED = frozenset(
-    {
-        "train_ultralytics",
-        "train_yolox",
-        "convert_tflite",
-        "evaluate_onnx",
-        "evaluate_tflite",
-        "compile_vela",
-    }
-)
-"""Those that compute most, each once: an emulated step takes twenty times as long as a native one, and a
-conversion from ONNX three minutes. `benchmarks/same_bytes.py` does all."""
-
-
-def test_every_artifact_is_the_same_under_another_cpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Trainings, quantizations, Vela's file and accuracy are equal on an emulated Haswell."""
-    monkeypatch.setenv("BUILDSYS_ISOLATION", "none")  # `compare` sets both itself
-    monkeypatch.setenv("BUILDSYS_STORE", str(tmp_path / "plans"))
-    rows = list(compare(tmp_path, ("Haswell",), 32, EMULATED, once=True))
-    assert [f"{row.stage}: {row.made}" for row in rows if not row.equal] == []
-    assert {row.module for row in rows} == EMULATED
-
 
 SOFTMAX = """\
 import sys

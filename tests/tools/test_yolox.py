@@ -187,7 +187,7 @@ def test_the_checkpoint_is_measured_by_upstreams_decode(
         "keypoints": 0,
         "keypoint_dims": 0,
         "sigmas": [],
-        "head": "yolox-split",
+        "head": "decoded",
         "preprocessing": FRAME,
         "task": "detect",
     }
