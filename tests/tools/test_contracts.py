@@ -37,7 +37,7 @@ source:
   weights: {{path: start.pt, sha256: {START}}}
 dataset: {{generator: fiducials, train: 48, val: 4, size: 96, seed: 5, min_side: 24, max_side: 80}}
 input: {{size: 96}}
-train: {{epochs: 4, batch: 8, learning_rate: 0.001}}
+train: {{epochs: 2, batch: 8, learning_rate: 0.001}}
 quantization:
   scheme: int8
   granularity: per-tensor
