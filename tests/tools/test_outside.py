@@ -1,4 +1,4 @@
-"""The first recipe of `init`, unchanged, with the real tools. About two minutes."""
+"""The first recipe of `init`, unchanged, with the real tools. About a minute."""
 
 import json
 import os
@@ -32,4 +32,4 @@ def test_the_first_recipe_builds_as_it_stands(tmp_path: Path) -> None:
     assert (folder / "tag-finder_vela.tflite").stat().st_size > 100_000
     assert (folder / "labels.txt").read_text().split() == ["qr", "aruco"]
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["tflite"]["metrics"]["box.mAP50"] > 0.9, "the toy finds its tags"
+    assert metrics["tflite"]["metrics"]["box.mAP50"] > 0.8, "the toy finds its tags"

@@ -1,5 +1,6 @@
 """Decisions about steps and their reasons, in memory, without processes or recipes."""
 
+import gc
 import json
 import shutil
 import sys
@@ -377,7 +378,7 @@ def test_a_finished_step_costs_nothing_of_what_does_not_read_it(tmp_path: Path) 
 
 
 def count_lines(action: Callable[[], None]) -> int:
-    """Number of Python lines that an action executes."""
+    """Number of Python lines that an action executes, without those of a garbage collection."""
     count = 0
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
@@ -386,11 +387,13 @@ def count_lines(action: Callable[[], None]) -> int:
         return trace
 
     before = sys.gettrace()
+    gc.disable()
     sys.settrace(trace)
     try:
         action()
     finally:
         sys.settrace(before)
+        gc.enable()
     return count
 
 
