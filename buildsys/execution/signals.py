@@ -52,14 +52,29 @@ def end_on_signals(
         with contextlib.suppress(Exception):
             text = "\n".join(filter(None, (text, details())))
         with contextlib.suppress(OSError):
-            if os.isatty(2):
-                os.write(2, _SHOW_CURSOR)  # the live display hides it
-            os.write(2, f"\ninterrupted: {text}\n".encode())
+            error = _last_words()
+            if os.isatty(error):
+                os.write(error, _SHOW_CURSOR)  # the live display hides it
+            os.write(error, f"\ninterrupted: {text}\n".encode())
         os._exit(128 + number)
 
     for each in _SIGNALS:
         if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # nohup
             signal.signal(each, handle)
+
+
+def _last_words() -> int:
+    """Return a descriptor of stderr that other threads do not have: what they print from now on, such
+    as the beginning of another step, goes nowhere, and the message stays the last one.
+    """
+    with contextlib.suppress(
+        OSError
+    ):  # too many open files: the message is worth more than its place
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        ours = os.dup(2)
+        os.dup2(nowhere, 2)
+        return ours
+    return 2
 
 
 @contextlib.contextmanager

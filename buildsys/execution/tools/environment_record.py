@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from buildsys.digest import digest_bytes
-from buildsys.files import write_atomic
+from buildsys.files import TEMPORARY, write_atomic
 
 RECORD = ".record"
 _OWN = frozenset({RECORD, ".synced", ".lock"})
@@ -50,10 +50,13 @@ def verify(place: Path) -> str:
 
 
 def _stats(place: Path) -> str:
-    lines = []
-    for path in _files(str(place)):
+    root, lines = str(place), []
+    for path in _files(root):
+        folder, name = os.path.split(path)
+        if folder == root and name.startswith(TEMPORARY):
+            continue  # another process or thread is writing its record
         stat = os.lstat(path)
-        lines.append(f"{path[len(str(place)) :]}\0{stat.st_size}\0{stat.st_mtime_ns}")
+        lines.append(f"{path[len(root) :]}\0{stat.st_size}\0{stat.st_mtime_ns}")
     return digest_bytes("\n".join(sorted(lines)).encode(errors="surrogateescape"))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.execution.tools import definitions, environment_record, environments
+from buildsys.files import temporary_file
 
 
 def install(place: Path) -> Path:
@@ -53,6 +54,19 @@ def test_what_is_the_same_in_another_time_is_no_change(tmp_path: Path) -> None:
     (packages / "tool" / "__pycache__" / "core.pyc").write_bytes(b"")
     (tmp_path / ".synced").write_text("lock")
     assert environment_record.find_change(tmp_path) == ""
+
+
+def test_a_record_that_another_thread_writes_is_not_part_of_the_environment(
+    tmp_path: Path,
+) -> None:
+    """Its unfinished file may be gone a moment later: a run ended with an unexpected error."""
+    install(tmp_path)
+    environment_record.write(tmp_path)
+    recorded = (tmp_path / environment_record.RECORD).read_bytes()
+    with temporary_file(tmp_path) as unfinished:
+        assert unfinished.exists()
+        environment_record.write(tmp_path)
+    assert (tmp_path / environment_record.RECORD).read_bytes() == recorded
 
 
 def test_an_edited_environment_is_made_again_with_a_line_that_says_so(
