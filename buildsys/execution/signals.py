@@ -65,16 +65,16 @@ def end_on_signals(
 
 def _last_words() -> int:
     """Return a descriptor of stderr that other threads do not have: what they print from now on, such
-    as the beginning of another step, goes nowhere, and the message stays the last one.
+    as the beginning of another step, goes nowhere, and the message stays the last one. If too many
+    files are open, it is stderr itself: the message matters more than its place.
     """
-    with contextlib.suppress(
-        OSError
-    ):  # too many open files: the message is worth more than its place
+    try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         ours = os.dup(2)
         os.dup2(nowhere, 2)
-        return ours
-    return 2
+    except OSError:
+        return 2
+    return ours
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     report(0, 3, "stages", "onnx2tf")
     # onnx2tf makes an AddN of a Sum, and AddN has no quantized kernel; with two operands it is an
     # Add.
-    tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)
+    tf.add_n = lambda inputs, name=None: functools.reduce(tf.math.add, inputs)  # type: ignore[attr-defined]
     _tell_layout_of_sums()
     failures = _simplify_in_this_process()
     layers = _convert(Path("model.onnx"))

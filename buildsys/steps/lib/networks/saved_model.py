@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from buildsys.spec import ModelSpec, Preprocessing
@@ -62,7 +63,9 @@ def write_layouts(target: Path, turned: set[str]) -> None:
     target.write_text(json.dumps(layouts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def freeze(tf: Any, network: Callable[[Any], Any], frame: Preprocessing) -> Callable[[Any], Any]:
+def freeze(
+    tf: ModuleType, network: Callable[[Any], Any], frame: Preprocessing
+) -> Callable[[Any], Any]:
     """Return a network of one image, float32 [1, h, w, 3] in 0..1, as one graph whose weights are
     constants, unless it changes variables.
 
@@ -93,7 +96,7 @@ def _assigns(graph: Any) -> bool:
     return any(node.op.startswith("Assign") for nodes in (graph.node, *functions) for node in nodes)
 
 
-def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> Answer:
+def save(tf: ModuleType, answer: Answer, frame: Preprocessing, folder: Path) -> Answer:
     """Write the SavedModel of a function that calls a frozen network, and return the function that is
     in it.
     """
@@ -108,7 +111,12 @@ def save(tf: Any, answer: Answer, frame: Preprocessing, folder: Path) -> Answer:
 
 
 def save_tflite(
-    tf: Any, network: Answer, folder: Path, samples: Path | None, frame: Preprocessing, target: Path
+    tf: ModuleType,
+    network: Answer,
+    folder: Path,
+    samples: Path | None,
+    frame: Preprocessing,
+    target: Path,
 ) -> None:
     """Write the float32 TFLite file of a SavedModel, which computes the same as `network`, the
     SavedModel's function, on sample images.
@@ -128,7 +136,7 @@ def save_tflite(
 
 
 def _compare(
-    tf: Any, network: Answer, content: bytes, samples: Path | None, frame: Preprocessing
+    tf: ModuleType, network: Answer, content: bytes, samples: Path | None, frame: Preprocessing
 ) -> None:
     from buildsys.steps.lib.images import prepared_images
     from buildsys.steps.lib.parity import conversion
@@ -143,6 +151,6 @@ def _compare(
     print("largest difference, SavedModel against float32 TFLite:", figures)
 
 
-def _trace(tf: Any, function: Callable[[Any], Any], frame: Preprocessing) -> Any:
+def _trace(tf: ModuleType, function: Callable[[Any], Any], frame: Preprocessing) -> Any:
     picture = tf.TensorSpec((1, frame.height, frame.width, 3), tf.float32, name="images")
     return tf.function(function, input_signature=[picture]).get_concrete_function()

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 
-def import_lite() -> Any:
+def import_lite() -> ModuleType:
     """Return the module `tensorflow.lite.python.lite`, with TensorFlow 2's behaviour.
 
     `tensorflow` is a package whose own code has not run: that runs when something needs one of its
@@ -26,7 +26,8 @@ def import_lite() -> Any:
         v2_compat.enable_v2_behavior()
     from tensorflow.lite.python import lite
 
-    return lite
+    module: ModuleType = lite
+    return module
 
 
 def _package() -> ModuleType:

@@ -3,20 +3,22 @@
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 
-def prepare() -> Any:
+def prepare() -> ModuleType:
     """Set up this process and return the tensorflow module."""
     _set_environment()
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    return tf
+    module: ModuleType = tf
+    return module
 
 
-def prepare_lite() -> Any:
+def prepare_lite() -> ModuleType:
     """Set up this process for TFLite's converter, and return its module, without the rest of
     TensorFlow.
     """
