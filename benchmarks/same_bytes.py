@@ -99,8 +99,10 @@ class Compared:
 
     @property
     def equal(self) -> bool:
-        """Whether every CPU made the same bytes."""
-        return all(each.digests == self.made[0].digests and not each.error for each in self.made)
+        """Whether two or more CPUs made something, and all of them the same bytes."""
+        first, *others = self.made
+        alike = all(each.digests == first.digests and not each.error for each in self.made)
+        return bool(first.digests and others) and alike
 
 
 def emulated(cpu: str) -> process.CommandRunner:

@@ -73,7 +73,8 @@ def evaluate(builder: PlanBuilder, name: str, model: Input) -> None:
 def make_reading(builder: PlanBuilder, kind: str, places: tuple[str, ...]) -> accuracy.Params:
     """Return how a file of this kind is run and decoded, and on which images.
 
-    A checkpoint is measured with its own decoded head, whatever is exported: once for all targets.
+    A checkpoint is measured with its branch's own decoded head, whatever is exported: once for all
+    targets.
     """
     facts, model = builder.build.dataset, builder.model
     exported = kind != Format.CHECKPOINT

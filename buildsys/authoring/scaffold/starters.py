@@ -36,8 +36,9 @@ RECIPE = f"""\
 #   1. `dataset`: your own images. `{{path: data/my/data.yaml}}` names a data.yaml of Ultralytics' kind
 #   2. `weights`: a network that was trained before. `{{path: weights/best.pt, sha256: …}}`
 #      (`buildsys pin` writes the digest)
-#   3. `train`: more epochs; or remove the block to use trained weights as they are
-#   4. `targets`: your board
+#   3. `train`: more epochs, without `learning_rate`; or remove the block to use trained weights as they are
+#   4. `input`: a larger size, 192 for example
+#   5. `targets`: your board
 # `buildsys new NAME --from weights/best.pt --data data/my/data.yaml` writes such a recipe for you.
 name: {RECIPE_NAME}                    # the file's name
 source:
@@ -45,8 +46,8 @@ source:
   task: detect                      # boxes with classes; `pose` adds keypoints
   architecture: yolov8n
   weights: random                   # it starts from nothing: fine for a first look, poor for real images
-dataset:                            # draws QR codes and ArUco markers
-  {{generator: fiducials, train: 120, val: 40, size: 64, min_side: 28, max_side: 60}}
+# QR codes and ArUco markers, drawn here:
+dataset: {{generator: fiducials, train: 120, val: 40, size: 64, min_side: 28, max_side: 60}}
 input: {{size: 64}}                   # pixels; smaller is faster on the board and less accurate
 train: {{epochs: 12, batch: 8, learning_rate: 0.004, seed: 0}}   # real images need ten times as many epochs
 quantization:

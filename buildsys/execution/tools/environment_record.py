@@ -23,6 +23,7 @@ _OF_THE_INSTALLER = frozenset({"_virtualenv.py", "_virtualenv.pth"})
 def write(place: Path) -> None:
     """Record the environment as it is. If that fails, changes are not detected."""
     with contextlib.suppress(OSError):
+        os.scandir(place).close()  # a folder that another process removes is not made again
         write_atomic(place / RECORD, _stats(place), durable=False)
 
 

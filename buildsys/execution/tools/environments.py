@@ -51,12 +51,20 @@ def ensure(
     if env.external:
         return "external", Path(sys.executable)
     ready = find_synced(env)
-    if ready is None or (ready[1] not in _seen and environment_record.find_change(_place(ready))):
+    if ready is None or (ready[1] not in _seen and _is_changed(_place(ready))):
         with _alone(env, print_line):
             ready = _make(env, print_line, run or _reporting(env, print_line))
     bytecode.prepare(ready[1], name, env.package, print_line)
     _seen.add(ready[1])
     return ready
+
+
+def _is_changed(place: Path) -> bool:
+    """Return whether an environment is to be looked at again, alone."""
+    try:
+        return bool(environment_record.find_change(place))
+    except OSError:  # another process is just making it again
+        return True
 
 
 @contextlib.contextmanager
@@ -115,6 +123,8 @@ def _sync(
         f"syncing the tool environment {env.name} ({env.title} {env.version}): up to {size} MiB to"
         f" download, {env.disk_mib} MiB on disk, into {place}"
     )
+    with contextlib.suppress(OSError):
+        (place / MARKER).unlink()  # nobody takes it while its files go
     shutil.rmtree(place, ignore_errors=True)
     uv = find_uv()
     python = place / "bin" / "python"

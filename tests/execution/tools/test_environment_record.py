@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,31 @@ def test_an_edited_environment_is_made_again_with_a_line_that_says_so(
     syncs = [command for command in commands if command[1] == "pip"]
     assert ["--no-cache" in command for command in syncs] == [False, True]
     assert environment_record.verify(place) == ""
+
+
+def test_an_environment_that_is_made_again_is_no_error_for_who_checks_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While one step removes and makes an edited environment, others wait for it."""
+
+    def uv(command: Sequence[str], extra: Mapping[str, str]) -> "subprocess.CompletedProcess[str]":
+        if command[1] == "venv":
+            install(Path(command[-1]))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    said: list[str] = []
+    place = definitions.folder(definitions.tool_env("vela-5.2"), "lock")
+    for _ in range(10):
+        monkeypatch.setattr(environments, "_seen", set[Path]())
+        shutil.rmtree(place, ignore_errors=True)
+        for number in range(200):  # removing them takes a moment
+            (install(place / f"more-{number}") / "more.py").touch()
+        packages = install(place)
+        environment_record.write(place)
+        (place / ".synced").write_text("lock\n")
+        (packages / "sitecustomize.py").touch()
+        with ThreadPoolExecutor(4) as steps:
+            found = [
+                steps.submit(environments.ensure, "vela-5.2", said.append, uv) for _ in range(4)
+            ]
+        assert {each.result() for each in found} == {("lock", place / "bin" / "python")}
