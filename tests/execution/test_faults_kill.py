@@ -77,7 +77,7 @@ def test_whoever_is_ended_however(tmp_path: Path, victims: str, number: signal.S
     [
         (signal.SIGTERM, 0, "begins again, because no epoch was finished"),
         (signal.SIGINT, 1, "continues at epoch 2 of 2"),
-        (signal.SIGHUP, 2, "continues after its last epoch"),
+        (signal.SIGHUP, 2, "only ends the training: all 2 epochs are done"),
     ],
 )
 def test_an_interrupted_run_writes_its_summary(

@@ -18,7 +18,7 @@ def describe_resumption(workspace: Workspace, step: Step, key: str) -> str:
     if not done or not every:
         return ""
     if done >= every:
-        return "continues after its last epoch"
+        return f"only ends the training: all {every} epochs are done"
     return f"continues at epoch {done + 1} of {every}"
 
 

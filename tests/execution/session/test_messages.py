@@ -62,7 +62,7 @@ def test_plan_reads_the_state_that_trainings_save(module: ModuleType, name: str)
     [
         ("state.pt", 2, "; continues at epoch 3 of 8"),
         ("last.pt", 2, "; continues at epoch 3 of 8"),
-        ("state.pt", 8, "; continues after its last epoch"),
+        ("state.pt", 8, "; only ends the training: all 8 epochs are done"),
         ("state.pt", 0, ""),
         ("best-2.pt", 2, ""),
     ],
