@@ -124,8 +124,8 @@ class Batch:
         self.started: list[Started] = []
         self.names = [f"w{number}" for number in range(workers)]
         self.server = S3Server(root / "server")
-        self.alone = processes.make_place(root / "alone", seconds=0.01)
-        self.cluster = Cluster(root / "cluster")
+        self.alone = processes.make_place(root / "alone", seconds=0.01, boards=2)
+        self.cluster = Cluster(root / "cluster", boards=2)
         self.cluster.remote = f"s3://{BUCKET}/team"
         self.cluster.endpoint = self.server.endpoint
         for place in (self.alone, self.cluster.place):

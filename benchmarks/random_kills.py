@@ -45,11 +45,11 @@ class Trial:
 
     def __init__(self, root: Path, seed: int) -> None:
         self.random = random.Random(seed)
-        self.place = processes.make_place(root / "tried", seconds=0.01)
+        self.place = processes.make_place(root / "tried", seconds=0.01, boards=2)
         self.store = root / "tried" / "store"
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
-        calm = processes.make_place(root / "calm", seconds=0.01)
+        calm = processes.make_place(root / "calm", seconds=0.01, boards=2)
         started = time.monotonic()
         done = processes.run_doit(calm)
         assert done.returncode == 0, done.stdout

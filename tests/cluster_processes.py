@@ -25,12 +25,12 @@ environments.ensure = ensure
 class Cluster:
     """A workspace `place` below `root`, and the processes of its cluster, which `close` ends.
 
-    `wait_seconds`: how long a step waits for a worker that fits.
+    `wait_seconds`: how long a step waits for a worker that fits; `boards`: see `make_place`.
     """
 
-    def __init__(self, root: Path, wait_seconds: float = 30, **tool: str) -> None:
+    def __init__(self, root: Path, wait_seconds: float = 30, boards: int = 1, **tool: str) -> None:
         self.root = root
-        self.place = make_place(root, seconds=0.01, **tool)
+        self.place = make_place(root, seconds=0.01, boards=boards, **tool)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.wait_seconds = wait_seconds
         self.remote, self.endpoint = f"file://{root}/remote", ""

@@ -41,12 +41,17 @@ targets: [host]
 """
 
 
-def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
-    """Make a workspace below `root` with 3 builds, and environments with the stand-in.
+def make_place(root: Path, seconds: float = 0.02, boards: int = 1, **settings: str) -> Path:
+    """Make a workspace below `root` with `tags` for 1 or 2 boards and `plain`, and environments with
+    the stand-in.
 
-    `seconds` is a stand-in tool's duration. The workspace is `root/place`; see `environment`.
+    `seconds` is a stand-in tool's duration. The workspace is `root/place`; see `environment`. A step
+    is a process, so whoever does not need the second board leaves it out: it is half of the steps.
     """
     place = make_workspace(root / "place")
+    if boards == 1:
+        recipe = place / "recipes" / "tags.yaml"
+        recipe.write_text(recipe.read_text().replace("  - grove-vision-ai-v2\n", ""))
     (place / "doit.cfg").write_text(LOADER_CONFIG)
     (place / "model.tflite").write_bytes(tflite_bytes(metadata="x" * 100_000))
     (place / "recipes" / "plain.yaml").write_text(PLAIN)
@@ -55,20 +60,20 @@ def make_place(root: Path, seconds: float = 0.02, **settings: str) -> Path:
     return place
 
 
-def make_built_place(root: Path, **settings: float | str) -> Path:
+def make_built_place(root: Path, boards: int = 1, **settings: float | str) -> Path:
     """A copy of a `make_place` workspace in which everything was built, which is ten times as fast."""
-    place, made = make_place(root), _built()
+    place, made = make_place(root, boards=boards), _built(boards)
     set_tool(root, **{"seconds": 0.02, **settings})
     copy_built(made / "place", made / "store", place, root / "store")
     return place
 
 
 @cache
-def _built() -> Path:
+def _built(boards: int) -> Path:
     """A place in which everything was built, cached per process."""
     root = Path(tempfile.mkdtemp(prefix="buildsys-built-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
-    done = run_doit(make_place(root))
+    done = run_doit(make_place(root, boards=boards))
     assert done.returncode == 0, done.stdout
     return root
 

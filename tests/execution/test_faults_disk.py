@@ -127,7 +127,7 @@ def test_a_tool_that_fills_the_disk(
     cell: Callable[[str], Cell], tmp_path: Path, folder: str
 ) -> None:
     """The full disk is reported even if the tool's output does not fit in the log."""
-    place = processes.make_place(tmp_path, fill="compile_vela")
+    place = processes.make_place(tmp_path, boards=2, fill="compile_vela")
     here = cell(disk(place / folder, "2m"))
     first = here.doit(place)
     assert first.returncode in (1, 2)

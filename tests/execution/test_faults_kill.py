@@ -98,7 +98,7 @@ def test_an_interrupted_run_writes_its_summary(
     output, _ = process.communicate(timeout=180)
     assert process.returncode == 128 + number
     assert "interrupted: finished steps are kept; the next run makes the others\n" in output
-    assert output.endswith(f"\ntrain (tags): the next run {then}\n")
+    assert output.endswith(f"\ntrain (tags@xiao-esp32s3): the next run {then}\n")
     assert "failed" not in output
     statuses = processes.statuses(place)
     assert statuses["tags@xiao-esp32s3"] == "interrupted at train"

@@ -89,7 +89,7 @@ def test_two_workers_ship_what_one_machine_ships(farm: Cluster, tmp_path: Path) 
     assert run.returncode == 0, run.stdout
     assert f"cluster {farm.address}: 2 workers" in run.stdout
     assert set(re.findall(r"done in .* on (\w+)", run.stdout)) == {"w0", "w1"}
-    assert re.search(r"train \(tags\): on w[01], no recorded result\n", run.stdout)
+    assert re.search(r"train \(tags@xiao-esp32s3\): on w[01], no recorded result\n", run.stdout)
     assert processes.shipped(farm.place) == processes.shipped(here)
     assert without_seconds(farm.place) == without_seconds(here)
     for name in ("w0", "w1"):
@@ -111,7 +111,9 @@ def test_a_failure_on_a_worker_reads_like_one_of_here(farm: Cluster) -> None:
     run = farm.run("build:tags@xiao-esp32s3")
     set_tool(farm.root, seconds=0.01)
     assert run.returncode != 0
-    assert re.search(r"train \(tags\): failed\non worker w[01]: train .*: exit code 1", run.stdout)
+    assert re.search(
+        r"train \(tags@xiao-esp32s3\): failed\non worker w[01]: train .*: exit code 1", run.stdout
+    )
     log = re.search(r"log: (\S+)", run.stdout)
     assert log is not None
     assert Path(log[1]).is_relative_to(farm.place)
