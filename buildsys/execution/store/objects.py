@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from buildsys.errors import BuildsysError, shorten
 from buildsys.execution.store.folder_objects import FolderObjects, Listed
 from buildsys.execution.store.remote_entry import MARK
-from buildsys.execution.store.remote_failure import OddName, RemoteFailure
+from buildsys.execution.store.remote_failure import ConnectionCut, OddName, RemoteFailure
 from buildsys.remote_settings import RemoteSettings, addresses
 from buildsys.text import size_text
 
@@ -48,6 +48,7 @@ _MISSING_LIBRARY = (
 )
 _MAKE_BUCKET = "the bucket does not exist: create it (buildsys does not create buckets)"
 _NO_BUCKET = ("NoSuchBucket", "bucket does not exist")
+_CUT = "the connection was cut"
 _REASONS = (
     ("NoSuchBucket", _MAKE_BUCKET),
     ("The specified bucket does not exist", _MAKE_BUCKET),
@@ -65,10 +66,10 @@ _REASONS = (
     ("timed out", "it does not answer in time"),
     ("CertificateError", "its certificate is not trusted"),
     ("invalid peer certificate", "its certificate is not trusted"),
-    ("ConnectionReset", "the connection was cut"),
-    ("IncompleteMessage", "the connection was cut"),
-    ("IncompleteBody", "the connection was cut"),
-    ("error decoding response body", "the connection was cut"),
+    ("ConnectionReset", _CUT),
+    ("IncompleteMessage", _CUT),
+    ("IncompleteBody", _CUT),
+    ("error decoding response body", _CUT),
     ("169.254.169.254", "no credentials: set the provider's variables"),
     ("error following redirect", "it redirects in a circle"),
     ("error sending request", "the server cannot be reached"),
@@ -157,7 +158,17 @@ class Objects:
         return size
 
     def read(self, name: str, most: int) -> bytes | None:
-        """Return an object's bytes; None if it is absent or longer than `most` bytes."""
+        """Return an object's bytes; None if it is absent or longer than `most` bytes.
+
+        The library continues what was cut only if the server sends ETags, so it is requested once
+        more here: without this object, its step would run again.
+        """
+        try:
+            return self._read(name, most)
+        except ConnectionCut:
+            return self._read(name, most)
+
+    def _read(self, name: str, most: int) -> bytes | None:
         data = bytearray()
         seconds = self._patience.answer if most <= _SMALL else None
         try:
@@ -421,7 +432,8 @@ class _explained:  # noqa: N801 # used as a statement
 
             if isinstance(error, InvalidPathError):
                 raise OddName("a name in its listing cannot be that of an object") from error
-            raise RemoteFailure(explain_error(error)) from error
+            reason = explain_error(error)
+            raise (ConnectionCut if reason == _CUT else RemoteFailure)(reason) from error
 
 
 def explain_error(error: Exception) -> str:

@@ -9,5 +9,9 @@ class OddName(RemoteFailure):
     """A server lists a name that no object can have; its other names are unknown."""
 
 
+class ConnectionCut(RemoteFailure):
+    """The connection ended in the middle of an answer."""
+
+
 class Damaged(Exception):
     """The remote's bytes do not match the requested digest."""

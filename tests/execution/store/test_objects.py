@@ -116,6 +116,27 @@ def test_bytes_that_come_one_by_one_are_a_failure() -> None:
     assert lines[0].startswith("reading actions/x takes ")
 
 
+@pytest.mark.parametrize(("cuts", "came"), [(1, b"x" * 1000), (2, None)])
+def test_a_small_object_that_was_cut_off_is_requested_once_more(
+    cuts: int, came: bytes | None
+) -> None:
+    """Otherwise its step would run again. Without ETags the library does not ask again."""
+    asked: list[str] = []
+
+    def cut(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        reply(request, b"x" * (100 if len(asked) <= cuts else 1000), 1000)
+
+    with server(cut) as url:
+        objects = Objects(RemoteSettings(url=url), patience=HASTY)
+        if came is None:
+            with pytest.raises(RemoteFailure, match="the connection was cut"):
+                objects.read("actions/x", 10_000)
+        else:
+            assert objects.read("actions/x", 10_000) == came
+    assert asked == ["/actions/x"] * 2
+
+
 def test_a_server_that_falls_silent_is_not_waited_for(credentials: None) -> None:
     """A server that stops responding is not waited for, in reads and uploads."""
     with server(silent) as url:
