@@ -403,7 +403,7 @@ def prepare(root: Path) -> None:
 def make(seed: int, root: Path) -> Fuzzer:
     """Return a fuzzer with its own workspace; changes the environment of this process."""
     prepare(root)
-    return Fuzzer(seed, root, processes.make_place(root, seconds=0.0))
+    return Fuzzer(seed, root, processes.make_place(root, seconds=0.0, boards=2))
 
 
 if __name__ == "__main__":

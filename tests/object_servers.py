@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -156,9 +158,11 @@ class Proxy:
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """Serves the files of a folder; if `cut`, the second half of long bodies is missing."""
+    """Serves the files of a folder. `cuts`: how often the second half of a blob is missing."""
 
-    cut = False
+    def __init__(self, *words: Any, cuts: int, sent: Counter[str], **named: Any) -> None:
+        self.cuts, self.sent = cuts, sent
+        super().__init__(*words, **named)
 
     def log_message(self, *args: object) -> None:
         """Log nothing."""
@@ -166,20 +170,19 @@ class _Quiet(SimpleHTTPRequestHandler):
     def copyfile(self, source: object, outputfile: object) -> None:
         """Send the body."""
         data = source.read()  # type: ignore[attr-defined]
-        cut = self.cut and "/blobs/" in self.path
+        self.sent[self.path] += 1
+        cut = "/blobs/" in self.path and self.sent[self.path] <= self.cuts
         outputfile.write(data[: len(data) // 2] if cut else data)  # type: ignore[attr-defined]
         if cut:
             self.close_connection = True
 
 
-class _Cut(_Quiet):
-    cut = True
-
-
 @contextmanager
-def http_server(folder: Path, cut: bool = False) -> Iterator[str]:
-    """A plain web server for a folder; yields its address. `cut`: bodies of blobs end early."""
-    handler = partial(_Cut if cut else _Quiet, directory=str(folder))
+def http_server(folder: Path, cuts: int = 0) -> Iterator[str]:
+    """A plain web server for a folder; yields its address. `cuts`: so many times, the body of each
+    blob ends early.
+    """
+    handler = partial(_Quiet, directory=str(folder), cuts=cuts, sent=Counter())
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()

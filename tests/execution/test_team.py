@@ -101,8 +101,6 @@ def anna(tmp_path: Path) -> Machine:
     root.mkdir()
     place = processes.make_place(root, seconds=0.01)
     (place / "recipes" / "plain.yaml").unlink()
-    recipe = place / "recipes" / "tags.yaml"
-    recipe.write_text(recipe.read_text().replace("  - grove-vision-ai-v2\n", ""))
     (place / ".gitignore").write_text("build/\n.buildsys/\n")
     machine = Machine(root=root)
     machine.git("init", "-q", "-b", "main")

@@ -35,8 +35,8 @@ from tests.tools.places import (
 pytestmark = pytest.mark.tools
 
 BOARDS = ("grove-vision-ai-v2", "xiao-esp32s3", "raspberry-pi-5")
-"""For the pose dataset; the four formats differ before the training, so one board is enough there."""
-BUILDS = dict.fromkeys(FORMS, BOARDS[1:2]) | {"mice": BOARDS}
+BUILDS = dict.fromkeys(FORMS, BOARDS[1:2]) | {"roboflow": BOARDS, "mice": BOARDS}
+"""The four formats differ before the training, so one board is enough for three of them."""
 PREPARING = ("prepare_dataset", "read_coco")
 POINTS = "train: images/train\nval: images/val\nnames: [mouse]\nkpt_shape: [4, 3]\n"
 """data.yaml of a pose dataset without sigmas and `flip_idx`."""

@@ -70,6 +70,7 @@ _REASONS = (
     ("IncompleteMessage", _CUT),
     ("IncompleteBody", _CUT),
     ("error decoding response body", _CUT),
+    ("Range request not supported", _CUT),  # to the library, when it continued after a cut
     ("169.254.169.254", "no credentials: set the provider's variables"),
     ("error following redirect", "it redirects in a circle"),
     ("error sending request", "the server cannot be reached"),
@@ -160,19 +161,18 @@ class Objects:
     def read(self, name: str, most: int) -> bytes | None:
         """Return an object's bytes; None if it is absent or longer than `most` bytes.
 
-        The library continues what was cut only if the server sends ETags, so it is requested once
-        more here: without this object, its step would run again.
+        If it is cut off, it is requested once more, as in `stream`, within the same time.
         """
+        end = time.monotonic() + self._patience.answer if most <= _SMALL else None
         try:
-            return self._read(name, most)
-        except ConnectionCut:
-            return self._read(name, most)
+            return self._read(name, most, end)
+        except ConnectionCut:  # from its beginning: a new version may have come
+            return self._read(name, most, end)
 
-    def _read(self, name: str, most: int) -> bytes | None:
+    def _read(self, name: str, most: int, end: float | None) -> bytes | None:
         data = bytearray()
-        seconds = self._patience.answer if most <= _SMALL else None
         try:
-            for chunk in self.stream(name, seconds):
+            for chunk in self._chunks(name, end):
                 data += chunk
                 if len(data) > most:
                     return None
@@ -180,14 +180,37 @@ class Objects:
             return None
         return bytes(data)
 
-    def stream(self, name: str, seconds: float | None = None) -> Iterator[bytes]:
-        """Yield the bytes of an object as they arrive. Raises FileNotFoundError if it is absent.
+    def stream(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of an object as they arrive; whoever calls compares their digest. Raises
+        FileNotFoundError if it is absent.
 
-        `seconds`: the limit for the whole object.
+        If it is cut off, it is requested once more, and what came before is left out: otherwise its
+        step would run again. The library continues by itself, if the server sends ETags and knows
+        ranges.
         """
-        doing = f"reading {name}"
-        end = None if seconds is None else time.monotonic() + seconds
-        answer = self._do(lambda: self._library.get_async(self._reading, name), doing)
+        came = 0
+        try:
+            for chunk in self._chunks(name):
+                came += len(chunk)
+                yield chunk
+            return
+        except ConnectionCut:
+            pass
+        for chunk in self._chunks(name):
+            if len(chunk) > came:
+                yield chunk[came:]
+            came = max(0, came - len(chunk))
+
+    def _chunks(self, name: str, end: float | None = None) -> Iterator[bytes]:
+        """Yield the bytes of one answer. `end`: when the last must be here, on the monotonic clock."""
+        patience, doing = self._patience, f"reading {name}"
+
+        def left(limit: float) -> float:
+            return limit if end is None else max(0.0, min(limit, end - time.monotonic()))
+
+        answer = self._do(
+            lambda: self._library.get_async(self._reading, name), doing, left(patience.answer)
+        )
         announced: int = answer.meta["size"]
         if announced > LARGEST:
             raise RemoteFailure(f"it announces {size_text(announced)} for {name}")
@@ -198,13 +221,13 @@ class Objects:
                 return bytes(chunk)
             return b""
 
-        came, limit = 0, self._patience.chunk
-        slow = f"less than {size_text(_READ_CHUNK)} of a file came in {limit:g} s"
-        if seconds is not None:
-            slow = f"it does not send {name} within {seconds:g} s"
+        came = 0
+        slow = f"less than {size_text(_READ_CHUNK)} of a file came in {patience.chunk:g} s"
+        if end is not None:
+            slow = f"it does not send {name} within {patience.answer:g} s"
         while True:
-            left = limit if end is None else max(0.0, end - time.monotonic())
-            chunk = self._do(following, doing, left, slow)
+            limit = patience.chunk if end is None else left(patience.answer)
+            chunk = self._do(following, doing, limit, slow)
             if not chunk:
                 return
             came += len(chunk)

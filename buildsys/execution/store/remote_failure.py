@@ -10,7 +10,7 @@ class OddName(RemoteFailure):
 
 
 class ConnectionCut(RemoteFailure):
-    """The connection ended in the middle of an answer."""
+    """The connection ended before the whole answer was there."""
 
 
 class Damaged(Exception):

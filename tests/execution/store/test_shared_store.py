@@ -395,7 +395,7 @@ def test_a_server_that_cuts_files_is_not_kept_by_its_other_answers(
     file: after two files that break off, no more requests are made.
     """
     publish(connect("one", "read-write"), tmp_path)
-    with http_server(tmp_path / "remote", cut=True) as url:
+    with http_server(tmp_path / "remote", cuts=99) as url:
         remote = Remote(RemoteSettings(url=url), list[str]().append)
         lost = [hashlib.sha256(bytes([i])).hexdigest() for i in range(5)]
         for digest in lost:
