@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from buildsys.operations.sharing import Content
     from buildsys.remote_settings import RemoteSettings
+
+_SHOWN = 10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,7 +79,22 @@ def _check(options: argparse.Namespace) -> int:
         what = "removed" if settings.writes else "they count as absent"
         count = len(content.damaged)
         print(f"{count_text(count, 'damaged file')}{f', {what}' * bool(count)}")
-    return 1 if content.damaged or content.invalid else 0
+        if content.damaged or content.missing:
+            print(_list_lost(content))
+    return 1 if content.damaged or content.missing or content.invalid else 0
+
+
+def _list_lost(content: "Content") -> str:
+    """Return the names of damaged files, and what is missing and how it comes back."""
+    from buildsys.text import count_text
+
+    lines = [f"    damaged: {digest}" for digest in content.damaged[:_SHOWN]]
+    if content.missing:
+        count = count_text(len(content.missing), "file")
+        lines.append(f"{count} missing that results name; steps that need them run again")
+        lines += [f"    missing: {digest}" for digest in content.missing[:_SHOWN]]
+    lines.append("    help: `buildsys store push` where they were made uploads them again")
+    return "\n".join(lines)
 
 
 def _print_unsigned(settings: "RemoteSettings") -> None:

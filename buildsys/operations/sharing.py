@@ -57,7 +57,8 @@ class Content:
     """What a remote store contains; `odd`: see `_Inventory`.
 
     `untrusted`: results without a trusted signature; `invalid`: entries that every run ignores,
-    which are known only if all entries were read.
+    which are known only if all entries were read. `missing`: files that results name; known if
+    every byte was read.
     """
 
     results: int
@@ -67,6 +68,7 @@ class Content:
     invalid: int
     odd: int
     damaged: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,8 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     entries = {entry.key: entry for entry in found.actions if not entry.digests_only}
     there = store.remote.each(lambda key: _is_there(store.remote, entries[key]), entries)
     absent = [entry for entry, known in zip(entries.values(), there, strict=True) if not known]
+    broken = _without_files(store, [each for each in entries.values() if each not in absent])
+    absent += broken
     new = [each for each in absent if store.can_pass_on(each)]
     files = {digest for entry in new for digest in files_of(store, entry)}
     store.remote.expect(len(files))
@@ -127,6 +131,24 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
         missing=found.missing,
         foreign=len(absent) - len(new),
     )
+
+
+def _without_files(store: SharedStore, known: list[ActionEntry]) -> list[ActionEntry]:
+    """Return those results in the remote whose files it has lost, or has in another size; they are
+    uploaded again. Raises BuildsysError.
+    """
+    files = {entry.key: files_of(store, entry) for entry in known}
+    sizes = {digest: store.size(digest) for each in files.values() for digest in each}
+    here = {digest: size for digest, size in sizes.items() if size is not None}
+    try:
+        there = store.remote.each(store.remote.size, here)
+    except RemoteFailure as failure:
+        raise BuildsysError(f"{store.remote.settings.url}: {failure}") from failure
+    lost = {
+        digest for (digest, size), found in zip(here.items(), there, strict=True) if found != size
+    }
+    store.note_unusable(lost)
+    return [each for each in known if not lost.isdisjoint(files[each.key])]
 
 
 def _done(store: SharedStore, new: list[ActionEntry]) -> str:
@@ -154,10 +176,12 @@ def pull(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     came = {item: store.bring(*item) for item in wanted}
     lost = {stage for item, stage in wanted.items() if not came[item]}
     if lost:
-        raise BuildsysError(
-            f"{store.remote.settings.url} does not have all bytes of {', '.join(sorted(lost))};"
-            " `doit` makes them again"
-        )
+        url, stages = store.remote.settings.url, ", ".join(sorted(lost))
+        if store.remote.has_failed:
+            raise BuildsysError(
+                f"{url} did not send all bytes of {stages}. Run it again: nothing is fetched twice."
+            )
+        raise BuildsysError(f"{url} does not have all bytes of {stages}; `doit` makes them again")
     return Moved(results=len(wanted), known=0, missing=tuple(missing))
 
 
@@ -187,6 +211,7 @@ def _look_at(remote: Remote, objects: RemoteObjects, every_byte: bool) -> Conten
     names = [each.name for each in there.actions] if trust or every_byte else []
     faults = remote.each(lambda name: _fault(objects, name, trust), names)
     damaged = tuple(_damaged(remote, objects, there.blobs)) if every_byte else ()
+    missing = tuple(_missing(remote, objects, there)) if every_byte else ()
     if remote.settings.writes:
         objects.delete(map(blob_name, damaged))
     untrusted = sum(isinstance(fault, NotTrusted) for fault in faults)
@@ -198,6 +223,7 @@ def _look_at(remote: Remote, objects: RemoteObjects, every_byte: bool) -> Conten
         invalid=sum(fault is not None for fault in faults) - untrusted,
         odd=there.odd,
         damaged=damaged,
+        missing=missing,
     )
 
 
@@ -359,20 +385,13 @@ def _recorded(objects: RemoteObjects, trainings: Iterable[Training]) -> set[str]
     """Return the outputs of recorded trainings and the files of their curves, with or without an
     entry. Raises RemoteFailure.
     """
-
-    def read_tree(digest: str) -> Tree:
-        try:
-            return _read_tree(objects, digest)
-        except ValueError:  # without its index, no file of it can be used
-            return ()
-
     return all_blobs(
         (
             (digest, name == Format.TRAINING)
             for training in trainings
             for name, digest in training.outputs.items()
         ),
-        read_tree,
+        lambda digest: _possible_tree(objects, digest),
     )
 
 
@@ -382,6 +401,14 @@ def _read_tree(objects: RemoteObjects, digest: str) -> Tree:
     if data is None or digest_bytes(data) != digest:
         raise ValueError("it is absent or damaged")
     return read_index(data)
+
+
+def _possible_tree(objects: RemoteObjects, digest: str) -> Tree:
+    """Return the files of a tree; none without its index, since then none can be used."""
+    try:
+        return _read_tree(objects, digest)
+    except ValueError:
+        return ()
 
 
 def _damaged(remote: Remote, objects: RemoteObjects, blobs: Iterable[Listed]) -> list[str]:
@@ -397,3 +424,19 @@ def _damaged(remote: Remote, objects: RemoteObjects, blobs: Iterable[Listed]) ->
     names = [each.name for each in blobs]
     whole = remote.each(is_whole, names)
     return [n.rpartition("/")[2] for n, good in zip(names, whole, strict=True) if not good]
+
+
+def _missing(remote: Remote, objects: RemoteObjects, there: _Inventory) -> list[str]:
+    """Return the digests of files that readable results name and that do not exist."""
+
+    def named(name: str) -> set[str]:
+        try:
+            entry = _read(objects, name)
+        except ValueError:
+            return set()
+        return all_blobs(entry.artifacts, lambda digest: _possible_tree(objects, digest))
+
+    listed = {parse_blob_name(each.name) for each in there.blobs}
+    wanted = set[str]().union(*remote.each(named, [each.name for each in there.actions]))
+    # not those that came after the listing, with a result that is older
+    return [digest for digest in sorted(wanted - listed) if objects.size(blob_name(digest)) is None]

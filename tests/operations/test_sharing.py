@@ -225,6 +225,51 @@ def test_a_remote_is_looked_at_and_cleaned_up(
     assert (remote / "notes.txt").exists()
 
 
+def test_files_that_the_remote_has_lost_are_reported_and_uploaded_again(
+    built: None, workspace: Path, remote: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """Absent files, one that was cut off, and the list of a folder's files."""
+    assert say(workspace, capsys, "store", "push")[0] == 0
+    blobs = sorted(path for path in (remote / "blobs").glob("*/*") if path.stat().st_size > 50)
+    before = {path: path.read_bytes() for path in blobs}
+    index = next(path for path in blobs if before[path].startswith(b'[["'))
+    first, last = (path for path in (blobs[0], blobs[-1]) if path != index)
+    first.unlink()
+    index.unlink()
+    last.write_bytes(before[last][:20])
+    texts = []
+    for code in (1, 1):  # the first removes what is damaged
+        found, text = say(workspace, capsys, "remote", "check", "--every-byte")
+        assert found == code
+        texts.append(re.sub(r"\d+ ms", "N ms", text))
+    golden.check("remote-check-missing", "\n".join(texts), tmp_path)
+    code, text = say(workspace, capsys, "store", "push")
+    assert (code, "3 files uploaded" in text) == (0, True), text
+    assert {path: path.read_bytes() for path in blobs} == before
+    assert say(workspace, capsys, "remote", "check", "--every-byte")[0] == 0
+
+
+def test_a_pull_that_was_cut_off_does_not_say_that_nothing_is_there(
+    built: None,
+    workspace: Path,
+    remote: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server has everything, so the advice is to run it again."""
+    assert say(workspace, capsys, "store", "push")[0] == 0
+    leave(workspace, tmp_path)
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")
+    for cuts, code in ((99, 1), (0, 0)):
+        with http_server(remote, cuts=cuts) as url:
+            monkeypatch.setenv("BUILDSYS_REMOTE", url)
+            found, text = say(workspace, capsys, "store", "pull")
+        assert found == code
+        assert ("did not send all bytes of" in text) == (code == 1), text
+        assert "does not have" not in text
+
+
 def test_results_in_the_place_of_others_are_counted(
     built: None, workspace: Path, remote: Path, capsys: Capture
 ) -> None:

@@ -74,6 +74,8 @@ class Remote:
             self._without += f"; {UPLOADED_LATER} its results"
         self.is_given_up = False
         """Whether the line was printed that this run continues without it."""
+        self.has_failed = False
+        """Whether a request has failed, so that what did not come may exist."""
         self._objects: RemoteObjects | None = None
         self._signing: SigningKey | None = None
         self._opening, self._counting = threading.RLock(), threading.Lock()
@@ -340,6 +342,7 @@ class Remote:
     ) -> None:
         """Count a failure, and print it; the last one that counts ends the use of the server."""
         with self._counting:
+            self.has_failed = True
             counts = direction.count(kind, began)
             first = counts and direction.failures == 1
             last = counts and direction.failures == _ENOUGH
