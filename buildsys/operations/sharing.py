@@ -108,9 +108,9 @@ def push(session: Session, plans: tuple[BuildPlan, ...]) -> Moved:
     found = gather(state, plans, packages_only=False)
     entries = {entry.key: entry for entry in found.actions if not entry.digests_only}
     there = store.remote.each(lambda key: _is_there(store.remote, entries[key]), entries)
-    absent = [entry for entry, known in zip(entries.values(), there, strict=True) if not known]
-    broken = _without_files(store, [each for each in entries.values() if each not in absent])
-    absent += broken
+    known = dict(zip(entries, there, strict=True))
+    absent = [entry for key, entry in entries.items() if not known[key]]
+    absent += _without_files(store, [entry for key, entry in entries.items() if known[key]])
     new = [each for each in absent if store.can_pass_on(each)]
     files = {digest for entry in new for digest in files_of(store, entry)}
     store.remote.expect(len(files))
