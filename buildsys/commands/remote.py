@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from buildsys.remote_settings import RemoteSettings
 
 _SHOWN = 10
+"""Names of a kind that are printed, so that a store that was emptied needs no thousand lines."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,11 +89,16 @@ def _list_lost(content: "Content") -> str:
     """Return the names of damaged files, and what is missing and how it comes back."""
     from buildsys.text import count_text
 
-    lines = [f"    damaged: {digest}" for digest in content.damaged[:_SHOWN]]
+    def names(word: str, digests: tuple[str, ...]) -> list[str]:
+        more = len(digests) - _SHOWN
+        shown = [f"    {word}: {digest}" for digest in digests[:_SHOWN]]
+        return shown + ([f"    {word}: {more} more"] if more > 0 else [])
+
+    lines = names("damaged", content.damaged)
     if content.missing:
         count = count_text(len(content.missing), "file")
         lines.append(f"{count} missing that results name; steps that need them run again")
-        lines += [f"    missing: {digest}" for digest in content.missing[:_SHOWN]]
+        lines += names("missing", content.missing)
     lines.append("    help: `buildsys store push` where they were made uploads them again")
     return "\n".join(lines)
 

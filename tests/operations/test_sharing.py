@@ -247,6 +247,10 @@ def test_files_that_the_remote_has_lost_are_reported_and_uploaded_again(
     assert (code, "3 files uploaded" in text) == (0, True), text
     assert {path: path.read_bytes() for path in blobs} == before
     assert say(workspace, capsys, "remote", "check", "--every-byte")[0] == 0
+    shutil.rmtree(remote / "blobs")
+    code, text = say(workspace, capsys, "remote", "check", "--every-byte")
+    assert (code, text.count("    missing: ")) == (1, 11)
+    assert re.search(r"(?m)^    missing: \d+ more$", text), text
 
 
 def test_a_pull_that_was_cut_off_does_not_say_that_nothing_is_there(
