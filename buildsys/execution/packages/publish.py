@@ -18,7 +18,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.running.made_on import find_made_on
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
-from buildsys.execution.state.decide import State
+from buildsys.execution.state.decide import NO_ANSWER, State
 from buildsys.execution.state.lock_differences import differences
 from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep, as_json
 from buildsys.execution.state.step_outputs import Verdict, read_verdict
@@ -262,7 +262,7 @@ def _copy_curves(
             why = (
                 "the store no longer has all of them"
                 if is_sure
-                else "the remote store did not answer; the next run tries again"
+                else f"{NO_ANSWER}; the next run tries again"
             )
             print_line(f"{plan.build} is published without the curves of {step.stage}: {why}")
     return is_complete

@@ -24,6 +24,9 @@ from buildsys.graph import BuildPlan, Decision, Input, Reason, Status, Step, Ste
 from buildsys.lockfile import Lock, Training
 from buildsys.spec import Format, Intermediate
 
+NO_ANSWER = "the remote store did not answer"
+"""Why a result may exist that was not found."""
+_INCOMPLETE = Reason(subject="output missing from the store")
 _UNDECIDED = frozenset(status for status in Status if status.may_run)
 """Decisions that a new result of an earlier step may change."""
 
@@ -68,6 +71,8 @@ class State:
         self._wanted: set[str] = set()
         self._unusable: dict[str, str] = {}
         """Why a recorded result is not used, by action key: what an output of it contains."""
+        self._incomplete: set[str] = set()
+        """Action keys whose result is known to the store, but not all of it is there."""
         self.traced: set[str] = set()
         """Digests of the programs that were traced here in this run. No other is loaded: torch can
         run code while it loads one, and a store or a worker may have made it.
@@ -395,10 +400,10 @@ class State:
                 reasons=reasons,
                 waits_for=missing[0],
                 needs_machine=not files,
+                lost=was_made or action_key.key in self._incomplete,
             )
         if was_made:
-            reason = Reason(subject="output missing from the store")
-            return Decision(status=Status.MISSING, key=action_key.key, reasons=(reason,))
+            return Decision(status=Status.MISSING, key=action_key.key, reasons=(_INCOMPLETE,))
         if action_key.key in self._unusable:
             reason = Reason(subject=self._unusable[action_key.key])
             return Decision(status=Status.STALE, key=action_key.key, reasons=(reason,))
@@ -485,7 +490,10 @@ class State:
         )
         if entry.digests_only:  # deliberately, by `store export --packages-only`
             return result
-        return result if self.holds(step, result) else None
+        if not self.holds(step, result):
+            self._incomplete.add(key)
+            return None
+        return result
 
     def holds(self, step: Step, result: StepResult) -> bool:
         """Return whether the store has every byte of a result."""
@@ -511,10 +519,14 @@ class State:
         """Return why a step has to run that waits for nothing."""
         if self.database.has_foreign_results(action_key.key):
             return (Reason(subject="its result is of a remote store or key not trusted here"),)
+        if action_key.key in self._incomplete:
+            return (_INCOMPLETE,)
         found = self._differences(step, action_key)
-        if found is None:
-            return (Reason(subject="no recorded result"),)
-        return found or (Reason(subject="its record was lost"),)
+        if found:
+            return found
+        if not self.store.is_sure:
+            return (Reason(subject=f"no recorded result, and {NO_ANSWER}"),)
+        return (Reason(subject="no recorded result" if found is None else "its record was lost"),)
 
     def _differences(self, step: Step, action_key: ActionKey) -> tuple[Reason, ...] | None:
         """Return what differs from the last time that this role was made; None if it never was."""

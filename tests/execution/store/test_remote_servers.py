@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from buildsys.execution.session.explain import explain
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import blob_name
 from buildsys.execution.store.objects import Objects
@@ -146,6 +147,44 @@ def test_a_second_machine_restores_from_the_server(
     made = {path.name for path in (tmp_path / "store" / "blobs").glob("*/*")}
     assert mended >= made & stored.keys()
     assert mended
+
+
+def test_a_machine_without_the_data_learns_that_the_store_is_the_reason(
+    configure: Configure, workspace: Path, tools: StandIn, tmp_path: Path, s3_server: S3Server
+) -> None:
+    """Results that do not come leave a build waiting for the data they are made from: the status
+    says whether the store did not answer or has lost them.
+    """
+    configure(s3_server.endpoint)
+    assert build(workspace, tools) == {"built"}
+    tools.ran.clear()
+    (workspace / "tags").rename(tmp_path / "tags")
+    blobs = s3_server.folder / BUCKET / "team" / "blobs"
+
+    def statuses() -> set[str]:
+        leave(workspace, tmp_path / "store")
+        configure(s3_server.endpoint, writes=False)
+        session = Session(workspace, tools, no_environment)
+        told = {row.status for row in session.build(list(session.plans))}
+        session.close()
+        return told
+
+    s3_server.kill()  # it remembers which files there are
+    blobs.rename(tmp_path / "kept")
+    s3_server.start()
+    lost = "waiting for tags/data.yaml: the store has lost what was made from it"
+    assert statuses() == {lost}
+    s3_server.kill()
+    (tmp_path / "kept").rename(blobs)
+    s3_server.start()
+    assert statuses() == {"restored"}
+    s3_server.kill()
+    unknown = "the remote store did not answer, and may have what is made from it"
+    assert statuses() == {f"waiting for tags/data.yaml: {unknown}"}
+    session = Session(workspace, tools, no_environment)
+    assert {row.state.detail for row in explain(session, list(session.plans))} == {unknown}
+    session.close()
+    assert tools.ran == []
 
 
 @pytest.mark.parametrize("trouble", ["refused", "silent", "key", "bucket"])
