@@ -124,7 +124,7 @@ def _gc(options: argparse.Namespace) -> int:
 
     age = read_age("--max-age", options.max_age)
     workspace = Workspace(options.folder.resolve())
-    store = require_shared(default_store(workspace), writes=True)
+    store = require_shared(default_store(workspace), writes=not options.dry_run)
     swept = sweep(store, workspace, age, options.dry_run)
     verb = "would remove" if options.dry_run else "removed"
     for files, noun, why in (
@@ -139,8 +139,8 @@ def _gc(options: argparse.Namespace) -> int:
         print(
             f"files that no result names were kept: {count_text(len(swept.unreadable), 'result')} cannot be read,"
             f" or the lists of their files cannot ({swept.unreadable[0]}).\n"
-            "    help: `doit` makes what is damaged again, and uploads it if it may write; a result"
-            " of another release is read by that release; --max-age removes both in time"
+            "    help: `buildsys store push` where they were made uploads them again; a result of another"
+            " release is read by that release; --max-age removes both in time"
         )
     _print_odd(swept.odd)
     print(

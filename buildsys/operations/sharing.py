@@ -234,6 +234,8 @@ def sweep(store: SharedStore, workspace: Workspace, age: float, dry_run: bool) -
     remaining result cannot be read. Raises BuildsysError; nothing is removed unless the whole
     listing can be read.
     """
+    if store.settings.scheme in READ_ONLY_SCHEMES:
+        raise BuildsysError(f"{store.settings.url}: a web server cannot be listed")
     objects = _connect(store.remote)
     trainings = tuple(read_lock(workspace.lock).trainings().values())
     keys = {training.action_key for training in trainings}

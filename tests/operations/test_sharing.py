@@ -103,6 +103,8 @@ def test_a_clone_restores_what_was_pushed(
     assert (code, "uploaded" in text, (remote / "actions").is_dir()) == (0, True, True)
     code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d")
     assert (code, " is only read: BUILDSYS_REMOTE=file://" in text) == (1, True)
+    code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d", "--dry-run")
+    assert (code, "file://" in text) == (0, True)
 
 
 def test_a_mode_in_the_file_is_an_error_that_names_the_variables(
@@ -339,6 +341,8 @@ def test_no_variable_lets_a_web_server_be_written(
     code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d")
     only = "a remote store at http:// or https:// can only be read"
     assert (code, text) == (1, f"http://127.0.0.1:9: {only}\n")
+    code, text = say(workspace, capsys, "remote", "gc", "--max-age", "90d", "--dry-run")
+    assert (code, text) == (1, "http://127.0.0.1:9: a web server cannot be listed\n")
     monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read-write")
     code, text = say(workspace, capsys, "build")
     assert (code, f"{only}\n" in text) == (1, True)
