@@ -355,8 +355,6 @@ class Decision:
     """The file or the part of a machine that is missing, of a step that waits."""
     needs_machine: bool = False
     """Whether this machine lacks what the step itself waits for."""
-    lost: bool = False
-    """Whether the result of a step that waits is known, but the store lacks its bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,7 @@ def run(options: argparse.Namespace) -> int:
     from buildsys.errors import error_code
     from buildsys.execution.session.explain import explain, for_json, render
     from buildsys.execution.session.session import Session
+    from buildsys.execution.session.summary import unread_note
     from buildsys.json_text import json_text
 
     failing = _states(options.fail_on)
@@ -54,6 +55,9 @@ def run(options: argparse.Namespace) -> int:
     if options.builds:
         recipes = [session.plans[build].recipe for build in chosen]
         diagnostics = session.loaded.concerning(recipes)
+    note = unread_note((row.state for row in rows), session.state.store)
+    if note:
+        print(note, file=sys.stderr)
     for diagnostic in diagnostics:
         print(session.loaded.render(diagnostic), file=sys.stderr)
     if options.format == "github":

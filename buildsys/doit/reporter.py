@@ -18,7 +18,14 @@ from buildsys.errors import BuildsysError, CannotWrite, NotAsLocked, annotations
 from buildsys.execution import signals
 from buildsys.execution.session.interrupted_trainings import describe_trainings
 from buildsys.execution.session.session import Session
-from buildsys.execution.session.summary import Row, annotate, exit_code, render_table, write_summary
+from buildsys.execution.session.summary import (
+    Row,
+    annotate,
+    exit_code,
+    render_table,
+    unread_note,
+    write_summary,
+)
 from buildsys.execution.session.workspace_lock import exclusive
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import wanted_archives
@@ -228,7 +235,8 @@ class Reporter:
             current.console.close()
         table = "\n".join(f"{row.id}: {row.outcome}" for row in rows)
         with self._ending("writing the table"):
-            table = render_table(rows)
+            note = unread_note((row.outcome for row in rows), current.state.store)
+            table = "\n".join(filter(None, (render_table(rows), note)))
         if rows:
             print(table, file=self.out, flush=True)
         if lines:

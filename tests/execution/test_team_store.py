@@ -56,3 +56,14 @@ def test_pull_requests_read_and_the_main_branch_writes(
     shutil.copyfile(recipe, later.place / "recipes" / "tags.yaml")
     assert later.buildsys("build", BUILD, "--locked", **reads).code == 0
     assert later.status == "restored"
+
+    s3_server.kill()
+    away = clone(tmp_path, "away", anna)
+    shutil.rmtree(away.place / "tags")
+    note = (
+        f"s3://{BUCKET}/team could not be read completely: it may have what these builds wait for"
+    )
+    done = away.buildsys("build", **reads)
+    assert (done.code, away.status) == (0, "waiting for tags/data.yaml")
+    assert note in done.text
+    assert note in away.buildsys("plan", **reads).text

@@ -18,7 +18,7 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.running.made_on import find_made_on
 from buildsys.execution.running.runner import Runner
 from buildsys.execution.state import published
-from buildsys.execution.state.decide import NO_ANSWER, State
+from buildsys.execution.state.decide import State
 from buildsys.execution.state.lock_differences import differences
 from buildsys.execution.state.manifests import Diary, DiaryHost, DiaryStep, as_json
 from buildsys.execution.state.step_outputs import Verdict, read_verdict
@@ -257,12 +257,12 @@ def _copy_curves(
                     entry = state.store.recall(state.decide(step).key)
                     lost = entry is not None and not entry.digests_only
         if lost:
-            is_sure = state.store.is_sure
-            is_complete &= is_sure
+            unread = state.store.unread
+            is_complete &= not unread
             why = (
-                "the store no longer has all of them"
-                if is_sure
-                else f"{NO_ANSWER}; the next run tries again"
+                "the remote store did not answer; the next run tries again"
+                if unread
+                else "the store no longer has all of them"
             )
             print_line(f"{plan.build} is published without the curves of {step.stage}: {why}")
     return is_complete

@@ -7,7 +7,6 @@ from typing import assert_never
 
 from buildsys.errors import BuildsysError
 from buildsys.execution.session.interrupted_trainings import describe_resumption
-from buildsys.execution.session.package_publisher import waiting_outcome
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import EARLIER
 from buildsys.execution.state.recording import training_notes
@@ -166,7 +165,7 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
     decisions = [row.decision for row in steps if not row.undone]
     waits = [decision for decision in decisions if decision.status == Status.WAITING]
     if waits:
-        return waiting_outcome(session.state, waits[0])
+        return Outcome(kind=Kind.WAITING, subject=waits[0].waits_for)
     if any(decision.status.may_run for decision in decisions):
         return Outcome(kind=Kind.STALE)
     if any(decision.status == Status.REJECTED for decision in decisions):

@@ -12,13 +12,12 @@ from buildsys.execution.places import Workspace
 from buildsys.execution.session.console import Console
 from buildsys.execution.session.step_executor import StepExecutor
 from buildsys.execution.session.workspace_lock import exclusive
-from buildsys.execution.state.decide import NO_ANSWER, State
+from buildsys.execution.state.decide import State
 from buildsys.execution.state.lock_differences import differences, missing_lines, no_line
 from buildsys.execution.tools.host_tools import is_portable
 from buildsys.execution.unexpected import UNEXPECTED
 from buildsys.graph import (
     BuildPlan,
-    Decision,
     Plan,
     SelectionPlan,
     Status,
@@ -282,21 +281,9 @@ class PackagePublisher:
                 decision = self.state.decide(step)
                 if decision.status == Status.WAITING:
                     portable = decision.needs_machine and is_portable(step.requires)
-                    return replace(waiting_outcome(self.state, decision), portable=portable)
+                    return Outcome(kind=Kind.WAITING, subject=decision.waits_for, portable=portable)
         return None
 
     def _reds(self, plan: Plan) -> list[Step]:
         """Return the steps whose verdict rejects the plan; a selection has none."""
         return publish.red_verdicts(self.state, plan) if isinstance(plan, BuildPlan) else []
-
-
-def waiting_outcome(state: State, decision: Decision) -> Outcome:
-    """Return the outcome of a build with a step that waits, with the store's part in it where a
-    file is missing.
-    """
-    detail = ""
-    if not decision.needs_machine and not state.store.is_sure:
-        detail = f"{NO_ANSWER}, and may have what is made from it"
-    elif not decision.needs_machine and decision.lost:
-        detail = "the store has lost what was made from it"
-    return Outcome(kind=Kind.WAITING, subject=decision.waits_for, detail=detail)

@@ -8,6 +8,7 @@ from buildsys.errors import NotAsLocked, Rejected, Waiting
 from buildsys.execution.packages.figures import Figures, read_figures
 from buildsys.execution.places import Workspace
 from buildsys.execution.state.settled import SettledBuild
+from buildsys.execution.store.store import Store
 from buildsys.files import read_regular, write_atomic
 from buildsys.json_text import json_text
 from buildsys.outcome import HAS_MISTAKE, UP_TO_DATE, Kind, Outcome
@@ -116,6 +117,13 @@ def exit_code(rows: Iterable[Row], named: bool, strict: bool = False, locked: bo
     if Kind.REJECTED in kinds:
         return Rejected.exit_code
     return Waiting.exit_code if kinds and (named or strict) else 0
+
+
+def unread_note(outcomes: Iterable[Outcome], store: Store) -> str:
+    """Return a line about a remote store that may have what builds wait for; empty if none can."""
+    if all(outcome.kind != Kind.WAITING for outcome in outcomes) or not store.unread:
+        return ""
+    return f"{store.unread} could not be read completely: it may have what these builds wait for"
 
 
 def render_table(rows: list[Row]) -> str:

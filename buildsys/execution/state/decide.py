@@ -24,9 +24,6 @@ from buildsys.graph import BuildPlan, Decision, Input, Reason, Status, Step, Ste
 from buildsys.lockfile import Lock, Training
 from buildsys.spec import Format, Intermediate
 
-NO_ANSWER = "the remote store did not answer"
-"""Why a result may exist that was not found."""
-_INCOMPLETE = Reason(subject="output missing from the store")
 _UNDECIDED = frozenset(status for status in Status if status.may_run)
 """Decisions that a new result of an earlier step may change."""
 
@@ -400,10 +397,9 @@ class State:
                 reasons=reasons,
                 waits_for=missing[0],
                 needs_machine=not files,
-                lost=was_made or action_key.key in self._incomplete,
             )
         if was_made:
-            return Decision(status=Status.MISSING, key=action_key.key, reasons=(_INCOMPLETE,))
+            return Decision(status=Status.MISSING, key=action_key.key, reasons=self._why_missing())
         if action_key.key in self._unusable:
             reason = Reason(subject=self._unusable[action_key.key])
             return Decision(status=Status.STALE, key=action_key.key, reasons=(reason,))
@@ -519,14 +515,20 @@ class State:
         """Return why a step has to run that waits for nothing."""
         if self.database.has_foreign_results(action_key.key):
             return (Reason(subject="its result is of a remote store or key not trusted here"),)
-        if action_key.key in self._incomplete:
-            return (_INCOMPLETE,)
         found = self._differences(step, action_key)
         if found:
             return found
-        if not self.store.is_sure:
-            return (Reason(subject=f"no recorded result, and {NO_ANSWER}"),)
+        if action_key.key in self._incomplete:
+            return self._why_missing()
         return (Reason(subject="no recorded result" if found is None else "its record was lost"),)
+
+    def _why_missing(self) -> tuple[Reason, ...]:
+        """Return why files of a known result are not here."""
+        unread = self.store.unread
+        told = (
+            f"its files did not come from {unread}" if unread else "output missing from the store"
+        )
+        return (Reason(subject=told),)
 
     def _differences(self, step: Step, action_key: ActionKey) -> tuple[Reason, ...] | None:
         """Return what differs from the last time that this role was made; None if it never was."""

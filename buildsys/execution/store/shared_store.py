@@ -136,9 +136,9 @@ class SharedStore(Store):
             return self._remote
 
     @property
-    def is_sure(self) -> bool:  # type: ignore[override]
+    def unread(self) -> str:  # type: ignore[override]
         """See `Store`."""
-        return self.remote.has_answered
+        return "" if self.remote.has_answered else self.settings.url
 
     def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Query what actions, (key, architecture) each, made; all at once, and each once in a

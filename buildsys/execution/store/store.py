@@ -67,9 +67,8 @@ class Store:
 
     is_shared = False
     """Whether results of other machines may be found through this store."""
-    is_sure = True
-    """Whether a missing result is certainly missing; False if a remote store that failed may have
-    it.
+    unread = ""
+    """The URL of a remote store with a failed request, which may have what is missing; empty: none.
     """
     is_own = False
     """Whether its folder is made accessible to this user only."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from buildsys.digest import digest_file
 from buildsys.errors import InputError
 from buildsys.execution.state.action_keys import slice_digest
 from buildsys.execution.state.decide import State
@@ -38,9 +37,6 @@ from tests.sample_steps import (
     make_step,
     output_of,
 )
-
-MODEL = "model model.bin"
-"""The lock's key of `source`."""
 
 
 @pytest.fixture
@@ -104,23 +100,18 @@ def test_a_first_build_runs_the_first_step_and_the_rest_waits_for_it(
 
 
 def test_a_known_result_whose_file_the_store_has_lost_is_no_new_one(
-    tmp_path: Path, source: Path
+    tmp_path: Path, plan: BuildPlan
 ) -> None:
-    """The reason is the store, also where the step waits for the file that it reads."""
-    export = make_step("export", given(source, kind="model"))
-    plan, lock = make_plan(export), Lock(lines=(content_line(MODEL, digest_file(source), None),))
+    """The reason is the store, in a workspace that never made the result."""
     state = make_state(tmp_path, plan)
-    make(state, export)
+    make(state, plan.steps[0])
     result = state.result("export")
     assert result is not None
     ((_, digest),) = result.outputs
     (blob,) = (tmp_path / "store").rglob(digest)
     blob.unlink()
     elsewhere = make_state(tmp_path, plan)
-    assert reasons(elsewhere.decide(export)) == ["output missing from the store"]
-    source.unlink()
-    decision = make_state(tmp_path, plan, lock=lock).decide(export)
-    assert (decision.status, decision.lost) == (Status.WAITING, True)
+    assert reasons(elsewhere.decide(plan.steps[0])) == ["output missing from the store"]
 
 
 def test_a_step_that_ran_makes_the_next_one_decidable(tmp_path: Path, plan: BuildPlan) -> None:
@@ -344,7 +335,7 @@ def test_an_absent_file_with_a_known_result_is_not_missed(tmp_path: Path, source
     plan = make_plan(export)
     state = make_state(tmp_path, plan)
     make_all(state, plan)
-    line = content_line(MODEL, state.input_digest(export.inputs[0]) or "", None)
+    line = content_line("model model.bin", state.input_digest(export.inputs[0]) or "", None)
     source.unlink()
     there = make_state(tmp_path, plan, lock=Lock(lines=(line,)))
     assert statuses(there, plan) == [Status.RESTORABLE]
