@@ -324,6 +324,17 @@ def may_change_again(stat_text: str, since: int | None = None) -> bool:
     return (now - _RECENT_NS if since is None else since) <= int(words[3]) < now + _RECENT_NS
 
 
+def misnamed_yaml_files(folder: Path) -> list[str]:
+    """Return the names of files in a folder that `yaml_files` leaves out because of their ending."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder))
+    except OSError:
+        return []
+    endings = (".yml", ".yaml")
+    found = (name for name in names if name.lower().endswith(endings) and name[0] != ".")
+    return [name for name in found if not name.endswith(".yaml")]
+
+
 def yaml_files(folder: Path) -> dict[str, Path]:
     """Return the files that end in .yaml by their stem, sorted; without hidden ones, which macOS
     and editors write.

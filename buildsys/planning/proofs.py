@@ -333,6 +333,6 @@ def _unread(contract: Contract) -> list[str]:
         if not verified:
             by_source.setdefault(source, []).append(line)
     return [
-        f"Not verified: of firmware {contract.name}: {', '.join(lines)} (from {source})."
+        f"Not verified: lines of the contract of firmware {contract.name}: {', '.join(lines)} (from {source})."
         for source, lines in by_source.items()
     ]

@@ -164,6 +164,32 @@ def test_base_files_are_not_built(workspace: Path) -> None:
     assert list(plan_good(workspace)) == ["good@host"]
 
 
+@pytest.mark.parametrize("name", ["recipes/v2.yml", "targets/board.YAML"])
+def test_a_file_with_another_ending_is_not_passed_over(
+    workspace: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """It is not read, and `check` and `plan` say so at once and again; nothing else changes."""
+    write_recipe(workspace, "good", _GOOD)
+    (workspace / "targets").mkdir(exist_ok=True)
+    (workspace / name).write_text(_GOOD)
+    for command in ("check", "plan", "plan"):
+        assert cli.main(["-C", str(workspace), command]) == 0
+        told = "".join(capsys.readouterr())
+        assert f"{name}: warning: this file is not read: its name does not end in .yaml" in told
+        assert f"rename it: {Path(name).stem}.yaml" in told
+
+
+def test_a_number_out_of_range_is_reported_once(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one that is written as an integer and read as a float."""
+    source = "source: {family: ultralytics, task: detect, architecture: yolov8n, weights: random}"
+    lines = (source, "dataset: {generator: fiducials}", "input: {size: 64}", "targets: [host]")
+    write_recipe(workspace, "good", "\n".join((*lines, "train: {epochs: 1, flip: 2}", "")))
+    assert cli.main(["-C", str(workspace), "check"]) == 2
+    assert capsys.readouterr().out.count("`flip` must be from 0 to 1, not 2") == 1
+
+
 def test_folder_without_recipes(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`check` fails in a folder without recipes."""
     assert cli.main(["-C", str(workspace), "check"]) == 2

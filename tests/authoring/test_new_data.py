@@ -145,6 +145,41 @@ def test_labels_without_class_names_are_not_passed_over(
     assert not (workspace / "recipes" / "mine.yaml").exists()
 
 
+def test_a_data_yaml_further_inside_is_named(
+    workspace: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An archive unpacked with its outer folder: the file that names the classes is there."""
+    inner = "My Export"
+    fill(
+        folder, {f"{inner}/{name}": text for name, text in UNNAMED["images and labels"][0].items()}
+    )
+    fill(folder, {f"{inner}/data.yaml": "train: images\nval: images\nnames: [box]\n"})
+    assert new(workspace, "--data", "data/d") == 2
+    told = "has no data.yaml itself\n    help: did you mean data/d/My Export/data.yaml?"
+    assert told in capsys.readouterr().err
+    assert new(workspace, "--data", "data/d/My Export/data.yaml") == 0
+
+
+@pytest.mark.parametrize(
+    ("val", "hint"),
+    [
+        ("../vaild/images", "looked in d/; did you mean `valid`?"),
+        ("../valid/imgs", "there is no `imgs` in `valid`; did you mean `images`?"),
+        ("../other/images", "there is no `images` in `../other`"),
+    ],
+)
+def test_the_hint_for_a_wrong_split_follows_the_rule_for_roboflow_s_paths(
+    workspace: Path, folder: Path, val: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A leading `../` means the folder of data.yaml, unless the other folder is there."""
+    for split in ("train", "valid"):
+        fill(folder, {f"{split}/images/a.jpg": "", f"{split}/labels/a.txt": ROW})
+    (folder.parent / "other").mkdir()
+    fill(folder, {"data.yaml": f"train: ../train/images\nval: {val}\nnames: [box]\n"})
+    assert new(workspace, "--data", "data/d") == 2
+    assert f"    help: {hint}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("case", ["images and labels", "a folder a split", "beside"])
 def test_the_file_that_the_message_says_is_enough(
     workspace: Path, folder: Path, case: str, capsys: pytest.CaptureFixture[str]

@@ -377,13 +377,21 @@ def _missing_images(
 ) -> MissingPart:
     message = f"the {split} split names {place.written}, which does not exist"
     looked = f"looked in {os.path.basename(base) or '.'}/"
-    hint = hint_missing(Path(os.path.join(base, place.written)), place.written, looked)
+    meant = _meant(place.written, base)
+    hint = hint_missing(Path(os.path.join(base, meant)), meant, looked)
     if inside is not None or "\\" in place.written:
         start = os.path.relpath(base, inside or base)
         outside = check_inside(inside or Path(base), place.written, start=start, hint=WITHIN)
         message, hint = outside or (message, hint)
     diagnostic = document.diagnose(place.at, message, hint)
     return MissingPart(split=split, what="images", diagnostic=diagnostic)
+
+
+def _meant(written: str, base: str) -> str:
+    """Return a missing path without the leading `../` of Roboflow, unless its folder is there."""
+    short = written.removeprefix("../")
+    first = os.path.join(base, "..", short.split("/", maxsplit=1)[0])
+    return written if os.path.exists(first) else short
 
 
 def _entries(document: Document) -> dict[str, list[tuple[KeyPath, str]]]:

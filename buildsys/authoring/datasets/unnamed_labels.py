@@ -38,6 +38,9 @@ def describe_unnamed(folder: Path, data: str) -> tuple[str, str] | None:
     apart = {i: path for i, path in apart.items() if path in present and path != beside[i]}
     rows = _read(folder, apart.values())
     if rows.classes:
+        inner = [path for path in present if PurePosixPath(path).name == "data.yaml"]
+        if inner:
+            return "has no data.yaml itself", f"did you mean {_join(data, inner[0])}?"
         message = "has labels in Ultralytics' layout, but no data.yaml that names their classes"
         hint = f"write {_join(data, 'data.yaml')}: `{_data_yaml(list(apart), rows)}`"
         own = "name" if rows.classes == 1 else f"{rows.classes} names"

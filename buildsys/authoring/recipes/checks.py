@@ -192,8 +192,9 @@ def check_training(train: Mapping[str, object], has_size: bool, locate: Locate) 
     for name, low, high in ranges:
         value = train.get(name)
         if isinstance(value, int | float) and not low <= value <= high:
+            shown = value if isinstance(value, int) else f"{value:g}"
             problems.append(
-                locate(("train", name), f"`{name}` must be from {low} to {high}, not {value}")
+                locate(("train", name), f"`{name}` must be from {low} to {high}, not {shown}")
             )
     rate = train.get("learning_rate")
     if isinstance(rate, int | float) and not 0 < rate < 1:

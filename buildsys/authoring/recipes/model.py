@@ -274,7 +274,14 @@ def board_spec(build: Build) -> BoardSpec:
 def _notes(contract: Contract) -> tuple[str, ...]:
     """Return warnings to show before a model is flashed."""
     lines = ", ".join(contract.unverified())
-    return (*contract.notes, *((f"its {lines} (read, never run).",) if lines else ()))
+    return (
+        *contract.notes,
+        *(
+            (f"These lines of the firmware's contract were read, never run: {lines}.",)
+            if lines
+            else ()
+        ),
+    )
 
 
 def model_fits(model: ModelSpec, facts: KnownModel) -> bool:

@@ -12,7 +12,7 @@ from buildsys.execution.places import Workspace, datasets_root
 from buildsys.execution.state import fingerprint, plan_cache
 from buildsys.execution.state.plans import Plans, RecipePlans
 from buildsys.execution.unexpected import UNEXPECTED, find
-from buildsys.files import may_change_again, stat_text
+from buildsys.files import may_change_again, misnamed_yaml_files, stat_text
 from buildsys.graph import Plan, SelectionPlan, WaitingPlan
 from buildsys.lockfile import read_lock
 from buildsys.operating_system import next_file_tick_ns
@@ -57,7 +57,7 @@ def _load(workspace: Workspace, settled: frozenset[str]) -> Plans:
         found[path] = recipe
         if recipe.lasting and not common:
             plan_cache.keep(workspace, recipe, installation)
-    return _joined([found[path] for path in paths], common)
+    return _joined([found[path] for path in paths], (*common, *_misnamed(workspace)))
 
 
 def read_builds(workspace: Workspace) -> tuple["Build", ...]:
@@ -78,7 +78,7 @@ def make_plans(workspace: Workspace, unwritten: "Unwritten | None" = None) -> Pl
     drafts = unwritten.recipes if unwritten else ()
     paths = sorted({*fingerprint.recipe_files(workspace), *drafts})
     made, common = _make(workspace, paths, unwritten)
-    return _joined(list(made.values()), common)
+    return _joined(list(made.values()), (*common, *_misnamed(workspace)))
 
 
 def _joined(recipes: list[RecipePlans], common: tuple[Diagnostic, ...]) -> Plans:
@@ -121,6 +121,18 @@ def _make(
     loader = Loader(workspace.root, recorded, datasets_root(), unwritten)
     made = {path: _read_recipe(workspace, loader, path, since) for path in paths}
     return made, loader.diagnostics
+
+
+def _misnamed(workspace: Workspace) -> Iterator[Diagnostic]:
+    """Yield a warning for each recipe or target that is not read because of its ending."""
+    for folder in ("recipes", "targets", "targets/firmware"):
+        for name in misnamed_yaml_files(workspace.root / folder):
+            yield Diagnostic(
+                path=f"{folder}/{name}",
+                message="this file is not read: its name does not end in .yaml",
+                hint=f"rename it: {Path(name).stem}.yaml",
+                severity="warning",
+            )
 
 
 def _read_recipe(workspace: Workspace, loader: "Loader", path: Path, since: int) -> RecipePlans:
