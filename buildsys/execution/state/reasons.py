@@ -72,7 +72,7 @@ def _input_reasons(
     if not item.source.parts:
         return [Reason(subject=f"{item.source.name} changed")]
     label = item.source.name
-    changes = describe_changes(store, old, new, label) or [f"{label} changed"]
+    changes = describe_changes(store, old, new, label) or [f"files of {label} changed"]
     return [Reason(subject=change) for change in changes]
 
 
