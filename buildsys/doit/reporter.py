@@ -235,8 +235,10 @@ class Reporter:
             current.console.close()
         table = "\n".join(f"{row.id}: {row.outcome}" for row in rows)
         with self._ending("writing the table"):
-            note = unread_note((row.outcome for row in rows), current.state.store)
-            table = "\n".join(filter(None, (render_table(rows), note)))
+            table = render_table(rows)
+            if not current.interrupted:  # the handler of a signal may take no lock
+                note = unread_note((row.outcome for row in rows), current.state.store)
+                table += f"\n{note}" if note else ""
         if rows:
             print(table, file=self.out, flush=True)
         if lines:

@@ -220,9 +220,9 @@ class Remote:
             self._marked = other._marked
 
     @property
-    def has_answered(self) -> bool:
-        """Return whether it has answered every request."""
-        return self.reads and not self._reading.has_failed
+    def is_unread(self) -> bool:
+        """Return whether it could not be opened, or a request to read failed; does not connect."""
+        return not self._reading.on or self._reading.has_failed
 
     @property
     def is_connected(self) -> bool:

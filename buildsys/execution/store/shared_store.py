@@ -138,7 +138,8 @@ class SharedStore(Store):
     @property
     def unread(self) -> str:  # type: ignore[override]
         """See `Store`."""
-        return "" if self.remote.has_answered else self.settings.url
+        is_unread = self._remote is not None and self._remote.is_unread
+        return self.settings.url if is_unread else ""
 
     def look_up(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Query what actions, (key, architecture) each, made; all at once, and each once in a
