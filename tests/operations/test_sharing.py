@@ -159,6 +159,31 @@ def test_the_recorded_network_is_found_by_its_digest(
     assert statuses == {Status.UP_TO_DATE}
 
 
+def test_a_recorded_network_that_is_away_is_not_called_lost(
+    built: None,
+    workspace: Path,
+    remote: Path,
+    tools: StandIn,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:
+    """Before it is trained again, `plan` says whether the network did not come or is not there."""
+    assert say(workspace, capsys, "store", "push")[0] == 0
+    leave(workspace, tmp_path)
+    remote.rename(tmp_path / "away")
+    monkeypatch.setenv("BUILDSYS_REMOTE_MODE", "read")  # who writes makes a missing folder
+    tools.fail = {"train_ultralytics"}
+    assert build(workspace, tools) == {"failed", "blocked"}
+    url = f"file://{remote}"
+    again = "it is trained again"
+    _, text = say(workspace, capsys, "plan")
+    assert f"the recorded network did not come from {url}: {again}" in text
+    monkeypatch.setenv("BUILDSYS_REMOTE", "none")
+    _, text = say(workspace, capsys, "plan")
+    assert f"the recorded network is not in this store: {again}" in text
+
+
 def test_what_was_restored_stays_up_to_date_without_the_remote(
     built: None,
     workspace: Path,

@@ -108,14 +108,16 @@ def training_note(state: State, step: Step) -> str:
         since = f"since then {changed}" if changed else "it belongs to another action"
         return f"the recorded network is kept, {cost}; {since}; `buildsys update` trains again"
     if status.is_due:
+        unread = state.store.unread
+        where = f"did not come from {unread}" if unread else "is not in this store"
         if not changed:
             return (
-                f"the recorded network is not in this store: it is trained again ({cost});"
+                f"the recorded network {where}: it is trained again ({cost});"
                 " `buildsys store import` imports it from a machine that has it"
             )
         return (
             f"WARNING: the training runs again although recipe and data did not change ({cost}):"
-            f" the recorded network is not in this store, and since then {changed}."
+            f" the recorded network {where}, and since then {changed}."
             " `buildsys store import` imports it from a machine that has it."
         )
     return ""

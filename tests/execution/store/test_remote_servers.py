@@ -196,7 +196,8 @@ def test_a_file_that_did_not_come_is_the_reason_of_its_step(
     s3_server.kill()
     look_again(workspace)
     assert build(workspace, tools) == {"built"}
-    assert f"its files did not come from {URL}" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"its files did not come from {URL}" in told
 
 
 @pytest.mark.parametrize("trouble", ["refused", "silent", "key", "bucket"])
