@@ -152,8 +152,8 @@ def test_a_second_machine_restores_from_the_server(
 def test_a_machine_without_the_data_learns_that_the_store_may_be_the_reason(
     configure: Configure, workspace: Path, tools: StandIn, tmp_path: Path, s3_server: S3Server
 ) -> None:
-    """Where a store did not send everything, a line says so below builds that wait for the data, and
-    reasons of steps do; a store that answers has no such line.
+    """Builds wait for the data. If a request to the store failed, a line says so; if the store
+    answered and has lost the files, there is none.
     """
     configure(s3_server.endpoint)
     assert build(workspace, tools) == {"built"}
