@@ -245,7 +245,9 @@ def render_findings(findings: Iterable[Finding], place: str) -> list[str]:
     for (severity, _), found in kinds.items():
         lines += [_diagnostic(finding, place).render() for finding in found[:_SHOWN]]
         if len(found) > _SHOWN:
-            lines.append(f"{place}: {severity}: and {len(found) - _SHOWN} more like these")
+            lines.append(
+                f"{place}: {severity}: and {len(found) - _SHOWN} more like these, in report.md"
+            )
     return lines
 
 

@@ -46,6 +46,35 @@ def told(folder: Path, text: str) -> list[str]:
     return [f"{d.line}:{d.column}: {d.message}; {d.hint}" for d in caught.value.diagnostics]
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (
+            "trian: images/train\nval: images/val\nnmaes: [box]\nnc: 1\n",
+            ["1:1: unknown key `trian`", "3:1: unknown key `nmaes`"],
+        ),
+        (f"{PLAIN}kpt_shpae: [4, 3]\n", ["4:1: unknown key `kpt_shpae`"]),
+        (PLAIN.replace("val:", "Val:"), ["2:1: unknown key `Val`"]),
+        (PLAIN.replace("val:", "vla:"), ["2:1: unknown key `vla`"]),
+        (
+            f"tarin: images/train\nnames: [box, box]\n{'x' * 9}: 1\n",
+            ["1:1: unknown key `tarin`", "2:14: duplicate class name `box`: class 0 and class 1"],
+        ),
+    ],
+)
+def test_a_misspelled_key_is_found_where_it_stands(data: Path, text: str, found: list[str]) -> None:
+    """With the other mistakes of the file, and what was meant."""
+    lines = told(data, text)
+    assert sorted(line.partition("; ")[0] for line in lines) == sorted(found), lines
+    assert all("did you mean `" in line for line in lines if "unknown key" in line), lines
+
+
+def test_keys_of_other_tools_are_allowed(data: Path) -> None:
+    """Also such as resemble one of ours that is there, or is not needed."""
+    text = "kpt_names: {0: [a]}\nskeleton: []\nname: x\ntests: y\ndownload: z\nroboflow: {}\n"
+    assert read(data, f"{PLAIN}{text}").facts.names == ("box", "lid")
+
+
 def test_roboflow_s_paths_are_tried_without_their_dots(tmp_path: Path) -> None:
     """`train: ../train/images` is found next to data.yaml; a missing test split is ignored."""
     folder = fill(tmp_path / "data" / "set", "train/images", "valid/images")

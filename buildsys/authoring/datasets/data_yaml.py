@@ -7,6 +7,7 @@ or in Ultralytics' folder of datasets, is ignored if the splits are beside the f
 
 import contextlib
 import dataclasses
+import difflib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -32,7 +33,7 @@ from buildsys.steps.lib.datasets.labels import (
     parse,
     read_text,
 )
-from buildsys.steps.lib.datasets.split_names import find_splits
+from buildsys.steps.lib.datasets.split_names import SPLITS, find_splits
 from buildsys.steps.lib.datasets.ultralytics_layout import Split, find_images, iterate_images
 from buildsys.steps.lib.files import foreign
 from buildsys.steps.lib.images.decoding import SUFFIXES as SUFFIXES_OF_IMAGES
@@ -40,6 +41,13 @@ from buildsys.steps.lib.images.decoding import SUFFIXES as SUFFIXES_OF_IMAGES
 NAMES = ("data.yaml", "data.yml")
 """The usual name of the file."""
 SUFFIXES = (".yaml", ".yml")
+_SPELLED = {
+    "names": ("names",),
+    "kpt_shape": ("kpt_shape",),
+    "flip_idx": ("flip_idx",),
+    **{split: SPLITS[split] for split in ("train", "val")},
+}
+"""The keys without which a dataset is another one, each with its accepted spellings."""
 _MOST_KEYPOINTS = 1000
 _MOST_NAMED = 20
 """The most classes that a hint lists."""
@@ -160,9 +168,11 @@ def _check_all(document: Document, folder: Path, inside: Path | None) -> None:
 
     With a mistake, that includes the paths of splits that no machine can have.
     """
-    problems: list[Diagnostic] = []
-    with _collected(problems):
-        _read_names(document)
+    misspelled = _find_misspelled(document)
+    problems = list(misspelled.values())
+    if "names" not in misspelled:
+        with _collected(problems):
+            _read_names(document)
     with _collected(problems):
         _read_flip(document, _read_keypoints(document)[0])
     with _collected(problems):
@@ -174,6 +184,28 @@ def _check_all(document: Document, folder: Path, inside: Path | None) -> None:
         wrong = _wrong_paths(document, folder, inside)
         problems += [found for found in wrong if found.line not in known]
     raise InputError(*problems)
+
+
+def _find_misspelled(document: Document) -> dict[str, Diagnostic]:
+    """Return, for each missing key, the diagnostic of an unknown one that is almost like it.
+
+    Other tools' keys are allowed, so a key counts only where the one that it resembles is missing.
+    """
+    assert isinstance(document.data, dict)
+    found: dict[str, Diagnostic] = {}
+    for key, spelled in _SPELLED.items():
+        if document.data.keys().isdisjoint(spelled):
+            for word in document.data:
+                if meant := _find_meant(str(word).lower(), spelled):
+                    message, hint = f"unknown key `{word}`", f"did you mean `{meant}`?"
+                    found[key] = document.diagnose((word,), message, hint, key=True)
+    return found
+
+
+def _find_meant(word: str, spelled: tuple[str, ...]) -> str | None:
+    """Return which of the keys has the same letters in another order, or nearly the same."""
+    same = [key for key in spelled if sorted(key) == sorted(word)]
+    return next(iter(same or difflib.get_close_matches(word, spelled, 1, 0.8)), None)
 
 
 @contextlib.contextmanager

@@ -384,11 +384,11 @@ class Runner:
         message = message or _last_lines(command.log)
         hints = explain_log(message, scratch), self._changed_source(step, action_key)
         message = "\n".join(filter(None, (message, *hints)))
-        raise StepFailed(
-            f"{step.stage} ({step.module}) failed: {process.explain_exit(code)}\n"
-            f"{_indent(message)}\n{_places(command)}",
-            refused=refused,
-        )
+        name = f"{step.stage} ({step.module}) failed:"
+        if refused:  # the step's own sentences tell what to change; a repetition says the same
+            raise StepFailed(f"{name}\n{_indent(message)}\n{_log(command)}", refused=True)
+        end = process.explain_exit(code)
+        raise StepFailed(f"{name} {end}\n{_indent(message)}\n{_places(command)}")
 
     @contextlib.contextmanager
     def _in_use(self, step: Step, inputs: Path) -> Iterator[None]:
@@ -515,7 +515,11 @@ def _naming_log(command: process.Command) -> Iterator[None]:
 def _places(command: process.Command) -> str:
     """Return where a step's log is, and how to repeat the step."""
     again = f"{process.quote(('cd', str(command.folder)))} && {process.quote(command.arguments)}"
-    return f"    log: {command.log}\n    to repeat: {again}"
+    return f"{_log(command)}\n    to repeat: {again}"
+
+
+def _log(command: process.Command) -> str:
+    return f"    log: {command.log}"
 
 
 def _access(step: Step, python: Path, scratch: Path) -> isolation.Access:
