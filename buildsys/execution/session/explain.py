@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from buildsys.errors import BuildsysError
+from buildsys.execution.packages.publish import red_verdicts
 from buildsys.execution.session.interrupted_trainings import describe_resumption
 from buildsys.execution.session.session import Session
 from buildsys.execution.session.summary import EARLIER
@@ -169,7 +170,9 @@ def _state(session: Session, plan: BuildPlan, steps: tuple[StepRow, ...]) -> Out
     if any(decision.status.may_run for decision in decisions):
         return Outcome(kind=Kind.STALE)
     if any(decision.status == Status.REJECTED for decision in decisions):
-        return session.publisher.compared(Outcome(kind=Kind.REJECTED), plan)
+        red = red_verdicts(session.state, plan)
+        rejected = Outcome(kind=Kind.REJECTED, subject=red[0].stage if red else "")
+        return session.publisher.compared(rejected, plan)
     return _published(session, plan)
 
 

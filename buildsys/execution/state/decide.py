@@ -346,8 +346,10 @@ class State:
             stages = dict.fromkeys(self.steps[item.step].stage for item in blocked)
             reasons = tuple(Reason(subject=f"after {stage}") for stage in stages)
             return Decision(status=Status.REJECTED if red else Status.PENDING, reasons=reasons)
-        if any(self._is_red(item) for item in step.inputs):
-            return Decision(status=Status.REJECTED, reasons=(Reason(subject="a check failed"),))
+        judges = [self.steps[item.step].stage for item in step.inputs if self._is_red(item)]
+        if judges:
+            reason = Reason(subject=f"rejected by {', '.join(judges)}")
+            return Decision(status=Status.REJECTED, reasons=(reason,))
         action_key = self._fresh_keys.pop(step.id, None) or self.key(step)
         assert action_key is not None
         recorded = self._training(step, action_key)

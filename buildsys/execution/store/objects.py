@@ -323,7 +323,7 @@ class Objects:
             except TimeoutError as error:
                 if left <= self._patience.line:
                     message = late or (
-                        f"it does not answer within {seconds:.3g} s{_without_credentials(self.url)}"
+                        f"it does not answer within {round(seconds, 1):g} s{_without_credentials(self.url)}"
                     )
                     raise RemoteFailure(message) from error
                 if left < 1.25 * self._patience.line:

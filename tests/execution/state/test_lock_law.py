@@ -122,7 +122,7 @@ def test_a_wrong_line_is_named_and_stays(workspace: Path, tools: StandIn, capsys
     (red,) = rows(workspace, tools)
     assert red.status.startswith("rejected by gate, differs from lock: box.mAP50-95 is")
     assert main(["-C", str(workspace), "plan", "tags@xiao-esp32s3"]) == 0
-    assert "tags@xiao-esp32s3: rejected, differs from lock\n" in capsys.readouterr().out
+    assert "tags@xiao-esp32s3: rejected by gate, differs from lock\n" in capsys.readouterr().out
     recipe.write_text(text)
     statuses(workspace, tools)
     capsys.readouterr()
