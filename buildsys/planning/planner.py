@@ -110,12 +110,15 @@ def _add_source(builder: PlanBuilder) -> None:
 
 
 def _adapt(builder: PlanBuilder, kind: Format) -> None:
-    """Add steps that adapt a given file with another pixel format or a dynamic shape."""
+    """Add a step that adapts a given file with another pixel format, a dynamic shape, or numbers in
+    float16.
+    """
     pixels, shape = builder.build.recipe.source.pixels, _settled_shape(builder)
-    if (pixels is None and not shape) or kind not in builder.artifacts:
+    widens = _is_widened(builder)
+    if not (pixels or shape or widens) or kind not in builder.artifacts:
         return
     taken = pixels or Pixels()
-    params = adapt_onnx.Params(color=taken.color, values=taken.values, shape=shape)
+    params = adapt_onnx.Params(color=taken.color, values=taken.values, shape=shape, widens=widens)
     inputs: dict[str, Input] = {kind: builder.artifacts[kind]}
     step = builder.add("adapt", read_step(adapt_onnx), params, inputs, {kind: False})
     builder.artifacts[kind] = output(step, kind)
@@ -123,14 +126,28 @@ def _adapt(builder: PlanBuilder, kind: Format) -> None:
 
 def _settled_shape(builder: PlanBuilder) -> tuple[int, ...]:
     """Return the shape for converting a given ONNX file that leaves its shape open."""
-    build, frame = builder.build, builder.model.preprocessing
-    given = build.given
-    if not isinstance(given, OnnxFile) or frame is None:
+    given, frame = builder.build.given, builder.model.preprocessing
+    if not (_converts_onnx(builder) and isinstance(given, OnnxFile)) or frame is None:
         return ()
     is_open = any(side is None for edge in given.inputs for side in edge.sides)
-    if not is_open or Format.SAVED_MODEL not in made_on_the_way(build.target, build.recipe):
-        return ()
-    return (1, 3, frame.height, frame.width)
+    return (1, 3, frame.height, frame.width) if is_open else ()
+
+
+def _is_widened(builder: PlanBuilder) -> bool:
+    """Return whether an ONNX file is converted that holds float16, or that is not known yet.
+
+    In float16 it computes other values than its conversion, which would be rejected as a fault.
+    """
+    given = builder.build.given
+    return _converts_onnx(builder) and (given.half if isinstance(given, OnnxFile) else True)
+
+
+def _converts_onnx(builder: PlanBuilder) -> bool:
+    """Return whether this build converts a given ONNX file to TensorFlow."""
+    build = builder.build
+    if source_format(builder.model.family) != Format.ONNX:
+        return False
+    return Format.SAVED_MODEL in made_on_the_way(build.target, build.recipe)
 
 
 def _add_training(builder: PlanBuilder) -> None:

@@ -1,10 +1,11 @@
 """Change an ONNX file so that its input is RGB in 0..1 and of one fixed size, as every step feeds
-it.
+it, and that it computes in float32.
 
 Networks exported elsewhere expect the input they were trained on: stock YOLOX files expect BGR in
 0..255. Two operators are put in front, so that one preprocessing contract holds for all files. A
 dynamic shape becomes fixed, and constants that depend on it are folded, because converters need
-fixed shapes.
+fixed shapes. Numbers in float16 become float32, which holds each of them exactly: converters compute
+in float32.
 """
 
 from dataclasses import dataclass
@@ -31,11 +32,13 @@ class Params:
     """The input that the file expects: `color` rgb | bgr; `values` 0..1 | 0..255.
 
     `shape`: the fixed shape for its input, (1, 3, height, width); empty keeps the file's own shape.
+    `widens`: whether its float16 numbers become float32.
     """
 
     color: str
     values: str
     shape: tuple[int, ...] = ()
+    widens: bool = False
 
 
 def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> None:
@@ -44,10 +47,12 @@ def run(inputs: dict[str, Path], outputs: dict[str, Path], params: Params) -> No
     """
     import onnx
 
-    from buildsys.steps.lib.files import finite_weights, model_files
+    from buildsys.steps.lib.files import finite_weights, half_precision, model_files
 
     model = model_files.load_onnx(inputs["onnx"])
     finite_weights.require_finite_onnx(model, inputs["onnx"])
+    if params.widens:
+        half_precision.widen(model)
     (feed,) = _feeds(model)
     if params.shape:
         model = _settle(model, feed, params.shape)

@@ -48,7 +48,7 @@ CASES: dict[str, tuple[bytes, str, str]] = {
     "half-onnx": (
         onnx_bytes((Edge(name="images", shape=(1, 3, 64, 64), dtype="float16"),)),
         "",
-        "input: {size: 64}",
+        "input: {size: 64}\nquantization: {scheme: float32}\ntargets: [triton-onnx]",
     ),
     "channels-last-onnx": (
         onnx_bytes((Edge(name="images", shape=(1, 64, 64, 3)),)),

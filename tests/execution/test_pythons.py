@@ -19,7 +19,7 @@ NEEDS = "doit, pydantic, rich, ruamel.yaml, uv"
 
 @cache
 def plan(python: str, root: Path) -> Any:
-    """`buildsys plan --json` for the shipped recipes, in a workspace without state."""
+    """`buildsys plan --json` for the shipped recipes, in a workspace without state and store."""
     for folder in ("recipes", "targets", "weights"):
         shutil.copytree(REPOSITORY / folder, root / folder)
     shutil.copyfile(REPOSITORY / "buildsys.lock", root / "buildsys.lock")
@@ -27,7 +27,12 @@ def plan(python: str, root: Path) -> Any:
         [python, "-m", "buildsys", "-C", str(root), "plan", "--json"],
         capture_output=True,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "BUILDSYS_STORE": str(root.with_name(f"{root.name}-store")),
+        },
     )
     assert done.stdout, done.stderr.decode()
     return json.loads(done.stdout)

@@ -19,6 +19,7 @@ def test_another_network_is_reported() -> None:
         metadata={},
         makers=(),
         steps=(),
+        half=False,
     )
     images = Tensor(name="images", dtype="FLOAT", shape=(-1, 3, 8, 8))
     boxes = Tensor(name="boxes", dtype="FLOAT", shape=(1, 4))

@@ -18,7 +18,7 @@ from tests.authoring.sample_workspace import (
     write_recipe,
     write_target,
 )
-from tests.given_models import Edge, onnx_bytes, picture, tflite_bytes
+from tests.given_models import Edge, field, onnx_bytes, picture, tflite_bytes
 
 
 def _stages(plan: BuildPlan) -> list[str]:
@@ -270,6 +270,27 @@ def test_onnx_enters_at_the_conversion(workspace: Path) -> None:
     (pictures,) = stages["calibration"].inputs
     assert pictures.source is not None
     assert pictures.source.path == str(workspace / "data/cam")
+
+
+@pytest.mark.parametrize("where", ["images", "weights", "nowhere"])
+def test_float16_is_converted_as_float32(workspace: Path, where: str) -> None:
+    """An ONNX file that holds float16 is adapted before its conversion, and only then."""
+    images = Edge(
+        name="images", shape=(1, 3, 96, 160), dtype="float16" if where == "images" else "float32"
+    )
+    half = (("w", field(2, 10)),) if where == "weights" else ()
+    data = onnx_bytes((images,), constants=half)
+    (workspace / "weights" / "model.onnx").write_bytes(data)
+    targets = "targets: [ethos-u55-128-high-end]"
+    write_recipe(workspace, "given", ONNX)
+    stages = by_stage(plan_good(workspace)["given@ethos-u55-128-high-end"])
+    assert ("adapt" in stages) == (where != "nowhere")
+    if where != "nowhere":
+        assert json.loads(stages["adapt"].params)["widens"] is True
+    if where == "weights":
+        text = ONNX.replace(targets, "evaluate: none\ntargets: [triton-onnx]")
+        write_recipe(workspace, "given", text.replace("scheme: int8", "scheme: float32"))
+        assert "adapt" not in by_stage(plan_good(workspace)["given@triton-onnx"])
 
 
 def test_remote_source_is_fetched_first(workspace: Path) -> None:

@@ -157,10 +157,13 @@ def _check_layout(given: _Given, image: Edge) -> Diagnostic | None:
 
 
 def _check_type(given: _Given, image: Edge) -> Diagnostic | None:
-    """Check that ONNX takes real numbers; TFLite may take any type with a scale."""
+    """Check that ONNX takes float32, also made of float16 before a conversion; TFLite may take any
+    type with a scale.
+    """
     if isinstance(given.file, TfliteFile):
         return _check_scale(given, image)
-    if image.dtype == "float32":
+    converted = Format.SAVED_MODEL in made_on_the_way(given.build.target, given.build.recipe)
+    if image.dtype == "float32" or (image.dtype == "float16" and converted):
         return None
     hint = f"{_ANEW} with float32 at its edges"
     if image.dtype == "float16":

@@ -35,7 +35,7 @@ class OnnxFile:
     `stated`: facts that its exporter wrote, None without any; `suppresses`: whether it contains
     non-maximum suppression; `external`: files beside it with its weights; `ir`, `opset`,
     `operators`: from its header; `licence`: from its metadata, empty without one; `makers`: the operator
-    that computes the values of each output.
+    that computes the values of each output; `half`: whether it holds numbers in float16.
     """
 
     inputs: tuple[Edge, ...]
@@ -48,6 +48,7 @@ class OnnxFile:
     operators: tuple[tuple[str, str], ...]
     licence: str
     makers: tuple[str, ...]
+    half: bool
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -118,6 +119,7 @@ def _read_onnx(path: Path) -> OnnxFile:
         operators=header.operators,
         licence=_licence(header.metadata),
         makers=header.makers,
+        half=header.half,
     )
 
 

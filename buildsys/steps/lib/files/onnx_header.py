@@ -37,6 +37,8 @@ _OWN_DOMAIN = "ai.onnx"
 _TENSOR_TYPE, _TENSOR_FLOATS, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 2, 4, 8, 9, 13
 _FLOATS = {1: "f", 10: "e"}
 """Codes of `struct` for the types of scales."""
+_HALF = 10
+"""float16 as a TensorProto.DataType."""
 _USUAL_STEP = 1 / 256
 """Step of probabilities in 8 bits, where the file does not state it as a constant."""
 _LONGEST_NUMBER = 10
@@ -69,7 +71,8 @@ class Header:
     not define itself, with an empty domain for ONNX's own; `opset`: that of ONNX's own operators,
     None if the file does not state it; `external`: other files that hold its weights; `metadata`:
     the exporter's metadata as text; `makers`: the operator that computes the values of each output,
-    empty if none does; `steps`: the step to whose multiples each output is rounded, 0 if it is not.
+    empty if none does; `steps`: the step to whose multiples each output is rounded, 0 if it is not;
+    `half`: whether it holds numbers in float16.
     """
 
     ir: int
@@ -81,6 +84,7 @@ class Header:
     metadata: dict[str, str]
     makers: tuple[str, ...]
     steps: tuple[float, ...]
+    half: bool
 
 
 def read_header(file: Path) -> Header:
@@ -153,6 +157,8 @@ def _parse(data: memoryview) -> Header:
         metadata=metadata,
         makers=tuple(find_maker(edge.name, made, _UNCHANGING) for edge in outputs),
         steps=tuple(_step(edge.name, nodes_by_output, weights) for edge in outputs),
+        half=any(edge.dtype == "float16" for edge in (*inputs, *outputs))
+        or any(_number(tensor, _TENSOR_TYPE) == _HALF for tensor in weights.values()),
     )
 
 
