@@ -88,9 +88,13 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]
         Raises InvalidTask for a name without a match. Raises SystemExit after an unexpected error,
         which is already printed.
         """
-        own = list(super().load_tasks(cmd, pos_args))
-        with _explained(self._run, cmd.execute_tasks):
-            return self._load(cmd, pos_args, own)
+        try:
+            own = list(super().load_tasks(cmd, pos_args))
+            with _explained(self._run, cmd.execute_tasks):
+                return self._load(cmd, pos_args, own)
+        except BaseException:
+            cmd.dep_manager.close()  # doit leaves this to the command, which does not begin
+            raise
 
     def _load(self, cmd: Command, pos_args: list[str], own: list[Task]) -> list[Task]:
         if self._values.get("par_type") == "process":
