@@ -30,7 +30,6 @@ from buildsys.execution.cluster.orders import (
     role_of,
     wire_outputs,
 )
-from buildsys.execution.cluster.patience import Patience
 from buildsys.execution.cluster.placement import Needs, Place
 from buildsys.execution.cluster.scheduler_connection import (
     Ordered,
@@ -38,6 +37,7 @@ from buildsys.execution.cluster.scheduler_connection import (
     SchedulerLost,
     WorkersDied,
 )
+from buildsys.execution.cluster.waiting_limit import Patience
 from buildsys.execution.running import process
 from buildsys.execution.running.runner import Runner, describe_change
 from buildsys.execution.state.action_keys import ActionKey

@@ -13,7 +13,7 @@ from buildsys.cluster_settings import ClusterSettings
 from buildsys.errors import BuildsysError, CannotReach, Waiting
 from buildsys.execution.cluster import placement
 from buildsys.execution.cluster.connections import may_be_off, read_certificate
-from buildsys.execution.cluster.patience import Patience
+from buildsys.execution.cluster.waiting_limit import Patience
 from buildsys.execution.running import process
 from buildsys.execution.running.runner import Runner, make_once
 from buildsys.execution.settings.cluster import certificate_source, find_certificate

@@ -21,7 +21,6 @@ from buildsys.errors import CannotReach
 from buildsys.execution import children, signals
 from buildsys.execution.cluster import connections
 from buildsys.execution.cluster.connections import explain_failure
-from buildsys.execution.cluster.labels import describe, find_labels
 from buildsys.execution.cluster.order_handler import OrderHandler, OrderStore, written_store
 from buildsys.execution.cluster.orders import (
     EVENTS,
@@ -35,6 +34,7 @@ from buildsys.execution.cluster.orders import (
     write_reply,
 )
 from buildsys.execution.cluster.placement import THREADS
+from buildsys.execution.cluster.worker_labels import describe, find_labels
 from buildsys.execution.places import Workspace, cache_root
 from buildsys.execution.running import process
 from buildsys.execution.settings.stores import default_store

@@ -13,7 +13,6 @@ import pytest
 from buildsys.errors import BuildsysError
 from buildsys.execution.cluster import dispatch
 from buildsys.execution.cluster.executor import ClusterExecutor
-from buildsys.execution.cluster.labels import find_labels
 from buildsys.execution.cluster.order_handler import OrderHandler, OrderStore
 from buildsys.execution.cluster.orders import (
     Answer,
@@ -30,6 +29,7 @@ from buildsys.execution.cluster.orders import (
 from buildsys.execution.cluster.placement import Place
 from buildsys.execution.cluster.scheduler_connection import WorkersDied
 from buildsys.execution.cluster.unfinished_trainings import keep_now
+from buildsys.execution.cluster.worker_labels import find_labels
 from buildsys.execution.places import Workspace
 from buildsys.execution.session.session import Session
 from buildsys.execution.store.action_entry import ActionEntry, blob_name
