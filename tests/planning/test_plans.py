@@ -300,6 +300,10 @@ def test_remote_source_is_fetched_first(workspace: Path) -> None:
     plan = plan_good(workspace)["far@host"]
     assert _stages(plan) == ["fetch", "signal", "package"]
     assert TAGS_SHA256 in by_stage(plan)["fetch"].params
+    far = weights.replace("m.tflite", "m.onnx")
+    write_recipe(workspace, "far", ONNX.replace("{path: weights/model.onnx}", far))
+    plan = plan_good(workspace)["far@ethos-u55-128-high-end"]
+    assert _stages(plan)[:2] == ["fetch", "adapt"], "it may be in float16, which nobody knows yet"
 
 
 def test_outputs_that_no_plan_can_know_are_checked_when_the_file_is_opened(
