@@ -134,12 +134,14 @@ def _settled_shape(builder: PlanBuilder) -> tuple[int, ...]:
 
 
 def _is_widened(builder: PlanBuilder) -> bool:
-    """Return whether an ONNX file is converted that holds float16, or that is not known yet.
+    """Return whether an ONNX file is converted that holds float16, or that may, because only steps
+    open a remote file.
 
     In float16 it computes other values than its conversion, which would be rejected as a fault.
     """
-    given = builder.build.given
-    return _converts_onnx(builder) and (given.half if isinstance(given, OnnxFile) else True)
+    given, weights = builder.build.given, builder.build.recipe.source.weights
+    holds = given.half if isinstance(given, OnnxFile) else weights.url is not None
+    return holds and _converts_onnx(builder)
 
 
 def _converts_onnx(builder: PlanBuilder) -> bool:

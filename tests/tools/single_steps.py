@@ -42,6 +42,23 @@ def run_step(
     return told
 
 
+def evaluate(folder: Path, script: str, *words: str) -> Any:
+    """Run a script in the environment `evaluate`, with the repository as its first argument; return
+    the JSON that it prints.
+    """
+    _, python = environments.ensure("evaluate", print)
+    done = subprocess.run(
+        [str(python), "-c", script, str(REPOSITORY), *words],
+        cwd=folder,
+        env=tool_environment(python, folder),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 def make_noise(folder: Path, side: int) -> Path:
     """Write four prepared images of smooth noise."""
     code = (

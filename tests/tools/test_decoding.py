@@ -1,14 +1,10 @@
 """Images that cannot be decoded, as the tools' OpenCV reports them, and how PNGs are written."""
 
-import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from buildsys.execution.tools import environments
-from tests.conftest import REPOSITORY
-from tests.tools.places import tool_environment
+from tests.tools.single_steps import evaluate
 
 pytestmark = pytest.mark.tools
 
@@ -56,26 +52,10 @@ print(json.dumps([bool((same == image).all()), len(data) / usual.size]))
 """
 
 
-def evaluate(folder: Path, script: str) -> object:
-    """Run a script in the environment `evaluate`; return the JSON that it prints."""
-    python = environments.ensure("evaluate", print)[1]
-    done = subprocess.run(
-        [str(python), "-c", _START + script, str(REPOSITORY)],
-        cwd=folder,
-        env=tool_environment(python, folder),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found: object = json.loads(done.stdout)
-    return found
-
-
 def test_an_image_above_the_limits_says_so(tmp_path: Path) -> None:
     """A sound image that OpenCV or libpng refuses is not called damaged."""
     large = "is too large: images of at most 1,000 million pixels, and a million a side, are read"
-    assert evaluate(tmp_path, _LIMITS) == [
+    assert evaluate(tmp_path, _START + _LIMITS) == [
         f"{large}; make it smaller",
         f"{large}; make it smaller",
         "has pixels of type float32; save it with 8 bits a channel",
@@ -85,12 +65,15 @@ def test_an_image_above_the_limits_says_so(tmp_path: Path) -> None:
 def test_an_image_that_memory_does_not_hold_is_named(tmp_path: Path) -> None:
     """The step ends with the image's name, and does not call it damaged."""
     words = "big.bmp does not fit into the memory that is left"
-    assert evaluate(tmp_path, _MEMORY) == f"{words}; end other programs, or build with `-n 1`."
+    assert (
+        evaluate(tmp_path, _START + _MEMORY)
+        == f"{words}; end other programs, or build with `-n 1`."
+    )
 
 
 def test_a_png_has_the_same_pixels_in_fewer_bytes(tmp_path: Path) -> None:
     """Trying every filter makes an image of a camera a tenth smaller or more."""
-    found = evaluate(tmp_path, _PNG)
+    found = evaluate(tmp_path, _START + _PNG)
     assert isinstance(found, list)
     assert found[0] is True
     assert found[1] < 0.9

@@ -1,15 +1,12 @@
 """Users' files in the real runtimes."""
 
-import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from buildsys.execution.tools import environments
-from tests.conftest import REPOSITORY
 from tests.given_models import tflite_bytes
-from tests.tools.places import doit, make_workspace, read, statuses, tool_environment
+from tests.tools.places import doit, make_workspace, read, statuses
+from tests.tools.single_steps import evaluate
 
 pytestmark = pytest.mark.tools
 
@@ -114,6 +111,10 @@ graph = h.make_graph(nodes, "g", [edge("images", kind, [1, 3, 8, 8])],
 model = h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8)
 onnx.checker.check_model(model, full_check=True)
 onnx.save(model, "in.onnx")
+held = h.make_node("Constant", [], ["kernel"], value=kernel)
+graph = h.make_graph([held, *nodes], "g", graph.input, graph.output,
+                     [n.from_array(np.array([2]), "two")])
+onnx.save(h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8), "held.onnx")
 params = adapt_onnx.Params(color="rgb", values="0..1", widens=True)
 for name in ("one.onnx", "two.onnx"):
     adapt_onnx.run({"onnx": Path("in.onnx")}, {"onnx": Path(name)}, params)
@@ -124,7 +125,7 @@ half = onnxruntime.InferenceSession("in.onnx").run(
     None, {"images": picture if typed else picture.astype(np.float16)})[0]
 whole = onnxruntime.InferenceSession("one.onnx").run(None, {"images": picture})[0]
 print(json.dumps({
-    "half": [read_header(Path(name)).half for name in ("in.onnx", "one.onnx")],
+    "half": [read_header(Path(name)).half for name in ("in.onnx", "held.onnx", "one.onnx")],
     "types": [str(whole.dtype), "FLOAT16" in str(onnx.load("one.onnx")),
               "data_type: 10" in str(onnx.load("one.onnx"))],
     "close": bool(np.allclose(half, whole, rtol=5e-3, atol=5e-3)),
@@ -136,18 +137,8 @@ print(json.dumps({
 @pytest.mark.parametrize("where", ["inside", "at its edges too"])
 def test_a_file_in_float16_computes_in_float32(tmp_path: Path, where: str) -> None:
     """Weights, constants, types and branches, with the values that the file has."""
-    python = environments.ensure("evaluate", print)[1]
-    done = subprocess.run(
-        [str(python), "-c", _WIDENED, str(REPOSITORY), where],
-        cwd=tmp_path,
-        env=tool_environment(python, tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {
-        "half": [True, False],
+    assert evaluate(tmp_path, _WIDENED, where) == {
+        "half": [True, True, False],
         "types": ["float32", False, False],
         "close": True,
         "kernel": True,
@@ -156,17 +147,7 @@ def test_a_file_in_float16_computes_in_float32(tmp_path: Path, where: str) -> No
 
 def test_an_open_shape_is_settled(tmp_path: Path) -> None:
     """An open input size is fixed, and its computations are folded, with the same bytes each time."""
-    python = environments.ensure("evaluate", print)[1]
-    done = subprocess.run(
-        [str(python), "-c", _SETTLED, str(REPOSITORY)],
-        cwd=tmp_path,
-        env=tool_environment(python, tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {
+    assert evaluate(tmp_path, _SETTLED) == {
         "same": True,
         "shapes": [[1, 3, 4, 8], [1, 3, 32]],
         "operators": ["Reshape"],

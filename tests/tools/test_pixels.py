@@ -1,15 +1,12 @@
 """Source files with BGR input in 0..255 are given equivalent pixels."""
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from buildsys.execution.tools import environments
 from buildsys.steps.adapt_onnx import Params
-from tests.conftest import REPOSITORY
-from tests.tools.places import tool_environment
+from tests.tools.single_steps import evaluate
 
 pytestmark = pytest.mark.tools
 
@@ -42,18 +39,8 @@ print(json.dumps([given.ravel().tolist(), found.ravel().tolist()]))
 )
 def test_the_file_takes_rgb_in_0_to_1(tmp_path: Path, color: str, values: str) -> None:
     """Pixels are converted to the order and range that the file expects."""
-    python = environments.ensure("evaluate", print)[1]
     words = json.dumps(vars(Params(color=color, values=values)))
-    done = subprocess.run(
-        [str(python), "-c", _CASE, str(REPOSITORY), words],
-        cwd=tmp_path,
-        env=tool_environment(python, tmp_path),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    given, found = json.loads(done.stdout)
+    given, found = evaluate(tmp_path, _CASE, words)
     wanted = given[::-1] if color == "bgr" else given
     factor = 255 if values == "0..255" else 1
     assert found == pytest.approx([value * factor for value in wanted], rel=1e-5)

@@ -203,7 +203,10 @@ def _find_misspelled(document: Document) -> dict[str, Diagnostic]:
 
 
 def _find_meant(word: str, spelled: tuple[str, ...]) -> str | None:
-    """Return which of the keys has the same letters in another order, or nearly the same."""
+    """Return which of the keys has the same letters in another order, or nearly the same.
+
+    `text.nearest` also accepts parts of a word, which here may be another tool's key.
+    """
     same = [key for key in spelled if sorted(key) == sorted(word)]
     return next(iter(same or difflib.get_close_matches(word, spelled, 1, 0.8)), None)
 

@@ -152,9 +152,7 @@ def test_a_second_machine_restores_from_the_server(
 def test_a_machine_without_the_data_learns_that_the_store_may_be_the_reason(
     configure: Configure, workspace: Path, tools: StandIn, tmp_path: Path, s3_server: S3Server
 ) -> None:
-    """Builds wait for the data. If a request to the store failed, a line says so; if the store
-    answered and has lost the files, there is none.
-    """
+    """Builds wait for the data. A line names the store if a request to it failed, and only then."""
     configure(s3_server.endpoint)
     assert build(workspace, tools) == {"built"}
     tools.ran.clear()

@@ -6,7 +6,7 @@ numbers are those of the file's protobuf messages
 opset_import 8, metadata_props 14, functions 25; OperatorSetIdProto.domain 1, version 2;
 GraphProto.node 1, initializer 5, input 11, output 12; NodeProto.input 1, output 2, op_type 4,
 attribute 5, domain 7;
-AttributeProto.g 6, graphs 11; FunctionProto.name 1, node 7, domain 10; TensorProto.data_type 2,
+AttributeProto.t 5, g 6, graphs 11; FunctionProto.name 1, node 7, domain 10; TensorProto.data_type 2,
 float_data 4, name 8, raw_data 9, external_data 13; ValueInfoProto.name 1, type 2; TypeProto.tensor_type 1; Tensor.elem_type 1, shape
 2; TensorShapeProto.dim 1; Dimension.dim_value 1.
 """
@@ -30,6 +30,7 @@ _UNCHANGING = (
     *_ROUNDING,
 )
 """Operators that keep the values of their first input, maybe rounded."""
+_CONSTANT = 5
 _SUBGRAPHS = (6, 11)
 _FUNCTION_NAME, _FUNCTION_NODE, _FUNCTION_DOMAIN = 1, 7, 10
 _OWN_DOMAIN = "ai.onnx"
@@ -37,8 +38,6 @@ _OWN_DOMAIN = "ai.onnx"
 _TENSOR_TYPE, _TENSOR_FLOATS, _TENSOR_NAME, _TENSOR_RAW, _TENSOR_EXTERNAL = 2, 4, 8, 9, 13
 _FLOATS = {1: "f", 10: "e"}
 """Codes of `struct` for the types of scales."""
-_HALF = 10
-"""float16 as a TensorProto.DataType."""
 _USUAL_STEP = 1 / 256
 """Step of probabilities in 8 bits, where the file does not state it as a constant."""
 _LONGEST_NUMBER = 10
@@ -158,7 +157,7 @@ def _parse(data: memoryview) -> Header:
         makers=tuple(find_maker(edge.name, made, _UNCHANGING) for edge in outputs),
         steps=tuple(_step(edge.name, nodes_by_output, weights) for edge in outputs),
         half=any(edge.dtype == "float16" for edge in (*inputs, *outputs))
-        or any(_number(tensor, _TENSOR_TYPE) == _HALF for tensor in weights.values()),
+        or any(map(_is_half, (*weights.values(), *_constants(nodes)))),
     )
 
 
@@ -185,6 +184,17 @@ def _step(
         if operator in _ROUNDING:
             return _scale(weights.get(takes[1])) if len(takes) > 1 else _USUAL_STEP
     return 0.0
+
+
+def _constants(nodes: list[_Value]) -> Iterator[_Value]:
+    """Yield the tensors that nodes hold as attributes; some exporters write all weights so."""
+    for node in nodes:
+        for attribute in _all(node, _ATTRIBUTE):
+            yield from _all(attribute, _CONSTANT)
+
+
+def _is_half(tensor: _Value) -> bool:
+    return _TYPES.get(_number(tensor, _TENSOR_TYPE) or 0) == "float16"
 
 
 def _scale(tensor: _Value | None) -> float:
